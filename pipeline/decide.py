@@ -1,0 +1,259 @@
+"""Decisions: every rule on every row, from stored columns alone.
+
+First each share (`top: 0.3`) is resolved to a cut, exactly, over the whole pool: a radix selection on the
+bits of the values, a histogram of 16 bits per pass, merged over shards, so that no column is ever
+collected. Then each shard gets its verdicts. `rules.json`, written last, holds cuts and counts.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+import polars as pl
+
+from pipeline.rule import Rule, from_ordered_bits, ordered_bits, rank_from_top
+from pipeline.session import Session
+from pipeline.store import Columns
+
+DIGIT = 16  # bits a selection pass settles
+FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass
+Result = TypeVar("Result")
+
+
+def decide(session: Session) -> dict[str, Any]:
+    """The content of `rules.json` for this session's shards, computed unless it is there already."""
+    folder = decision_folder(session)
+    if session.store.files.exists(f"{folder}/rules.json"):
+        return summary(session)
+    rules = session.recipe.keep
+    columns = Columns(session.recipe.pool.store, session.keys)
+    names = [shard.name for shard in session.shards]
+    cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, columns, names)
+    counts, rows = Counts(list(rules)), []
+    for shard, found in _threads(lambda shard: _decide_shard(session, columns, cuts, folder, shard), names):
+        counts.add(found)
+        rows.append({"shard": shard, "samples": found.samples, "kept": found.kept})
+    session.store.write(f"{folder}/shards.parquet", pl.DataFrame(rows, schema=SHARDS).sort("shard"))
+    result = counts.summary(session, cuts)
+    session.store.files.publish(f"{folder}/rules.json", orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    return result
+
+
+SHARDS = {"shard": pl.String, "samples": pl.Int64, "kept": pl.Int64}
+
+
+def decision_folder(session: Session) -> str:
+    """decisions/<recipe>-<key>: the key covers rules, the keys of what they read, and the shards."""
+    owners = sorted({c.split(".")[0] for c in session.columns_read()} & session.keys.keys())
+    identity = [
+        [(name, rule.model_dump(mode="json")) for name, rule in session.recipe.keep.items()],
+        {owner: session.keys[owner] for owner in owners},
+        [shard.name for shard in session.shards],
+    ]
+    key = hashlib.blake2b(orjson.dumps(identity), digest_size=8).hexdigest()
+    return f"decisions/{session.recipe.name}-{key}"
+
+
+def summary(session: Session) -> dict[str, Any]:
+    """The stored `rules.json`. Raises FileNotFoundError."""
+    return dict(orjson.loads(session.store.files.read(f"{decision_folder(session)}/rules.json")))
+
+
+def _threads(function: Callable[[str], Result], names: Sequence[str]) -> Iterator[tuple[str, Result]]:
+    """(name, result) in order; a bounded number is in flight. polars and numpy release the lock."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        window = 64
+        for start in range(0, len(names), window):
+            chunk = names[start : start + window]
+            yield from zip(chunk, pool.map(function, chunk), strict=True)
+
+
+# --- exact cuts ------------------------------------------------------------------------------------
+
+
+class Selection:
+    """Radix selection of one rule's cut. `prefix` holds the bits settled so far, `rank` how many values
+    at or above the cut (below, for `bottom`) lie in the candidates with that prefix."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.settled, self.prefix, self.rank, self.candidates = 0, 0, 0, -1
+        self.cut: float | None = None
+
+    def partial(self, values: pl.Series) -> np.ndarray:
+        """What this pass wants of one shard: a histogram of the next digit, or the candidates."""
+        bits = ordered_bits(values.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy())
+        if self.rule.bottom is not None:
+            bits = ~bits
+        if self.settled:
+            bits = bits[bits >> np.uint64(64 - self.settled) == np.uint64(self.prefix)]
+        if 0 <= self.candidates <= FEW:
+            return bits
+        digit = (bits >> np.uint64(64 - DIGIT - self.settled)) & np.uint64((1 << DIGIT) - 1)
+        return np.bincount(digit.astype(np.int64), minlength=1 << DIGIT)
+
+    def settle(self, parts: Iterable[np.ndarray]) -> None:
+        """Merge the partials of all shards; settle a digit, or the cut."""
+        if 0 <= self.candidates <= FEW:
+            bits = np.sort(np.concatenate(list(parts)))
+            return self._found(int(bits[len(bits) - self.rank]))
+        histogram = np.sum(list(parts), axis=0)
+        if self.candidates < 0:
+            total = int(histogram.sum())
+            if total == 0:
+                self.cut = float("nan")  # no values: the rule keeps nothing
+                return None
+            self.rank = rank_from_top(self.rule, total)
+        above = np.cumsum(histogram[::-1])
+        step = int(np.searchsorted(above, self.rank))
+        digit = (1 << DIGIT) - 1 - step
+        self.rank -= int(above[step] - histogram[digit])
+        self.candidates = int(histogram[digit])
+        self.prefix = (self.prefix << DIGIT) | digit
+        self.settled += DIGIT
+        if self.settled == 64:
+            self._found(self.prefix)
+        return None
+
+    def _found(self, bits: int) -> None:
+        self.cut = from_ordered_bits(~bits & (2**64 - 1) if self.rule.bottom is not None else bits)
+
+
+def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, float]:
+    """Rule -> the value of its cut: the k-th highest (lowest) of the values that exist, k from the share."""
+    selections = {name: Selection(rule) for name, rule in rules.items()}
+    while open_ := {name: s for name, s in selections.items() if s.cut is None}:
+        needed = list(dict.fromkeys(s.rule.column for s in open_.values()))
+
+        def partial(shard: str) -> dict[str, np.ndarray]:
+            frame = columns.read(shard, needed)
+            return {name: s.partial(frame[s.rule.column]) for name, s in open_.items()}
+
+        gathered = _gather(_threads(partial, shards), open_)
+        for name, selection in open_.items():
+            selection.settle(gathered[name])
+    return {name: s.cut for name, s in selections.items() if s.cut is not None}
+
+
+def _gather(
+    parts: Iterable[tuple[str, dict[str, np.ndarray]]], open_: Mapping[str, Selection]
+) -> dict[str, list[np.ndarray]]:
+    """Partials by rule; histograms are summed as they come, so that memory stays flat."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in open_}
+    for _, part in parts:
+        for name, array in part.items():
+            collects = 0 <= open_[name].candidates <= FEW
+            if collects or not found[name]:
+                found[name].append(array)
+            else:
+                found[name][0] += array
+    return found
+
+
+# --- verdicts --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Counts:
+    """Counts over rows. `first`: dropped, by the first rule that fails; `failed`: a rule had no value to
+    judge, by the first such rule and its reason; samples = kept + sum(first) + sum(failed)."""
+
+    rules: list[str]
+
+    def __post_init__(self) -> None:
+        self.samples = self.kept = 0
+        self.first: Counter[str] = Counter()
+        self.total: Counter[str] = Counter()
+        self.only: Counter[str] = Counter()
+        self.failed: Counter[tuple[str, str]] = Counter()
+
+    def add(self, other: "Counts") -> None:
+        """Add another shard's counts."""
+        self.samples += other.samples
+        self.kept += other.kept
+        for mine, theirs in zip(self._counters(), other._counters(), strict=True):
+            mine.update(theirs)
+
+    def _counters(self) -> tuple[Counter[Any], ...]:
+        return self.first, self.total, self.only, self.failed
+
+    def summary(self, session: Session, cuts: Mapping[str, float]) -> dict[str, Any]:
+        """As plain data, for `rules.json`."""
+        rules = {
+            name: {
+                "column": rule.column,
+                "bound": rule.describe(cuts.get(name)),
+                "cut": cuts.get(name),
+                "fails": self.total[name],
+                "fails_only": self.only[name],
+                "dropped": self.first[name],
+                "failed": {reason: n for (owner, reason), n in sorted(self.failed.items()) if owner == name},
+            }
+            for name, rule in session.recipe.keep.items()
+        }
+        dropped, failed = sum(self.first.values()), sum(self.failed.values())
+        return {
+            "recipe": session.recipe.name,
+            "shards": len(session.shards),
+            "samples": self.samples,
+            "kept": self.kept,
+            "dropped": dropped,
+            "failed": failed,
+            "rules": rules,
+        }
+
+
+def _decide_shard(
+    session: Session, columns: Columns, cuts: Mapping[str, float], folder: str, shard: str
+) -> Counts:
+    rules = session.recipe.keep
+    owners = {name: rule.column.split(".")[0] for name, rule in rules.items() if "." in rule.column}
+    errors = [f"{owner}.error" for owner in dict.fromkeys(owners.values())]
+    frame = columns.read(shard, [*dict.fromkeys(["uid", *(r.column for r in rules.values()), *errors])])
+    verdicts = [
+        rule.verdict(frame[rule.column], frame["uid"], cuts.get(name)).alias(name) for name, rule in rules.items()
+    ]
+    counts, keep = tally(rules, verdicts, frame, owners)
+    decided = pl.DataFrame([frame["uid"], pl.Series("keep", keep), *verdicts])
+    session.store.write(f"{folder}/{shard}.parquet", decided)
+    return counts
+
+
+def tally(
+    rules: Mapping[str, Rule], verdicts: Sequence[pl.Series], frame: pl.DataFrame, owners: Mapping[str, str]
+) -> tuple[Counts, np.ndarray]:
+    """Counts of one shard, and (n,) bool whether each row is kept."""
+    counts, rows = Counts(list(rules)), len(frame)
+    counts.samples = rows
+    fails, lacks = np.zeros((len(rules) + 1, rows), bool), np.zeros((len(rules) + 1, rows), bool)
+    for index, (rule, verdict) in enumerate(zip(rules.values(), verdicts, strict=True)):
+        fails[index] = (~verdict).fill_null(False).to_numpy()
+        if rule.missing == "drop":
+            lacks[index] = verdict.is_null().to_numpy()
+    failed, lacking = fails.any(0), lacks.any(0)
+    alone = fails.sum(0) == 1
+    first_fail, first_lack = fails.argmax(0), lacks.argmax(0)
+    for index, name in enumerate(rules):
+        counts.total[name] = int(fails[index].sum())
+        counts.only[name] = int((fails[index] & alone & ~lacking).sum())
+        counts.first[name] = int((failed & ~lacking & (first_fail == index)).sum())
+        if (here := lacking & (first_lack == index)).any():
+            reasons = _reasons(frame, owners.get(name), here)
+            counts.failed.update({(name, reason): n for reason, n in reasons.items()})
+    keep = ~failed & ~lacking
+    counts.kept = int(keep.sum())
+    return counts, keep
+
+
+def _reasons(frame: pl.DataFrame, owner: str | None, rows: np.ndarray) -> dict[str, int]:
+    """Why a column has no value, by category: the text before the first colon."""
+    if owner is None:
+        return {"no value": int(rows.sum())}
+    texts = frame[f"{owner}.error"].filter(pl.Series(rows)).fill_null("no value")
+    return dict(Counter(text.split(": ")[0] for text in texts))

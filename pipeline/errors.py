@@ -1,0 +1,32 @@
+"""The errors Winnow raises, classed by consequence.
+
+WinnowError            every error below; the command line prints its message and no traceback
+├── RecipeError        the recipe, a flag or a setting is wrong: nothing has run            exit 2
+├── ShardError         a shard cannot be read: it stays pending, the job goes on            exit 1
+└── OperatorError      an operator breaks its contract or fails on every row: the pass stops  exit 3
+
+A bad *sample* is no exception: its columns are null and `<name>.error` says why. A *damaged* shard is
+none either: what can be read up to the break is used and the ledger names the break.
+"""
+
+
+class WinnowError(Exception):
+    """Base of all errors with a message for people. `exit_code` is the process's exit status."""
+
+    exit_code = 1
+
+
+class RecipeError(WinnowError):
+    """Wrong recipe, flag or setting; the message names the key, the value and what is allowed."""
+
+    exit_code = 2
+
+
+class ShardError(WinnowError):
+    """One shard cannot be read (missing, no permission, storage down after retries)."""
+
+
+class OperatorError(WinnowError):
+    """An operator returned something else than it declares, or failed on every row of a batch."""
+
+    exit_code = 3

@@ -1,0 +1,181 @@
+"""Passes, executed: here as a plain loop that imports no Ray; `execute_ray.py` has the same on Ray Data.
+
+    outcome = compute(session, LocalExecutor())
+
+`compute` plans, runs the first missing pass, and plans again from what is then stored, until nothing is
+missing. A shard that cannot be read is left out of the later passes and reported; nothing else stops.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import polars as pl
+
+from pipeline.feed import Collector, Read, Work, batches
+from pipeline.operator import Device, Stat
+from pipeline.plan import Pass, ScorePass, Stage, StatPass, folder, plan, stat_path
+from pipeline.session import Session
+from pipeline.shards import Shard
+from pipeline.stage import StageRunner, Tally
+from pipeline.store import Columns
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces
+
+
+@dataclass
+class Event:
+    """One step of a pass, for the progress display: rows through an operator chain, or a shard read."""
+
+    rows: int = 0
+    tally: Tally = field(default_factory=Tally)
+    read: Read | None = None
+
+
+Report = Callable[[Event], None]
+
+
+class Executor(Protocol):
+    """How passes run. `LocalExecutor` and `execute_ray.RayExecutor` differ in nothing but speed."""
+
+    def scores(self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report) -> None:
+        """Run a ScorePass; results are published as shards complete."""
+
+    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """Results of independent tasks, in any order."""
+
+    def reduce(
+        self, function: Callable[[Item], pl.DataFrame], merge: Callable[[list[pl.DataFrame]], pl.DataFrame], items: Sequence[Item]
+    ) -> pl.DataFrame:
+        """Merge the results of independent tasks, in any order and grouping."""
+
+
+class LocalExecutor:
+    """The plain loop: one process, one shard after the other."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
+
+    def scores(self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report) -> None:
+        """See Executor."""
+        stats = work.stats()
+        runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
+        for shard in shards:
+            read, collector = Read(shard.name), Collector(work)
+            for batch in batches(work, shard, read):
+                tally = Tally()
+                for runner in runners:
+                    batch.frame, more = runner.run(batch.frame, batch.data)
+                    tally += more
+                collector.add(batch)
+                report(Event(len(batch.frame), tally))
+            if read.error is None:
+                collector.expect(shard.name, read.rows)
+            report(Event(read=read))
+
+    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """See Executor."""
+        return map(function, items)
+
+    def reduce(
+        self, function: Callable[[Item], pl.DataFrame], merge: Callable[[list[pl.DataFrame]], pl.DataFrame], items: Sequence[Item]
+    ) -> pl.DataFrame:
+        """See Executor."""
+        merged = function(items[0])
+        for item in items[1:]:
+            merged = merge([merged, function(item)])
+        return merged
+
+
+def device_of(stage: Stage, threads: int) -> Device:
+    """A stage that asks for GPUs runs on `cuda`."""
+    return Device("cuda" if stage.resources.gpus else "cpu", threads)
+
+
+def runner_of(work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], device: Device) -> StageRunner:
+    """The operators of a stage, loaded."""
+    entries = {name: work.entries[name] for name in stage.names}
+    return StageRunner(entries, stats, device, stage.resources.batch_size)
+
+
+@dataclass
+class Outcome:
+    """What `compute` came to: shards that could not be read, by reason, and what it measured."""
+
+    pending: dict[str, str] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    rows: int = 0
+    shards: int = 0
+    seconds: float = 0.0
+
+
+def compute(
+    session: Session, executor: Executor, only: Collection[str] = (), observe: Callable[[Pass], Report] | None = None
+) -> Outcome:
+    """Fill what is missing. `observe` is told of each pass and gives the callback for its events."""
+    outcome, started = Outcome(), time.perf_counter()
+    session.store.files.sweep()
+    while True:
+        passes = plan(session.recipe, session.shards, session.keys, session.stored(), only)
+        if not passes:
+            break
+        report = observe(passes[0]) if observe else (lambda event: None)
+        if isinstance(passes[0], StatPass):
+            _stat(session, executor, passes[0])
+            continue
+        failed = _scores(session, executor, passes[0], report, outcome)
+        outcome.pending.update(failed)
+        session = session.without(failed)
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+def _scores(session: Session, executor: Executor, todo: ScorePass, report: Report, outcome: Outcome) -> dict[str, str]:
+    """Run a pass; returns the shards that it could not finish, with reasons."""
+    work, errors = Work.of(session.recipe, session.keys, todo), {}
+
+    def listen(event: Event) -> None:
+        outcome.rows += event.rows
+        outcome.tally += event.tally
+        if event.read is not None:
+            outcome.tally.seconds["read"] += event.read.seconds
+            outcome.shards += event.read.error is None
+            if event.read.error:
+                errors[event.read.shard] = event.read.error
+        report(event)
+
+    executor.scores(work, todo.shards, todo.stages, listen)
+    folders = ["samples", *(folder(name, session.keys[name]) for name in todo.names)]
+    there = [session.store.files.names(f, ".parquet") for f in folders]
+    unfinished = [s.name for s in todo.shards if not all(s.name in names for names in there)]
+    return {name: errors.get(name, "lost by a worker that died") for name in unfinished}
+
+
+def _stat(session: Session, executor: Executor, todo: StatPass) -> None:
+    """Reduce and publish one Stat."""
+    chunks = [todo.shards[i : i + SHARDS_PER_PARTIAL] for i in range(0, len(todo.shards), SHARDS_PER_PARTIAL)]
+    task = StatTask(session, todo.name)
+    merged = executor.reduce(task.partial, task.merge, chunks)
+    session.store.write(stat_path(todo.name, session.keys[todo.name]), task.operator.finish(merged))
+
+
+class StatTask:
+    """A Stat and where its columns lie. Travels to Ray workers."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        operator = session.recipe.operator(name)
+        assert isinstance(operator, Stat)
+        self.operator = operator
+        self.columns = Columns(session.recipe.pool.store, session.keys)
+
+    def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
+        """The merged partial table of some shards."""
+        needed = self.operator.inputs()
+        return self.merge([self.operator.partial(self.columns.read(shard.name, needed)) for shard in shards])
+
+    def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
+        """One partial table out of several."""
+        return self.operator.merge(pl.concat(parts))

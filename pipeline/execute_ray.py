@@ -1,0 +1,262 @@
+"""Passes on Ray Data; the only `import ray`.
+
+    shard paths -> read tasks -> one actor pool per stage -> collectors, which publish per shard
+
+What travels is one row per batch: its shard, its start, and the batch itself as one Arrow IPC stream
+(encoded images, never pixels). So Ray may split and merge blocks as it likes and a batch stays whole,
+which is what makes results independent of the number of workers. Facts about Ray 2.60 that shape this
+file: a pool that reserves every CPU hangs without a message, hence fractional CPUs and `place`; pools
+that grow one actor at a time leave GPUs idle for minutes, hence fixed sizes.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+
+from pipeline.errors import OperatorError, RecipeError
+from pipeline.execute import Event, Report, runner_of
+from pipeline.feed import Batch, Collector, Read, Work, batches, pack, unpack
+from pipeline.operator import Device
+from pipeline.plan import Stage
+from pipeline.shards import Shard
+from pipeline.stage import Tally
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+READ_CPUS = 0.25  # a read task waits for storage most of its time
+STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to reading
+BLOCK_BYTES = 16 << 20  # about one batch of images a block: short queues, flat memory
+MERGE_FAN_IN = 8
+ROW = pa.schema(
+    [("shard", pa.string()), ("start", pa.int64()), ("payload", pa.large_binary()), ("note", pa.binary())]
+)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a stage's pool reserves."""
+
+    workers: int
+    cpus: float
+    gpus: float
+    threads: int
+
+
+def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
+    """A fixed pool per stage that fits beside one read task. Raises RecipeError where it cannot."""
+    placed = []
+    for stage in stages:
+        asked, share = stage.resources, cpus / max(1, len(stages))
+        if asked.gpus > gpus:
+            key = f"run.{stage.names[0]}.gpus"
+            raise RecipeError(f"{key} asks for {asked.gpus:g}, the cluster has {gpus:g} (on CPU: --set {key}=0)")
+        most = int(gpus / asked.gpus) if asked.gpus else int(share / (asked.cpus or 1))
+        workers = asked.workers or max(1, most)
+        reserved = asked.cpus or STAGE_SHARE * share / workers
+        placed.append(Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or share / workers))))
+    need_cpus = sum(p.workers * p.cpus for p in placed) + READ_CPUS
+    need_gpus = sum(p.workers * p.gpus for p in placed)
+    if need_cpus > cpus or need_gpus > gpus:
+        pools = ", ".join(
+            f"run.{s.names[0]}: {p.workers} workers x {p.cpus:g} CPUs, {p.gpus:g} GPUs" for s, p in zip(stages, placed, strict=True)
+        )
+        raise RecipeError(
+            f"run: the pools need {need_cpus:g} CPUs (with {READ_CPUS:g} for reading) and {need_gpus:g} GPUs, "
+            f"the cluster has {cpus:g} and {gpus:g}; lower `workers` or `cpus` ({pools})"
+        )
+    return placed
+
+
+class RayExecutor:
+    """Runs passes on the cluster at RAY_ADDRESS (set inside `ray job submit`), else on this machine."""
+
+    def __init__(self, cpus: int | None = None, gpus: int | None = None) -> None:
+        if not ray.is_initialized():
+            quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+            if os.environ.get("RAY_ADDRESS"):
+                ray.init(**quiet)
+            else:
+                ray.init("local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+        for name in ("ray.data", "ray"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.target_max_block_size = BLOCK_BYTES
+        total = ray.cluster_resources()
+        self.cpus, self.gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
+
+    def scores(self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report) -> None:
+        """See execute.Executor."""
+        _ship_plugins(work)
+        placed = place(stages, self.cpus, self.gpus)
+        collectors = [_Collector.remote(work) for _ in range(max(1, int(self.cpus // 32)))]
+        data = ray.data.from_items([asdict(s) for s in shards], override_num_blocks=len(shards))
+        data = data.map_batches(
+            _read, fn_args=(work, collectors), batch_size=1, batch_format="pyarrow", num_cpus=READ_CPUS,
+            compute=TaskPoolStrategy(size=max(1, int((self.cpus - sum(p.workers * p.cpus for p in placed)) / READ_CPUS))),
+        )
+        for index, (stage, pool) in enumerate(zip(stages, placed, strict=True)):
+            data = data.map_batches(
+                _StageWorker, fn_constructor_args=(work, stage, index, pool.threads, collectors), batch_size=1,
+                batch_format="pyarrow", num_cpus=pool.cpus, num_gpus=pool.gpus or None,
+                compute=ActorPoolStrategy(size=pool.workers),
+            )
+        for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for note in table.column("note").to_pylist():
+                report(_event(note))
+
+    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """See execute.Executor. Keeps as many tasks in flight as there are CPUs."""
+        task, pending, rest = _call(function), [], iter(items)
+        while True:
+            while len(pending) < max(2, int(self.cpus)) and (item := next(rest, None)) is not None:
+                pending.append(task(item))
+            if not pending:
+                return
+            ready, pending = ray.wait(pending, num_returns=1)
+            yield ray.get(ready[0])
+
+    def reduce(
+        self, function: Callable[[Item], pl.DataFrame], merge: Callable[[list[pl.DataFrame]], pl.DataFrame], items: Sequence[Item]
+    ) -> pl.DataFrame:
+        """See execute.Executor. Partial tables meet in a tree of tasks, never on the driver."""
+        task, join = _call(function), _call(lambda parts: merge(ray.get(list(parts))))
+        running, done, rest = [], [], iter(items)
+        while True:
+            while len(running) < max(2, int(self.cpus)) and (item := next(rest, None)) is not None:
+                running.append(task(item))
+            if len(done) >= MERGE_FAN_IN or (not running and len(done) > 1):
+                running.append(join(tuple(done[:MERGE_FAN_IN])))
+                done = done[MERGE_FAN_IN:]
+                continue
+            if not running:
+                return ray.get(done[0])
+            ready, running = ray.wait(running, num_returns=1)
+            done += ready
+
+
+def _call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A Ray task that calls `function` with one argument."""
+    remote = ray.remote(num_cpus=0.5)(lambda item: function(item))
+    return lambda item: remote.remote(item)
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class _Collector:
+    """feed.Collector as an actor; readers and last stages call it."""
+
+    def __init__(self, work: Work) -> None:
+        self.collector = Collector(work)
+
+    def add(self, shard: str, start: int, payload: pa.Buffer) -> None:
+        self.collector.add(unpack(shard, start, pa.py_buffer(payload)))
+
+    def expect(self, shard: str, rows: int) -> None:
+        self.collector.expect(shard, rows)
+
+
+def _collector_of(shard: str, collectors: Sequence[Any]) -> Any:
+    return collectors[sum(shard.encode()) % len(collectors)]
+
+
+def _read(rows: pa.Table, work: Work, collectors: Sequence[Any]) -> Iterator[pa.Table]:
+    """A read task: shards in, batches out; tells the collector how many rows to expect."""
+    for row in rows.to_pylist():
+        shard = Shard(**row)
+        read = Read(shard.name)
+        for batch in batches(work, shard, read):
+            if work.names:
+                yield _row(batch.shard, batch.start, pack(batch, images=True), {})
+            else:
+                yield _row(batch.shard, batch.start, None, {"rows": len(batch.frame)})
+        if read.error is None and work.names:
+            ray.get(_collector_of(shard.name, collectors).expect.remote(shard.name, read.rows))
+        yield _row(shard.name, 0, None, {"read": asdict(read)})
+
+
+class _StageWorker:
+    """An actor that runs one stage. The last stage hands its columns to the collector."""
+
+    def __init__(self, work: Work, stage: Stage, index: int, threads: int, collectors: Sequence[Any]) -> None:
+        self.work, self.collectors = work, collectors
+        self.last = index == len(work.stages) - 1
+        later = [name for names in work.stages[index + 1 :] for name in names]
+        self.images_later = any(_sees_images(work, name) for name in later)
+        device = Device("cuda" if stage.resources.gpus else "cpu", threads)
+        try:
+            self.runner, self.broken = runner_of(work, stage, work.stats(), device), ""
+        except Exception as error:
+            self.broken = f"{', '.join(stage.names)} cannot be set up: {type(error).__name__}: {error}"
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        for index in range(len(table)):
+            payload = table.column("payload")[index]
+            if not payload.is_valid:
+                yield table.slice(index, 1)
+                continue
+            shard, start = table.column("shard")[index].as_py(), table.column("start")[index].as_py()
+            try:
+                yield self._run(unpack(shard, start, payload.as_buffer()), orjson.loads(table.column("note")[index].as_py()))
+            except OperatorError as error:
+                yield _row(shard, start, None, {"fatal": str(error)})
+
+    def _run(self, batch: Batch, note: dict[str, Any]) -> pa.Table:
+        if self.broken:
+            raise OperatorError(self.broken)
+        batch.frame, tally = self.runner.run(batch.frame, batch.data)
+        tally += _tally(note)
+        note |= {"seconds": tally.seconds, "failed": tally.failed}
+        if not self.last:
+            return _row(batch.shard, batch.start, pack(batch, self.images_later), note)
+        collector = _collector_of(batch.shard, self.collectors)
+        ray.get(collector.add.remote(batch.shard, batch.start, pack(batch, images=False).to_pybytes()))
+        return _row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
+
+
+def _sees_images(work: Work, name: str) -> bool:
+    from pipeline.operator import ImageScore
+
+    return isinstance(work.entries[name].operator, ImageScore)
+
+
+def _row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str, Any]) -> pa.Table:
+    """One row of what travels. The payload is not copied into the array."""
+    if payload is None:
+        column = pa.nulls(1, pa.large_binary())
+    else:
+        offsets = pa.array([0, payload.size], pa.int64()).buffers()[1]
+        column = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, payload])
+    return pa.table([[shard], [start], column, [orjson.dumps(note)]], schema=ROW)
+
+
+def _tally(note: Mapping[str, Any]) -> Tally:
+    tally = Tally()
+    tally.seconds.update(note.get("seconds", {}))
+    tally.failed.update(note.get("failed", {}))
+    return tally
+
+
+def _event(raw: bytes) -> Event:
+    note = orjson.loads(raw)
+    if "fatal" in note:
+        raise OperatorError(note["fatal"])
+    return Event(note.get("rows", 0), _tally(note), Read(**note["read"]) if "read" in note else None)
+
+
+def _ship_plugins(work: Work) -> None:
+    """Plugin modules exist on the driver alone: send their classes by value."""
+    import sys
+
+    for entry in work.entries.values():
+        if entry.source is not None:
+            ray.cloudpickle.register_pickle_by_value(sys.modules[type(entry.operator).__module__])

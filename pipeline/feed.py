@@ -1,0 +1,233 @@
+"""What surrounds the operators in a pass: batches of a shard come out of tars and the store, the new
+columns go back into it, one published file per shard and operator.
+
+Batches are cut inside a shard, at places that depend on its content alone, and never mixed. So an
+operator always sees the same rows together, whatever the number of workers: equal inputs, equal bytes.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.errors import ShardError
+from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer
+from pipeline.plan import ScorePass, folder, stat_path
+from pipeline.recipe import Recipe
+from pipeline.resolve import Entry
+from pipeline.shards import SAMPLE_SCHEMA, Shard, read_samples
+from pipeline.store import Columns, Store, to_arrow
+
+ATTEMPTS = 4  # reads of a shard before it is given up
+BACKOFF = 0.5  # seconds before the second read, doubled each time
+ALWAYS = ("shard", "row", "width", "height")
+
+Encoded = Sequence[Any]  # image bytes (anything with the buffer protocol) or None, by row
+
+
+@dataclass(frozen=True)
+class Work:
+    """A ScorePass with all that a worker must know. Travels to Ray workers."""
+
+    store: str
+    entries: Mapping[str, Entry]
+    keys: Mapping[str, str]
+    stages: tuple[tuple[str, ...], ...]
+    tar: bool
+    batch_rows: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, keys: Mapping[str, str], todo: ScorePass) -> "Work":
+        """The work of one pass."""
+        owners = [n for n in recipe.compute if n in todo.names or _is_needed(recipe, todo, n)]
+        rows = max((stage.resources.batch_size for stage in todo.stages), default=256)
+        return cls(
+            recipe.pool.store,
+            {name: recipe.compute[name] for name in owners},
+            {name: keys[name] for name in owners},
+            tuple(stage.names for stage in todo.stages),
+            todo.tar,
+            rows,
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The operators to run."""
+        return [name for stage in self.stages for name in stage]
+
+    def needs(self) -> tuple[list[str], list[str]]:
+        """Sample columns and stored columns to read, the latter with their operators' reasons."""
+        inputs = dict.fromkeys(i for n in self.names for i in self.entries[n].operator.inputs())
+        samples = [c for c in SAMPLE_COLUMNS if c in inputs or c in ALWAYS]
+        stored = [i for i in inputs if "." in i and i.split(".")[0] not in self.names]
+        return samples, list(dict.fromkeys(n for i in stored for n in (i, f"{i.split('.')[0]}.error")))
+
+    def stats(self) -> dict[str, pl.DataFrame]:
+        """The tables that the operators read."""
+        tables = [n for n, entry in self.entries.items() if isinstance(entry.operator, Stat)]
+        store = Store(self.store)
+        return {name: store.read(stat_path(name, self.keys[name])) for name in tables}
+
+
+def _is_needed(recipe: Recipe, todo: ScorePass, name: str) -> bool:
+    return any(name == need.split(".")[0] for n in todo.names for need in recipe.operator(n).inputs())
+
+
+@dataclass
+class Batch:
+    """Rows [start, start + len(frame)) of a shard; `data` holds encoded images where they are read."""
+
+    shard: str
+    start: int
+    frame: pl.DataFrame
+    data: Encoded | None
+
+
+@dataclass
+class Read:
+    """What reading a shard came to."""
+
+    shard: str
+    rows: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    failed: Counter[str] = field(default_factory=Counter)
+
+
+def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
+    """The shard's batches; `read` is filled in as they pass. Reads again, with back-off, where storage
+    fails midway: the cuts are the same, so what has been handed out is skipped. A shard that cannot be
+    read ends early with `read.error`."""
+    handed = 0
+    for attempt in range(ATTEMPTS):
+        try:
+            for number, batch in enumerate(_timed(_once(work, shard), read)):
+                if number >= handed:
+                    handed += 1
+                    read.rows += len(batch.frame)
+                    read.bytes += sum(len(item) for item in batch.data or () if item is not None)
+                    yield batch
+            return
+        except (FileNotFoundError, PermissionError, ShardError) as error:
+            read.error = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
+            return
+        except OSError as error:
+            read.error = f"{type(error).__name__}: {error} (after {attempt + 1} attempts)"
+            time.sleep(BACKOFF * 2**attempt if attempt + 1 < ATTEMPTS else 0)
+
+
+def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
+    while True:
+        started = time.perf_counter()
+        batch = next(source, None)
+        read.seconds += time.perf_counter() - started
+        if batch is None:
+            read.error = None
+            return
+        yield batch
+
+
+def _once(work: Work, shard: Shard) -> Iterator[Batch]:
+    columns = Columns(work.store, work.keys)
+    samples, stored = work.needs()
+    if work.tar:
+        frame = columns.read(shard.name, stored) if stored else pl.DataFrame()
+        yield from _from_tar(work, shard, columns.store, samples, frame)
+        return
+    frame = columns.read(shard.name, [*samples, *stored])
+    for start in range(0, len(frame), work.batch_rows) or (0,):
+        yield Batch(shard.name, start, frame.slice(start, work.batch_rows), None)
+
+
+def _from_tar(
+    work: Work, shard: Shard, store: Store, samples: list[str], stored: pl.DataFrame
+) -> Iterator[Batch]:
+    """Batches with encoded images; the samples table is published at the end, if it is not there yet."""
+    path, parts, start = f"samples/{shard.name}.parquet", [], 0
+    known = store.footer(path)
+    source = read_samples(shard, batch_rows=work.batch_rows)
+    for table in source:
+        index = table.column_names.index("image")
+        image = table.column(index)
+        part = pl.DataFrame(table.remove_column(index))
+        if known is None:
+            parts.append(part)
+        frame = part.select(samples).hstack(stored.slice(start, len(part)))
+        yield Batch(shard.name, start, frame, buffers(image))
+        start += len(part)
+    if start == 0:  # no sample at all: an empty batch carries the columns' types
+        parts = [pl.DataFrame(SAMPLE_SCHEMA.empty_table())]
+        yield Batch(shard.name, 0, parts[0].select(samples).hstack(stored.clear()), [])
+    if known is None:
+        notes = {"damage": source.damage._asdict()} if source.damage else {}
+        store.write(path, pl.concat(parts), notes)
+    elif known[0] != start:
+        raise ShardError(f"has {start} samples now and {known[0]} in the store: it changed; use a new store")
+
+
+def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
+    """Views of a binary column's values: nothing is copied."""
+    return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
+
+
+def pack(batch: Batch, images: bool) -> pa.Buffer:
+    """A batch as one Arrow IPC stream, as it travels between Ray workers; `images`: with its bytes."""
+    table = to_arrow(batch.frame)
+    if images and batch.data is not None:
+        table = table.append_column("image", pa.array(batch.data, pa.large_binary()))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def unpack(shard: str, start: int, payload: pa.Buffer) -> Batch:
+    """What `pack` packed, without copying images."""
+    table = pa.ipc.open_stream(payload).read_all()
+    data = None
+    if "image" in table.column_names:
+        data = buffers(table.column("image"))
+        table = table.drop_columns(["image"])
+    return Batch(shard, start, pl.DataFrame(table), data)
+
+
+class Collector:
+    """Gathers the new columns of shards in any order of batches and publishes a shard's files when all
+    its rows are there. Idempotent: a batch that comes twice (a retried task) counts once."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.store = work, Store(work.store)
+        self.parts: dict[str, dict[int, pl.DataFrame]] = {}
+        self.expected: dict[str, int] = {}
+
+    def add(self, batch: Batch) -> None:
+        """Rows of a shard, with every new column."""
+        columns = [c for n in self.work.names for c in (*_written(self.work, n), f"{n}.error")]
+        self.parts.setdefault(batch.shard, {})[batch.start] = batch.frame.select("shard", "row", *columns)
+        self._publish_if_whole(batch.shard)
+
+    def expect(self, shard: str, rows: int) -> None:
+        """The shard has that many rows in all."""
+        self.expected[shard] = rows
+        self._publish_if_whole(shard)
+
+    def _publish_if_whole(self, shard: str) -> None:
+        parts = self.parts.get(shard)
+        if parts is None or sum(map(len, parts.values())) != self.expected.get(shard):
+            return
+        frame = pl.concat([parts[start] for start in sorted(parts)], rechunk=True)
+        for name in self.work.names:
+            columns = ("shard", "row", *_written(self.work, name), f"{name}.error")
+            self.store.write(f"{folder(name, self.work.keys[name])}/{shard}.parquet", frame.select(columns))
+        del self.parts[shard], self.expected[shard]
+
+
+def _written(work: Work, name: str) -> list[str]:
+    operator = work.entries[name].operator
+    assert isinstance(operator, Writer)
+    return [f"{name}.{column}" for column in operator.writes]

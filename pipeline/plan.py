@@ -1,0 +1,159 @@
+"""A recipe and what is stored, turned into the list of passes that are missing. Pure: no I/O.
+
+A pass reads some shards once and fills some columns of them, or boils columns down to one table. A
+Stat is a barrier: what reads it comes in a later pass. Shards that lack different columns (after a
+kill, or when an operator is added) are in different passes, so that nothing stored is computed again.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.operator import ImageScore, Stat, Writer, cache_key
+from pipeline.recipe import Recipe, Resources
+from pipeline.shards import Shard
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a store holds: shard names by folder (`samples`, `columns/<name>-<key>`), and stat files."""
+
+    parts: Mapping[str, Collection[str]] = field(default_factory=dict)
+    stats: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Operators that share a worker pool, in dependency order."""
+
+    names: tuple[str, ...]
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class ScorePass:
+    """Fill the columns of `stages` for `shards`; `tar` says whether the tars themselves are read."""
+
+    shards: tuple[Shard, ...]
+    stages: tuple[Stage, ...]
+    tar: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The operators, in the order in which they run."""
+        return tuple(name for stage in self.stages for name in stage.names)
+
+
+@dataclass(frozen=True)
+class StatPass:
+    """Reduce the columns that the Stat `name` reads, over `shards`, to one table."""
+
+    name: str
+    shards: tuple[Shard, ...]
+
+
+Pass = ScorePass | StatPass
+
+
+def keys(recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Operator name -> cache key. `contents[name][field]` is the digest of a file that a field names.
+    A Stat's key covers the shards it reduces; what reads it inherits that."""
+    pool = hashlib.blake2b("\n".join(s.name for s in shards).encode(), digest_size=8).hexdigest()
+    found: dict[str, str] = {}
+    for name, entry in recipe.compute.items():
+        inputs = {need: found[owner] for need in entry.operator.inputs() if (owner := need.split(".")[0]) in found}
+        if entry.source:
+            inputs["source"] = entry.source
+        if isinstance(entry.operator, Stat):
+            inputs["pool"] = pool
+        found[name] = cache_key(entry.use, entry.operator, inputs, contents.get(name, {}))
+    return found
+
+
+def folder(name: str, key: str) -> str:
+    """Where an operator's parts lie in the store."""
+    return f"columns/{name}-{key}"
+
+
+def stat_path(name: str, key: str) -> str:
+    """Where a Stat's table lies in the store."""
+    return f"stats/{name}-{key}.parquet"
+
+
+def plan(
+    recipe: Recipe, shards: Sequence[Shard], keys: Mapping[str, str], stored: Stored, only: Collection[str] = ()
+) -> list[Pass]:
+    """The passes that are missing, in order. `only` names the operators wanted (with all they need)."""
+    wanted = _closure(recipe, only or recipe.compute)
+    done_stats = {name for name in wanted if stat_path(name, keys[name]) in stored.stats}
+    pending = [n for n in recipe.compute if n in wanted and n not in done_stats]
+    passes: list[Pass] = []
+    finished = set(recipe.compute) - set(pending)
+    while pending:
+        scores = _ready(recipe, pending, finished, Writer)
+        if not scores and not _ready(recipe, pending, finished, Stat):
+            raise AssertionError(f"no operator of {pending} can run")  # a circle; the recipe check forbids it
+        passes += _score_passes(recipe, shards, keys, stored, scores)
+        finished.update(scores)
+        stats = _ready(recipe, [n for n in pending if n not in finished], finished, Stat)
+        passes += [StatPass(name, tuple(shards)) for name in stats]
+        finished.update(stats)
+        pending = [n for n in pending if n not in finished]
+    if not wanted:
+        passes += _score_passes(recipe, shards, keys, stored, [])
+    return passes
+
+
+def _closure(recipe: Recipe, names: Iterable[str]) -> set[str]:
+    """The operators named and all that they need."""
+    found: set[str] = set()
+    todo = list(names)
+    while todo:
+        if (name := todo.pop()) in found:
+            continue
+        found.add(name)
+        todo += [o for need in recipe.operator(name).inputs() if (o := need.split(".")[0]) in recipe.compute]
+    return found
+
+
+def _ready(recipe: Recipe, pending: Sequence[str], finished: Collection[str], kind: type) -> list[str]:
+    """Operators of a kind whose Stats exist and whose columns exist or come in the same pass."""
+    ready: list[str] = []
+    for name in pending:  # in dependency order
+        if not isinstance(recipe.operator(name), kind):
+            continue
+        owners = {o for need in recipe.operator(name).inputs() if (o := need.split(".")[0]) in recipe.compute}
+        if all(o in finished or (kind is Writer and o in ready) for o in owners):
+            ready.append(name)
+    return ready
+
+
+def _score_passes(
+    recipe: Recipe, shards: Sequence[Shard], keys: Mapping[str, str], stored: Stored, names: Sequence[str]
+) -> Iterator[ScorePass]:
+    """One pass per set of missing columns."""
+    samples = stored.parts.get("samples", ())
+    groups: dict[tuple[tuple[str, ...], bool], list[Shard]] = {}
+    for shard in shards:
+        todo = tuple(n for n in names if shard.name not in stored.parts.get(folder(n, keys[n]), ()))
+        indexed = shard.name in samples
+        if todo or not indexed:
+            tar = not indexed or any(isinstance(recipe.operator(n), ImageScore) for n in todo)
+            groups.setdefault((todo, tar), []).append(shard)
+    for (todo, tar), group in groups.items():
+        yield ScorePass(tuple(group), _stages(recipe, todo), tar)
+
+
+def _stages(recipe: Recipe, names: Sequence[str]) -> tuple[Stage, ...]:
+    """Operators with equal resources share a stage, as far as the order of their needs allows."""
+    stages: list[tuple[Resources, list[str]]] = []
+    for name in names:
+        resources = recipe.resources(name)
+        owners = {need.split(".")[0] for need in recipe.operator(name).inputs()}
+        earliest = max((i for i, (_, members) in enumerate(stages) if owners & set(members)), default=0)
+        home = next((i for i in range(earliest, len(stages)) if stages[i][0] == resources), None)
+        if home is None:
+            stages.append((resources, [name]))
+        else:
+            stages[home][1].append(name)
+    return tuple(Stage(tuple(members), resources) for resources, members in stages)

@@ -1,0 +1,158 @@
+"""From `use: clip.ClipScore` to an operator instance, and from pydantic's errors to our sentences.
+
+`use` is an import path under `operators/`; there is no registry. Anything else must come from a file
+or folder that the recipe lists under `plugins:`.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import RecipeError
+from pipeline.operator import Operator, Stat, Writer
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+_USE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_]*")
+_ROOT = "operators"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of `compute`: the import path, the instance, and the content hash of a plugin's source
+    (so that an edited plugin is computed anew)."""
+
+    use: str
+    operator: Operator
+    source: str | None = None
+
+
+def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
+    """The operator that `compute.<name>` describes. Raises RecipeError."""
+    if not NAME.fullmatch(name):
+        raise RecipeError(f"compute.{name}: a name is lower-case letters, digits and _, starting with a letter")
+    if not isinstance(spec, dict) or not isinstance(spec.get("use"), str):
+        raise RecipeError(f"compute.{name} must be a mapping with a key `use`, such as {{use: clip.ClipScore}}, got {spec!r}")
+    use = spec["use"]
+    cls, source = find(use, f"compute.{name}.use", plugins)
+    try:
+        operator = cls(**{key: value for key, value in spec.items() if key != "use"})
+    except ValidationError as error:
+        raise RecipeError("\n".join(messages(error, cls, f"compute.{name}."))) from None
+    except TypeError as error:  # keys that are no identifiers
+        raise RecipeError(f"compute.{name}: {error}") from None
+    return Entry(use, operator, source)
+
+
+def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], str | None]:
+    """The operator class at an import path, and the source hash where it is a plugin."""
+    if not _USE.fullmatch(use):
+        raise RecipeError(f"{key} must be an import path such as clip.ClipScore, got {use!r}")
+    module_name, class_name = use.rsplit(".", 1)
+    module, source = _plugin(module_name, plugins) or (_operators(module_name, use, key), None)
+    cls = getattr(module, class_name, None)
+    if not (isinstance(cls, type) and issubclass(cls, Operator) and cls.__module__ == module.__name__):
+        offered = ", ".join(f"{module_name}.{c}" for c in _offered(module)) or "none"
+        raise RecipeError(f"{key}: {use} is not an operator; {module_name} has: {offered}")
+    if not issubclass(cls, Writer | Stat):
+        raise RecipeError(f"{key}: {use} must be a Score, ImageScore or Stat")
+    return cls, source
+
+
+def _offered(module: ModuleType) -> Iterator[str]:
+    for name, value in vars(module).items():
+        if isinstance(value, type) and issubclass(value, Writer | Stat) and value.__module__ == module.__name__:
+            yield name
+
+
+def _operators(module_name: str, use: str, key: str) -> ModuleType:
+    full = f"{_ROOT}.{module_name}"
+    try:
+        found = importlib.util.find_spec(full) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        folder = Path(importlib.import_module(_ROOT).__path__[0])
+        modules = sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
+        close = get_close_matches(module_name, modules, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(modules)}"
+        raise RecipeError(f"{key}: no module {module_name} under operators or plugins, for {use} ({hint})")
+    return importlib.import_module(full)
+
+
+def _plugin(module_name: str, plugins: Sequence[str]) -> tuple[ModuleType, str] | None:
+    """The module of that name among the plugin files and folders."""
+    for plugin in plugins:
+        path = Path(plugin).expanduser()
+        if not path.exists():
+            raise RecipeError(f"plugins: {plugin} does not exist; give a .py file or a folder of them")
+        file = path / f"{module_name}.py" if path.is_dir() else path
+        if file.is_file() and file.stem == module_name:
+            return _load_plugin(file)
+    return None
+
+
+def _load_plugin(file: Path) -> tuple[ModuleType, str]:
+    digest = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
+    name = f"winnow_plugin_{file.stem}_{digest}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise RecipeError(f"plugins: {file} fails on import: {type(error).__name__}: {error}") from error
+    return sys.modules[name], digest
+
+
+def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """One line per mistake: the key, the value, what is allowed."""
+    for item in error.errors(include_url=False):
+        key = prefix + ".".join(str(part) for part in item["loc"] if part not in ("function-after",))
+        yield _message(key.rstrip("."), item, model)
+
+
+def _message(key: str, item: Any, model: type[BaseModel]) -> str:
+    value, kind = item["input"], item["type"]
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        allowed = _fields_at(model, item["loc"][:-1])
+        close = get_close_matches(str(item["loc"][-1]), allowed, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        return f"{key} is not a known key{hint}; allowed: {', '.join(allowed) or 'none'}"
+    if kind == "value_error":
+        return f"{key} {item['ctx']['error']}"
+    hint = ""
+    if key.endswith((".top", ".bottom")) and isinstance(value, int | float) and 1 < value <= 100:
+        hint = f" (did you mean {value / 100:.2f}?)"
+    allowed_text = item["msg"].replace("Input should be", "must be").replace("greater than or equal to", ">=")
+    allowed_text = allowed_text.replace("less than or equal to", "<=").replace("greater than", ">").replace("less than", "<")
+    if key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal"):
+        allowed_text = "must be in (0, 1]"
+    return f"{key} {allowed_text}, got {value!r}{hint}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """The field names of the model found by following `loc` through annotations."""
+    current: Any = model
+    for part in loc:
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[part].annotation
+        for candidate in getattr(current, "__args__", ()):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                current = candidate
+    is_model = isinstance(current, type) and issubclass(current, BaseModel)
+    return list(current.model_fields) if is_model else []

@@ -1,0 +1,146 @@
+"""Rules: one column, one bound. And the draw that a `chance` rule compares its column with.
+
+A rule is data. `resolve`d once over the pool (a fraction becomes a cut), it gives each row a verdict:
+True it passes, False it does not, null where the column has no value; `missing` says what null means.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+BOUNDS = ("min", "max", "top", "bottom", "among", "chance")
+
+
+class Rule(BaseModel):
+    """One line of a recipe's `keep`. Its key is the column unless `column` names another one.
+
+    min, max    keep values >= / <= the bound
+    top, bottom keep the highest / lowest share of the values that exist; ties at the cut are all kept
+    among       keep rows whose value is one of these (texts, such as languages)
+    chance      the column is a probability: keep a row with it, by a draw that depends on (seed, uid) alone
+    missing     what happens to rows without a value: `drop` (default) or `keep`
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str
+    min: Finite | None = None
+    max: Finite | None = None
+    top: Share | None = None
+    bottom: Share | None = None
+    among: tuple[str, ...] | None = None
+    chance: bool | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    missing: Literal["drop", "keep"] = "drop"
+
+    @field_validator("chance")
+    @classmethod
+    def _chance_is_true(cls, value: bool | None) -> bool | None:
+        if value is False:
+            raise ValueError("must be true (leave the rule out to switch it off)")
+        return value
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "Rule":
+        given = [bound for bound in BOUNDS if getattr(self, bound) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"must have exactly one of {', '.join(BOUNDS)}, got {found}")
+        if "seed" in self.model_fields_set and self.chance is None:
+            raise ValueError("has a seed, which only a chance rule uses")
+        return self
+
+    @property
+    def bound(self) -> str:
+        """Which of the bounds this rule sets."""
+        return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
+
+    @property
+    def needs_cut(self) -> bool:
+        """Whether the bound is a share of the pool that `decide.cuts` must turn into a value."""
+        return self.bound in ("top", "bottom")
+
+    def describe(self, cut: float | None = None) -> str:
+        """The bound in words: `>= 0.281 (top 30%)`."""
+        match self.bound:
+            case "min":
+                return f">= {self.min:g}"
+            case "max":
+                return f"<= {self.max:g}"
+            case "top" | "bottom" as side:
+                share = f"{side} {100 * getattr(self, side):g}%"
+                sign = ">=" if side == "top" else "<="
+                return share if cut is None else f"{sign} {cut:.6g} ({share})"
+            case "among":
+                return "in " + ", ".join(self.among or ())
+        return f"draw(seed {self.seed}, uid) < value"
+
+    def verdict(self, values: pl.Series, uids: pl.Series, cut: float | None = None) -> pl.Series:
+        """Boolean per row, null where the value is null or NaN. `cut` is the resolved share."""
+        if values.dtype.is_float():
+            values = values.fill_nan(None)
+        match self.bound:
+            case "min":
+                return values >= self.min
+            case "max":
+                return values <= self.max
+            case "top":
+                return values >= cut
+            case "bottom":
+                return values <= cut
+            case "among":
+                return values.is_in(list(self.among or ()))
+        return pl.Series(draw(self.seed, uids)) < values.cast(pl.Float64)
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    """splitmix64's finaliser: a bijection of uint64 that passes PractRand (Steele et al. 2014)."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def uid_halves(uids: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) String of 32 hex digits -> their upper and lower 64 bits, two (n,) uint64 arrays."""
+    halves = (
+        uids.str.slice(start, 16).str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big")
+        for start in (0, 16)
+    )
+    high, low = (half.to_numpy() for half in halves)
+    return high, low
+
+
+def draw(seed: int, uids: pl.Series) -> np.ndarray:
+    """(n,) float64 uniform in [0, 1), a pure function of (seed, uid): the same on every machine."""
+    high, low = uid_halves(uids)
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    with np.errstate(over="ignore"):
+        state = _mix(np.full(len(uids), seed, np.uint64) + golden)
+        state = _mix((state ^ high) + golden)
+        state = _mix((state ^ low) + golden)
+    return (state >> np.uint64(11)) * 2.0**-53
+
+
+def ordered_bits(values: np.ndarray) -> np.ndarray:
+    """float32/float64/int -> uint64 whose order is the values' order (IEEE 754 total order, -0 = 0)."""
+    numbers = values.astype(np.float64) + 0.0
+    bits = numbers.view(np.int64)
+    return np.where(bits < 0, ~bits, bits ^ np.int64(-(2**63))).view(np.uint64)
+
+
+def from_ordered_bits(bits: int) -> float:
+    """The float64 that `ordered_bits` maps to `bits`."""
+    raw = bits ^ (1 << 63) if bits >> 63 else ~bits & (2**64 - 1)
+    return float(np.uint64(raw).view(np.float64))
+
+
+def rank_from_top(rule: Rule, count: int) -> int:
+    """How many of the `count` values that exist the share asks for: ceil(share * count), at least 1."""
+    share = rule.top if rule.top is not None else rule.bottom
+    assert share is not None
+    return max(1, int(np.ceil(np.round(share * count, 9))))
+

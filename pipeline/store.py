@@ -1,0 +1,161 @@
+"""The store: everything computed about a pool, as parquet files on any fsspec path.
+
+    samples/<shard>.parquet                 SAMPLE_SCHEMA, one row per sample; a damaged tar's break in the footer
+    columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
+    stats/<name>-<key>.parquet
+    decisions/<recipe>-<key>/<shard>.parquet
+
+A file is written aside and published in one step (rename locally, one PUT on object storage), so what
+exists is whole. Equal tables make equal bytes.
+"""
+
+import io
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import fsspec
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+ROW_GROUP = 65_536
+_HOST = socket.gethostname().replace(".", "-")
+
+
+def to_arrow(frame: pl.DataFrame) -> pa.Table:
+    """A polars frame as an Arrow table of types that every parquet reader knows, in one chunk."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+
+
+class Files:
+    """A folder on any fsspec file system. Paths given to its methods are relative to it."""
+
+    def __init__(self, root: str) -> None:
+        self.fs, base = fsspec.core.url_to_fs(os.path.expanduser(root))
+        self.base = base.rstrip("/")
+        self.local = isinstance(self.fs, LocalFileSystem)
+
+    def path(self, relative: str) -> str:
+        """The full path of a file, as its file system knows it."""
+        return f"{self.base}/{relative}" if relative else self.base
+
+    def exists(self, relative: str) -> bool:
+        """Whether that file is published."""
+        return bool(self.fs.exists(self.path(relative)))
+
+    def publish(self, relative: str, data: bytes | memoryview) -> None:
+        """Write a file so that it appears whole or not at all."""
+        path = self.path(relative)
+        if not self.local:
+            self.fs.pipe_file(path, bytes(data))
+            return
+        folder, name = os.path.split(path)
+        os.makedirs(folder, exist_ok=True)
+        aside = f"{folder}/.tmp.{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
+        with open(aside, "wb") as file:
+            file.write(data)
+        os.replace(aside, path)
+
+    def read(self, relative: str) -> bytes:
+        """A whole file. Raises FileNotFoundError."""
+        if self.local:
+            with open(self.path(relative), "rb") as file:
+                return file.read()
+        return bytes(self.fs.cat_file(self.path(relative)))
+
+    def names(self, folder: str, suffix: str) -> set[str]:
+        """Relative names, without the suffix, of the published files below a folder, in one listing."""
+        base = self.path(folder) + "/"
+        if self.local:
+            found = (os.path.join(d, f) for d, _, files in os.walk(base) for f in files)
+        else:
+            try:
+                found = iter(self.fs.find(base))
+            except FileNotFoundError:
+                return set()
+        return {
+            path[len(base) :].removesuffix(suffix)
+            for path in found
+            if path.endswith(suffix) and not os.path.basename(path).startswith(".tmp.")
+        }
+
+    def sweep(self) -> None:
+        """Remove what killed processes of this machine left half written."""
+        for folder, _, files in os.walk(self.base) if self.local else ():
+            for name in files:
+                if name.startswith(f".tmp.{_HOST}.") and not _alive(name.split(".")):
+                    os.unlink(os.path.join(folder, name))
+
+
+def _alive(parts: Sequence[str]) -> bool:
+    pid = next((int(part) for part in parts[3:] if part.isdigit()), 0)
+    return pid > 0 and os.path.exists(f"/proc/{pid}")
+
+
+class Store:
+    """The tables of one pool. Shards go by name."""
+
+    def __init__(self, root: str) -> None:
+        self.files = Files(root)
+
+    def write(self, relative: str, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
+        """Publish a frame as parquet; `notes` go into the footer as JSON."""
+        table = to_arrow(frame)
+        if notes:
+            table = table.replace_schema_metadata(
+                {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
+            )
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
+        self.files.publish(relative, sink.getbuffer())
+
+    def read(self, relative: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """A published frame, or some of its columns. Raises FileNotFoundError."""
+        source: Any = self.files.path(relative)
+        if not self.files.local:
+            source = io.BytesIO(self.files.read(relative))
+        elif not os.path.exists(source):
+            raise FileNotFoundError(source)
+        frame = pl.read_parquet(source, columns=list(columns) if columns is not None else None)
+        return frame if columns is None else frame.select(columns)
+
+    def footer(self, relative: str) -> tuple[int, dict[str, Any]] | None:
+        """(rows, notes) of a published frame, or None where there is none."""
+        try:
+            with self.files.fs.open(self.files.path(relative), "rb") as file:
+                meta = pq.read_metadata(file)
+        except FileNotFoundError:
+            return None
+        notes = {k.decode(): v for k, v in (meta.metadata or {}).items() if k != b"ARROW:schema"}
+        return meta.num_rows, {key: orjson.loads(value) for key, value in notes.items()}
+
+    def rows(self, folder: str, shards: Sequence[str]) -> dict[str, int]:
+        """Rows of each of these shards' parts that is published in the folder."""
+        there = self.files.names(folder, ".parquet")
+        found = {shard: self.footer(f"{folder}/{shard}.parquet") for shard in shards if shard in there}
+        return {shard: footer[0] for shard, footer in found.items() if footer is not None}
+
+
+class Columns:
+    """A shard's columns by full name (`text`, `clip.score`), from whichever parts hold them. `keys` maps
+    operator names to cache keys. Travels to workers."""
+
+    def __init__(self, root: str, keys: Mapping[str, str]) -> None:
+        self.store, self.keys = Store(root), dict(keys)
+
+    def path(self, column: str, shard: str) -> str:
+        """The part that holds a column of a shard."""
+        owner, dot, _ = column.partition(".")
+        return f"columns/{owner}-{self.keys[owner]}/{shard}.parquet" if dot else f"samples/{shard}.parquet"
+
+    def read(self, shard: str, names: Sequence[str]) -> pl.DataFrame:
+        """(n, len(names)) frame in the shard's row order. Raises FileNotFoundError."""
+        parts: dict[str, list[str]] = {}
+        for name in dict.fromkeys(names):
+            parts.setdefault(self.path(name, shard), []).append(name)
+        return pl.concat([self.store.read(*part) for part in parts.items()], how="horizontal").select(names)
