@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import polars as pl
 
 from pipeline.feed import Collector, Read, Work, batches
+from pipeline.ledger import RunLog
 from pipeline.operator import Device, Stat
 from pipeline.plan import Pass, ScorePass, Stage, StatPass, folder, plan, stat_path
 from pipeline.session import Session
@@ -41,8 +42,10 @@ Report = Callable[[Event], None]
 class Executor(Protocol):
     """How passes run. `LocalExecutor` and `execute_ray.RayExecutor` differ in nothing but speed."""
 
-    def scores(self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report) -> None:
-        """Run a ScorePass; results are published as shards complete."""
+    def scores(
+        self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
+    ) -> dict[str, int]:
+        """Run a ScorePass; results are published as shards complete. Returns workers by operator."""
 
     def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Results of independent tasks, in any order."""
@@ -59,7 +62,9 @@ class LocalExecutor:
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
 
-    def scores(self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report) -> None:
+    def scores(
+        self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
+    ) -> dict[str, int]:
         """See Executor."""
         stats = work.stats()
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
@@ -75,6 +80,7 @@ class LocalExecutor:
             if read.error is None:
                 collector.expect(shard.name, read.rows)
             report(Event(read=read))
+        return {}
 
     def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """See Executor."""
@@ -101,53 +107,43 @@ def runner_of(work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], devic
     return StageRunner(entries, stats, device, stage.resources.batch_size)
 
 
-@dataclass
-class Outcome:
-    """What `compute` came to: shards that could not be read, by reason, and what it measured."""
-
-    pending: dict[str, str] = field(default_factory=dict)
-    tally: Tally = field(default_factory=Tally)
-    rows: int = 0
-    shards: int = 0
-    seconds: float = 0.0
-
-
 def compute(
-    session: Session, executor: Executor, only: Collection[str] = (), observe: Callable[[Pass], Report] | None = None
-) -> Outcome:
-    """Fill what is missing. `observe` is told of each pass and gives the callback for its events."""
-    outcome, started = Outcome(), time.perf_counter()
+    session: Session,
+    executor: Executor,
+    only: Collection[str] = (),
+    observe: Callable[[Pass], Report] = lambda todo: lambda event: None,
+) -> RunLog:
+    """Fill what is missing. `observe` is told of each pass and gives the callback for its events. The log
+    names the shards that could not be read; the rest of the pool is complete when this returns."""
     session.store.files.sweep()
-    while True:
-        passes = plan(session.recipe, session.shards, session.keys, session.stored(), only)
-        if not passes:
-            break
-        report = observe(passes[0]) if observe else (lambda event: None)
-        if isinstance(passes[0], StatPass):
-            _stat(session, executor, passes[0])
-            continue
-        failed = _scores(session, executor, passes[0], report, outcome)
-        outcome.pending.update(failed)
-        session = session.without(failed)
-    outcome.seconds = time.perf_counter() - started
-    return outcome
+    log = RunLog(session.store)
+    while passes := plan(session.recipe, session.shards, session.keys, session.stored(), only):
+        todo, report = passes[0], observe(passes[0])
+        if isinstance(todo, StatPass):
+            started = time.perf_counter()
+            _stat(session, executor, todo)
+            log.stat(todo.name, time.perf_counter() - started)
+        else:
+            failed = _scores(session, executor, todo, report, log)
+            log.pending.update(failed)
+            session = session.without(failed)
+    log.write()
+    return log
 
 
-def _scores(session: Session, executor: Executor, todo: ScorePass, report: Report, outcome: Outcome) -> dict[str, str]:
+def _scores(
+    session: Session, executor: Executor, todo: ScorePass, report: Report, log: RunLog
+) -> dict[str, str]:
     """Run a pass; returns the shards that it could not finish, with reasons."""
     work, errors = Work.of(session.recipe, session.keys, todo), {}
 
     def listen(event: Event) -> None:
-        outcome.rows += event.rows
-        outcome.tally += event.tally
-        if event.read is not None:
-            outcome.tally.seconds["read"] += event.read.seconds
-            outcome.shards += event.read.error is None
-            if event.read.error:
-                errors[event.read.shard] = event.read.error
+        log.add(event.tally, event.read)
+        if event.read is not None and event.read.error:
+            errors[event.read.shard] = event.read.error
         report(event)
 
-    executor.scores(work, todo.shards, todo.stages, listen)
+    log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
     folders = ["samples", *(folder(name, session.keys[name]) for name in todo.names)]
     there = [session.store.files.names(f, ".parquet") for f in folders]
     unfinished = [s.name for s in todo.shards if not all(s.name in names for names in there)]

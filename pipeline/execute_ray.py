@@ -11,6 +11,7 @@ that grow one actor at a time leave GPUs idle for minutes, hence fixed sizes.
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -24,8 +25,9 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from pipeline.errors import OperatorError, RecipeError
 from pipeline.execute import Event, Report, runner_of
 from pipeline.feed import Batch, Collector, Read, Work, batches, pack, unpack
-from pipeline.operator import Device
+from pipeline.operator import Device, ImageScore
 from pipeline.plan import Stage
+from pipeline.recipe import Recipe
 from pipeline.shards import Shard
 from pipeline.stage import Tally
 
@@ -79,13 +81,15 @@ def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
 class RayExecutor:
     """Runs passes on the cluster at RAY_ADDRESS (set inside `ray job submit`), else on this machine."""
 
-    def __init__(self, cpus: int | None = None, gpus: int | None = None) -> None:
+    def __init__(self, recipe: Recipe, cpus: int | None = None, gpus: int | None = None) -> None:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if not ray.is_initialized():
             quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
             if os.environ.get("RAY_ADDRESS"):
                 ray.init(**quiet)
             else:
                 ray.init("local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+        _ship_plugins(recipe)
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
         context = DataContext.get_current()
@@ -95,15 +99,18 @@ class RayExecutor:
         total = ray.cluster_resources()
         self.cpus, self.gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
 
-    def scores(self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report) -> None:
+    def scores(
+        self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
+    ) -> dict[str, int]:
         """See execute.Executor."""
-        _ship_plugins(work)
         placed = place(stages, self.cpus, self.gpus)
         collectors = [_Collector.remote(work) for _ in range(max(1, int(self.cpus // 32)))]
         data = ray.data.from_items([asdict(s) for s in shards], override_num_blocks=len(shards))
+        left = self.cpus - sum(pool.workers * pool.cpus for pool in placed)
+        readers = min(len(shards), max(1, int(left / READ_CPUS)))
         data = data.map_batches(
             _read, fn_args=(work, collectors), batch_size=1, batch_format="pyarrow", num_cpus=READ_CPUS,
-            compute=TaskPoolStrategy(size=max(1, int((self.cpus - sum(p.workers * p.cpus for p in placed)) / READ_CPUS))),
+            compute=TaskPoolStrategy(size=readers),
         )
         for index, (stage, pool) in enumerate(zip(stages, placed, strict=True)):
             data = data.map_batches(
@@ -114,6 +121,8 @@ class RayExecutor:
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
             for note in table.column("note").to_pylist():
                 report(_event(note))
+        workers = {name: pool.workers for stage, pool in zip(stages, placed, strict=True) for name in stage.names}
+        return workers | {"read": readers}
 
     def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """See execute.Executor. Keeps as many tasks in flight as there are CPUs."""
@@ -181,7 +190,7 @@ def _read(rows: pa.Table, work: Work, collectors: Sequence[Any]) -> Iterator[pa.
                 yield _row(batch.shard, batch.start, None, {"rows": len(batch.frame)})
         if read.error is None and work.names:
             ray.get(_collector_of(shard.name, collectors).expect.remote(shard.name, read.rows))
-        yield _row(shard.name, 0, None, {"read": asdict(read)})
+        yield _row(shard.name, 0, None, {"read": vars(read)})
 
 
 class _StageWorker:
@@ -214,8 +223,8 @@ class _StageWorker:
         if self.broken:
             raise OperatorError(self.broken)
         batch.frame, tally = self.runner.run(batch.frame, batch.data)
-        tally += _tally(note)
-        note |= {"seconds": tally.seconds, "failed": tally.failed}
+        tally += Tally.of(note.get("tally", {}))
+        note |= {"tally": tally.as_dict()}
         if not self.last:
             return _row(batch.shard, batch.start, pack(batch, self.images_later), note)
         collector = _collector_of(batch.shard, self.collectors)
@@ -224,8 +233,6 @@ class _StageWorker:
 
 
 def _sees_images(work: Work, name: str) -> bool:
-    from pipeline.operator import ImageScore
-
     return isinstance(work.entries[name].operator, ImageScore)
 
 
@@ -239,24 +246,15 @@ def _row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str, A
     return pa.table([[shard], [start], column, [orjson.dumps(note)]], schema=ROW)
 
 
-def _tally(note: Mapping[str, Any]) -> Tally:
-    tally = Tally()
-    tally.seconds.update(note.get("seconds", {}))
-    tally.failed.update(note.get("failed", {}))
-    return tally
-
-
 def _event(raw: bytes) -> Event:
     note = orjson.loads(raw)
     if "fatal" in note:
         raise OperatorError(note["fatal"])
-    return Event(note.get("rows", 0), _tally(note), Read(**note["read"]) if "read" in note else None)
+    return Event(note.get("rows", 0), Tally.of(note.get("tally", {})), Read(**note["read"]) if "read" in note else None)
 
 
-def _ship_plugins(work: Work) -> None:
+def _ship_plugins(recipe: Recipe) -> None:
     """Plugin modules exist on the driver alone: send their classes by value."""
-    import sys
-
-    for entry in work.entries.values():
+    for entry in recipe.compute.values():
         if entry.source is not None:
             ray.cloudpickle.register_pickle_by_value(sys.modules[type(entry.operator).__module__])

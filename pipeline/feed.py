@@ -6,9 +6,8 @@ operator always sees the same rows together, whatever the number of workers: equ
 """
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -96,7 +95,6 @@ class Read:
     bytes: int = 0
     seconds: float = 0.0
     error: str | None = None
-    failed: Counter[str] = field(default_factory=Counter)
 
 
 def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import RecipeError
 from pipeline.operator import SAMPLE_COLUMNS, Operator, Stat, Writer
-from pipeline.resolve import NAME, Entry, build, messages
+from pipeline.resolve import Entry, build, messages
 from pipeline.rule import Rule
 
 
@@ -218,6 +218,3 @@ def _in_order(recipe: Recipe) -> dict[str, Entry]:
         circle = " -> ".join(reversed(error.args[1]))
         raise RecipeError(f"compute: the needs go in a circle: {circle}") from None
     return {name: recipe.compute[name] for name in order}
-
-
-__all__ = ["NAME", "Path", "Recipe", "load", "parse"]

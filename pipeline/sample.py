@@ -221,17 +221,18 @@ def _hash(shard: str, key: str, occurrence: int) -> str:
 
 def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
     """(width, height) in pixels as the encoded image's header states; (None, None) if unreadable."""
-    if data[:2] == b"\xff\xd8":
+    for read in (_jpeg_size, _pillow_size) if data[:2] == b"\xff\xd8" else (_pillow_size,):
         try:
-            height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
-            return width, height
-        except ValueError:
-            pass  # Pillow may know better
-    try:
-        width, height = _pillow_size(data)
-    except Exception:  # noqa: BLE001 - Pillow's plug-ins raise nearly anything on garbage
-        return None, None
-    return _pixels(width), _pixels(height)
+            width, height = read(data)
+        except Exception:  # noqa: BLE001, S112 - on garbage these libraries raise nearly anything
+            continue
+        return _pixels(width), _pixels(height)
+    return None, None
+
+
+def _jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
+    height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
+    return width, height
 
 
 def _pillow_size(data: bytes | memoryview) -> tuple[int, int]:

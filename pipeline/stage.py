@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,15 +26,33 @@ Images = Sequence[np.ndarray | None]
 
 @dataclass
 class Tally:
-    """What a stage has done: seconds by operator (and `decode`), failed rows by operator."""
+    """What was done: seconds (of one worker), rows, and rows without a result, by operator; `decode` and
+    `read` count as operators."""
 
     seconds: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
 
     def __iadd__(self, other: "Tally") -> "Tally":
         self.seconds.update(other.seconds)
+        self.rows.update(other.rows)
         self.failed.update(other.failed)
         return self
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """As plain data; `Tally.of` is the way back."""
+        return {"seconds": dict(self.seconds), "rows": dict(self.rows), "failed": dict(self.failed)}
+
+    @classmethod
+    def of(cls, data: Mapping[str, Mapping[str, Any]]) -> "Tally":
+        """From plain data."""
+        return cls(**{name: Counter(counts) for name, counts in data.items()})
+
+    def add(self, name: str, started: float, rows: int, failed: int = 0) -> None:
+        """Count one call that began at `started` (time.perf_counter)."""
+        self.seconds[name] += time.perf_counter() - started
+        self.rows[name] += rows
+        self.failed[name] += failed
 
 
 class StageRunner:
@@ -72,13 +91,12 @@ class StageRunner:
             started = time.perf_counter()
             decoded = self.decoder(data if data is not None else [None] * len(batch))
             images, reasons = [pixels for pixels, _ in decoded], [reason for _, reason in decoded]
-            tally.seconds["decode"] += time.perf_counter() - started
+            tally.add("decode", started, len(batch), sum(image is None for image in images))
         for name, operator in self.operators.items():
             started = time.perf_counter()
             result = checked(name, operator, score(name, operator, batch, images), len(batch))
             result = explained(name, operator, result, batch, reasons if isinstance(operator, ImageScore) else None)
-            tally.seconds[name] += time.perf_counter() - started
-            tally.failed[name] += len(result) - result[f"{name}.error"].null_count()
+            tally.add(name, started, len(batch), len(result) - result[f"{name}.error"].null_count())
             batch = batch.hstack(result)
         return batch
 

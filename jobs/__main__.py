@@ -1,0 +1,176 @@
+"""winnow: turn raw web image-text pools into training sets for CLIP-like models.
+
+    winnow run jobs/recipes/demo.yaml        (the same as: python -m jobs run ...)
+
+Tables go to the terminal (stderr), paths of what was written to stdout, `--json` puts the numbers there
+instead. Exit status: 0 done; 1 done, but some shards could not be read; 2 wrong recipe or flag; 3 an
+operator failed.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from pipeline.errors import WinnowError
+
+app = typer.Typer(
+    help=__doc__.split("\n")[0], no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+
+RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="override one key, such as keep.clip.score.top=0.2; repeatable"),
+]
+Limit = Annotated[int | None, typer.Option("--shards", min=1, help="the first N shards of the pool only")]
+Local = Annotated[bool, typer.Option("--local", help="a plain loop in this process, no Ray")]
+Json = Annotated[bool, typer.Option("--json", help="numbers as JSON on stdout, no tables")]
+
+
+@app.command()
+def plan(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
+    """What is stored, what would run, on how many rows, and roughly how long."""
+    from jobs import run, show
+    from pipeline.preview import preview
+
+    found = preview(run.open_session(recipe, set_, shards))
+    _out(found) if json else show.plan(found)
+
+
+@app.command()
+def compute(
+    recipe: RecipePath,
+    names: Annotated[list[str] | None, typer.Argument(help="operators; all of the recipe's by default")] = None,
+    set_: Overrides = None,
+    shards: Limit = None,
+    local: Local = False,
+    json: Json = False,
+) -> None:
+    """Fill missing columns and stats; resumes by itself."""
+    from jobs import run
+
+    session = run.open_session(recipe, set_, shards)
+    log = run.fill(session, run.executor_of(session, local), names or [], quiet=json)
+    _out(log.summary()) if json else print(session.store.files.base)
+    _finish(log.pending)
+
+
+@app.command()
+def keep(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
+    """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
+    from jobs import run, show
+    from pipeline.decide import decide, decision_folder
+
+    session = run.open_session(recipe, set_, shards)
+    done = session.complete()
+    result, pending = decide(done), _missing(session, done)
+    if json:
+        _out({**result, "pending": pending})
+    else:
+        show.funnel(result)
+        print(session.store.files.path(decision_folder(done)))
+    _finish(pending)
+
+
+@app.command()
+def explain(
+    recipe: RecipePath,
+    uids: Annotated[list[str], typer.Argument(metavar="UID...")],
+    set_: Overrides = None,
+    shards: Limit = None,
+    json: Json = False,
+) -> None:
+    """Every rule for one sample."""
+    from jobs import run, show
+    from pipeline.decide import decide
+    from pipeline.explain import explain as look_up
+
+    session = run.open_session(recipe, set_, shards).complete()
+    decide(session)
+    found = look_up(session, uids)
+    if json:
+        _out(found)
+        return
+    for entry in found:
+        show.explanation(entry)
+
+
+@app.command()
+def export(
+    recipe: RecipePath, set_: Overrides = None, shards: Limit = None, local: Local = False, json: Json = False
+) -> None:
+    """Filtered shards, FAISS index, subset file."""
+    from jobs import run
+    from pipeline.decide import decide
+
+    session = run.open_session(recipe, set_, shards)
+    done = session.complete()
+    decide(done)
+    written = run.write_exports(done, run.executor_of(done, local))
+    _out(written) if json else run.paths(written)
+    _finish(_missing(session, done))
+
+
+@app.command()
+def run(
+    recipe: RecipePath, set_: Overrides = None, shards: Limit = None, local: Local = False, json: Json = False
+) -> None:
+    """All of it: compute, keep, export, and the books."""
+    from jobs import run as steps
+
+    result = steps.run_all(steps.open_session(recipe, set_, shards), local, quiet=json)
+    _out(result) if json else steps.paths(result["written"])
+    _finish(result["books"]["pending"])
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="where pool, store and outputs go")] = Path("demo"),
+    samples: Annotated[int, typer.Option(min=20, help="samples in the pool")] = 2000,
+    seed: int = 0,
+    local: Local = False,
+) -> None:
+    """The whole of it on a sample pool made on the spot."""
+    from jobs.demo import demo as run_demo
+
+    run_demo(folder, samples, seed, local)
+
+
+def _out(data: Any) -> None:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    print(orjson.dumps(data, option=options).decode())
+
+
+def _missing(session: Any, done: Any) -> dict[str, str]:
+    """Shards of the pool that are not complete."""
+    names = {shard.name for shard in done.shards}
+    return {s.name: "not computed yet" for s in session.shards if s.name not in names}
+
+
+def _finish(pending: dict[str, str]) -> None:
+    """Exit 1 if shards are left, saying which and how to go on."""
+    if pending:
+        from jobs import show
+
+        show.pending(pending, " ".join(["winnow", *sys.argv[1:]]))
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except WinnowError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Tables for people, on stderr."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console(stderr=True)
+
+
+def _table(title: str, *columns: str, text: int = 1) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < text else "right", overflow="fold")
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def plan(found: Mapping[str, Any]) -> None:
+    """What `plan` found."""
+    table = _table("Missing passes", "operators", "reads", "shards", "samples", "time", text=2)
+    for step in found["passes"]:
+        table.add_row(
+            ", ".join(step["operators"]) or "(index only)",
+            step["reads"],
+            f"{step['shards']:,}",
+            _number(step["samples"], "?"),
+            _duration(step["seconds"]),
+        )
+    console.print(f"{found['shards']:,} shards, {found['indexed']:,} indexed, {_number(found['samples'], '?')} samples known")
+    console.print(table if found["passes"] else "Everything is computed.")
+
+
+def funnel(result: Mapping[str, Any]) -> None:
+    """The books of a decision, rule by rule."""
+    total = result["samples"]
+    table = _table("Funnel", "rule", "bound", "fails", "alone", "dropped here", "no value", "left", text=2)
+    left = total
+    table.add_row("samples read", "", "", "", "", "", f"{total:,}")
+    for name, rule in result["rules"].items():
+        lost = sum(rule["failed"].values())
+        left -= rule["dropped"] + lost
+        label = name if name == rule["column"] else f"{name} ({rule['column']})"
+        table.add_row(
+            label, rule["bound"], f"{rule['fails']:,}", f"{rule['fails_only']:,}", f"{rule['dropped']:,}", f"{lost:,}", f"{left:,}"
+        )
+    console.print(table)
+    console.print(
+        f"read {total:,} = kept {result['kept']:,} ({_share(result['kept'], total)}) + dropped {result['dropped']:,} "
+        f"+ failed {result['failed']:,}"
+    )
+    for name, rule in result["rules"].items():
+        for reason, count in rule["failed"].items():
+            console.print(f"  failed at {name}: {count:,} x {reason}", highlight=False)
+    for shard, reason in result.get("damaged", {}).items():
+        console.print(f"  [yellow]damaged shard[/] {shard}: {reason}", highlight=False)
+
+
+def speeds(ledger: Mapping[str, Any]) -> None:
+    """Seconds and samples/s per operator, over all runs on this store."""
+    table = _table("Speed, all runs on this store", "operator", "samples", "worker seconds", "samples/s per worker")
+    for name, rate in ledger["speeds"].items():
+        table.add_row(name, f"{rate['rows']:,}", f"{rate['seconds']:,.1f}", f"{rate['rows_per_second']:,.0f}")
+    console.print(table)
+    if ledger["bottleneck"]:
+        console.print(f"bottleneck: {ledger['bottleneck']}")
+
+
+def explanation(entry: Mapping[str, Any]) -> None:
+    """One sample and its verdicts."""
+    fate = "[green]kept[/]" if entry["keep"] else "[red]dropped[/]"
+    table = _table("", "rule", "value", "bound", "verdict", text=4)
+    for line in entry["rules"]:
+        verdict = f"{line['verdict']} ({line['why']})" if line["why"] else line["verdict"]
+        table.add_row(line["rule"], _value(line["value"]), line["bound"], verdict)
+    console.print(f"{entry['uid']}  {fate}  {entry['shard']}/{entry['key']}  {entry['width']} x {entry['height']}")
+    console.print(repr(entry["text"]), style="italic", markup=False, highlight=False)
+    console.print(table)
+
+
+def pending(shards: Mapping[str, str], command: str) -> None:
+    """Shards that are not done, and how to go on."""
+    console.print(f"[red]{len(shards):,} shards are not done:[/]")
+    for shard, reason in list(shards.items())[:20]:
+        console.print(f"  {shard}: {reason}", highlight=False, markup=False)
+    if len(shards) > 20:
+        console.print(f"  and {len(shards) - 20:,} more")
+    console.print(f"run again to retry them: {command}", highlight=False, markup=False)
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: int | None, unknown: str) -> str:
+    return unknown if value is None else f"{value:,}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}h {minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m {rest:02d}s"
