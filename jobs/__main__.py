@@ -17,21 +17,34 @@ import typer
 from pipeline.errors import WinnowError
 
 app = typer.Typer(
-    help=__doc__.split("\n")[0], no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+    help=__doc__.split("\n")[0],
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
 )
 
-RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
+RecipePath = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="override one key, such as keep.clip.score.top=0.2; repeatable"),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="override one key, such as keep.clip.score.top=0.2; repeatable",
+    ),
 ]
-Limit = Annotated[int | None, typer.Option("--shards", min=1, help="the first N shards of the pool only")]
+Limit = Annotated[
+    int | None, typer.Option("--shards", min=1, help="the first N shards of the pool only")
+]
 Local = Annotated[bool, typer.Option("--local", help="a plain loop in this process, no Ray")]
 Json = Annotated[bool, typer.Option("--json", help="numbers as JSON on stdout, no tables")]
 
 
 @app.command()
-def plan(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
+def plan(
+    recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False
+) -> None:
     """What is stored, what would run, on how many rows, and roughly how long."""
     from jobs import run, show
     from pipeline.preview import preview
@@ -43,7 +56,9 @@ def plan(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json:
 @app.command()
 def compute(
     recipe: RecipePath,
-    names: Annotated[list[str] | None, typer.Argument(help="operators; all of the recipe's by default")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="operators; all of the recipe's by default")
+    ] = None,
     set_: Overrides = None,
     shards: Limit = None,
     local: Local = False,
@@ -59,7 +74,9 @@ def compute(
 
 
 @app.command()
-def keep(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
+def keep(
+    recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False
+) -> None:
     """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
     from jobs import run, show
     from pipeline.decide import decide, decision_folder
@@ -100,7 +117,11 @@ def explain(
 
 @app.command()
 def export(
-    recipe: RecipePath, set_: Overrides = None, shards: Limit = None, local: Local = False, json: Json = False
+    recipe: RecipePath,
+    set_: Overrides = None,
+    shards: Limit = None,
+    local: Local = False,
+    json: Json = False,
 ) -> None:
     """Filtered shards, FAISS index, subset file."""
     from jobs import run
@@ -116,7 +137,11 @@ def export(
 
 @app.command()
 def run(
-    recipe: RecipePath, set_: Overrides = None, shards: Limit = None, local: Local = False, json: Json = False
+    recipe: RecipePath,
+    set_: Overrides = None,
+    shards: Limit = None,
+    local: Local = False,
+    json: Json = False,
 ) -> None:
     """All of it: compute, keep, export, and the books."""
     from jobs import run as steps

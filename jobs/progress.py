@@ -4,7 +4,13 @@ import sys
 import time
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 from jobs.show import console
@@ -36,7 +42,9 @@ class Progress:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
 
     def begin(self, todo: Pass) -> Report:
@@ -54,13 +62,27 @@ class _PassDisplay:
 
     def __call__(self, event: Event) -> None:
         self.rows += event.rows
-        self.failed += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
+        self.failed += max(
+            (n for name, n in event.tally.failed.items() if name != "decode"), default=0
+        )
         self.done += event.read is not None
         seconds = time.monotonic() - self.started
         note = f"{self.rows:,} samples  {self.rows / max(seconds, 1e-9):,.0f}/s  {self.failed:,} failed"
         self.progress.bars.update(self.task, completed=self.done, note=note)
         over = self.done == self.shards and event.read is not None
-        if not self.progress.live and not self.progress.quiet and (over or time.monotonic() - self.said > EVERY):
+        if (
+            not self.progress.live
+            and not self.progress.quiet
+            and (over or time.monotonic() - self.said > EVERY)
+        ):
             self.said = time.monotonic()
-            left = "" if over or not self.done else f", {seconds / self.done * (self.shards - self.done):,.0f} s left"
-            print(f"{self.label}: {self.done:,}/{self.shards:,} shards, {note}{left}", file=sys.stderr, flush=True)
+            left = (
+                ""
+                if over or not self.done
+                else f", {seconds / self.done * (self.shards - self.done):,.0f} s left"
+            )
+            print(
+                f"{self.label}: {self.done:,}/{self.shards:,} shards, {note}{left}",
+                file=sys.stderr,
+                flush=True,
+            )

@@ -28,11 +28,15 @@ def executor_of(session: Session, local: bool) -> Executor:
     return RayExecutor(session.recipe)
 
 
-def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False) -> RunLog:
+def fill(
+    session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False
+) -> RunLog:
     """`compute` with a progress display."""
     if unknown := set(names) - session.recipe.compute.keys():
         known = ", ".join(session.recipe.compute)
-        raise RecipeError(f"compute: {', '.join(sorted(unknown))} is not an operator of the recipe; there are: {known}")
+        raise RecipeError(
+            f"compute: {', '.join(sorted(unknown))} is not an operator of the recipe; there are: {known}"
+        )
     with Progress(quiet) as progress:
 
         def observe(todo: Pass) -> Any:

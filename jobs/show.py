@@ -3,17 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 console = Console(stderr=True)
+if not console.is_terminal:
+    console = Console(stderr=True, width=120)  # a log file need not be as narrow as 80
 
 
-def _table(title: str, *columns: str, text: int = 1) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
+def table(title: str, *columns: str, text: int = 1) -> Table:
+    """An empty table; the first `text` columns hold text, the others numbers."""
+    made = Table(
+        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < text else "right", overflow="fold")
-    return table
+        made.add_column(column, justify="left" if index < text else "right", no_wrap=True)
+    return made
 
 
 def _share(part: int, whole: int) -> str:
@@ -22,33 +28,43 @@ def _share(part: int, whole: int) -> str:
 
 def plan(found: Mapping[str, Any]) -> None:
     """What `plan` found."""
-    table = _table("Missing passes", "operators", "reads", "shards", "samples", "time", text=2)
+    made = table("Missing passes", "operators", "reads", "shards", "samples", "time", text=2)
     for step in found["passes"]:
-        table.add_row(
+        made.add_row(
             ", ".join(step["operators"]) or "(index only)",
             step["reads"],
             f"{step['shards']:,}",
             _number(step["samples"], "?"),
             _duration(step["seconds"]),
         )
-    console.print(f"{found['shards']:,} shards, {found['indexed']:,} indexed, {_number(found['samples'], '?')} samples known")
-    console.print(table if found["passes"] else "Everything is computed.")
+    console.print(
+        f"{found['shards']:,} shards, {found['indexed']:,} indexed, {_number(found['samples'], '?')} samples known"
+    )
+    console.print(made if found["passes"] else "Everything is computed.")
 
 
 def funnel(result: Mapping[str, Any]) -> None:
     """The books of a decision, rule by rule."""
     total = result["samples"]
-    table = _table("Funnel", "rule", "bound", "fails", "alone", "dropped here", "no value", "left", text=2)
+    made = table(
+        "Funnel", "rule", "bound", "fails", "alone", "dropped here", "no value", "left", text=2
+    )
     left = total
-    table.add_row("samples read", "", "", "", "", "", f"{total:,}")
+    made.add_row("samples read", "", "", "", "", "", f"{total:,}")
     for name, rule in result["rules"].items():
         lost = sum(rule["failed"].values())
         left -= rule["dropped"] + lost
         label = name if name == rule["column"] else f"{name} ({rule['column']})"
-        table.add_row(
-            label, rule["bound"], f"{rule['fails']:,}", f"{rule['fails_only']:,}", f"{rule['dropped']:,}", f"{lost:,}", f"{left:,}"
+        made.add_row(
+            label,
+            rule["bound"],
+            f"{rule['fails']:,}",
+            f"{rule['fails_only']:,}",
+            f"{rule['dropped']:,}",
+            f"{lost:,}",
+            f"{left:,}",
         )
-    console.print(table)
+    console.print(made)
     console.print(
         f"read {total:,} = kept {result['kept']:,} ({_share(result['kept'], total)}) + dropped {result['dropped']:,} "
         f"+ failed {result['failed']:,}"
@@ -62,10 +78,18 @@ def funnel(result: Mapping[str, Any]) -> None:
 
 def speeds(ledger: Mapping[str, Any]) -> None:
     """Seconds and samples/s per operator, over all runs on this store."""
-    table = _table("Speed, all runs on this store", "operator", "samples", "worker seconds", "samples/s per worker")
+    made = table(
+        "Speed, all runs on this store",
+        "operator",
+        "samples",
+        "worker seconds",
+        "samples/s per worker",
+    )
     for name, rate in ledger["speeds"].items():
-        table.add_row(name, f"{rate['rows']:,}", f"{rate['seconds']:,.1f}", f"{rate['rows_per_second']:,.0f}")
-    console.print(table)
+        made.add_row(
+            name, f"{rate['rows']:,}", f"{rate['seconds']:,.1f}", f"{rate['rows_per_second']:,.0f}"
+        )
+    console.print(made)
     if ledger["bottleneck"]:
         console.print(f"bottleneck: {ledger['bottleneck']}")
 
@@ -73,13 +97,15 @@ def speeds(ledger: Mapping[str, Any]) -> None:
 def explanation(entry: Mapping[str, Any]) -> None:
     """One sample and its verdicts."""
     fate = "[green]kept[/]" if entry["keep"] else "[red]dropped[/]"
-    table = _table("", "rule", "value", "bound", "verdict", text=4)
+    made = table("", "rule", "value", "bound", "verdict", text=4)
     for line in entry["rules"]:
         verdict = f"{line['verdict']} ({line['why']})" if line["why"] else line["verdict"]
-        table.add_row(line["rule"], _value(line["value"]), line["bound"], verdict)
-    console.print(f"{entry['uid']}  {fate}  {entry['shard']}/{entry['key']}  {entry['width']} x {entry['height']}")
+        made.add_row(line["rule"], _value(line["value"]), line["bound"], verdict)
+    console.print(
+        f"{entry['uid']}  {fate}  {entry['shard']}/{entry['key']}  {entry['width']} x {entry['height']}"
+    )
     console.print(repr(entry["text"]), style="italic", markup=False, highlight=False)
-    console.print(table)
+    console.print(made)
 
 
 def pending(shards: Mapping[str, str], command: str) -> None:

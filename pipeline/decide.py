@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import polars as pl
 
+from pipeline.operator import owner
 from pipeline.rule import Rule, from_ordered_bits, ordered_bits, rank_from_top
 from pipeline.session import Session
 from pipeline.store import Columns
@@ -50,7 +51,7 @@ SHARDS = {"shard": pl.String, "samples": pl.Int64, "kept": pl.Int64}
 
 def decision_folder(session: Session) -> str:
     """decisions/<recipe>-<key>: the key covers rules, the keys of what they read, and the shards."""
-    owners = sorted({c.split(".")[0] for c in session.columns_read()} & session.keys.keys())
+    owners = sorted({o for c in session.columns_read() if (o := owner(c)) is not None})
     identity = [
         [(name, rule.model_dump(mode="json")) for name, rule in session.recipe.keep.items()],
         {owner: session.keys[owner] for owner in owners},

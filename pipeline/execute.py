@@ -51,7 +51,10 @@ class Executor(Protocol):
         """Results of independent tasks, in any order."""
 
     def reduce(
-        self, function: Callable[[Item], pl.DataFrame], merge: Callable[[list[pl.DataFrame]], pl.DataFrame], items: Sequence[Item]
+        self,
+        function: Callable[[Item], pl.DataFrame],
+        merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
+        items: Sequence[Item],
     ) -> pl.DataFrame:
         """Merge the results of independent tasks, in any order and grouping."""
 
@@ -67,7 +70,9 @@ class LocalExecutor:
     ) -> dict[str, int]:
         """See Executor."""
         stats = work.stats()
-        runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
+        runners = [
+            runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages
+        ]
         for shard in shards:
             read, collector = Read(shard.name), Collector(work)
             for batch in batches(work, shard, read):
@@ -87,7 +92,10 @@ class LocalExecutor:
         return map(function, items)
 
     def reduce(
-        self, function: Callable[[Item], pl.DataFrame], merge: Callable[[list[pl.DataFrame]], pl.DataFrame], items: Sequence[Item]
+        self,
+        function: Callable[[Item], pl.DataFrame],
+        merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
+        items: Sequence[Item],
     ) -> pl.DataFrame:
         """See Executor."""
         merged = function(items[0])
@@ -101,7 +109,9 @@ def device_of(stage: Stage, threads: int) -> Device:
     return Device("cuda" if stage.resources.gpus else "cpu", threads)
 
 
-def runner_of(work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], device: Device) -> StageRunner:
+def runner_of(
+    work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], device: Device
+) -> StageRunner:
     """The operators of a stage, loaded."""
     entries = {name: work.entries[name] for name in stage.names}
     return StageRunner(entries, stats, device, stage.resources.batch_size)
@@ -152,7 +162,10 @@ def _scores(
 
 def _stat(session: Session, executor: Executor, todo: StatPass) -> None:
     """Reduce and publish one Stat."""
-    chunks = [todo.shards[i : i + SHARDS_PER_PARTIAL] for i in range(0, len(todo.shards), SHARDS_PER_PARTIAL)]
+    chunks = [
+        todo.shards[i : i + SHARDS_PER_PARTIAL]
+        for i in range(0, len(todo.shards), SHARDS_PER_PARTIAL)
+    ]
     task = StatTask(session, todo.name)
     merged = executor.reduce(task.partial, task.merge, chunks)
     session.store.write(stat_path(todo.name, session.keys[todo.name]), task.operator.finish(merged))
@@ -170,7 +183,9 @@ class StatTask:
     def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
         """The merged partial table of some shards."""
         needed = self.operator.inputs()
-        return self.merge([self.operator.partial(self.columns.read(shard.name, needed)) for shard in shards])
+        return self.merge(
+            [self.operator.partial(self.columns.read(shard.name, needed)) for shard in shards]
+        )
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
         """One partial table out of several."""

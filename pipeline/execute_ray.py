@@ -12,7 +12,9 @@ that grow one actor at a time leave GPUs idle for minutes, hence fixed sizes.
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -39,7 +41,12 @@ STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to readin
 BLOCK_BYTES = 16 << 20  # about one batch of images a block: short queues, flat memory
 MERGE_FAN_IN = 8
 ROW = pa.schema(
-    [("shard", pa.string()), ("start", pa.int64()), ("payload", pa.large_binary()), ("note", pa.binary())]
+    [
+        ("shard", pa.string()),
+        ("start", pa.int64()),
+        ("payload", pa.large_binary()),
+        ("note", pa.binary()),
+    ]
 )
 
 
@@ -60,16 +67,21 @@ def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
         asked, share = stage.resources, cpus / max(1, len(stages))
         if asked.gpus > gpus:
             key = f"run.{stage.names[0]}.gpus"
-            raise RecipeError(f"{key} asks for {asked.gpus:g}, the cluster has {gpus:g} (on CPU: --set {key}=0)")
+            raise RecipeError(
+                f"{key} asks for {asked.gpus:g}, the cluster has {gpus:g} (on CPU: --set {key}=0)"
+            )
         most = int(gpus / asked.gpus) if asked.gpus else int(share / (asked.cpus or 1))
         workers = asked.workers or max(1, most)
         reserved = asked.cpus or STAGE_SHARE * share / workers
-        placed.append(Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or share / workers))))
+        placed.append(
+            Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or share / workers)))
+        )
     need_cpus = sum(p.workers * p.cpus for p in placed) + READ_CPUS
     need_gpus = sum(p.workers * p.gpus for p in placed)
     if need_cpus > cpus or need_gpus > gpus:
         pools = ", ".join(
-            f"run.{s.names[0]}: {p.workers} workers x {p.cpus:g} CPUs, {p.gpus:g} GPUs" for s, p in zip(stages, placed, strict=True)
+            f"run.{s.names[0]}: {p.workers} workers x {p.cpus:g} CPUs, {p.gpus:g} GPUs"
+            for s, p in zip(stages, placed, strict=True)
         )
         raise RecipeError(
             f"run: the pools need {need_cpus:g} CPUs (with {READ_CPUS:g} for reading) and {need_gpus:g} GPUs, "
@@ -82,13 +94,10 @@ class RayExecutor:
     """Runs passes on the cluster at RAY_ADDRESS (set inside `ray job submit`), else on this machine."""
 
     def __init__(self, recipe: Recipe, cpus: int | None = None, gpus: int | None = None) -> None:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if not ray.is_initialized():
-            quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-            if os.environ.get("RAY_ADDRESS"):
-                ray.init(**quiet)
-            else:
-                ray.init("local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+            with _quiet_start():
+                _init(cpus, gpus)
+        warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
         _ship_plugins(recipe)
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -109,19 +118,31 @@ class RayExecutor:
         left = self.cpus - sum(pool.workers * pool.cpus for pool in placed)
         readers = min(len(shards), max(1, int(left / READ_CPUS)))
         data = data.map_batches(
-            _read, fn_args=(work, collectors), batch_size=1, batch_format="pyarrow", num_cpus=READ_CPUS,
+            _read,
+            fn_args=(work, collectors),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=READ_CPUS,
             compute=TaskPoolStrategy(size=readers),
         )
         for index, (stage, pool) in enumerate(zip(stages, placed, strict=True)):
             data = data.map_batches(
-                _StageWorker, fn_constructor_args=(work, stage, index, pool.threads, collectors), batch_size=1,
-                batch_format="pyarrow", num_cpus=pool.cpus, num_gpus=pool.gpus or None,
+                _StageWorker,
+                fn_constructor_args=(work, stage, index, pool.threads, collectors),
+                batch_size=1,
+                batch_format="pyarrow",
+                num_cpus=pool.cpus,
+                num_gpus=pool.gpus or None,
                 compute=ActorPoolStrategy(size=pool.workers),
             )
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
             for note in table.column("note").to_pylist():
                 report(_event(note))
-        workers = {name: pool.workers for stage, pool in zip(stages, placed, strict=True) for name in stage.names}
+        workers = {
+            name: pool.workers
+            for stage, pool in zip(stages, placed, strict=True)
+            for name in stage.names
+        }
         return workers | {"read": readers}
 
     def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
@@ -136,7 +157,10 @@ class RayExecutor:
             yield ray.get(ready[0])
 
     def reduce(
-        self, function: Callable[[Item], pl.DataFrame], merge: Callable[[list[pl.DataFrame]], pl.DataFrame], items: Sequence[Item]
+        self,
+        function: Callable[[Item], pl.DataFrame],
+        merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
+        items: Sequence[Item],
     ) -> pl.DataFrame:
         """See execute.Executor. Partial tables meet in a tree of tasks, never on the driver."""
         task, join = _call(function), _call(lambda parts: merge(ray.get(list(parts))))
@@ -152,6 +176,28 @@ class RayExecutor:
                 return ray.get(done[0])
             ready, running = ray.wait(running, num_returns=1)
             done += ready
+
+
+def _init(cpus: int | None, gpus: int | None) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+    else:
+        ray.init("local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Ray's C++ core writes its own log lines to stderr from here on; errors still reach us as exceptions."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    kept, void = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(void, 2)  # not even "log level set from environment variable"
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(void)
 
 
 def _call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -196,7 +242,9 @@ def _read(rows: pa.Table, work: Work, collectors: Sequence[Any]) -> Iterator[pa.
 class _StageWorker:
     """An actor that runs one stage. The last stage hands its columns to the collector."""
 
-    def __init__(self, work: Work, stage: Stage, index: int, threads: int, collectors: Sequence[Any]) -> None:
+    def __init__(
+        self, work: Work, stage: Stage, index: int, threads: int, collectors: Sequence[Any]
+    ) -> None:
         self.work, self.collectors = work, collectors
         self.last = index == len(work.stages) - 1
         later = [name for names in work.stages[index + 1 :] for name in names]
@@ -205,7 +253,9 @@ class _StageWorker:
         try:
             self.runner, self.broken = runner_of(work, stage, work.stats(), device), ""
         except Exception as error:
-            self.broken = f"{', '.join(stage.names)} cannot be set up: {type(error).__name__}: {error}"
+            self.broken = (
+                f"{', '.join(stage.names)} cannot be set up: {type(error).__name__}: {error}"
+            )
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for index in range(len(table)):
@@ -213,9 +263,15 @@ class _StageWorker:
             if not payload.is_valid:
                 yield table.slice(index, 1)
                 continue
-            shard, start = table.column("shard")[index].as_py(), table.column("start")[index].as_py()
+            shard, start = (
+                table.column("shard")[index].as_py(),
+                table.column("start")[index].as_py(),
+            )
             try:
-                yield self._run(unpack(shard, start, payload.as_buffer()), orjson.loads(table.column("note")[index].as_py()))
+                yield self._run(
+                    unpack(shard, start, payload.as_buffer()),
+                    orjson.loads(table.column("note")[index].as_py()),
+                )
             except OperatorError as error:
                 yield _row(shard, start, None, {"fatal": str(error)})
 
@@ -228,7 +284,9 @@ class _StageWorker:
         if not self.last:
             return _row(batch.shard, batch.start, pack(batch, self.images_later), note)
         collector = _collector_of(batch.shard, self.collectors)
-        ray.get(collector.add.remote(batch.shard, batch.start, pack(batch, images=False).to_pybytes()))
+        ray.get(
+            collector.add.remote(batch.shard, batch.start, pack(batch, images=False).to_pybytes())
+        )
         return _row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
 
 
@@ -250,7 +308,11 @@ def _event(raw: bytes) -> Event:
     note = orjson.loads(raw)
     if "fatal" in note:
         raise OperatorError(note["fatal"])
-    return Event(note.get("rows", 0), Tally.of(note.get("tally", {})), Read(**note["read"]) if "read" in note else None)
+    return Event(
+        note.get("rows", 0),
+        Tally.of(note.get("tally", {})),
+        Read(**note["read"]) if "read" in note else None,
+    )
 
 
 def _ship_plugins(recipe: Recipe) -> None:

@@ -63,7 +63,9 @@ class Work:
         inputs = dict.fromkeys(i for n in self.names for i in self.entries[n].operator.inputs())
         samples = [c for c in SAMPLE_COLUMNS if c in inputs or c in ALWAYS]
         stored = [i for i in inputs if "." in i and i.split(".")[0] not in self.names]
-        return samples, list(dict.fromkeys(n for i in stored for n in (i, f"{i.split('.')[0]}.error")))
+        return samples, list(
+            dict.fromkeys(n for i in stored for n in (i, f"{i.split('.')[0]}.error"))
+        )
 
     def stats(self) -> dict[str, pl.DataFrame]:
         """The tables that the operators read."""
@@ -73,7 +75,7 @@ class Work:
 
 
 def _is_needed(recipe: Recipe, todo: ScorePass, name: str) -> bool:
-    return any(name == need.split(".")[0] for n in todo.names for need in recipe.operator(n).inputs())
+    return any(name in recipe.operator(n).owners() for n in todo.names)
 
 
 @dataclass
@@ -112,7 +114,9 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
                     yield batch
             return
         except (FileNotFoundError, PermissionError, ShardError) as error:
-            read.error = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
+            read.error = (
+                f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
+            )
             return
         except OSError as error:
             read.error = f"{type(error).__name__}: {error} (after {attempt + 1} attempts)"
@@ -165,7 +169,9 @@ def _from_tar(
         notes = {"damage": source.damage._asdict()} if source.damage else {}
         store.write(path, pl.concat(parts), notes)
     elif known[0] != start:
-        raise ShardError(f"has {start} samples now and {known[0]} in the store: it changed; use a new store")
+        raise ShardError(
+            f"has {start} samples now and {known[0]} in the store: it changed; use a new store"
+        )
 
 
 def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
@@ -206,7 +212,9 @@ class Collector:
     def add(self, batch: Batch) -> None:
         """Rows of a shard, with every new column."""
         columns = [c for n in self.work.names for c in (*_written(self.work, n), f"{n}.error")]
-        self.parts.setdefault(batch.shard, {})[batch.start] = batch.frame.select("shard", "row", *columns)
+        self.parts.setdefault(batch.shard, {})[batch.start] = batch.frame.select(
+            "shard", "row", *columns
+        )
         self._publish_if_whole(batch.shard)
 
     def expect(self, shard: str, rows: int) -> None:
@@ -221,7 +229,9 @@ class Collector:
         frame = pl.concat([parts[start] for start in sorted(parts)], rechunk=True)
         for name in self.work.names:
             columns = ("shard", "row", *_written(self.work, name), f"{name}.error")
-            self.store.write(f"{folder(name, self.work.keys[name])}/{shard}.parquet", frame.select(columns))
+            self.store.write(
+                f"{folder(name, self.work.keys[name])}/{shard}.parquet", frame.select(columns)
+            )
         del self.parts[shard], self.expected[shard]
 
 

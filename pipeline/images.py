@@ -31,12 +31,10 @@ def _decode_with_pillow(data: bytes | memoryview) -> tuple[np.ndarray | None, st
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    return None, f"image too large: {image.width} x {image.height}, at most {MAX_PIXELS} pixels"
-                return np.asarray(image.convert("RGB")), None
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None, f"image too large: {image.width} x {image.height}, at most {MAX_PIXELS} pixels"
+            return np.asarray(image.convert("RGB")), None
     except Image.DecompressionBombError:
         return None, f"image too large: over {MAX_PIXELS} pixels"
     except Exception as error:  # Pillow's decoders raise nearly anything on garbage
@@ -69,4 +67,6 @@ class Decoder:
 
     def __call__(self, data: Sequence[bytes | memoryview | None]) -> list[tuple[np.ndarray | None, str | None]]:
         self.decoded += sum(item is not None for item in data)
-        return list(self.pool.map(decode, data) if self.pool else map(decode, data))
+        with warnings.catch_warnings():  # Pillow's, on odd files; here, since filters are not per thread
+            warnings.simplefilter("ignore")
+            return list(self.pool.map(decode, data) if self.pool else map(decode, data))

@@ -48,7 +48,9 @@ class RunLog:
         """Write the log, if anything was done."""
         self.flushed = time.time()
         if self.tally.seconds:
-            self.store.files.publish(self.path, orjson.dumps(self.summary(), option=orjson.OPT_INDENT_2))
+            self.store.files.publish(
+                self.path, orjson.dumps(self.summary(), option=orjson.OPT_INDENT_2)
+            )
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -68,7 +70,9 @@ def speeds(store: Store) -> dict[str, dict[str, float]]:
         run = orjson.loads(store.files.read(f"runs/{name}.json"))
         tally += Tally.of(run["operators"])
         for operator, seconds in run["operators"]["seconds"].items():
-            workers = run["workers"].get(operator) or run["workers"].get(_stage_of(operator, run["workers"]), 1)
+            workers = run["workers"].get(operator) or run["workers"].get(
+                _stage_of(operator, run["workers"]), 1
+            )
             busy[operator] += seconds / workers
     return {
         name: {

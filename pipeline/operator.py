@@ -28,11 +28,18 @@ Column = Annotated[str, Role("column")]
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
 
-SAMPLE_COLUMNS = (
-    *("shard", "row", "uid", "key", "text", "url", "width", "height"),
-    *("original_width", "original_height", "offset", "length"),
-    *("image_offset", "image_length", "image_format"),
-)
+SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
+    **dict.fromkeys(("shard", "uid", "key", "text", "url", "image_format"), pl.String),
+    "row": pl.UInt32,
+    **dict.fromkeys(("width", "height", "original_width", "original_height"), pl.Int32),
+    **dict.fromkeys(("offset", "length", "image_offset", "image_length"), pl.Int64),
+}
+
+
+def owner(name: str) -> str | None:
+    """The operator that a column or stat comes from; None for a sample's own column. `text` is the
+    caption even where an operator is called `text`, whose columns are `text.words` and the like."""
+    return None if name in SAMPLE_COLUMNS else name.split(".")[0]
 
 
 class Device(NamedTuple):
@@ -62,6 +69,10 @@ class Operator(BaseModel):
         """Every column and stat this operator reads, by name, each once, in a stable order."""
         named = [v for kind in ("column", "table") for _, v in self.fields_of(kind)]
         return tuple(dict.fromkeys((*self.needs, *named)))
+
+    def owners(self) -> tuple[str, ...]:
+        """The operators whose columns and stats this one reads, each once, in a stable order."""
+        return tuple(dict.fromkeys(o for need in self.inputs() if (o := owner(need)) is not None))
 
 
 class Writer(Operator):

@@ -6,10 +6,10 @@ kill, or when an operator is added) are in different passes, so that nothing sto
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.operator import ImageScore, Stat, Writer, cache_key
+from pipeline.operator import ImageScore, Stat, Writer, cache_key, owner
 from pipeline.recipe import Recipe, Resources
 from pipeline.shards import Shard
 
@@ -61,7 +61,7 @@ def keys(recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping
     pool = hashlib.blake2b("\n".join(s.name for s in shards).encode(), digest_size=8).hexdigest()
     found: dict[str, str] = {}
     for name, entry in recipe.compute.items():
-        inputs = {need: found[owner] for need in entry.operator.inputs() if (owner := need.split(".")[0]) in found}
+        inputs = {need: found[o] for need in entry.operator.inputs() if (o := owner(need)) is not None}
         if entry.source:
             inputs["source"] = entry.source
         if isinstance(entry.operator, Stat):
@@ -86,21 +86,23 @@ def plan(
     """The passes that are missing, in order. `only` names the operators wanted (with all they need)."""
     wanted = _closure(recipe, only or recipe.compute)
     done_stats = {name for name in wanted if stat_path(name, keys[name]) in stored.stats}
-    pending = [n for n in recipe.compute if n in wanted and n not in done_stats]
+    pending = [n for n in recipe.compute if n in wanted and n not in done_stats and shards]
+    indexed = set(stored.parts.get("samples", ()))
     passes: list[Pass] = []
     finished = set(recipe.compute) - set(pending)
     while pending:
         scores = _ready(recipe, pending, finished, Writer)
         if not scores and not _ready(recipe, pending, finished, Stat):
             raise AssertionError(f"no operator of {pending} can run")  # a circle; the recipe check forbids it
-        passes += _score_passes(recipe, shards, keys, stored, scores)
+        passes += _score_passes(recipe, shards, keys, stored, indexed, scores)
+        indexed.update(shard.name for shard in shards)
         finished.update(scores)
         stats = _ready(recipe, [n for n in pending if n not in finished], finished, Stat)
         passes += [StatPass(name, tuple(shards)) for name in stats]
         finished.update(stats)
         pending = [n for n in pending if n not in finished]
     if not wanted:
-        passes += _score_passes(recipe, shards, keys, stored, [])
+        passes += _score_passes(recipe, shards, keys, stored, indexed, [])
     return passes
 
 
@@ -112,7 +114,7 @@ def _closure(recipe: Recipe, names: Iterable[str]) -> set[str]:
         if (name := todo.pop()) in found:
             continue
         found.add(name)
-        todo += [o for need in recipe.operator(name).inputs() if (o := need.split(".")[0]) in recipe.compute]
+        todo += recipe.operator(name).owners()
     return found
 
 
@@ -122,26 +124,28 @@ def _ready(recipe: Recipe, pending: Sequence[str], finished: Collection[str], ki
     for name in pending:  # in dependency order
         if not isinstance(recipe.operator(name), kind):
             continue
-        owners = {o for need in recipe.operator(name).inputs() if (o := need.split(".")[0]) in recipe.compute}
+        owners = recipe.operator(name).owners()
         if all(o in finished or (kind is Writer and o in ready) for o in owners):
             ready.append(name)
     return ready
 
 
 def _score_passes(
-    recipe: Recipe, shards: Sequence[Shard], keys: Mapping[str, str], stored: Stored, names: Sequence[str]
-) -> Iterator[ScorePass]:
-    """One pass per set of missing columns."""
-    samples = stored.parts.get("samples", ())
+    recipe: Recipe,
+    shards: Sequence[Shard],
+    keys: Mapping[str, str],
+    stored: Stored,
+    indexed: Collection[str],
+    names: Sequence[str],
+) -> list[ScorePass]:
+    """One pass per set of missing columns. `indexed` names the shards whose samples are known by then."""
     groups: dict[tuple[tuple[str, ...], bool], list[Shard]] = {}
     for shard in shards:
         todo = tuple(n for n in names if shard.name not in stored.parts.get(folder(n, keys[n]), ()))
-        indexed = shard.name in samples
-        if todo or not indexed:
-            tar = not indexed or any(isinstance(recipe.operator(n), ImageScore) for n in todo)
-            groups.setdefault((todo, tar), []).append(shard)
-    for (todo, tar), group in groups.items():
-        yield ScorePass(tuple(group), _stages(recipe, todo), tar)
+        if todo or shard.name not in indexed:
+            images = any(isinstance(recipe.operator(n), ImageScore) for n in todo)
+            groups.setdefault((todo, images or shard.name not in indexed), []).append(shard)
+    return [ScorePass(tuple(g), _stages(recipe, todo), tar) for (todo, tar), g in groups.items()]
 
 
 def _stages(recipe: Recipe, names: Sequence[str]) -> tuple[Stage, ...]:
@@ -149,7 +153,7 @@ def _stages(recipe: Recipe, names: Sequence[str]) -> tuple[Stage, ...]:
     stages: list[tuple[Resources, list[str]]] = []
     for name in names:
         resources = recipe.resources(name)
-        owners = {need.split(".")[0] for need in recipe.operator(name).inputs()}
+        owners = set(recipe.operator(name).owners())
         earliest = max((i for i, (_, members) in enumerate(stages) if owners & set(members)), default=0)
         home = next((i for i in range(earliest, len(stages)) if stages[i][0] == resources), None)
         if home is None:

@@ -19,7 +19,11 @@ def preview(session: Session) -> dict[str, Any]:
         tar = isinstance(todo, ScorePass) and todo.tar
         samples = None if mean is None else round(sum(known.get(s.name, mean) for s in todo.shards))
         costs = [*names, *(["read", "decode"] if tar else [])]
-        slow = [samples / rates[n]["rows_per_second"] for n in costs if samples and rates.get(n, {}).get("rows_per_second")]
+        slow = [
+            samples / rates[n]["rows_per_second"]
+            for n in costs
+            if samples and rates.get(n, {}).get("rows_per_second")
+        ]
         size = sum(s.size or 0 for s in todo.shards) if tar else None
         passes.append(
             {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pipeline.errors import RecipeError
-from pipeline.operator import Stat
+from pipeline.operator import Stat, owner
 from pipeline.plan import Stored, folder, keys, stat_path
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard, list_shards
@@ -25,13 +25,17 @@ class Session:
         """List the pool's shards (the first `limit` of them). Raises RecipeError."""
         try:
             shards = list_shards(recipe.pool.shards)
-        except (ValueError, OSError) as error:
-            raise RecipeError(f"pool.shards: {error}") from None
+        except (ValueError, OSError, ImportError) as error:
+            raise RecipeError(f"pool.shards: {str(error).removeprefix('pool.shards: ')}") from None
         return cls(recipe, tuple(shards[:limit]))
 
     def without(self, names: Collection[str]) -> "Session":
         """The same session over fewer shards."""
-        return replace(self, shards=tuple(s for s in self.shards if s.name not in names)) if names else self
+        return (
+            replace(self, shards=tuple(s for s in self.shards if s.name not in names))
+            if names
+            else self
+        )
 
     @cached_property
     def store(self) -> Store:
@@ -67,7 +71,9 @@ class Session:
         for name in self.recipe.compute:
             if not isinstance(self.recipe.operator(name), Stat):
                 rows = self.store.rows(self.folder(name), names)
-                parts[self.folder(name)] = {s for s, count in rows.items() if samples.get(s) == count}
+                parts[self.folder(name)] = {
+                    s for s, count in rows.items() if samples.get(s) == count
+                }
         stats = [stat_path(name, key) for name, key in self.keys.items()]
         return Stored(parts, {path for path in stats if self.store.files.exists(path)})
 
@@ -75,17 +81,22 @@ class Session:
         """The same session over the shards that have every column `keep` and `export` read. Fewer shards
         mean other Stats, hence other keys, hence the loop. Raises RecipeError where none is left."""
         stored = self.stored()
-        owners = {column.split(".")[0] for column in self.columns_read()} & self.recipe.compute.keys()
+        owners = {o for column in self.columns_read() if (o := owner(column)) is not None}
         needed = ["samples", *(self.folder(name) for name in sorted(owners))]
         done = tuple(s for s in self.shards if all(s.name in stored.parts[f] for f in needed))
         if not done:
-            raise RecipeError("nothing to decide on: no shard has every column yet; run `winnow compute` first")
+            raise RecipeError(
+                "nothing to decide on: no shard has every column yet; run `winnow compute` first"
+            )
         return self if len(done) == len(self.shards) else replace(self, shards=done).complete()
 
     def columns_read(self) -> list[str]:
         """The columns that rules and exports read."""
         index = self.recipe.export.index
-        return [*(rule.column for rule in self.recipe.keep.values()), *([index.embedding] if index else [])]
+        return [
+            *(rule.column for rule in self.recipe.keep.values()),
+            *([index.embedding] if index else []),
+        ]
 
 
 def file_digest(path: str) -> str | None:

@@ -154,7 +154,7 @@ def explained(
     columns = [f"{name}.{column}" for column in operator.writes]
     inherited = [
         pl.col(f"{owner}.error")
-        for owner in dict.fromkeys(need.split(".")[0] for need in operator.inputs())
+        for owner in operator.owners()
         if f"{owner}.error" in batch.columns
     ]
     if reasons is None and not inherited:

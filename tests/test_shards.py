@@ -562,6 +562,17 @@ def test_truncated_anywhere_gives_the_first_samples_of_the_whole(tmp_path_factor
     assert complete - 1 <= len(found) <= complete
 
 
+def test_the_name_of_the_member_that_is_cut_tells_where_it_belongs(tmp_path):
+    def keys(*files):
+        whole = make(*files, ("cut.npy" if files[-1][0] != "1" else "1.npy", b"x" * 600))
+        (tmp_path / "0.tar").write_bytes(whole[: whole.rindex(b"x" * 600) + 100])
+        reader = read_samples(Shard("s", str(tmp_path / "0.tar")))
+        return [key for table in reader for key in table["key"].to_pylist()]
+
+    assert keys("0.jpg", "0.txt", "a.jpg") == ["0", "a"]  # of a sample that begins: `a` is whole
+    assert keys("0.jpg", "0.txt", "1.jpg", "1.txt") == ["0"]  # one more of `1`
+
+
 def test_a_missing_end_marker_loses_no_sample(tmp_path):
     data = make(*POOLS["usual"])
     path = tmp_path / "0.tar"

@@ -378,6 +378,23 @@ def test_a_missing_file_is_an_os_error(tmp_path, location):
         read_range(location.format(tmp=tmp_path), 0, 1)
 
 
+def test_a_large_member_of_a_stream_is_not_fetched(monkeypatch):
+    monkeypatch.setattr(source, "CHUNK", 1000)
+    monkeypatch.setattr(tar, "MAX_MEMBER", 900)
+    fetched = []
+
+    class Counted(io.BytesIO):
+        def read(self, size=-1):
+            data = super().read(size)
+            fetched.append(len(data))
+            return data
+
+    data = make(("a", b"x" * 100_000), ("b", b"1"))
+    members = list(tar._members(source.Stream(Counted(data))))
+    assert [(m.name, m.size) for m in members] == [("a", 100_000), ("b", 1)]
+    assert sum(fetched) < len(data) - 95_000
+
+
 def test_a_folder_is_an_os_error(tmp_path):
     with pytest.raises(IsADirectoryError):
         list(walk(tmp_path))
