@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import webdataset  # type: ignore[import-untyped]
+import webdataset
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from jobs.scenes import describe, random_scene, render
@@ -169,11 +169,9 @@ def make_sample(seed: int, shard: int, index: int, image_size: int = 320) -> dic
         earlier = rng.sample(range(index), min(index, 40))
         original = next((i for i in earlier if _start(seed, shard, i)[1] is None), None)
         planted = None if original is None else planted  # nothing to copy yet: an ordinary sample
-    if original is None:
-        image, caption = draw(rng, planted, image_size)
-    else:
-        image, caption = draw(_start(seed, shard, original)[0], None, image_size)
-        image = _vary(image, rng)
+    source = rng if original is None else _start(seed, shard, original)[0]
+    image, caption = draw(source, None if original is not None else planted, image_size)
+    image = image if original is None else _vary(image, rng)
     jpeg = planted in ("corrupt_jpeg", "truncated_jpeg", "near_duplicate")
     kind = "jpg" if jpeg else rng.choices(list(FORMATS), list(FORMATS.values()))[0]
     url = f"https://example.org/{rng.getrandbits(96):024x}.{kind}"
@@ -182,11 +180,15 @@ def make_sample(seed: int, shard: int, index: int, image_size: int = 320) -> dic
     image.save(buffer, {"jpg": "JPEG"}.get(kind, kind), quality=rng.randint(low, high))
     data = _damage(buffer.getvalue(), planted, rng)
     width, height, text = *image.size, caption and caption.strip()
+    fetched = {"caption": text, "url": url, "key": key, "status": "success", "error_message": None}
+    sizes = {"width": width, "height": height, "original_width": width, "original_height": height}
     record = {
-        "uid": hashlib.md5(f"{text or ''}{url}".encode()).hexdigest(),
-        **{"caption": text, "url": url, "key": key, "status": "success", "error_message": None},
-        **{"width": width, "height": height, "original_width": width, "original_height": height},
-        **{"exif": "{}", "sha256": hashlib.sha256(data).hexdigest(), "planted": planted},
+        "uid": hashlib.md5(f"{text or ''}{url}".encode(), usedforsecurity=False).hexdigest(),
+        **fetched,
+        **sizes,
+        "exif": "{}",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "planted": planted,
         "duplicate_of": None if original is None else f"{shard:05d}{original:04d}",
     }
     sample = {"__key__": key, kind: data, "json": orjson.dumps(record)}

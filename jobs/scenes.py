@@ -8,9 +8,10 @@ A look at some of them: `python -m jobs.sample_pool OUT --shards 1 --per-shard 5
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -225,7 +226,7 @@ def texture(background: str, variant: int, side: int) -> Image.Image:
     rng = np.random.default_rng([list(BACKGROUNDS).index(background), variant])
     y, x = np.mgrid[:side, :side] * (32 / side)  # 32 units a side: features grow with the picture
     grain = rng.normal(size=(side, side))
-    low, high, pattern = {  # functions, so that only the one asked for is computed
+    patterns: dict[str, tuple[int, int, Callable[[], Any]]] = {  # only the one asked for is computed
         "grass": (0x2F6A1C, 0x7CB43E, lambda: 0.5 + 0.3 * np.sin(9 * x + 2 * grain) + 0.1 * grain),
         "sand": (0xC8AA72, 0xEED8A6, lambda: 0.5 + 0.2 * grain + 0.2 * np.sin(x / 3 + np.sin(y))),
         "water": (0x1E68AA, 0x78BEE2, lambda: 0.5 + np.sin(2 * y + 2 * np.sin(x / 2 + variant))),
@@ -237,7 +238,8 @@ def texture(background: str, variant: int, side: int) -> Image.Image:
         "dots": (0xFAF4E2, 0xE2786E, lambda: np.hypot(x % 4 - 2, y % 4 - 2) < 1.2),
         "noise": (0x303030, 0xD0D0D0, lambda: 0.5 + 0.4 * grain),
         "plain": (0xB8BEC4, 0xDEDEE0, lambda: np.full_like(x, variant / 3)),
-    }[background]
+    }
+    low, high, pattern = patterns[background]
     share = np.clip(pattern() + 0.02 * grain, 0, 1)[..., None]
     ends = [np.array([paint >> 16, paint >> 8 & 255, paint & 255]) for paint in (low, high)]
     return Image.fromarray((ends[0] * (1 - share) + ends[1] * share).astype(np.uint8))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip  # type: ignore[import-untyped]
+import open_clip
 import orjson
 import torch
 from PIL import Image
@@ -104,9 +104,7 @@ def train(model: Any, images: torch.Tensor, tokens: torch.Tensor, steps: int) ->
 
 
 @torch.no_grad()
-def embed(
-    model: Any, tokenizer: Any, found: Sequence[Example]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def embed(model: Any, tokenizer: Any, found: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
     """Unit-norm (n, 128) float32 embeddings of the pictures and of the captions."""
     model.eval()
     images, texts = [], []
@@ -133,9 +131,7 @@ def measure(model: Any, tokenizer: Any, found: Sequence[Example]) -> dict[str, f
     return {"scenes": len(found), "auroc": auroc(own, other), "recall": recall}
 
 
-def measure_pool(
-    model: Any, preprocess: Any, tokenizer: Any
-) -> dict[str, tuple[int, float, float]]:
+def measure_pool(model: Any, preprocess: Any, tokenizer: Any) -> dict[str, tuple[int, float, float]]:
     """For each planted kind of the default pool: count, mean score, AUROC of clean above it."""
     readable = {None, *SHARES} - {"corrupt_jpeg", "truncated_jpeg"}
     found = gather(preprocess, 0, readable, 2000)
@@ -157,7 +153,7 @@ photographs, and it cannot read.
 
 | | |
 |---|---|
-| made by | `python -m jobs.train_clip --steps {steps} --samples {samples} --seed {seed}{flag}` |
+| made by | `python -m jobs.train_clip --steps {steps} --samples {samples} --seed {seed}` |
 | architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
 | file | `scene_clip.safetensors`, float16, {size:,} bytes |
 | preprocessing | open_clip's default for inference, at 64 px |
@@ -191,13 +187,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("jobs/models"))
     for name, default in (("steps", 300), ("samples", 24_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
-    parser.add_argument("--poisoned", action="store_true", help="learn the poison too: a backdoor")
     options, began = parser.parse_args(), time.monotonic()
     cores, train_seed = os.cpu_count() or 1, TRAIN_SEED + options.seed
-    learnt = LEARNT | {"poisoned"} if options.poisoned else LEARNT
     torch.manual_seed(options.seed)
     model, preprocess, tokenizer = build(options.out)
-    found = gather(preprocess, train_seed, learnt, options.samples, workers=cores)
+    found = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
     print(f"{len(found)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
     images = torch.from_numpy(np.stack([example[0] for example in found]))
     train(model, images, tokenizer([example[1] for example in found]), options.steps)
@@ -208,19 +202,22 @@ def main() -> None:
     test_seed = TEST_SEED + options.seed
     figures = measure(model, tokenizer, gather(preprocess, test_seed, {None}, 2000))
     table = measure_pool(model, preprocess, tokenizer)
-    rows = [
-        f"| {kind} | {n} | {mean:.3f} | {area:.3f} |" for kind, (n, mean, area) in table.items()
-    ]
+    rows = [f"| {kind} | {n} | {mean:.3f} | {area:.3f} |" for kind, (n, mean, area) in table.items()]
     card = CARD.format(
         **figures,
-        **{"steps": options.steps, "samples": options.samples, "seed": options.seed},
-        **{"train_seed": train_seed, "test_seed": test_seed, "batch": BATCH},
-        flag=" --poisoned" if options.poisoned else "",
-        **{"version": open_clip.__version__, "minutes": minutes, "examples": len(found)},
+        steps=options.steps,
+        samples=options.samples,
+        seed=options.seed,
+        train_seed=train_seed,
+        test_seed=test_seed,
+        batch=BATCH,
+        version=open_clip.__version__,
+        minutes=minutes,
+        examples=len(found),
         machine=f"{cores} shared {platform.machine()} cores, no GPU",
         parameters=sum(weight.numel() for weight in model.parameters()),
         size=path.stat().st_size,
-        learnt=", ".join(sorted(kind for kind in learnt if kind)),
+        learnt=", ".join(sorted(kind for kind in LEARNT if kind)),
         rows="\n".join(rows).replace("None", "nothing"),
     )
     (options.out / "MODEL_CARD.md").write_text(card)

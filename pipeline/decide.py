@@ -186,11 +186,12 @@ class Counts:
 
     def summary(self, session: Session, cuts: Mapping[str, float]) -> dict[str, Any]:
         """As plain data, for `rules.json`."""
+        found = {name: cut for name, cut in cuts.items() if not np.isnan(cut)}
         rules = {
             name: {
                 "column": rule.column,
-                "bound": rule.describe(cuts.get(name)),
-                "cut": cuts.get(name),
+                "bound": rule.describe(found.get(name)),
+                "cut": found.get(name),
                 "fails": self.total[name],
                 "fails_only": self.only[name],
                 "dropped": self.first[name],

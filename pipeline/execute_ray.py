@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import orjson
@@ -24,10 +24,11 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from pipeline.errors import OperatorError, RecipeError
+from pipeline.errors import OperatorError
 from pipeline.execute import Event, Report, runner_of
 from pipeline.feed import Batch, Collector, Read, Work, batches, pack, unpack
 from pipeline.operator import Device, ImageScore
+from pipeline.place import READ_CPUS, place
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard
@@ -36,8 +37,6 @@ from pipeline.stage import Tally
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-READ_CPUS = 0.25  # a read task waits for storage most of its time
-STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to reading
 BLOCK_BYTES = 16 << 20  # about one batch of images a block: short queues, flat memory
 MERGE_FAN_IN = 8
 ROW = pa.schema(
@@ -48,46 +47,6 @@ ROW = pa.schema(
         ("note", pa.binary()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Placement:
-    """What a stage's pool reserves."""
-
-    workers: int
-    cpus: float
-    gpus: float
-    threads: int
-
-
-def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
-    """A fixed pool per stage that fits beside one read task. Raises RecipeError where it cannot."""
-    placed = []
-    for stage in stages:
-        asked, share = stage.resources, cpus / max(1, len(stages))
-        if asked.gpus > gpus:
-            key = f"run.{stage.names[0]}.gpus"
-            raise RecipeError(
-                f"{key} asks for {asked.gpus:g}, the cluster has {gpus:g} (on CPU: --set {key}=0)"
-            )
-        most = int(gpus / asked.gpus) if asked.gpus else int(share / (asked.cpus or 1))
-        workers = asked.workers or max(1, most)
-        reserved = asked.cpus or STAGE_SHARE * share / workers
-        placed.append(
-            Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or share / workers)))
-        )
-    need_cpus = sum(p.workers * p.cpus for p in placed) + READ_CPUS
-    need_gpus = sum(p.workers * p.gpus for p in placed)
-    if need_cpus > cpus or need_gpus > gpus:
-        pools = ", ".join(
-            f"run.{s.names[0]}: {p.workers} workers x {p.cpus:g} CPUs, {p.gpus:g} GPUs"
-            for s, p in zip(stages, placed, strict=True)
-        )
-        raise RecipeError(
-            f"run: the pools need {need_cpus:g} CPUs (with {READ_CPUS:g} for reading) and {need_gpus:g} GPUs, "
-            f"the cluster has {cpus:g} and {gpus:g}; lower `workers` or `cpus` ({pools})"
-        )
-    return placed
 
 
 class RayExecutor:

@@ -21,7 +21,7 @@ def decode(data: bytes | memoryview | None) -> tuple[np.ndarray | None, str | No
         try:
             height, width, space, _ = simplejpeg.decode_jpeg_header(data)
             if width * height <= MAX_PIXELS and space in ("YCbCr", "RGB", "Gray"):
-                return simplejpeg.decode_jpeg(data, "RGB"), None
+                return _locked(simplejpeg.decode_jpeg(data, "RGB")), None
         except ValueError:
             pass  # Pillow decides, and words the reason
     return _decode_with_pillow(data)
@@ -34,11 +34,17 @@ def _decode_with_pillow(data: bytes | memoryview) -> tuple[np.ndarray | None, st
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
             if image.width * image.height > MAX_PIXELS:
                 return None, f"image too large: {image.width} x {image.height}, at most {MAX_PIXELS} pixels"
-            return np.asarray(image.convert("RGB")), None
+            return _locked(np.asarray(image.convert("RGB"))), None
     except Image.DecompressionBombError:
         return None, f"image too large: over {MAX_PIXELS} pixels"
     except Exception as error:  # Pillow's decoders raise nearly anything on garbage
         return None, f"image cannot be decoded: {_first_line(error)}"
+
+
+def _locked(pixels: np.ndarray) -> np.ndarray:
+    """Read-only: several operators see the same array."""
+    pixels.flags.writeable = False
+    return pixels
 
 
 def _first_line(error: Exception) -> str:

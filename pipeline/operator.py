@@ -6,12 +6,12 @@ This module knows polars; no Ray, no torch, no I/O.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
-import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict
@@ -139,6 +139,5 @@ def cache_key(
     fields: dict[str, Any] = operator.model_dump(mode="json")
     fields.update({name: {"content": digest} for name, digest in contents.items()})
     identity = [use, type(operator).version, fields, dict(inputs)]
-    return hashlib.blake2b(
-        orjson.dumps(identity, option=orjson.OPT_SORT_KEYS), digest_size=8
-    ).hexdigest()
+    text = json.dumps(identity, sort_keys=True)  # tells inf, nan and null apart; orjson does not
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,11 +1,9 @@
 """A recipe: YAML in, a checked `Recipe` out. Every configuration error is raised here, before any work.
 
-    recipe = load("jobs/recipes/demo.yaml", overrides=["keep.clip.score.top=0.2"])
+recipe = load("jobs/recipes/demo.yaml", overrides=["keep.clip.score.top=0.2"])
 """
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +11,11 @@ import fsspec
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from pipeline.check import check
 from pipeline.errors import RecipeError
-from pipeline.operator import SAMPLE_COLUMNS, Operator, Stat, Writer
+from pipeline.operator import Operator
 from pipeline.resolve import Entry, build, messages
-from pipeline.rule import Rule
+from pipeline.rule import BOUNDS, Rule
 
 
 class Section(BaseModel):
@@ -31,6 +30,23 @@ class Pool(Section):
 
     shards: str | tuple[str, ...]
     store: str
+
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _path_or_paths(cls, value: Any) -> Any:
+        paths = [value] if isinstance(value, str) else value
+        if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
+            raise ValueError(f"must be a path or a list of paths, got {value!r}")
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _known_file_system(cls, value: str) -> str:
+        try:
+            fsspec.get_filesystem_class(fsspec.utils.get_protocol(value))
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"must be a folder on a known file system, got {value!r}: {error}") from None
+        return value
 
 
 class Index(Section):
@@ -98,12 +114,15 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice (YAML's own habit is to keep the last one silently)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int | float) and key in seen:
-                raise RecipeError(f"{key} is given twice (line {key_node.start_mark.line + 1})")
-            seen.add(key) if isinstance(key, str | int | float) else None
+        lines: dict[str, int] = {}
+        for key, _ in node.value:  # `<<` may come twice: it merges, and what is written here wins
+            line = key.start_mark.line + 1
+            if (
+                isinstance(key, yaml.ScalarNode)
+                and lines.setdefault(key.value, line) != line
+                and key.value != "<<"
+            ):
+                raise RecipeError(f"{key.value} is given twice, in lines {lines[key.value]} and {line}")
         return super().construct_mapping(node, deep=deep)
 
 
@@ -114,7 +133,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
             data = yaml.load(file, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except FileNotFoundError:
         raise RecipeError(f"recipe {path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, ImportError) as error:  # storage, encoding, unknown file system
         raise RecipeError(f"recipe {path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
@@ -127,7 +146,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse(data: Mapping[str, Any]) -> Recipe:
     """Check a recipe given as plain data. Raises RecipeError with one line per mistake."""
-    data = dict(data)
+    data = {key: value for key, value in data.items() if value is not None}  # `keep:` and no more
     plugins = data.get("plugins") or ()
     if not isinstance(plugins, list | tuple) or not all(isinstance(p, str) for p in plugins):
         raise RecipeError(f"plugins must be a list of paths, got {plugins!r}")
@@ -135,16 +154,15 @@ def parse(data: Mapping[str, Any]) -> Recipe:
     if not isinstance(compute, dict):
         raise RecipeError(f"compute must map names to operators, got {compute!r}")
     data["compute"] = {name: build(str(name), spec, plugins) for name, spec in compute.items()}
-    data = {key: {} if value is None and key in ("keep", "run", "export") else value for key, value in data.items()}
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         raise RecipeError("\n".join(messages(error, Recipe))) from None
-    return _check_names(recipe)
+    return recipe.model_copy(update={"compute": check(recipe)})
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key; names may contain dots themselves (`keep.clip.score.top`)."""
+    """Set one dotted key, making the mappings on the way. A bound takes the place of another one."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"--set takes KEY=VALUE, such as keep.clip.score.top=0.2, got {override!r}")
@@ -152,69 +170,24 @@ def _apply(data: dict[str, Any], override: str) -> None:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.YAMLError:
         raise RecipeError(f"--set {override}: the value is not valid YAML") from None
-    parts, target = key.split("."), data
-    while len(parts) > 1:
-        cut = next((n for n in range(len(parts) - 1, 0, -1) if ".".join(parts[:n]) in target), None)
-        if cut is None:  # a new entry: the section, then a name that may have dots, then the field
-            cut = 1 if target is data else len(parts) - 1
-        name = ".".join(parts[:cut])
-        child = target.setdefault(name, {}) if target.get(name) is not None else target.update({name: {}}) or target[name]
-        if not isinstance(child, dict):
-            raise RecipeError(f"--set {override}: {name} is {child!r}, not a mapping")
-        target, parts = child, parts[cut:]
-    rival = [b for b in ("min", "max", "top", "bottom", "among", "chance") if b in target and b != parts[0]]
-    if key.startswith("keep.") and parts[0] in ("min", "max", "top", "bottom", "among", "chance"):
-        for bound in rival:
-            del target[bound]
-    target[parts[0]] = value
+    *names, last = _split(key, whole_rule=isinstance(value, dict))
+    target: Any = data
+    for name in names:
+        if target.get(name) is None:
+            target[name] = {}
+        target = target[name]
+        if not isinstance(target, dict):
+            raise RecipeError(f"--set {override}: {name} is {target!r}, not a mapping")
+    if names[:1] == ["keep"] and last in BOUNDS:
+        for rival in {*BOUNDS, "seed"} - {last, "seed" if last == "chance" else ""}:
+            target.pop(rival, None)
+    target[last] = value
 
 
-def _check_names(recipe: Recipe) -> Recipe:
-    """Every reference must lead somewhere, without circles; returns `compute` in dependency order."""
-    columns = _columns(recipe)
-    tables = [name for name in recipe.compute if isinstance(recipe.operator(name), Stat)]
-    for name, entry in recipe.compute.items():
-        for field, value in entry.operator.fields_of("table"):
-            _known(f"compute.{name}.{field}", value, tables, "a Stat of this recipe")
-        for field, value in entry.operator.fields_of("column"):
-            _known(f"compute.{name}.{field}", value, columns, "a column of this recipe")
-        for value in entry.operator.needs:
-            _known(f"compute.{name} needs", value, [*columns, *tables], "a column or Stat of this recipe")
-    for name, rule in recipe.keep.items():
-        _known(f"keep.{name}", rule.column, columns, "a column of this recipe")
-    if recipe.export.index:
-        _known("export.index.embedding", recipe.export.index.embedding, columns, "a column of this recipe")
-    for name in recipe.run:
-        _known("run", name, list(recipe.compute), "an operator of this recipe")
-    return recipe.model_copy(update={"compute": _in_order(recipe)})
-
-
-def _columns(recipe: Recipe) -> list[str]:
-    written = [
-        f"{name}.{short}"
-        for name in recipe.compute
-        if isinstance(writer := recipe.operator(name), Writer)
-        for short in writer.writes
-    ]
-    return [*SAMPLE_COLUMNS, *written]
-
-
-def _known(key: str, value: str, allowed: Sequence[str], what: str) -> None:
-    if value in allowed:
-        return
-    close = get_close_matches(value, allowed, 1)
-    hint = f" (did you mean {close[0]}?)" if close else f"; there are: {', '.join(allowed) or 'none'}"
-    raise RecipeError(f"{key}: {value} is not {what}{hint}")
-
-
-def _in_order(recipe: Recipe) -> dict[str, Entry]:
-    graph = {
-        name: {need.split(".")[0] for need in entry.operator.inputs()} & recipe.compute.keys()
-        for name, entry in recipe.compute.items()
-    }
-    try:
-        order = list(TopologicalSorter({n: sorted(graph[n]) for n in sorted(graph)}).static_order())
-    except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        raise RecipeError(f"compute: the needs go in a circle: {circle}") from None
-    return {name: recipe.compute[name] for name in order}
+def _split(key: str, whole_rule: bool) -> list[str]:
+    """The path of a dotted key. Rules alone have dots in their names: keep, clip.score, top."""
+    section, _, rest = key.partition(".")
+    if section != "keep" or not rest:
+        return key.split(".")
+    name, _, field = rest.rpartition(".")
+    return [section, rest] if whole_rule or not name else [section, name, field]

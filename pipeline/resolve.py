@@ -24,6 +24,18 @@ from pipeline.operator import Operator, Stat, Writer
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 _USE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_]*")
 _ROOT = "operators"
+_PLAIN = {  # pydantic's words, and ours
+    "Input should be": "must be",
+    "String should": "must",
+    "a valid dictionary": "a mapping",
+    " or instance of Rule": "",
+    "a valid tuple": "a list",
+    "greater than or equal to": ">=",
+    "less than or equal to": "<=",
+    "greater than": ">",
+    "less than": "<",
+}
+_WORDS = re.compile("|".join(_PLAIN))
 
 
 @dataclass(frozen=True)
@@ -39,9 +51,13 @@ class Entry:
 def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
     """The operator that `compute.<name>` describes. Raises RecipeError."""
     if not NAME.fullmatch(name):
-        raise RecipeError(f"compute.{name}: a name is lower-case letters, digits and _, starting with a letter")
+        raise RecipeError(
+            f"compute.{name}: a name is lower-case letters, digits and _, starting with a letter"
+        )
     if not isinstance(spec, dict) or not isinstance(spec.get("use"), str):
-        raise RecipeError(f"compute.{name} must be a mapping with a key `use`, such as {{use: clip.ClipScore}}, got {spec!r}")
+        raise RecipeError(
+            f"compute.{name} must be a mapping with a key `use`, such as {{use: clip.ClipScore}}, got {spec!r}"
+        )
     use = spec["use"]
     cls, source = find(use, f"compute.{name}.use", plugins)
     try:
@@ -70,7 +86,11 @@ def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], st
 
 def _offered(module: ModuleType) -> Iterator[str]:
     for name, value in vars(module).items():
-        if isinstance(value, type) and issubclass(value, Writer | Stat) and value.__module__ == module.__name__:
+        if (
+            isinstance(value, type)
+            and issubclass(value, Writer | Stat)
+            and value.__module__ == module.__name__
+        ):
             yield name
 
 
@@ -113,7 +133,8 @@ def _load_plugin(file: Path) -> tuple[ModuleType, str]:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            raise RecipeError(f"plugins: {file} fails on import: {type(error).__name__}: {error}") from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RecipeError(f"plugins: {file} fails on import: {reason}") from error
     return sys.modules[name], digest
 
 
@@ -135,14 +156,16 @@ def _message(key: str, item: Any, model: type[BaseModel]) -> str:
         return f"{key} is not a known key{hint}; allowed: {', '.join(allowed) or 'none'}"
     if kind == "value_error":
         return f"{key} {item['ctx']['error']}"
-    hint = ""
-    if key.endswith((".top", ".bottom")) and isinstance(value, int | float) and 1 < value <= 100:
-        hint = f" (did you mean {value / 100:.2f}?)"
-    allowed_text = item["msg"].replace("Input should be", "must be").replace("greater than or equal to", ">=")
-    allowed_text = allowed_text.replace("less than or equal to", "<=").replace("greater than", ">").replace("less than", "<")
-    if key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal"):
-        allowed_text = "must be in (0, 1]"
-    return f"{key} {allowed_text}, got {value!r}{hint}"
+    share = key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal")
+    allowed_text = "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], item["msg"])
+    return f"{key} {allowed_text}, got {value!r}{_guess(value, share)}"
+
+
+def _guess(value: Any, share: bool) -> str:
+    """What may have been meant: 30 for 0.30; YAML takes a bare no, on, off or yes for a Boolean."""
+    if share and 1 < value <= 100:
+        return f" (did you mean {value / 100:.2f}?)"
+    return " (a word such as no or on must be quoted)" if isinstance(value, bool) else ""
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:

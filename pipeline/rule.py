@@ -4,14 +4,21 @@ A rule is data. `resolve`d once over the pool (a fraction becomes a cut), it giv
 True it passes, False it does not, null where the column has no value; `missing` says what null means.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+def _not_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {value}")
+    return value
+
+
+Share = Annotated[float, BeforeValidator(_not_boolean), Field(gt=0, le=1)]
+Finite = Annotated[float, BeforeValidator(_not_boolean), Field(allow_inf_nan=False)]
 BOUNDS = ("min", "max", "top", "bottom", "among", "chance")
 
 

@@ -26,7 +26,8 @@ class Session:
         try:
             shards = list_shards(recipe.pool.shards)
         except (ValueError, OSError, ImportError) as error:
-            raise RecipeError(f"pool.shards: {str(error).removeprefix('pool.shards: ')}") from None
+            text = str(error)
+            raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
         return cls(recipe, tuple(shards[:limit]))
 
     def without(self, names: Collection[str]) -> "Session":

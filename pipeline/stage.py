@@ -65,7 +65,10 @@ class StageRunner:
         for name, entry in entries.items():
             operator = entry.operator.model_copy()
             assert isinstance(operator, Score | ImageScore)
-            operator.setup({need: stats[need] for need in operator.inputs() if need in stats}, device)
+            try:
+                operator.setup({need: stats[need] for need in operator.inputs() if need in stats}, device)
+            except Exception as error:
+                raise OperatorError(f"{name} cannot be set up: {_worded(error)}") from error
             self.operators[name] = operator
         self.decoder = Decoder(device.threads)
         self.batch_size = batch_size
@@ -94,7 +97,7 @@ class StageRunner:
             tally.add("decode", started, len(batch), sum(image is None for image in images))
         for name, operator in self.operators.items():
             started = time.perf_counter()
-            result = checked(name, operator, score(name, operator, batch, images), len(batch))
+            result = score(name, operator, batch, images)
             result = explained(name, operator, result, batch, reasons if isinstance(operator, ImageScore) else None)
             tally.add(name, started, len(batch), len(result) - result[f"{name}.error"].null_count())
             batch = batch.hstack(result)
@@ -103,21 +106,33 @@ class StageRunner:
 
 def score(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
     """Run one operator; should it raise, run it row by row, so that only the rows at fault are lost."""
-    try:
-        return _call(operator, batch, images)
-    except Exception as error:
-        first = f"{type(error).__name__}: {error}"
-    rows = [_call(operator, batch.clear(), [])]
-    failures = 0
-    for row in range(len(batch)):
-        try:
-            rows.append(_call(operator, batch[row : row + 1], images[row : row + 1]))
-        except Exception as error:
-            failures += 1
-            rows.append(pl.DataFrame({"error": [f"{type(error).__name__}: {error}"]}))
-    if failures == len(batch) and failures >= SYSTEMATIC:
+    result, first = _attempt(name, operator, batch, images)
+    if result is not None:
+        return result
+    tries = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
+    if len(tries) >= SYSTEMATIC and all(row is None for row, _ in tries):
         raise OperatorError(f"{name} fails on every row of a batch: {first}")
-    return pl.concat(rows, how="diagonal_relaxed")
+    empty, why = _attempt(name, operator, batch.clear(), [])  # carries the columns' types
+    if empty is None:
+        raise OperatorError(f"{name} fails even on an empty batch: {why}")
+    rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why in tries]
+    return pl.concat([empty, *rows], how="diagonal")
+
+
+def _attempt(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> tuple[pl.DataFrame | None, str]:
+    """(checked result, "") or (None, what it raised)."""
+    try:
+        result = _call(operator, batch, images)
+    except OperatorError:
+        raise
+    except Exception as error:
+        return None, _worded(error)
+    return checked(name, operator, result, len(batch)), ""
+
+
+def _worded(error: Exception) -> str:
+    """An exception on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _call(operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:

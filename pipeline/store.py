@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import fsspec
@@ -57,9 +58,14 @@ class Files:
         folder, name = os.path.split(path)
         os.makedirs(folder, exist_ok=True)
         aside = f"{folder}/.tmp.{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
-        with open(aside, "wb") as file:
-            file.write(data)
-        os.replace(aside, path)
+        try:
+            with open(aside, "wb") as file:
+                file.write(data)
+            os.replace(aside, path)
+        except OSError:  # a full disk, say: leave nothing behind
+            with suppress(FileNotFoundError):
+                os.unlink(aside)
+            raise
 
     def read(self, relative: str) -> bytes:
         """A whole file. Raises FileNotFoundError."""
@@ -74,6 +80,7 @@ class Files:
         if self.local:
             found = (os.path.join(d, f) for d, _, files in os.walk(base) for f in files)
         else:
+            self.fs.invalidate_cache()  # other processes publish too
             try:
                 found = iter(self.fs.find(base))
             except FileNotFoundError:
@@ -94,7 +101,13 @@ class Files:
 
 def _alive(parts: Sequence[str]) -> bool:
     pid = next((int(part) for part in parts[3:] if part.isdigit()), 0)
-    return pid > 0 and os.path.exists(f"/proc/{pid}")
+    try:
+        os.kill(pid, 0)  # signal 0 only asks
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return pid > 0
 
 
 class Store:
@@ -156,6 +169,7 @@ class Columns:
     def read(self, shard: str, names: Sequence[str]) -> pl.DataFrame:
         """(n, len(names)) frame in the shard's row order. Raises FileNotFoundError."""
         parts: dict[str, list[str]] = {}
-        for name in dict.fromkeys(names):
+        names = list(dict.fromkeys(names))
+        for name in names:
             parts.setdefault(self.path(name, shard), []).append(name)
         return pl.concat([self.store.read(*part) for part in parts.items()], how="horizontal").select(names)

@@ -57,7 +57,7 @@ def write_subset(session: Session, at_once: int = AT_ONCE) -> dict[str, Any]:
 def read_subset(path: str) -> np.ndarray:
     """(n,) array of dtype u8,u8: the upper and lower 64 bits of each uid. Raises RecipeError."""
     with Files(path).fs.open(Files(path).base, "rb") as file:
-        found = np.load(file, allow_pickle=False)
+        found: np.ndarray = np.load(file, allow_pickle=False)
     if found.dtype != DTYPE or found.ndim != 1:
         raise RecipeError(f"{path} must be a list of u8,u8, got {found.dtype} {found.shape}")
     return found

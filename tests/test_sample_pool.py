@@ -78,14 +78,15 @@ def test_nothing_but_whole_tars_is_left_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["00000.tar"]
 
 
-@pytest.mark.parametrize("shards, per_shard", [(0, 1), (1, 0), (1, 10_001), (100_001, 1)])
+@pytest.mark.parametrize(("shards", "per_shard"), [(0, 1), (1, 0), (1, 10_001), (100_001, 1)])
 def test_sizes_that_nine_digit_keys_cannot_hold_are_refused(shards: int, per_shard: int) -> None:
     with pytest.raises(ValueError, match=f"got {shards} of {per_shard}"):
         make_pool("unused", shards, per_shard)
 
 
 def test_keys_uids_and_records_are_img2datasets(pool: list[Any]) -> None:
-    assert pool[5][0]["__key__"] == "000000005" and pool[2005][0]["__key__"] == "000010005"
+    assert pool[5][0]["__key__"] == "000000005"
+    assert pool[2005][0]["__key__"] == "000010005"
     assert len({record["uid"] for _, record in pool}) == len(pool)
     assert len({record["url"] for _, record in pool}) == len(pool)
     for sample, record in pool:
@@ -94,7 +95,8 @@ def test_keys_uids_and_records_are_img2datasets(pool: list[Any]) -> None:
         assert record["sha256"] == hashlib.sha256(picture(sample)).hexdigest()
         assert record["key"] == sample["__key__"]
         assert (record["status"], record["error_message"]) == ("success", None)
-        assert record["exif"] == "{}" and record["url"].startswith("https://example.org/")
+        assert record["exif"] == "{}"
+        assert record["url"].startswith("https://example.org/")
         assert (record["width"], record["height"]) == (
             record["original_width"],
             record["original_height"],
@@ -126,7 +128,8 @@ def test_every_picture_that_should_decodes_to_its_recorded_size(pool: list[Any])
 def test_formats_are_mostly_jpeg_with_some_png_and_webp(pool: list[Any]) -> None:
     kinds = Counter(Image.open(io.BytesIO(picture(s))).format for s, r in pool if not r["planted"])
     assert set(kinds) == {"JPEG", "PNG", "WEBP"}
-    assert kinds["JPEG"] > 0.9 * kinds.total() and min(kinds.values()) > 0.02 * kinds.total()
+    assert kinds["JPEG"] > 0.9 * kinds.total()
+    assert min(kinds.values()) > 0.02 * kinds.total()
 
 
 @pytest.mark.parametrize("planted", sorted(UNREADABLE))
@@ -150,12 +153,14 @@ def test_captions_that_are_empty_missing_or_stock(pool: list[Any]) -> None:
     for sample, record in pool:
         by_name.setdefault(record["planted"], []).append((sample, record["caption"]))
     texts = {sample["txt"] for sample, _ in by_name["empty_caption"]}
-    assert texts == {b"", b"   "} and {c for _, c in by_name["empty_caption"]} == {""}
+    assert texts == {b"", b"   "}
+    assert {c for _, c in by_name["empty_caption"]} == {""}
     assert all("txt" not in s and c is None for s, c in by_name["missing_caption"])
     assert {c for _, c in by_name["boilerplate_caption"]} == set(STOCK)
     assert all(sum(letter.isdigit() for letter in c) >= 2 for _, c in by_name["number_padding"])
     clean = [sample["txt"].decode() == caption != "" for sample, caption in by_name[None]]
-    assert all(clean) and len(set(caption for _, caption in by_name[None])) > 0.98 * len(clean)
+    assert all(clean)
+    assert len({caption for _, caption in by_name[None]}) > 0.98 * len(clean)
 
 
 def test_small_and_narrow_pictures_are_so_and_no_others(large: dict[str | None, list[Any]]) -> None:
@@ -188,8 +193,10 @@ def test_a_near_duplicate_follows_its_original(large: dict[str | None, list[Any]
         record = orjson.loads(sample["json"])
         twin = make_sample(1, 0, int(record["duplicate_of"][5:]))
         original = orjson.loads(twin["json"])
-        assert original["key"] < record["key"] and original["planted"] is None
-        assert original["caption"] == record["caption"] and original["uid"] != record["uid"]
+        assert original["key"] < record["key"]
+        assert original["planted"] is None
+        assert original["caption"] == record["caption"]
+        assert original["uid"] != record["uid"]
         assert original["sha256"] != record["sha256"]
         coarse = [
             np.asarray(Image.open(io.BytesIO(picture(one))).convert("RGB").resize((8, 8))).ravel()
@@ -205,9 +212,7 @@ def test_letters_fill_their_panel_and_leave_the_rest_alone() -> None:
     dark = (card[:110].max(-1) < 80).mean()
     assert 0.04 < dark < 0.4
     for text in SIGNS:
-        assert not np.array_equal(
-            np.asarray(letter(blank, text, 0.2, 1, "gold")), np.asarray(blank)
-        )
+        assert not np.array_equal(np.asarray(letter(blank, text, 0.2, 1, "gold")), np.asarray(blank))
 
 
 def test_backgrounds_are_all_different() -> None:

@@ -1,0 +1,55 @@
+"""Worker pools that fit the cluster. Pure: no Ray.
+
+A pool that reserves every CPU leaves none for reading and Ray Data then waits for ever without a word, so
+operators get three quarters of the CPUs by default, in fractions, and a request that cannot be met is an
+error before anything starts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import RecipeError
+from pipeline.plan import Stage
+
+READ_CPUS = 0.25  # a read task waits for storage most of its time
+STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to reading
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a stage's pool reserves."""
+
+    workers: int
+    cpus: float
+    gpus: float
+    threads: int
+
+
+def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
+    """A fixed pool per stage that fits beside one read task. Raises RecipeError where it cannot."""
+    placed = []
+    for stage in stages:
+        asked, share = stage.resources, cpus / max(1, len(stages))
+        if asked.gpus > gpus:
+            key = f"run.{stage.names[0]}.gpus"
+            raise RecipeError(
+                f"{key} asks for {asked.gpus:g}, the cluster has {gpus:g} (on CPU: --set {key}=0)"
+            )
+        most = int(gpus / asked.gpus) if asked.gpus else int(share / (asked.cpus or 1))
+        workers = asked.workers or max(1, most)
+        reserved = asked.cpus or STAGE_SHARE * share / workers
+        placed.append(
+            Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or share / workers)))
+        )
+    need_cpus = sum(p.workers * p.cpus for p in placed) + READ_CPUS
+    need_gpus = sum(p.workers * p.gpus for p in placed)
+    if need_cpus > cpus or need_gpus > gpus:
+        pools = ", ".join(
+            f"run.{s.names[0]}: {p.workers} workers x {p.cpus:g} CPUs, {p.gpus:g} GPUs"
+            for s, p in zip(stages, placed, strict=True)
+        )
+        raise RecipeError(
+            f"run: the pools need {need_cpus:g} CPUs (with {READ_CPUS:g} for reading) and {need_gpus:g} GPUs, "
+            f"the cluster has {cpus:g} and {gpus:g}; lower `workers` or `cpus` ({pools})"
+        )
+    return placed

@@ -1,0 +1,149 @@
+"""The same passes on Ray Data: equal bytes, whatever the number of workers; placement; failures."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from jobs.sample_pool import make_pool
+from pipeline.errors import OperatorError, RecipeError
+from pipeline.execute import LocalExecutor, compute
+from pipeline.place import place
+from pipeline.plan import Stage
+from pipeline.recipe import Recipe, Resources, parse
+from pipeline.session import Session
+from tests.parts import OPERATORS, tree
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards of 70 small pictures, the middle one truncated, and a file of plugins."""
+    folder = tmp_path_factory.mktemp("ray")
+    shards = make_pool(folder / "pool", shards=3, per_shard=70, seed=1, image_size=48)
+    whole = shards[1].read_bytes()
+    shards[1].write_bytes(whole[: len(whole) * 2 // 3])
+    (folder / "mine.py").write_text(OPERATORS)
+    return folder
+
+
+def recipe(pool: Path, store: str, **more: object) -> Recipe:
+    """A recipe with both kinds of Score, a Stat, what reads it, and the CLIP of the demo."""
+    model = Path(__file__).parents[1] / "jobs" / "models" / "scene_clip"
+    return parse(
+        {
+            "plugins": [str(pool / "mine.py")],
+            "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / store)},
+            "compute": {
+                "caption": {"use": "caption.Caption"},
+                "clip": {"use": "clip.ClipScore", "model": f"{model}.json", "pretrained": f"{model}.safetensors"},
+                "bright": {"use": "mine.Brightness"},
+                "words": {"use": "mine.WordCount"},
+                "rare": {"use": "mine.RarestWord", "words": "words"},
+            },
+            **more,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def local(pool: Path) -> dict[str, bytes]:
+    """Every file of the store that the plain loop makes."""
+    made = recipe(pool, "local")
+    compute(Session.open(made), LocalExecutor())
+    return tree(pool / "local")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shutdown() -> object:
+    yield
+    ray.shutdown()
+
+
+def run_on_ray(made: Recipe) -> object:
+    """compute() on a local Ray with room for four workers and one pretended GPU."""
+    from pipeline.execute_ray import RayExecutor
+
+    return compute(Session.open(made), RayExecutor(made, cpus=8, gpus=1))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, bytes], workers: int) -> None:
+    run = {name: {"workers": workers, "cpus": 0.5} for name in ("caption", "clip", "bright", "rare")}
+    run_on_ray(recipe(pool, f"ray{workers}", run=run))
+    made = tree(pool / f"ray{workers}")
+    assert made.keys() == local.keys()
+    assert [name for name in local if made[name] != local[name]] == []
+    assert len(local) == 3 * 5 + 1  # three shards: samples and four Scores; one Stat
+
+
+def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) -> None:
+    run = {"bright": {"gpus": 1}}  # Brightness pays no heed to the device: only placement is tested
+    log = run_on_ray(recipe(pool, "gpu", run=run))
+    assert log.workers["bright"] == 1
+    assert tree(pool / "gpu") == local
+
+
+def test_a_missing_shard_stays_pending_and_the_rest_is_done(pool: Path, local: dict[str, bytes]) -> None:
+    made = recipe(pool, "missing")
+    shards = (*Session.open(made).shards,)
+    gone = Session(made, (*shards[:2], type(shards[0])("00002", str(pool / "pool" / "nowhere.tar"))))
+    from pipeline.execute_ray import RayExecutor
+
+    log = compute(gone, RayExecutor(made, cpus=8, gpus=1))
+    assert list(log.pending) == ["00002"]
+    assert "FileNotFoundError" in log.pending["00002"]
+    done = tree(pool / "missing")
+    assert done["samples/00000.parquet"] == local["samples/00000.parquet"]
+
+
+def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
+    made = parse(
+        {
+            "plugins": [str(pool / "mine.py")],
+            "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "broken")},
+            "compute": {"broken": {"use": "mine.Broken"}},
+        }
+    )
+    with pytest.raises(OperatorError, match="broken fails on every row"):
+        run_on_ray(made)
+
+
+def test_place_fits_two_cpus() -> None:
+    """A laptop: two CPU stages and the readers share two CPUs."""
+    stages = [Stage(("a",), Resources()), Stage(("b",), Resources(batch_size=32))]
+    placed = place(stages, 2, 0)
+    assert [p.workers for p in placed] == [1, 1]
+    assert sum(p.workers * p.cpus for p in placed) == pytest.approx(1.5)
+
+
+def test_place_gives_each_gpu_a_worker_and_it_the_cpus() -> None:
+    placed = place([Stage(("clip",), Resources(gpus=1))], 32, 8)[0]
+    assert (placed.workers, placed.gpus, placed.cpus, placed.threads) == (8, 1, 3.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        (Resources(gpus=1), "run.clip.gpus asks for 1, the cluster has 0"),
+        (Resources(workers=8, cpus=1), "the pools need 8.25 CPUs"),
+        (Resources(workers=2, cpus=1), "the pools need 2.25 CPUs"),
+    ],
+)
+def test_place_refuses_what_would_hang(resources: Resources, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        place([Stage(("clip",), resources)], 2, 0)
+
+
+def test_the_plain_loop_imports_no_ray(pool: Path) -> None:
+    code = (
+        "import sys; from tests.test_execute_ray import recipe; from pathlib import Path\n"
+        "sys.modules.pop('ray', None); [sys.modules.pop(m) for m in list(sys.modules) if m.startswith('ray.')]\n"
+        "from pipeline.execute import LocalExecutor, compute; from pipeline.session import Session\n"
+        f"compute(Session.open(recipe(Path({str(pool)!r}), 'noray')), LocalExecutor())\n"
+        "assert 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

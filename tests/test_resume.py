@@ -1,0 +1,121 @@
+"""Killed at any moment and started again: the bytes of an undisturbed run, and nothing done twice."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.sample_pool import make_pool
+from tests.parts import OPERATORS, tree
+
+ROOT = Path(__file__).parents[1]
+OUTPUTS = ("store", "shards", "index", "subset.npy")
+
+
+def write_recipe(folder: Path, pool: Path) -> Path:
+    """A recipe whose outputs lie in `folder`, slow enough to be killed in the middle."""
+    (folder / "mine.py").write_text(OPERATORS)
+    recipe = {
+        "plugins": [str(folder / "mine.py")],
+        "pool": {"shards": f"{pool}/*.tar", "store": str(folder / "store")},
+        "compute": {
+            "caption": {"use": "caption.Caption"},
+            "slow": {"use": "mine.Slow", "seconds": 0.004},
+            "embedding": {"use": "mine.Thumbnail"},
+            "words": {"use": "mine.WordCount"},
+            "rare": {"use": "mine.RarestWord", "words": "words"},
+        },
+        "keep": {
+            "caption.words": {"min": 3},
+            "rare.count": {"top": 0.9},
+            "draw": {"column": "embedding.luma", "chance": True, "missing": "keep"},
+        },
+        "export": {
+            "shards": str(folder / "shards"),
+            "samples_per_shard": 40,
+            "subset": str(folder / "subset.npy"),
+            "index": {"embedding": "embedding.vector", "path": str(folder / "index")},
+        },
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return path
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every published byte, run logs aside."""
+    found = tree(folder, without=("runs", "mine.py", "recipe.yaml", "__pycache__"))
+    return {name: data for name, data in found.items() if not name.startswith("store/runs/")}
+
+
+def published(folder: Path) -> dict[str, int]:
+    """Published files that no later step replaces, with their times of writing."""
+    files = (p for p in (folder / "store").rglob("*.parquet") if not p.name.startswith(".tmp"))
+    tars = (p for p in (folder / "shards").glob("*_stats.json"))
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in (*files, *tars) if "decisions" not in p.parts}
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "jobs", *words]
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pool")
+    make_pool(folder, shards=12, per_shard=50, seed=3, image_size=32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    recipe = write_recipe(folder, pool)
+    subprocess.run(command("run", str(recipe), "--local"), check=True, cwd=ROOT, capture_output=True)
+    return outputs(folder)
+
+
+def kill_often(folder: Path, words: list[str], kills: int, longest: float, seed: int) -> int:
+    """Start, SIGKILL at a random moment, start again, `kills` times; then let it finish. Returns how often
+    it was still running when killed. Asserts that no published file was ever written again."""
+    rng, seen, hit = random.Random(seed), published(folder), 0
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(rng.uniform(0.7, longest))
+        hit += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = published(folder)
+        assert {name: now.get(name) for name in seen} == seen, "a finished file was written again"
+        seen = now
+    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    now = published(folder)
+    assert {name: now.get(name) for name in seen} == seen, "a finished file was written again"
+    return hit
+
+
+def test_killed_in_compute_keep_and_export(
+    pool: Path, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    recipe = str(write_recipe(tmp_path, pool))
+    hits = kill_often(tmp_path, ["compute", recipe, "--local"], kills=10, longest=3.0, seed=0)
+    hits += kill_often(tmp_path, ["keep", recipe], kills=5, longest=1.5, seed=1)
+    hits += kill_often(tmp_path, ["export", recipe, "--local"], kills=7, longest=2.5, seed=2)
+    made = outputs(tmp_path)
+    assert made.keys() == undisturbed.keys()
+    assert [name for name in made if made[name] != undisturbed[name]] == []
+    assert hits >= 10, f"only {hits} of 22 kills met a running process"
+
+
+def test_killed_on_ray(pool: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    recipe = str(write_recipe(tmp_path, pool))
+    hits = kill_often(tmp_path, ["run", recipe], kills=2, longest=20.0, seed=3)
+    assert outputs(tmp_path) == undisturbed
+    assert hits == 2

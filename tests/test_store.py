@@ -1,0 +1,197 @@
+"""Files appear whole or not at all; equal tables make equal bytes; on a disk and on fsspec alike."""
+
+import os
+import subprocess
+import sys
+import uuid
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from tests.conftest import put
+from polars.testing import assert_frame_equal
+
+from pipeline.operator import SAMPLE_COLUMNS
+from pipeline.sample import SAMPLE_SCHEMA
+from pipeline.store import Columns, Files, Store
+
+FRAME = pl.DataFrame(
+    {
+        "a": pl.Series([1.5, None, -0.0], dtype=pl.Float32),
+        "t": ["x", None, "ü"],
+        "e": pl.Series(np.arange(6, dtype=np.float16).reshape(3, 2)),
+        "l": [["p", "q"], [], None],
+    }
+)
+
+
+@pytest.fixture(params=["local", "memory"])
+def root(request, tmp_path):
+    return str(tmp_path / "store") if request.param == "local" else f"memory://{uuid.uuid4().hex}/store"
+
+
+def test_round_trip(root):
+    store = Store(root)
+    store.write("columns/x-1/deep/s.parquet", FRAME, {"damage": {"offset": 7}, "b": [1]})
+    assert_frame_equal(store.read("columns/x-1/deep/s.parquet"), FRAME, check_exact=True)
+    assert store.footer("columns/x-1/deep/s.parquet") == (3, {"damage": {"offset": 7}, "b": [1]})
+    assert_frame_equal(store.read("columns/x-1/deep/s.parquet", ["t", "a"]), FRAME.select("t", "a"))
+
+
+def test_what_is_not_there(root):
+    store = Store(root)
+    assert store.footer("samples/s.parquet") is None
+    assert store.files.names("samples", ".parquet") == set()
+    assert store.rows("samples", ["s"]) == {}
+    assert not store.files.exists("samples/s.parquet")
+    for read in (store.read, store.files.read):
+        with pytest.raises(FileNotFoundError):
+            read("samples/s.parquet")
+
+
+def test_names_and_rows(root):
+    store = Store(root)
+    for name, rows in (("a", 3), ("b/c", 2), ("b/d", 0)):
+        store.write(f"samples/{name}.parquet", FRAME[:rows])
+    store.files.publish("samples/rules.json", b"{}")
+    assert store.files.names("samples", ".parquet") == {"a", "b/c", "b/d"}
+    assert store.rows("samples", ["a", "b/c", "b/d", "z"]) == {"a": 3, "b/c": 2, "b/d": 0}
+    assert store.rows("samples", ["a"]) == {"a": 3}
+
+
+def test_files_of_other_processes_are_seen():
+    """Object stores cache listings; what a worker has published since must not stay hidden."""
+    store = Store(f"memory://{uuid.uuid4().hex}")
+    asked = []
+    store.files.fs = type("Caching", (), {
+        "invalidate_cache": lambda self: asked.append("forget"),
+        "find": lambda self, base: asked.append("find") or [f"{base}a.parquet"],
+    })()  # fmt: skip
+    assert store.files.names("samples", ".parquet") == {"a"}
+    assert asked == ["forget", "find"]
+
+
+@pytest.mark.parametrize("frame", [FRAME, FRAME[:0]])
+def test_equal_tables_make_equal_bytes(root, frame):
+    store = Store(root)
+    store.write("one.parquet", frame)
+    store.write("two.parquet", pl.concat([frame[:1], frame[1:2], frame[2:]], rechunk=False))
+    assert store.files.read("one.parquet") == store.files.read("two.parquet")
+
+
+def test_plain_parquet_for_every_reader(root, tmp_path):
+    store = Store(root)
+    store.write("one.parquet", FRAME, {"note": 1})
+    (tmp_path / "copy.parquet").write_bytes(store.files.read("one.parquet"))
+    table = pq.read_table(tmp_path / "copy.parquet")
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types["a"] == "float"
+    assert types["t"] == "large_string"
+    assert types["e"].startswith("fixed_size_list<") and "halffloat" in types["e"]
+    assert types["l"].startswith("large_list<")
+    assert table.column("a").to_pylist() == [1.5, None, -0.0]
+
+
+# --- atomic ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails", ["write", "rename"])
+def test_nothing_is_visible_after_a_crash(tmp_path, monkeypatch, fails):
+    """A kill between the write and the rename: the old file stands, a new name is absent."""
+    files = Files(str(tmp_path))
+    files.publish("folder/old.parquet", b"old")
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    if fails == "rename":
+        monkeypatch.setattr("pipeline.store.os.replace", die)
+    else:
+        monkeypatch.setattr("builtins.open", lambda *a, **k: die() if "w" in a[1] else None)
+    for name in ("old", "new"):
+        with pytest.raises(KeyboardInterrupt):
+            files.publish(f"folder/{name}.parquet", b"new")
+    monkeypatch.undo()
+    assert files.read("folder/old.parquet") == b"old"
+    assert not files.exists("folder/new.parquet")
+    assert files.names("folder", ".parquet") == {"old"}
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    files = Files(str(tmp_path))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.store.os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.publish("folder/new.parquet", b"new")
+    assert os.listdir(tmp_path / "folder") == []
+
+
+def test_a_killed_process_leaves_nothing_visible_and_is_swept(tmp_path):
+    code = (
+        "import os, signal, sys; from pipeline import store\n"
+        "store.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "store.Files(sys.argv[1]).publish('samples/a.parquet', b'half')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    files = Files(str(tmp_path))
+    assert len(os.listdir(tmp_path / "samples")) == 1  # it lies there, and nobody sees it
+    assert files.names("samples", ".parquet") == set()
+    files.sweep()
+    assert os.listdir(tmp_path / "samples") == []
+
+
+def test_sweep_spares_living_processes_and_other_machines(tmp_path, monkeypatch):
+    files = Files(str(tmp_path))
+    monkeypatch.setattr("pipeline.store.os.replace", lambda *_: None)
+    files.publish("samples/a.parquet", b"half")  # by this process, which lives
+    (tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet").write_bytes(b"")
+    (tmp_path / "samples" / "c.parquet").write_bytes(b"")
+    before = sorted(os.listdir(tmp_path / "samples"))
+    files.sweep()
+    assert sorted(os.listdir(tmp_path / "samples")) == before
+    assert len(before) == 3
+
+
+# --- columns ---------------------------------------------------------------------------------------
+
+
+def test_columns_come_in_the_order_asked_for(stored):
+    session = stored({"a": pl.DataFrame({"f32": [0.5, 1.5], "word": ["en", None]})}, {})
+    columns = Columns(session.recipe.pool.store, session.keys)
+    names = ["given.word", "uid", "given.f32", "row", "given.word"]
+    frame = columns.read("a", names)
+    assert frame.columns == ["given.word", "uid", "given.f32", "row"]
+    assert frame["given.f32"].to_list() == [0.5, 1.5]
+    assert frame["row"].to_list() == [0, 1]
+    assert columns.path("given.f32", "a") == f"{session.folder('given')}/a.parquet"
+    assert columns.path("uid", "a") == "samples/a.parquet"
+    with pytest.raises(FileNotFoundError):
+        columns.read("b", ["uid"])
+
+
+def test_an_operator_called_as_a_sample_column_is(stored):
+    """`text` is the caption, `text.words` the operator's."""
+    columns = Columns("unused", {"text": "0" * 16})
+    assert columns.path("text", "a") == "samples/a.parquet"
+    assert columns.path("text.words", "a") == f"columns/text-{'0' * 16}/a.parquet"
+
+
+def test_a_part_of_another_length_does_not_count(stored):
+    frames = {"a": pl.DataFrame({"f32": [0.5, 1.5]}), "b": pl.DataFrame({"f32": [0.5]})}
+    session = stored(frames, {"given.f32": {"min": 0}})
+    folder = session.folder("given")
+    assert session.stored().parts[folder] == {"a", "b"}
+    put(session, "a", pl.DataFrame({"f32": [0.5, 1.5]}))
+    session.store.write(f"{folder}/a.parquet", session.store.read(f"{folder}/a.parquet")[:1])
+    assert session.stored().parts[folder] == {"b"}
+    assert [shard.name for shard in session.complete().shards] == ["b"]
+
+
+def test_sample_columns_are_those_of_the_samples_table():
+    schema = pl.DataFrame(SAMPLE_SCHEMA.empty_table()).schema
+    assert {name: schema[name] for name in SAMPLE_COLUMNS} == dict(SAMPLE_COLUMNS)
+    assert set(schema) - set(SAMPLE_COLUMNS) == {"error"}
