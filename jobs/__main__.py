@@ -23,9 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-RecipePath = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")
-]
+RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -34,17 +32,13 @@ Overrides = Annotated[
         help="override one key, such as keep.clip.score.top=0.2; repeatable",
     ),
 ]
-Limit = Annotated[
-    int | None, typer.Option("--shards", min=1, help="the first N shards of the pool only")
-]
+Limit = Annotated[int | None, typer.Option("--shards", min=1, help="the first N shards of the pool only")]
 Local = Annotated[bool, typer.Option("--local", help="a plain loop in this process, no Ray")]
 Json = Annotated[bool, typer.Option("--json", help="numbers as JSON on stdout, no tables")]
 
 
 @app.command()
-def plan(
-    recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False
-) -> None:
+def plan(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
     """What is stored, what would run, on how many rows, and roughly how long."""
     from jobs import run, show
     from pipeline.preview import preview
@@ -74,9 +68,7 @@ def compute(
 
 
 @app.command()
-def keep(
-    recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False
-) -> None:
+def keep(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
     """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
     from jobs import run, show
     from pipeline.decide import decide, decision_folder

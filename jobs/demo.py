@@ -6,7 +6,7 @@ against what was planted: recall per defect, three samples explained, a search i
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from textwrap import shorten
 
 import numpy as np
 import orjson
@@ -16,11 +16,13 @@ from jobs import run, show
 from jobs.sample_pool import make_pool
 from jobs.show import console, table
 from pipeline.decide import decision_folder
+from pipeline.errors import RecipeError
 from pipeline.explain import explain
 from pipeline.recipe import load
 from pipeline.session import Session
 from pipeline.shards import iter_fields
 from pipeline.source import TarBytes
+from pipeline.store import Columns
 
 RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
 MODEL = Path(__file__).parent / "models" / "scene_clip"
@@ -75,65 +77,41 @@ def planted(session: Session) -> pl.DataFrame:
         samples = session.store.read(f"samples/{shard.name}.parquet")
         with TarBytes(shard.path) as tar:
             labels = [
-                orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"]
-                or "clean"
+                orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"
                 for key, offset, length in samples.select("key", "offset", "length").iter_rows()
             ]
-        verdicts = session.store.read(f"{decision_folder(session)}/{shard.name}.parquet").drop(
-            "uid"
-        )
+        verdicts = session.store.read(f"{decision_folder(session)}/{shard.name}.parquet").drop("uid")
         parts.append(
-            samples.select("uid", "shard", "row")
-            .with_columns(planted=pl.Series(labels))
-            .hstack(verdicts)
+            samples.select("uid", "shard", "row").with_columns(planted=pl.Series(labels)).hstack(verdicts)
         )
     return pl.concat(parts)
 
 
 def show_recall(session: Session, truth: pl.DataFrame) -> None:
-    """Per defect: how many are gone, the rule that removes most of them, and how much of what that rule
-    removes has this defect, or any."""
-    removed = table(
-        "",
-        "planted",
-        "mostly by",
-        "samples",
-        "removed",
-        "recall",
-        "rule's precision",
-        "any defect",
-        text=2,
-    )
-    defective = truth["planted"] != "clean"
-    for name, count in sorted(
-        Counter(truth["planted"]).items(), key=lambda item: (item[0] == "clean", -item[1])
-    ):
+    """Per defect: how many are gone (recall), the rule that fails most of them, and which share of all
+    that this rule fails has this defect (precision), or any planted defect."""
+    columns = ("planted", "rule", "samples", "removed", "recall", "precision", "any defect")
+    shown, defective = table("", *columns, text=2), truth["planted"] != "clean"
+    fails = {rule: (~truth[rule]).fill_null(True) for rule in session.recipe.keep}
+    counts = Counter(truth["planted"].to_list())
+    del counts["clean"]
+    for name, count in counts.most_common():
         here = truth["planted"] == name
         gone = int((here & ~truth["keep"]).sum())
-        by = {rule: (~truth[rule]).fill_null(True) for rule in session.recipe.keep}
-        best = max(by, key=lambda rule: int((by[rule] & here).sum()))
-        hits, fails = int((by[best] & here).sum()), int(by[best].sum())
-        precision = (
-            [f"{hits / fails:.2f}", f"{int((by[best] & defective).sum()) / fails:.2f}"]
-            if hits
-            else ["-", "-"]
-        )
-        removed.add_row(
-            name,
-            best if hits else "-",
-            f"{count:,}",
-            f"{gone:,}",
-            f"{gone / count:.2f}",
-            *precision,
-        )
-    console.print(removed)
-    kept = truth.filter("keep")
-    clean_before, clean_after = 1 - defective.mean(), (kept["planted"] == "clean").mean()
+        best = max(fails, key=lambda rule: int((fails[rule] & here).sum()))
+        shares = [
+            f"{(fails[best] & which).sum() / max(1, fails[best].sum()):.2f}" for which in (here, defective)
+        ]
+        shown.add_row(name, best, f"{count:,}", f"{gone:,}", f"{gone / count:.2f}", *shares)
+    console.print(shown)
     console.print(
-        f"clean samples: {clean_before:.1%} of the pool, {clean_after:.1%} of what is kept"
+        "recall: share of these samples that is gone; precision: share of what the rule removes that has this\n"
+        "defect, and that has any. What no rule looks for yet stays in: text over images, numbers, duplicates."
     )
+    clean, kept = truth.filter(~defective), truth.filter("keep")
     console.print(
-        "defects that no rule looks for yet (text in images, numbers, duplicates, poison) stay in"
+        f"clean samples: {len(clean) / len(truth):.1%} of the pool, {(kept['planted'] == 'clean').mean():.1%} "
+        f"of what is kept; {(~clean['keep']).mean():.1%} of them are lost"
     )
 
 
@@ -146,32 +124,22 @@ def show_search(session: Session) -> None:
     """The neighbours of the first kept sample's caption, among the kept images."""
     from pipeline.index import search
 
-    query = next(_kept_texts(session))
-    console.print(
-        f"images nearest to the caption: {query['text']!r}", markup=False, highlight=False
-    )
+    text, vector = first_kept(session)
     assert session.recipe.export.index
-    found = search(
-        session.recipe.export.index.path, np.asarray([query["embedding"]], np.float32), 5
-    )
-    hits = table("", "uid", "caption", "score", text=2)
-    for hit in found[0]:
-        hits.add_row(hit["uid"], hit["caption"][:70], f"{hit['score']:.3f}")
+    found = search(session.recipe.export.index.path, vector[None], 5)
+    console.print(f"images nearest to the caption: {text!r}", markup=False, highlight=False)
+    hits = table("", "uid", "caption", "cosine", text=2)
+    for hit in found.rows.iter_rows(named=True):
+        hits.add_row(hit["uid"], shorten(hit["caption"], 64), f"{hit['score']:.3f}")
     console.print(hits)
 
 
-def _kept_texts(session: Session) -> Any:
+def first_kept(session: Session) -> tuple[str, np.ndarray]:
+    """The caption of the first kept sample, and its embedding, (d,) float16."""
+    columns = Columns(session.recipe.pool.store, session.keys)
     for shard in session.shards:
-        keep = session.store.read(f"{decision_folder(session)}/{shard.name}.parquet", ["keep"])[
-            "keep"
-        ]
-        texts = session.store.read(f"samples/{shard.name}.parquet", ["text"])["text"]
-        vectors = session.store.read(
-            f"{session.folder('clip')}/{shard.name}.parquet", ["clip.text_embedding"]
-        )
-        for row in range(len(keep)):
-            if keep[row]:
-                yield {
-                    "text": texts[row],
-                    "embedding": vectors["clip.text_embedding"][row].to_numpy(),
-                }
+        keep = session.store.read(f"{decision_folder(session)}/{shard.name}.parquet", ["keep"])["keep"]
+        if (row := keep.arg_max()) is not None and keep[row]:
+            found = columns.read(shard.name, ["text", "clip.text_embedding"])
+            return found["text"][row], found["clip.text_embedding"][row].to_numpy()
+    raise RecipeError("no sample is kept: nothing to search for")

@@ -42,9 +42,7 @@ class Progress:
         self.bars.start()
         return self
 
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bars.stop()
 
     def begin(self, todo: Pass) -> Report:
@@ -62,9 +60,7 @@ class _PassDisplay:
 
     def __call__(self, event: Event) -> None:
         self.rows += event.rows
-        self.failed += max(
-            (n for name, n in event.tally.failed.items() if name != "decode"), default=0
-        )
+        self.failed += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
         self.done += event.read is not None
         seconds = time.monotonic() - self.started
         note = f"{self.rows:,} samples  {self.rows / max(seconds, 1e-9):,.0f}/s  {self.failed:,} failed"

@@ -28,9 +28,7 @@ def executor_of(session: Session, local: bool) -> Executor:
     return RayExecutor(session.recipe)
 
 
-def fill(
-    session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False
-) -> RunLog:
+def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False) -> RunLog:
     """`compute` with a progress display."""
     if unknown := set(names) - session.recipe.compute.keys():
         known = ", ".join(session.recipe.compute)

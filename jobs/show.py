@@ -14,9 +14,7 @@ if not console.is_terminal:
 
 def table(title: str, *columns: str, text: int = 1) -> Table:
     """An empty table; the first `text` columns hold text, the others numbers."""
-    made = Table(
-        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
-    )
+    made = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < text else "right", no_wrap=True)
     return made
@@ -46,9 +44,7 @@ def plan(found: Mapping[str, Any]) -> None:
 def funnel(result: Mapping[str, Any]) -> None:
     """The books of a decision, rule by rule."""
     total = result["samples"]
-    made = table(
-        "Funnel", "rule", "bound", "fails", "alone", "dropped here", "no value", "left", text=2
-    )
+    made = table("Funnel", "rule", "bound", "fails", "alone", "dropped here", "no value", "left", text=2)
     left = total
     made.add_row("samples read", "", "", "", "", "", f"{total:,}")
     for name, rule in result["rules"].items():
@@ -86,9 +82,7 @@ def speeds(ledger: Mapping[str, Any]) -> None:
         "samples/s per worker",
     )
     for name, rate in ledger["speeds"].items():
-        made.add_row(
-            name, f"{rate['rows']:,}", f"{rate['seconds']:,.1f}", f"{rate['rows_per_second']:,.0f}"
-        )
+        made.add_row(name, f"{rate['rows']:,}", f"{rate['seconds']:,.1f}", f"{rate['rows_per_second']:,.0f}")
     console.print(made)
     if ledger["bottleneck"]:
         console.print(f"bottleneck: {ledger['bottleneck']}")
@@ -99,13 +93,14 @@ def explanation(entry: Mapping[str, Any]) -> None:
     fate = "[green]kept[/]" if entry["keep"] else "[red]dropped[/]"
     made = table("", "rule", "value", "bound", "verdict", text=4)
     for line in entry["rules"]:
-        verdict = f"{line['verdict']} ({line['why']})" if line["why"] else line["verdict"]
-        made.add_row(line["rule"], _value(line["value"]), line["bound"], verdict)
+        made.add_row(line["rule"], _value(line["value"]), line["bound"], line["verdict"])
     console.print(
         f"{entry['uid']}  {fate}  {entry['shard']}/{entry['key']}  {entry['width']} x {entry['height']}"
     )
     console.print(repr(entry["text"]), style="italic", markup=False, highlight=False)
     console.print(made)
+    for why in dict.fromkeys(line["why"] for line in entry["rules"] if line["why"]):
+        console.print(f"no value because: {why}", markup=False, highlight=False)
 
 
 def pending(shards: Mapping[str, str], command: str) -> None:

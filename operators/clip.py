@@ -1,13 +1,13 @@
 """CLIP score: the cosine between a sample's image embedding and its caption's, by any open_clip model.
 
 Columns
-    score            Float32          cosine in [-1, 1], higher is better aligned; null where either is missing
+    score            Float32          cosine in [-1, 1], higher is better aligned; null if either is missing
     image_embedding  Array(Float16, d)  unit norm; null without a readable image
     text_embedding   Array(Float16, d)  unit norm; null without a caption, or with one of spaces only
     truncated        Boolean          the caption has more tokens than the model's context and is cut there
 Errors: `no caption`, `empty caption`; the image's own reason.
 Source: Radford et al. 2021 (arXiv 2103.00020); as a filter, LAION-400M (arXiv 2111.02114) and DataComp.
-Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as its training loader decodes them;
+Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as its trainer decodes them;
     the cosine is taken in float32 before the embeddings are rounded to float16. Batches are padded to one
     fixed size, so that a row's result does not depend on its neighbours or on `batch_size`.
 """

@@ -7,9 +7,9 @@ collected. Then each shard gets its verdicts. `rules.json`, written last, holds 
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -37,9 +37,11 @@ def decide(session: Session) -> dict[str, Any]:
     names = [shard.name for shard in session.shards]
     cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, columns, names)
     counts, rows = Counts(list(rules)), []
-    for shard, found in _threads(lambda shard: _decide_shard(session, columns, cuts, folder, shard), names):
+    for found, per_shard in _threads(
+        lambda group: _decide_group(session, columns, cuts, folder, group), columns.groups(names)
+    ):
         counts.add(found)
-        rows.append({"shard": shard, "samples": found.samples, "kept": found.kept})
+        rows += per_shard
     session.store.write(f"{folder}/shards.parquet", pl.DataFrame(rows, schema=SHARDS).sort("shard"))
     result = counts.summary(session, cuts)
     session.store.files.publish(f"{folder}/rules.json", orjson.dumps(result, option=orjson.OPT_INDENT_2))
@@ -66,13 +68,17 @@ def summary(session: Session) -> dict[str, Any]:
     return dict(orjson.loads(session.store.files.read(f"{decision_folder(session)}/rules.json")))
 
 
-def _threads(function: Callable[[str], Result], names: Sequence[str]) -> Iterator[tuple[str, Result]]:
-    """(name, result) in order; a bounded number is in flight. polars and numpy release the lock."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        window = 64
-        for start in range(0, len(names), window):
-            chunk = names[start : start + window]
-            yield from zip(chunk, pool.map(function, chunk), strict=True)
+def _threads(function: Callable[[list[str]], Result], groups: Iterable[list[str]]) -> Iterator[Result]:
+    """Results in order; a bounded number is in flight. polars, numpy and pyarrow release the lock."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        running: deque[Future[Result]] = deque()
+        for group in groups:
+            running.append(pool.submit(function, group))
+            if len(running) > 2 * workers:
+                yield running.popleft().result()
+        for future in running:
+            yield future.result()
 
 
 # --- exact cuts ------------------------------------------------------------------------------------
@@ -132,22 +138,22 @@ def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[s
     while open_ := {name: s for name, s in selections.items() if s.cut is None}:
         needed = list(dict.fromkeys(s.rule.column for s in open_.values()))
 
-        def partial(shard: str) -> dict[str, np.ndarray]:
-            frame = columns.read(shard, needed)
+        def partial(group: list[str]) -> dict[str, np.ndarray]:
+            frame = columns.read_many(group, needed)
             return {name: s.partial(frame[s.rule.column]) for name, s in open_.items()}
 
-        gathered = _gather(_threads(partial, shards), open_)
+        gathered = _gather(_threads(partial, columns.groups(shards)), open_)
         for name, selection in open_.items():
             selection.settle(gathered[name])
     return {name: s.cut for name, s in selections.items() if s.cut is not None}
 
 
 def _gather(
-    parts: Iterable[tuple[str, dict[str, np.ndarray]]], open_: Mapping[str, Selection]
+    parts: Iterable[dict[str, np.ndarray]], open_: Mapping[str, Selection]
 ) -> dict[str, list[np.ndarray]]:
     """Partials by rule; histograms are summed as they come, so that memory stays flat."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in open_}
-    for _, part in parts:
+    for part in parts:
         for name, array in part.items():
             collects = 0 <= open_[name].candidates <= FEW
             if collects or not found[name]:
@@ -211,26 +217,34 @@ class Counts:
         }
 
 
-def _decide_shard(
-    session: Session, columns: Columns, cuts: Mapping[str, float], folder: str, shard: str
-) -> Counts:
+def _decide_group(
+    session: Session, columns: Columns, cuts: Mapping[str, float], folder: str, group: Sequence[str]
+) -> tuple[Counts, list[dict[str, Any]]]:
+    """Decide on some shards: write their verdicts; returns their counts, together and by shard."""
     rules = session.recipe.keep
     owners = {name: rule.column.split(".")[0] for name, rule in rules.items() if "." in rule.column}
-    errors = [f"{owner}.error" for owner in dict.fromkeys(owners.values())]
-    frame = columns.read(shard, [*dict.fromkeys(["uid", *(r.column for r in rules.values()), *errors])])
+    errors = [f"{owner}.error" for owner in owners.values()]
+    frame = columns.read_many(group, ["shard", "uid", *(rule.column for rule in rules.values()), *errors])
     verdicts = [
-        rule.verdict(frame[rule.column], frame["uid"], cuts.get(name)).alias(name) for name, rule in rules.items()
+        rule.verdict(frame[rule.column], frame["uid"], cuts.get(name)).alias(name)
+        for name, rule in rules.items()
     ]
     counts, keep = tally(rules, verdicts, frame, owners)
     decided = pl.DataFrame([frame["uid"], pl.Series("keep", keep), *verdicts])
-    session.store.write(f"{folder}/{shard}.parquet", decided)
-    return counts
+    lengths = dict(frame["shard"].rle().struct.unnest().select("value", "len").iter_rows())
+    rows, start = [], 0
+    for shard in group:
+        part = decided.slice(start, lengths.get(shard, 0))
+        start += len(part)
+        session.store.write(f"{folder}/{shard}.parquet", part)
+        rows.append({"shard": shard, "samples": len(part), "kept": int(part["keep"].sum())})
+    return counts, rows
 
 
 def tally(
     rules: Mapping[str, Rule], verdicts: Sequence[pl.Series], frame: pl.DataFrame, owners: Mapping[str, str]
 ) -> tuple[Counts, np.ndarray]:
-    """Counts of one shard, and (n,) bool whether each row is kept."""
+    """Counts of some rows, and (n,) bool whether each is kept."""
     counts, rows = Counts(list(rules)), len(frame)
     counts.samples = rows
     fails, lacks = np.zeros((len(rules) + 1, rows), bool), np.zeros((len(rules) + 1, rows), bool)

@@ -10,6 +10,11 @@ none either: what can be read up to the break is used and the ledger names the b
 """
 
 
+def worded(error: Exception) -> str:
+    """Any exception on one line, for a message or a reason."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 class WinnowError(Exception):
     """Base of all errors with a message for people. `exit_code` is the process's exit status."""
 

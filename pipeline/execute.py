@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import polars as pl
 
+from pipeline.errors import OperatorError, worded
 from pipeline.feed import Collector, Read, Work, batches
 from pipeline.ledger import RunLog
 from pipeline.operator import Device, Stat
@@ -70,9 +71,7 @@ class LocalExecutor:
     ) -> dict[str, int]:
         """See Executor."""
         stats = work.stats()
-        runners = [
-            runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages
-        ]
+        runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
         for shard in shards:
             read, collector = Read(shard.name), Collector(work)
             for batch in batches(work, shard, read):
@@ -109,9 +108,7 @@ def device_of(stage: Stage, threads: int) -> Device:
     return Device("cuda" if stage.resources.gpus else "cpu", threads)
 
 
-def runner_of(
-    work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], device: Device
-) -> StageRunner:
+def runner_of(work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], device: Device) -> StageRunner:
     """The operators of a stage, loaded."""
     entries = {name: work.entries[name] for name in stage.names}
     return StageRunner(entries, stats, device, stage.resources.batch_size)
@@ -162,13 +159,10 @@ def _scores(
 
 def _stat(session: Session, executor: Executor, todo: StatPass) -> None:
     """Reduce and publish one Stat."""
-    chunks = [
-        todo.shards[i : i + SHARDS_PER_PARTIAL]
-        for i in range(0, len(todo.shards), SHARDS_PER_PARTIAL)
-    ]
+    chunks = [todo.shards[i : i + SHARDS_PER_PARTIAL] for i in range(0, len(todo.shards), SHARDS_PER_PARTIAL)]
     task = StatTask(session, todo.name)
     merged = executor.reduce(task.partial, task.merge, chunks)
-    session.store.write(stat_path(todo.name, session.keys[todo.name]), task.operator.finish(merged))
+    session.store.write(stat_path(todo.name, session.keys[todo.name]), task.finish(merged))
 
 
 class StatTask:
@@ -177,16 +171,32 @@ class StatTask:
     def __init__(self, session: Session, name: str) -> None:
         operator = session.recipe.operator(name)
         assert isinstance(operator, Stat)
-        self.operator = operator
+        self.name, self.operator = name, operator
         self.columns = Columns(session.recipe.pool.store, session.keys)
 
     def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
         """The merged partial table of some shards."""
         needed = self.operator.inputs()
-        return self.merge(
-            [self.operator.partial(self.columns.read(shard.name, needed)) for shard in shards]
-        )
+        frames = (self.columns.read(shard.name, needed) for shard in shards)
+        return self.merge([self._table("partial", self.operator.partial, [f]) for f in frames])
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
         """One partial table out of several."""
-        return self.operator.merge(pl.concat(parts))
+        return self._table("merge", self.operator.merge, parts)
+
+    def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
+        """The table to store."""
+        return self._table("finish", self.operator.finish, [merged])
+
+    def _table(
+        self, step: str, method: Callable[[pl.DataFrame], pl.DataFrame], frames: list[pl.DataFrame]
+    ) -> pl.DataFrame:
+        """What a method makes of some frames, stacked. Raises OperatorError."""
+        try:
+            table = method(pl.concat(frames))
+        except Exception as error:
+            raise OperatorError(f"{self.name}: {step}() fails: {worded(error)}") from error
+        if not isinstance(table, pl.DataFrame):
+            kind = type(table).__name__
+            raise OperatorError(f"{self.name}: {step}() must return a polars DataFrame, got {kind}")
+        return table

@@ -98,9 +98,7 @@ class RayExecutor:
             for note in table.column("note").to_pylist():
                 report(_event(note))
         workers = {
-            name: pool.workers
-            for stage, pool in zip(stages, placed, strict=True)
-            for name in stage.names
+            name: pool.workers for stage, pool in zip(stages, placed, strict=True) for name in stage.names
         }
         return workers | {"read": readers}
 
@@ -201,9 +199,7 @@ def _read(rows: pa.Table, work: Work, collectors: Sequence[Any]) -> Iterator[pa.
 class _StageWorker:
     """An actor that runs one stage. The last stage hands its columns to the collector."""
 
-    def __init__(
-        self, work: Work, stage: Stage, index: int, threads: int, collectors: Sequence[Any]
-    ) -> None:
+    def __init__(self, work: Work, stage: Stage, index: int, threads: int, collectors: Sequence[Any]) -> None:
         self.work, self.collectors = work, collectors
         self.last = index == len(work.stages) - 1
         later = [name for names in work.stages[index + 1 :] for name in names]
@@ -212,9 +208,7 @@ class _StageWorker:
         try:
             self.runner, self.broken = runner_of(work, stage, work.stats(), device), ""
         except Exception as error:
-            self.broken = (
-                f"{', '.join(stage.names)} cannot be set up: {type(error).__name__}: {error}"
-            )
+            self.broken = f"{', '.join(stage.names)} cannot be set up: {type(error).__name__}: {error}"
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for index in range(len(table)):
@@ -243,9 +237,7 @@ class _StageWorker:
         if not self.last:
             return _row(batch.shard, batch.start, pack(batch, self.images_later), note)
         collector = _collector_of(batch.shard, self.collectors)
-        ray.get(
-            collector.add.remote(batch.shard, batch.start, pack(batch, images=False).to_pybytes())
-        )
+        ray.get(collector.add.remote(batch.shard, batch.start, pack(batch, images=False).to_pybytes()))
         return _row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
 
 

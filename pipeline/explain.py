@@ -36,15 +36,11 @@ def _explain(session: Session, shard: str, row: int) -> dict[str, Any]:
     rules = session.recipe.keep
     bounds = summary(session)["rules"]
     sample = session.store.read(f"samples/{shard}.parquet").row(row, named=True)
-    verdicts = session.store.read(f"{decision_folder(session)}/{shard}.parquet").row(
-        row, named=True
-    )
+    verdicts = session.store.read(f"{decision_folder(session)}/{shard}.parquet").row(row, named=True)
     lines = []
     for name, rule in rules.items():
         owner, dot, _ = rule.column.partition(".")
-        values = columns.read(shard, [rule.column, *([f"{owner}.error"] if dot else [])]).row(
-            row, named=True
-        )
+        values = columns.read(shard, [rule.column, *([f"{owner}.error"] if dot else [])]).row(row, named=True)
         lines.append(
             {
                 "rule": name,
@@ -56,10 +52,7 @@ def _explain(session: Session, shard: str, row: int) -> dict[str, Any]:
             }
         )
     return {
-        **{
-            key: sample[key]
-            for key in ("uid", "shard", "row", "key", "text", "url", "width", "height")
-        },
+        **{key: sample[key] for key in ("uid", "shard", "row", "key", "text", "url", "width", "height")},
         "keep": verdicts["keep"],
         "rules": lines,
     }

@@ -118,6 +118,4 @@ def _read_manifest(files: Files) -> dict[str, Any]:
         found = orjson.loads(files.read(MANIFEST))
         return {**found, "shards": int(found["shards"])}
     except (ValueError, KeyError, TypeError):
-        raise RecipeError(
-            f"export.shards: {files.path(MANIFEST)} is garbled; empty the folder"
-        ) from None
+        raise RecipeError(f"export.shards: {files.path(MANIFEST)} is garbled; empty the folder") from None

@@ -23,6 +23,7 @@ from pipeline.store import Columns, Store, to_arrow
 
 ATTEMPTS = 4  # reads of a shard before it is given up
 BACKOFF = 0.5  # seconds before the second read, doubled each time
+_CHANGED = "does not have the {} samples that are in the store: it changed; use a new store"
 ALWAYS = ("shard", "row", "width", "height")
 
 Encoded = Sequence[Any]  # image bytes (anything with the buffer protocol) or None, by row
@@ -63,9 +64,7 @@ class Work:
         inputs = dict.fromkeys(i for n in self.names for i in self.entries[n].operator.inputs())
         samples = [c for c in SAMPLE_COLUMNS if c in inputs or c in ALWAYS]
         stored = [i for i in inputs if "." in i and i.split(".")[0] not in self.names]
-        return samples, list(
-            dict.fromkeys(n for i in stored for n in (i, f"{i.split('.')[0]}.error"))
-        )
+        return samples, list(dict.fromkeys(n for i in stored for n in (i, f"{i.split('.')[0]}.error")))
 
     def stats(self) -> dict[str, pl.DataFrame]:
         """The tables that the operators read."""
@@ -114,9 +113,7 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
                     yield batch
             return
         except (FileNotFoundError, PermissionError, ShardError) as error:
-            read.error = (
-                f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
-            )
+            read.error = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
             return
         except OSError as error:
             read.error = f"{type(error).__name__}: {error} (after {attempt + 1} attempts)"
@@ -159,6 +156,8 @@ def _from_tar(
         part = pl.DataFrame(table.remove_column(index))
         if known is None:
             parts.append(part)
+        elif start + len(part) > known[0]:
+            raise ShardError(_CHANGED.format(known[0]))
         frame = part.select(samples).hstack(stored.slice(start, len(part)))
         yield Batch(shard.name, start, frame, buffers(image))
         start += len(part)
@@ -169,9 +168,7 @@ def _from_tar(
         notes = {"damage": source.damage._asdict()} if source.damage else {}
         store.write(path, pl.concat(parts), notes)
     elif known[0] != start:
-        raise ShardError(
-            f"has {start} samples now and {known[0]} in the store: it changed; use a new store"
-        )
+        raise ShardError(_CHANGED.format(known[0]))
 
 
 def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
@@ -212,9 +209,7 @@ class Collector:
     def add(self, batch: Batch) -> None:
         """Rows of a shard, with every new column."""
         columns = [c for n in self.work.names for c in (*_written(self.work, n), f"{n}.error")]
-        self.parts.setdefault(batch.shard, {})[batch.start] = batch.frame.select(
-            "shard", "row", *columns
-        )
+        self.parts.setdefault(batch.shard, {})[batch.start] = batch.frame.select("shard", "row", *columns)
         self._publish_if_whole(batch.shard)
 
     def expect(self, shard: str, rows: int) -> None:
@@ -229,9 +224,7 @@ class Collector:
         frame = pl.concat([parts[start] for start in sorted(parts)], rechunk=True)
         for name in self.work.names:
             columns = ("shard", "row", *_written(self.work, name), f"{name}.error")
-            self.store.write(
-                f"{folder(name, self.work.keys[name])}/{shard}.parquet", frame.select(columns)
-            )
+            self.store.write(f"{folder(name, self.work.keys[name])}/{shard}.parquet", frame.select(columns))
         del self.parts[shard], self.expected[shard]
 
 

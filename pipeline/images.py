@@ -71,7 +71,9 @@ class Decoder:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.decoded = 0
 
-    def __call__(self, data: Sequence[bytes | memoryview | None]) -> list[tuple[np.ndarray | None, str | None]]:
+    def __call__(
+        self, data: Sequence[bytes | memoryview | None]
+    ) -> list[tuple[np.ndarray | None, str | None]]:
         self.decoded += sum(item is not None for item in data)
         with warnings.catch_warnings():  # Pillow's, on odd files; here, since filters are not per thread
             warnings.simplefilter("ignore")

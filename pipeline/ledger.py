@@ -48,9 +48,7 @@ class RunLog:
         """Write the log, if anything was done."""
         self.flushed = time.time()
         if self.tally.seconds:
-            self.store.files.publish(
-                self.path, orjson.dumps(self.summary(), option=orjson.OPT_INDENT_2)
-            )
+            self.store.files.publish(self.path, orjson.dumps(self.summary(), option=orjson.OPT_INDENT_2))
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""

@@ -177,11 +177,11 @@ def _train_steps(index: Any, vectors: np.ndarray) -> np.ndarray:
 
 
 def _train_lists(ivf: Any, vectors: np.ndarray) -> None:
-    """Find the centroids by exact search, on the GPU if there is one; FAISS itself would search the
-    graph that it builds over them, again in each round."""
+    """Find the centroids, on the GPU if there is one, as FAISS does by itself; it would add them to
+    a graph on many threads, in an order that depends on their number."""
     import faiss
 
-    if ivf.quantizer_trains_alone:
+    if ivf.quantizer_trains_alone == "\1":  # a char in C++; 1: no centroids (a multi-index)
         return
     clustering = faiss.Clustering(ivf.d, ivf.nlist, ivf.cp)
     clustering.train(vectors, _on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type)))

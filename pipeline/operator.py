@@ -61,9 +61,9 @@ class Operator(BaseModel):
     def fields_of(self, kind: str) -> Iterator[tuple[str, str]]:
         """(field, value) of the fields with that role, those left empty aside."""
         for name, info in type(self).model_fields.items():
-            if any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata):
-                if value := getattr(self, name):
-                    yield name, value
+            marked = any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata)
+            if marked and (value := getattr(self, name)):
+                yield name, value
 
     def inputs(self) -> tuple[str, ...]:
         """Every column and stat this operator reads, by name, each once, in a stable order."""
@@ -131,9 +131,7 @@ class OperatorMissing(TypeError):
         super().__init__(f"{cls.__name__} must define {method}()")
 
 
-def cache_key(
-    use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, str]
-) -> str:
+def cache_key(use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, str]) -> str:
     """16 hex digits over class, version, fields, the keys of the inputs and the contents of the files
     that fields name (a field in `contents` counts by content, not by its path)."""
     fields: dict[str, Any] = operator.model_dump(mode="json")

@@ -132,17 +132,13 @@ class Packer:
         from webdataset import TarWriter
 
         rows = zip(keys, frame.iter_rows(named=True), strict=True)
-        with TarWriter(
-            file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True
-        ) as writer:
+        with TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True) as writer:
             for part in output.parts:
                 with TarBytes(part.shard.path) as tar:
                     for key, row in islice(rows, part.stop - part.start):
                         fields = iter_fields(tar.read(row["offset"], row["length"]), row["key"])
                         if not fields:
-                            raise ShardError(
-                                f"{part.shard.path} has changed: no {row['key']} there"
-                            )
+                            raise ShardError(f"{part.shard.path} has changed: no {row['key']} there")
                         writer.write({"__key__": key, **members(fields, row["text"])})
                         yield record(fields)
 

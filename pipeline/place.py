@@ -38,9 +38,7 @@ def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
         most = int(gpus / asked.gpus) if asked.gpus else int(share / (asked.cpus or 1))
         workers = asked.workers or max(1, most)
         reserved = asked.cpus or STAGE_SHARE * share / workers
-        placed.append(
-            Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or share / workers)))
-        )
+        placed.append(Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or share / workers))))
     need_cpus = sum(p.workers * p.cpus for p in placed) + READ_CPUS
     need_gpus = sum(p.workers * p.gpus for p in placed)
     if need_cpus > cpus or need_gpus > gpus:

@@ -55,7 +55,9 @@ class StatPass:
 Pass = ScorePass | StatPass
 
 
-def keys(recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+def keys(
+    recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
     """Operator name -> cache key. `contents[name][field]` is the digest of a file that a field names.
     A Stat's key covers the shards it reduces; what reads it inherits that."""
     pool = hashlib.blake2b("\n".join(s.name for s in shards).encode(), digest_size=8).hexdigest()
@@ -81,10 +83,14 @@ def stat_path(name: str, key: str) -> str:
 
 
 def plan(
-    recipe: Recipe, shards: Sequence[Shard], keys: Mapping[str, str], stored: Stored, only: Collection[str] = ()
+    recipe: Recipe,
+    shards: Sequence[Shard],
+    keys: Mapping[str, str],
+    stored: Stored,
+    only: Collection[str] = (),
 ) -> list[Pass]:
     """The passes that are missing, in order. `only` names the operators wanted (with all they need)."""
-    wanted = _closure(recipe, only or recipe.compute)
+    wanted = closure(recipe, only or recipe.compute)
     done_stats = {name for name in wanted if stat_path(name, keys[name]) in stored.stats}
     pending = [n for n in recipe.compute if n in wanted and n not in done_stats and shards]
     indexed = set(stored.parts.get("samples", ()))
@@ -106,7 +112,7 @@ def plan(
     return passes
 
 
-def _closure(recipe: Recipe, names: Iterable[str]) -> set[str]:
+def closure(recipe: Recipe, names: Iterable[str]) -> set[str]:
     """The operators named and all that they need."""
     found: set[str] = set()
     todo = list(names)

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, worded
 from pipeline.operator import Operator, Stat, Writer
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -56,7 +56,7 @@ def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
         )
     if not isinstance(spec, dict) or not isinstance(spec.get("use"), str):
         raise RecipeError(
-            f"compute.{name} must be a mapping with a key `use`, such as {{use: clip.ClipScore}}, got {spec!r}"
+            f"compute.{name} must be a mapping with a key `use` (as in use: clip.ClipScore), got {spec!r}"
         )
     use = spec["use"]
     cls, source = find(use, f"compute.{name}.use", plugins)
@@ -126,15 +126,15 @@ def _load_plugin(file: Path) -> tuple[ModuleType, str]:
     name = f"winnow_plugin_{file.stem}_{digest}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
-        assert spec and spec.loader
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise RecipeError(f"plugins: {file} fails on import: {reason}") from error
+            raise RecipeError(f"plugins: {file} fails on import: {worded(error)}") from error
     return sys.modules[name], digest
 
 

@@ -150,4 +150,3 @@ def rank_from_top(rule: Rule, count: int) -> int:
     share = rule.top if rule.top is not None else rule.bottom
     assert share is not None
     return max(1, int(np.ceil(np.round(share * count, 9))))
-

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat, owner
-from pipeline.plan import Stored, folder, keys, stat_path
+from pipeline.plan import Stored, closure, folder, keys, stat_path
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard, list_shards
 from pipeline.store import Files, Store
@@ -32,11 +32,7 @@ class Session:
 
     def without(self, names: Collection[str]) -> "Session":
         """The same session over fewer shards."""
-        return (
-            replace(self, shards=tuple(s for s in self.shards if s.name not in names))
-            if names
-            else self
-        )
+        return replace(self, shards=tuple(s for s in self.shards if s.name not in names)) if names else self
 
     @cached_property
     def store(self) -> Store:
@@ -72,9 +68,7 @@ class Session:
         for name in self.recipe.compute:
             if not isinstance(self.recipe.operator(name), Stat):
                 rows = self.store.rows(self.folder(name), names)
-                parts[self.folder(name)] = {
-                    s for s, count in rows.items() if samples.get(s) == count
-                }
+                parts[self.folder(name)] = {s for s, count in rows.items() if samples.get(s) == count}
         stats = [stat_path(name, key) for name, key in self.keys.items()]
         return Stored(parts, {path for path in stats if self.store.files.exists(path)})
 
@@ -83,13 +77,25 @@ class Session:
         mean other Stats, hence other keys, hence the loop. Raises RecipeError where none is left."""
         stored = self.stored()
         owners = {o for column in self.columns_read() if (o := owner(column)) is not None}
-        needed = ["samples", *(self.folder(name) for name in sorted(owners))]
-        done = tuple(s for s in self.shards if all(s.name in stored.parts[f] for f in needed))
+        done = self._having(stored, owners)
+        if len(done) == len(self.shards):
+            return self
+        # What rests on a Stat lies under the key of the shards that could be read: find those first,
+        # by the columns that rest on none.
+        plain = keys(self.recipe, (), self.contents)
+        readable = self._having(stored, {n for n in closure(self.recipe, owners) if plain[n] == self.keys[n]})
+        if len(readable) < len(self.shards):
+            done = readable
         if not done:
             raise RecipeError(
                 "nothing to decide on: no shard has every column yet; run `winnow compute` first"
             )
-        return self if len(done) == len(self.shards) else replace(self, shards=done).complete()
+        return replace(self, shards=done).complete()
+
+    def _having(self, stored: Stored, names: Collection[str]) -> tuple[Shard, ...]:
+        """The shards whose samples and columns of these operators are stored."""
+        parts = [stored.parts[f] for f in ("samples", *map(self.folder, names))]
+        return tuple(s for s in self.shards if all(s.name in part for part in parts))
 
     def columns_read(self) -> list[str]:
         """The columns that rules and exports read."""

@@ -136,9 +136,7 @@ class SampleReader:
         self.damage = members.damage
 
 
-def read_samples(
-    shard: Shard, *, batch_rows: int = 256, batch_bytes: int = BATCH_BYTES
-) -> SampleReader:
+def read_samples(shard: Shard, *, batch_rows: int = 256, batch_bytes: int = BATCH_BYTES) -> SampleReader:
     """Tables of SAMPLE_SCHEMA plus `image` (the encoded bytes), in the order of the tar.
 
     A table has at most batch_rows rows, and at most batch_bytes of images and texts unless one

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.errors import OperatorError
+from pipeline.errors import OperatorError, worded
 from pipeline.images import Decoder, pixel_slices
 from pipeline.operator import Device, ImageScore, Score, Writer
 from pipeline.resolve import Entry
@@ -68,7 +68,7 @@ class StageRunner:
             try:
                 operator.setup({need: stats[need] for need in operator.inputs() if need in stats}, device)
             except Exception as error:
-                raise OperatorError(f"{name} cannot be set up: {_worded(error)}") from error
+                raise OperatorError(f"{name} cannot be set up: {worded(error)}") from error
             self.operators[name] = operator
         self.decoder = Decoder(device.threads)
         self.batch_size = batch_size
@@ -78,16 +78,24 @@ class StageRunner:
         """Whether any operator here needs pixels."""
         return any(isinstance(operator, ImageScore) for operator in self.operators.values())
 
-    def run(self, batch: pl.DataFrame, data: Sequence[bytes | memoryview | None] | None) -> tuple[pl.DataFrame, Tally]:
+    def run(
+        self, batch: pl.DataFrame, data: Sequence[bytes | memoryview | None] | None
+    ) -> tuple[pl.DataFrame, Tally]:
         """`batch` with the columns of every operator added. `data[i]` is row i's encoded image."""
         tally, parts = Tally(), []
-        pixels = (batch["width"].cast(pl.Int64) * batch["height"]).fill_null(0).to_list() if self.sees_images else [0] * len(batch)
+        pixels = (
+            (batch["width"].cast(pl.Int64) * batch["height"]).fill_null(0).to_list()
+            if self.sees_images
+            else [0] * len(batch)
+        )
         for start, stop in pixel_slices(pixels, self.batch_size, PIXEL_BUDGET) or [(0, 0)]:
             part = batch.slice(start, stop - start)
             parts.append(self._run_slice(part, data[start:stop] if data is not None else None, tally))
         return pl.concat(parts, rechunk=True), tally
 
-    def _run_slice(self, batch: pl.DataFrame, data: Sequence[bytes | memoryview | None] | None, tally: Tally) -> pl.DataFrame:
+    def _run_slice(
+        self, batch: pl.DataFrame, data: Sequence[bytes | memoryview | None] | None, tally: Tally
+    ) -> pl.DataFrame:
         images: list[np.ndarray | None] = []
         reasons: list[str | None] = [None] * len(batch)
         if self.sees_images:
@@ -98,7 +106,9 @@ class StageRunner:
         for name, operator in self.operators.items():
             started = time.perf_counter()
             result = score(name, operator, batch, images)
-            result = explained(name, operator, result, batch, reasons if isinstance(operator, ImageScore) else None)
+            result = explained(
+                name, operator, result, batch, reasons if isinstance(operator, ImageScore) else None
+            )
             tally.add(name, started, len(batch), len(result) - result[f"{name}.error"].null_count())
             batch = batch.hstack(result)
         return batch
@@ -119,20 +129,17 @@ def score(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> p
     return pl.concat([empty, *rows], how="diagonal")
 
 
-def _attempt(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> tuple[pl.DataFrame | None, str]:
+def _attempt(
+    name: str, operator: Writer, batch: pl.DataFrame, images: Images
+) -> tuple[pl.DataFrame | None, str]:
     """(checked result, "") or (None, what it raised)."""
     try:
         result = _call(operator, batch, images)
     except OperatorError:
         raise
     except Exception as error:
-        return None, _worded(error)
+        return None, worded(error)
     return checked(name, operator, result, len(batch)), ""
-
-
-def _worded(error: Exception) -> str:
-    """An exception on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _call(operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
@@ -152,26 +159,31 @@ def checked(name: str, operator: Writer, result: pl.DataFrame, rows: int) -> pl.
     extra = set(result.columns) - set(operator.writes) - {"error"}
     missing = set(operator.writes) - set(result.columns)
     if extra or missing:
-        raise OperatorError(f"{name}: score() must return {sorted(operator.writes)}; missing {sorted(missing)}, extra {sorted(extra)}")
+        raise OperatorError(
+            f"{name}: score() must return {sorted(operator.writes)}; "
+            f"missing {sorted(missing)}, extra {sorted(extra)}"
+        )
     for column, dtype in operator.writes.items():
         if result[column].dtype != dtype:
             raise OperatorError(f"{name}.{column} must be {dtype}, got {result[column].dtype}")
     if "error" not in result.columns:
         result = result.with_columns(error=pl.lit(None, pl.String))
-    return result.select(*operator.writes, pl.col("error").cast(pl.String)).rename(lambda column: f"{name}.{column}")
+    return result.select(*operator.writes, pl.col("error").cast(pl.String)).rename(
+        lambda column: f"{name}.{column}"
+    )
 
 
 def explained(
-    name: str, operator: Writer, result: pl.DataFrame, batch: pl.DataFrame, reasons: Sequence[str | None] | None
+    name: str,
+    operator: Writer,
+    result: pl.DataFrame,
+    batch: pl.DataFrame,
+    reasons: Sequence[str | None] | None,
 ) -> pl.DataFrame:
     """Fill in `<name>.error` for rows without any result: the image's reason, else that of an input."""
     error = f"{name}.error"
     columns = [f"{name}.{column}" for column in operator.writes]
-    inherited = [
-        pl.col(f"{owner}.error")
-        for owner in operator.owners()
-        if f"{owner}.error" in batch.columns
-    ]
+    inherited = [pl.col(f"{owner}.error") for owner in operator.owners() if f"{owner}.error" in batch.columns]
     if reasons is None and not inherited:
         return result
     image = pl.Series("image", reasons if reasons is not None else [None] * len(batch), pl.String)

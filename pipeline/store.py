@@ -1,6 +1,6 @@
 """The store: everything computed about a pool, as parquet files on any fsspec path.
 
-    samples/<shard>.parquet                 SAMPLE_SCHEMA, one row per sample; a damaged tar's break in the footer
+    samples/<shard>.parquet                 SAMPLE_SCHEMA, one row per sample; a tar's damage in the footer
     columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
     stats/<name>-<key>.parquet
     decisions/<recipe>-<key>/<shard>.parquet
@@ -13,7 +13,7 @@ import io
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 ROW_GROUP = 65_536
+GROUP_BYTES, GROUP_SHARDS = 8 << 20, 64  # of samples parts that are decided on together
 _HOST = socket.gethostname().replace(".", "-")
 
 
@@ -73,6 +74,10 @@ class Files:
             with open(self.path(relative), "rb") as file:
                 return file.read()
         return bytes(self.fs.cat_file(self.path(relative)))
+
+    def size(self, relative: str) -> int:
+        """Bytes of a published file; 0 on object storage, where asking costs a request."""
+        return os.path.getsize(self.path(relative)) if self.local else 0
 
     def names(self, folder: str, suffix: str) -> set[str]:
         """Relative names, without the suffix, of the published files below a folder, in one listing."""
@@ -129,13 +134,18 @@ class Store:
 
     def read(self, relative: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """A published frame, or some of its columns. Raises FileNotFoundError."""
-        source: Any = self.files.path(relative)
+        return self.read_many([relative], columns)
+
+    def read_many(self, relatives: Sequence[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Several published frames of equal columns, one below the other. Raises FileNotFoundError."""
+        sources: list[Any] = [self.files.path(relative) for relative in relatives]
         if not self.files.local:
-            source = io.BytesIO(self.files.read(relative))
-        elif not os.path.exists(source):
-            raise FileNotFoundError(source)
-        frame = pl.read_parquet(source, columns=list(columns) if columns is not None else None)
-        return frame if columns is None else frame.select(columns)
+            sources = [io.BytesIO(self.files.read(relative)) for relative in relatives]
+        elif missing := next((path for path in sources if not os.path.exists(path)), None):
+            raise FileNotFoundError(missing)
+        wanted = list(columns) if columns is not None else None
+        frame = pl.read_parquet(sources, columns=wanted, glob=False)
+        return frame if wanted is None else frame.select(wanted)
 
     def footer(self, relative: str) -> tuple[int, dict[str, Any]] | None:
         """(rows, notes) of a published frame, or None where there is none."""
@@ -168,8 +178,26 @@ class Columns:
 
     def read(self, shard: str, names: Sequence[str]) -> pl.DataFrame:
         """(n, len(names)) frame in the shard's row order. Raises FileNotFoundError."""
+        return self.read_many([shard], names)
+
+    def read_many(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+        """The rows of several shards, in order; locally in one call per part, which is most of the cost."""
         parts: dict[str, list[str]] = {}
-        names = list(dict.fromkeys(names))
-        for name in names:
-            parts.setdefault(self.path(name, shard), []).append(name)
-        return pl.concat([self.store.read(*part) for part in parts.items()], how="horizontal").select(names)
+        for name in dict.fromkeys(names):
+            parts.setdefault(name.split(".")[0] if "." in name else "", []).append(name)
+        read = self.store.read_many
+        found = [read([self.path(wanted[0], shard) for shard in shards], wanted) for wanted in parts.values()]
+        return pl.concat(found, how="horizontal").select(list(dict.fromkeys(names)))
+
+    def groups(self, shards: Sequence[str]) -> Iterator[list[str]]:
+        """Runs of consecutive shards, small enough to be held in memory together."""
+        group: list[str] = []
+        total = 0
+        for shard in shards:
+            total += self.store.files.size(f"samples/{shard}.parquet")
+            group.append(shard)
+            if total >= GROUP_BYTES or len(group) == GROUP_SHARDS:
+                yield group
+                group, total = [], 0
+        if group:
+            yield group

@@ -103,9 +103,7 @@ def _halves(uids: pl.Series) -> np.ndarray:
     return rows
 
 
-def _sorted(
-    parts: Iterable[np.ndarray], at_once: int, folder: str, settled: int = 0
-) -> Iterator[np.ndarray]:
+def _sorted(parts: Iterable[np.ndarray], at_once: int, folder: str, settled: int = 0) -> Iterator[np.ndarray]:
     """The rows of all parts, sorted, in chunks. `settled` leading bits are equal in all of them."""
     held, count = list[np.ndarray](), 0
     dealt: set[int] = set()

@@ -76,6 +76,11 @@ class Histogram(Stat):
         return merged.sort("value")
 
 
+class Nested(Stat):
+    """Breaks the law: a Stat that reads a Stat."""
+    table: Table
+
+
 class Frequency(Score):
     """How often a row's value occurs in the pool."""
     writes = {"count": pl.Int64}
@@ -144,7 +149,9 @@ def data() -> Path:
     return DATA
 
 
-def picture(seed: int = 0, width: int = 24, height: int = 16, format: str = "PNG", mode: str = "RGB") -> bytes:
+def picture(
+    seed: int = 0, width: int = 24, height: int = 16, format: str = "PNG", mode: str = "RGB"
+) -> bytes:
     """An encoded image of smooth noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
     out = io.BytesIO()
@@ -154,8 +161,8 @@ def picture(seed: int = 0, width: int = 24, height: int = 16, format: str = "PNG
 
 @pytest.fixture
 def write_pool(tmp_path: Path) -> Callable[..., Path]:
-    """write_pool(captions, images=None, keys=None, shard="00000") writes a tar and returns its path. A caption
-    or image that is None is left out; images default to small PNGs."""
+    """write_pool(captions, images=None, keys=None, shard="00000") writes a tar; returns its path.
+    A caption or image that is None is left out; images default to small PNGs."""
 
     def write(
         captions: Sequence[str | None],
@@ -192,7 +199,9 @@ def samples(rows: int, shard: str = "s", **columns: Any) -> pl.DataFrame:
         "height": [16] * rows,
         **columns,
     }
-    return pl.DataFrame({name: frame.get(name, [None] * rows) for name in SAMPLE_COLUMNS}, schema=SAMPLE_COLUMNS)
+    return pl.DataFrame(
+        {name: frame.get(name, [None] * rows) for name in SAMPLE_COLUMNS}, schema=SAMPLE_COLUMNS
+    )
 
 
 def uid(shard: str, row: int) -> str:
@@ -230,7 +239,9 @@ def put(session: Session, shard: str, given: pl.DataFrame) -> None:
     table = samples(len(given), shard)
     writes = {**session.recipe.operator("given").writes, "error": pl.String}  # type: ignore[attr-defined]
     columns = [
-        (given[n].cast(t) if n in given.columns else pl.Series([None] * len(given), dtype=t)).alias(f"given.{n}")
+        (given[n].cast(t) if n in given.columns else pl.Series([None] * len(given), dtype=t)).alias(
+            f"given.{n}"
+        )
         for n, t in writes.items()
     ]
     session.store.write(f"samples/{shard}.parquet", table)

@@ -28,8 +28,11 @@ class Table:
     def __init__(self, shards: Mapping[str, pl.DataFrame]) -> None:
         self.shards = shards
 
-    def read(self, shard: str, names: Sequence[str]) -> pl.DataFrame:
-        return self.shards[shard].select(names)
+    def groups(self, shards: Sequence[str]) -> list[list[str]]:
+        return [[shard] for shard in shards]
+
+    def read_many(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+        return pl.concat([self.shards[shard] for shard in shards]).select(names)
 
 
 def cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
@@ -51,7 +54,12 @@ def same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
 
 
-DEPTHS = {"sorted at once": (1 << 20, 16), "one digit, then sorted": (3, 16), "all digits": (0, 16), "bytes": (0, 8)}
+DEPTHS = {
+    "sorted at once": (1 << 20, 16),
+    "one digit, then sorted": (3, 16),
+    "all digits": (0, 16),
+    "bytes": (0, 8),
+}
 
 
 @pytest.fixture(params=DEPTHS)
@@ -118,11 +126,18 @@ def test_several_rules_of_different_depth_at_once(monkeypatch):
     monkeypatch.setattr(module, "FEW", 20)
     rng = np.random.default_rng(0)
     shards = {
-        str(i): pl.DataFrame({"wide": rng.normal(size=300) * 1e6, "narrow": rng.integers(0, 3, 300) / 2, "none": [None] * 300},
-                             schema_overrides={"none": pl.Float32})
-        for i in range(100)
-    }  # fmt: skip
-    rules = {f"{c} {s}": Rule(column=c, **{s: 0.37}) for c in ("wide", "narrow", "none") for s in ("top", "bottom")}
+        str(shard): pl.DataFrame(
+            {
+                "wide": rng.normal(size=300) * 1e6,
+                "narrow": rng.integers(0, 3, 300) / 2,
+                "none": pl.Series([None] * 300, dtype=pl.Float32),
+            }
+        )
+        for shard in range(100)
+    }
+    rules = {
+        f"{c} {s}": Rule(column=c, **{s: 0.37}) for c in ("wide", "narrow", "none") for s in ("top", "bottom")
+    }
     found = resolve_cuts(rules, Table(shards), list(shards))  # type: ignore[arg-type]
     for name, rule in rules.items():
         assert same(found[name], sorted_cut(rule, [frame[rule.column] for frame in shards.values()]))
@@ -142,7 +157,9 @@ def pool(seed: int, shards: int = 3, rows: int = 40) -> dict[str, pl.DataFrame]:
             "f64": None if rng.random() < 0.1 else rng.random(),
             "u32": rng.randrange(5),
             "word": rng.choice(["en", "de", None]),
-            "error": rng.choice(["empty caption", "image cannot be decoded: x", "image cannot be decoded: y"]) if bad else None,
+            "error": rng.choice(["empty caption", "image cannot be decoded: x", "image cannot be decoded: y"])
+            if bad
+            else None,
         }
 
     schema = {"f32": pl.Float32, "f64": pl.Float64, "u32": pl.UInt32, "word": pl.String, "error": pl.String}
@@ -270,7 +287,9 @@ def test_shards_in_any_order_give_the_same(stored, tmp_path):
     session = stored(frames, KEEP)
     first = decide(session)
     folder = decision_folder(session)
-    files = {name: session.store.files.read(f"{folder}/{name}") for name in session.store.files.names(folder, "")}
+    files = {
+        name: session.store.files.read(f"{folder}/{name}") for name in session.store.files.names(folder, "")
+    }
     turned = Session(session.recipe, tuple(reversed(session.shards)))
     assert {**decide(turned)} == first
     for name, content in files.items():
@@ -311,7 +330,9 @@ def test_no_rule_keeps_all(stored):
 
 @pytest.mark.parametrize("side", ["top", "bottom"])
 def test_no_values_at_all_keeps_nothing(stored, side):
-    frame = pl.DataFrame({"f32": [None, NAN], "error": ["no image", None]}, schema_overrides={"f32": pl.Float32})
+    frame = pl.DataFrame(
+        {"f32": [None, NAN], "error": ["no image", None]}, schema_overrides={"f32": pl.Float32}
+    )
     session = stored({"a": frame, "b": frame[:0]}, {"given.f32": {side: 0.3}})
     result = decide(session)
     assert (result["samples"], result["kept"], result["failed"]) == (2, 0, 2)
@@ -329,7 +350,9 @@ def test_ties_at_the_cut_are_all_kept(stored):
 
 
 def test_a_rule_on_a_sample_column(stored):
-    result = decide(stored({"a": pl.DataFrame({"u32": [1, 2]})}, {"width": {"min": 24}, "original_width": {"min": 1}}))
+    result = decide(
+        stored({"a": pl.DataFrame({"u32": [1, 2]})}, {"width": {"min": 24}, "original_width": {"min": 1}})
+    )
     assert result["rules"]["width"]["fails"] == 0
     assert result["rules"]["original_width"]["failed"] == {"no value": 2}
 
@@ -359,6 +382,8 @@ def test_books_balance(rows, missing):
     assert counts.samples == counts.kept + sum(counts.first.values()) + sum(counts.failed.values())
     assert all(counts.only[name] <= counts.first[name] <= counts.total[name] for name in rules)
     for row, kept in zip(rows, keep, strict=True):
-        expected = all(v is True or (v is None and how == "keep") for v, how in zip(row[0], missing, strict=True))
+        expected = all(
+            v is True or (v is None and how == "keep") for v, how in zip(row[0], missing, strict=True)
+        )
         assert kept == expected
     assert {reason for _, reason in counts.failed} <= {"no image", "bad", "no value"}

@@ -39,7 +39,11 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
             "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / store)},
             "compute": {
                 "caption": {"use": "caption.Caption"},
-                "clip": {"use": "clip.ClipScore", "model": f"{model}.json", "pretrained": f"{model}.safetensors"},
+                "clip": {
+                    "use": "clip.ClipScore",
+                    "model": f"{model}.json",
+                    "pretrained": f"{model}.safetensors",
+                },
                 "bright": {"use": "mine.Brightness"},
                 "words": {"use": "mine.WordCount"},
                 "rare": {"use": "mine.RarestWord", "words": "words"},

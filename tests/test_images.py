@@ -4,16 +4,16 @@ import io
 import struct
 import warnings
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from tests.conftest import picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.images import MAX_PIXELS, Decoder, decode, pixel_slices
-
+from tests.conftest import picture
 
 pytestmark = pytest.mark.filterwarnings("ignore:Palette images")  # Pillow's
 
@@ -82,7 +82,9 @@ def test_real_photos_equal_pillow(data):
         photos = [tar.extractfile(m).read() for m in tar.getmembers()[:90] if m.name.endswith(".jpg")]
     assert len(photos) == 30
     for photo in photos:
-        np.testing.assert_array_equal(decode(photo)[0], np.asarray(Image.open(io.BytesIO(photo)).convert("RGB")))
+        np.testing.assert_array_equal(
+            decode(photo)[0], np.asarray(Image.open(io.BytesIO(photo)).convert("RGB"))
+        )
 
 
 # --- refused ---------------------------------------------------------------------------------------
@@ -92,7 +94,9 @@ def png_header(width: int, height: int) -> bytes:
     """A PNG that claims to be large and holds a few bytes."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
@@ -132,7 +136,10 @@ def test_refused_with_a_reason(data, reason):
     assert "\n" not in why
 
 
-@given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"]))
+@given(
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"]),
+)
 def test_no_bytes_raise(noise, magic):
     pixels, reason = decode(magic + noise)
     assert (pixels is None) == (reason is not None)
@@ -177,7 +184,7 @@ def test_slices_cover_all_rows_within_bounds(pixels, rows, budget):
     for start, stop in slices:
         assert 1 <= stop - start <= rows
         assert sum(pixels[start:stop]) <= budget or stop - start == 1
-    for (start, stop), _ in zip(slices, slices[1:], strict=False):  # none is shorter than it must be
+    for (start, stop), _ in pairwise(slices):  # none is shorter than it must be
         assert stop - start == rows or sum(pixels[start : stop + 1]) > budget
 
 

@@ -181,7 +181,10 @@ def test_equal_resources_share_a_stage(recipe):
 def test_stages_group_by_resources(recipe):
     gpu = {"gpus": 1, "batch_size": 64}
     found = stages(recipe(FOUR, run={"bright": gpu, "red": gpu}))
-    assert [(set(s.names), s.resources.gpus) for s in found] == [({"bright", "red"}, 1), ({"length", "more"}, 0)]
+    assert [(set(s.names), s.resources.gpus) for s in found] == [
+        ({"bright", "red"}, 1),
+        ({"length", "more"}, 0),
+    ]
 
 
 def test_what_reads_a_column_never_runs_before_it(recipe):

@@ -1,4 +1,5 @@
 """Every mistake in a recipe is one line that names the key, the value and what is allowed."""
+# ruff: noqa: E501 (a table of broken recipes: one a line)
 
 import subprocess
 import sys
@@ -149,6 +150,10 @@ BROKEN = {
         ["compute.a.of: h is not a column of this recipe"],
     ),
     "Stat called as a sample column": (compute("text: {use: planted.Histogram, of: width}"), ["compute.text: a Stat cannot be called text"]),
+    "Stat that reads a Stat": (
+        compute("h: {use: planted.Histogram, of: width}", "n: {use: planted.Nested, table: h}"),
+        ["compute.n is a Stat and reads the Stat h; Stats read columns only"],
+    ),
     "circle": (
         compute("a: {use: planted.Plus, of: b.value}", "b: {use: planted.Plus, of: a.value}"),
         ["compute: the needs go in a circle: a -> b -> a"],
@@ -216,7 +221,10 @@ def test_broken_recipe(case, recipe, tmp_path, monkeypatch):
 
 def test_several_mistakes_are_a_line_each(recipe):
     with pytest.raises(RecipeError) as raised:
-        recipe(keep("given.f32: {top: 30}", "given.f64: {min: 1, max: 2}") + "run: {given: {gpus: -1}}\nkeeps: {}")
+        recipe(
+            keep("given.f32: {top: 30}", "given.f64: {min: 1, max: 2}")
+            + "run: {given: {gpus: -1}}\nkeeps: {}"
+        )
     lines = str(raised.value).splitlines()
     assert [line.split(" ")[0] for line in lines] == [
         "keep.given.f32.top", "keep.given.f64", "run.given.gpus", "keeps"
@@ -261,7 +269,11 @@ def test_plugin_that_fails_on_import(source, expected, recipe, tmp_path):
 
 
 def test_pool_errors_name_their_key_once(recipe, tmp_path):
-    for shards, expected in (("''", "no *.tar matches"), ("[]", "is empty"), (f"{tmp_path}/none*.tar", "no *.tar matches")):
+    for shards, expected in (
+        ("''", "no *.tar matches"),
+        ("[]", "is empty"),
+        (f"{tmp_path}/none*.tar", "no *.tar matches"),
+    ):
         with pytest.raises(RecipeError) as raised:
             Session.open(recipe(f"pool: {{shards: {shards}, store: s}}"))
         assert str(raised.value).startswith("pool.shards")
@@ -282,7 +294,9 @@ def test_a_store_on_a_file_system_that_is_not_installed_is_a_recipe_error(recipe
 
 
 def test_set_a_bound(recipe):
-    checked = recipe(GOOD, "keep.clip.score.top=0.2", "run.clip.gpus=0", "compute.clip.pretrained=laion400m_e32", "name=x")
+    checked = recipe(
+        GOOD, "keep.clip.score.top=0.2", "run.clip.gpus=0", "compute.clip.pretrained=laion400m_e32", "name=x"
+    )
     assert checked.keep["clip.score"].top == 0.2
     assert checked.resources("clip").gpus == 0
     assert checked.operator("clip").pretrained == "laion400m_e32"
@@ -331,14 +345,20 @@ def test_values_are_yaml(recipe):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("keep.clip.score.top", "--set takes KEY=VALUE, such as keep.clip.score.top=0.2, got 'keep.clip.score.top'"),
+        (
+            "keep.clip.score.top",
+            "--set takes KEY=VALUE, such as keep.clip.score.top=0.2, got 'keep.clip.score.top'",
+        ),
         ("=3", "--set takes KEY=VALUE"),
         ("name={", "--set name={: the value is not valid YAML"),
         ("name=!!python/object/apply:os.system [touch EVIL]", "the value is not valid YAML"),
         ("name.x=1", "--set name.x=1: name is 'mine', not a mapping"),
         ("keep.clip.score.top=30", "keep.clip.score.top must be in (0, 1], got 30 (did you mean 0.30?)"),
         ("keep.clip.score.tpo=0.3", "keep.clip.score.tpo is not a known key (did you mean top?)"),
-        ("keep.clop.score.top=0.3", "keep.clop.score: clop.score is not a column of this recipe (did you mean clip.score?)"),
+        (
+            "keep.clop.score.top=0.3",
+            "keep.clop.score: clop.score is not a column of this recipe (did you mean clip.score?)",
+        ),
         ("keep.min=3", "keep.min"),
         ("nothing.at.all=1", "nothing is not a known key"),
         ("run.clip.batch_size=many", "run.clip.batch_size must be a valid integer"),

@@ -57,7 +57,11 @@ def published(folder: Path) -> dict[str, int]:
     """Published files that no later step replaces, with their times of writing."""
     files = (p for p in (folder / "store").rglob("*.parquet") if not p.name.startswith(".tmp"))
     tars = (p for p in (folder / "shards").glob("*_stats.json"))
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in (*files, *tars) if "decisions" not in p.parts}
+    return {
+        str(p.relative_to(folder)): p.stat().st_mtime_ns
+        for p in (*files, *tars)
+        if "decisions" not in p.parts
+    }
 
 
 def command(*words: str) -> list[str]:
@@ -85,7 +89,11 @@ def kill_often(folder: Path, words: list[str], kills: int, longest: float, seed:
     rng, seen, hit = random.Random(seed), published(folder), 0
     for _ in range(kills):
         process = subprocess.Popen(
-            command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command(*words),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         time.sleep(rng.uniform(0.7, longest))
         hit += process.poll() is None
@@ -101,9 +109,7 @@ def kill_often(folder: Path, words: list[str], kills: int, longest: float, seed:
     return hit
 
 
-def test_killed_in_compute_keep_and_export(
-    pool: Path, undisturbed: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_killed_in_compute_keep_and_export(pool: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     recipe = str(write_recipe(tmp_path, pool))
     hits = kill_often(tmp_path, ["compute", recipe, "--local"], kills=10, longest=3.0, seed=0)
     hits += kill_often(tmp_path, ["keep", recipe], kills=5, longest=1.5, seed=1)

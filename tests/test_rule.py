@@ -124,7 +124,12 @@ def test_chance_keeps_with_the_probability_given():
     for share in (0.0, 0.1, 0.5, 1.0):
         kept = rule.verdict(pl.Series([share] * len(UIDS)), UIDS).mean()
         assert abs(kept - share) < 0.012
-    assert rule.verdict(pl.Series([1.0, None, float("nan"), 0.0]), UIDS[:4]).to_list() == [True, None, None, False]
+    assert rule.verdict(pl.Series([1.0, None, float("nan"), 0.0]), UIDS[:4]).to_list() == [
+        True,
+        None,
+        None,
+        False,
+    ]
 
 
 def test_chance_follows_the_draw():
@@ -174,7 +179,15 @@ def test_describe(bound, cut, expected):
 
 @pytest.mark.parametrize(
     ("share", "count", "expected"),
-    [(0.3, 10, 3), (0.3, 11, 4), (0.1, 1000, 100), (0.001, 10, 1), (1.0, 7, 7), (0.7, 10, 7), (0.29, 100, 29)],
+    [
+        (0.3, 10, 3),
+        (0.3, 11, 4),
+        (0.1, 1000, 100),
+        (0.001, 10, 1),
+        (1.0, 7, 7),
+        (0.7, 10, 7),
+        (0.29, 100, 29),
+    ],
 )
 def test_rank_is_the_share_rounded_up(share, count, expected):
     """0.1 + 0.2 and its like must not ask for one row more: 0.29 * 100 is 28.999999999999996 in floats."""
@@ -200,7 +213,11 @@ def test_ordered_bits_keep_order_and_come_back(values):
     assert bits.dtype == np.uint64
     back = [from_ordered_bits(int(b)) for b in bits]
     assert back == values
-    for (a, x), (b, y) in zip(zip(values, bits.tolist(), strict=True), list(zip(values, bits.tolist(), strict=True))[1:], strict=False):
+    for (a, x), (b, y) in zip(
+        zip(values, bits.tolist(), strict=True),
+        list(zip(values, bits.tolist(), strict=True))[1:],
+        strict=False,
+    ):
         assert (a < b) == (x < y)
         assert (a == b) == (x == y)
 

@@ -231,13 +231,13 @@ def test_webdataset_reads_the_pool(tmp_path: Path) -> None:
 
 def test_the_checkpoint_tells_matched_from_shuffled_captions() -> None:
     open_clip = pytest.importorskip("open_clip", reason="the demo's CLIP needs open_clip")
-    from jobs.train_clip import build, gather, measure
+    from jobs.train_clip import build, examples, measure
 
     weights = MODELS / "scene_clip.safetensors"
     assert weights.stat().st_size < 10_000_000
     assert open_clip.__version__
     model, preprocess, tokenizer = build(MODELS, weights)
-    figures = measure(model, tokenizer, gather(preprocess, 30_000, {None}, 300))
+    figures = measure(model, tokenizer, examples(preprocess, 30_000, {None}, 300, 0))
     assert figures["scenes"] >= 180
     assert figures["auroc"] >= 0.95
     assert figures["recall"] >= 0.2

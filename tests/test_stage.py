@@ -41,14 +41,19 @@ class Mean(ImageScore):
     writes = {"value": pl.Float64}
 
     def score(self, batch, images):
-        return pl.DataFrame({"value": [None if i is None else float(i.mean()) for i in images]}, schema=dict(self.writes))
+        return pl.DataFrame(
+            {"value": [None if i is None else float(i.mean()) for i in images]}, schema=dict(self.writes)
+        )
 
 
 class Maximum(ImageScore):
     writes = {"value": pl.UInt8, "seen": pl.Boolean}
 
     def score(self, batch, images):
-        rows = {"value": [None if i is None else i.max() for i in images], "seen": [i is not None for i in images]}
+        rows = {
+            "value": [None if i is None else i.max() for i in images],
+            "seen": [i is not None for i in images],
+        }
         return pl.DataFrame(rows, schema=dict(self.writes))
 
 
@@ -83,7 +88,9 @@ def test_a_few_rows_that_all_raise_are_data():
 
 
 def test_many_rows_that_all_raise_are_the_operators_fault():
-    with pytest.raises(OperatorError, match="^root fails on every row of a batch: ZeroDivisionError: division by zero$"):
+    with pytest.raises(
+        OperatorError, match=r"^root fails on every row of a batch: ZeroDivisionError: division by zero$"
+    ):
         stage(root=Root()).run(samples(SYSTEMATIC, text=["0"] * SYSTEMATIC), None)
 
 
@@ -99,7 +106,9 @@ def test_an_operator_that_cannot_take_an_empty_batch():
                 raise ValueError("need at least one array to stack")
             return super().score(batch)
 
-    with pytest.raises(OperatorError, match="^stack fails even on an empty batch: ValueError: need at least one array"):
+    with pytest.raises(
+        OperatorError, match=r"^stack fails even on an empty batch: ValueError: need at least one array"
+    ):
         stage(stack=Stack()).run(samples(2, text=["1", "0"]), None)
 
 
@@ -108,7 +117,7 @@ def test_a_failing_setup_names_the_operator():
         def setup(self, stats, device):
             raise FileNotFoundError("weights.pt")
 
-    with pytest.raises(OperatorError, match="^broken cannot be set up: FileNotFoundError: weights.pt$"):
+    with pytest.raises(OperatorError, match=r"^broken cannot be set up: FileNotFoundError: weights.pt$"):
         stage(broken=Broken())
 
 
@@ -142,7 +151,10 @@ def returns(frame: object) -> Writer:
     [
         (pl.DataFrame({"value": [1.0]}), r"^x: score\(\) got 3 rows and returned 1$"),
         (pl.DataFrame({"value": [1.0] * 4}), r"^x: score\(\) got 3 rows and returned 4$"),
-        (pl.DataFrame({"other": [1.0] * 3}), r"^x: score\(\) must return \['value'\]; missing \['value'\], extra \['other'\]$"),
+        (
+            pl.DataFrame({"other": [1.0] * 3}),
+            r"^x: score\(\) must return \['value'\]; missing \['value'\], extra \['other'\]$",
+        ),
         (pl.DataFrame({"value": [1.0] * 3, "more": [1] * 3}), r"extra \['more'\]$"),
         (pl.DataFrame({"value": [1, 2, 3]}), r"^x.value must be Float64, got Int64$"),
         (pl.DataFrame({"value": [None] * 3}), r"^x.value must be Float64, got Null$"),
@@ -162,7 +174,10 @@ def test_rows_one_by_one_must_keep_the_contract_too():
         def score(self, batch):
             if len(batch) > 1:
                 raise ValueError("one at a time")
-            return pl.DataFrame({"value": [1.0] * int(batch["text"][0])} if len(batch) else {"value": []}, schema=dict(self.writes))
+            return pl.DataFrame(
+                {"value": [1.0] * int(batch["text"][0])} if len(batch) else {"value": []},
+                schema=dict(self.writes),
+            )
 
     with pytest.raises(OperatorError, match=r"^shifty: score\(\) got 1 rows and returned 2$"):
         stage(shifty=Shifty()).run(samples(2, text=["2", "0"]), None)
@@ -244,7 +259,11 @@ def test_dependents_inherit_the_reason():
     )
     assert result["again.value"].to_list() == [8.0, None, None]
     for name in ("mean", "double", "again"):
-        assert result[f"{name}.error"].to_list() == [None, "image cannot be decoded: unknown format", "no image"]
+        assert result[f"{name}.error"].to_list() == [
+            None,
+            "image cannot be decoded: unknown format",
+            "no image",
+        ]
 
 
 def test_reasons_come_from_stored_columns_too():
@@ -260,7 +279,9 @@ def test_own_reason_goes_before_an_inherited_one():
         def score(self, batch):
             return super().score(batch).with_columns(error=pl.lit("too picky"))
 
-    batch = samples(1).with_columns(pl.Series("o.value", [None], pl.Float64), pl.Series("o.error", ["no image"]))
+    batch = samples(1).with_columns(
+        pl.Series("o.value", [None], pl.Float64), pl.Series("o.error", ["no image"])
+    )
     result, _ = stage(picky=Picky(of="o.value")).run(batch, None)
     assert result["picky.error"].to_list() == ["too picky"]
 
@@ -275,7 +296,9 @@ def test_an_operator_called_as_a_sample_column_hands_on_nothing_by_the_captions_
         def score(self, batch):
             return pl.DataFrame({"value": [None] * len(batch)}, schema=dict(self.writes))
 
-    batch = samples(1).with_columns(pl.Series("text.words", [None], pl.String), pl.Series("text.error", ["no image"]))
+    batch = samples(1).with_columns(
+        pl.Series("text.words", [None], pl.String), pl.Series("text.error", ["no image"])
+    )
     result, _ = stage(caption=Caption()).run(batch, None)
     assert result["caption.error"].to_list() == [None]
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import put
 from polars.testing import assert_frame_equal
 
 from pipeline.operator import SAMPLE_COLUMNS
 from pipeline.sample import SAMPLE_SCHEMA
 from pipeline.store import Columns, Files, Store
+from tests.conftest import put
 
 FRAME = pl.DataFrame(
     {
@@ -88,7 +88,8 @@ def test_plain_parquet_for_every_reader(root, tmp_path):
     types = {field.name: str(field.type) for field in table.schema}
     assert types["a"] == "float"
     assert types["t"] == "large_string"
-    assert types["e"].startswith("fixed_size_list<") and "halffloat" in types["e"]
+    assert types["e"].startswith("fixed_size_list<")
+    assert "halffloat" in types["e"]
     assert types["l"].startswith("large_list<")
     assert table.column("a").to_pylist() == [1.5, None, -0.0]
 

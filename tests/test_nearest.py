@@ -1,0 +1,111 @@
+"""FAISS alone: which factory for how many rows, equal bytes, and the GPU's path without a GPU."""
+
+import faiss
+import numpy as np
+import pytest
+
+from pipeline import nearest
+from pipeline.errors import RecipeError
+
+
+@pytest.fixture
+def vectors():
+    """(3000, 16) unit vectors in 50 clusters."""
+    draw = np.random.default_rng(0)
+    rows = draw.standard_normal((50, 16))[draw.integers(50, size=3000)]
+    rows = (rows + 0.3 * draw.standard_normal((3000, 16))).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "factory"),
+    [
+        (0, "Flat"),
+        (100_000, "Flat"),
+        (100_001, "IVF1024,Flat"),  # 4 * sqrt = 1265
+        (1_000_000, "IVF4096,Flat"),
+        (1_000_001, "IVF4096,SQ8"),
+        (10_000_000, "IVF16384,SQ8"),  # 12649
+        (10_000_001, "OPQ64_256,IVF65536_HNSW32,PQ64"),  # 16 * sqrt = 50596
+        (300_000_000, "OPQ64_256,IVF262144_HNSW32,PQ64"),
+        (1_000_000_000, "OPQ32_128,IVF524288_HNSW32,PQ32"),
+    ],
+)
+def test_auto(rows, factory):
+    assert nearest.choose(rows, 512) == factory
+    assert nearest.create(factory, 512).metric_type == faiss.METRIC_INNER_PRODUCT
+
+
+def test_codes_fit_the_dimension():
+    assert nearest.choose(20_000_000, 32) == "OPQ8_32,IVF65536_HNSW32,PQ8"
+
+
+def test_training_size():
+    assert nearest.wanted(nearest.create("IVF4096,SQ8", 16)) == 40 * 4096
+    assert nearest.wanted(nearest.create("OPQ4_16,IVF65536_HNSW32,PQ4", 16)) == 40 * 65536
+    assert nearest.wanted(nearest.create("SQ8", 16)) == 65_536
+
+
+def build(factory, vectors, path, threads=2) -> bytes:
+    """Two batches, as the pipeline adds them."""
+    faiss.omp_set_num_threads(threads)
+    index = nearest.create(factory, vectors.shape[1])
+    nearest.train(index, vectors[::2], factory)
+    add = nearest.adder(index)
+    add(vectors[:2000])
+    add(vectors[2000:])
+    nearest.save(index, str(path))
+    return path.read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = faiss.omp_get_max_threads()
+    yield
+    faiss.omp_set_num_threads(before)
+
+
+FACTORIES = [
+    "IVF64,Flat",
+    "IVF64,SQ8",
+    "IVF64,SQfp16",
+    "HNSW16",
+    "IVF64_HNSW32,Flat",
+    "PCA8,IVF64,SQ8",
+    "IVF64,PQ8x4fs",
+]
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_equal_bytes_on_one_thread_and_two(vectors, tmp_path, factory):
+    assert build(factory, vectors, tmp_path / "1", 1) == build(factory, vectors, tmp_path / "2", 2)
+    assert faiss.omp_get_max_threads() == 2
+
+
+@pytest.mark.parametrize(("factory", "least"), [("IVF64,SQ8", 0.97), ("IVF64_HNSW32,Flat", 0.97)])
+def test_it_finds_the_neighbours(vectors, tmp_path, factory, least):
+    build(factory, vectors, tmp_path / "index")
+    _, found = nearest.query(str(tmp_path / "index"), vectors[:100], 10)
+    exact = np.argsort(-(vectors[:100] @ vectors.T), axis=1)[:, :10]
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
+    assert recall >= least
+
+
+@pytest.mark.parametrize("factory", ["IVF64,Flat", "IVF64,SQ8", "IVF64_HNSW32,Flat", "PCA8,IVF64,SQ8"])
+def test_the_gpu_path(vectors, tmp_path, factory, monkeypatch):
+    """With a stand-in for the GPU that is exact: equal answers, every row in its nearest list."""
+    build(factory, vectors, tmp_path / "cpu")
+    used = []
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index: used.append(1) or index)
+    build(factory, vectors, tmp_path / "gpu")
+    assert len(used) == 2  # to train, to add
+    cpu, gpu = (nearest.query(str(tmp_path / name), vectors[:50], 5) for name in ("cpu", "gpu"))
+    assert faiss.read_index(str(tmp_path / "gpu")).ntotal == 3000
+    np.testing.assert_array_equal(cpu[1][:, 0], gpu[1][:, 0])
+
+
+@pytest.mark.parametrize("factory", ["", "nothing", "IVF64", "PQ7"])
+def test_bad_factories(factory):
+    with pytest.raises(RecipeError, match=rf"export\.index\.factory must be auto or .*, got '{factory}'"):
+        nearest.create(factory, 16)

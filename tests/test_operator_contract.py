@@ -1,0 +1,322 @@
+"""What every operator must do, whoever wrote it. A new operator needs one line in `PARAMETERS`.
+
+Same rows out as in, dtypes as declared; permuting rows permutes the output, splitting a batch changes
+nothing; a bad row is null and its neighbours do not notice; it pickles; its key changes with every field
+and with nothing else. For a Stat: partials merge in any order and grouping to the same table.
+"""
+
+import importlib
+import pickle
+import random
+import sys
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from ray import cloudpickle
+
+import operators
+from pipeline.images import decode
+from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer, cache_key
+from pipeline.resolve import Entry, build
+from pipeline.stage import StageRunner
+from tests.conftest import TinyClip, picture, samples
+
+ROWS = 37  # more than one chunk of a model, and no multiple of one
+
+Parameters = Callable[[TinyClip], dict[str, Any]]
+PARAMETERS: Mapping[str, Parameters] = {
+    "caption.Caption": lambda clip: {},
+    "clip.ClipScore": lambda clip: {"model": clip.config, "pretrained": clip.weights},
+    "planted.Length": lambda clip: {"scale": 2},
+    "planted.Plus": lambda clip: {"of": "width", "by": 3},
+    "planted.Frequency": lambda clip: {"of": "width", "table": "table"},
+    "planted.Brightness": lambda clip: {},
+    "planted.Redness": lambda clip: {},
+    "planted.Histogram": lambda clip: {"of": "width"},
+}
+CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each field
+    "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai"},
+    "planted.Length": {"scale": 3},
+    "planted.Plus": {"of": "height", "by": 4},
+    "planted.Frequency": {"of": "height", "table": "other"},
+    "planted.Histogram": {"of": "height"},
+}
+STATS = {"table": pl.DataFrame({"value": [24.0, 25.0], "count": [5, 7]})}
+COLUMNS: Mapping[str, pl.Series] = {}  # columns of other operators that some operator reads
+FOLDER = Path(operators.__path__[0])
+
+
+def defined(module: str) -> list[str]:
+    """`module.Class` of every operator a module of `operators` defines."""
+    found = [c for c in vars(importlib.import_module(f"operators.{module}")).values() if isinstance(c, type)]
+    own = [c for c in found if c.__module__ == f"operators.{module}"]
+    return [f"{module}.{c.__name__}" for c in own if issubclass(c, Writer | Stat)]
+
+
+MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+FOUND = [use for module in MODULES for use in defined(module)]
+SCORES = [use for use in PARAMETERS if use != "planted.Histogram"]
+TOTALS = ["planted.Histogram"]
+
+
+def test_every_operator_is_under_contract():
+    missing = set(FOUND) - PARAMETERS.keys()
+    assert not missing, f"add {sorted(missing)} to PARAMETERS (and its fields to CHANGES)"
+
+
+@pytest.fixture
+def entry(tiny_clip: TinyClip, planted: str) -> Callable[..., Entry]:
+    def make(use: str, **changes: Any) -> Entry:
+        return build("it", {"use": use, **PARAMETERS[use](tiny_clip), **changes}, [planted])
+
+    return make
+
+
+@pytest.fixture
+def operator(entry: Callable[..., Entry]) -> Callable[[str], Any]:
+    """A fresh operator, set up."""
+
+    def make(use: str) -> Any:
+        made = entry(use).operator.model_copy()
+        if isinstance(made, Writer):
+            made.setup(STATS, Device())
+        return made
+
+    return make
+
+
+CAPTIONS = [
+    "a dog on a beach",
+    "Ein Hund am Strand",
+    "沙滩上的一只狗",
+    "x",
+    "12345",
+    "a dog " * 60,
+    "🐶🏖",
+    "A  dog\n\ton a beach ",
+    "été",
+]
+
+
+def batch(rows: int = ROWS) -> tuple[pl.DataFrame, list[np.ndarray | None]]:
+    """Ordinary rows: every caption and image is there."""
+    sizes = [(24 + row % 5, 16 + row % 3) for row in range(rows)]
+    frame = samples(
+        rows,
+        text=[CAPTIONS[row % len(CAPTIONS)] for row in range(rows)],
+        width=[width for width, _ in sizes],
+        height=[height for _, height in sizes],
+        image_length=[100] * rows,
+    ).with_columns(**COLUMNS)
+    return frame, [decode(picture(row, *size))[0] for row, size in enumerate(sizes)]
+
+
+def run(operator: Any, frame: pl.DataFrame, images: list[np.ndarray | None]) -> pl.DataFrame:
+    return operator.score(frame, images) if isinstance(operator, ImageScore) else operator.score(frame)
+
+
+def exactly(one: pl.DataFrame, two: pl.DataFrame) -> None:
+    assert_frame_equal(one, two, check_exact=True)
+    for name in one.columns:  # floats compare equal as 0.0 and -0.0; bytes do not
+        assert one[name].to_arrow().equals(two[name].to_arrow())
+
+
+# --- scores ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", SCORES)
+def test_rows_and_types(use, operator):
+    made = operator(use)
+    frame, images = batch()
+    result = run(made, frame, images)
+    assert len(result) == ROWS
+    assert set(result.columns) - {"error"} == set(made.writes)
+    for name, dtype in made.writes.items():
+        assert result[name].dtype == dtype
+    assert result.select(pl.all().exclude("error").is_not_null().any()).row(0) == (True,) * len(made.writes)
+
+
+@pytest.mark.parametrize("use", SCORES)
+def test_permuting_rows_permutes_the_output(use, operator):
+    made = operator(use)
+    frame, images = batch()
+    order = np.random.default_rng(0).permutation(ROWS)
+    exactly(run(made, frame[order], [images[row] for row in order]), run(made, frame, images)[order])
+
+
+@pytest.mark.parametrize("use", SCORES)
+@pytest.mark.parametrize("size", [1, 5, 32])
+def test_splitting_a_batch_changes_nothing(use, size, operator):
+    made = operator(use)
+    frame, images = batch()
+    parts = [run(made, frame[i : i + size], images[i : i + size]) for i in range(0, ROWS, size)]
+    exactly(
+        pl.concat(parts, how="vertical_relaxed").cast(run(made, frame, images).schema),
+        run(made, frame, images),
+    )
+
+
+@pytest.mark.parametrize("use", SCORES)
+def test_an_empty_batch(use, operator):
+    made = operator(use)
+    result = run(made, batch(2)[0].clear(), [])
+    assert len(result) == 0
+    assert all(result[name].dtype == dtype for name, dtype in made.writes.items())
+    full = run(made, *batch(2))
+    assert {n: result.schema[n] for n in made.writes} == {n: full.schema[n] for n in made.writes}
+
+
+@pytest.mark.parametrize("use", SCORES)
+@pytest.mark.parametrize("bad", [0, 17, ROWS - 1])
+def test_one_bad_row_is_null_and_leaves_its_neighbours_alone(use, bad, operator):
+    made = operator(use)
+    frame, images = batch()
+    whole = run(made, frame, images)
+    lost = pl.col("row") == bad
+    holes = frame.with_columns(
+        pl.when(~lost).then(pl.col(c)).alias(c)
+        for c in frame.columns
+        if c not in ("shard", "row", "uid", "key")
+    )
+    result = run(made, holes, [None if row == bad else image for row, image in enumerate(images)])
+    others = [row for row in range(ROWS) if row != bad]
+    exactly(result[others].cast(whole.schema), whole[others])
+    assert all(result[name][bad] is None for name in made.writes)
+
+
+@pytest.mark.parametrize("use", SCORES)
+def test_all_rows_bad(use, operator):
+    made = operator(use)
+    frame = samples(3, text=[None] * 3, width=[None] * 3, height=[None] * 3)
+    result = run(made, frame, [None] * 3)
+    assert all(result[name].null_count() == 3 for name in made.writes)
+    assert all(result[name].dtype == dtype for name, dtype in made.writes.items())
+
+
+@pytest.mark.parametrize("use", SCORES)
+def test_it_leaves_its_input_alone(use, operator):
+    frame, images = batch(5)
+    before, pixels = frame.clone(), [image.copy() for image in images if image is not None]
+    run(operator(use), frame, images)
+    assert_frame_equal(frame, before)
+    assert all((now == then).all() for now, then in zip(images, pixels, strict=True))
+
+
+@pytest.mark.parametrize("use", SCORES)
+def test_a_stage_accepts_it(use, entry):
+    runner = StageRunner({"it": entry(use)}, STATS, Device(threads=2), 8)
+    frame, _ = batch(20)
+    result, tally = runner.run(frame, [picture(row) for row in range(20)])
+    writes = entry(use).operator.writes
+    assert result.columns == [*frame.columns, *(f"it.{name}" for name in writes), "it.error"]
+    assert tally.rows["it"] == 20
+
+
+# --- both kinds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", PARAMETERS)
+def test_pickles(use, entry):
+    """As Ray ships it: plugins by value, since no worker can import them."""
+    made = entry(use)
+    module = sys.modules[type(made.operator).__module__]
+    if made.source is not None:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        back = pickle.loads(cloudpickle.dumps(made))
+    finally:
+        if made.source is not None:
+            cloudpickle.unregister_pickle_by_value(module)
+    assert (back.use, back.source, back.operator.model_dump()) == (
+        made.use,
+        made.source,
+        made.operator.model_dump(),
+    )
+
+
+@pytest.mark.parametrize("use", PARAMETERS)
+def test_the_key_changes_with_every_field_and_the_version_and_nothing_else(use, entry):
+    def key(operator: Operator) -> str:
+        return cache_key(use, operator, {}, {})
+
+    changes = CHANGES.get(use, {})
+    plain = entry(use).operator
+    assert changes.keys() == type(plain).model_fields.keys(), f"CHANGES[{use!r}] must cover every field"
+    assert key(entry(use).operator) == key(plain) == key(plain.model_copy())
+    keys = {key(entry(use, **{field: value}).operator) for field, value in changes.items()}
+    assert len(keys | {key(plain)}) == 1 + len(changes)
+    later = type("Later", (type(plain),), {"version": type(plain).version + 1, "__module__": __name__})
+    assert key(later(**plain.model_dump())) not in keys | {key(plain)}
+    if isinstance(plain, Writer):
+        ready = plain.model_copy()
+        ready.setup(STATS, Device())
+        assert key(ready) == key(plain)
+
+
+@pytest.mark.parametrize("use", PARAMETERS)
+def test_fields_are_frozen_and_closed(use, entry):
+    made = entry(use).operator
+    with pytest.raises(ValueError, match=r"frozen|no field"):
+        made.no_such_field = 1
+    assert type(made).model_config["extra"] == "forbid"
+    assert all(isinstance(name, str) for name in made.inputs())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_module_says_what_it_measures(module):
+    doc = importlib.import_module(f"operators.{module}").__doc__
+    first = doc.split("\n")[0]
+    assert first.endswith(".") or doc.split("\n\n")[0].rstrip().endswith(".")
+    parts = [doc.index(part) for part in ("Columns", "Source", "Differs")]
+    assert parts == sorted(parts)
+    for use in defined(module):
+        cls = getattr(importlib.import_module(f"operators.{module}"), use.split(".")[1])
+        assert cls.__doc__
+        assert all(name in doc for name in getattr(cls, "writes", {}))
+
+
+# --- stats -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", TOTALS)
+def test_partials_merge_in_any_order_and_grouping(use, operator):
+    made = operator(use)
+    frame, _ = batch(200)
+    expected = made.finish(made.merge(made.partial(frame)))
+    assert len(expected) > 1
+    rng = random.Random(0)
+    for _ in range(20):
+        cuts = sorted({0, 200, *rng.sample(range(200), rng.randrange(1, 9))})
+        parts = [made.partial(frame[a:b]) for a, b in pairwise(cuts)]
+        rng.shuffle(parts)
+        while len(parts) > 1:  # a random tree
+            size = rng.randrange(2, len(parts) + 1)
+            parts = [*parts[size:], made.merge(pl.concat(parts[:size]))]
+            rng.shuffle(parts)
+        exactly(made.finish(made.merge(parts[0])), expected)
+
+
+@pytest.mark.parametrize("use", TOTALS)
+def test_empty_and_bad_rows_add_nothing(use, operator):
+    made = operator(use)
+    frame, _ = batch(50)
+    bad = samples(5, text=[None] * 5, width=[None] * 5, height=[None] * 5)
+    parts = [made.partial(frame.clear()), made.partial(frame), made.partial(bad)]
+    assert parts[0].schema == parts[1].schema == parts[2].schema
+    exactly(made.finish(made.merge(pl.concat(parts))), made.finish(made.merge(made.partial(frame))))
+
+
+def test_the_bases_ask_for_their_methods():
+    for cls, method, arguments in (
+        (Score, "score", [None]),
+        (ImageScore, "score", [None, []]),
+        (Stat, "merge", [None]),
+    ):
+        with pytest.raises(TypeError, match=rf"^{cls.__name__} must define {method}\(\)$"):
+            getattr(cls(), method)(*arguments)

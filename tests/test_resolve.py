@@ -1,0 +1,154 @@
+"""From an import path to an operator; nothing but operators, and nothing but where they may come from."""
+
+import sys
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from operators.caption import Caption
+from operators.clip import ClipScore
+from pipeline.errors import RecipeError
+from pipeline.operator import Column, Score, Stat, Writer, cache_key
+from pipeline.resolve import build, find, messages
+
+LENGTH = "from pipeline.operator import Score\nclass Length(Score):\n    times: int = {}\n"
+
+
+def test_builds_an_operator():
+    entry = build("c", {"use": "clip.ClipScore", "model": "ViT-B-32", "pretrained": "openai"}, [])
+    assert isinstance(entry.operator, ClipScore)
+    assert (entry.use, entry.source, entry.operator.model) == ("clip.ClipScore", None, "ViT-B-32")
+    assert find("caption.Caption", "k", []) == (Caption, None)
+
+
+def test_a_plugin_is_a_file_or_a_folder(tmp_path):
+    (tmp_path / "mine.py").write_text(LENGTH.format(1))
+    by_file, source = find("mine.Length", "k", [str(tmp_path / "mine.py")])
+    assert find("mine.Length", "k", [str(tmp_path)]) == (by_file, source)
+    assert issubclass(by_file, Score)
+    assert len(source) == 16
+    with pytest.raises(RecipeError, match="no module mine under operators or plugins"):
+        find("mine.Length", "k", [])
+
+
+def test_a_plugin_goes_before_operators_and_does_not_replace_them(tmp_path):
+    (tmp_path / "caption.py").write_text(LENGTH.format(1))
+    assert find("caption.Length", "k", [str(tmp_path)])[0].__name__ == "Length"
+    assert find("caption.Caption", "k", [])[0] is Caption
+    assert sys.modules["operators.caption"].Caption is Caption
+
+
+def test_an_edited_plugin_is_read_again(tmp_path):
+    file = tmp_path / "mine.py"
+    found: list[tuple[Any, Any]] = []
+    for default in (1, 2):
+        file.write_text(LENGTH.format(default))
+        found.append(find("mine.Length", "k", [str(file)]))
+    assert [cls().times for cls, _ in found] == [1, 2]
+    assert found[0][1] != found[1][1]
+
+
+def test_a_plugin_that_fails_is_tried_again_once_mended(tmp_path):
+    file = tmp_path / "mended.py"
+    file.write_text("1 / 0")
+    before = set(sys.modules)
+    with pytest.raises(RecipeError, match="ZeroDivisionError"):
+        find("mended.Length", "k", [str(file)])
+    assert set(sys.modules) == before
+    file.write_text(LENGTH.format(1))
+    assert find("mended.Length", "k", [str(file)])[0].__name__ == "Length"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "os.system", "../x", "..x.Y", "clip", "clip.", ".clip.ClipScore", "clip.ClipScore()", "clip.np.array",
+        "clip.ClipModel", "clip.ImageScore", "clip.Path", "clip._split", "clip.CHUNK", "clip.__doc__",
+        "clip ClipScore",
+        "pipeline.operator.Score", "operators.clip.ClipScore", "builtins.eval", "__init__.X",
+        "clip.x.Y", "", "clip.é",
+    ],
+)  # fmt: skip
+def test_only_operators_defined_there(use):
+    with pytest.raises(RecipeError, match=r"^compute\.a\.use"):
+        find(use, "compute.a.use", [])
+
+
+def test_bases_themselves_are_no_operators(tmp_path):
+    (tmp_path / "bare.py").write_text("from pipeline.operator import Operator\nclass Bare(Operator): pass\n")
+    with pytest.raises(RecipeError, match=r"^k: bare\.Bare must be a Score, ImageScore or Stat$"):
+        find("bare.Bare", "k", [str(tmp_path)])
+
+
+# --- keys ------------------------------------------------------------------------------------------
+
+
+class Sum(Score):
+    of: Column
+    t: float | None = 0.0
+
+
+def key(operator: Writer | Stat, use: str = "a.Sum", inputs: Any = (), contents: Any = ()) -> str:
+    return cache_key(use, operator, dict(inputs), dict(contents))
+
+
+def test_a_key_is_16_hex_digits_of_what_it_covers():
+    base = key(Sum(of="x.y"))
+    assert len(base) == 16
+    assert int(base, 16) >= 0
+    others = [
+        key(Sum(of="x.z")),
+        key(Sum(of="x.y", t=1)),
+        key(Sum(of="x.y"), use="b.Sum"),
+        key(Sum(of="x.y"), inputs={"x.y": "1"}),
+        key(Sum(of="x.y"), inputs={"x.y": "2"}),
+        key(Sum(of="x.y"), contents={"t": "1"}),
+    ]
+    assert len({base, *others}) == 7
+    assert key(Sum(of="x.y", t=0)) == base
+
+
+def test_numbers_that_json_lacks_are_told_apart():
+    keys = {key(Sum(of="x.y", t=t)) for t in (float("inf"), float("-inf"), float("nan"), None)}
+    assert len(keys) == 4
+
+
+def test_a_version_is_part_of_the_key():
+    class Later(Sum):
+        version = 2
+
+    assert key(Later(of="x.y")) != key(Sum(of="x.y"))
+
+
+# --- messages --------------------------------------------------------------------------------------
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    size: int
+
+
+class Whole(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    part: Part
+    parts: dict[str, Part] = {}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({}, ["part is missing"]),
+        ({"part": {"size": "x"}},
+         ["part.size must be a valid integer, unable to parse string as an integer, got 'x'"]),
+        ({"part": {"size": 1, "sise": 2}},
+         ["part.sise is not a known key (did you mean size?); allowed: size"]),
+        ({"part": {"size": 1}, "parts": {"a.b": {"q": 1}}},
+         ["parts.a.b.size is missing", "parts.a.b.q is not a known key; allowed: size"]),
+        ({"part": {"size": 1}, "zzz": 1}, ["zzz is not a known key; allowed: part, parts"]),
+    ],
+)  # fmt: skip
+def test_messages(data, expected):
+    with pytest.raises(ValidationError) as raised:
+        Whole.model_validate(data)
+    assert list(messages(raised.value, Whole)) == expected
