@@ -87,6 +87,10 @@ def test_embeddings_are_float16_of_unit_norm(clip):
     np.testing.assert_allclose(found["score"].to_numpy(), cosine, atol=1e-3)  # taken before rounding
 
 
+def test_dropout_is_off(clip):
+    assert not clip._clip.net.training
+
+
 def test_threads_change_nothing(clip, tiny_clip):
     made = ClipScore(model=tiny_clip.config, pretrained=tiny_clip.weights)
     made.setup({}, Device(threads=2))

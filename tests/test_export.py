@@ -354,7 +354,7 @@ def test_webdataset_reads_it(session, out):
 
     export(session)
     urls = [str(out / f"{i:08d}.tar") for i in range(3)]
-    samples = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False))
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False))
     assert [s["__key__"] for s in samples] == [uid(i) for i in KEPT]
     assert [json.loads(s["json"])["uid"] for s in samples] == [uid(i) for i in KEPT]
     assert Image.open(io.BytesIO(samples[0]["jpg"])).size == (12, 8)

@@ -153,6 +153,14 @@ def test_no_flipped_bytes_raise(name, place, noise):
     assert (pixels is None) == (reason is not None)
 
 
+@pytest.mark.parametrize("name", ["jpeg 4:2:0", "jpeg CMYK", "png", "webp"])
+def test_the_bound_is_on_pixels_before_they_are_decoded(name, monkeypatch):
+    monkeypatch.setattr("pipeline.images.MAX_PIXELS", 61 * 47 - 1)
+    assert decode(SAMPLES[name]) == (None, "image too large: 61 x 47, at most 2866 pixels")
+    monkeypatch.setattr("pipeline.images.MAX_PIXELS", 61 * 47)
+    assert decode(SAMPLES[name])[1] is None
+
+
 # --- the decoder -----------------------------------------------------------------------------------
 
 
