@@ -199,7 +199,7 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(tiny_clip, tmp_path, kind
 
     weights, ran = tmp_path / "evil.pt", tmp_path / "EVIL"
     content = {"state_dict": {"logit_scale": torch.ones(())}, "extra": Evil(ran)}
-    torch.save(content, weights) if kind == "torch" else weights.write_bytes(pickle.dumps(content))
+    torch.save(content, weights) if kind == "torch" else weights.write_bytes(pickle.dumps(content, 2))
     with pytest.raises(pickle.UnpicklingError):
         ClipModel(tiny_clip.config, str(weights), Device())
     entry = Entry("clip.ClipScore", ClipScore(model=tiny_clip.config, pretrained=str(weights)))

@@ -1,0 +1,94 @@
+"""Peak memory of the driver and of each kind of worker, over pools of 20,000 and of 200,000 tiny samples.
+
+    python tests/benchmarks/bench_memory.py
+
+Memory is what a process has for itself (unique set size): the shared object store is bounded by Ray and
+told apart. Flat means: ten times the samples, no higher peaks.
+"""
+
+import argparse
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import psutil
+import yaml
+
+from jobs.sample_pool import make_pool
+
+MODEL = Path(__file__).parents[2] / "jobs" / "models" / "scene_clip"
+KINDS = ("_StageWorker", "_Collector", "_read", "raylet", "gcs_server")
+
+
+def recipe(folder: Path, shards: int) -> Path:
+    """The demo's operators over the first `shards` shards, with exports."""
+    data = {
+        "pool": {"shards": f"{folder}/pool/{{00000..{shards - 1:05d}}}.tar", "store": f"{folder}/store{shards}"},
+        "compute": {
+            "caption": {"use": "caption.Caption"},
+            "clip": {"use": "clip.ClipScore", "model": f"{MODEL}.json", "pretrained": f"{MODEL}.safetensors"},
+        },
+        "keep": {"caption.words": {"min": 3}, "clip.score": {"top": 0.5}},
+        "export": {
+            "shards": f"{folder}/out{shards}",
+            "subset": f"{folder}/subset{shards}.npy",
+            "index": {"embedding": "clip.image_embedding", "path": f"{folder}/index{shards}"},
+        },
+    }
+    path = folder / f"recipe{shards}.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def kind(process: psutil.Process) -> str | None:
+    """`driver`, `read task`... by what the process calls itself."""
+    line = " ".join(process.cmdline())
+    if "ray::" in line:
+        return "ray::" + line.split("ray::")[1].split("(")[-1].split(")")[0].split(".")[0].strip()
+    return next((name for name in KINDS if name in line), None)
+
+
+def peaks(command: list[str]) -> tuple[dict[str, int], float]:
+    """Peak unique memory by kind of process while a command runs, and its seconds."""
+    started = time.perf_counter()
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    found: dict[str, int] = defaultdict(int)
+    while driver.poll() is None:
+        root = psutil.Process(driver.pid)
+        for process in [root, *root.children(recursive=True)]:
+            try:
+                name = "driver" if process.pid == driver.pid else kind(process)
+                if name:
+                    found[name] = max(found[name], process.memory_full_info().uss)
+            except psutil.Error:
+                continue
+        time.sleep(0.25)
+    if driver.returncode:
+        raise SystemExit(f"{command} failed with {driver.returncode}")
+    return found, time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--per-shard", type=int, default=10_000)
+    per_shard = parser.parse_args().per_shard
+    print(platform.processor() or platform.machine())
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_pool(folder / "pool", shards=20, per_shard=per_shard, image_size=32, workers=2)
+        seen = {}
+        for shards in (2, 20):
+            command = [sys.executable, "-m", "jobs", "run", str(recipe(folder, shards))]
+            seen[shards], seconds = peaks(command)
+            print(f"{shards * per_shard:,} samples in {seconds:.0f} s", flush=True)
+        print(f"{'process':28s} {2 * per_shard:>12,} {20 * per_shard:>12,}  (peak MiB of its own)")
+        for name in sorted(seen[2] | seen[20]):
+            print(f"{name:28s} {seen[2].get(name, 0) / 2**20:12.0f} {seen[20].get(name, 0) / 2**20:12.0f}")
+
+
+if __name__ == "__main__":
+    main()
