@@ -99,20 +99,23 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
         here = truth["planted"] == name
         gone = int((here & ~truth["keep"]).sum())
         best = max(fails, key=lambda rule: int((fails[rule] & here).sum()))
-        shares = [
-            f"{(fails[best] & which).sum() / max(1, fails[best].sum()):.2f}" for which in (here, defective)
-        ]
+        shares = [f"{share_of(fails[best], which):.2f}" for which in (here, defective)]
         shown.add_row(name, best, f"{count:,}", f"{gone:,}", f"{gone / count:.2f}", *shares)
     console.print(shown)
     console.print(
         "recall: share of these samples that is gone; precision: share of what the rule removes that has this\n"
         "defect, and that has any. What no rule looks for yet stays in: text over images, numbers, duplicates."
     )
-    clean, kept = truth.filter(~defective), truth.filter("keep")
+    everything = pl.repeat(True, len(truth), eager=True)
     console.print(
-        f"clean samples: {len(clean) / len(truth):.1%} of the pool, {(kept['planted'] == 'clean').mean():.1%} "
-        f"of what is kept; {(~clean['keep']).mean():.1%} of them are lost"
+        f"clean samples: {share_of(everything, ~defective):.1%} of the pool, {share_of(truth['keep'], ~defective):.1%} "
+        f"of what is kept; {share_of(~defective, ~truth['keep']):.1%} of them are lost"
     )
+
+
+def share_of(rows: pl.Series, which: pl.Series) -> float:
+    """Of some rows, the share that is also `which` (both (n,) Boolean); 0 of no rows."""
+    return int((rows & which).sum()) / max(1, int(rows.sum()))
 
 
 def one_of_each(truth: pl.DataFrame, kinds: list[str]) -> list[str]:

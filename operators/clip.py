@@ -52,23 +52,29 @@ class ClipModel:
         self.device, self.chunk = device.name, CHUNK[device.name]
         self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
         self.pool = ThreadPoolExecutor(device.threads) if device.threads > 1 else None
-        self.width = int(self._images(np.zeros((1, 8, 8, 3), np.uint8)).shape[1])
+        self.width = int(self._images([np.zeros((8, 8, 3), np.uint8)]).shape[1])
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """n pictures, (h, w, 3) uint8 each -> (n, d) float32, unit norm."""
         return self._in_chunks(images, self._images)
 
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """n captions -> (n, d) float32, unit norm."""
-        return self._in_chunks(texts, self._texts)
-
-    def truncated(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each caption has more tokens than fit: with room for one more, that one is taken."""
+    def texts(self, texts: Sequence[str]) -> tuple[np.ndarray, list[bool]]:
+        """n captions -> (n, d) float32, unit norm, and whether each has more tokens than fit."""
         if not texts:
-            return []
-        length = self.tokenizer.context_length
+            return np.empty((0, self.width), np.float32), []
+        tokens, cut = self._tokenize(texts)
+        return self._in_chunks(tokens, self._texts), cut
+
+    def _tokenize(self, texts: Sequence[str]) -> tuple[Any, list[bool]]:
+        """Tokens, (n, context), as the model's tokenizer gives them. With room for one more, a caption that
+        is too long shows; only those are tokenized again, since their last token changes."""
+        clean, length = _clean(texts), self.tokenizer.context_length
         pad = self.tokenizer([""], context_length=length + 1)[0, -1]
-        return (self.tokenizer(_clean(texts), context_length=length + 1)[:, length] != pad).tolist()
+        longer = self.tokenizer(clean, context_length=length + 1)
+        tokens, cut = longer[:, :length].contiguous(), (longer[:, length] != pad).tolist()
+        if long := [row for row, is_cut in enumerate(cut) if is_cut]:
+            tokens[long] = self.tokenizer([clean[row] for row in long], context_length=length)
+        return tokens, cut
 
     def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
         found = [encode(items[i : i + self.chunk]) for i in range(0, len(items), self.chunk)]
@@ -81,8 +87,8 @@ class ClipModel:
         pixels = torch.from_numpy(np.stack(ready)).to(self.device)
         return self._forward(self.net.encode_image, self.tail(pixels).to(self.dtype))
 
-    def _texts(self, texts: Sequence[str]) -> np.ndarray:
-        return self._forward(self.net.encode_text, self.tokenizer(_clean(texts)).to(self.device))
+    def _texts(self, tokens: Any) -> np.ndarray:
+        return self._forward(self.net.encode_text, tokens.to(self.device))
 
     def _forward(self, encode: Callable[[Any], Any], batch: Any) -> np.ndarray:
         import torch
@@ -149,16 +155,15 @@ class ClipScore(ImageScore):
         seen = [row for row, image in enumerate(images) if image is not None]
         read = [row for row, text in enumerate(texts) if text is not None and text.strip()]
         image = _scatter(self._clip.images([images[row] for row in seen]), seen, len(batch))
-        text = _scatter(self._clip.texts([texts[row] for row in read]), read, len(batch))
-        truncated: list[bool | None] = [None] * len(batch)
-        for row, cut in zip(read, self._clip.truncated([texts[row] for row in read]), strict=True):
-            truncated[row] = cut
+        found, cut = self._clip.texts([texts[row] for row in read])
+        text = _scatter(found, read, len(batch))
+        truncated = dict(zip(read, cut, strict=True))
         return pl.DataFrame(
             {
                 "score": pl.Series((image * text).sum(1), dtype=pl.Float32),
                 "image_embedding": pl.Series(image.astype(np.float16)),
                 "text_embedding": pl.Series(text.astype(np.float16)),
-                "truncated": pl.Series(truncated, dtype=pl.Boolean),
+                "truncated": pl.Series([truncated.get(row) for row in range(len(batch))], dtype=pl.Boolean),
                 "error": pl.Series([_caption_error(text) for text in texts], dtype=pl.String),
             }
         ).with_columns(

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,9 +38,8 @@ def decide(session: Session) -> dict[str, Any]:
     names = [shard.name for shard in session.shards]
     cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, columns, names)
     counts, rows = Counts(list(rules)), []
-    for found, per_shard in _threads(
-        lambda group: _decide_group(session, columns, cuts, folder, group), columns.groups(names)
-    ):
+    decide_group = partial(_decide_group, session, columns, cuts, folder)
+    for found, per_shard in _threads(decide_group, columns.groups(names)):
         counts.add(found)
         rows += per_shard
     session.store.write(f"{folder}/shards.parquet", pl.DataFrame(rows, schema=SHARDS).sort("shard"))
@@ -136,16 +136,18 @@ def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[s
     """Rule -> the value of its cut: the k-th highest (lowest) of the values that exist, k from the share."""
     selections = {name: Selection(rule) for name, rule in rules.items()}
     while open_ := {name: s for name, s in selections.items() if s.cut is None}:
-        needed = list(dict.fromkeys(s.rule.column for s in open_.values()))
-
-        def partial(group: list[str]) -> dict[str, np.ndarray]:
-            frame = columns.read_many(group, needed)
-            return {name: s.partial(frame[s.rule.column]) for name, s in open_.items()}
-
-        gathered = _gather(_threads(partial, columns.groups(shards)), open_)
+        gathered = _gather(_threads(partial(_partials, columns, open_), columns.groups(shards)), open_)
         for name, selection in open_.items():
             selection.settle(gathered[name])
     return {name: s.cut for name, s in selections.items() if s.cut is not None}
+
+
+def _partials(
+    columns: Columns, selections: Mapping[str, Selection], group: list[str]
+) -> dict[str, np.ndarray]:
+    """What every open selection wants of some shards."""
+    frame = columns.read_many(group, [s.rule.column for s in selections.values()])
+    return {name: s.partial(frame[s.rule.column]) for name, s in selections.items()}
 
 
 def _gather(
@@ -262,7 +264,7 @@ def tally(
         if (here := lacking & (first_lack == index)).any():
             reasons = _reasons(frame, owners.get(name), here)
             counts.failed.update({(name, reason): n for reason, n in reasons.items()})
-    keep = ~failed & ~lacking
+    keep = np.asarray(~(failed | lacking))
     counts.kept = int(keep.sum())
     return counts, keep
 

@@ -7,7 +7,7 @@ each run keeps a small log, `runs/<start>-<pid>.json`, rewritten every few secon
 
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 import orjson
@@ -63,7 +63,8 @@ class RunLog:
 
 def speeds(store: Store) -> dict[str, dict[str, float]]:
     """Operator -> rows, seconds of one worker, rows per second and worker, over all runs on this store."""
-    tally, busy = Tally(), Counter[str]()
+    tally = Tally()
+    busy: dict[str, float] = defaultdict(float)
     for name in sorted(store.files.names("runs", ".json")):
         run = orjson.loads(store.files.read(f"runs/{name}.json"))
         tally += Tally.of(run["operators"])

@@ -108,7 +108,8 @@ def _mix(state: np.ndarray) -> np.ndarray:
     """splitmix64's finaliser: a bijection of uint64 that passes PractRand (Steele et al. 2014)."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    mixed: np.ndarray = state ^ (state >> np.uint64(31))
+    return mixed
 
 
 def uid_halves(uids: pl.Series) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ every row by itself, stops the pass with an OperatorError.
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,12 +29,13 @@ class Tally:
     """What was done: seconds (of one worker), rows, and rows without a result, by operator; `decode` and
     `read` count as operators."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     rows: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
 
     def __iadd__(self, other: "Tally") -> "Tally":
-        self.seconds.update(other.seconds)
+        for name, seconds in other.seconds.items():
+            self.seconds[name] += seconds
         self.rows.update(other.rows)
         self.failed.update(other.failed)
         return self
@@ -46,7 +47,9 @@ class Tally:
     @classmethod
     def of(cls, data: Mapping[str, Mapping[str, Any]]) -> "Tally":
         """From plain data."""
-        return cls(**{name: Counter(counts) for name, counts in data.items()})
+        tally = cls(rows=Counter(data.get("rows", {})), failed=Counter(data.get("failed", {})))
+        tally.seconds.update(data.get("seconds", {}))
+        return tally
 
     def add(self, name: str, started: float, rows: int, failed: int = 0) -> None:
         """Count one call that began at `started` (time.perf_counter)."""

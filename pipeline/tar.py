@@ -152,7 +152,7 @@ def _irregular(source: Source, body: int, size: int, kind: bytes) -> tuple[int, 
     """(first byte, number of bytes) of what a link, directory, device or sparse file stores."""
     if kind == b"S":  # GNU's old sparse files: the map goes on in blocks after the header
         more = source.read(body - BLOCK, BLOCK)[482:483]
-        while more and more != b"\0":
+        while more and bytes(more) != b"\0":
             more, body = source.read(body, BLOCK)[504:505], body + BLOCK
     elif kind in BODILESS and size > 0:
         block = source.read(body, BLOCK)  # some state the size of a link's target and store nothing

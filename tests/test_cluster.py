@@ -1,7 +1,5 @@
 """`ray_cluster.yaml` against Ray's own schema, and a submission to a real Ray head on this machine."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 

@@ -32,7 +32,7 @@ class Table:
         return [[shard] for shard in shards]
 
     def read_many(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
-        return pl.concat([self.shards[shard] for shard in shards]).select(names)
+        return pl.concat([self.shards[shard] for shard in shards]).select(list(dict.fromkeys(names)))
 
 
 def cut(rule: Rule, parts: Sequence[pl.Series]) -> float:

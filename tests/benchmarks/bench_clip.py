@@ -47,7 +47,11 @@ def direct(shards: str, model: str, weights: str, batch: int = 32) -> tuple[np.n
     tokenizer = open_clip.get_tokenizer(model)
     seconds = {"decode and transform": 0.0, "forward": 0.0}
     scores: list[np.ndarray] = []
-    data = webdataset.WebDataset(sorted(glob.glob(shards)), shardshuffle=False).decode("pilrgb").to_tuple("jpg", "txt")
+    data = (
+        webdataset.WebDataset(sorted(glob.glob(shards)), shardshuffle=False)
+        .decode("pilrgb")
+        .to_tuple("jpg", "txt")
+    )
     with torch.inference_mode():
         for images, texts in data.batched(batch, collation_fn=lambda rows: list(zip(*rows, strict=True))):
             start = time.perf_counter()
@@ -65,7 +69,10 @@ def winnow(made: Recipe, executor: Executor) -> tuple[np.ndarray, Any]:
     """Scores in pool order, and the run's log."""
     session = Session.open(made)
     log = compute(session, executor)
-    parts = [session.store.read(f"{session.folder('clip')}/{s.name}.parquet", ["clip.score"]) for s in session.shards]
+    parts = [
+        session.store.read(f"{session.folder('clip')}/{s.name}.parquet", ["clip.score"])
+        for s in session.shards
+    ]
     return pl.concat(parts)["clip.score"].to_numpy(), log
 
 
@@ -84,7 +91,10 @@ def main() -> None:
             pool = {"shards": args.shards, "store": str(folder / store)}
             return parse({"pool": pool, "compute": {"clip": clip}})
 
-        print(f"{platform.processor() or platform.machine()}, 2 threads, {args.model}, random weights", flush=True)
+        print(
+            f"{platform.processor() or platform.machine()}, 2 threads, {args.model}, random weights",
+            flush=True,
+        )
         start = time.perf_counter()
         expected, parts = direct(args.shards, args.model, weights)
         base = time.perf_counter() - start
@@ -100,8 +110,8 @@ def main() -> None:
             seconds = time.perf_counter() - start
             worst = float(np.nanmax(np.abs(scores - expected)))
             print(
-                f"winnow, {name:10s} {seconds:6.1f} s  {len(scores) / seconds:6.1f} samples/s  {base / seconds:.2f} x open_clip"
-                f"  largest score difference {worst:.1e}  {dict(log.tally.seconds)}",
+                f"winnow, {name:10s} {seconds:6.1f} s  {len(scores) / seconds:6.1f} samples/s  "
+                f"{base / seconds:.2f} x open_clip  largest score difference {worst:.1e}  {dict(log.tally.seconds)}",
                 flush=True,
             )
 

@@ -33,7 +33,11 @@ def recipe(folder: Path, shards: int) -> Recipe:
             "pool": {"shards": f"{folder}/pool/{{00000..{shards - 1:05d}}}.tar", "store": f"{folder}/store"},
             "compute": {
                 "caption": {"use": "caption.Caption"},
-                "clip": {"use": "clip.ClipScore", "model": f"{model}.json", "pretrained": f"{model}.safetensors"},
+                "clip": {
+                    "use": "clip.ClipScore",
+                    "model": f"{model}.json",
+                    "pretrained": f"{model}.safetensors",
+                },
             },
             "keep": {
                 "clip.score": {"top": 0.3},
@@ -58,10 +62,13 @@ def make_shard(session: Session, shard: str) -> None:
     samples = {**place, "uid": uids, "width": width, "height": height}
     side = np.minimum(width, height)
     caption = {
-        "caption.characters": rng.integers(5, 200, n), "caption.words": rng.integers(1, 30, n),
+        "caption.characters": rng.integers(5, 200, n),
+        "caption.words": rng.integers(1, 30, n),
         "caption.language": rng.choice(["en", "de", "fr", "zh"], n, p=[0.5, 0.2, 0.2, 0.1]),
-        "caption.language_probability": rng.random(n, np.float32), "caption.side": side,
-        "caption.aspect": (np.maximum(width, height) / side).astype(np.float32), "caption.error": none,
+        "caption.language_probability": rng.random(n, np.float32),
+        "caption.side": side,
+        "caption.aspect": (np.maximum(width, height) / side).astype(np.float32),
+        "caption.error": none,
     }
     score = pl.Series(rng.normal(0.22, 0.07, n).astype(np.float32))
     bad = pl.Series(rng.random(n) < 0.01)
@@ -84,14 +91,18 @@ planned = time.perf_counter() - start
 print(decide(session)["kept"], f"(listing {{planned:.1f}} s)", end=" ")
 """
 PANDAS = """
-import glob, hashlib; import pandas as pd; import numpy as np
-def table(name, columns): return pd.concat([pd.read_parquet(f, columns=columns) for f in sorted(glob.glob({folder!r} + "/store/" + name + "/*.parquet"))], ignore_index=True)
-c = table("columns/caption-*", ["caption.words", "caption.side", "caption.aspect", "caption.language", "caption.language_probability"])
-s = table("columns/clip-*", ["clip.score"])["clip.score"]
+import glob
+import numpy as np, pandas as pd
+def table(name, columns):
+    files = sorted(glob.glob({folder!r} + "/store/" + name + "/*.parquet"))
+    return pd.concat([pd.read_parquet(f, columns=["%s." % o + c if o else c for c in columns]) for f in files
+                      for o in [name.split("/")[-1].split("-")[0] if "/" in name else ""]], ignore_index=True)
+c = table("columns/caption-*", ["words", "side", "aspect", "language", "language_probability"])
+s = table("columns/clip-*", ["score"])["clip.score"]
 u = table("samples", ["uid"])["uid"]
 cut = np.sort(s.dropna().to_numpy())[::-1][int(np.ceil(0.3 * s.notna().sum())) - 1]
-keep = (s >= cut) & (c["caption.words"] >= 3) & (c["caption.side"] >= 200) & (c["caption.aspect"] <= 3) & (c["caption.language"] == "en")
-keep &= np.random.default_rng(0).random(len(c)) < c["caption.language_probability"]
+keep = (s >= cut) & (c["caption.words"] >= 3) & (c["caption.side"] >= 200) & (c["caption.aspect"] <= 3)
+keep &= (c["caption.language"] == "en") & (np.random.default_rng(0).random(len(c)) < c["caption.language_probability"])
 pd.DataFrame({{"uid": u, "keep": keep}}).to_parquet({folder!r} + "/pandas.parquet")
 print(int(keep.sum()), end=" ")
 """
@@ -100,7 +111,9 @@ print(int(keep.sum()), end=" ")
 def timed(label: str, code: str) -> float:
     """Run code in a process of its own; print seconds and its peak memory."""
     start = time.perf_counter()
-    watched = "import resource\n" + code + "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+    watched = (
+        "import resource\n" + code + "\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+    )
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start
     *words, peak = done.stdout.split()
@@ -116,7 +129,10 @@ def main() -> None:
     folder = args.folder or Path(tempfile.mkdtemp(prefix="bench_keep"))
     shards = -(-args.rows // PER_SHARD)
     session = Session.open(recipe(folder, shards))
-    print(f"{platform.processor() or platform.machine()}, {shards * PER_SHARD:,} rows in {shards:,} shards", flush=True)
+    print(
+        f"{platform.processor() or platform.machine()}, {shards * PER_SHARD:,} rows in {shards:,} shards",
+        flush=True,
+    )
     start = time.perf_counter()
     with ProcessPoolExecutor() as pool:
         list(pool.map(partial(make_shard, session), [s.name for s in session.shards], chunksize=16))

@@ -27,7 +27,10 @@ KINDS = ("_StageWorker", "_Collector", "_read", "raylet", "gcs_server")
 def recipe(folder: Path, shards: int) -> Path:
     """The demo's operators over the first `shards` shards, with exports."""
     data = {
-        "pool": {"shards": f"{folder}/pool/{{00000..{shards - 1:05d}}}.tar", "store": f"{folder}/store{shards}"},
+        "pool": {
+            "shards": f"{folder}/pool/{{00000..{shards - 1:05d}}}.tar",
+            "store": f"{folder}/store{shards}",
+        },
         "compute": {
             "caption": {"use": "caption.Caption"},
             "clip": {"use": "clip.ClipScore", "model": f"{MODEL}.json", "pretrained": f"{MODEL}.safetensors"},

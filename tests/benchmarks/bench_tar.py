@@ -115,12 +115,8 @@ def machine() -> str:
 def measure(paths: list[str]) -> Table:
     """Run every reader; ratios are to read_samples, per core."""
     size = sum(Path(path).stat().st_size for path in paths)
-    title = (
-        f"{size / 1e9:.2f} GB in {len(paths)} tars, {machine()}, Python {platform.python_version()}"
-    )
-    table = Table(
-        "reader", "cores", "samples", "MB/s", "MB/s per core", "read_samples is", title=title
-    )
+    title = f"{size / 1e9:.2f} GB in {len(paths)} tars, {machine()}, Python {platform.python_version()}"
+    table = Table("reader", "cores", "samples", "MB/s", "MB/s per core", "read_samples is", title=title)
     results = {}
     for name, (reader, cores) in READERS.items():
         best, samples = seconds(reader, paths, 1 if cores > 1 else 3)
