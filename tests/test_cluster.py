@@ -1,10 +1,19 @@
 """`ray_cluster.yaml` against Ray's own schema, and a submission to a real Ray head on this machine."""
 
+import contextlib
+import os
+import signal
+import socket
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from jobs.sample_pool import make_pool
 
 ROOT = Path(__file__).parents[1]
 RAY = Path(sys.executable).parent / "ray"
@@ -24,3 +33,54 @@ def test_ray_cluster_yaml_is_valid() -> None:
 def test_ray_version_of_the_image_is_the_pinned_one() -> None:
     pinned = dict(line.split("==") for line in (ROOT / ".ci" / "constraints.txt").read_text().split())
     assert f"ray:{pinned['ray']}-py311" in (ROOT / "ray_cluster.yaml").read_text()
+
+
+def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
+    """A head with its dashboard on loopback, the working directory uploaded, exit code and logs back."""
+    make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=48)
+    port = _free_port()
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "PATH": f"{RAY.parent}:{os.environ['PATH']}"}
+    subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, capture_output=True, check=True)
+    head = [RAY, "start", "--head", "--block", "--num-cpus=2", "--port=0", f"--dashboard-port={port}"]
+    head += ["--disable-usage-stats", f"--temp-dir={_short_folder()}"]
+    running = subprocess.Popen(head, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        where = [f"pool.shards={tmp_path}/pool/*.tar", f"pool.store={tmp_path}/store"]
+        where += [f"export.shards={tmp_path}/out", f"export.subset={tmp_path}/subset.npy"]
+        where += [f"export.index.path={tmp_path}/index"]
+        sets = [word for key in where for word in ("--set", key)]
+        submit = [RAY, "job", "submit", "--address", f"http://127.0.0.1:{port}", "--working-dir", ".", "--"]
+        submit += ["python", "-m", "jobs", "run", "jobs/recipes/demo.yaml", *sets]
+        done = subprocess.run(submit, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "read 60 = kept" in done.stdout + done.stderr
+        assert (tmp_path / "out" / "sizes.json").exists()
+        broken = [*submit[: submit.index("python")], "python", "-m", "jobs", "run", "nowhere.yaml"]
+        failed = subprocess.run(
+            broken, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300
+        )
+        assert failed.returncode != 0
+        assert "recipe nowhere.yaml: no such file" in failed.stdout + failed.stderr
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.wait(60)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _short_folder() -> str:
+    """Ray's sockets lie there, and a socket's path has at most 107 bytes."""
+    return tempfile.mkdtemp(prefix="ray")
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(120):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.5)
+    raise TimeoutError(f"nothing listens on port {port}")
