@@ -1,31 +1,25 @@
 """Decisions: every rule on every row, from stored columns alone.
 
-First each share (`top: 0.3`) is resolved to a cut, exactly, over the whole pool: a radix selection on the
-bits of the values, a histogram of 16 bits per pass, merged over shards, so that no column is ever
-collected. Then each shard gets its verdicts. `rules.json`, written last, holds cuts and counts.
+First each share (`top: 0.3`) is resolved to a cut (`cuts.py`), then each shard gets its verdicts.
+`rules.json`, written last, holds cuts and counts.
 """
 
 import hashlib
-import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
 import polars as pl
 
+from pipeline.cuts import in_threads, resolve_cuts
 from pipeline.operator import owner
-from pipeline.rule import Rule, from_ordered_bits, ordered_bits, rank_from_top
+from pipeline.rule import Rule
 from pipeline.session import Session
 from pipeline.store import Columns
-
-DIGIT = 16  # bits a selection pass settles
-FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass
-Result = TypeVar("Result")
 
 
 def decide(session: Session) -> dict[str, Any]:
@@ -39,7 +33,7 @@ def decide(session: Session) -> dict[str, Any]:
     cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, columns, names)
     counts, rows = Counts(list(rules)), []
     decide_group = partial(_decide_group, session, columns, cuts, folder)
-    for found, per_shard in _threads(decide_group, columns.groups(names)):
+    for found, per_shard in in_threads(decide_group, columns.groups(names)):
         counts.add(found)
         rows += per_shard
     session.store.write(f"{folder}/shards.parquet", pl.DataFrame(rows, schema=SHARDS).sort("shard"))
@@ -66,106 +60,6 @@ def decision_folder(session: Session) -> str:
 def summary(session: Session) -> dict[str, Any]:
     """The stored `rules.json`. Raises FileNotFoundError."""
     return dict(orjson.loads(session.store.files.read(f"{decision_folder(session)}/rules.json")))
-
-
-def _threads(function: Callable[[list[str]], Result], groups: Iterable[list[str]]) -> Iterator[Result]:
-    """Results in order; a bounded number is in flight. polars, numpy and pyarrow release the lock."""
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[Result]] = deque()
-        for group in groups:
-            running.append(pool.submit(function, group))
-            if len(running) > 2 * workers:
-                yield running.popleft().result()
-        for future in running:
-            yield future.result()
-
-
-# --- exact cuts ------------------------------------------------------------------------------------
-
-
-class Selection:
-    """Radix selection of one rule's cut. `prefix` holds the bits settled so far, `rank` how many values
-    at or above the cut (below, for `bottom`) lie in the candidates with that prefix."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        self.settled, self.prefix, self.rank, self.candidates = 0, 0, 0, -1
-        self.cut: float | None = None
-
-    def partial(self, values: pl.Series) -> np.ndarray:
-        """What this pass wants of one shard: a histogram of the next digit, or the candidates."""
-        bits = ordered_bits(values.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy())
-        if self.rule.bottom is not None:
-            bits = ~bits
-        if self.settled:
-            bits = bits[bits >> np.uint64(64 - self.settled) == np.uint64(self.prefix)]
-        if 0 <= self.candidates <= FEW:
-            return bits
-        digit = (bits >> np.uint64(64 - DIGIT - self.settled)) & np.uint64((1 << DIGIT) - 1)
-        return np.bincount(digit.astype(np.int64), minlength=1 << DIGIT)
-
-    def settle(self, parts: Iterable[np.ndarray]) -> None:
-        """Merge the partials of all shards; settle a digit, or the cut."""
-        if 0 <= self.candidates <= FEW:
-            bits = np.sort(np.concatenate(list(parts)))
-            return self._found(int(bits[len(bits) - self.rank]))
-        histogram = np.sum(list(parts), axis=0)
-        if self.candidates < 0:
-            total = int(histogram.sum())
-            if total == 0:
-                self.cut = float("nan")  # no values: the rule keeps nothing
-                return None
-            self.rank = rank_from_top(self.rule, total)
-        above = np.cumsum(histogram[::-1])
-        step = int(np.searchsorted(above, self.rank))
-        digit = (1 << DIGIT) - 1 - step
-        self.rank -= int(above[step] - histogram[digit])
-        self.candidates = int(histogram[digit])
-        self.prefix = (self.prefix << DIGIT) | digit
-        self.settled += DIGIT
-        if self.settled == 64:
-            self._found(self.prefix)
-        return None
-
-    def _found(self, bits: int) -> None:
-        self.cut = from_ordered_bits(~bits & (2**64 - 1) if self.rule.bottom is not None else bits)
-
-
-def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, float]:
-    """Rule -> the value of its cut: the k-th highest (lowest) of the values that exist, k from the share."""
-    selections = {name: Selection(rule) for name, rule in rules.items()}
-    while open_ := {name: s for name, s in selections.items() if s.cut is None}:
-        gathered = _gather(_threads(partial(_partials, columns, open_), columns.groups(shards)), open_)
-        for name, selection in open_.items():
-            selection.settle(gathered[name])
-    return {name: s.cut for name, s in selections.items() if s.cut is not None}
-
-
-def _partials(
-    columns: Columns, selections: Mapping[str, Selection], group: list[str]
-) -> dict[str, np.ndarray]:
-    """What every open selection wants of some shards."""
-    frame = columns.read_many(group, [s.rule.column for s in selections.values()])
-    return {name: s.partial(frame[s.rule.column]) for name, s in selections.items()}
-
-
-def _gather(
-    parts: Iterable[dict[str, np.ndarray]], open_: Mapping[str, Selection]
-) -> dict[str, list[np.ndarray]]:
-    """Partials by rule; histograms are summed as they come, so that memory stays flat."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in open_}
-    for part in parts:
-        for name, array in part.items():
-            collects = 0 <= open_[name].candidates <= FEW
-            if collects or not found[name]:
-                found[name].append(array)
-            else:
-                found[name][0] += array
-    return found
-
-
-# --- verdicts --------------------------------------------------------------------------------------
 
 
 @dataclass

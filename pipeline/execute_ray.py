@@ -24,7 +24,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
-from pipeline.errors import OperatorError
+from pipeline.errors import OperatorError, WinnowError
 from pipeline.execute import Event, Report, runner_of
 from pipeline.feed import Batch, Collector, Read, Work, batches, pack, unpack
 from pipeline.operator import Device, ImageScore
@@ -114,7 +114,7 @@ class RayExecutor:
             if not pending:
                 return
             ready, pending = ray.wait(pending, num_returns=1)
-            yield ray.get(ready[0])
+            yield _get(ready[0])
 
     def reduce(
         self,
@@ -135,9 +135,17 @@ class RayExecutor:
                 done = done[MERGE_FAN_IN:]
                 continue
             if not running:
-                return cast(pl.DataFrame, ray.get(done[0]))
+                return cast(pl.DataFrame, _get(done[0]))
             ready, running = ray.wait(running, num_returns=1)
             done += ready
+
+
+def _get(reference: Any) -> Any:
+    """A task's result; our own errors come out as themselves, not inside Ray's."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause if isinstance(error.cause, WinnowError) else error from None
 
 
 def _init(cpus: int | None, gpus: int | None) -> None:
@@ -211,8 +219,8 @@ class _StageWorker:
         device = Device("cuda" if stage.resources.gpus else "cpu", threads)
         try:
             self.runner, self.broken = runner_of(work, stage, work.stats(), device), ""
-        except Exception as error:
-            self.broken = f"{', '.join(stage.names)} cannot be set up: {type(error).__name__}: {error}"
+        except OperatorError as error:
+            self.broken = str(error)
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         for index in range(len(table)):

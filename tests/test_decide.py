@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import decide as module
-from pipeline.decide import decide, decision_folder, resolve_cuts, tally
+from pipeline import cuts as module
+from pipeline.cuts import resolve_cuts
+from pipeline.decide import decide, decision_folder, tally
 from pipeline.rule import Rule
 from pipeline.session import Session
 from tests.conftest import put, uid

@@ -14,7 +14,13 @@ def test_demo(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs", "demo", str(tmp_path / "demo"), "--samples", "400", "--local"]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert [Path(line).name for line in done.stdout.split()] == ["pool", "store", "shards", "subset.npy", "index"]
+    assert [Path(line).name for line in done.stdout.split()] == [
+        "pool",
+        "store",
+        "shards",
+        "subset.npy",
+        "index",
+    ]
     assert re.search(r"read 400 = kept \d+ \(\d+\.\d%\) \+ dropped \d+ \+ failed \d+", done.stderr)
     recall = {
         words[0]: float(words[4])

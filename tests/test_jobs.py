@@ -79,7 +79,9 @@ def test_run_again_computes_nothing(ran: dict[str, dict], place: Path) -> None:
 def test_keep_with_another_threshold(ran: dict[str, dict], place: Path) -> None:
     done = winnow("keep", place / "recipe.yaml", "--set", "keep.clip.score.top=0.2", "--json")
     found = json.loads(done.stdout)
-    valid = pl.concat([pl.read_parquet(p) for p in sorted((place / "store").glob("columns/clip-*/*.parquet"))])
+    valid = pl.concat(
+        [pl.read_parquet(p) for p in sorted((place / "store").glob("columns/clip-*/*.parquet"))]
+    )
     ranked = valid["clip.score"].drop_nulls().sort(descending=True)
     assert found["rules"]["clip.score"]["cut"] == ranked[-(-len(ranked) // 5) - 1]
     assert found["kept"] < ran["books"]["kept"]
@@ -94,7 +96,10 @@ def test_explain_names_every_rule(ran: dict[str, dict], place: Path) -> None:
     assert entry["keep"] == all(line["verdict"] == "passes" for line in entry["rules"])
     assert uid in winnow("explain", place / "recipe.yaml", uid).stderr
     unknown = winnow("explain", place / "recipe.yaml", "0" * 32)
-    assert (unknown.returncode, unknown.stderr) == (2, f"error: no sample of the pool has the uid {'0' * 32}\n")
+    assert (unknown.returncode, unknown.stderr) == (
+        2,
+        f"error: no sample of the pool has the uid {'0' * 32}\n",
+    )
 
 
 def test_paths_on_stdout_tables_on_stderr(ran: dict[str, dict], place: Path) -> None:
@@ -107,7 +112,9 @@ def test_paths_on_stdout_tables_on_stderr(ran: dict[str, dict], place: Path) -> 
 
 def test_a_missing_shard_is_pending_and_the_rest_is_done(ran: dict[str, dict], place: Path) -> None:
     more = f"pool.shards={place}/pool/{{00000..00003}}.tar"
-    done = winnow("run", place / "recipe.yaml", "--set", more, "--local", "--set", f"export.shards={place}/out2")
+    done = winnow(
+        "run", place / "recipe.yaml", "--set", more, "--local", "--set", f"export.shards={place}/out2"
+    )
     assert done.returncode == 1
     assert "1 shards are not done" in done.stderr
     assert "00003: FileNotFoundError" in done.stderr
@@ -134,7 +141,9 @@ def test_compute_one_operator_only(place: Path, tmp_path: Path) -> None:
 
 def test_help_lists_the_commands() -> None:
     text = winnow("--help").stdout
-    assert all(f" {name} " in text for name in ("plan", "compute", "keep", "explain", "export", "run", "demo"))
+    assert all(
+        f" {name} " in text for name in ("plan", "compute", "keep", "explain", "export", "run", "demo")
+    )
 
 
 def test_plan_keep_and_explain_start_without_torch_and_ray(ran: dict[str, dict], place: Path) -> None:

@@ -76,11 +76,17 @@ def test_every_operator_is_in_the_table() -> None:
     for path in (ROOT / "operators").glob("[a-z]*.py"):
         module = __import__(f"operators.{path.stem}", fromlist=["_"])
         for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, Writer | Stat) and value.__module__ == module.__name__:
+            if (
+                isinstance(value, type)
+                and issubclass(value, Writer | Stat)
+                and value.__module__ == module.__name__
+            ):
                 names.add(f"`{path.stem}.{name}`")
     assert {name for name in names if name not in README} == set()
 
 
 def test_every_command_is_documented() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert [name for name in commands if f"winnow {name}" not in README and f"make {name}" not in README] == []
+    assert [
+        name for name in commands if f"winnow {name}" not in README and f"make {name}" not in README
+    ] == []

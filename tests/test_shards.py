@@ -84,14 +84,10 @@ def named(patterns) -> list[tuple[str, int | None]]:
 
 def test_braces_keep_zeros_and_are_not_looked_up():
     shards = list_shards("/none/{00008..00011}.tar")
-    assert shards == [
-        Shard(n, f"/none/{n}.tar", None) for n in ("00008", "00009", "00010", "00011")
-    ]
+    assert shards == [Shard(n, f"/none/{n}.tar", None) for n in ("00008", "00009", "00010", "00011")]
     assert [s.name for s in list_shards("/none/{a,b}/{0..1}.tar")] == ["a/0", "a/1", "b/0", "b/1"]
     urls = list_shards("s3://pool/small/{0000..0001}.tar") if has_s3() else []
-    assert [s.path for s in urls] == ["s3://pool/small/0000.tar", "s3://pool/small/0001.tar"][
-        : len(urls)
-    ]
+    assert [s.path for s in urls] == ["s3://pool/small/0000.tar", "s3://pool/small/0001.tar"][: len(urls)]
 
 
 def has_s3() -> bool:
@@ -271,9 +267,7 @@ def test_a_whole_row(read):
         "original_width": 640,
         "original_height": 480,
     }
-    row = one(
-        read, "0.jpg", ("0.txt", b" a\r\n"), ("0.json", json.dumps(record).encode()), name="a/b"
-    )
+    row = one(read, "0.jpg", ("0.txt", b" a\r\n"), ("0.json", json.dumps(record).encode()), name="a/b")
     blocks = -(-len(JPEG) // 512) * 512
     assert row == {
         "shard": "a/b",
@@ -336,9 +330,7 @@ TEXTS = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_text(read, name):
     txt, record, text = TEXTS[name]
-    files = ["0.jpg", ("0.json", json.dumps(record).encode())] + (
-        [] if txt is None else [("0.txt", txt)]
-    )
+    files = ["0.jpg", ("0.json", json.dumps(record).encode())] + ([] if txt is None else [("0.txt", txt)])
     row = one(read, *files)
     assert row["text"] == text
     assert row["error"] == (None if text is not None else "no caption")
@@ -385,9 +377,7 @@ def test_what_is_too_large_is_a_reason(read, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(
-    "value", ["1", 1.5, -1, 0, True, None, [], {}, 1 << 31, 1 << 70, float("nan")]
-)
+@pytest.mark.parametrize("value", ["1", 1.5, -1, 0, True, None, [], {}, 1 << 31, 1 << 70, float("nan")])
 def test_nasty_values_are_null(read, value):
     record = {
         "original_width": value,
@@ -417,10 +407,7 @@ def test_nan_byte_order_mark_and_bad_utf_8_are_read(read):
 
 def test_long_strings(read):
     text = "é" * 5_000_000
-    assert (
-        one(read, "0.jpg", ("0.json", json.dumps({"caption": text, "url": text}).encode()))["url"]
-        == text
-    )
+    assert one(read, "0.jpg", ("0.json", json.dumps({"caption": text, "url": text}).encode()))["url"] == text
 
 
 def test_png_webp_and_what_is_no_image():
@@ -472,17 +459,13 @@ def test_uid_of_the_json_else_of_text_and_url_else_of_the_name(read):
     assert uid({"url": "http://u"}) == hashlib.md5(b"http://u").hexdigest()
     assert uid({"url": "\ud800", "caption": "a"}) == hashlib.md5("a\ufffd".encode()).hexdigest()
     for url in ("", None, 5):
-        assert (
-            uid({"url": url}) == "6ddb4dce39af0df3242f33d3a3641f59"
-        )  # printf 's\0000' | b2sum -l 128
+        assert uid({"url": url}) == "6ddb4dce39af0df3242f33d3a3641f59"  # printf 's\0000' | b2sum -l 128
 
 
 def test_uids_of_repeated_keys_and_of_other_shards_differ(read):
     rows = read("0.jpg", "0.jpg", "1.jpg", "0.txt", name="s") + read("0.jpg", name="t")
     parts = [b"s\x000", b"s\x000\x001", b"s\x001", b"s\x000\x002", b"t\x000"]
-    assert [row["uid"] for row in rows] == [
-        hashlib.blake2b(p, digest_size=16).hexdigest() for p in parts
-    ]
+    assert [row["uid"] for row in rows] == [hashlib.blake2b(p, digest_size=16).hexdigest() for p in parts]
 
 
 # --- batches, breaks, storage
@@ -603,6 +586,8 @@ def test_real_shards_read_as_webdataset_reads_them():
         assert (len(rows), reader.damage, {row["error"] for row in rows}) == (500, None, {None})
         data = Path(shard.path).read_bytes()
         last = rows[-1]
-        assert [
-            s for s, _ in iter_fields(data[last["offset"] :][: last["length"]], last["key"])
-        ] == ["jpg", "txt", "json"]
+        assert [s for s, _ in iter_fields(data[last["offset"] :][: last["length"]], last["key"])] == [
+            "jpg",
+            "txt",
+            "json",
+        ]

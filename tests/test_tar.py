@@ -29,14 +29,10 @@ def make(*files, format=tarfile.USTAR_FORMAT, end=True, **fields) -> bytes:
                 setattr(info, field, value)
             writer.addfile(info, io.BytesIO(data))
     data = out.getvalue()
-    return (
-        data if end else data.rstrip(b"\0").ljust(-(-len(data.rstrip(b"\0")) // 512) * 512, b"\0")
-    )
+    return data if end else data.rstrip(b"\0").ljust(-(-len(data.rstrip(b"\0")) // 512) * 512, b"\0")
 
 
-def header(
-    name=b"a.jpg", size=b"00000000003\0", kind=b"0", magic=b"ustar\00000", signed=False
-) -> bytes:
+def header(name=b"a.jpg", size=b"00000000003\0", kind=b"0", magic=b"ustar\00000", signed=False) -> bytes:
     """One header block, by hand."""
     block = bytearray(512)
     block[: len(name)] = name
@@ -70,9 +66,7 @@ def test_offsets_worked_out_by_hand():
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_each_format_of_tarfile(format):
-    names = ["a.jpg", "d/é.txt", "x" * 100] + (
-        [LONG, "ж" * 200] if format != tarfile.USTAR_FORMAT else []
-    )
+    names = ["a.jpg", "d/é.txt", "x" * 100] + ([LONG, "ж" * 200] if format != tarfile.USTAR_FORMAT else [])
     files = [(name, name.encode()) for name in names]
     assert read(make(*files, format=format)) == (files, None)
 
@@ -105,17 +99,11 @@ def test_pax_size_overrides_the_header():
 
 def test_global_pax_headers_are_skipped_unless_they_would_change_every_member():
     def with_global(records):
-        return (
-            header(b"g", b"%011o\0" % len(records), b"g")
-            + block(records)
-            + header()
-            + block(b"abc")
-            + END
-        )
+        return header(b"g", b"%011o\0" % len(records), b"g") + block(records) + header() + block(b"abc") + END
 
-    assert [
-        (m.name, m.header_offset) for m in walk(with_global(b"13 comment=hi"[:-1] + b"\n"))
-    ] == [("a.jpg", 1024)]
+    assert [(m.name, m.header_offset) for m in walk(with_global(b"13 comment=hi"[:-1] + b"\n"))] == [
+        ("a.jpg", 1024)
+    ]
     assert read(with_global(b"10 path=b\n")) == (
         [],
         Damage(0, "the header at byte 0 sets the path of all members: not supported"),
@@ -128,12 +116,7 @@ def test_base_256_size():
 
 
 def test_old_v7_header_and_its_folders():
-    data = (
-        header(b"d/", b"00000000000\0", b"\0", b"")
-        + header(kind=b"\0", magic=b"")
-        + block(b"abc")
-        + END
-    )
+    data = header(b"d/", b"00000000000\0", b"\0", b"") + header(kind=b"\0", magic=b"") + block(b"abc") + END
     assert read(data) == ([("a.jpg", b"abc")], None)
 
 
@@ -155,13 +138,7 @@ def test_other_members_are_skipped(kind):
     [(b"1", True), (b"2", True), (b"5", True), (b"D", True), (b"1", False), (b"2", False)],
 )
 def test_the_data_of_other_members_is_skipped_whether_stored_or_not(kind, stored):
-    data = (
-        header(b"link", kind=kind)
-        + (block(b"abc") if stored else b"")
-        + header()
-        + block(b"abc")
-        + END
-    )
+    data = header(b"link", kind=kind) + (block(b"abc") if stored else b"") + header() + block(b"abc") + END
     assert read(data) == ([("a.jpg", b"abc")], None)
 
 
@@ -173,12 +150,7 @@ def test_sparse_files_are_passed_over():
     more[504] = 1
     data = bytes(old) + bytes(more) + bytes(512) + block(b"abc")
     records = b"22 GNU.sparse.major=1\n"
-    new = (
-        header(b"x", b"%011o\0" % len(records), b"x")
-        + block(records)
-        + header(b"t")
-        + block(b"abc")
-    )
+    new = header(b"x", b"%011o\0" % len(records), b"x") + block(records) + header(b"t") + block(b"abc")
     assert read(data + new + header() + block(b"xyz") + END) == ([("a.jpg", b"xyz")], None)
 
 
@@ -260,11 +232,7 @@ def test_what_counts_as_an_end(end):
     assert read(header() + block(b"abc") + end) == ([("a.jpg", b"abc")], None)
 
 
-FILES = [
-    (f"{i:03}.{suffix}", bytes([i]) * (i * 37 % 1500))
-    for i in range(30)
-    for suffix in ("jpg", "txt")
-]
+FILES = [(f"{i:03}.{suffix}", bytes([i]) * (i * 37 % 1500)) for i in range(30) for suffix in ("jpg", "txt")]
 
 
 @settings(max_examples=150, deadline=None)
@@ -345,8 +313,7 @@ def test_a_stream_holds_a_chunk_and_not_the_tar(memory_url, monkeypatch):
 
     monkeypatch.setattr(source.Stream, "_fill", spy)
     assert (
-        sum(m.size for m in walk(memory_url(make(*[(str(i), b"x" * 1000) for i in range(500)]))))
-        == 500_000
+        sum(m.size for m in walk(memory_url(make(*[(str(i), b"x" * 1000) for i in range(500)])))) == 500_000
     )
     assert max(held) < 2 * 4096
 
@@ -368,9 +335,7 @@ def test_a_stream_that_cannot_seek(monkeypatch):
     assert list(tar._members(source.Stream(Pipe(data)))) == list(walk(data))
 
 
-@pytest.mark.parametrize(
-    "location", ["{tmp}/none.tar", "file://{tmp}/none.tar", "memory://none.tar"]
-)
+@pytest.mark.parametrize("location", ["{tmp}/none.tar", "file://{tmp}/none.tar", "memory://none.tar"])
 def test_a_missing_file_is_an_os_error(tmp_path, location):
     with pytest.raises(FileNotFoundError):
         list(walk(location.format(tmp=tmp_path)))

@@ -1,0 +1,117 @@
+"""Shares of a pool turned into cuts, exactly and without collecting a column.
+
+A radix selection on the bits of the values: each pass over the shards counts, in a histogram of 16 bits,
+the candidates that are left; when few are left they are collected and sorted. Two passes as a rule,
+four at most, and memory does not grow with the pool.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+
+from pipeline.rule import Rule, from_ordered_bits, ordered_bits, rank_from_top
+from pipeline.store import Columns
+
+DIGIT = 16  # bits a pass settles
+FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass
+Result = TypeVar("Result")
+
+
+def in_threads(function: Callable[[list[str]], Result], groups: Iterable[list[str]]) -> Iterator[Result]:
+    """Results in order; a bounded number is in flight. polars, numpy and pyarrow release the lock."""
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        running: deque[Future[Result]] = deque()
+        for group in groups:
+            running.append(pool.submit(function, group))
+            if len(running) > 2 * workers:
+                yield running.popleft().result()
+        for future in running:
+            yield future.result()
+
+
+class Selection:
+    """Radix selection of one rule's cut. `prefix` holds the bits settled so far, `rank` how many values
+    at or above the cut (below, for `bottom`) lie in the candidates with that prefix."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.settled, self.prefix, self.rank, self.candidates = 0, 0, 0, -1
+        self.cut: float | None = None
+
+    def partial(self, values: pl.Series) -> np.ndarray:
+        """What this pass wants of one shard: a histogram of the next digit, or the candidates."""
+        bits = ordered_bits(values.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy())
+        if self.rule.bottom is not None:
+            bits = ~bits
+        if self.settled:
+            bits = bits[bits >> np.uint64(64 - self.settled) == np.uint64(self.prefix)]
+        if 0 <= self.candidates <= FEW:
+            return bits
+        digit = (bits >> np.uint64(64 - DIGIT - self.settled)) & np.uint64((1 << DIGIT) - 1)
+        return np.bincount(digit.astype(np.int64), minlength=1 << DIGIT)
+
+    def settle(self, parts: Iterable[np.ndarray]) -> None:
+        """Merge the partials of all shards; settle a digit, or the cut."""
+        if 0 <= self.candidates <= FEW:
+            bits = np.sort(np.concatenate(list(parts)))
+            return self._found(int(bits[len(bits) - self.rank]))
+        histogram = np.sum(list(parts), axis=0)
+        if self.candidates < 0:
+            total = int(histogram.sum())
+            if total == 0:
+                self.cut = float("nan")  # no values: the rule keeps nothing
+                return None
+            self.rank = rank_from_top(self.rule, total)
+        above = np.cumsum(histogram[::-1])
+        step = int(np.searchsorted(above, self.rank))
+        digit = (1 << DIGIT) - 1 - step
+        self.rank -= int(above[step] - histogram[digit])
+        self.candidates = int(histogram[digit])
+        self.prefix = (self.prefix << DIGIT) | digit
+        self.settled += DIGIT
+        if self.settled == 64:
+            self._found(self.prefix)
+        return None
+
+    def _found(self, bits: int) -> None:
+        self.cut = from_ordered_bits(~bits & (2**64 - 1) if self.rule.bottom is not None else bits)
+
+
+def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, float]:
+    """Rule -> the value of its cut: the k-th highest (lowest) of the values that exist, k from the share."""
+    selections = {name: Selection(rule) for name, rule in rules.items()}
+    while open_ := {name: s for name, s in selections.items() if s.cut is None}:
+        gathered = _gather(in_threads(partial(_partials, columns, open_), columns.groups(shards)), open_)
+        for name, selection in open_.items():
+            selection.settle(gathered[name])
+    return {name: s.cut for name, s in selections.items() if s.cut is not None}
+
+
+def _partials(
+    columns: Columns, selections: Mapping[str, Selection], group: list[str]
+) -> dict[str, np.ndarray]:
+    """What every open selection wants of some shards."""
+    frame = columns.read_many(group, [s.rule.column for s in selections.values()])
+    return {name: s.partial(frame[s.rule.column]) for name, s in selections.items()}
+
+
+def _gather(
+    parts: Iterable[dict[str, np.ndarray]], open_: Mapping[str, Selection]
+) -> dict[str, list[np.ndarray]]:
+    """Partials by rule; histograms are summed as they come, so that memory stays flat."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in open_}
+    for part in parts:
+        for name, array in part.items():
+            collects = 0 <= open_[name].candidates <= FEW
+            if collects or not found[name]:
+                found[name].append(array)
+            else:
+                found[name][0] += array
+    return found
