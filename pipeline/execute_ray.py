@@ -28,7 +28,7 @@ from pipeline.errors import OperatorError, WinnowError
 from pipeline.execute import Event, Report, runner_of
 from pipeline.feed import Batch, Collector, Read, Work, batches, pack, unpack
 from pipeline.operator import Device, ImageScore
-from pipeline.place import READ_CPUS, place
+from pipeline.place import READ_CPUS, Node, place
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard
@@ -38,6 +38,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BLOCK_BYTES = 16 << 20  # about one batch of images a block: short queues, flat memory
+BATCH_BYTES = 4 << 20  # 256 samples of 16 KB: on the small side of web images
 MERGE_FAN_IN = 8
 CPUS_PER_COLLECTOR = 32  # a collector packs parquet: about 1 % of the work of scoring on CPU
 ROW = pa.schema(
@@ -65,14 +66,15 @@ class RayExecutor:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = BLOCK_BYTES
-        total = ray.cluster_resources()
-        self.cpus, self.gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.nodes = [Node(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
+        self.cpus = sum(node.cpus for node in self.nodes)
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
         """See execute.Executor."""
-        placed = place(stages, self.cpus, self.gpus)
+        placed = place(stages, self.nodes, _batches(shards))
         collector = ray.remote(num_cpus=0, max_restarts=-1)(_Collector)
         collectors = [collector.remote(work) for _ in range(max(1, int(self.cpus // CPUS_PER_COLLECTOR)))]
         data = ray.data.from_items([asdict(s) for s in shards], override_num_blocks=len(shards))
@@ -168,6 +170,11 @@ def _quiet_start() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(void)
+
+
+def _batches(shards: Sequence[Shard]) -> int:
+    """About how many batches some shards hold, at BATCH_BYTES each."""
+    return sum(max(1, (shard.size or 64 * BATCH_BYTES) // BATCH_BYTES) for shard in shards)
 
 
 def _call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -7,6 +7,7 @@ error before anything starts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.errors import RecipeError
 from pipeline.plan import Stage
@@ -25,8 +26,17 @@ class Placement:
     threads: int
 
 
-def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
-    """A fixed pool per stage that fits beside one read task. Raises RecipeError where it cannot."""
+class Node(NamedTuple):
+    """What one machine of the cluster offers."""
+
+    cpus: float
+    gpus: float
+
+
+def place(stages: Sequence[Stage], nodes: Sequence[Node], batches: int) -> list[Placement]:
+    """A fixed pool per stage that fits beside one read task; by default no more workers than there are
+    batches to hand out. Raises RecipeError where it cannot fit."""
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     placed = []
     for stage in stages:
         asked, share = stage.resources, cpus / max(1, len(stages))
@@ -36,9 +46,10 @@ def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
                 f"{key} asks for {asked.gpus:g}, the cluster has {gpus:g} (on CPU: --set {key}=0)"
             )
         most = int(gpus / asked.gpus) if asked.gpus else int(share / (asked.cpus or 1))
-        workers = asked.workers or max(1, most)
-        reserved = asked.cpus or STAGE_SHARE * share / workers
-        placed.append(Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or share / workers))))
+        workers = asked.workers or max(1, min(most, batches))
+        each = min(share / workers, *(_beside_gpus(nodes, asked.gpus)))
+        reserved = asked.cpus or STAGE_SHARE * each
+        placed.append(Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or each))))
     need_cpus = sum(p.workers * p.cpus for p in placed) + READ_CPUS
     need_gpus = sum(p.workers * p.gpus for p in placed)
     if need_cpus > cpus or need_gpus > gpus:
@@ -51,3 +62,8 @@ def place(stages: Sequence[Stage], cpus: float, gpus: float) -> list[Placement]:
             f"the cluster has {cpus:g} and {gpus:g}; lower `workers` or `cpus` ({pools})"
         )
     return placed
+
+
+def _beside_gpus(nodes: Sequence[Node], gpus: float) -> list[float]:
+    """CPUs that a worker finds on the machine where its GPUs are."""
+    return [node.cpus / node.gpus * gpus for node in nodes if gpus and node.gpus] or [float("inf")]

@@ -10,7 +10,7 @@ import ray
 from jobs.sample_pool import make_pool
 from pipeline.errors import OperatorError, RecipeError
 from pipeline.execute import LocalExecutor, compute
-from pipeline.place import place
+from pipeline.place import Node, place
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe, Resources, parse
 from pipeline.session import Session
@@ -119,14 +119,24 @@ def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
 def test_place_fits_two_cpus() -> None:
     """A laptop: two CPU stages and the readers share two CPUs."""
     stages = [Stage(("a",), Resources()), Stage(("b",), Resources(batch_size=32))]
-    placed = place(stages, 2, 0)
+    placed = place(stages, [Node(2, 0)], 100)
     assert [p.workers for p in placed] == [1, 1]
     assert sum(p.workers * p.cpus for p in placed) == pytest.approx(1.5)
 
 
 def test_place_gives_each_gpu_a_worker_and_it_the_cpus() -> None:
-    placed = place([Stage(("clip",), Resources(gpus=1))], 32, 8)[0]
+    placed = place([Stage(("clip",), Resources(gpus=1))], [Node(16, 4), Node(16, 4)], 100)[0]
     assert (placed.workers, placed.gpus, placed.cpus, placed.threads) == (8, 1, 3.0, 4)
+
+
+def test_place_reserves_no_more_cpus_than_stand_beside_a_gpu() -> None:
+    """256 CPUs elsewhere do not help a GPU machine of 8."""
+    placed = place([Stage(("clip",), Resources(gpus=1))], [Node(256, 0), Node(8, 2)], 100)[0]
+    assert (placed.workers, placed.cpus, placed.threads) == (2, 3.0, 4)
+
+
+def test_place_starts_no_worker_without_a_batch() -> None:
+    assert place([Stage(("clip",), Resources())], [Node(64, 0)], 3)[0].workers == 3
 
 
 @pytest.mark.parametrize(
@@ -139,7 +149,7 @@ def test_place_gives_each_gpu_a_worker_and_it_the_cpus() -> None:
 )
 def test_place_refuses_what_would_hang(resources: Resources, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        place([Stage(("clip",), resources)], 2, 0)
+        place([Stage(("clip",), resources)], [Node(2, 0)], 100)
 
 
 def test_the_plain_loop_imports_no_ray(pool: Path) -> None:
