@@ -67,6 +67,11 @@ def _shutdown() -> object:
     ray.shutdown()
 
 
+def few(workers: int) -> dict[str, object]:
+    """So many workers for the operators, which share one pool."""
+    return {name: {"workers": workers, "cpus": 0.5} for name in ("caption", "clip", "bright", "rare")}
+
+
 def run_on_ray(made: Recipe) -> object:
     """compute() on a local Ray with room for four workers and one pretended GPU."""
     from pipeline.execute_ray import RayExecutor
@@ -76,8 +81,7 @@ def run_on_ray(made: Recipe) -> object:
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, bytes], workers: int) -> None:
-    run = {name: {"workers": workers, "cpus": 0.5} for name in ("caption", "clip", "bright", "rare")}
-    run_on_ray(recipe(pool, f"ray{workers}", run=run))
+    run_on_ray(recipe(pool, f"ray{workers}", run=few(workers)))
     made = tree(pool / f"ray{workers}")
     assert made.keys() == local.keys()
     assert [name for name in local if made[name] != local[name]] == []
@@ -85,14 +89,14 @@ def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, byte
 
 
 def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) -> None:
-    run = {"bright": {"gpus": 1}}  # Brightness pays no heed to the device: only placement is tested
+    run = few(1) | {"bright": {"gpus": 1}}  # Brightness pays no heed to the device: only placement is tested
     log = run_on_ray(recipe(pool, "gpu", run=run))
     assert log.workers["bright"] == 1
     assert tree(pool / "gpu") == local
 
 
 def test_a_missing_shard_stays_pending_and_the_rest_is_done(pool: Path, local: dict[str, bytes]) -> None:
-    made = recipe(pool, "missing")
+    made = recipe(pool, "missing", run=few(1))
     shards = (*Session.open(made).shards,)
     gone = Session(made, (*shards[:2], type(shards[0])("00002", str(pool / "pool" / "nowhere.tar"))))
     from pipeline.execute_ray import RayExecutor
