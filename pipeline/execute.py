@@ -111,7 +111,7 @@ def device_of(stage: Stage, threads: int) -> Device:
 def runner_of(work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], device: Device) -> StageRunner:
     """The operators of a stage, loaded."""
     entries = {name: work.entries[name] for name in stage.names}
-    return StageRunner(entries, stats, device, stage.resources.batch_size)
+    return StageRunner(entries, stats, device, stage.rows)
 
 
 def compute(

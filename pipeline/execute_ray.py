@@ -37,8 +37,8 @@ from pipeline.stage import Tally
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-BLOCK_BYTES = 16 << 20  # about one batch of images a block: short queues, flat memory
-BATCH_BYTES = 4 << 20  # 256 samples of 16 KB: on the small side of web images
+BLOCK_BYTES = 1 << 20  # less than a batch of images, so that a block, what an actor is handed, is one batch
+BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: on the small side of web images
 MERGE_FAN_IN = 8
 CPUS_PER_COLLECTOR = 32  # a collector packs parquet: about 1 % of the work of scoring on CPU
 ROW = pa.schema(

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.errors import ShardError
 from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer
-from pipeline.plan import ScorePass, folder, stat_path
+from pipeline.plan import ROWS, ScorePass, folder, stat_path
 from pipeline.recipe import Recipe
 from pipeline.resolve import Entry
 from pipeline.shards import SAMPLE_SCHEMA, Shard, read_samples
@@ -44,7 +44,7 @@ class Work:
     def of(cls, recipe: Recipe, keys: Mapping[str, str], todo: ScorePass) -> "Work":
         """The work of one pass."""
         owners = [n for n in recipe.compute if n in todo.names or _is_needed(recipe, todo, n)]
-        rows = max((stage.resources.batch_size for stage in todo.stages), default=256)
+        rows = max((stage.rows for stage in todo.stages), default=ROWS["columns"])
         return cls(
             recipe.pool.store,
             {name: recipe.compute[name] for name in owners},

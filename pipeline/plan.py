@@ -14,6 +14,11 @@ from pipeline.recipe import Recipe, Resources
 from pipeline.shards import Shard
 
 
+# Rows of a batch by default: large enough to fill a GPU; small enough that CPU workers, at some ten
+# pictures a second with a large model, end together; many where only columns are read.
+ROWS = {"gpu": 256, "images": 64, "columns": 8192}
+
+
 @dataclass(frozen=True)
 class Stored:
     """What a store holds: shard names by folder (`samples`, `columns/<name>-<key>`), and stat files."""
@@ -28,6 +33,7 @@ class Stage:
 
     names: tuple[str, ...]
     resources: Resources
+    rows: int = 64  # a batch
 
 
 @dataclass(frozen=True)
@@ -166,4 +172,12 @@ def _stages(recipe: Recipe, names: Sequence[str]) -> tuple[Stage, ...]:
             stages.append((resources, [name]))
         else:
             stages[home][1].append(name)
-    return tuple(Stage(tuple(members), resources) for resources, members in stages)
+    return tuple(Stage(tuple(names), asked, _rows(recipe, asked, names)) for asked, names in stages)
+
+
+def _rows(recipe: Recipe, asked: Resources, names: Sequence[str]) -> int:
+    """Rows of a batch, the unit that workers are handed."""
+    if asked.batch_size:
+        return asked.batch_size
+    sees_images = any(isinstance(recipe.operator(name), ImageScore) for name in names)
+    return ROWS["gpu" if asked.gpus else "images" if sees_images else "columns"]

@@ -72,13 +72,13 @@ class Resources(Section):
 
     gpus, cpus  what each worker reserves (fractions allowed)
     workers     how many; default one per GPU, or one per CPU
-    batch_size  rows handed to the operator at a time
+    batch_size  rows handed to the operator at a time; default by what the pool does (plan.ROWS)
     """
 
     gpus: Annotated[float, Field(ge=0)] = 0
     cpus: Annotated[float, Field(gt=0)] | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=16_384)] = 256
+    batch_size: Annotated[int, Field(ge=1, le=16_384)] | None = None
 
 
 class Recipe(Section):
