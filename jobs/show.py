@@ -44,9 +44,9 @@ def plan(found: Mapping[str, Any]) -> None:
 def funnel(result: Mapping[str, Any]) -> None:
     """The books of a decision, rule by rule."""
     total = result["samples"]
-    made = table("Funnel", "rule", "bound", "fails", "alone", "dropped here", "no value", "left", text=2)
-    left = total
-    made.add_row("samples read", "", "", "", "", "", f"{total:,}")
+    counts = ("passes", "fails", "fails alone", "dropped", "failed", "left")
+    made, left = table("Funnel", "rule", "bound", *counts, text=2), total
+    made.add_row("samples read", *[""] * len(counts), f"{total:,}")
     for name, rule in result["rules"].items():
         lost = sum(rule["failed"].values())
         left -= rule["dropped"] + lost
@@ -54,6 +54,7 @@ def funnel(result: Mapping[str, Any]) -> None:
         made.add_row(
             label,
             rule["bound"],
+            f"{rule['passes']:,}",
             f"{rule['fails']:,}",
             f"{rule['fails_only']:,}",
             f"{rule['dropped']:,}",
@@ -61,6 +62,9 @@ def funnel(result: Mapping[str, Any]) -> None:
             f"{left:,}",
         )
     console.print(made)
+    console.print(
+        "dropped, failed (no value to judge): each sample once, at the first such rule", style="dim"
+    )
     console.print(
         f"read {total:,} = kept {result['kept']:,} ({_share(result['kept'], total)}) + dropped {result['dropped']:,} "
         f"+ failed {result['failed']:,}"

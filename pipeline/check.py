@@ -59,10 +59,14 @@ def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) ->
         raise RecipeError(f"keep.{name}: a rule cannot be called {name}, as a column of the decisions is")
     _known(f"keep.{name}", rule.column, columns, "a column of this recipe")
     dtype = columns[rule.column]
-    if not (dtype == pl.String if rule.bound == "among" else dtype.is_numeric()):
+    if rule.bound == "among":
+        suits = dtype == pl.String
+    else:
+        suits = dtype.is_numeric() or (dtype == pl.Boolean and rule.bound in ("min", "max"))
+    if not suits:
         raise RecipeError(
             f"keep.{name}.{rule.bound}: {rule.column} is {dtype}; "
-            "`among` takes a String column, every other bound a column of numbers"
+            "`among` takes a String column, every other bound a column of numbers (min and max a Boolean, too)"
         )
 
 

@@ -42,6 +42,7 @@ def decide(session: Session) -> dict[str, Any]:
     return result
 
 
+FORMAT = 1  # of what a decision's folder holds; raise it when that changes
 SHARDS = {"shard": pl.String, "samples": pl.Int64, "kept": pl.Int64}
 
 
@@ -49,6 +50,7 @@ def decision_folder(session: Session) -> str:
     """decisions/<recipe>-<key>: the key covers rules, the keys of what they read, and the shards."""
     owners = sorted({o for c in session.columns_read() if (o := owner(c)) is not None})
     identity = [
+        FORMAT,
         [(name, rule.model_dump(mode="json")) for name, rule in session.recipe.keep.items()],
         {owner: session.keys[owner] for owner in owners},
         [shard.name for shard in session.shards],
@@ -72,6 +74,7 @@ class Counts:
     def __post_init__(self) -> None:
         self.samples = self.kept = 0
         self.first: Counter[str] = Counter()
+        self.passes: Counter[str] = Counter()
         self.total: Counter[str] = Counter()
         self.only: Counter[str] = Counter()
         self.failed: Counter[tuple[str, str]] = Counter()
@@ -84,7 +87,7 @@ class Counts:
             mine.update(theirs)
 
     def _counters(self) -> tuple[Counter[Any], ...]:
-        return self.first, self.total, self.only, self.failed
+        return self.first, self.passes, self.total, self.only, self.failed
 
     def summary(self, session: Session, cuts: Mapping[str, float]) -> dict[str, Any]:
         """As plain data, for `rules.json`."""
@@ -94,6 +97,7 @@ class Counts:
                 "column": rule.column,
                 "bound": rule.describe(found.get(name)),
                 "cut": found.get(name),
+                "passes": self.passes[name],
                 "fails": self.total[name],
                 "fails_only": self.only[name],
                 "dropped": self.first[name],
@@ -152,6 +156,7 @@ def tally(
     alone = fails.sum(0) == 1
     first_fail, first_lack = fails.argmax(0), lacks.argmax(0)
     for index, name in enumerate(rules):
+        counts.passes[name] = int(verdicts[index].sum())
         counts.total[name] = int(fails[index].sum())
         counts.only[name] = int((fails[index] & alone & ~lacking).sum())
         counts.first[name] = int((failed & ~lacking & (first_fail == index)).sum())

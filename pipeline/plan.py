@@ -13,7 +13,6 @@ from pipeline.operator import ImageScore, Stat, Writer, cache_key, owner
 from pipeline.recipe import Recipe, Resources
 from pipeline.shards import Shard
 
-
 # Rows of a batch by default: large enough to fill a GPU; small enough that CPU workers, at some ten
 # pictures a second with a large model, end together; many where only columns are read.
 ROWS = {"gpu": 256, "images": 64, "columns": 8192}

@@ -90,6 +90,8 @@ class Rule(BaseModel):
         """Boolean per row, null where the value is null or NaN. `cut` is the resolved share."""
         if values.dtype.is_float():
             values = values.fill_nan(None)
+        if values.dtype == pl.Boolean:
+            values = values.cast(pl.UInt8)
         match self.bound:
             case "min":
                 return values >= self.min

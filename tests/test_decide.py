@@ -184,7 +184,9 @@ def reference(rules: Mapping[str, Rule], frames: Mapping[str, pl.DataFrame]) -> 
         if rule.needs_cut
     }
     counts: dict[str, Any] = {"samples": 0, "kept": 0, "dropped": 0, "failed": 0}
-    per_rule: dict[str, Any] = {n: {"fails": 0, "fails_only": 0, "dropped": 0, "failed": {}} for n in rules}
+    per_rule: dict[str, Any] = {
+        n: {"passes": 0, "fails": 0, "fails_only": 0, "dropped": 0, "failed": {}} for n in rules
+    }
     kept = {}
     for shard, frame in frames.items():
         kept[shard] = []
@@ -195,7 +197,9 @@ def reference(rules: Mapping[str, Rule], frames: Mapping[str, pl.DataFrame]) -> 
                 if value is None or (isinstance(value, float) and math.isnan(value)):
                     if rule.missing == "drop":
                         lacks.append(name)
-                elif not passes(rule, value, cuts.get(name), uid(shard, index)):
+                elif passes(rule, value, cuts.get(name), uid(shard, index)):
+                    per_rule[name]["passes"] += 1
+                else:
                     fails.append(name)
             counts["samples"] += 1
             for name in fails:

@@ -222,3 +222,9 @@ def test_ordered_bits_of_narrow_floats(values, dtype):
 def test_ordered_bits_of_integers():
     values = np.array([0, 1, 2**31, 2**32 - 1], np.uint32)
     assert [from_ordered_bits(int(b)) for b in ordered_bits(values)] == values.tolist()
+
+
+def test_a_boolean_counts_as_nought_and_one() -> None:
+    flags, uids = pl.Series([True, False, None]), pl.Series(["0" * 32] * 3)
+    assert Rule(column="flag", max=0).verdict(flags, uids).to_list() == [False, True, None]
+    assert Rule(column="flag", min=1).verdict(flags, uids).to_list() == [True, False, None]
