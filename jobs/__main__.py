@@ -122,7 +122,7 @@ def export(
     session = run.open_session(recipe, set_, shards)
     done = session.complete()
     decide(done)
-    written = run.write_exports(done, run.executor_of(done, local))
+    written = run.write_exports(done, run.executor_of(done, local), quiet=json)
     _out(written) if json else run.paths(written)
     _finish(_missing(session, done))
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.progress import (
@@ -15,6 +16,8 @@ from rich.progress import Progress as Bars
 
 from jobs.show import console
 from pipeline.execute import Event, Report
+from pipeline.feed import Read
+from pipeline.pack import Written
 from pipeline.plan import Pass, ScorePass
 
 EVERY = 10.0  # seconds between lines where there is no terminal
@@ -49,6 +52,11 @@ class Progress:
         """Show a pass; returns its callback."""
         names = todo.names if isinstance(todo, ScorePass) else (todo.name,)
         return _PassDisplay(self, ", ".join(names) or "index", len(todo.shards))
+
+    def export(self, tars: int) -> Callable[[Written], None]:
+        """Show an export of so many tars; returns its callback."""
+        display = _PassDisplay(self, "export", tars)
+        return lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))
 
 
 class _PassDisplay:

@@ -43,20 +43,22 @@ def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet:
         return compute(session, executor, names, observe)
 
 
-def write_exports(session: Session, executor: Executor) -> dict[str, Any]:
+def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
     """Everything the recipe's `export` asks for, by kind."""
     from pipeline.export import export_shards
     from pipeline.index import write_index
-    from pipeline.subset import write_subset
+    from pipeline.subset import kept_counts, write_subset
 
     wanted = session.recipe.export
     written: dict[str, Any] = {}
     if wanted.shards:
-        written["shards"] = {"path": wanted.shards, **export_shards(session, executor)}
+        tars = -(-sum(kept_counts(session).values()) // wanted.samples_per_shard)
+        with Progress(quiet) as progress:
+            written["shards"] = export_shards(session, executor, progress.export(tars))
     if wanted.subset:
-        written["subset"] = {"path": wanted.subset, **write_subset(session)}
+        written["subset"] = write_subset(session)
     if wanted.index:
-        written["index"] = {"path": wanted.index.path, **write_index(session)}
+        written["index"] = write_index(session)
     return written
 
 
@@ -66,7 +68,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> dict[str, Any
     log = fill(session, executor, quiet=quiet)
     done = session.without(log.pending).complete()
     decision = decide(done)
-    written = write_exports(done, executor)
+    written = write_exports(done, executor, quiet)
     ledger = books(done, decision, log.pending)
     if not quiet:
         show.funnel(ledger)
