@@ -12,7 +12,7 @@ Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as i
     fixed size, so that a row's result does not depend on its neighbours or on `batch_size`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from pydantic import PrivateAttr, model_validator
 
 from pipeline.operator import Device, File, ImageScore
 
-CHUNK = {"cpu": 32, "cuda": 256}  # rows per forward pass, padded: shapes never vary, results neither
+CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, results neither
 
 
 class ClipModel:
@@ -40,8 +40,17 @@ class ClipModel:
         if model.endswith(".json"):
             open_clip.add_model_config(Path(model))
             model = Path(model).stem
-        if device.name == "cpu":
-            torch.set_num_threads(device.threads)
+        pool = ThreadPoolExecutor(device.threads) if device.threads > 1 else None
+        in_parallel: Callable[..., Iterable[Any]] = pool.map if pool else map
+        self.over_chunks: Callable[..., Iterable[Any]] = map
+        self.over_images: Callable[..., Iterable[Any]] = map
+        if (
+            device.name == "cpu"
+        ):  # whole chunks side by side, each on one thread: sums never split differently
+            torch.set_num_threads(1)
+            self.over_chunks = in_parallel
+        else:
+            self.over_images = in_parallel
         precision = "bf16" if device.name == "cuda" else "fp32"
         self.net, _, transform = open_clip.create_model_and_transforms(
             model, pretrained=pretrained or None, precision=precision, device=device.name
@@ -51,7 +60,6 @@ class ClipModel:
         self.head, self.tail = _split(transform)
         self.device, self.chunk = device.name, CHUNK[device.name]
         self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
-        self.pool = ThreadPoolExecutor(device.threads) if device.threads > 1 else None
         self.width = int(self._images([np.zeros((8, 8, 3), np.uint8)]).shape[1])
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -77,13 +85,14 @@ class ClipModel:
         return tokens, cut
 
     def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
-        found = [encode(items[i : i + self.chunk]) for i in range(0, len(items), self.chunk)]
+        chunks = [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]
+        found = list(self.over_chunks(encode, chunks))
         return np.concatenate(found) if found else np.empty((0, self.width), np.float32)
 
     def _images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         import torch
 
-        ready = list(self.pool.map(self.head, images) if self.pool else map(self.head, images))
+        ready = list(self.over_images(self.head, images))
         pixels = torch.from_numpy(np.stack(ready)).to(self.device)
         return self._forward(self.net.encode_image, self.tail(pixels).to(self.dtype))
 

@@ -1,11 +1,12 @@
 """Passes, executed: here as a plain loop that imports no Ray; `execute_ray.py` has the same on Ray Data.
 
-    outcome = compute(session, LocalExecutor())
+    log = compute(session, LocalExecutor())
 
 `compute` plans, runs the first missing pass, and plans again from what is then stored, until nothing is
 missing. A shard that cannot be read is left out of the later passes and reported; nothing else stops.
 """
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,10 +62,10 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """The plain loop: one process, one shard after the other."""
+    """The plain loop: one process, one shard after the other; operators may use every core."""
 
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or os.cpu_count() or 1
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report

@@ -28,7 +28,7 @@ from pipeline.errors import OperatorError, WinnowError
 from pipeline.execute import Event, Report, runner_of
 from pipeline.feed import Batch, Collector, Read, Work, batches, pack, unpack
 from pipeline.operator import Device, ImageScore
-from pipeline.place import READ_CPUS, Node, place
+from pipeline.place import READ_CPUS, Node, check_paths, place
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard
@@ -55,6 +55,8 @@ class RayExecutor:
     """Runs passes on the cluster at RAY_ADDRESS (set inside `ray job submit`), else on this machine."""
 
     def __init__(self, recipe: Recipe, cpus: int | None = None, gpus: int | None = None) -> None:
+        if os.environ.get("RAY_ADDRESS"):
+            check_paths(recipe)
         if not ray.is_initialized():
             with _quiet_start():
                 _init(cpus, gpus)

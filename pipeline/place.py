@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pipeline.errors import RecipeError
 from pipeline.plan import Stage
+from pipeline.recipe import Recipe
 
 READ_CPUS = 0.25  # a read task waits for storage most of its time
 STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to reading
@@ -67,3 +68,21 @@ def place(stages: Sequence[Stage], nodes: Sequence[Node], batches: int) -> list[
 def _beside_gpus(nodes: Sequence[Node], gpus: float) -> list[float]:
     """CPUs that a worker finds on the machine where its GPUs are."""
     return [node.cpus / node.gpus * gpus for node in nodes if gpus and node.gpus] or [float("inf")]
+
+
+def check_paths(recipe: Recipe) -> None:
+    """On a cluster a relative path is another folder on every machine. Raises RecipeError for one."""
+    shards, index = recipe.pool.shards, recipe.export.index
+    paths = {
+        "pool.shards": (shards,) if isinstance(shards, str) else shards,
+        "pool.store": (recipe.pool.store,),
+        "export.shards": (recipe.export.shards,),
+        "export.subset": (recipe.export.subset,),
+        "export.index.path": (index.path if index else None,),
+    }
+    for key, path in ((key, path) for key, some in paths.items() for path in some if path):
+        if "://" not in path and not path.startswith(("/", "~")):
+            raise RecipeError(
+                f"{key} must be an absolute path on storage that all machines share, or a URL, "
+                f"in a job on a cluster; got {path!r}"
+            )

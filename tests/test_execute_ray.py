@@ -10,7 +10,7 @@ import ray
 from jobs.sample_pool import make_pool
 from pipeline.errors import OperatorError, RecipeError
 from pipeline.execute import LocalExecutor, compute
-from pipeline.place import Node, place
+from pipeline.place import Node, check_paths, place
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe, Resources, parse
 from pipeline.session import Session
@@ -154,6 +154,19 @@ def test_place_starts_no_worker_without_a_batch() -> None:
 def test_place_refuses_what_would_hang(resources: Resources, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         place([Stage(("clip",), resources)], [Node(2, 0)], 100)
+
+
+@pytest.mark.parametrize("key", ["pool.shards", "pool.store", "export.shards", "export.subset"])
+def test_a_job_on_a_cluster_takes_no_relative_path(key: str) -> None:
+    data: dict = {
+        "pool": {"shards": "/pool", "store": "/store"},
+        "export": {"shards": "/out", "subset": "/s.npy"},
+    }
+    check_paths(parse(data))
+    section, field = key.split(".")
+    data[section][field] = "here/too"
+    with pytest.raises(RecipeError, match=f"{key} must be an absolute path .* got 'here/too'"):
+        check_paths(parse(data))
 
 
 def test_the_plain_loop_imports_no_ray(pool: Path) -> None:
