@@ -18,7 +18,7 @@ from pipeline.errors import OperatorError, worded
 from pipeline.feed import Collector, Read, Work, batches
 from pipeline.ledger import RunLog
 from pipeline.operator import Device, Stat
-from pipeline.plan import Pass, ScorePass, Stage, StatPass, folder, plan, stat_path
+from pipeline.plan import Pass, ScorePass, Stage, StatPass, plan, stat_path
 from pipeline.session import Session
 from pipeline.shards import Shard
 from pipeline.stage import StageRunner, Tally
@@ -151,8 +151,10 @@ def _scores(
             errors[event.read.shard] = event.read.error
         report(event)
 
+    for name in todo.names:
+        session.store.files.publish(f"{session.folder(name)}/meta.json", session.describe(name))
     log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
-    folders = ["samples", *(folder(name, session.keys[name]) for name in todo.names)]
+    folders = ["samples", *map(session.folder, todo.names)]
     there = [session.store.files.names(f, ".parquet") for f in folders]
     unfinished = [s.name for s in todo.shards if not all(s.name in names for names in there)]
     return {name: errors.get(name, "lost by a worker that died") for name in unfinished}

@@ -131,11 +131,17 @@ class OperatorMissing(TypeError):
         super().__init__(f"{cls.__name__} must define {method}()")
 
 
-def cache_key(use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, str]) -> str:
-    """16 hex digits over class, version, fields, the keys of the inputs and the contents of the files
-    that fields name (a field in `contents` counts by content, not by its path)."""
+def identity(
+    use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, str]
+) -> dict[str, Any]:
+    """All that results depend on: class, version, fields, the keys of the inputs, and the contents of the
+    files that fields name (a field in `contents` counts by content, not by its path)."""
     fields: dict[str, Any] = operator.model_dump(mode="json")
     fields.update({name: {"content": digest} for name, digest in contents.items()})
-    identity = [use, type(operator).version, fields, dict(inputs)]
-    text = json.dumps(identity, sort_keys=True)  # tells inf, nan and null apart; orjson does not
+    return {"use": use, "version": type(operator).version, "fields": fields, "inputs": dict(inputs)}
+
+
+def cache_key(use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, str]) -> str:
+    """16 hex digits over the identity."""
+    text = json.dumps(identity(use, operator, inputs, contents), sort_keys=True)  # tells inf, nan, null apart
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

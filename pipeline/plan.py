@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pipeline.operator import ImageScore, Stat, Writer, cache_key, owner
 from pipeline.recipe import Recipe, Resources
+from pipeline.resolve import Entry
 from pipeline.shards import Shard
 
 # Rows of a batch by default: large enough to fill a GPU; small enough that CPU workers, at some ten
@@ -68,13 +69,17 @@ def keys(
     pool = hashlib.blake2b("\n".join(s.name for s in shards).encode(), digest_size=8).hexdigest()
     found: dict[str, str] = {}
     for name, entry in recipe.compute.items():
-        inputs = {need: found[o] for need in entry.operator.inputs() if (o := owner(need)) is not None}
-        if entry.source:
-            inputs["source"] = entry.source
+        inputs = input_keys(entry, found)
         if isinstance(entry.operator, Stat):
-            inputs["pool"] = pool
+            inputs["the pool's shards"] = pool
         found[name] = cache_key(entry.use, entry.operator, inputs, contents.get(name, {}))
     return found
+
+
+def input_keys(entry: Entry, keys: Mapping[str, str]) -> dict[str, str]:
+    """What an operator reads, by name, with the keys; and the source of a plugin."""
+    inputs = {need: keys[o] for need in entry.operator.inputs() if (o := owner(need)) is not None}
+    return inputs | ({"the plugin's source": entry.source} if entry.source else {})
 
 
 def folder(name: str, key: str) -> str:

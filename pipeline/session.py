@@ -5,9 +5,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import orjson
+
 from pipeline.errors import RecipeError
-from pipeline.operator import Stat, owner
-from pipeline.plan import Stored, closure, folder, keys, stat_path
+from pipeline.operator import Stat, identity, owner
+from pipeline.plan import Stored, closure, folder, input_keys, keys, stat_path
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard, list_shards
 from pipeline.store import Files, Store
@@ -59,6 +61,13 @@ class Session:
     def folder(self, name: str) -> str:
         """Where an operator's parts lie."""
         return folder(name, self.keys[name])
+
+    def describe(self, name: str) -> bytes:
+        """`meta.json` beside an operator's parts: in clear, what its key stands for."""
+        entry = self.recipe.compute[name]
+        inputs = input_keys(entry, self.keys)
+        found = identity(entry.use, entry.operator, inputs, self.contents.get(name, {}))
+        return orjson.dumps({"name": name, **found}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
     def stored(self) -> Stored:
         """What the store holds of this recipe: a part counts if it has as many rows as its samples."""

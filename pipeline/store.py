@@ -2,6 +2,7 @@
 
     samples/<shard>.parquet                 SAMPLE_SCHEMA, one row per sample; a tar's damage in the footer
     columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
+    columns/<name>-<key>/meta.json          what the key stands for
     stats/<name>-<key>.parquet
     decisions/<recipe>-<key>/<shard>.parquet
 

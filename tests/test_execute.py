@@ -1,5 +1,6 @@
 """The plain loop, end to end: what is computed, what is left pending, what stops it."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -222,7 +223,7 @@ def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened, tm
     session = opened("0.tar", {"bad": {"use": "bad.Bad"}}, {}, [str(tmp_path / "bad.py")])
     with pytest.raises(OperatorError, match=r"^bad fails on every row of a batch: ValueError: always$"):
         compute(session, LocalExecutor())
-    assert session.store.files.names(session.folder("bad"), "") == set()
+    assert session.store.files.names(session.folder("bad"), ".parquet") == set()
 
 
 def test_the_books_balance_on_a_messy_pool(write_pool, opened):
@@ -244,3 +245,17 @@ def test_only_what_is_asked_for(pool, opened):
     compute(session, LocalExecutor(), ["plus"])
     assert session.store.rows(session.folder("plus"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 1}
     assert session.store.rows(session.folder("frequency"), ["0", "1", "2"]) == {}
+
+
+def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
+    write_pool(["aa"], shard="0")
+    session = opened("0.tar", {"caption": {"use": "caption.Caption"}}, {}, [])
+    compute(session, LocalExecutor())
+    meta = session.store.files.read(f"{session.folder('caption')}/meta.json")
+    assert json.loads(meta) == {
+        "name": "caption",
+        "use": "caption.Caption",
+        "version": 1,
+        "fields": {},
+        "inputs": {},
+    }

@@ -85,7 +85,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, byte
     made = tree(pool / f"ray{workers}")
     assert made.keys() == local.keys()
     assert [name for name in local if made[name] != local[name]] == []
-    assert len(local) == 3 * 5 + 1  # three shards: samples and four Scores; one Stat
+    assert len(local) == 3 * 5 + 4 + 1  # three shards: samples and four Scores, with meta.json; one Stat
 
 
 def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) -> None:
