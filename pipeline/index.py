@@ -28,7 +28,7 @@ from pipeline.errors import RecipeError
 from pipeline.rule import draw
 from pipeline.session import Session
 from pipeline.store import Columns, Files, to_arrow
-from pipeline.subset import kept_counts, publishing
+from pipeline.subset import kept_counts
 
 INDEX, METADATA, ABOUT = "image.index", "metadata/metadata_0.parquet", "image.json"
 BATCH = 65_536  # rows added at a time: enough to keep BLAS busy, 128 MiB at 512 dimensions
@@ -51,9 +51,9 @@ def write_index(session: Session) -> dict[str, Any]:
         files.fs.rm_file(files.path(ABOUT))
     index, key = _trained(session, kept)
     rows = Rows(session)
-    with publishing(files, METADATA) as path:
+    with files.publishing(METADATA) as path:
         _fill(index, rows, path)
-    with publishing(files, INDEX) as path:
+    with files.publishing(INDEX) as path:
         nearest.save(index, path)
     about |= {"key": key, "rows": rows.rows, "missing": rows.missing, "dimension": index.d}
     files.publish(ABOUT, orjson.dumps(about, option=orjson.OPT_INDENT_2))

@@ -29,7 +29,6 @@ from pipeline.session import Session
 from pipeline.shards import Shard, iter_fields
 from pipeline.source import TarBytes
 from pipeline.store import Columns, Store
-from pipeline.subset import publishing
 
 STATS = "_stats.json"
 SIZES = ("width", "height", "original_width", "original_height")
@@ -106,7 +105,7 @@ class Packer:
     def _write(self, output: Output) -> Written:
         frame = pl.concat([self._rows(part) for part in output.parts])
         keys = output_keys(frame["uid"])
-        with publishing(self.target.files, f"{output.name}.tar") as path, open(path, "wb") as file:
+        with self.target.files.publishing(f"{output.name}.tar") as path, open(path, "wb") as file:
             records = list(self._pack(output, frame, keys, file))
             size = file.tell()
         self.target.write(f"{output.name}.parquet", sidecar(frame, keys, records))

@@ -13,9 +13,10 @@ exists is whole. Equal tables make equal bytes.
 import io
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import fsspec
@@ -53,21 +54,37 @@ class Files:
 
     def publish(self, relative: str, data: bytes | memoryview) -> None:
         """Write a file so that it appears whole or not at all."""
-        path = self.path(relative)
         if not self.local:
-            self.fs.pipe_file(path, bytes(data))
+            self.fs.pipe_file(self.path(relative), bytes(data))
             return
-        folder, name = os.path.split(path)
+        with self.publishing(relative) as aside, open(aside, "wb") as file:
+            file.write(data)
+
+    @contextmanager
+    def publishing(self, relative: str) -> Iterator[str]:
+        """A local path to write to; what it holds when the block ends well is published. Where a process is
+        killed, the file it leaves has a name that `sweep` knows."""
+        if not self.local:
+            with tempfile.TemporaryDirectory() as folder:
+                yield f"{folder}/aside"
+                self.move(f"{folder}/aside", relative)
+            return
+        folder, name = os.path.split(self.path(relative))
         os.makedirs(folder, exist_ok=True)
         aside = f"{folder}/.tmp.{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
         try:
-            with open(aside, "wb") as file:
-                file.write(data)
-            os.replace(aside, path)
-        except OSError:  # a full disk, say: leave nothing behind
+            yield aside
+            self.move(aside, relative)
+        finally:  # a full disk, say: leave nothing behind
             with suppress(FileNotFoundError):
                 os.unlink(aside)
-            raise
+
+    def move(self, aside: str, relative: str) -> None:
+        """Publish a local file: rename it, or upload it (object storage shows it when it is whole)."""
+        if self.local:
+            os.replace(aside, self.path(relative))
+        else:
+            self.fs.put_file(aside, self.path(relative))
 
     def read(self, relative: str) -> bytes:
         """A whole file. Raises FileNotFoundError."""

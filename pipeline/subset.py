@@ -15,11 +15,9 @@ What all exports share is here too: what is kept, and files that appear whole or
 
 import os
 import shutil
-import socket
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -34,7 +32,6 @@ from pipeline.store import Files
 DTYPE = np.dtype("u8,u8")
 AT_ONCE = 1 << 22  # rows sorted in memory: 64 MiB, and as much again for the order
 DIGIT, UID = 8, 128  # bits that one round of dealing settles, of the bits a uid has
-HOST = socket.gethostname().replace(".", "-")
 
 
 def write_subset(session: Session, at_once: int = AT_ONCE) -> dict[str, Any]:
@@ -50,7 +47,7 @@ def write_subset(session: Session, at_once: int = AT_ONCE) -> dict[str, Any]:
             _header(file, sum(kept.values()))
             for part in _sorted(rows, at_once, folder):
                 file.write(part.data)
-        move(files, f"{folder}/subset", "")
+        files.move(f"{folder}/subset", "")
     return {"path": path, "rows": sum(kept.values())}
 
 
@@ -163,26 +160,6 @@ def _chunks(name: str, rows: int) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def publishing(files: Files, relative: str) -> Iterator[str]:
-    """A local path to write to; what it holds when the block ends well is published as `relative`.
-    Where a process is killed, the file it leaves has a name that `Files.sweep` knows."""
-    if not files.local:
-        with tempfile.TemporaryDirectory() as folder:
-            yield f"{folder}/aside"
-            move(files, f"{folder}/aside", relative)
-        return
-    folder, name = os.path.split(files.path(relative))
-    os.makedirs(folder, exist_ok=True)
-    aside = f"{folder}/.tmp.{HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
-    try:
-        yield aside
-        move(files, aside, relative)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(aside)
-
-
-@contextmanager
 def working(files: Files) -> Iterator[str]:
     """An empty folder: beside the file on local storage, so that a move is a rename, else in the
     system's place. What a killed process left in it goes first."""
@@ -197,11 +174,3 @@ def working(files: Files) -> Iterator[str]:
         yield folder
     finally:
         shutil.rmtree(folder)
-
-
-def move(files: Files, aside: str, relative: str) -> None:
-    """Publish a local file: rename it, or upload it (object storage shows it when it is whole)."""
-    if files.local:
-        os.replace(aside, files.path(relative))
-    else:
-        files.fs.put_file(aside, files.path(relative))

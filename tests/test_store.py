@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -145,16 +146,16 @@ def test_a_killed_process_leaves_nothing_visible_and_is_swept(tmp_path):
     assert os.listdir(tmp_path / "samples") == []
 
 
-def test_sweep_spares_living_processes_and_other_machines(tmp_path, monkeypatch):
+def test_sweep_spares_living_processes_and_other_machines(tmp_path):
     files = Files(str(tmp_path))
-    monkeypatch.setattr("pipeline.store.os.replace", lambda *_: None)
-    files.publish("samples/a.parquet", b"half")  # by this process, which lives
-    (tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet").write_bytes(b"")
-    (tmp_path / "samples" / "c.parquet").write_bytes(b"")
-    before = sorted(os.listdir(tmp_path / "samples"))
-    files.sweep()
-    assert sorted(os.listdir(tmp_path / "samples")) == before
-    assert len(before) == 3
+    with files.publishing("samples/a.parquet") as aside:  # by this process, which lives
+        Path(aside).write_bytes(b"half")
+        (tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet").write_bytes(b"")
+        (tmp_path / "samples" / "c.parquet").write_bytes(b"")
+        before = sorted(os.listdir(tmp_path / "samples"))
+        files.sweep()
+        assert sorted(os.listdir(tmp_path / "samples")) == before
+        assert len(before) == 3
 
 
 # --- columns ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pipeline import subset
 from pipeline.errors import RecipeError
 from pipeline.session import Session
 from pipeline.store import Files
-from pipeline.subset import publishing, read_subset, subset_uids, write_subset
+from pipeline.subset import read_subset, subset_uids, write_subset
 from tests.exports import decided, ordinary, recipe, sample, uid, write_tar
 
 GOLDEN = ["139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203"]
@@ -126,7 +126,7 @@ def test_publishing_leaves_nothing_behind_on_error(tmp_path):
     files = Files(str(tmp_path))
 
     def fill_the_disk():
-        with publishing(files, "a/b") as path, open(path, "wb"):
+        with files.publishing("a/b") as path, open(path, "wb"):
             raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
@@ -135,6 +135,6 @@ def test_publishing_leaves_nothing_behind_on_error(tmp_path):
 
 
 def test_publishing_to_object_storage():
-    with publishing(Files("memory://publish-test"), "a/b") as path, open(path, "wb") as file:
+    with Files("memory://publish-test").publishing("a/b") as path, open(path, "wb") as file:
         file.write(b"whole")
     assert fsspec.filesystem("memory").cat_file("/publish-test/a/b") == b"whole"
