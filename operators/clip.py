@@ -23,6 +23,7 @@ from pydantic import PrivateAttr, model_validator
 
 from pipeline.operator import Device, File, ImageScore
 
+WORDS = 200_000  # that the tokenizer may remember: about 40 MB
 CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, results neither
 
 
@@ -57,6 +58,7 @@ class ClipModel:
         )
         self.net.eval()
         self.tokenizer = open_clip.get_tokenizer(model)
+        self.special = dict(getattr(self.tokenizer, "cache", {}))
         self.head, self.tail = _split(transform)
         self.device, self.chunk = device.name, CHUNK[device.name]
         self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
@@ -76,6 +78,7 @@ class ClipModel:
     def _tokenize(self, texts: Sequence[str]) -> tuple[Any, list[bool]]:
         """Tokens, (n, context), as the model's tokenizer gives them. With room for one more, a caption that
         is too long shows; only those are tokenized again, since their last token changes."""
+        self._forget_words()
         clean, length = _clean(texts), self.tokenizer.context_length
         pad = self.tokenizer([""], context_length=length + 1)[0, -1]
         longer = self.tokenizer(clean, context_length=length + 1)
@@ -83,6 +86,13 @@ class ClipModel:
         if long := [row for row, is_cut in enumerate(cut) if is_cut]:
             tokens[long] = self.tokenizer([clean[row] for row in long], context_length=length)
         return tokens, cut
+
+    def _forget_words(self) -> None:
+        """open_clip's tokenizer remembers every word it has met, and the web has no end of words."""
+        cache = getattr(self.tokenizer, "cache", {})
+        if len(cache) > WORDS:
+            cache.clear()
+            cache.update(self.special)
 
     def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
         chunks = [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]

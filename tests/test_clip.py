@@ -273,3 +273,13 @@ def test_gpu_is_close_to_cpu(clip, tiny_clip):
     np.testing.assert_allclose(
         score(made, CAPTIONS)["score"], score(clip, CAPTIONS)["score"], atol=2e-2
     )  # bf16
+
+
+def test_the_tokenizer_forgets(clip, monkeypatch):
+    model = clip._clip
+    before = model.texts(["a photograph of one zebra"])[0]
+    monkeypatch.setattr("operators.clip.WORDS", len(model.special) + 5)
+    model.texts([f"word{chr(97 + n)}{chr(98 + n)}" for n in range(24)])
+    assert len(model.tokenizer.cache) > len(model.special) + 5
+    assert np.array_equal(model.texts(["a photograph of one zebra"])[0], before)
+    assert len(model.tokenizer.cache) <= len(model.special) + 5
