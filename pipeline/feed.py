@@ -18,7 +18,7 @@ from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer
 from pipeline.plan import ROWS, ScorePass, folder, stat_path
 from pipeline.recipe import Recipe
 from pipeline.resolve import Entry
-from pipeline.shards import SAMPLE_SCHEMA, Shard, read_samples
+from pipeline.shards import SAMPLE_SCHEMA, Shard, binary, read_samples
 from pipeline.store import Columns, Store, to_arrow
 
 ATTEMPTS = 4  # reads of a shard before it is given up
@@ -180,7 +180,7 @@ def pack(batch: Batch, images: bool) -> pa.Buffer:
     """A batch as one Arrow IPC stream, as it travels between Ray workers; `images`: with its bytes."""
     table = to_arrow(batch.frame)
     if images and batch.data is not None:
-        table = table.append_column("image", pa.array(batch.data, pa.large_binary()))
+        table = table.append_column("image", binary(batch.data))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

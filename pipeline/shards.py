@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from braceexpand import braceexpand
 from fsspec.core import url_to_fs
@@ -158,9 +159,20 @@ def iter_fields(raw: bytes | memoryview, key: str) -> list[tuple[str, memoryview
 
 
 def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    columns = zip(*rows, strict=True)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, STREAM_SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=STREAM_SCHEMA)
+    *columns, images = zip(*rows, strict=True)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, SAMPLE_SCHEMA, strict=True)]
+    return pa.Table.from_arrays([*arrays, binary(images)], schema=STREAM_SCHEMA)
+
+
+def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
+    """Bytes, copied once into an array. Not by pa.array: up to pyarrow 26 it never lets go of a memoryview,
+    and with it of the mapped file."""
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([0 if value is None else len(value) for value in values], out=offsets[1:])
+    present = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
+    data = b"".join(value for value in values if value is not None)
+    buffers = [present, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
 
 
 def _whole(members: Walk) -> Iterator[Sample]:

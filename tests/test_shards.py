@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline import sample, tar
 from pipeline.sample import image_size
-from pipeline.shards import SAMPLE_SCHEMA, Shard, iter_fields, list_shards, read_samples
+from pipeline.shards import SAMPLE_SCHEMA, Shard, binary, iter_fields, list_shards, read_samples
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos"
 
@@ -591,3 +591,21 @@ def test_real_shards_read_as_webdataset_reads_them():
             "txt",
             "json",
         ]
+
+
+def test_reading_lets_go_of_the_file(tmp_path: Path) -> None:
+    """Memory stays flat: no mapping of a tar outlives the reading of it (pyarrow's pa.array would keep it)."""
+    path = tmp_path / "maps.tar"
+    path.write_bytes(make(("a.jpg", JPEG), ("a.txt", b"x"), ("a.json", b"{}")))
+    for _ in range(3):
+        list(read_samples(Shard("maps", str(path))))
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no /proc on this system")
+    assert str(path) not in maps.read_text()
+
+
+def test_binary_arrays_equal_pyarrows() -> None:
+    values = [b"abc", None, memoryview(b""), memoryview(b"de")]
+    assert binary(values).equals(pa.array([b"abc", None, b"", b"de"], pa.large_binary()))
+    assert len(binary([])) == 0
