@@ -52,7 +52,7 @@ def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
         sets = [word for key in where for word in ("--set", key)]
         submit = [RAY, "job", "submit", "--address", f"http://127.0.0.1:{port}", "--working-dir", ".", "--"]
         submit += ["python", "-m", "jobs", "run", "jobs/recipes/demo.yaml", *sets]
-        done = subprocess.run(submit, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        done = _submit(submit, environment)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "read 60 = kept" in done.stdout + done.stderr
         assert (tmp_path / "out" / "sizes.json").exists()
@@ -65,6 +65,16 @@ def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
     finally:
         running.send_signal(signal.SIGINT)
         running.wait(60)
+
+
+def _submit(command: list[object], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Submit; the head's job agent may need some seconds more than its port."""
+    for _ in range(60):
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        if "No available agent" not in done.stdout + done.stderr:
+            break
+        time.sleep(1)
+    return done
 
 
 def _free_port() -> int:
