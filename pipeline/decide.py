@@ -122,7 +122,7 @@ def _decide_group(
 ) -> tuple[Counts, list[dict[str, Any]]]:
     """Decide on some shards: write their verdicts; returns their counts, together and by shard."""
     rules = session.recipe.keep
-    owners = {name: rule.column.split(".")[0] for name, rule in rules.items() if "." in rule.column}
+    owners = {name: o for name, rule in rules.items() if (o := owner(rule.column)) is not None}
     errors = [f"{owner}.error" for owner in owners.values()]
     frame = columns.read_many(group, ["shard", "uid", *(rule.column for rule in rules.values()), *errors])
     verdicts = [

@@ -1,12 +1,13 @@
 """Why a sample was kept or dropped: every rule, with its value, its bound and its verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from pipeline.decide import decision_folder, summary
 from pipeline.errors import RecipeError
+from pipeline.operator import owner
 from pipeline.session import Session
 from pipeline.store import Columns
 
@@ -15,7 +16,8 @@ def explain(session: Session, uids: Sequence[str]) -> list[dict[str, Any]]:
     """One entry per sample with such a uid (a uid may occur more than once). Raises RecipeError where a uid
     is not in the pool."""
     wanted = [uid.strip().lower() for uid in uids]
-    found = [_explain(session, shard, row) for shard, row in _find(session, wanted)]
+    bounds = summary(session)["rules"]
+    found = [_explain(session, bounds, shard, row) for shard, row in _find(session, wanted)]
     unknown = set(wanted) - {entry["uid"] for entry in found}
     if unknown:
         raise RecipeError(f"no sample of the pool has the uid {', '.join(sorted(unknown))}")
@@ -31,16 +33,15 @@ def _find(session: Session, uids: Sequence[str]) -> list[tuple[str, int]]:
     return found
 
 
-def _explain(session: Session, shard: str, row: int) -> dict[str, Any]:
+def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) -> dict[str, Any]:
     columns = Columns(session.recipe.pool.store, session.keys)
     rules = session.recipe.keep
-    bounds = summary(session)["rules"]
     sample = session.store.read(f"samples/{shard}.parquet").row(row, named=True)
     verdicts = session.store.read(f"{decision_folder(session)}/{shard}.parquet").row(row, named=True)
     lines = []
     for name, rule in rules.items():
-        owner, dot, _ = rule.column.partition(".")
-        values = columns.read(shard, [rule.column, *([f"{owner}.error"] if dot else [])]).row(row, named=True)
+        errors = [f"{name_of}.error"] if (name_of := owner(rule.column)) else []
+        values = columns.read(shard, [rule.column, *errors]).row(row, named=True)
         lines.append(
             {
                 "rule": name,
@@ -48,7 +49,7 @@ def _explain(session: Session, shard: str, row: int) -> dict[str, Any]:
                 "value": values[rule.column],
                 "bound": bounds[name]["bound"],
                 "verdict": _word(verdicts[name], rule.missing),
-                "why": values.get(f"{owner}.error") if verdicts[name] is None else None,
+                "why": next((values[error] for error in errors), None) if verdicts[name] is None else None,
             }
         )
     return {
