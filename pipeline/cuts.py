@@ -2,7 +2,7 @@
 
 A radix selection on the bits of the values: each pass over the shards counts, in a histogram of 16 bits,
 the candidates that are left; when few are left they are collected and sorted. Two passes as a rule,
-four at most, and memory does not grow with the pool.
+four at most (and as many for each half of the uid that ties go by), and memory does not grow with the pool.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
-from pipeline.rule import Rule, from_ordered_bits, ordered_bits, rank_from_top
+from pipeline.rule import Cut, Rule, from_ordered_bits, ordered_bits, rank_from_top, uid_halves
 from pipeline.store import Columns
 
 DIGIT = 16  # bits a pass settles
@@ -37,19 +37,22 @@ def in_threads(function: Callable[[list[str]], Result], groups: Iterable[list[st
 
 
 class Selection:
-    """Radix selection of one rule's cut. `prefix` holds the bits settled so far, `rank` how many values
-    at or above the cut (below, for `bottom`) lie in the candidates with that prefix."""
+    """Radix selection of one rule's cut among the values, as words of 64 bits that order like them.
+
+    `prefix` holds the bits of the word settled so far, `rank` how many rows at or above the cut (below,
+    for `bottom`) lie among the candidates with that prefix. Where ties go by uid and not all are kept, the
+    two halves of the uid are words that follow; `words` holds those found.
+    """
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.settled, self.prefix, self.rank, self.candidates = 0, 0, 0, -1
-        self.cut: float | None = None
+        self.words: list[int] = []
+        self.cut: Cut | None = None
 
-    def partial(self, values: pl.Series) -> np.ndarray:
+    def partial(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
         """What this pass wants of one shard: a histogram of the next digit, or the candidates."""
-        bits = ordered_bits(values.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy())
-        if self.rule.bottom is not None:
-            bits = ~bits
+        bits = self._bits(values.cast(pl.Float64).fill_nan(None), uids)
         if self.settled:
             bits = bits[bits >> np.uint64(64 - self.settled) == np.uint64(self.prefix)]
         if 0 <= self.candidates <= FEW:
@@ -57,16 +60,27 @@ class Selection:
         digit = (bits >> np.uint64(64 - DIGIT - self.settled)) & np.uint64((1 << DIGIT) - 1)
         return np.bincount(digit.astype(np.int64), minlength=1 << DIGIT)
 
+    def _bits(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
+        """The current word of the rows that have a value and equal the words found; more is kept first."""
+        if not self.words:
+            bits = ordered_bits(values.drop_nulls().to_numpy())
+            return ~bits if self.rule.bottom is not None else bits
+        tied = uids.filter((values == self._value(self.words[0])).fill_null(False))
+        halves = [~half for half in uid_halves(tied)]
+        return halves[0] if len(self.words) == 1 else halves[1][halves[0] == np.uint64(self.words[1])]
+
     def settle(self, parts: Iterable[np.ndarray]) -> None:
-        """Merge the partials of all shards; settle a digit, or the cut."""
+        """Merge the partials of all shards; settle a digit, or a word."""
         if 0 <= self.candidates <= FEW:
             bits = np.sort(np.concatenate(list(parts)))
-            return self._found(int(bits[len(bits) - self.rank]))
+            word = bits[len(bits) - self.rank]
+            first, past = (int(np.searchsorted(bits, word, side)) for side in ("left", "right"))
+            return self._found(int(word), self.rank - (len(bits) - past), past - first)
         histogram = np.sum(list(parts), axis=0)
         if self.candidates < 0:
             total = int(histogram.sum())
             if total == 0:
-                self.cut = float("nan")  # no values: the rule keeps nothing
+                self.cut = Cut(float("nan"))  # no values: the rule keeps nothing
                 return None
             self.rank = rank_from_top(self.rule, total)
         above = np.cumsum(histogram[::-1])
@@ -77,15 +91,27 @@ class Selection:
         self.prefix = (self.prefix << DIGIT) | digit
         self.settled += DIGIT
         if self.settled == 64:
-            self._found(self.prefix)
+            self._found(self.prefix, self.rank, self.candidates)
         return None
 
-    def _found(self, bits: int) -> None:
-        self.cut = from_ordered_bits(~bits & (2**64 - 1) if self.rule.bottom is not None else bits)
+    def _found(self, word: int, rank: int, ties: int) -> None:
+        """A word is known, and how many of its ties are kept. The next one, or the cut."""
+        self.words.append(word)
+        if self.rule.ties == "uid" and rank < ties and len(self.words) < 3:
+            self.settled, self.prefix, self.rank, self.candidates = 0, 0, rank, ties
+            return
+        uid = "".join(f"{~half & _ONES:016x}" for half in self.words[1:])
+        self.cut = Cut(self._value(self.words[0]), uid.ljust(32, "f") if uid else None)
+
+    def _value(self, word: int) -> float:
+        return from_ordered_bits(~word & _ONES if self.rule.bottom is not None else word)
 
 
-def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, float]:
-    """Rule -> the value of its cut: the k-th highest (lowest) of the values that exist, k from the share."""
+_ONES = 2**64 - 1
+
+
+def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, Cut]:
+    """Rule -> its cut: the k-th highest (lowest) of the values that exist, k from the share."""
     selections = {name: Selection(rule) for name, rule in rules.items()}
     while open_ := {name: s for name, s in selections.items() if s.cut is None}:
         gathered = _gather(in_threads(partial(_partials, columns, open_), columns.groups(shards)), open_)
@@ -98,8 +124,10 @@ def _partials(
     columns: Columns, selections: Mapping[str, Selection], group: list[str]
 ) -> dict[str, np.ndarray]:
     """What every open selection wants of some shards."""
-    frame = columns.read_many(group, [s.rule.column for s in selections.values()])
-    return {name: s.partial(frame[s.rule.column]) for name, s in selections.items()}
+    uid = ["uid"] if any(s.words for s in selections.values()) else []
+    frame = columns.read_many(group, [*uid, *(s.rule.column for s in selections.values())])
+    uids = frame["uid"] if uid else pl.Series([], dtype=pl.String)
+    return {name: s.partial(frame[s.rule.column], uids) for name, s in selections.items()}
 
 
 def _gather(

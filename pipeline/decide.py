@@ -17,7 +17,7 @@ import polars as pl
 
 from pipeline.cuts import in_threads, resolve_cuts
 from pipeline.operator import owner
-from pipeline.rule import Rule
+from pipeline.rule import Cut, Rule
 from pipeline.session import Session
 from pipeline.store import Columns
 
@@ -89,9 +89,9 @@ class Counts:
     def _counters(self) -> tuple[Counter[Any], ...]:
         return self.first, self.passes, self.total, self.only, self.failed
 
-    def summary(self, session: Session, cuts: Mapping[str, float]) -> dict[str, Any]:
+    def summary(self, session: Session, cuts: Mapping[str, Cut]) -> dict[str, Any]:
         """As plain data, for `rules.json`."""
-        found = {name: cut for name, cut in cuts.items() if not np.isnan(cut)}
+        found = {name: cut.value for name, cut in cuts.items() if not np.isnan(cut.value)}
         rules = {
             name: {
                 "column": rule.column,
@@ -118,7 +118,7 @@ class Counts:
 
 
 def _decide_group(
-    session: Session, columns: Columns, cuts: Mapping[str, float], folder: str, group: Sequence[str]
+    session: Session, columns: Columns, cuts: Mapping[str, Cut], folder: str, group: Sequence[str]
 ) -> tuple[Counts, list[dict[str, Any]]]:
     """Decide on some shards: write their verdicts; returns their counts, together and by shard."""
     rules = session.recipe.keep

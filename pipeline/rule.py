@@ -4,11 +4,21 @@ A rule is data. `resolve`d once over the pool (a fraction becomes a cut), it giv
 True it passes, False it does not, null where the column has no value; `missing` says what null means.
 """
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 
 def _not_boolean(value: Any) -> Any:
@@ -17,7 +27,15 @@ def _not_boolean(value: Any) -> Any:
     return value
 
 
-Share = Annotated[float, BeforeValidator(_not_boolean), Field(gt=0, le=1)]
+def _share_or_samples(value: Any, share: Callable[[Any], float]) -> float | int:
+    """`0.3` is a share; `3840000 samples` is a number of samples, kept as an int."""
+    if isinstance(value, str) and (found := re.fullmatch(r"([1-9][\d_,]*) samples?", value)):
+        return int(found[1].replace(",", "").replace("_", ""))
+    return share(value)
+
+
+_Share = Annotated[float, BeforeValidator(_not_boolean), Field(gt=0, le=1)]
+Share = Annotated[_Share, WrapValidator(_share_or_samples)]
 Finite = Annotated[float, BeforeValidator(_not_boolean), Field(allow_inf_nan=False)]
 BOUNDS = ("min", "max", "top", "bottom", "among", "chance")
 
@@ -26,7 +44,8 @@ class Rule(BaseModel):
     """One line of a recipe's `keep`. Its key is the column unless `column` names another one.
 
     min, max    keep values >= / <= the bound
-    top, bottom keep the highest / lowest share of the values that exist; ties at the cut are all kept
+    top, bottom keep the highest / lowest of the values that exist: a share (0.3), or `3840000 samples`
+    ties        of the values equal to that cut, keep all (`keep`), or by uid as many as asked for (`uid`)
     among       keep rows whose value is one of these (texts, such as languages)
     chance      the column is a probability: keep a row with it, by a draw that depends on (seed, uid) alone
     missing     what happens to rows without a value: `drop` (default) or `keep`
@@ -42,6 +61,7 @@ class Rule(BaseModel):
     among: tuple[str, ...] | None = None
     chance: bool | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    ties: Literal["keep", "uid"] = "keep"
     missing: Literal["drop", "keep"] = "drop"
 
     @field_validator("chance")
@@ -59,6 +79,8 @@ class Rule(BaseModel):
             raise ValueError(f"must have exactly one of {', '.join(BOUNDS)}, got {found}")
         if "seed" in self.model_fields_set and self.chance is None:
             raise ValueError("has a seed, which only a chance rule uses")
+        if "ties" in self.model_fields_set and not self.needs_cut:
+            raise ValueError("has ties, which only top and bottom use")
         return self
 
     @property
@@ -79,15 +101,15 @@ class Rule(BaseModel):
             case "max":
                 return f"<= {self.max:g}"
             case "top" | "bottom" as side:
-                share = f"{side} {100 * getattr(self, side):g}%"
+                share = f"{side} {_amount(getattr(self, side))}{', ties by uid' * (self.ties == 'uid')}"
                 sign = ">=" if side == "top" else "<="
                 return share if cut is None else f"{sign} {cut:.6g} ({share})"
             case "among":
                 return "in " + ", ".join(self.among or ())
         return f"draw(seed {self.seed}, uid) < value"
 
-    def verdict(self, values: pl.Series, uids: pl.Series, cut: float | None = None) -> pl.Series:
-        """Boolean per row, null where the value is null or NaN. `cut` is the resolved share."""
+    def verdict(self, values: pl.Series, uids: pl.Series, cut: "Cut | None" = None) -> pl.Series:
+        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to."""
         if values.dtype.is_float():
             values = values.fill_nan(None)
         if values.dtype == pl.Boolean:
@@ -97,13 +119,25 @@ class Rule(BaseModel):
                 return values >= self.min
             case "max":
                 return values <= self.max
-            case "top":
-                return values >= cut
-            case "bottom":
-                return values <= cut
+            case "top" | "bottom" as side:
+                assert cut is not None
+                passes = values >= cut.value if side == "top" else values <= cut.value
+                return passes if cut.uid is None else passes & ((values != cut.value) | (uids <= cut.uid))
             case "among":
                 return values.is_in(list(self.among or ()))
         return pl.Series(draw(self.seed, uids)) < values.cast(pl.Float64)
+
+
+class Cut(NamedTuple):
+    """What a share came to: the last value that is kept; with `ties: uid` also the last uid of those that
+    have it, where not all of them are kept."""
+
+    value: float
+    uid: str | None = None
+
+
+def _amount(asked: float | int) -> str:
+    return f"{asked:,} samples" if isinstance(asked, int) else f"{100 * asked:g}%"
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
@@ -149,7 +183,8 @@ def from_ordered_bits(bits: int) -> float:
 
 
 def rank_from_top(rule: Rule, count: int) -> int:
-    """How many of the `count` values that exist the share asks for: ceil(share * count), at least 1."""
-    share = rule.top if rule.top is not None else rule.bottom
-    assert share is not None
-    return max(1, int(np.ceil(np.round(share * count, 9))))
+    """How many of the `count` values that exist are asked for: ceil(share * count), at least 1, or all where
+    more samples are asked for than there are."""
+    asked = rule.top if rule.top is not None else rule.bottom
+    assert asked is not None
+    return min(asked, count) if isinstance(asked, int) else max(1, int(np.ceil(np.round(asked * count, 9))))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline import cuts as module
 from pipeline.cuts import resolve_cuts
 from pipeline.decide import decide, decision_folder, tally
-from pipeline.rule import Rule
+from pipeline.rule import Rule, rank_from_top
 from pipeline.session import Session
 from tests.conftest import put, uid
 
@@ -38,7 +38,7 @@ class Table:
 
 def cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
     shards = {f"{i:03}": part.alias(rule.column).to_frame() for i, part in enumerate(parts)}
-    return resolve_cuts({"r": rule}, Table(shards), list(shards))["r"]  # type: ignore[arg-type]
+    return resolve_cuts({"r": rule}, Table(shards), list(shards))["r"].value  # type: ignore[arg-type]
 
 
 def sorted_cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
@@ -122,6 +122,31 @@ def test_the_share_is_of_the_values_that_exist(depth):
     assert cut(Rule(column="x", top=0.26), [values]) == 3.0  # 1.04 rows: rounded up
 
 
+@pytest.mark.parametrize("rows", [1, 40, 900])
+@pytest.mark.parametrize("alike", [1, 4, 100])
+def test_ties_by_uid_keep_exactly_as_many_as_asked(depth, rows, alike):
+    """Few values, so that ties are many; uids that differ in their upper half, their lower half, or not at
+    all (`alike` rows share one): (value, uid) sorted decides, and only equal uids stay together."""
+    rng = np.random.default_rng(rows)
+    halves = rng.integers(0, max(1, rows // alike), (2, rows))
+    frame = pl.DataFrame(
+        {
+            "x": pl.Series(rng.integers(0, 3, rows) / 2.0).replace(0.5, None),
+            "uid": [f"{high << 40:016x}{low << 40:016x}" for high, low in halves.T.tolist()],
+        }
+    )
+    shards = {f"{i}": frame[i::7] for i in range(7)}
+    known = [(x, uid) for x, uid in frame.iter_rows() if x is not None]
+    for side, share in itertools.product(("top", "bottom"), (0.05, 0.4, 0.9, "7 samples")):
+        rule = Rule(column="x", ties="uid", **{side: share})
+        found = resolve_cuts({"r": rule}, Table(shards), list(shards))["r"]  # type: ignore[arg-type]
+        kept = frame.filter(rule.verdict(frame["x"], frame["uid"], found))
+        sign = -1 if side == "top" else 1
+        best = sorted(known, key=lambda row: (sign * row[0], row[1]))[: rank_from_top(rule, len(known))]
+        assert set(kept.iter_rows()) == set(best)
+        assert len(kept) == sum(row in set(best) for row in known)
+
+
 def test_several_rules_of_different_depth_at_once(monkeypatch):
     """One settles by sorting while another still counts digits."""
     monkeypatch.setattr(module, "FEW", 20)
@@ -141,7 +166,7 @@ def test_several_rules_of_different_depth_at_once(monkeypatch):
     }
     found = resolve_cuts(rules, Table(shards), list(shards))  # type: ignore[arg-type]
     for name, rule in rules.items():
-        assert same(found[name], sorted_cut(rule, [frame[rule.column] for frame in shards.values()]))
+        assert same(found[name].value, sorted_cut(rule, [frame[rule.column] for frame in shards.values()]))
 
 
 # --- decisions on disk -----------------------------------------------------------------------------

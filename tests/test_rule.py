@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.rule import Rule, draw, from_ordered_bits, ordered_bits, rank_from_top, uid_halves
+from pipeline.rule import Cut, Rule, draw, from_ordered_bits, ordered_bits, rank_from_top, uid_halves
 
 UIDS = pl.Series([f"{random.Random(row).getrandbits(128):032x}" for row in range(20_000)])
 MASK = 2**64 - 1
@@ -87,9 +87,9 @@ VALUES = pl.Series([1.0, 2.0, None, float("nan"), 3.0])
     [
         ({"min": 2}, None, [False, True, None, None, True]),
         ({"max": 2}, None, [True, True, None, None, False]),
-        ({"top": 0.5}, 2.0, [False, True, None, None, True]),
-        ({"bottom": 0.5}, 2.0, [True, True, None, None, False]),
-        ({"top": 0.5}, float("nan"), [False, False, None, None, False]),
+        ({"top": 0.5}, Cut(2.0), [False, True, None, None, True]),
+        ({"bottom": 0.5}, Cut(2.0), [True, True, None, None, False]),
+        ({"top": 0.5}, Cut(float("nan")), [False, False, None, None, False]),
     ],
 )
 @pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
@@ -104,7 +104,7 @@ def test_verdicts_on_integers_do_not_round_the_bound(dtype):
     values = pl.Series([2, 3, None], dtype=dtype)
     assert Rule(column="x", min=2.5).verdict(values, UIDS[:3]).to_list() == [False, True, None]
     assert Rule(column="x", max=2.5).verdict(values, UIDS[:3]).to_list() == [True, False, None]
-    assert Rule(column="x", top=0.5).verdict(values, UIDS[:3], 3.0).to_list() == [False, True, None]
+    assert Rule(column="x", top=0.5).verdict(values, UIDS[:3], Cut(3.0)).to_list() == [False, True, None]
 
 
 def test_a_bound_equal_to_a_float32_value_keeps_it():
@@ -169,6 +169,8 @@ def test_refused(fields):
         ({"top": 0.3}, 0.28125, ">= 0.28125 (top 30%)"),
         ({"bottom": 0.9}, 1.5, "<= 1.5 (bottom 90%)"),
         ({"top": 0.3}, None, "top 30%"),
+        ({"top": "1_000 samples"}, 2.0, ">= 2 (top 1,000 samples)"),
+        ({"bottom": 0.3, "ties": "uid"}, 2.0, "<= 2 (bottom 30%, ties by uid)"),
         ({"among": ["en", "de"]}, None, "in en, de"),
         ({"chance": True, "seed": 4}, None, "draw(seed 4, uid) < value"),
     ],
@@ -185,6 +187,28 @@ def test_rank_is_the_share_rounded_up(share, count, expected):
     """0.07 * 100 is 7.000000000000001 in floats, and must not ask for an eighth row."""
     assert rank_from_top(Rule(column="x", top=share), count) == expected
     assert rank_from_top(Rule(column="x", bottom=share), count) == expected
+
+
+def test_a_number_of_samples_instead_of_a_share():
+    rule = Rule(column="x", top="3,000 samples")
+    assert (rule.top, type(rule.top)) == (3000, int)
+    assert [rank_from_top(rule, count) for count in (10_000, 3000, 7)] == [3000, 3000, 7]
+    assert Rule(column="x", bottom="1 sample").bottom == 1
+    assert isinstance(Rule(column="x", top=1).top, float)  # all of them
+    for wrong in ("0 samples", "-3 samples", "3 sample s", "three samples", "3.5 samples"):
+        with pytest.raises(ValidationError):
+            Rule(column="x", top=wrong)
+
+
+def test_ties_by_uid():
+    values, uids = pl.Series([2.0, 1.0, 2.0, 2.0, None]), pl.Series([f"{i:032x}" for i in (5, 1, 3, 4, 2)])
+    for rule in (Rule(column="x", top=0.5, ties="uid"), Rule(column="x", bottom=0.5, ties="uid")):
+        below = rule.bottom is not None
+        kept = rule.verdict(values, uids, Cut(2.0, f"{4:032x}"))
+        assert kept.to_list() == [False, below, True, True, None]
+        assert rule.verdict(values, uids, Cut(2.0)).to_list() == [True, below, True, True, None]
+    with pytest.raises(ValidationError, match="ties, which only top and bottom use"):
+        Rule(column="x", min=1, ties="uid")
 
 
 # --- ordered bits ----------------------------------------------------------------------------------
