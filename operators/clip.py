@@ -23,7 +23,7 @@ from pydantic import PrivateAttr, model_validator
 
 from pipeline.operator import Device, File, ImageScore
 
-WORDS = 200_000  # that the tokenizer may remember: about 40 MB
+WORDS = 20_000  # that the tokenizer may remember: about 4 MB
 CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, results neither
 
 
