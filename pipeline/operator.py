@@ -27,6 +27,7 @@ class Role:
 Column = Annotated[str, Role("column")]
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
+Files = Annotated[str | dict[str, str], Role("file")]  # one file, or one by name
 
 SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
     **dict.fromkeys(("shard", "uid", "key", "text", "url", "image_format"), pl.String),
@@ -58,7 +59,7 @@ class Operator(BaseModel):
     version: ClassVar[int] = 1
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def fields_of(self, kind: str) -> Iterator[tuple[str, str]]:
+    def fields_of(self, kind: str) -> Iterator[tuple[str, Any]]:
         """(field, value) of the fields with that role, those left empty aside."""
         for name, info in type(self).model_fields.items():
             marked = any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata)
@@ -123,6 +124,13 @@ class Stat(Operator):
         """The table to store, in a fixed row order."""
         return merged
 
+    def compare(
+        self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
+    ) -> Mapping[str, pl.DataFrame]:
+        """Tables by name that show what a decision did: `before` is this Stat over all samples, `after` over
+        those kept, `sources` the operators whose columns it reads. None by default."""
+        return {}
+
 
 class OperatorMissing(TypeError):
     """A subclass forgot to define a method."""
@@ -132,16 +140,16 @@ class OperatorMissing(TypeError):
 
 
 def identity(
-    use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, str]
+    use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, Any]
 ) -> dict[str, Any]:
     """All that results depend on: class, version, fields, the keys of the inputs, and the contents of the
-    files that fields name (a field in `contents` counts by content, not by its path)."""
+    files that fields name (a field in `contents` counts by the digests there, not by its paths)."""
     fields: dict[str, Any] = operator.model_dump(mode="json")
     fields.update({name: {"content": digest} for name, digest in contents.items()})
     return {"use": use, "version": type(operator).version, "fields": fields, "inputs": dict(inputs)}
 
 
-def cache_key(use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, str]) -> str:
+def cache_key(use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, Any]) -> str:
     """16 hex digits over the identity."""
     text = json.dumps(identity(use, operator, inputs, contents), sort_keys=True)  # tells inf, nan, null apart
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

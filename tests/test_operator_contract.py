@@ -23,16 +23,33 @@ from ray import cloudpickle
 import operators
 from pipeline.images import decode
 from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer, cache_key
-from pipeline.resolve import Entry, build
+from pipeline.resolve import Entry, build, find
 from pipeline.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples
 
 ROWS = 37  # more than one chunk of a model, and no multiple of one
 
+BALANCE = {"entries": "entries.ids", "counts": "counts", "languages": "at.language"}
+OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
+
+
+def lists(clip: TinyClip) -> dict[str, str]:
+    """Two metadata lists, beside the checkpoint."""
+    path = Path(clip.config).with_name("entries.txt")
+    path.write_text("dog\nbeach\na\n狗\n", encoding="utf-8")
+    return {"en": str(path), "other": str(path)}
+
+
 Parameters = Callable[[TinyClip], dict[str, Any]]
 PARAMETERS: Mapping[str, Parameters] = {
     "caption.Caption": lambda clip: {},
     "clip.ClipScore": lambda clip: {"model": clip.config, "pretrained": clip.weights},
+    "wfpp.WordFrequency": lambda clip: {"minimum_count": 2},
+    "wfpp.WordFrequencyScore": lambda clip: {"frequency": "words"},
+    "metaclip.EntryMatch": lambda clip: {"metadata": lists(clip), "languages": "at.language"},
+    "metaclip.EntryCount": lambda clip: {"entries": "entries.ids"},
+    "metaclip.BalanceProbability": lambda clip: {**BALANCE, "t": 9},
+    "metaclip.BalanceThreshold": lambda clip: BALANCE,
     "planted.Length": lambda clip: {"scale": 2},
     "planted.Plus": lambda clip: {"of": "width", "by": 3},
     "planted.Frequency": lambda clip: {"of": "width", "table": "table"},
@@ -42,13 +59,36 @@ PARAMETERS: Mapping[str, Parameters] = {
 }
 CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each field
     "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai"},
+    "wfpp.WordFrequency": {"minimum_count": 3},
+    "wfpp.WordFrequencyScore": {"frequency": "other", "t": 1e-3, "first": 20, "normalise": False},
+    "metaclip.EntryMatch": {"metadata": {"en": ""}, "spacing": "worldwide", "languages": "other.language"},
+    "metaclip.EntryCount": {"entries": "other.ids", "languages": "at.language"},
+    "metaclip.BalanceProbability": {**OTHER_BALANCE, "t": 8.5, "tail_of": "en"},
+    "metaclip.BalanceThreshold": {**OTHER_BALANCE, "seed": 1},
     "planted.Length": {"scale": 3},
     "planted.Plus": {"of": "height", "by": 4},
     "planted.Frequency": {"of": "height", "table": "other"},
     "planted.Histogram": {"of": "height"},
 }
-STATS = {"table": pl.DataFrame({"value": [24.0, 25.0], "count": [5, 7]})}
-COLUMNS: Mapping[str, pl.Series] = {}  # columns of other operators that some operator reads
+STATS = {
+    "table": pl.DataFrame({"value": [24.0, 25.0], "count": [5, 7]}),
+    "words": pl.DataFrame({"word": ["a", "dog", "beach"], "count": [900, 80, 7]}),
+    "counts": pl.DataFrame(
+        {
+            "language": ["en"] * 6,
+            "entry": [None, *range(5)],
+            "count": [4, 20, 9, 30, 12, 40],
+            "texts": [9, *[0] * 5],
+        },
+        schema={"language": pl.String, "entry": pl.UInt32, "count": pl.UInt64, "texts": pl.UInt64},
+    ),
+}
+STATS["others"] = STATS["counts"]
+ROW = pl.col("row")
+COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some operator reads
+    "entries.ids": pl.concat_list(ROW % 3, 3 + ROW % 2).cast(pl.List(pl.UInt32)),
+    "at.language": pl.when(ROW % 4 > 0).then(pl.lit("en")).otherwise(pl.lit("de")),
+}
 FOLDER = Path(operators.__path__[0])
 
 
@@ -61,8 +101,8 @@ def defined(module: str) -> list[str]:
 
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 FOUND = [use for module in MODULES for use in defined(module)]
-SCORES = [use for use in PARAMETERS if use != "planted.Histogram"]
-TOTALS = ["planted.Histogram"]
+TOTALS = ["planted.Histogram", *(use for use in FOUND if issubclass(find(use, "", ())[0], Stat))]
+SCORES = [use for use in PARAMETERS if use not in TOTALS]
 
 
 def test_every_operator_is_under_contract():
@@ -115,6 +155,13 @@ def batch(rows: int = ROWS) -> tuple[pl.DataFrame, list[np.ndarray | None]]:
         image_length=[100] * rows,
     ).with_columns(**COLUMNS)
     return frame, [decode(picture(row, *size))[0] for row, size in enumerate(sizes)]
+
+
+def bad(rows: int) -> pl.DataFrame:
+    """Rows that have nothing but a name."""
+    frame = samples(rows, text=[None] * rows, width=[None] * rows, height=[None] * rows)
+    empty = batch(1)[0]
+    return frame.with_columns(pl.lit(None, empty.schema[name]).alias(name) for name in COLUMNS)
 
 
 def run(operator: Any, frame: pl.DataFrame, images: list[np.ndarray | None]) -> pl.DataFrame:
@@ -193,8 +240,7 @@ def test_one_bad_row_is_null_and_leaves_its_neighbours_alone(use, bad, operator)
 @pytest.mark.parametrize("use", SCORES)
 def test_all_rows_bad(use, operator):
     made = operator(use)
-    frame = samples(3, text=[None] * 3, width=[None] * 3, height=[None] * 3)
-    result = run(made, frame, [None] * 3)
+    result = run(made, bad(3), [None] * 3)
     assert all(result[name].null_count() == 3 for name in made.writes)
     assert all(result[name].dtype == dtype for name, dtype in made.writes.items())
 
@@ -306,8 +352,7 @@ def test_partials_merge_in_any_order_and_grouping(use, operator):
 def test_empty_and_bad_rows_add_nothing(use, operator):
     made = operator(use)
     frame, _ = batch(50)
-    bad = samples(5, text=[None] * 5, width=[None] * 5, height=[None] * 5)
-    parts = [made.partial(frame.clear()), made.partial(frame), made.partial(bad)]
+    parts = [made.partial(frame.clear()), made.partial(frame), made.partial(bad(5))]
     assert parts[0].schema == parts[1].schema == parts[2].schema
     exactly(made.finish(made.merge(pl.concat(parts))), made.finish(made.merge(made.partial(frame))))
 

@@ -1,0 +1,114 @@
+"""Which entries of a metadata list occur in a text: MetaCLIP's sub-string matching by Aho-Corasick.
+
+    matcher = Matcher(read_entries("metadata.json"), "english")
+    matcher(["a photo of a dog"])   -> (entry ids of all texts, ids per text)
+
+An automaton is built once per machine, not once per worker: the first process to need one leaves it in the
+user's part of the system's temporary folder, the others load it in hundredths of a second.
+
+Source: MetaCLIP (arXiv 2309.16671) section 3.2 and its released matching; MetaCLIP 2 (arXiv 2507.22062) for
+`worldwide`. Differs: the 25 CJK and curly punctuation marks of MetaCLIP 2's list are our own choice, OPEN.
+"""
+
+import fcntl
+import hashlib
+import os
+import string
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from operator import itemgetter
+from pathlib import Path
+from typing import Literal
+
+import fsspec
+import numpy as np
+import orjson
+from daachorse import CharwiseDoubleArrayAhoCorasick as Automaton
+
+Spacing = Literal["english", "worldwide"]
+
+PACKAGED = Path(__file__).parents[1] / "data" / "wordnet.txt.gz"
+WRAPPED, BLANK = ",.;:?!`", "\t\n\r"
+_SPACED = str.maketrans({**{c: f" {c} " for c in WRAPPED}, **dict.fromkeys(BLANK, " ")})
+OPEN = set(string.punctuation + "。、，．；：？！“”‘’（）《》〈〉【】「」『』…—～·")  # noqa: RUF001
+UNSPACED = (  # scripts written without spaces: ideographs, Thai, Lao, Burmese, Tibetan, Khmer
+    *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2EBEF), (0xF900, 0xFAFF), (0x2E80, 0x2FFF)),
+    *((0x0E00, 0x0E7F), (0x0E80, 0x0EFF), (0x1000, 0x109F), (0x0F00, 0x0FFF), (0x1780, 0x17FF)),
+)
+
+
+def spaced_text(text: str) -> str:
+    """A text as it is searched: `,.;:?!` and the backtick between spaces, other white space as one space."""
+    return f" {text.translate(_SPACED)} "
+
+
+def spaced_entry(entry: str, spacing: Spacing) -> str:
+    """An entry as it is searched for: between spaces, but with `worldwide` none beside a character of a
+    script without spaces, or punctuation."""
+    if spacing == "english":
+        return f" {entry} "
+    before, after = ("" if _is_open(c) else " " for c in (entry[0], entry[-1]))
+    return f"{before}{entry}{after}"
+
+
+def _is_open(character: str) -> bool:
+    return character in OPEN or any(low <= ord(character) <= high for low, high in UNSPACED)
+
+
+def read_entries(path: str) -> list[str]:
+    """A metadata list: a JSON list of strings (an entry's id is its place in it), or text with one entry a
+    line, blank lines left out; .gz, .bz2, .xz unpacked; any fsspec path; "" is the packaged list.
+    Raises ValueError, OSError."""
+    with fsspec.open(path or str(PACKAGED), "rb", compression="infer") as file:
+        data = file.read()
+    if data.lstrip()[:1] != b"[":
+        return [line for line in data.decode("utf-8").splitlines() if line.strip()]
+    entries = orjson.loads(data)
+    wrong = next((i for i, e in enumerate(entries) if not isinstance(e, str) or not e), None)
+    if wrong is not None:
+        raise ValueError(f"{path}: entry {wrong} must be a text that is not empty, got {entries[wrong]!r}")
+    return list(entries)
+
+
+class Matcher:
+    """Finds the entries that occur in texts. Of equal entries, the last one's id counts."""
+
+    def __init__(self, entries: Sequence[str], spacing: Spacing) -> None:
+        last = {spaced_entry(entry, spacing): number for number, entry in enumerate(entries)}
+        self.ids = np.array(sorted(last.values()), np.uint32)
+        patterns = [spaced_entry(entries[number], spacing) for number in self.ids]
+        digest = hashlib.blake2b("\n".join(patterns).encode(), digest_size=16).hexdigest()
+        name = f"{digest}-{version('daachorse')}"
+        self._automaton = Automaton.deserialize(once_per_machine(name, lambda: _built(patterns)))
+
+    def __call__(self, texts: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+        """(total,) uint32 ids, each once per text and ascending; (n,) int64 how many each text has."""
+        found, counts, number = list[int](), np.zeros(len(texts), np.int64), itemgetter(2)
+        find = self._automaton.find_overlapping
+        for row, text in enumerate(texts):
+            if text:
+                ids = sorted(set(map(number, find(f" {text.translate(_SPACED)} "))))
+                counts[row] = len(ids)
+                found += ids
+        return self.ids[np.array(found, np.int64)], counts
+
+
+def _built(patterns: list[str]) -> bytes:
+    return Automaton(patterns).serialize()
+
+
+def once_per_machine(name: str, build: Callable[[], bytes]) -> bytes:
+    """What `build` returns, from this user's temporary folder if a process has left it there."""
+    folder = Path(tempfile.gettempdir()) / f"winnow-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+        return build()  # somebody else's folder: do not trust what is in it
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (path := folder / name).exists():
+            return path.read_bytes()
+        data = build()
+        (folder / f"{name}.tmp").write_bytes(data)
+        os.replace(folder / f"{name}.tmp", path)
+        return data

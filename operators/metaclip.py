@@ -1,0 +1,227 @@
+"""MetaCLIP: captions matched with a list of entries, and the probability that evens out their counts.
+
+    entries: {use: metaclip.EntryMatch, metadata: metadata.json}
+    counts:  {use: metaclip.EntryCount, entries: entries.ids}
+    balance: {use: metaclip.BalanceProbability, entries: entries.ids, counts: counts, t: 20000}
+    keep:    balance.probability: {chance: true, seed: 0}
+
+Or, where the size of the result is given and not t: every sample has a t from which on its draw keeps it.
+
+    balance: {use: metaclip.BalanceThreshold, entries: entries.ids, counts: counts, seed: 0}
+    keep:    balance.t: {bottom: 0.3}            # or {bottom: 400000000 samples}, or {max: 20000}
+
+Columns
+    EntryMatch          ids          List(UInt32)  ids of the entries that occur in the caption, ascending, each
+                                                   once; empty where none does; null without a caption
+                        language     String        the list that was searched; null where there is but one
+    BalanceProbability  probability  Float64       in [0, 1], higher is rarer; 0 where no entry occurs
+    BalanceThreshold    t            Float64       > 0, lower is rarer; null where no entry occurs
+Errors: `no caption`; of BalanceThreshold also `no entry matches`.
+Source: MetaCLIP (arXiv 2309.16671) algorithm 1; MetaCLIP 2 (arXiv 2507.22062) for languages and their t.
+Differs: the released code draws once per (text, entry) without a seed; here one draw per uid is compared
+    with the probability that any of those would keep the text, which has the same law. MetaCLIP 2 picks one
+    of an image's texts; a sample here has one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from pydantic import Field, PrivateAttr, model_validator
+
+from operators.algorithms.balance import Balance, critical_t, keep_probability
+from operators.algorithms.balance import compare as compare_counts
+from operators.algorithms.matching import Matcher, Spacing, read_entries
+from pipeline.operator import Column, Device, Files, Operator, Score, Stat, Table
+from pipeline.rule import draw
+
+OTHER = "other"  # the list of languages that have none of their own
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class EntryMatch(Score):
+    """The entries of a metadata list that occur in the caption.
+
+    metadata   a list (`matching.read_entries`), or one per language: {en: ..., ja: ..., other: ...};
+               by default the WordNet names that come with the package
+    spacing    `english` as MetaCLIP, `worldwide` as MetaCLIP 2
+    languages  the column that chooses among several lists, such as caption.language
+    """
+
+    metadata: Files = ""
+    spacing: Spacing = "english"
+    languages: Column = ""
+
+    needs = ("text",)
+    writes: ClassVar[Mapping[str, Any]] = {"ids": pl.List(pl.UInt32), "language": pl.String}
+    _matchers: dict[str | None, Matcher] = PrivateAttr({})
+
+    @model_validator(mode="after")
+    def _languages_choose(self) -> "EntryMatch":
+        if isinstance(self.metadata, dict) != bool(self.languages):
+            raise ValueError("must have `languages` where `metadata` has a list per language, and only there")
+        return self
+
+    def names(self) -> dict[str | None, list[str]]:
+        """The entries by language (None: the only list)."""
+        lists = self.metadata if isinstance(self.metadata, dict) else {None: self.metadata}
+        return {language: read_entries(path) for language, path in lists.items()}
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Read the lists; build their automata, or load those of another worker."""
+        self._matchers = {language: Matcher(names, self.spacing) for language, names in self.names().items()}
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) captions -> (n,) lists of ids."""
+        language = self._language(batch)
+        ids, counts = self._match(batch["text"].to_list(), language.to_list())
+        present = batch["text"].is_not_null()
+        return pl.DataFrame(
+            {
+                "ids": lists(ids, counts, present),
+                "language": language,
+                "error": pl.select(pl.when(~present).then(pl.lit("no caption"))).to_series(),
+            }
+        )
+
+    def _language(self, batch: pl.DataFrame) -> pl.Series:
+        """(n,) which list each caption is searched for."""
+        if not self.languages:
+            return pl.repeat(None, len(batch), dtype=pl.String, eager=True)
+        known = pl.col(self.languages).is_in(list(self.metadata))
+        fallback = OTHER if OTHER in self.metadata else None
+        chosen = pl.when(known).then(pl.col(self.languages)).otherwise(pl.lit(fallback, pl.String))
+        return batch.select(pl.when(pl.col("text").is_not_null()).then(chosen)).to_series()
+
+    def _match(self, texts: list[str | None], languages: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
+        if not self.languages:
+            return self._matchers[None](texts)
+        found = [
+            self._matchers[language]([text]) if language in self._matchers else (NONE, ZERO)
+            for text, language in zip(texts, languages, strict=True)
+        ]
+        return np.concatenate([NONE, *(ids for ids, _ in found)]), np.concatenate(
+            [ZERO[:0], *(n for _, n in found)]
+        )
+
+
+NONE, ZERO = np.zeros(0, np.uint32), np.zeros(1, np.int64)
+
+
+def lists(values: np.ndarray, counts: np.ndarray, present: pl.Series) -> pl.Series:
+    """(n,) List(UInt32) of `counts[i]` values each; null where not present."""
+    offsets = np.concatenate([ZERO, np.cumsum(counts)])
+    made = pa.LargeListArray.from_arrays(
+        pa.array(offsets, pa.int64()), pa.array(values, pa.uint32()), mask=(~present).to_arrow()
+    )
+    return pl.Series(made, dtype=pl.List(pl.UInt32))
+
+
+class EntryCount(Stat):
+    """How many captions each entry occurs in.
+
+    Table: `language`, `entry` (UInt32), `count` (UInt64); in each language one row without an entry, whose
+    `count` is the captions that no entry matches and whose `texts` is all captions.
+    """
+
+    entries: Column
+    languages: Column = ""
+
+    def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Counts of one batch."""
+        language = pl.col(self.languages) if self.languages else pl.lit(None, pl.String)
+        found = batch.select(language=language, entry=pl.col(self.entries)).drop_nulls("entry")
+        pairs = found.explode("entry").drop_nulls("entry").group_by("language", "entry").len("count")
+        none = (pl.col("entry").list.len() == 0).sum()
+        texts = found.group_by("language").agg(count=none, texts=pl.len())
+        return pl.concat([pairs, texts], how="diagonal").select(
+            pl.col("language"),
+            pl.col("entry").cast(pl.UInt32),
+            pl.col("count", "texts").cast(pl.UInt64).fill_null(0),
+        )
+
+    def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
+        """Sums by language and entry."""
+        return parts.group_by("language", "entry").agg(pl.col("count", "texts").sum())
+
+    def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
+        """By language and entry."""
+        return merged.sort("language", "entry", nulls_last=False)
+
+    def compare(
+        self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
+    ) -> Mapping[str, pl.DataFrame]:
+        """What a decision did to the distribution of entries: see `balance.compare`."""
+        match = sources[self.entries.split(".")[0]]
+        return compare_counts(before, after, match.names() if isinstance(match, EntryMatch) else {})
+
+
+class _Balanced(Operator):
+    """What the two balancing scores share."""
+
+    entries: Column
+    counts: Table
+    languages: Column = ""
+
+    _balance: Any = PrivateAttr(None)
+
+    def _rows(self, batch: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """The entries of all rows as places in the table of counts, and how many each row has."""
+        ids = batch[self.entries].fill_null([])
+        languages: Sequence[str | None] | None = batch[self.languages].to_list() if self.languages else None
+        counts = ids.list.len().to_numpy().astype(np.int64)
+        return self._balance.places(ids.explode().drop_nulls().to_numpy(), counts, languages), counts
+
+
+class BalanceProbability(_Balanced, Score):
+    """The probability with which balancing keeps a sample: 1 - prod(1 - t / max(count, t)).
+
+    t        an entry keeps about this many of its samples
+    tail_of  a language: t is this one's, and every other language gets the t that leaves the same share of
+             its matches in the tail (MetaCLIP 2); needs `languages`
+    """
+
+    t: Positive
+    tail_of: str = ""
+
+    writes: ClassVar[Mapping[str, Any]] = {"probability": pl.Float64}
+
+    @model_validator(mode="after")
+    def _tail_needs_languages(self) -> "BalanceProbability":
+        if self.tail_of and not self.languages:
+            raise ValueError(f"must have `languages` where `tail_of` is given, got tail_of: {self.tail_of}")
+        return self
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Each entry's probability."""
+        self._balance = Balance(stats[self.counts], self.t, self.tail_of)
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) lists of ids -> (n,) probabilities."""
+        places, counts = self._rows(batch)
+        found = pl.Series(keep_probability(self._balance.probability[places], counts))
+        known = batch[self.entries].is_not_null()
+        return pl.select(probability=pl.when(known).then(found))
+
+
+class BalanceThreshold(_Balanced, Score):
+    """The smallest t at which balancing keeps a sample, given its draw from (seed, uid). A rule
+    `max: 20000` on it decides as `chance` does on the probability at t = 20000 and the same seed."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    needs = ("uid",)
+    writes: ClassVar[Mapping[str, Any]] = {"t": pl.Float64}
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Each entry's count."""
+        self._balance = Balance(stats[self.counts])
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) lists of ids -> (n,) thresholds."""
+        places, counts = self._rows(batch)
+        found = pl.Series(critical_t(self._balance.count[places], counts, draw(self.seed, batch["uid"])))
+        none = batch[self.entries].list.len() == 0
+        return pl.select(t=found.fill_nan(None), error=pl.when(none).then(pl.lit("no entry matches")))
