@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from jobs.metadata import app as metadata
 from pipeline.errors import WinnowError
 
 app = typer.Typer(
@@ -22,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(metadata, name="metadata")
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
 Overrides = Annotated[
@@ -105,6 +108,32 @@ def explain(
         return
     for entry in found:
         show.explanation(entry)
+
+
+@app.command()
+def effects(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    shards: Limit = None,
+    local: Local = False,
+    json: Json = False,
+) -> None:
+    """What the decision did to the pool's statistics, such as how often each entry or word occurs."""
+    from jobs import run, show
+    from pipeline.decide import decide
+    from pipeline.effects import effects as compare
+    from pipeline.effects import folder
+
+    session = run.open_session(recipe, set_, shards)
+    done = session.complete()
+    decide(done)
+    found = compare(done, run.executor_of(done, local))
+    if json:
+        _out({s: {t: f.to_dicts() for t, f in tables.items()} for s, tables in found.items()})
+    else:
+        show.effects(found)
+        print(done.store.files.path(folder(done)))
+    _finish(_missing(session, done))
 
 
 @app.command()

@@ -5,11 +5,15 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 console = Console(stderr=True)
 if not console.is_terminal:
     console = Console(stderr=True, width=120)  # a log file need not be as narrow as 80
+
+
+MOST_ROWS = 60  # of a table of effects on the terminal; larger ones are in the store
 
 
 def table(title: str, *columns: str, text: int = 1) -> Table:
@@ -92,6 +96,21 @@ def speeds(ledger: Mapping[str, Any]) -> None:
         console.print(f"bottleneck: {ledger['bottleneck']}")
 
 
+def effects(found: Mapping[str, Mapping[str, Any]], only: str | None = None) -> None:
+    """What a decision did to each Stat: tables of at most MOST_ROWS rows; `only` those of one name."""
+    for stat, tables in found.items():
+        for name, frame in tables.items():
+            if len(frame) > MOST_ROWS or only not in (None, name):
+                continue
+            filled = [column for column in frame.columns if frame[column].null_count() < len(frame)]
+            texts = [column for column in filled if not frame[column].dtype.is_numeric()]
+            order = [*texts, *(column for column in filled if column not in texts)]
+            made = table(f"{stat}: {name}", *order, text=len(texts))
+            for row in frame.select(order).iter_rows():
+                made.add_row(*map(_figure, row))
+            console.print(made)
+
+
 def explanation(entry: Mapping[str, Any]) -> None:
     """One sample and its verdicts."""
     fate = "[green]kept[/]" if entry["keep"] else "[red]dropped[/]"
@@ -119,6 +138,13 @@ def pending(shards: Mapping[str, str], command: str) -> None:
 
 def _value(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _figure(value: Any) -> str:
+    """A count with separators, a share or mean with four digits, a text as it stands."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return f"{value:,}" if isinstance(value, int) else escape(_value(value))
 
 
 def _number(value: int | None, unknown: str) -> str:

@@ -162,10 +162,14 @@ def _scores(
 
 def _stat(session: Session, executor: Executor, todo: StatPass) -> None:
     """Reduce and publish one Stat."""
-    chunks = [todo.shards[i : i + SHARDS_PER_PARTIAL] for i in range(0, len(todo.shards), SHARDS_PER_PARTIAL)]
-    task = StatTask(session, todo.name)
-    merged = executor.reduce(task.partial, task.merge, chunks)
-    session.store.write(stat_path(todo.name, session.keys[todo.name]), task.finish(merged))
+    table = reduced(executor, StatTask(session, todo.name), todo.shards)
+    session.store.write(stat_path(todo.name, session.keys[todo.name]), table)
+
+
+def reduced(executor: Executor, task: "StatTask", shards: Sequence[Shard]) -> pl.DataFrame:
+    """A Stat's table over some shards."""
+    chunks = [shards[i : i + SHARDS_PER_PARTIAL] for i in range(0, len(shards), SHARDS_PER_PARTIAL)]
+    return task.finish(executor.reduce(task.partial, task.merge, chunks))
 
 
 class StatTask:
@@ -179,9 +183,12 @@ class StatTask:
 
     def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
         """The merged partial table of some shards."""
-        needed = self.operator.inputs()
-        frames = (self.columns.read(shard.name, needed) for shard in shards)
+        frames = (self.rows(shard) for shard in shards)
         return self.merge([self._table("partial", self.operator.partial, [f]) for f in frames])
+
+    def rows(self, shard: Shard) -> pl.DataFrame:
+        """The columns that the Stat reads, of one shard."""
+        return self.columns.read(shard.name, self.operator.inputs())
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
         """One partial table out of several."""

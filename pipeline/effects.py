@@ -1,0 +1,59 @@
+"""What a decision did to the pool's statistics: every Stat again, over the kept samples alone, and the
+tables in which the operator compares both.
+
+    effects/<recipe>-<key>/<stat>.parquet            the Stat over the kept samples
+    effects/<recipe>-<key>/<stat>/<table>.parquet    what its `compare` makes of that
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from pipeline.decide import decision_folder
+from pipeline.execute import Executor, StatTask, reduced
+from pipeline.operator import Stat
+from pipeline.plan import stat_path
+from pipeline.session import Session
+from pipeline.shards import Shard
+
+
+def effects(session: Session, executor: Executor) -> dict[str, Mapping[str, pl.DataFrame]]:
+    """Tables by Stat and name, published as parquet too; the decision must be there. Stats that compare
+    nothing are left out."""
+    found = {}
+    for name in session.recipe.compute:
+        stat = session.recipe.operator(name)
+        if not isinstance(stat, Stat) or type(stat).compare is Stat.compare:
+            continue
+        before = session.store.read(stat_path(name, session.keys[name]))
+        sources = {owner: session.recipe.operator(owner) for owner in stat.owners()}
+        found[name] = stat.compare(before, _after(session, executor, name), sources)
+        for table, frame in found[name].items():
+            session.store.write(f"{folder(session)}/{name}/{table}.parquet", frame)
+    return found
+
+
+def folder(session: Session) -> str:
+    """Where the effects of a session's decision lie in the store."""
+    return decision_folder(session).replace("decisions/", "effects/", 1)
+
+
+def _after(session: Session, executor: Executor, name: str) -> pl.DataFrame:
+    """The Stat over the kept samples, from the store where it is there already."""
+    path = f"{folder(session)}/{name}-{session.keys[name]}.parquet"
+    if not session.store.files.exists(path):
+        session.store.write(path, reduced(executor, _KeptTask(session, name), session.shards))
+    return session.store.read(path)
+
+
+class _KeptTask(StatTask):
+    """A Stat over the rows that are kept."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        super().__init__(session, name)
+        self.decisions = decision_folder(session)
+
+    def rows(self, shard: Shard) -> pl.DataFrame:
+        """See StatTask."""
+        keep = self.columns.store.read(f"{self.decisions}/{shard.name}.parquet", ["keep"])["keep"]
+        return super().rows(shard).filter(keep)
