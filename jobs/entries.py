@@ -1,7 +1,7 @@
 """A metadata list out of its sources: which entries fit, in which order, and how it is written. Pure.
 
-**Source**: METHODS 1.1 (empty strings and single punctuation marks are removed) and 1.4 (so are pure
-punctuation and entries over 256 characters).
+**Source**: MetaCLIP (arXiv 2309.16671) removes empty strings and single punctuation marks, MetaCLIP 2 (arXiv
+2507.22062) also pure punctuation and entries over 256 characters.
 """
 
 import gzip

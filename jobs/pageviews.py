@@ -1,7 +1,7 @@
 """Wikipedia's titles by page views, summed over hourly pageview files.
 
 **Source**: Wikimedia's `pageviews-YYYYMMDD-HH0000.gz`, lines of `project title views bytes`; the thresholds
-are MetaCLIP's (arXiv 2309.16671; METHODS 1.1): 50 views in an hour for the hour to count, 70 in all.
+are MetaCLIP's (arXiv 2309.16671): 50 views in an hour for the hour to count, 70 in all.
 **Memory**: the titles that passed the hourly threshold, about 150 bytes each.
 **Differs**: spaces at a title's ends are cut off, as no text could match them. Titles are taken as they
 stand, as in the released code: a percent-encoded one stays encoded.

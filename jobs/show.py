@@ -90,7 +90,8 @@ def speeds(ledger: Mapping[str, Any]) -> None:
         "samples/s per worker",
     )
     for name, rate in ledger["speeds"].items():
-        made.add_row(name, f"{rate['rows']:,}", f"{rate['seconds']:,.1f}", f"{rate['rows_per_second']:,.0f}")
+        counted = (f"{rate['rows']:,}", f"{rate['rows_per_second']:,.0f}") if rate["rows"] else ("-", "-")
+        made.add_row(name, counted[0], f"{rate['seconds']:,.1f}", counted[1])
     console.print(made)
     if ledger["bottleneck"]:
         console.print(f"bottleneck: {ledger['bottleneck']}")

@@ -2,7 +2,7 @@
 
 **Source**: the file format is wndb(5WN); the name is NLTK's `Synset.name()`: the first word of the synset,
 lower-cased, without an adjective's marker such as (ip), to which NLTK adds `.n.01`. MetaCLIP (arXiv
-2309.16671) takes the part before the first `.` and turns `_` into a space (METHODS 1.1).
+2309.16671) takes the part before the first `.` and turns `_` into a space.
 """
 
 import re

@@ -4,11 +4,11 @@ A word is a run of letters, marks and digits with apostrophes and hyphens inside
 else that is not white space is punctuation. Neighbours are words of one line with at most white space
 between them.
 
-**Source**: MetaCLIP (arXiv 2309.16671; METHODS 1.1). PMI as NLTK's `BigramAssocMeasures.pmi`:
+**Source**: MetaCLIP (arXiv 2309.16671). PMI as NLTK's `BigramAssocMeasures.pmi`:
 log2(n_xy N / (n_x n_y)), with N words in all. It is at most log2 N, so that a PMI of 30 takes 2^30 words and
 then admits only words that occur N / 2^30 times or less: 2 or 3 times in English Wikipedia.
 **Differs**: the authors' tokeniser and counts are not released. `.` and `,` never stand inside our words, for
-texts are spaced around them before they are matched (METHODS 1.2) and such an entry could never match.
+texts are spaced around them before they are matched and such an entry could never match.
 **Memory**: in the parent, `ROWS` rows of partial counts while reading, then one of `BUCKETS` parts of all
 distinct pairs, and all distinct words (measured: 1.3 GB at 100 M pairs of 2.3 M words). Partial counts lie in
 parquet files in the folder given, about 10 bytes a row. A worker holds one batch: 0.4 GB.

@@ -2,8 +2,8 @@
 
     log = compute(session, LocalExecutor())
 
-`compute` plans, runs the first missing pass, and plans again from what is then stored, until nothing is
-missing. A shard that cannot be read is left out of the later passes and reported; nothing else stops.
+`compute` plans, runs the passes that are missing, and plans again from what is then stored, until nothing
+is missing. A shard that cannot be read is left out of the later passes and reported; nothing else stops.
 """
 
 import os
@@ -126,17 +126,23 @@ def compute(
     session.store.files.sweep()
     log = RunLog(session.store)
     while passes := plan(session.recipe, session.shards, session.keys, session.stored(), only):
-        todo, report = passes[0], observe(passes[0])
-        if isinstance(todo, StatPass):
-            started = time.perf_counter()
-            _stat(session, executor, todo)
-            log.stat(todo.name, time.perf_counter() - started)
-        else:
-            failed = _scores(session, executor, todo, report, log)
-            log.pending.update(failed)
-            session = session.without(failed)
+        for todo in passes:
+            if failed := _run(session, executor, todo, observe(todo), log):
+                log.pending.update(failed)
+                session = session.without(failed)
+                break  # fewer shards have other Stats: plan anew
     log.write()
     return log
+
+
+def _run(session: Session, executor: Executor, todo: Pass, report: Report, log: RunLog) -> dict[str, str]:
+    """Run a pass; returns the shards that it could not finish, with reasons."""
+    if isinstance(todo, ScorePass):
+        return _scores(session, executor, todo, report, log)
+    started = time.perf_counter()
+    _stat(session, executor, todo)
+    log.stat(todo.name, time.perf_counter() - started)
+    return {}
 
 
 def _scores(

@@ -1,0 +1,81 @@
+"""What a decision did to a Stat: the Stat again over the kept samples, and the tables made of both."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipeline.decide import decide
+from pipeline.effects import effects, folder
+from pipeline.execute import LocalExecutor, compute
+from pipeline.recipe import parse
+from pipeline.session import Session
+from pipeline.store import Store
+
+CAPTIONS = ["a dog", "a cat", "dog and cat", None, "a dog", "zzzz", "a b c d", "of a dog"]
+
+
+@pytest.fixture
+def session(write_pool: Any, tmp_path: Path) -> Session:
+    """Two shards, decided: captions of at most ten characters stay."""
+    write_pool(CAPTIONS[:5])
+    write_pool(CAPTIONS[5:], shard="00001")
+    (tmp_path / "entries.txt").write_text("a\ndog\ncat\nof\n")
+    recipe = parse(
+        {
+            "pool": {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"},
+            "compute": {
+                "caption": {"use": "caption.Caption"},
+                "entries": {"use": "metaclip.EntryMatch", "metadata": f"{tmp_path}/entries.txt"},
+                "counts": {"use": "metaclip.EntryCount", "entries": "entries.ids"},
+                "words": {"use": "wfpp.WordFrequency", "minimum_count": 1},
+            },
+            "keep": {"caption.words": {"max": 2}},
+        }
+    )
+    opened = Session.open(recipe)
+    compute(opened, LocalExecutor())
+    decide(opened)
+    return opened
+
+
+def test_counts_before_and_after(session: Session) -> None:
+    found = effects(session, LocalExecutor())
+    assert set(found) == {"counts", "words"}
+    entries = found["counts"]["entries"]
+    assert entries.select("text", "before", "after").rows() == [
+        ("a", 5, 3),
+        ("dog", 4, 2),
+        ("cat", 2, 1),
+        ("of", 1, 0),
+    ]
+    summary = {figure: pair for _, figure, *pair in found["counts"]["summary"].rows()}
+    assert summary["captions"] == [7, 4]
+    assert summary["captions that match no entry, share"] == [1 / 7, 1 / 4]
+    words = {figure: pair for figure, *pair in found["words"]["summary"].rows()}
+    assert words["words"] == [17, 7]
+
+
+def test_tables_lie_in_the_store_and_are_made_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = effects(session, LocalExecutor())
+    store = Store(session.recipe.pool.store)
+    for stat, tables in found.items():
+        for name, frame in tables.items():
+            assert store.read(f"{folder(session)}/{stat}/{name}.parquet").equals(frame)
+
+    def refuse(*_: object) -> pl.DataFrame:
+        raise AssertionError("reduced again")
+
+    monkeypatch.setattr("pipeline.effects.reduced", refuse)
+    again = effects(session, LocalExecutor())
+    assert all(again[stat][name].equals(frame) for stat in found for name, frame in found[stat].items())
+
+
+def test_a_decision_that_keeps_nothing(session: Session) -> None:
+    rules = {"caption.words": session.recipe.keep["caption.words"].model_copy(update={"max": -1.0})}
+    none = Session.open(session.recipe.model_copy(update={"keep": rules}))
+    decide(none)
+    found = effects(none, LocalExecutor())
+    assert found["counts"]["entries"]["after"].sum() == 0
+    assert {figure: pair for figure, *pair in found["words"]["summary"].rows()}["words"] == [17, 0]
