@@ -144,7 +144,7 @@ def export(
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Filtered shards, FAISS index, subset file."""
+    """Filtered shards, FAISS index, subset file, URL list."""
     from jobs import run
     from pipeline.decide import decide
 

@@ -6,6 +6,7 @@ from typing import Any
 from jobs import show
 from jobs.progress import Progress
 from pipeline.decide import decide
+from pipeline.effects import effects
 from pipeline.errors import RecipeError
 from pipeline.execute import Executor, LocalExecutor, compute
 from pipeline.ledger import RunLog, books
@@ -48,6 +49,7 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
     from pipeline.export import export_shards
     from pipeline.index import write_index
     from pipeline.subset import kept_counts, write_subset
+    from pipeline.urls import write_urls
 
     wanted = session.recipe.export
     written: dict[str, Any] = {}
@@ -57,6 +59,8 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
             written["shards"] = export_shards(session, executor, progress.export(tars))
     if wanted.subset:
         written["subset"] = write_subset(session)
+    if wanted.urls:
+        written["urls"] = write_urls(session)
     if wanted.index:
         written["index"] = write_index(session)
     return written
@@ -69,9 +73,11 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> dict[str, Any
     done = session.without(log.pending).complete()
     decision = decide(done)
     written = write_exports(done, executor, quiet)
+    changes = effects(done, executor)
     ledger = books(done, decision, log.pending)
     if not quiet:
         show.funnel(ledger)
+        show.effects(changes, only="summary")
         show.speeds(ledger)
     return {"written": written, "books": ledger}
 

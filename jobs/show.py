@@ -118,9 +118,8 @@ def explanation(entry: Mapping[str, Any]) -> None:
     made = table("", "rule", "value", "bound", "verdict", text=4)
     for line in entry["rules"]:
         made.add_row(line["rule"], _value(line["value"]), line["bound"], line["verdict"])
-    console.print(
-        f"{entry['uid']}  {fate}  {entry['shard']}/{entry['key']}  {entry['width']} x {entry['height']}"
-    )
+    size = f"  {entry['width']} x {entry['height']}" if entry["width"] else ""
+    console.print(f"{entry['uid']}  {fate}  {entry['shard']}/{entry['key']}{size}")
     console.print(repr(entry["text"]), style="italic", markup=False, highlight=False)
     console.print(made)
     for why in dict.fromkeys(line["why"] for line in entry["rules"] if line["why"]):

@@ -1,5 +1,5 @@
-"""What surrounds the operators in a pass: batches of a shard come out of tars and the store, the new
-columns go back into it, one published file per shard and operator.
+"""What surrounds the operators in a pass: batches of a shard come out of tars, tables and the store, the
+new columns go back into it, one published file per shard and operator.
 
 Batches are cut inside a shard, at places that depend on its content alone, and never mixed. So an
 operator always sees the same rows together, whatever the number of workers: equal inputs, equal bytes.
@@ -7,7 +7,7 @@ operator always sees the same rows together, whatever the number of workers: equ
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -18,12 +18,13 @@ from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer
 from pipeline.plan import ROWS, ScorePass, folder, stat_path
 from pipeline.recipe import Recipe
 from pipeline.resolve import Entry
-from pipeline.shards import SAMPLE_SCHEMA, Shard, binary, read_samples
+from pipeline.samples import EMPTY, samples_of
+from pipeline.shards import SampleReader, Shard, binary, read_samples
 from pipeline.store import Columns, Store, to_arrow
+from pipeline.tables import TableReader, read_table, reading
 
 ATTEMPTS = 4  # reads of a shard before it is given up
 BACKOFF = 0.5  # seconds before the second read, doubled each time
-_CHANGED = "does not have the {} samples that are in the store: it changed; use a new store"
 ALWAYS = ("shard", "row", "width", "height")
 
 Encoded = Sequence[Any]  # image bytes (anything with the buffer protocol) or None, by row
@@ -39,6 +40,7 @@ class Work:
     stages: tuple[tuple[str, ...], ...]
     tar: bool
     batch_rows: int
+    columns: Mapping[str, str | int] = field(default_factory=dict)  # pool.columns
 
     @classmethod
     def of(cls, recipe: Recipe, keys: Mapping[str, str], todo: ScorePass) -> "Work":
@@ -52,6 +54,7 @@ class Work:
             tuple(stage.names for stage in todo.stages),
             todo.tar,
             rows,
+            recipe.pool.columns,
         )
 
     @property
@@ -136,39 +139,43 @@ def _once(work: Work, shard: Shard) -> Iterator[Batch]:
     samples, stored = work.needs()
     if work.tar:
         frame = columns.read(shard.name, stored) if stored else pl.DataFrame()
-        yield from _from_tar(work, shard, columns.store, samples, frame)
+        yield from _from_shard(work, shard, columns.store, samples, frame)
         return
     frame = columns.read(shard.name, [*samples, *stored])
     for start in range(0, len(frame), work.batch_rows) or (0,):
         yield Batch(shard.name, start, frame.slice(start, work.batch_rows), None)
 
 
-def _from_tar(
+def _from_shard(
     work: Work, shard: Shard, store: Store, samples: list[str], stored: pl.DataFrame
 ) -> Iterator[Batch]:
-    """Batches with encoded images; the samples table is published at the end, if it is not there yet."""
-    path, parts, start = f"samples/{shard.name}.parquet", [], 0
-    known = store.footer(path)
-    source = read_samples(shard, batch_rows=work.batch_rows)
-    for table in source:
-        index = table.column_names.index("image")
-        image = table.column(index)
-        part = pl.DataFrame(table.remove_column(index))
-        if known is None:
-            parts.append(part)
-        elif start + len(part) > known[0]:
-            raise ShardError(_CHANGED.format(known[0]))
-        frame = part.select(samples).hstack(stored.slice(start, len(part)))
-        yield Batch(shard.name, start, frame, buffers(image))
-        start += len(part)
-    if start == 0:  # no sample at all: an empty batch carries the columns' types
-        parts = [pl.DataFrame(SAMPLE_SCHEMA.empty_table())]
-        yield Batch(shard.name, 0, parts[0].select(samples).hstack(stored.clear()), [])
-    if known is None:
+    """Batches, with encoded images if it is a tar; the samples table is published at the end, if it is not
+    there yet."""
+    start = 0
+    source: SampleReader | TableReader = (
+        read_table(shard, work.columns, work.batch_rows)
+        if shard.table
+        else read_samples(shard, batch_rows=work.batch_rows)
+    )
+    with samples_of(store, shard.name) as known:
+        for table in source:
+            part, data = _parted(table)
+            known.add(part)
+            frame = part.select(samples).hstack(stored.slice(start, len(part)))
+            yield Batch(shard.name, start, frame, data)
+            start += len(part)
+        if start == 0:  # no sample at all: an empty batch carries the columns' types
+            yield Batch(shard.name, 0, EMPTY.select(samples).hstack(stored.clear()), [])
         notes = {"damage": source.damage._asdict()} if source.damage else {}
-        store.write(path, pl.concat(parts), notes)
-    elif known[0] != start:
-        raise ShardError(_CHANGED.format(known[0]))
+        known.finish(notes | reading(shard, work.columns))
+
+
+def _parted(table: pa.Table | pl.DataFrame) -> tuple[pl.DataFrame, Encoded | None]:
+    """Samples, and their images if they have any."""
+    if isinstance(table, pl.DataFrame):
+        return table, None
+    index = table.column_names.index("image")
+    return pl.DataFrame(table.remove_column(index)), buffers(table.column(index))
 
 
 def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:

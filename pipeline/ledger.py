@@ -91,7 +91,7 @@ def _stage_of(operator: str, workers: dict[str, int]) -> str:
 
 
 def damaged(session: Session) -> dict[str, str]:
-    """Shards whose tar breaks off, with the place and reason."""
+    """Shards whose file breaks off, with the place (of a packed table: in what it unpacks to) and reason."""
     found = {}
     for shard in session.shards:
         footer = session.store.footer(f"samples/{shard.name}.parquet")

@@ -78,6 +78,7 @@ def check_paths(recipe: Recipe) -> None:
         "pool.store": (recipe.pool.store,),
         "export.shards": (recipe.export.shards,),
         "export.subset": (recipe.export.subset,),
+        "export.urls": (recipe.export.urls,),
         "export.index.path": (index.path if index else None,),
     }
     for key, path in ((key, path) for key, some in paths.items() for path in some if path):

@@ -8,6 +8,7 @@ kill, or when an operator is added) are in different passes, so that nothing sto
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.operator import ImageScore, Stat, Writer, cache_key, owner
 from pipeline.recipe import Recipe, Resources
@@ -38,7 +39,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class ScorePass:
-    """Fill the columns of `stages` for `shards`; `tar` says whether the tars themselves are read."""
+    """Fill the columns of `stages` for `shards`; `tar` says whether the shards themselves are read, tars
+    or tables."""
 
     shards: tuple[Shard, ...]
     stages: tuple[Stage, ...]
@@ -62,7 +64,7 @@ Pass = ScorePass | StatPass
 
 
 def keys(
-    recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, str]]
+    recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
     """Operator name -> cache key. `contents[name][field]` is the digest of a file that a field names.
     A Stat's key covers the shards it reduces; what reads it inherits that."""

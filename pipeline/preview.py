@@ -16,6 +16,7 @@ def preview(session: Session) -> dict[str, Any]:
     passes = []
     for todo in plan(session.recipe, session.shards, session.keys, session.stored()):
         names = list(todo.names) if isinstance(todo, ScorePass) else [todo.name]
+        kind = "tables" if todo.shards[0].table else "tars"
         tar = isinstance(todo, ScorePass) and todo.tar
         samples = None if mean is None else round(sum(known.get(s.name, mean) for s in todo.shards))
         costs = [*names, *(["read", "decode"] if tar else [])]
@@ -29,7 +30,7 @@ def preview(session: Session) -> dict[str, Any]:
             {
                 "operators": names,
                 "kind": "score" if isinstance(todo, ScorePass) else "stat",
-                "reads": (f"tars, {size / 1e6:,.0f} MB" if size else "tars") if tar else "columns",
+                "reads": (f"{kind}, {size / 1e6:,.0f} MB" if size else kind) if tar else "columns",
                 "shards": len(todo.shards),
                 "samples": samples,
                 "seconds": sum(slow) if slow and all(n in rates for n in names) else None,

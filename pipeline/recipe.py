@@ -24,12 +24,21 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+PARTS = ("text", "url", "uid", "key", "width", "height", "original_width", "original_height")
+
+
 class Pool(Section):
     """Where the samples are: `shards` a path, brace pattern, glob, folder, or a list of them, on any
-    fsspec file system; `store` the folder that keeps everything computed about them."""
+    fsspec file system, of tars, or of tables (parquet, TSV, CSV, JSON lines) that hold captions and URLs
+    only; `store` the folder that keeps everything computed about them.
+
+    `columns` tells where a table has what: {text: TITLE, url: LINK} where the names are not the usual
+    ones, or positions from 0, {text: 0, url: 1}, where a TSV or CSV has no header line.
+    """
 
     shards: str | tuple[str, ...]
     store: str
+    columns: dict[str, str | int] = {}
 
     @field_validator("shards", mode="before")
     @classmethod
@@ -37,6 +46,18 @@ class Pool(Section):
         paths = [value] if isinstance(value, str) else value
         if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
             raise ValueError(f"must be a path or a list of paths, got {value!r}")
+        return value
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names_or_positions(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"must map parts of a sample to columns, such as {{text: TITLE}}, got {value!r}")
+        if unknown := [part for part in value if part not in PARTS]:
+            raise ValueError(f"must be of {', '.join(PARTS)}, got {unknown[0]!r}")
+        names = list(value.values())
+        if not all(isinstance(n, str) for n in names) and not all(type(n) is int and n >= 0 for n in names):
+            raise ValueError(f"must be all names, or all positions from 0, got {value!r}")
         return value
 
     @field_validator("store")
@@ -59,10 +80,11 @@ class Index(Section):
 
 
 class Export(Section):
-    """What `winnow export` writes."""
+    """What `winnow export` writes. `urls`: a folder of parquet files, the list that img2dataset downloads."""
 
     shards: str | None = None
     subset: str | None = None
+    urls: str | None = None
     index: Index | None = None
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
 

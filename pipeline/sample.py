@@ -10,22 +10,20 @@ What a sample holds is untrusted: nothing in it raises. What is missing or broke
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import orjson
 import pyarrow as pa
 import simplejpeg
 
+from pipeline.record import BAD_JSON, NO_CAPTION, made_uid, own_uid, parse, pixels, placed_uid, string
 from pipeline.tar import MAX_MEMBER, Member
 
-NO_IMAGE, NO_CAPTION, NO_JSON = "no image member", "no caption", "no json"
+NO_IMAGE, NO_JSON = "no image member", "no json"
 LARGE = f"larger than {MAX_MEMBER >> 20} MiB"
-LARGE_IMAGE, BAD_JSON = f"image member {LARGE}", "json cannot be parsed"
+LARGE_IMAGE = f"image member {LARGE}"
 IMAGES = (
     "jpg",
     "png",
@@ -35,7 +33,6 @@ IMAGES = (
 LOOK_AHEAD = 256  # members after which names without a plain suffix are settled
 LOOK_AHEAD_BYTES = 64 << 20
 META = re.compile(r"__[^/]*__($|/)")  # webdataset's members about the tar, not in it
-UID = re.compile(r"[0-9a-fA-F]{32}")
 PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF")
 
 SAMPLE_SCHEMA = pa.schema(
@@ -139,20 +136,20 @@ def describe(sample: Sample, shard: str, row: int, occurrence: int) -> tuple[Any
     data = image.data if image else None
     record, trouble = _record(sample.members.get("json"))
     text = _text(sample.members.get("txt"), record)
-    url = _string(record.get("url"))
+    url = string(record.get("url"))
     missing = None if data is not None else LARGE_IMAGE if image else NO_IMAGE
     reasons = (missing, NO_CAPTION if text is None else None, trouble)
     start = members[0].header_offset
     return (
         shard,
         row,
-        _uid(record, text, url) or _hash(shard, sample.key, occurrence),
+        own_uid(record.get("uid")) or made_uid(text, url) or placed_uid(shard, sample.key, occurrence),
         sample.key,
         text,
         url,
         *(image_size(data) if data is not None else (None, None)),
-        _pixels(record.get("original_width")),
-        _pixels(record.get("original_height")),
+        pixels(record.get("original_width")),
+        pixels(record.get("original_height")),
         start,
         members[-1].end - start,
         image.offset if image else None,
@@ -169,54 +166,14 @@ def _record(member: Member | None) -> tuple[dict[str, Any], str | None]:
         return {}, NO_JSON
     if member.data is None:
         return {}, f"{BAD_JSON}: {LARGE}"
-    try:
-        record = orjson.loads(member.data)
-    except orjson.JSONDecodeError:
-        try:  # Python's own json writes NaN and lone surrogates, and pools are full of its work
-            record = json.loads(str(member.data, "utf-8-sig", "replace"))
-        except ValueError as error:
-            return {}, f"{BAD_JSON}: {str(error)[:100]}"
-        except RecursionError:
-            return {}, f"{BAD_JSON}: nested too deeply"
-    return (record, None) if isinstance(record, dict) else ({}, f"{BAD_JSON}: not an object")
+    return parse(member.data)
 
 
 def _text(member: Member | None, record: dict[str, Any]) -> str | None:
     if member is not None and member.data is not None:
         return str(member.data, "utf-8", "replace")
-    caption = _string(record.get("caption"))
-    return caption if caption is not None else _string(record.get("text"))
-
-
-def _string(value: object) -> str | None:
-    """A string that UTF-8 can hold: lone surrogates become U+FFFD."""
-    if not isinstance(value, str):
-        return None
-    return (
-        value
-        if value.isascii()
-        else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    )
-
-
-def _pixels(value: object) -> int | None:
-    return value if type(value) is int and 0 < value < 1 << 31 else None
-
-
-def _uid(record: dict[str, Any], text: str | None, url: str | None) -> str | None:
-    """The sample's own uid, else md5 of text + url, as cc2dataset and so DataComp make it."""
-    uid = record.get("uid")
-    if isinstance(uid, str) and UID.fullmatch(uid):
-        return uid.lower()
-    if not url:
-        return None
-    return hashlib.md5(((text or "") + url).encode(), usedforsecurity=False).hexdigest()
-
-
-def _hash(shard: str, key: str, occurrence: int) -> str:
-    """A uid where all else is missing; names hold no NUL, so the parts cannot mix."""
-    text = "\0".join((shard, key, str(occurrence)) if occurrence else (shard, key))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    caption = string(record.get("caption"))
+    return caption if caption is not None else string(record.get("text"))
 
 
 def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
@@ -226,7 +183,7 @@ def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
             width, height = read(data)
         except Exception:  # noqa: BLE001, S112 - on garbage these libraries raise nearly anything
             continue
-        return _pixels(width), _pixels(height)
+        return pixels(width), pixels(height)
     return None, None
 
 

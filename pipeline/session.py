@@ -1,18 +1,21 @@
 """A recipe bound to its pool and its store: shards, keys, what is stored, which shards are complete."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import orjson
 
-from pipeline.errors import RecipeError
-from pipeline.operator import Stat, identity, owner
+from pipeline.errors import RecipeError, ShardError
+from pipeline.lines import Break
+from pipeline.operator import ImageScore, Stat, identity, owner
 from pipeline.plan import Stored, closure, folder, input_keys, keys, stat_path
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard, list_shards
 from pipeline.store import Files, Store
+from pipeline.tables import check_table, reading
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Session:
         except (ValueError, OSError, ImportError) as error:
             text = str(error)
             raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
+        _check_kind(recipe, shards[0])
         return cls(recipe, tuple(shards[:limit]))
 
     def without(self, names: Collection[str]) -> "Session":
@@ -42,13 +46,13 @@ class Session:
         return Store(self.recipe.pool.store)
 
     @cached_property
-    def contents(self) -> dict[str, dict[str, str]]:
-        """Digests of the files that operators' fields name."""
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """Digests of the files that operators' fields name; a field with several has one by name."""
         return {
             name: {
                 field: digest
-                for field, path in entry.operator.fields_of("file")
-                if (digest := file_digest(path)) is not None
+                for field, paths in entry.operator.fields_of("file")
+                if (digest := _digests(paths)) is not None
             }
             for name, entry in self.recipe.compute.items()
         }
@@ -70,9 +74,11 @@ class Session:
         return orjson.dumps({"name": name, **found}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
     def stored(self) -> Stored:
-        """What the store holds of this recipe: a part counts if it has as many rows as its samples."""
+        """What the store holds of this recipe: a part counts if it has as many rows as its samples. Raises
+        RecipeError where the pool is not as the recipe says."""
         names = [shard.name for shard in self.shards]
         samples = self.store.rows("samples", names)
+        self._check_reading(samples)
         parts: dict[str, Collection[str]] = {"samples": samples.keys()}
         for name in self.recipe.compute:
             if not isinstance(self.recipe.operator(name), Stat):
@@ -80,6 +86,21 @@ class Session:
                 parts[self.folder(name)] = {s for s, count in rows.items() if samples.get(s) == count}
         stats = [stat_path(name, key) for name, key in self.keys.items()]
         return Stored(parts, {path for path in stats if self.store.files.exists(path)})
+
+    def _check_reading(self, indexed: Collection[str]) -> None:
+        """The samples there are were read as the recipe says; where there are none yet, the first table has
+        the columns it should. (A later one that lacks them stays pending.)"""
+        first = next((shard for shard in self.shards if shard.name in indexed), None)
+        columns = self.recipe.pool.columns
+        if first is None:
+            _check_first(self.shards[:1], columns)
+        elif footer := self.store.footer(f"samples/{first.name}.parquet"):
+            before, now = (notes.get("columns") for notes in (footer[1], reading(first, columns)))
+            if before != now:
+                raise RecipeError(
+                    f"pool.store: {self.recipe.pool.store} holds samples of {_kind(before)}, the recipe has "
+                    f"{_kind(now)}; use a new store"
+                )
 
     def complete(self) -> "Session":
         """The same session over the shards that have every column `keep` and `export` read. Fewer shards
@@ -113,6 +134,39 @@ class Session:
             *(rule.column for rule in self.recipe.keep.values()),
             *([index.embedding] if index else []),
         ]
+
+
+def _check_kind(recipe: Recipe, first: Shard) -> None:
+    """What needs images needs tars, what names columns needs tables. Raises RecipeError."""
+    tables = f"pool.shards are tables without images (the first: {first.path})"
+    if not first.table and recipe.pool.columns:
+        raise RecipeError(f"pool.columns is for tables, and pool.shards are tars (the first: {first.path})")
+    if first.table and recipe.export.shards:
+        raise RecipeError(f"export.shards copies images out of tars, and {tables}; see export.urls")
+    for name in recipe.compute if first.table else ():
+        if isinstance(recipe.operator(name), ImageScore):
+            raise RecipeError(f"compute.{name} reads images, and {tables}")
+
+
+def _check_first(shards: Sequence[Shard], columns: Mapping[str, str | int]) -> None:
+    """A table must have its columns. Raises RecipeError; storage that is down is told by the pass itself."""
+    try:
+        for shard in (shard for shard in shards if shard.table):
+            check_table(shard, columns)
+    except ShardError as error:
+        raise RecipeError(f"pool.shards: {error}") from None
+    except (OSError, Break):
+        return
+
+
+def _kind(columns: Mapping[str, str | int] | None) -> str:
+    return "tars" if columns is None else f"tables with pool.columns {dict(columns)}"
+
+
+def _digests(paths: str | Mapping[str, str]) -> Any:
+    if isinstance(paths, str):
+        return file_digest(paths)
+    return {name: file_digest(path) or path for name, path in paths.items()}
 
 
 def file_digest(path: str) -> str | None:

@@ -1,7 +1,8 @@
 """A pool's shards, and a shard's samples as Arrow tables.
 
-`list_shards` turns what a recipe calls `pool.shards` into named shards; `read_samples` reads one shard
-once, from front to back, and yields its samples in batches, encoded images included.
+`list_shards` turns what a recipe calls `pool.shards` into named shards, tars or tables; `read_samples`
+reads one tar once, from front to back, and yields its samples in batches, encoded images included.
+(`tables.py` reads tables.)
 """
 
 from __future__ import annotations
@@ -27,24 +28,38 @@ __all__ = ["SAMPLE_SCHEMA", "SampleReader", "Shard", "iter_fields", "list_shards
 BATCH_BYTES = 64 << 20
 STREAM_SCHEMA = SAMPLE_SCHEMA.append(pa.field("image", pa.large_binary()))
 SUFFIX = ".tar"
+TABLES = (".parquet", ".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar of a pool. `name`: its path below the pool's common root, without .tar, fit to name
-    output files. `path`: a local path or an fsspec URL. `size`: bytes, where listing told."""
+    """One tar or table of a pool. `name`: its path below the pool's common root, without suffix, fit to
+    name output files. `path`: a local path or an fsspec URL. `size`: bytes, where listing told."""
 
     name: str
     path: str
     size: int | None = None
 
+    @property
+    def kind(self) -> str:
+        """`tar`, or of which kind of table: `parquet`, `tsv`, `csv`, `jsonl`, `ndjson`."""
+        path = self.path.partition("?")[0] if self.path.startswith("http") else self.path  # less a signature
+        return next((suffix for suffix in TABLES if path.endswith(suffix)), SUFFIX).split(".")[1]
+
+    @property
+    def table(self) -> bool:
+        """Whether it holds captions and URLs only, no images."""
+        return self.kind != "tar"
+
 
 def list_shards(patterns: str | Sequence[str]) -> list[Shard]:
     """The shards that paths, brace patterns, globs and folders stand for; sorted by path, unique.
 
-    Folders are searched to any depth for *.tar. Brace patterns are not looked up: a shard that is
+    Folders are searched to any depth for *.tar and, where there is none, for tables; so are globs: beside
+    the tars of img2dataset lie their sidecars. Brace patterns are not looked up: a shard that is
     missing shows up when it is read. Names depend on the whole pool, so shorten the result, not the
-    patterns. Raises ValueError for a pattern that nothing matches and for names that are unsafe.
+    patterns. Raises ValueError for a pattern that nothing matches, for names that are unsafe, and for
+    tars and tables in one pool.
     """
     sizes: dict[str, int | None] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -53,51 +68,63 @@ def list_shards(patterns: str | Sequence[str]) -> list[Shard]:
     if not sizes:
         raise ValueError("pool.shards is empty: name at least one tar, pattern or folder")
     paths = sorted(sizes)
-    return [Shard(name, path, sizes[path]) for name, path in zip(_names(paths), paths, strict=True)]
+    found = [Shard(name, path, sizes[path]) for name, path in zip(_names(paths), paths, strict=True)]
+    if len(kinds := {shard.table: shard.path for shard in found}) > 1:
+        raise ValueError(f"pool.shards: {kinds[False]} is a tar and {kinds[True]} a table: name one kind")
+    return found
 
 
 def _expand(pattern: str) -> Iterator[tuple[str, int | None]]:
     for location in braceexpand(pattern, escape=False):
         found = _look_up(location) if location.strip() else {}
         if not found:
-            raise ValueError(f"pool.shards: no *{SUFFIX} matches {location!r} (from {pattern!r})")
+            kinds = ", ".join(TABLES)
+            raise ValueError(
+                f"pool.shards: no *{SUFFIX} matches {location!r} (from {pattern!r}), nor any table ({kinds})"
+            )
         yield from found.items()
 
 
 def _look_up(location: str) -> Mapping[str, int | None]:
-    """Path and size of each tar that a pattern without braces stands for."""
+    """Path and size of each tar, else of each table, that a pattern without braces stands for."""
     fs, root = url_to_fs(os.path.expanduser(location))
     local = isinstance(fs, LocalFileSystem)
     root = os.path.abspath(root) if local else root
     if glob.has_magic(root) and not location.startswith("http"):  # ? begins a query there
         found = fs.glob(root, detail=True)
-    elif root.endswith(SUFFIX) or location.startswith("http"):
+    elif location.endswith((SUFFIX, *TABLES)) or location.startswith("http"):
         found = {root: {"type": "file", "size": None}}
     else:
         found = fs.find(root, detail=True)
-    tars = {p: info["size"] for p, info in found.items() if _is_shard(p, info, root)}
-    return tars if local else {fs.unstrip_protocol(path): size for path, size in tars.items()}
+    tars = {p: info["size"] for p, info in found.items() if _is_shard(p, info, root, (SUFFIX,))}
+    files = tars or {p: info["size"] for p, info in found.items() if _is_shard(p, info, root, TABLES)}
+    return files if local else {fs.unstrip_protocol(path): size for path, size in files.items()}
 
 
-def _is_shard(path: str, info: Mapping[str, Any], root: str) -> bool:
-    """A tar, and no folder, and no hidden file such as macOS's ._00000.tar unless asked for by name."""
+def _is_shard(path: str, info: Mapping[str, Any], root: str, suffixes: tuple[str, ...]) -> bool:
+    """Of that kind, and no folder, and no hidden file such as macOS's ._00000.tar unless it is named."""
     hidden = os.path.basename(path).startswith(".")
-    return info["type"] == "file" and (path == root or path.endswith(SUFFIX) and not hidden)
+    return info["type"] == "file" and (path == root or path.endswith(suffixes) and not hidden)
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """The paths below their common folder, without .tar."""
+    """The paths below their common folder, without suffix."""
     parts = [path.split("/") for path in paths]
     shared = len(os.path.commonprefix([part[:-1] for part in parts]))
     names = ["/".join(p.rstrip(":") for p in part[shared:] if p) for part in parts]
-    names = [name.removesuffix(SUFFIX) for name in names]
+    names = [_stem(name) for name in names]
     counts = Counter(names)
     for name, path in zip(names, paths, strict=True):
         if {"", ".", ".."} & set(name.split("/")) or "\0" in name:
             raise ValueError(f"pool.shards: {path!r} gives no safe name for output files")
         if counts[name] > 1:
-            raise ValueError(f"pool.shards: two tars would be named {name!r}, one is {path!r}")
+            raise ValueError(f"pool.shards: two shards would be named {name!r}, one is {path!r}")
     return names
+
+
+def _stem(name: str) -> str:
+    suffix = next((suffix for suffix in (SUFFIX, *TABLES) if name.endswith(suffix)), "")
+    return name.removesuffix(suffix)
 
 
 class SampleReader:

@@ -155,6 +155,29 @@ def test_a_file_of_another_name_counts_where_it_is_named(tmp_path):
     assert named([f"{tmp_path}/a.wds", f"{tmp_path}/._0.tar"]) == [("._0", None), ("a.wds", 5)]
 
 
+def test_tables_where_there_are_no_tars(tmp_path):
+    touch(tmp_path, "b/0.parquet", "b/1.tsv.gz", "a/2.jsonl", "a/.3.csv", "a/x.json", "a/x.txt", "c/4.tar")
+    assert named([f"{tmp_path}/a", f"{tmp_path}/b"]) == [("a/2", 5), ("b/0", 5), ("b/1", 5)]
+    assert named(f"{tmp_path}/b/*") == [("0", 5), ("1", 5)]
+    assert named(f"{tmp_path}/b/{{0.parquet,9.csv.gz}}") == [("0", None), ("9", None)]
+    assert named(str(tmp_path)) == [("4", 5)]  # what lies beside tars are sidecars
+    assert named(f"{tmp_path}/*/*") == [("4", 5)]
+    assert named(f"{tmp_path}/**/*.parquet") == [("0", 5)]
+    touch(tmp_path, "spark.parquet/part-0.parquet")
+    assert named(f"{tmp_path}/spark.parquet/") == [("part-0", 5)]
+    with pytest.raises(ValueError, match=r"pool\.shards: .*4\.tar is a tar and .*0\.parquet a table"):
+        list_shards([f"{tmp_path}/c", f"{tmp_path}/b/0.parquet"])
+    with pytest.raises(ValueError, match="two shards would be named '0'"):
+        list_shards(f"{tmp_path}/b/0.{{parquet,tsv}}")
+
+
+def test_the_kind_of_a_shard():
+    kinds = {"tar": "tar", "wds": "tar", "tsv.gz": "tsv", "ndjson": "ndjson", "parquet": "parquet"}
+    assert {suffix: Shard("s", f"/p/s.{suffix}").kind for suffix in kinds} == kinds
+    assert Shard("s", "https://host/s.csv?signed=1.tar").kind == "csv"
+    assert [Shard("s", f"s.{suffix}").table for suffix in ("tar", "jsonl.gz")] == [False, True]
+
+
 def test_an_empty_list_and_unsafe_names():
     with pytest.raises(ValueError, match="empty"):
         list_shards([])
