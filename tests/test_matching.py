@@ -1,4 +1,5 @@
 """Sub-string matching: MetaCLIP's golden rows, and equality with the definition itself."""
+# ruff: noqa: E501 (lists)
 
 import gzip
 import json
