@@ -76,7 +76,7 @@ class EntryMatch(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) lists of ids."""
         language = self._language(batch)
-        ids, counts = self._match(batch["text"].to_list(), language.to_list())
+        ids, counts = self._match(batch["text"], language)
         present = batch["text"].is_not_null()
         return pl.DataFrame(
             {
@@ -95,24 +95,22 @@ class EntryMatch(Score):
         chosen = pl.when(known).then(pl.col(self.languages)).otherwise(pl.lit(fallback, pl.String))
         return batch.select(pl.when(pl.col("text").is_not_null()).then(chosen)).to_series()
 
-    def _match(self, texts: list[str | None], languages: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    def _match(self, texts: pl.Series, languages: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """(total,) ids of all captions, (n,) how many each has, each from its own language's list."""
         if not self.languages:
             return self._matchers[None](texts)
-        found = [
-            self._matchers[language]([text]) if language in self._matchers else (NONE, ZERO)
-            for text, language in zip(texts, languages, strict=True)
-        ]
-        return np.concatenate([NONE, *(ids for ids, _ in found)]), np.concatenate(
-            [ZERO[:0], *(n for _, n in found)]
-        )
-
-
-NONE, ZERO = np.zeros(0, np.uint32), np.zeros(1, np.int64)
+        counts, found = np.zeros(len(texts), np.int64), [np.zeros((2, 0), np.int64)]
+        for language, matcher in self._matchers.items():
+            rows = (languages == language).fill_null(False).arg_true().to_numpy()
+            ids, counts[rows] = matcher(texts[rows])
+            found.append(np.stack([np.repeat(rows.astype(np.int64), counts[rows]), ids]))
+        row, ids = np.concatenate(found, axis=1)
+        return ids[np.argsort(row, kind="stable")], counts
 
 
 def lists(values: np.ndarray, counts: np.ndarray, present: pl.Series) -> pl.Series:
     """(n,) List(UInt32) of `counts[i]` values each; null where not present."""
-    offsets = np.concatenate([ZERO, np.cumsum(counts)])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
     made = pa.LargeListArray.from_arrays(
         pa.array(offsets, pa.int64()), pa.array(values, pa.uint32()), mask=(~present).to_arrow()
     )

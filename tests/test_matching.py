@@ -5,6 +5,7 @@ import gzip
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,19 +97,25 @@ def private_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(matching.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
+def spaced(text: str) -> str:
+    """The text as it is searched, word for word after the definition."""
+    text = f" {text} "
+    for mark in (",", ".", ";", ":", "?", "!", "`"):
+        text = text.replace(mark, f" {mark} ")
+    for blank in ("\t", "\n", "\r"):
+        text = text.replace(blank, " ")
+    return text
+
+
 def defined(entries: list[str], text: str, spacing: Spacing) -> list[int]:
     """The definition, word for word; of equal entries the last id."""
-    spaced = f" {text} "
-    for mark in (",", ".", ";", ":", "?", "!", "`"):
-        spaced = spaced.replace(mark, f" {mark} ")
-    for blank in ("\t", "\n", "\r"):
-        spaced = spaced.replace(blank, " ")
+    searched = spaced(text)
     last = {spaced_entry(entry, spacing): number for number, entry in enumerate(entries)}
-    return sorted(number for entry, number in last.items() if entry in spaced)
+    return sorted(number for entry, number in last.items() if entry in searched)
 
 
 def found(entries: list[str], text: str, spacing: Spacing) -> list[int]:
-    ids, counts = Matcher(entries, spacing)([text])
+    ids, counts = Matcher(entries, spacing)(pl.Series([text]))
     assert counts.tolist() == [len(ids)]
     return list(ids.tolist())
 
@@ -144,7 +151,7 @@ def test_any_text_is_searched(text):
 
 
 def test_neighbours_share_a_space_and_ids_come_once():
-    ids, counts = Matcher(["a", "b", "a b", "b a"], "english")(["a b a b", None, "", "b"])
+    ids, counts = Matcher(["a", "b", "a b", "b a"], "english")(pl.Series(["a b a b", None, "", "b"]))
     assert (ids.tolist(), counts.tolist()) == ([0, 1, 2, 3, 1], [4, 0, 0, 1])
 
 
@@ -191,7 +198,7 @@ def test_an_automaton_is_built_once_per_machine(monkeypatch, tmp_path):
     first, second = Matcher(ENGLISH, "english"), Matcher(ENGLISH, "english")
     Matcher([*ENGLISH, "cat"], "english")
     assert built == [len(ENGLISH), len(ENGLISH) + 1]
-    assert first(["hot dog"])[0].tolist() == second(["hot dog"])[0].tolist() == [0, 2]
+    assert first(pl.Series(["hot dog"]))[0].tolist() == second(pl.Series(["hot dog"]))[0].tolist() == [0, 2]
     folder = next(tmp_path.glob("winnow-*"))
     assert folder.stat().st_mode & 0o777 == 0o700
     assert not list(folder.glob("*.tmp"))

@@ -11,9 +11,10 @@ from operators.algorithms import matching
 from operators.metaclip import BalanceProbability, BalanceThreshold, EntryCount, EntryMatch
 from pipeline.errors import RecipeError
 from pipeline.operator import Device
+from pipeline.recipe import parse
 from pipeline.resolve import build
 from pipeline.rule import Cut, Rule
-from pipeline.session import file_digest
+from pipeline.session import Session, file_digest
 from tests.conftest import uid
 
 ENTRIES = ["dog", "cat", "of", "hot dog"]
@@ -195,3 +196,18 @@ def test_tail_of_needs_languages():
     spec = {"use": "metaclip.BalanceProbability", "entries": "e.ids", "counts": "c", "t": 1, "tail_of": "en"}
     with pytest.raises(RecipeError, match=r"languages. where .tail_of. is given, got tail_of: en"):
         build("balance", spec, ())
+
+
+def test_lists_count_by_content_not_by_path(metadata, write_pool, tmp_path):
+    write_pool(["a dog"])
+
+    def key(**lists: str) -> str:
+        spec = {"use": "metaclip.EntryMatch", "metadata": lists, "languages": "caption.language"}
+        compute = {"caption": {"use": "caption.Caption"}, "entries": spec}
+        pool = {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"}
+        return Session.open(parse({"pool": pool, "compute": compute})).keys["entries"]
+
+    first = key(en=metadata("a.json", ENTRIES), ja=metadata("b.json", ["x"]))
+    assert first == key(en=metadata("c.json", ENTRIES), ja=metadata("d.json", ["x"]))
+    assert first != key(en=metadata("a.json", ENTRIES), ja=metadata("b.json", ["y"]))
+    assert first != key(en=metadata("a.json", ENTRIES), de=metadata("b.json", ["x"]))

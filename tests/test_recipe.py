@@ -403,3 +403,12 @@ def test_types_of_columns_cover_all_that_operators_write(recipe):
     assert types["clip.image_embedding"] == pl.Array
     assert types["caption.language"] == pl.String
     assert types["width"] == pl.Int32
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "jobs" / "recipes").rglob("*.yaml")), ids=str
+)
+def test_the_recipes_that_come_along_parse(path: Path) -> None:
+    made = load(str(path))
+    assert made.keep
+    assert made.compute

@@ -1,7 +1,7 @@
 """Which entries of a metadata list occur in a text: MetaCLIP's sub-string matching by Aho-Corasick.
 
     matcher = Matcher(read_entries("metadata.json"), "english")
-    matcher(["a photo of a dog"])   -> (entry ids of all texts, ids per text)
+    matcher(pl.Series(["a photo of a dog"]))   -> (entry ids of all texts, ids per text)
 
 An automaton is built once per machine, not once per worker: the first process to need one leaves it in the
 user's part of the system's temporary folder, the others load it in hundredths of a second.
@@ -24,13 +24,13 @@ from typing import Literal
 import fsspec
 import numpy as np
 import orjson
-from daachorse import CharwiseDoubleArrayAhoCorasick as Automaton
+import polars as pl
+from daachorse import DoubleArrayAhoCorasick as Automaton
 
 Spacing = Literal["english", "worldwide"]
 
 PACKAGED = Path(__file__).parents[1] / "data" / "wordnet.txt.gz"
-WRAPPED, BLANK = ",.;:?!`", "\t\n\r"
-_SPACED = str.maketrans({**{c: f" {c} " for c in WRAPPED}, **dict.fromkeys(BLANK, " ")})
+SPACED = {**{mark: f" {mark} " for mark in ",.;:?!`"}, **dict.fromkeys("\t\n\r", " ")}
 OPEN = set(string.punctuation + "。、，．；：？！“”‘’（）《》〈〉【】「」『』…—～·")  # noqa: RUF001
 UNSPACED = (  # scripts written without spaces: ideographs, Thai, Lao, Burmese, Tibetan, Khmer
     *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2EBEF), (0xF900, 0xFAFF), (0x2E80, 0x2FFF)),
@@ -38,9 +38,9 @@ UNSPACED = (  # scripts written without spaces: ideographs, Thai, Lao, Burmese, 
 )
 
 
-def spaced_text(text: str) -> str:
-    """A text as it is searched: `,.;:?!` and the backtick between spaces, other white space as one space."""
-    return f" {text.translate(_SPACED)} "
+def spaced_texts(texts: pl.Series) -> pl.Series:
+    """Texts as they are searched: `,.;:?!` and the backtick between spaces, other white space as one space."""
+    return " " + texts.str.replace_many(list(SPACED), list(SPACED.values())) + " "
 
 
 def spaced_entry(entry: str, spacing: Spacing) -> str:
@@ -79,23 +79,26 @@ class Matcher:
         self.ids = np.array(sorted(last.values()), np.uint32)
         patterns = [spaced_entry(entries[number], spacing) for number in self.ids]
         digest = hashlib.blake2b("\n".join(patterns).encode(), digest_size=16).hexdigest()
-        name = f"{digest}-{version('daachorse')}"
+        name = f"{digest}-{Automaton.__name__}-{version('daachorse')}"
         self._automaton = Automaton.deserialize(once_per_machine(name, lambda: _built(patterns)))
 
-    def __call__(self, texts: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """(total,) uint32 ids, each once per text and ascending; (n,) int64 how many each text has."""
         found, counts, number = list[int](), np.zeros(len(texts), np.int64), itemgetter(2)
         find = self._automaton.find_overlapping
-        for row, text in enumerate(texts):
-            if text:
-                ids = sorted(set(map(number, find(f" {text.translate(_SPACED)} "))))
-                counts[row] = len(ids)
-                found += ids
-        return self.ids[np.array(found, np.int64)], counts
+        for row, text in enumerate(spaced_texts(texts).cast(pl.Binary).to_list()):
+            if text is not None:
+                matches = find(text)
+                counts[row] = len(matches)
+                found += map(number, matches)
+        pairs = np.repeat(np.arange(len(texts)), counts) << 32 | np.array(found, np.int64)
+        pairs.sort()  # by text, then by id
+        pairs = pairs[np.diff(pairs, prepend=-1) != 0]
+        return self.ids[pairs & 0xFFFFFFFF], np.bincount(pairs >> 32, minlength=len(texts))
 
 
 def _built(patterns: list[str]) -> bytes:
-    return Automaton(patterns).serialize()
+    return Automaton([pattern.encode() for pattern in patterns]).serialize()
 
 
 def once_per_machine(name: str, build: Callable[[], bytes]) -> bytes:
