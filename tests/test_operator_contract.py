@@ -30,6 +30,8 @@ from tests.conftest import TinyClip, picture, samples
 ROWS = 37  # more than one chunk of a model, and no multiple of one
 
 BALANCE = {"entries": "entries.ids", "counts": "counts", "languages": "at.language"}
+DIGITS = {"image_embedding": "clip.image_embedding", "plain": "clip.score"}
+FIGURES = {"words": "text.words", "rate": "parrot.rate", "fuzzy_rate": "parrot.fuzzy_rate"}
 OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
 
 
@@ -50,6 +52,14 @@ PARAMETERS: Mapping[str, Parameters] = {
     "metaclip.EntryCount": lambda clip: {"entries": "entries.ids"},
     "metaclip.BalanceProbability": lambda clip: {**BALANCE, "t": 9},
     "metaclip.BalanceThreshold": lambda clip: BALANCE,
+    "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
+    "parrot.CoEmbeddedText": lambda clip: {"words": "text.words", "boxes": "text.boxes"},
+    "parrot.MaskEffect": lambda clip: {
+        "plain": "clip.score",
+        "all": "masked.score",
+        "co_embedded": "co.score",
+    },
+    "parrot.TextFigures": lambda clip: FIGURES,
     "planted.Length": lambda clip: {"scale": 2},
     "planted.Plus": lambda clip: {"of": "width", "by": 3},
     "planted.Frequency": lambda clip: {"of": "width", "table": "table"},
@@ -65,6 +75,16 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "metaclip.EntryCount": {"entries": "other.ids", "languages": "at.language"},
     "metaclip.BalanceProbability": {**OTHER_BALANCE, "t": 8.5, "tail_of": "en"},
     "metaclip.BalanceThreshold": {**OTHER_BALANCE, "seed": 1},
+    "digits.NumberFreeScore": {
+        "model": "ViT-B-32",
+        "pretrained": "openai",
+        "combine": "min",
+        "image_embedding": "other.image_embedding",
+        "plain": "other.score",
+    },
+    "parrot.CoEmbeddedText": {"words": "other.words", "boxes": "other.boxes", "similarity": 0.5},
+    "parrot.MaskEffect": {"plain": "other.score", "all": "other.masked", "co_embedded": ""},
+    "parrot.TextFigures": {"words": "other.words", "rate": "other.rate", "fuzzy_rate": "other.fuzzy_rate"},
     "planted.Length": {"scale": 3},
     "planted.Plus": {"of": "height", "by": 4},
     "planted.Frequency": {"of": "height", "table": "other"},
@@ -84,10 +104,24 @@ STATS = {
     ),
 }
 STATS["others"] = STATS["counts"]
-ROW = pl.col("row")
+ROW, BOXES = pl.col("row"), pl.List(pl.List(pl.Float32))
 COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some operator reads
     "entries.ids": pl.concat_list(ROW % 3, 3 + ROW % 2).cast(pl.List(pl.UInt32)),
     "at.language": pl.when(ROW % 4 > 0).then(pl.lit("en")).otherwise(pl.lit("de")),
+    "clip.image_embedding": pl.concat_list((ROW + d) % 7 / 28 for d in range(32)).cast(
+        pl.Array(pl.Float16, 32)
+    ),
+    "clip.score": (ROW % 9 / 11).cast(pl.Float32),
+    "masked.score": (ROW % 8 / 13).cast(pl.Float32),
+    "co.score": (ROW % 5 / 7).cast(pl.Float32),
+    "text.words": pl.when(ROW % 3 > 0)
+    .then(pl.concat_list(pl.lit("a dog"), pl.lit("Strandd"), (ROW % 2).cast(pl.String)))
+    .otherwise(pl.lit([], pl.List(pl.String))),
+    "text.boxes": pl.when(ROW % 3 > 0)
+    .then(pl.lit([[x, 0.0, 9.0, 0.0, 9.0, 5.0, x, 5.0] for x in range(3)], BOXES))
+    .otherwise(pl.lit([], BOXES)),
+    "parrot.rate": (ROW % 3 / 3).cast(pl.Float32),
+    "parrot.fuzzy_rate": (ROW % 4 / 3).cast(pl.Float32),
 }
 FOLDER = Path(operators.__path__[0])
 
@@ -137,6 +171,7 @@ CAPTIONS = [
     "沙滩上的一只狗",
     "x",
     "12345",
+    "2 dogs, IMG_2041.JPG",
     "a dog " * 60,
     "🐶🏖",
     "A  dog\n\ton a beach ",

@@ -32,7 +32,7 @@ def test_it_is_short_and_begins_with_the_two_commands() -> None:
 
 def test_the_recipe_parses() -> None:
     recipe = parse(yaml.safe_load(blocks("yaml")[0]))
-    assert list(recipe.keep) == ["caption.language", "caption.words", "caption.aspect", "clip.score"]
+    assert list(recipe.keep) == ["caption.language", "caption.words", "clip.score"]
 
 
 def test_the_operator_of_thirty_lines_works(tmp_path: Path) -> None:
