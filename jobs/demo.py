@@ -26,6 +26,7 @@ from pipeline.store import Columns
 
 RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
 MODEL = Path(__file__).parent / "models" / "scene_clip"
+SCORERS = ("clip", "masked", "digits")  # operators of the recipe that load the model
 SHARDS = 4
 
 
@@ -40,6 +41,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     done = session.complete()
     truth = planted(done)
     show_recall(done, truth)
+    show_auroc(done, truth)
     console.rule("three samples explained")
     for uid in one_of_each(truth, ["mismatched_caption", "truncated_jpeg", "clean"]):
         show.explanation(explain(done, [uid])[0])
@@ -63,8 +65,8 @@ def overrides(folder: Path) -> list[str]:
         "export.shards": folder / "shards",
         "export.subset": folder / "subset.npy",
         "export.index.path": folder / "index",
-        "compute.clip.model": f"{MODEL}.json",
-        "compute.clip.pretrained": f"{MODEL}.safetensors",
+        **{f"compute.{name}.model": f"{MODEL}.json" for name in SCORERS},
+        **{f"compute.{name}.pretrained": f"{MODEL}.safetensors" for name in SCORERS},
     }
     return [f"{key}={value}" for key, value in where.items()]
 
@@ -104,13 +106,46 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
     console.print(shown)
     console.print(
         "recall: share of these samples that is gone; precision: share of what the rule removes that has this\n"
-        "defect, and that has any. What no rule looks for yet stays in: text over images, numbers, duplicates."
+        "defect, and that has any. What no rule looks for yet stays in: duplicates."
     )
     everything = pl.repeat(True, len(truth), eager=True)
     console.print(
         f"clean samples: {share_of(everything, ~defective):.1%} of the pool, {share_of(truth['keep'], ~defective):.1%} "
         f"of what is kept; {share_of(~defective, ~truth['keep']):.1%} of them are lost"
     )
+
+
+SUSPICIOUS = {  # columns that say something about a pair, and which end of them is suspicious
+    "clip.score": "low",
+    "masked.score": "low",
+    "digits.delta": "low",
+    "effect.rsa": "high",
+    "text.characters": "high",
+    "parrot.fuzzy_rate": "high",
+}
+
+
+def show_auroc(session: Session, truth: pl.DataFrame) -> None:
+    """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean one."""
+    columns = Columns(session.recipe.pool.store, session.keys)
+    frames = [columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
+    found = truth.select("planted").hstack(pl.concat(frames))
+    shown = table("AUROC against clean samples", "planted", *SUSPICIOUS)
+    for name in found["planted"].unique().sort():
+        pairs = found.filter(pl.col("planted").is_in([name, "clean"]))
+        areas = [auroc(pairs[c], pairs["planted"] == name, end == "high") for c, end in SUSPICIOUS.items()]
+        if any(area is not None for area in areas):
+            shown.add_row(name, *("-" if area is None else f"{area:.2f}" for area in areas))
+    console.print(shown)
+
+
+def auroc(values: pl.Series, positive: pl.Series, high: bool) -> float | None:
+    """The area under the ROC curve of (n,) values, ties counted half, rows without a value left out; None
+    where one of the two kinds has none."""
+    frame = pl.DataFrame({"value": values if high else -values, "positive": positive}).drop_nulls()
+    ranks = frame["value"].rank("average").filter(frame["positive"]).to_numpy()
+    ones, others = len(ranks), len(frame) - len(ranks)
+    return float((ranks.sum() - ones * (ones + 1) / 2) / (ones * others)) if ones and others else None
 
 
 def share_of(rows: pl.Series, which: pl.Series) -> float:

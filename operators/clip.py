@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from weakref import WeakValueDictionary
 
 import numpy as np
 import polars as pl
@@ -132,6 +133,18 @@ class ClipModel:
             return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
 
 
+_LOADED: WeakValueDictionary[tuple[Any, ...], ClipModel] = WeakValueDictionary()
+
+
+def load(model: str, pretrained: str, device: Device) -> ClipModel:
+    """The model, one for all operators of a worker that ask for the same, as long as one of them lives."""
+    files = [path.stat().st_mtime_ns for path in (Path(model), Path(pretrained)) if path.is_file()]
+    key = (model, pretrained, device, *files)
+    found = _LOADED.get(key) or ClipModel(model, pretrained, device)
+    _LOADED[key] = found
+    return found
+
+
 def _clean(texts: Sequence[str]) -> list[str]:
     """Captions without the lone surrogates that JSON can smuggle in and tokenizers refuse."""
     return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
@@ -183,7 +196,7 @@ class ClipScore(ClipWeights, ImageScore):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the model."""
-        self._clip = ClipModel(self.model, self.pretrained, device)
+        self._clip = load(self.model, self.pretrained, device)
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the columns above."""

@@ -25,15 +25,21 @@ def test_demo(tmp_path: Path) -> None:
     recall = {
         words[0]: float(words[4])
         for line in done.stderr.splitlines()
-        if len(words := line.split()) == 7 and words[1].startswith(("caption.", "clip."))
+        if len(words := line.split()) == 7
+        and words[0] != "planted"
+        and re.fullmatch(r"[a-z]+\.[a-z_]+", words[1])
     }
     assert len(recall) == 13
     for certain in ("small_image", "narrow_image", "corrupt_jpeg", "truncated_jpeg", "missing_caption"):
         assert recall[certain] == 1
     assert min(recall["mismatched_caption"], recall["boilerplate_caption"]) >= 0.8
+    assert min(recall["parrot_caption"], recall["unrelated_text"]) >= 0.9
+    areas = dict(re.findall(r"^ (parrot_caption|unrelated_text)((?: +[\d.]+){6})", done.stderr, re.MULTILINE))
+    assert float(areas["parrot_caption"].split()[5]) >= 0.95  # by parrot.fuzzy_rate
+    assert float(areas["unrelated_text"].split()[4]) >= 0.95  # by text.characters
     lost = re.search(r"([\d.]+)% of them are lost", done.stderr)
     assert lost
-    assert float(lost[1]) < 10
+    assert float(lost[1]) < 20  # balancing and pruning take clean samples too
     kept = len(np.load(tmp_path / "demo" / "subset.npy"))
     hits = search(str(tmp_path / "demo" / "index"), np.ones((1, 128), np.float32), 3)
     assert kept > 200

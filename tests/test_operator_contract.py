@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from polars.testing import assert_frame_equal
 from ray import cloudpickle
+from safetensors.torch import save_file
 
 import operators
 from pipeline.images import decode
@@ -32,6 +34,7 @@ ROWS = 37  # more than one chunk of a model, and no multiple of one
 BALANCE = {"entries": "entries.ids", "counts": "counts", "languages": "at.language"}
 DIGITS = {"image_embedding": "clip.image_embedding", "plain": "clip.score"}
 FIGURES = {"words": "text.words", "rate": "parrot.rate", "fuzzy_rate": "parrot.fuzzy_rate"}
+MASKED = {"boxes": "text.boxes", "text_embedding": "clip.text_embedding"}
 OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
 
 
@@ -42,8 +45,20 @@ def lists(clip: TinyClip) -> dict[str, str]:
     return {"en": str(path), "other": str(path)}
 
 
+def head(clip: TinyClip) -> str:
+    """A linear head, beside the checkpoint."""
+    path = Path(clip.config).with_name("head.safetensors")
+    width = batch(1)[0]["clip.image_embedding"].dtype.shape[0]  # type: ignore[attr-defined]
+    save_file({"weight": torch.ones(1, width), "bias": torch.ones(1)}, path)
+    return str(path)
+
+
 Parameters = Callable[[TinyClip], dict[str, Any]]
 PARAMETERS: Mapping[str, Parameters] = {
+    "aesthetic.AestheticScore": lambda clip: {
+        "image_embedding": "clip.image_embedding",
+        "weights": head(clip),
+    },
     "caption.Caption": lambda clip: {},
     "clip.ClipScore": lambda clip: {"model": clip.config, "pretrained": clip.weights},
     "wfpp.WordFrequency": lambda clip: {"minimum_count": 2},
@@ -60,6 +75,8 @@ PARAMETERS: Mapping[str, Parameters] = {
         "co_embedded": "co.score",
     },
     "parrot.TextFigures": lambda clip: FIGURES,
+    "text.TextBoxes": lambda clip: {},
+    "text.MaskedClipScore": lambda clip: {"model": clip.config, "pretrained": clip.weights, **MASKED},
     "planted.Length": lambda clip: {"scale": 2},
     "planted.Plus": lambda clip: {"of": "width", "by": 3},
     "planted.Frequency": lambda clip: {"of": "width", "table": "table"},
@@ -68,6 +85,7 @@ PARAMETERS: Mapping[str, Parameters] = {
     "planted.Histogram": lambda clip: {"of": "width"},
 }
 CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each field
+    "aesthetic.AestheticScore": {"image_embedding": "other.image_embedding", "weights": "other.pth"},
     "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai"},
     "wfpp.WordFrequency": {"minimum_count": 3},
     "wfpp.WordFrequencyScore": {"frequency": "other", "t": 1e-3, "first": 20, "normalise": False},
@@ -85,6 +103,22 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "parrot.CoEmbeddedText": {"words": "other.words", "boxes": "other.boxes", "similarity": 0.5},
     "parrot.MaskEffect": {"plain": "other.score", "all": "other.masked", "co_embedded": ""},
     "parrot.TextFigures": {"words": "other.words", "rate": "other.rate", "fuzzy_rate": "other.fuzzy_rate"},
+    "text.TextBoxes": {
+        "side": 320,
+        "enlarge": 2.0,
+        "threshold": 0.5,
+        "recognise": False,
+        "confidence": 0.75,
+    },
+    "text.MaskedClipScore": {
+        "model": "ViT-B-32",
+        "pretrained": "openai",
+        "boxes": "parrot.boxes",
+        "text_embedding": "other.text_embedding",
+        "plain": "clip.score",
+        "fill": "telea",
+        "ring": 0.2,
+    },
     "planted.Length": {"scale": 3},
     "planted.Plus": {"of": "height", "by": 4},
     "planted.Frequency": {"of": "height", "table": "other"},
@@ -109,6 +143,9 @@ COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some opera
     "entries.ids": pl.concat_list(ROW % 3, 3 + ROW % 2).cast(pl.List(pl.UInt32)),
     "at.language": pl.when(ROW % 4 > 0).then(pl.lit("en")).otherwise(pl.lit("de")),
     "clip.image_embedding": pl.concat_list((ROW + d) % 7 / 28 for d in range(32)).cast(
+        pl.Array(pl.Float16, 32)
+    ),
+    "clip.text_embedding": pl.concat_list((ROW + d) % 5 / 19 for d in range(32)).cast(
         pl.Array(pl.Float16, 32)
     ),
     "clip.score": (ROW % 9 / 11).cast(pl.Float32),

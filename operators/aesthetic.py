@@ -1,0 +1,83 @@
+"""Aesthetic score: how much people would like a picture, by a linear head on its CLIP embedding.
+
+Columns
+    score  Float32  about 1 to 10, higher is more pleasing; null without an embedding
+Errors: none of its own.
+Source: LAION-Aesthetics predictor V2 (Schuhmann 2022, improved-aesthetic-predictor), five linear layers on unit
+    ViT-L/14 image embeddings of OpenAI's CLIP, and V1, one layer; `weights` is their checkpoint.
+Differs: nothing; the stored embedding is float16, which moves a score by less than 0.01.
+"""
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from pydantic import PrivateAttr
+
+from pipeline.operator import Column, Device, File, Score
+
+_LAYER = re.compile(r"(?:layers\.)?(\d*)\.?(weight|bias)")
+
+
+class AestheticScore(Score):
+    """The score that a checkpoint of linear layers gives an image embedding: .safetensors, or .pth read with
+    weights_only, its tensors named `layers.0.weight`, `layers.0.bias`, ... (or `weight`, `bias`)."""
+
+    image_embedding: Column
+    weights: File
+
+    writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
+    _head: Any = PrivateAttr(None)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Multiply the layers into one: nothing but dropout, which rests, lies between them."""
+        layers = _layers(_tensors(self.weights), self.weights)
+        weight, bias = layers[0]
+        for next_weight, next_bias in layers[1:]:
+            weight, bias = next_weight @ weight, next_weight @ bias + next_bias
+        self._head = weight[0], float(bias[0])
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n, d) embeddings -> (n,) scores."""
+        embedding = batch[self.image_embedding]
+        known = embedding.is_not_null()
+        weight, bias = self._head
+        vectors = embedding.drop_nulls().to_numpy().astype(np.float64)
+        if len(vectors) and vectors.shape[1] != len(weight):
+            raise ValueError(
+                f"image_embedding: {self.image_embedding} has {vectors.shape[1]} numbers a row, {self.weights} "
+                f"wants {len(weight)}; V2's head is for ViT-L-14, pretrained openai"
+            )
+        vectors = vectors.reshape(-1, len(weight))
+        found = np.full(len(batch), np.nan)
+        found[known.to_numpy()] = (vectors * weight).sum(1) + bias
+        return pl.DataFrame({"score": pl.Series(found, dtype=pl.Float32).fill_nan(None)})
+
+
+def _tensors(path: str) -> dict[str, np.ndarray]:
+    if path.endswith(".safetensors"):
+        from safetensors.numpy import load_file
+
+        return dict(load_file(path))
+    import torch
+
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {name: tensor.float().numpy() for name, tensor in state.items()}
+
+
+def _layers(tensors: Mapping[str, np.ndarray], path: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(weight (m, n), bias (m,)) float64 in order. Raises ValueError for tensors that are no such chain."""
+    places: dict[int, dict[str, np.ndarray]] = {}
+    for name, tensor in tensors.items():
+        if (found := _LAYER.fullmatch(name)) is None:
+            raise ValueError(f"weights: {path} has {name}, must have layers.N.weight and layers.N.bias only")
+        places.setdefault(int(found[1] or 0), {})[found[2]] = tensor.astype(np.float64)
+    layers = [(places[n]["weight"], places[n]["bias"]) for n in sorted(places) if len(places[n]) == 2]
+    widths = [weight.shape for weight, _ in layers]
+    chained = all(before[0] == after[1] for before, after in itertools.pairwise(widths))
+    if len(layers) != len(places) or not layers or not chained or widths[-1][0] != 1:
+        raise ValueError(f"weights: {path} must be linear layers that end in one number, got {widths}")
+    return layers

@@ -1,0 +1,97 @@
+"""Boxes of text and what takes their place in a picture, free of columns and batches.
+
+Boxes are (n, 4, 2) int32, corners in pixels (x, y), upper left first, then clockwise.
+
+Source: T-MARS (arXiv 2307.03132), which fills text with the mean colour around it; Telea 2004, "An image
+inpainting technique based on the fast marching method", by OpenCV, as Parrot Captions (arXiv 2312.14232) does.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+LINE = 10  # pixels: boxes whose upper left corners differ less in height are on one line (RapidOCR's bound)
+NARROWEST = 2  # pixels: a ring is at least this wide
+REACH = 3  # pixels around one that Telea's method looks at
+
+
+def reading_order(boxes: Sequence[np.ndarray]) -> list[int]:
+    """Places of the boxes from top to bottom, and from left to right within a line."""
+    by_height = sorted(range(len(boxes)), key=lambda place: boxes[place][0][1])
+    lines, line = [0] * len(boxes), 0
+    for before, place in pairwise(by_height):
+        line += bool(boxes[place][0][1] - boxes[before][0][1] >= LINE)
+        lines[place] = line
+    return sorted(by_height, key=lambda place: (lines[place], boxes[place][0][0]))
+
+
+def text_mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(height, width) uint8: 1 in a box or on its edge, else 0."""
+    import cv2
+
+    mask = np.zeros((height, width), np.uint8)
+    for box in boxes:
+        cv2.fillPoly(mask, [box], 1)
+    return mask
+
+
+def fill_ring(image: np.ndarray, boxes: np.ndarray, ring: float) -> np.ndarray:
+    """A copy, (h, w, 3) uint8, each box filled with the mean colour of a ring around it: `ring` times the
+    box's shorter side wide, pixels of other boxes left out. A box without such a ring takes the mean colour
+    of all that is no text; where all is text, of the picture."""
+    filled, mask = image.copy(), text_mask(boxes, *image.shape[:2])
+    for box in boxes:
+        _fill(filled, box, ring_colour(image, mask, box, ring))
+    return filled
+
+
+def ring_colour(image: np.ndarray, mask: np.ndarray, box: np.ndarray, ring: float) -> tuple[int, ...]:
+    """The mean colour around a box, of the pixels that `mask` does not hold for text."""
+    import cv2
+
+    sides = [float(np.linalg.norm(box[0] - corner)) for corner in (box[1], box[3])]
+    wide = max(NARROWEST, round(ring * min(sides)))
+    low = np.maximum(box.min(0) - wide - 1, 0)
+    right, bottom = box.max(0) + wide + 2
+    part, text = image[low[1] : bottom, low[0] : right], mask[low[1] : bottom, low[0] : right]
+    around = np.zeros_like(text)
+    cv2.polylines(around, [box - low], True, 1, 2 * wide + 1)
+    for pixels, chosen in ((part, around & (1 - text)), (image, 1 - mask)):
+        if chosen.any():
+            return tuple(round(value) for value in cv2.mean(pixels, chosen)[:3])
+    return tuple(round(value) for value in cv2.mean(image)[:3])
+
+
+def _fill(image: np.ndarray, box: np.ndarray, colour: tuple[int, ...]) -> None:
+    import cv2
+
+    cv2.fillPoly(image, [box], colour)
+
+
+def fill_telea(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """A copy, (h, w, 3) uint8, its boxes painted over from their edges inwards."""
+    import cv2
+
+    found: np.ndarray = cv2.inpaint(image, text_mask(boxes, *image.shape[:2]), REACH, cv2.INPAINT_TELEA)
+    return found
+
+
+def contact_sheet(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[str], columns: int = 3, side: int = 320
+) -> Image.Image:
+    """Pictures before and after, side by side with a title each, `columns` pairs a row. A sheet of none is
+    one blank cell."""
+    rows = max(1, math.ceil(len(pairs) / columns))
+    sheet = Image.new("RGB", (columns * (2 * side + 12), rows * (side + 28)), "white")
+    canvas = ImageDraw.Draw(sheet)
+    for place, (pair, title) in enumerate(zip(pairs, titles, strict=True)):
+        left, top = place % columns * (2 * side + 12), place // columns * (side + 28)
+        canvas.text((left + 4, top + 4), title.encode("latin-1", "replace").decode("latin-1")[:90], "black")
+        for half, pixels in enumerate(pair):
+            picture = Image.fromarray(pixels)
+            picture.thumbnail((side, side))
+            sheet.paste(picture, (left + 4 + half * (side + 2), top + 22))
+    return sheet

@@ -1,0 +1,214 @@
+"""Lines of text in a picture: PP-OCRv6 on ONNX Runtime, between RapidOCR's own post-processing.
+
+RapidOCR's detector and recogniser take one picture or six crops a call, in shapes that follow the input;
+here the three networks (detector, direction, recogniser) are called directly, so that a picture's result
+depends on that picture alone. On CPU every call holds one item: larger batches are no faster there, and
+ONNX Runtime does not add in the same order for each of them. On GPU the calls hold `CHUNK` items of one
+shape, padded.
+
+Source: PP-OCR (arXiv 2009.09941); differentiable binarization (arXiv 1911.08947); the networks and the code
+between them come with RapidOCR 3.10 (Apache-2.0).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from operators.algorithms.masking import reading_order
+from pipeline.operator import Device
+
+MODELS = {
+    "detect": "PP-OCRv6_det_small.onnx",
+    "direction": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
+    "read": "PP-OCRv6_rec_small.onnx",
+}
+CHUNK = {"detect": 16, "direction": 64, "read": 32}  # items of one call on GPU
+BLOCK = {"cpu": 1, "cuda": 64}  # pictures that go through the networks together
+STEP = {"cpu": 32, "cuda": 160}  # crops are padded to a multiple of this width: few shapes on GPU
+STRIP, TURN_WIDTH, WIDEST = 48, 192, 3200  # pixels: height of a crop, width for the direction, widest crop
+UPSIDE_DOWN = 0.99  # RapidOCR turns at 0.9, and turns one upright word in ninety
+SURE = 0.9  # how surely a large box must be read; on 200 photos 45 were large, 2 of them text: those and 2 others are
+UNCLIP = 1.6  # RapidOCR's: how far a box outgrows the core that the detector marks
+
+
+class Line(NamedTuple):
+    """A line of text: corners from its upper left on, (4, 2) int32 pixels; what was read is None unasked."""
+
+    box: np.ndarray
+    detection: float
+    large: bool
+    text: str | None = None
+    confidence: float | None = None
+
+
+class Network:
+    """One ONNX graph, on one thread or one GPU, in calls of a fixed number of items."""
+
+    def __init__(self, name: str, device: Device) -> None:
+        import onnxruntime
+        import rapidocr
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        path = Path(rapidocr.__file__).parent / "models" / MODELS[name]
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device.name))
+        self.chunk = 1 if device.name == "cpu" else CHUNK[name]
+
+    def __call__(
+        self, inputs: Sequence[np.ndarray], finish: Callable[[np.ndarray], Sequence[Any]] = list
+    ) -> list[Any]:
+        """(3, h, w) float32 each -> what `finish` makes of each row of the output."""
+        found: list[Any] = [None] * len(inputs)
+        shapes: dict[tuple[int, ...], list[int]] = {}
+        for place, item in enumerate(inputs):
+            shapes.setdefault(item.shape, []).append(place)
+        for shape, places in shapes.items():
+            for start in range(0, len(places), self.chunk):
+                part = places[start : start + self.chunk]
+                batch = np.zeros((self.chunk, *shape), np.float32)
+                batch[: len(part)] = [inputs[place] for place in part]
+                rows = finish(self.session.run(None, {"x": batch})[0][: len(part)])
+                for place, row in zip(part, rows, strict=True):
+                    found[place] = row
+        return found
+
+
+def _providers(device: str) -> list[Any]:
+    import onnxruntime
+
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise RuntimeError(
+            "this onnxruntime has no CUDA: install onnxruntime-gpu, or ask for no GPU in `run`"
+        )
+    fixed = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}  # not by timing: runs would differ
+    return [("CUDAExecutionProvider", fixed), "CPUExecutionProvider"]
+
+
+class TextReader:
+    """Finds the lines of pictures and, with `recognise`, reads them all, else only large ones, to be sure of
+    them. `device.threads` pictures at a time on CPU."""
+
+    def __init__(self, device: Device, side: int, enlarge: float, threshold: float, recognise: bool) -> None:
+        import cv2
+        from rapidocr.ch_ppocr_det.utils import DBPostProcess
+        from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
+
+        cv2.setNumThreads(1)  # its own pool would be one more for the same cores
+        self.side, self.enlarge = side, enlarge
+        self.block, self.step = BLOCK[device.name], STEP[device.name]
+        self.square = device.name != "cpu"
+        pool = ThreadPoolExecutor(device.threads) if device.threads > 1 and device.name == "cpu" else None
+        self.over_blocks: Callable[..., Iterable[Any]] = pool.map if pool else map
+        self.detect = Network("detect", device)
+        self.boxes_of = DBPostProcess(threshold / 2, threshold, unclip_ratio=UNCLIP, use_dilation=True)
+        self.direction, self.read = Network("direction", device), Network("read", device)
+        self.recognise = recognise
+        letters = self.read.session.get_modelmeta().custom_metadata_map["character"].splitlines()
+        self.decode = CTCLabelDecode(letters)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[list[Line]]:
+        """n pictures, (h, w, 3) uint8 RGB -> each one's lines in reading order."""
+        blocks = [images[i : i + self.block] for i in range(0, len(images), self.block)]
+        return [lines for found in self.over_blocks(self._block, blocks) for lines in found]
+
+    def _block(self, images: Sequence[np.ndarray]) -> list[list[Line]]:
+        lines = self._find(images)
+        asked = [n for n, (_, line) in enumerate(lines) if self.recognise or line.large]
+        readings = self._read([strip(images[lines[n][0]], lines[n][1].box) for n in asked])
+        texts, found = dict(zip(asked, readings, strict=True)), [list[Line]() for _ in images]
+        for n, (place, line) in enumerate(lines):
+            text, confidence = texts.get(n, ("", 0.0))
+            if confidence >= SURE or not line.large:
+                read = line._replace(text=text, confidence=confidence)
+                found[place].append(read if self.recognise else line)
+        return found
+
+    def _find(self, images: Sequence[np.ndarray]) -> list[tuple[int, Line]]:
+        """Boxes in reading order, each with the place of its image."""
+        frames = [frame(image, self.side, self.enlarge, self.square) for image in images]
+        maps = self.detect([pixels for pixels, _ in frames])
+        found: list[tuple[int, Line]] = []
+        for place, (chances, (_, (height, width))) in enumerate(zip(maps, frames, strict=True)):
+            shape = images[place].shape[:2]
+            boxes, detections = self.boxes_of(chances[None, :, :height, :width], shape)
+            for n in reading_order(list(boxes)):
+                box = boxes[n].astype(np.int32)
+                found.append((place, Line(box, min(1.0, float(detections[n])), is_large(box, shape))))
+        return found
+
+    def _read(self, strips: Sequence[np.ndarray]) -> list[tuple[str, float]]:
+        turned = self.direction([padded(item, TURN_WIDTH, TURN_WIDTH) for item in strips])
+        strips = [
+            np.rot90(item, 2) if chances[1] > UPSIDE_DOWN else item
+            for item, chances in zip(strips, turned, strict=True)
+        ]
+        ready = [padded(item, self.step, WIDEST) for item in strips]
+        return self.read(ready, lambda rows: self.decode(rows)[0])
+
+
+def frame(image: np.ndarray, side: int, enlarge: float, square: bool) -> tuple[np.ndarray, tuple[int, int]]:
+    """The picture as the detector sees it, (3, H, W) float32, and the (h, w) of its upper left that the picture
+    takes: its longer side is `side`, or `enlarge` times what it was. As RapidOCR does, the detector's multiples
+    of 32 are met by stretching. `square` repeats the edges up to one shape for all; gray would cost 5 % recall.
+
+    Sharpened: on street photos the detector then finds as much at 800 pixels as at 960 without.
+    """
+    import cv2
+
+    scale = min(side / max(image.shape[:2]), enlarge)
+    height, width = (max(1, round(scale * length / 32)) * 32 for length in image.shape[:2])
+    how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_CUBIC  # the former sees every pixel
+    small = cv2.resize(image, (width, height), interpolation=how)
+    sharp = cv2.addWeighted(small, 2, cv2.GaussianBlur(small, (0, 0), 1), -1, 0)
+    if square:
+        sharp = cv2.copyMakeBorder(sharp, 0, side - height, 0, side - width, cv2.BORDER_REPLICATE)
+    return normal(sharp), (height, width)
+
+
+def normal(pixels: np.ndarray) -> np.ndarray:
+    """(h, w, 3) RGB in 0..255 -> (3, h, w) BGR in -1..1."""
+    scaled: np.ndarray = pixels[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
+    return scaled
+
+
+def is_large(box: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Over a third as high as the picture. The detector takes whatever fills a picture, a plate or a face, for
+    one huge letter: such a box must be read, and with `SURE`, to be kept."""
+    sides = [float(np.linalg.norm(box[0] - corner)) for corner in (box[1], box[3])]
+    return min(sides) > min(shape) / 3
+
+
+def strip(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """What is in a box, set straight: (h, w, 3), wider than high, or turned by a quarter. Only the box's
+    neighbourhood is touched, and shrunk first to about twice the height that the recogniser takes."""
+    import cv2
+    from rapidocr.utils.process_img import get_rotate_crop_image
+
+    low = np.maximum(box.min(0) - 2, 0)
+    part = image[low[1] : box[:, 1].max() + 3, low[0] : box[:, 0].max() + 3]
+    corners = (box - low).astype(np.float32)
+    height = min(np.linalg.norm(corners[0] - corners[1]), np.linalg.norm(corners[0] - corners[3]))
+    if height > 2 * STRIP:
+        small = [max(4, round(2 * STRIP / height * length)) for length in part.shape[1::-1]]
+        corners *= np.array(small, np.float32) / part.shape[1::-1]
+        part = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
+    found: np.ndarray = get_rotate_crop_image(np.ascontiguousarray(part), corners.astype(np.float32))
+    return found
+
+
+def padded(item: np.ndarray, step: int, widest: int) -> np.ndarray:
+    """(h, w, 3) -> (3, STRIP, W) float32: W the next multiple of `step`, `widest` at most, zeros on the
+    right."""
+    import cv2
+
+    wanted = min(widest, max(1, math.ceil(STRIP * item.shape[1] / item.shape[0])))
+    full = np.zeros((3, STRIP, min(widest, math.ceil(wanted / step) * step)), np.float32)
+    full[:, :, :wanted] = normal(cv2.resize(item, (wanted, STRIP)))
+    return full

@@ -1,0 +1,166 @@
+"""Text in pictures: where it is and what it says, and what a caption's CLIP score is without it.
+
+Columns of TextBoxes, null without a readable image; boxes are lines of text, in reading order
+    boxes        List(Array(Int32, 8))  x, y of four corners, upper left first, clockwise, in pixels of the image
+                                        as stored (EXIF rotation is not applied, as no reader of pixels here does)
+    detections   List(Float32)  how sure the detector is of each box, in [0, 1], higher is surer
+    lines        List(String)   what each box says, "" where that is read with less than `confidence`; null with
+                                `recognise: false`
+    confidences  List(Float32)  how sure each reading is, in [0, 1], higher is surer; null with `recognise: false`
+    words        List(String)   the whitespace-separated words of all lines; null with `recognise: false`
+    characters   UInt32         letters and digits in all lines; texture that passes for text reads as one or two;
+                                null with `recognise: false`
+    coverage     Float32        share of the image that the boxes cover, in [0, 1]
+Columns of MaskedClipScore
+    score        Float32        cosine in [-1, 1] of the caption and the image without its text, higher is better
+                                aligned; null without an image, boxes or a text embedding
+Errors: the image's own reason; those of the operators whose columns are read.
+Source: T-MARS (arXiv 2307.03132), sections 3 and 4; Parrot Captions (arXiv 2312.14232) for inpainting. Text is
+    found and read by PP-OCRv6 small, as RapidOCR 3.10 ships it.
+Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is not published, nor how far
+    around a box it takes the mean colour, hence `ring`. RapidOCR enlarges every picture until its shorter side
+    is 736; here `side` bounds the longer one, at most `enlarge` times its own, and the picture is sharpened
+    (tests/benchmarks/bench_text.py has what that costs and finds). A box over a third as high
+    as the image must be read with 0.9 or more, since pictured things are taken for huge letters: else 39 % of 200
+    photos had boxes, over 16 % of their area; so 19 %, over 2 %. Boxes of other lines do not depend on how they
+    are read: RapidOCR drops what it reads with less than 0.5.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field, PrivateAttr
+
+from operators.algorithms.masking import fill_ring, fill_telea, text_mask
+from operators.algorithms.ocr import Line, TextReader
+from operators.clip import ClipWeights, load
+from pipeline.operator import Column, Device, ImageScore
+
+BOXES = pl.List(pl.Array(pl.Int32, 8))
+
+
+class TextBoxes(ImageScore):
+    """Lines of text, their boxes and words. A `side` twice as long takes four times as long; `threshold` is what
+    the detector's chances must reach on average over a box, and half of that at its edge."""
+
+    side: int = Field(800, ge=32, le=4096, multiple_of=32)
+    enlarge: float = Field(1.25, gt=0, le=8)
+    threshold: float = Field(0.4, gt=0, lt=1)
+    recognise: bool = True
+    confidence: float = Field(0.5, ge=0, le=1)
+
+    writes: ClassVar[Mapping[str, Any]] = {
+        "boxes": BOXES,
+        "detections": pl.List(pl.Float32),
+        "lines": pl.List(pl.String),
+        "confidences": pl.List(pl.Float32),
+        "words": pl.List(pl.String),
+        "characters": pl.UInt32,
+        "coverage": pl.Float32,
+    }
+    _reader: Any = PrivateAttr(None)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Load the networks from RapidOCR's wheel."""
+        self._reader = TextReader(device, self.side, self.enlarge, self.threshold, self.recognise)
+
+    def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
+        """(n,) rows and their images -> the columns above."""
+        seen = [row for row, image in enumerate(images) if image is not None]
+        found = self._reader([images[row] for row in seen])
+        rows: list[dict[str, Any]] = [{} for _ in images]
+        for row, lines in zip(seen, found, strict=True):
+            image = images[row]
+            assert image is not None
+            rows[row] = self._row(lines, *image.shape[:2])
+        return pl.DataFrame(
+            {
+                name: pl.Series([row.get(name) for row in rows], dtype=dtype)
+                for name, dtype in self.writes.items()
+            }
+        )
+
+    def _row(self, lines: Sequence[Line], height: int, width: int) -> dict[str, Any]:
+        boxes = np.array([line.box for line in lines], np.int32).reshape(-1, 4, 2)
+        row = {
+            "boxes": boxes.reshape(-1, 8).tolist(),
+            "detections": [line.detection for line in lines],
+            "coverage": float(text_mask(boxes, height, width).mean()) if lines else 0.0,
+        }
+        if not self.recognise:
+            return row
+        texts = [(line.text or "") * ((line.confidence or 0) >= self.confidence) for line in lines]
+        return row | {
+            "lines": texts,
+            "confidences": [line.confidence for line in lines],
+            "words": [word for text in texts for word in text.split()],
+            "characters": sum(character.isalnum() for text in texts for character in text),
+        }
+
+
+class MaskedClipScore(ClipWeights, ImageScore):
+    """The CLIP score of the caption and the image without its text, by the model of the operator whose
+    `text_embedding` it reads. With that operator's score as `plain`, an image without text is not encoded
+    again: it has that score. `ring` is a share of a box's shorter side."""
+
+    boxes: Column
+    text_embedding: Column
+    plain: Column = ""
+    fill: Literal["ring", "telea"] = "ring"
+    ring: float = Field(0.1, gt=0, le=1)
+
+    writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
+    _clip: Any = PrivateAttr(None)
+    _over_images: Callable[..., Iterable[Any]] = PrivateAttr(map)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Load the model, or share it with another operator of this worker."""
+        self._clip = load(self.model, self.pretrained, device)
+        if device.threads > 1:
+            self._over_images = ThreadPoolExecutor(device.threads).map
+
+    def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
+        """(n,) rows and their images -> the column above."""
+        scores: list[float | None] = [None] * len(batch)
+        boxes, plain = batch[self.boxes].to_list(), self._plain(batch)
+        present = (batch[self.text_embedding].is_not_null() & batch[self.boxes].is_not_null()).to_list()
+        ready = [row for row, image in enumerate(images) if image is not None and present[row]]
+        again = [row for row in ready if boxes[row] or plain[row] is None]
+        for row in ready:
+            scores[row] = plain[row]
+        for row, score in zip(again, self._again(batch, again, images, boxes), strict=True):
+            scores[row] = score
+        return pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float32)})
+
+    def _plain(self, batch: pl.DataFrame) -> list[float | None]:
+        return batch[self.plain].to_list() if self.plain else [None] * len(batch)
+
+    def _again(
+        self,
+        batch: pl.DataFrame,
+        rows: Sequence[int],
+        images: Sequence[np.ndarray | None],
+        boxes: Sequence[Any],
+    ) -> Sequence[float]:
+        """The scores of some rows, their images masked and encoded."""
+        if not rows:
+            return []
+        texts = batch[self.text_embedding][list(rows)].to_numpy().astype(np.float32)
+        if texts.shape[1] != self._clip.width:
+            raise ValueError(
+                f"text_embedding: {self.text_embedding} has {texts.shape[1]} numbers a row, {self.model} gives "
+                f"{self._clip.width}; give `model` the model of {self.text_embedding}"
+            )
+        masked = list(self._over_images(self.masked, [images[i] for i in rows], [boxes[i] for i in rows]))
+        scores: list[float] = (self._clip.images(masked) * texts).sum(1).tolist()
+        return scores
+
+    def masked(self, image: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
+        """(h, w, 3) uint8 without what is in the boxes of 8 numbers each; the same array where there is none."""
+        if not len(boxes):
+            return image
+        corners = np.array(boxes, np.int32).reshape(-1, 4, 2)
+        return fill_ring(image, corners, self.ring) if self.fill == "ring" else fill_telea(image, corners)

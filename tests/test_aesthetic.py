@@ -1,0 +1,73 @@
+"""The aesthetic head: layers by hand, both kinds of checkpoint, wrong ones."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from operators.aesthetic import AestheticScore
+from pipeline.operator import Device
+
+LAYERS = {
+    "layers.0.weight": torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.0]]),
+    "layers.0.bias": torch.tensor([0.5, 0.0, -1.0]),
+    "layers.2.weight": torch.tensor([[1.0, 1.0, 2.0]]),
+    "layers.2.bias": torch.tensor([4.0]),
+}
+ROWS = pl.DataFrame(
+    {"clip.image_embedding": pl.Series([[0.5, 1.0], None, [0, 0]], dtype=pl.Array(pl.Float16, 2))}
+)
+
+
+def scored(path: Path) -> list[float | None]:
+    made = AestheticScore(image_embedding="clip.image_embedding", weights=str(path)).model_copy()
+    made.setup({}, Device())
+    return made.score(ROWS)["score"].to_list()
+
+
+def test_layers_by_hand(tmp_path):
+    """(.5, 1): hidden (3, -1, .5), out 3 - 1 + 1 + 4. Zero: hidden (.5, 0, -1), out .5 - 2 + 4."""
+    save_file(LAYERS, tmp_path / "head.safetensors")
+    torch.save(LAYERS, tmp_path / "head.pth")
+    assert scored(tmp_path / "head.safetensors") == scored(tmp_path / "head.pth") == [7, None, 2.5]
+
+
+def test_one_layer(tmp_path):
+    torch.save({"weight": torch.tensor([[1.0, -2.0]]), "bias": torch.tensor([5.0])}, tmp_path / "v1.pth")
+    assert scored(tmp_path / "v1.pth") == [3.5, None, 5]
+
+
+def test_equals_torch_on_the_real_shape(tmp_path):
+    widths = [8, 16, 4, 1]
+    net = torch.nn.Sequential(*[torch.nn.Linear(a, b) for a, b in itertools.pairwise(widths)])
+    torch.save({f"layers.{k}": v for k, v in net.state_dict().items()}, tmp_path / "v2.pth")
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float16)
+    made = AestheticScore(image_embedding="e.v", weights=str(tmp_path / "v2.pth")).model_copy()
+    made.setup({}, Device())
+    found = made.score(pl.DataFrame({"e.v": pl.Series(vectors)}))["score"].to_numpy()
+    expected = net(torch.from_numpy(vectors.astype(np.float32))).detach().numpy()[:, 0]
+    assert np.abs(found - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("tensors", "part"),
+    [
+        ({"conv.weight": torch.zeros(2, 2)}, "has conv.weight"),
+        ({k: v for k, v in LAYERS.items() if k != "layers.2.bias"}, "end in one number"),
+        ({k: v for k, v in LAYERS.items() if "0" in k}, "end in one number"),
+    ],
+)
+def test_wrong_checkpoints(tmp_path, tensors, part):
+    save_file(tensors, tmp_path / "head.safetensors")
+    with pytest.raises(ValueError, match=part):
+        scored(tmp_path / "head.safetensors")
+
+
+def test_another_width(tmp_path):
+    save_file({"weight": torch.zeros(1, 3), "bias": torch.zeros(1)}, tmp_path / "head.safetensors")
+    with pytest.raises(ValueError, match="has 2 numbers a row"):
+        scored(tmp_path / "head.safetensors")

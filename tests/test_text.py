@@ -1,0 +1,362 @@
+"""Text that was drawn is found and read; an image without any keeps its CLIP score."""
+
+import gc
+import io
+import weakref
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from operators.algorithms.masking import fill_ring, text_mask
+from operators.algorithms.ocr import TextReader, is_large, strip
+from operators.clip import ClipScore, load
+from operators.text import MaskedClipScore, TextBoxes
+from pipeline.errors import OperatorError
+from pipeline.images import decode
+from pipeline.operator import Device
+from pipeline.resolve import build
+from pipeline.stage import StageRunner
+from tests.benchmarks.bench_text import figures, lemmas, ours, photos, rendered, street_scenes
+from tests.conftest import picture, samples
+
+
+def card(*lines: str, size: int = 36, width: int = 320, height: int = 200, angle: float = 0) -> Image.Image:
+    """Black lines of text on paper."""
+    image = Image.new("RGB", (width, height), "ivory")
+    canvas, font = ImageDraw.Draw(image), ImageFont.load_default(size)
+    for place, line in enumerate(lines):
+        canvas.text((20, 20 + 1.5 * size * place), line, "black", font)
+    return image.rotate(angle, expand=True, fillcolor="ivory")
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def text() -> TextBoxes:
+    made = TextBoxes()
+    made.setup({}, Device())
+    return made
+
+
+def read(text: TextBoxes, *images: Image.Image | np.ndarray | None) -> pl.DataFrame:
+    pixels = [None if image is None else np.asarray(image) for image in images]
+    return text.score(samples(len(images)), pixels)
+
+
+# --- what is found ---------------------------------------------------------------------------------
+
+
+def test_lines_are_found_and_read_in_order(text):
+    row = read(text, card("HELLO world", "number 42")).row(0, named=True)
+    assert row["lines"] == ["HELLO world", "number 42"]
+    assert row["words"] == ["HELLO", "world", "number", "42"]
+    assert len(row["boxes"]) == len(row["detections"]) == len(row["confidences"]) == 2
+    assert min(row["confidences"]) > 0.9
+    assert min(row["detections"]) > 0.6
+
+
+def test_boxes_lie_around_the_ink(text):
+    image = np.asarray(card("HELLO", size=40))
+    row = read(text, image).row(0, named=True)
+    mask = text_mask(np.array(row["boxes"], np.int32).reshape(-1, 4, 2), 200, 320).astype(bool)
+    ink = image.sum(2) < 380
+    assert ink[mask].sum() / ink.sum() > 0.99
+    assert row["coverage"] == pytest.approx(mask.mean())
+    high, wide = (np.ptp(np.nonzero(ink)[axis]) + 1 for axis in (0, 1))
+    assert high * wide < mask.sum() < 3 * high * wide
+    (x0, y0, x1, y1, x2, y2, x3, y3), *_ = row["boxes"]
+    assert x0 < x1, "upper left first, then clockwise"
+    assert y1 < y2
+    assert x3 < x2
+    assert y0 < y3
+
+
+@pytest.mark.parametrize("angle", [-20, 10, 30, 90, 180, 270])
+def test_turned_text(text, angle):
+    assert read(text, card("BREAKFAST", "dinner", angle=angle))["words"].to_list()[0] in (
+        ["BREAKFAST", "dinner"],
+        ["dinner", "BREAKFAST"],  # as boxes lie in the image
+    )
+
+
+def test_nothing_to_find(text):
+    found = read(text, Image.new("RGB", (200, 100), "white"), decode(picture(0, 90, 70))[0], None)
+    for name in ("boxes", "detections", "lines", "confidences", "words"):
+        assert found[name].to_list() == [[], [], None]
+    assert found["coverage"].to_list() == [0, 0, None]
+
+
+def test_without_recognition_the_boxes_are_the_same(text):
+    made = TextBoxes(recognise=False)
+    made.setup({}, Device())
+    one, two = (read(operator, card("HELLO world", "number 42"), None) for operator in (text, made))
+    for name in ("boxes", "detections", "coverage"):
+        assert one[name].equals(two[name])
+    assert two.select("lines", "words", "confidences").null_count().row(0) == (2, 2, 2)
+
+
+def test_what_is_read_with_too_little_confidence_is_no_word(text):
+    """`confidences` stay, so that one can see why."""
+    made = TextBoxes(confidence=1)
+    made.setup({}, Device())
+    blurred = card("Hamburgefonts", size=14).resize((160, 100)).resize((320, 200))
+    row = read(made, blurred).row(0, named=True)
+    assert (row["lines"], row["words"]) == ([""], [])
+    assert 0 < row["confidences"][0] < 1
+    assert read(text, blurred)["boxes"].to_list() == [row["boxes"]]
+
+
+@pytest.mark.parametrize(("height", "large"), [(33, False), (34, True), (90, True)])
+def test_large_is_over_a_third_of_the_shorter_side(height, large):
+    box = np.array([[0, 0], [250, 0], [250, height], [0, height]])
+    assert is_large(box, (100, 300)) == large
+    assert is_large(np.array([box[1], box[2], box[3], box[0]]), (100, 300)) == large
+
+
+def test_a_huge_word_is_kept_and_a_huge_thing_is_not(text):
+    """The detector alone takes the disc for a letter."""
+    disc = Image.new("RGB", (300, 200), "white")
+    canvas = ImageDraw.Draw(disc)
+    for n, colour in enumerate(("brown", "tan", "white", "tan", "brown")):
+        canvas.ellipse((60 + 14 * n, 10 + 14 * n, 240 - 14 * n, 190 - 14 * n), colour)
+    assert len(text._reader._find([np.asarray(disc)])) == 1
+    finder = TextBoxes(recognise=False)
+    finder.setup({}, Device())
+    for operator in (text, finder):
+        found = read(operator, disc, card("SALE", size=110))
+        assert found["boxes"].list.len().to_list() == [0, 1]
+    assert read(text, card("SALE", size=110))["words"].to_list() == [["SALE"]]
+
+
+# --- every kind of image ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "LA", "CMYK", "1"])
+def test_modes(text, mode):
+    image = card("HELLO").convert(mode)
+    data = encoded(image, "JPEG", quality=95) if mode == "CMYK" else encoded(image)
+    assert read(text, decode(data)[0])["words"].to_list() == [["HELLO"]]
+
+
+def test_boxes_are_in_pixels_of_the_image_as_stored(text):
+    """A camera on its side stores the picture lying, with EXIF orientation 6; pixels and boxes lie, too."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = card("BREAKFAST", angle=90)
+    plain, tagged = (decode(encoded(lying, "JPEG", quality=95, **o))[0] for o in ({}, {"exif": exif}))
+    found = read(text, plain, tagged)
+    assert found["boxes"][0].equals(found["boxes"][1])
+    assert found["words"].to_list() == [["BREAKFAST"]] * 2
+    ink = np.asarray(lying).sum(2) < 300
+    mask = text_mask(np.array(found["boxes"][1].to_list(), np.int32).reshape(-1, 4, 2), *ink.shape)
+    assert ink[mask.astype(bool)].sum() / ink.sum() > 0.98
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(1, 1), (3, 2), (20_000, 10), (10, 20_000), (40_000, 30), (5000, 3000)]
+)
+def test_odd_sizes(text, width, height):
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    image = np.asarray(Image.fromarray(noise).resize((width, height)))
+    row = read(text, image).row(0, named=True)
+    assert 0 <= row["coverage"] <= 1
+    for box in np.array(row["boxes"]).reshape(-1, 4, 2):
+        assert (box >= 0).all()
+        assert (box < (width, height)).all()
+
+
+def test_large_pictures_are_read_at_their_own_size(text):
+    small = card("HELLO", "number 42")
+    row = read(text, small.resize((3200, 2000)), small).to_dicts()
+    assert row[0]["words"] == row[1]["words"] == ["HELLO", "number", "42"]
+    np.testing.assert_allclose(np.array(row[0]["boxes"]) / 10, row[1]["boxes"], atol=6)
+
+
+def test_a_strip_is_the_same_from_a_part_of_the_picture():
+    """Only the box's neighbourhood is touched, whatever the picture's size; what is high is shrunk."""
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    box = np.array([[20, 15], [60, 20], [58, 36], [18, 31]], np.int32)
+    wide = np.pad(image, ((0, 40), (0, 40_000), (0, 0)))
+    assert (strip(image, box) == strip(wide, box)).all()
+    high = strip(np.zeros((1200, 2000, 3), np.uint8), box * 30)
+    assert 90 <= high.shape[0] <= 100
+    assert 200 <= high.shape[1] <= 260
+
+
+# --- a row's own result ----------------------------------------------------------------------------
+
+
+def test_threads_change_nothing(text):
+    made = TextBoxes()
+    made.setup({}, Device(threads=3))
+    images = [card(f"number {n}", "and more", size=20 + 2 * n) for n in range(7)]
+    assert read(made, *images).equals(read(text, *images))
+
+
+def test_calls_of_many_pictures_as_on_gpu():
+    """The same code with one square shape and several items a call: every word, whatever the order."""
+    reader = TextReader(Device(), 320, 1.25, 0.4, True)
+    reader.block, reader.square, reader.step = 4, True, 160
+    reader.detect.chunk = reader.direction.chunk = 3
+    assert reader.read is not None
+    reader.read.chunk = 5
+    images = [np.asarray(card(f"number {n}", "and more", size=20 + 2 * n, width=300 + n)) for n in range(7)]
+    found = reader(images)
+    assert [[line.text for line in lines] for lines in found] == [
+        [f"number {n}", "and more"] for n in range(7)
+    ]
+    again = reader(images[::-1])[::-1]
+    for one, two in zip(found, again, strict=True):
+        for left, right in zip(one, two, strict=True):
+            assert (left.box == right.box).all()
+            assert left[2] == right[2]
+
+
+def test_a_gpu_that_onnxruntime_cannot_use_is_an_error():
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    entry = build("text", {"use": "text.TextBoxes"}, [])
+    with pytest.raises(OperatorError, match=r"^text cannot be set up: .*install onnxruntime-gpu"):
+        StageRunner({"text": entry}, {}, Device("cuda"), 8)
+
+
+# --- how much is found -----------------------------------------------------------------------------
+
+
+def test_drawn_words(data):
+    """500 words over photos, 10 to 48 pixels high, in many fonts, colours and angles."""
+    scenes = rendered(photos(125, data), lemmas(data))
+    found = figures(scenes, ours(TextReader(Device(threads=2), 800, 1.25, 0.4, True), [i for i, _ in scenes]))
+    assert found["recall"] > 0.93
+    assert found["exact"] > 0.8
+
+
+def test_street_photos(data):
+    """Words of a third of the photos; RapidOCR's own settings cover 0.81 of them."""
+    scenes = street_scenes(data)[::3]
+    found = figures(scenes, ours(TextReader(Device(threads=2), 800, 1.25, 0.4, True), [i for i, _ in scenes]))
+    assert found["recall"] > 0.75
+    assert found["precision"] > 0.7
+    assert found["exact"] > 0.5
+
+
+# --- masked scores ---------------------------------------------------------------------------------
+
+READS = {"boxes": "text.boxes", "text_embedding": "clip.text_embedding"}
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_clip) -> ClipScore:
+    made = ClipScore(model=tiny_clip.config, pretrained=tiny_clip.weights)
+    made.setup({}, Device())
+    return made
+
+
+@pytest.fixture
+def masked(tiny_clip):
+    def make(**fields) -> MaskedClipScore:
+        made = MaskedClipScore(model=tiny_clip.config, pretrained=tiny_clip.weights, **READS | fields)
+        made.setup({}, Device())
+        return made
+
+    return make
+
+
+def scored(plain: ClipScore, text: TextBoxes, images) -> pl.DataFrame:
+    """Rows with the columns of clip and text."""
+    frame = samples(len(images))
+    for name, operator in (("clip", plain), ("text", text)):
+        frame = frame.hstack(
+            operator.score(frame, images).rename(lambda column, name=name: f"{name}.{column}")
+        )
+    return frame
+
+
+def test_without_text_the_score_is_the_plain_one(plain, text, masked):
+    images = [decode(picture(row, 90, 70))[0] for row in range(20)]
+    frame = scored(plain, text, images)
+    assert frame["text.coverage"].max() == 0
+    again = masked().score(frame, images)["score"].to_numpy()
+    np.testing.assert_allclose(again, frame["clip.score"].to_numpy(), atol=1e-3)
+    same = masked(plain="clip.score").score(frame, images)["score"]
+    assert same.equals(frame["clip.score"].alias("score"))
+
+
+def test_with_text_it_is_the_score_of_the_filled_image(plain, text, masked):
+    images = [np.asarray(card("HELLO", "number 42")), np.asarray(card("beach", "dog", size=64))]
+    frame = scored(plain, text, images)
+    boxes = [np.array(found, np.int32).reshape(-1, 4, 2) for found in frame["text.boxes"].to_list()]
+    filled = [fill_ring(image, found, 0.1) for image, found in zip(images, boxes, strict=True)]
+    assert all(np.asarray(image).min() > 200 for image in filled), "the paper alone is left"
+    expected = plain.score(frame, filled)["score"].to_numpy()
+    assert np.abs(expected - frame["clip.score"].to_numpy()).min() > 0.002
+    for fields in ({}, {"plain": "clip.score"}):
+        np.testing.assert_allclose(masked(**fields).score(frame, images)["score"], expected, atol=1e-3)
+    telea = masked(fill="telea").score(frame, images)["score"].to_numpy()
+    np.testing.assert_allclose(telea, expected, atol=0.02)  # one paper, two ways
+
+
+def test_images_without_text_are_not_encoded_again(plain, text, masked, monkeypatch):
+    images = [np.asarray(card("HELLO")), decode(picture(0, 90, 70))[0], None]
+    frame = scored(plain, text, images)
+    made, seen = masked(plain="clip.score"), []
+    encode = made._clip.images
+    monkeypatch.setattr(made._clip, "images", lambda found: seen.extend(found) or encode(found))
+    scores = made.score(frame, images)["score"]
+    assert (len(seen), scores.null_count(), scores[2]) == (1, 1, None)
+
+
+def test_rows_that_lack_an_input_are_null(plain, text, masked):
+    images = [np.asarray(card("HELLO"))] * 4
+    frame = scored(plain, text, images).with_columns(
+        pl.when(pl.col("row") != row).then(pl.col(column)).alias(column)
+        for row, column in ((1, "text.boxes"), (2, "clip.text_embedding"), (3, "clip.score"))
+    )
+    nulls = masked(plain="clip.score").score(frame, images)["score"].is_null().to_list()
+    assert nulls == [False, True, True, False]  # without a plain score the image is encoded
+
+
+def test_the_embedding_of_another_model_is_refused(text, plain, masked):
+    images = [np.asarray(card("HELLO"))]
+    frame = scored(plain, text, images).with_columns(
+        pl.Series("clip.text_embedding", np.ones((1, 16), np.float16))
+    )
+    with pytest.raises(
+        ValueError, match=r"^text_embedding: clip.text_embedding has 16 numbers a row, .* 32;"
+    ):
+        masked().score(frame, images)
+
+
+def test_operators_of_a_worker_share_a_model(tiny_clip):
+    one, two = (load(tiny_clip.config, tiny_clip.weights, Device(threads=5)) for _ in range(2))
+    assert one is two
+    assert load(tiny_clip.config, tiny_clip.weights, Device(threads=6)) is not one
+    alive = weakref.ref(one)
+    del one, two
+    gc.collect()
+    assert alive() is None
+
+
+def test_one_pass_decodes_each_image_once(tiny_clip):
+    weights = {"model": tiny_clip.config, "pretrained": tiny_clip.weights}
+    compute = {
+        "clip": {"use": "clip.ClipScore", **weights},
+        "text": {"use": "text.TextBoxes"},
+        "masked": {"use": "text.MaskedClipScore", **weights, **READS, "plain": "clip.score"},
+    }
+    runner = StageRunner({name: build(name, spec, []) for name, spec in compute.items()}, {}, Device(), 8)
+    data = [encoded(card(f"number {n}")) if n % 2 else picture(n, 90, 70) for n in range(20)]
+    result, _ = runner.run(samples(21), [*data, b"no image"])
+    assert runner.decoder.decoded == 21
+    assert result["masked.score"].null_count() == 1
+    assert result["masked.error"][20] == "image cannot be decoded: unknown format"
+    same = (result["masked.score"] == result["clip.score"]).to_list()[:20]
+    assert same == [n % 2 == 0 for n in range(20)]
