@@ -137,6 +137,23 @@ def effects(
 
 
 @app.command()
+def sheet(
+    recipe: RecipePath,
+    name: Annotated[str, typer.Argument(help="a text.MaskedClipScore of the recipe")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="picture to write: .jpg or .png")],
+    set_: Overrides = None,
+    pictures: Annotated[int, typer.Option(min=1, max=300, help="at most so many")] = 30,
+) -> None:
+    """A contact sheet of pictures before and after their text is masked."""
+    from jobs import run
+    from jobs.sheet import write_sheet
+
+    session = run.open_session(recipe, set_, None)
+    write_sheet(session.complete(), name, out, pictures)
+    print(out)
+
+
+@app.command()
 def export(
     recipe: RecipePath,
     set_: Overrides = None,
