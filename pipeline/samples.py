@@ -13,13 +13,15 @@ from typing import Any, Protocol
 
 import orjson
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ShardError
 from pipeline.shards import SAMPLE_SCHEMA
 from pipeline.store import ROW_GROUP, Store, to_arrow
 
-EMPTY = pl.DataFrame(SAMPLE_SCHEMA.empty_table())
+_ONE = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
+EMPTY = pl.DataFrame(_ONE).clear()  # from no rows at all, pyarrow would import pandas: half a second
 
 
 class Samples(Protocol):

