@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-STEPS = 64  # Newton's; it converges from one side, as a rule in five
+STEPS, CLOSE = 64, 1e-13  # Newton's, which converges from one side, as a rule in five; and when it is there
 
 
 class Balance:
@@ -109,22 +109,21 @@ def critical_t(count: np.ndarray, counts: np.ndarray, draws: np.ndarray) -> np.n
     for a row without any. By Newton's method on g(t) = sum(log(1 - t / count)) - log(1 - draw), concave and
     falling, from the right, so that it never leaves (0, smallest count)."""
     found, rows = np.full(len(counts), np.nan), np.flatnonzero(counts)
-    if not len(rows):
-        return found
-    lengths, weights = counts[rows], 1.0 / count.astype(np.float64)
-    starts = np.cumsum(lengths) - lengths
-    rarest = 1.0 / np.maximum.reduceat(weights, starts)
-    wanted = np.log1p(-draws[rows])
-    t = np.minimum(-wanted / np.add.reduceat(weights, starts), draws[rows] * rarest)
-    moving = np.ones(len(rows), bool)  # a row stops by itself, whatever its neighbours do
+    lengths, weights, wanted = counts[rows], 1.0 / count.astype(np.float64), np.log1p(-draws[rows])
+    if len(rows):
+        starts = np.cumsum(lengths) - lengths
+        rarest = 1.0 / np.maximum.reduceat(weights, starts)
+        found[rows] = np.minimum(-wanted / np.add.reduceat(weights, starts), draws[rows] * rarest)
     for _ in range(STEPS):
+        if not len(rows):
+            break
+        starts, t = np.cumsum(lengths) - lengths, found[rows]
         rest = 1.0 - np.repeat(t, lengths) * weights
         step = (np.add.reduceat(np.log(rest), starts) - wanted) / np.add.reduceat(weights / rest, starts)
-        moving &= np.abs(step) > 1e-15 * t
-        if not moving.any():
-            break
-        t = np.where(moving, np.maximum(t + step, 0.0), t)
-    found[rows] = t
+        found[rows] = np.maximum(t + step, 0.0)
+        moving = np.abs(step) > CLOSE * t  # a row stops by itself, whatever its neighbours do
+        weights = weights[np.repeat(moving, lengths)]
+        rows, lengths, wanted = rows[moving], lengths[moving], wanted[moving]
     return found
 
 
