@@ -30,20 +30,52 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+BALANCED = {"entries": "entries.ids", "counts": "counts"}
+STATS = ("words", "figures", "counts", "frequency")
+SCORES = (
+    *("caption", "clip", "bright", "rare", "text", "masked", "parrot", "effect", "digits"),
+    *("entries", "balance", "threshold", "wfpp"),
+)
+
+
 def recipe(pool: Path, store: str, **more: object) -> Recipe:
-    """A recipe with both kinds of Score, a Stat, what reads it, and the CLIP of the demo."""
+    """A recipe with every operator (the aesthetic head aside, whose weights nobody has here) and plugins."""
     model = Path(__file__).parents[1] / "jobs" / "models" / "scene_clip"
+    weights = {"model": f"{model}.json", "pretrained": f"{model}.safetensors"}
     return parse(
         {
             "plugins": [str(pool / "mine.py")],
             "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / store)},
             "compute": {
                 "caption": {"use": "caption.Caption"},
-                "clip": {
-                    "use": "clip.ClipScore",
-                    "model": f"{model}.json",
-                    "pretrained": f"{model}.safetensors",
+                "clip": {"use": "clip.ClipScore", **weights},
+                "text": {"use": "text.TextBoxes", "side": 128},
+                "masked": {
+                    "use": "text.MaskedClipScore",
+                    "boxes": "text.boxes",
+                    "text_embedding": "clip.text_embedding",
+                    **weights,
                 },
+                "parrot": {"use": "parrot.CoEmbeddedText", "words": "text.words"},
+                "effect": {"use": "parrot.MaskEffect", "plain": "clip.score", "all": "masked.score"},
+                "figures": {
+                    "use": "parrot.TextFigures",
+                    "words": "text.words",
+                    "rate": "parrot.rate",
+                    "fuzzy_rate": "parrot.fuzzy_rate",
+                },
+                "digits": {
+                    "use": "digits.NumberFreeScore",
+                    "image_embedding": "clip.image_embedding",
+                    "plain": "clip.score",
+                    **weights,
+                },
+                "entries": {"use": "metaclip.EntryMatch"},
+                "counts": {"use": "metaclip.EntryCount", "entries": "entries.ids"},
+                "balance": {"use": "metaclip.BalanceProbability", "t": 9, **BALANCED},
+                "threshold": {"use": "metaclip.BalanceThreshold", **BALANCED},
+                "frequency": {"use": "wfpp.WordFrequency", "minimum_count": 2},
+                "wfpp": {"use": "wfpp.WordFrequencyScore", "frequency": "frequency"},
                 "bright": {"use": "mine.Brightness"},
                 "words": {"use": "mine.WordCount"},
                 "rare": {"use": "mine.RarestWord", "words": "words"},
@@ -69,7 +101,7 @@ def _shutdown() -> object:
 
 def few(workers: int) -> dict[str, object]:
     """So many workers for the operators, which share one pool."""
-    return {name: {"workers": workers, "cpus": 0.5} for name in ("caption", "clip", "bright", "rare")}
+    return {name: {"workers": workers, "cpus": 0.5} for name in SCORES}
 
 
 def run_on_ray(made: Recipe) -> object:
@@ -85,7 +117,10 @@ def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, byte
     made = tree(pool / f"ray{workers}")
     assert made.keys() == local.keys()
     assert [name for name in local if made[name] != local[name]] == []
-    assert len(local) == 3 * 5 + 4 + 1  # three shards: samples and four Scores, with meta.json; one Stat
+    expected = (
+        3 * (1 + len(SCORES)) + len(SCORES) + len(STATS)
+    )  # shards' samples and Scores; meta.json; Stats
+    assert len(local) == expected
 
 
 def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) -> None:
