@@ -73,17 +73,14 @@ def compute(
 @app.command()
 def keep(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
     """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
-    from jobs import run, show
-    from pipeline.decide import decide, decision_folder
+    from jobs import show
 
-    session = run.open_session(recipe, set_, shards)
-    done = session.complete()
-    result, pending = decide(done), _missing(session, done)
+    done, result, pending = _decided(recipe, set_, shards)
     if json:
         _out({**result, "pending": pending})
     else:
         show.funnel(result)
-        print(session.store.files.path(decision_folder(done)))
+        print(done.store.files.path(done.decisions))
     _finish(pending)
 
 
@@ -96,13 +93,11 @@ def explain(
     json: Json = False,
 ) -> None:
     """Every rule for one sample."""
-    from jobs import run, show
-    from pipeline.decide import decide
+    from jobs import show
     from pipeline.explain import explain as look_up
 
-    session = run.open_session(recipe, set_, shards).complete()
-    decide(session)
-    found = look_up(session, uids)
+    done, *_ = _decided(recipe, set_, shards)
+    found = look_up(done, uids)
     if json:
         _out(found)
         return
@@ -120,20 +115,17 @@ def effects(
 ) -> None:
     """What the decision did to the pool's statistics, such as how often each entry or word occurs."""
     from jobs import run, show
-    from pipeline.decide import decide
     from pipeline.effects import effects as compare
     from pipeline.effects import folder
 
-    session = run.open_session(recipe, set_, shards)
-    done = session.complete()
-    decide(done)
+    done, _, pending = _decided(recipe, set_, shards)
     found = compare(done, run.executor_of(done, local))
     if json:
         _out({s: {t: f.to_dicts() for t, f in tables.items()} for s, tables in found.items()})
     else:
         show.effects(found)
         print(done.store.files.path(folder(done)))
-    _finish(_missing(session, done))
+    _finish(pending)
 
 
 @app.command()
@@ -163,14 +155,11 @@ def export(
 ) -> None:
     """Filtered shards, FAISS index, subset file, URL list."""
     from jobs import run
-    from pipeline.decide import decide
 
-    session = run.open_session(recipe, set_, shards)
-    done = session.complete()
-    decide(done)
+    done, _, pending = _decided(recipe, set_, shards)
     written = run.write_exports(done, run.executor_of(done, local), quiet=json)
     _out(written) if json else run.paths(written)
-    _finish(_missing(session, done))
+    _finish(pending)
 
 
 @app.command()
@@ -207,10 +196,18 @@ def _out(data: Any) -> None:
     print(orjson.dumps(data, option=options).decode())
 
 
-def _missing(session: Any, done: Any) -> dict[str, str]:
-    """Shards of the pool that are not complete."""
+def _decided(
+    recipe: str, overrides: list[str] | None, shards: int | None
+) -> tuple[Any, dict[str, Any], dict[str, str]]:
+    """The session over the shards that are complete, their decision, and the shards that are not, with why."""
+    from jobs import run
+    from pipeline.decide import decide
+
+    session = run.open_session(recipe, overrides, shards)
+    done = session.complete()
     names = {shard.name for shard in done.shards}
-    return {s.name: "not computed yet" for s in session.shards if s.name not in names}
+    pending = {s.name: "not computed yet" for s in session.shards if s.name not in names}
+    return done, decide(done), pending
 
 
 def _finish(pending: dict[str, str]) -> None:

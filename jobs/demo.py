@@ -15,7 +15,6 @@ import polars as pl
 from jobs import run, show
 from jobs.sample_pool import make_pool
 from jobs.show import console, table
-from pipeline.decide import decision_folder
 from pipeline.errors import RecipeError
 from pipeline.explain import explain
 from pipeline.recipe import load
@@ -82,7 +81,7 @@ def planted(session: Session) -> pl.DataFrame:
                 orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"
                 for key, offset, length in samples.select("key", "offset", "length").iter_rows()
             ]
-        verdicts = session.store.read(f"{decision_folder(session)}/{shard.name}.parquet").drop("uid")
+        verdicts = session.store.read(f"{session.decisions}/{shard.name}.parquet").drop("uid")
         parts.append(
             samples.select("uid", "shard", "row").with_columns(planted=pl.Series(labels)).hstack(verdicts)
         )
@@ -176,7 +175,7 @@ def first_kept(session: Session) -> tuple[str, np.ndarray]:
     """The caption of the first kept sample, and its embedding, (d,) float16."""
     columns = Columns(session.recipe.pool.store, session.keys)
     for shard in session.shards:
-        keep = session.store.read(f"{decision_folder(session)}/{shard.name}.parquet", ["keep"])["keep"]
+        keep = session.store.kept(session.decisions, shard.name)
         if (row := keep.arg_max()) is not None and keep[row]:
             found = columns.read(shard.name, ["text", "clip.text_embedding"])
             return found["text"][row], found["clip.text_embedding"][row].to_numpy()

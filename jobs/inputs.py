@@ -2,9 +2,8 @@
 
 import multiprocessing
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +11,7 @@ import fsspec
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from jobs.show import console
+from pipeline.cuts import in_turn
 from pipeline.errors import RecipeError
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # `map`, or one that uses processes
@@ -41,14 +41,8 @@ def in_order(workers: int) -> Each:
     def each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, spawn, _one_thread)
-        waiting: deque[Future[Any]] = deque()
         try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) == AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from in_turn(pool, AHEAD * workers - 1, function, items)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -34,7 +34,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from operators.algorithms.balance import Balance, critical_t, keep_probability
 from operators.algorithms.balance import compare as compare_counts
 from operators.algorithms.matching import Matcher, Spacing, read_entries
-from pipeline.operator import Column, Device, Files, Operator, Score, Stat, Table
+from pipeline.operator import Column, Device, Files, Operator, Score, Stat, Table, owner
 from pipeline.rule import draw
 
 OTHER = "other"  # the list of languages that have none of their own
@@ -152,7 +152,7 @@ class EntryCount(Stat):
         self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
     ) -> Mapping[str, pl.DataFrame]:
         """What a decision did to the distribution of entries: see `balance.compare`."""
-        match = sources[self.entries.split(".")[0]]
+        match = sources[owner(self.entries) or ""]
         return compare_counts(before, after, match.names() if isinstance(match, EntryMatch) else {})
 
 

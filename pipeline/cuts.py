@@ -8,7 +8,7 @@ four at most (and as many for each half of the uid that ties go by), and memory 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from pipeline.store import Columns
 
 DIGIT = 16  # bits a pass settles
 FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -27,13 +28,20 @@ def in_threads(function: Callable[[list[str]], Result], groups: Iterable[list[st
     """Results in order; a bounded number is in flight. polars, numpy and pyarrow release the lock."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[Result]] = deque()
-        for group in groups:
-            running.append(pool.submit(function, group))
-            if len(running) > 2 * workers:
-                yield running.popleft().result()
-        for future in running:
-            yield future.result()
+        yield from in_turn(pool, 2 * workers, function, groups)
+
+
+def in_turn(
+    pool: Executor, most: int, function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Result]:
+    """Results in the order of the items, which are taken as they are needed: `most` wait at a time."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class Selection:

@@ -4,7 +4,6 @@ First each share (`top: 0.3`) is resolved to a cut (`cuts.py`), then each shard 
 `rules.json`, written last, holds cuts and counts.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from pipeline.store import Columns
 
 def decide(session: Session) -> dict[str, Any]:
     """The content of `rules.json` for this session's shards, computed unless it is there already."""
-    folder = decision_folder(session)
+    folder = session.decisions
     if session.store.files.exists(f"{folder}/rules.json"):
         return summary(session)
     rules = session.recipe.keep
@@ -42,26 +41,12 @@ def decide(session: Session) -> dict[str, Any]:
     return result
 
 
-FORMAT = 1  # of what a decision's folder holds; raise it when that changes
 SHARDS = {"shard": pl.String, "samples": pl.Int64, "kept": pl.Int64}
-
-
-def decision_folder(session: Session) -> str:
-    """decisions/<recipe>-<key>: the key covers rules, the keys of what they read, and the shards."""
-    owners = sorted({o for c in session.columns_read() if (o := owner(c)) is not None})
-    identity = [
-        FORMAT,
-        [(name, rule.model_dump(mode="json")) for name, rule in session.recipe.keep.items()],
-        {owner: session.keys[owner] for owner in owners},
-        [shard.name for shard in session.shards],
-    ]
-    key = hashlib.blake2b(orjson.dumps(identity), digest_size=8).hexdigest()
-    return f"decisions/{session.recipe.name}-{key}"
 
 
 def summary(session: Session) -> dict[str, Any]:
     """The stored `rules.json`. Raises FileNotFoundError."""
-    return dict(orjson.loads(session.store.files.read(f"{decision_folder(session)}/rules.json")))
+    return dict(orjson.loads(session.store.files.read(f"{session.decisions}/rules.json")))
 
 
 @dataclass

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from pipeline.decide import decision_folder
 from pipeline.execute import Executor, StatTask, reduced
 from pipeline.operator import Stat
 from pipeline.plan import stat_path
@@ -35,7 +34,7 @@ def effects(session: Session, executor: Executor) -> dict[str, Mapping[str, pl.D
 
 def folder(session: Session) -> str:
     """Where the effects of a session's decision lie in the store."""
-    return decision_folder(session).replace("decisions/", "effects/", 1)
+    return session.decisions.replace("decisions/", "effects/", 1)
 
 
 def _after(session: Session, executor: Executor, name: str) -> pl.DataFrame:
@@ -51,9 +50,8 @@ class _KeptTask(StatTask):
 
     def __init__(self, session: Session, name: str) -> None:
         super().__init__(session, name)
-        self.decisions = decision_folder(session)
+        self.decisions = session.decisions
 
     def rows(self, shard: Shard) -> pl.DataFrame:
         """See StatTask."""
-        keep = self.columns.store.read(f"{self.decisions}/{shard.name}.parquet", ["keep"])["keep"]
-        return super().rows(shard).filter(keep)
+        return super().rows(shard).filter(self.columns.store.kept(self.decisions, shard.name))

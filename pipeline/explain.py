@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.decide import decision_folder, summary
+from pipeline.decide import summary
 from pipeline.errors import RecipeError
 from pipeline.operator import owner
 from pipeline.session import Session
@@ -37,7 +37,7 @@ def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) 
     columns = Columns(session.recipe.pool.store, session.keys)
     rules = session.recipe.keep
     sample = session.store.read(f"samples/{shard}.parquet").row(row, named=True)
-    verdicts = session.store.read(f"{decision_folder(session)}/{shard}.parquet").row(row, named=True)
+    verdicts = session.store.read(f"{session.decisions}/{shard}.parquet").row(row, named=True)
     lines = []
     for name, rule in rules.items():
         errors = [f"{name_of}.error"] if (name_of := owner(rule.column)) else []

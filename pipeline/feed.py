@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import ShardError
-from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer
+from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer, owner
 from pipeline.plan import ROWS, ScorePass, folder, stat_path
 from pipeline.recipe import Recipe
 from pipeline.resolve import Entry
@@ -66,8 +66,8 @@ class Work:
         """Sample columns and stored columns to read, the latter with their operators' reasons."""
         inputs = dict.fromkeys(i for n in self.names for i in self.entries[n].operator.inputs())
         samples = [c for c in SAMPLE_COLUMNS if c in inputs or c in ALWAYS]
-        stored = [i for i in inputs if "." in i and i.split(".")[0] not in self.names]
-        return samples, list(dict.fromkeys(n for i in stored for n in (i, f"{i.split('.')[0]}.error")))
+        stored = [i for i in inputs if "." in i and owner(i) not in self.names]
+        return samples, list(dict.fromkeys(n for i in stored for n in (i, f"{owner(i)}.error")))
 
     def stats(self) -> dict[str, pl.DataFrame]:
         """The tables that the operators read."""

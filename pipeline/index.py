@@ -23,8 +23,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline import nearest
-from pipeline.decide import decision_folder
 from pipeline.errors import RecipeError
+from pipeline.operator import owner
 from pipeline.rule import draw
 from pipeline.session import Session
 from pipeline.store import Columns, Files, to_arrow
@@ -64,11 +64,11 @@ def _identity(session: Session) -> dict[str, Any]:
     """What the bytes depend on."""
     section = session.recipe.export.index
     assert section is not None
-    owner = section.embedding.split(".")[0]
+    name = owner(section.embedding)
     return {
-        "decision": decision_folder(session),
+        "decision": session.decisions,
         "embedding": section.embedding,
-        "columns": session.folder(owner) if owner in session.keys else "samples",
+        "columns": session.folder(name) if name is not None else "samples",
         "factory": section.factory,
         "metric": "inner_product",
     }
@@ -178,7 +178,7 @@ class Rows:
         self.embedding = session.recipe.export.index.embedding
         self.names = list(names or ("uid", "shard", "row", "key", "text", "url"))
         self.columns = Columns(session.recipe.pool.store, session.keys)
-        self.folder, self.kept = decision_folder(session), kept_counts(session)
+        self.folder, self.kept = session.decisions, kept_counts(session)
         self.rows = self.missing = 0
 
     def empty(self) -> pl.DataFrame:
@@ -206,7 +206,7 @@ class Rows:
             yield _joined(parts)
 
     def _read(self, shard: str) -> pl.DataFrame:
-        keep = self.columns.store.read(f"{self.folder}/{shard}.parquet", ["keep"])["keep"]
+        keep = self.columns.store.kept(self.folder, shard)
         return self.columns.read(shard, [*self.names, self.embedding]).filter(keep)
 
     def _valid(self, frame: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:

@@ -21,7 +21,6 @@ import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 
-from pipeline.decide import decision_folder
 from pipeline.errors import ShardError
 from pipeline.feed import ATTEMPTS, BACKOFF
 from pipeline.operator import Writer
@@ -81,7 +80,7 @@ class Packer:
     """Writes one output; what all outputs share. Travels to workers."""
 
     def __init__(self, session: Session, path: str) -> None:
-        self.target, self.decisions = Store(path), decision_folder(session)
+        self.target, self.decisions = Store(path), session.decisions
         self.columns = Columns(session.recipe.pool.store, session.keys)
         self.scores = {
             name: scores
@@ -115,7 +114,7 @@ class Packer:
     def _rows(self, part: Part) -> pl.DataFrame:
         """The part's samples and scores, null where a shard lacks an operator's columns."""
         name = part.shard.name
-        keep = self.columns.store.read(f"{self.decisions}/{name}.parquet", ["keep"])["keep"]
+        keep = self.columns.store.kept(self.decisions, name)
         frame = self.columns.read(name, SAMPLE)
         for scores in self.scores.values():
             try:

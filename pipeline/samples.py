@@ -11,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ShardError
 from pipeline.shards import SAMPLE_SCHEMA
-from pipeline.store import ROW_GROUP, Store, to_arrow
+from pipeline.store import ROW_GROUP, Store, packed, to_arrow
 
 _ONE = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
 EMPTY = pl.DataFrame(_ONE).clear()  # from no rows at all, pyarrow would import pandas: half a second
@@ -62,9 +61,7 @@ class _Growing:
 
     def finish(self, notes: Mapping[str, Any]) -> None:
         self.writer.write_table(to_arrow(self.held))
-        self.writer.add_key_value_metadata(
-            {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
-        )
+        self.writer.add_key_value_metadata(packed(notes))
 
 
 class _Compared:

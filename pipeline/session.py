@@ -17,6 +17,8 @@ from pipeline.shards import Shard, list_shards
 from pipeline.store import Files, Store
 from pipeline.tables import check_table, reading
 
+DECISIONS = 1  # format of what a decision's folder holds; raise it when that changes
+
 
 @dataclass(frozen=True)
 class Session:
@@ -65,6 +67,19 @@ class Session:
     def folder(self, name: str) -> str:
         """Where an operator's parts lie."""
         return folder(name, self.keys[name])
+
+    @cached_property
+    def decisions(self) -> str:
+        """decisions/<recipe>-<key>: the key covers rules, the keys of what they read, and the shards."""
+        owners = sorted({o for c in self.columns_read() if (o := owner(c)) is not None})
+        covered = [
+            DECISIONS,
+            [(name, rule.model_dump(mode="json")) for name, rule in self.recipe.keep.items()],
+            {owner: self.keys[owner] for owner in owners},
+            [shard.name for shard in self.shards],
+        ]
+        key = hashlib.blake2b(orjson.dumps(covered), digest_size=8).hexdigest()
+        return f"decisions/{self.recipe.name}-{key}"
 
     def describe(self, name: str) -> bytes:
         """`meta.json` beside an operator's parts: in clear, what its key stands for."""

@@ -36,6 +36,11 @@ def to_arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
 
 
+def packed(notes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Notes as they stand in a parquet footer, which `Store.footer` reads."""
+    return {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
+
+
 class Files:
     """A folder on any fsspec file system. Paths given to its methods are relative to it."""
 
@@ -143,9 +148,7 @@ class Store:
         """Publish a frame as parquet; `notes` go into the footer as JSON."""
         table = to_arrow(frame)
         if notes:
-            table = table.replace_schema_metadata(
-                {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
-            )
+            table = table.replace_schema_metadata(packed(notes))
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
         self.files.publish(relative, sink.getbuffer())
@@ -164,6 +167,10 @@ class Store:
         wanted = list(columns) if columns is not None else None
         frame = pl.read_parquet(sources, columns=wanted, glob=False)
         return frame if wanted is None else frame.select(wanted)
+
+    def kept(self, decisions: str, shard: str) -> pl.Series:
+        """(n,) Boolean: which of a shard's rows a decision keeps. Raises FileNotFoundError."""
+        return self.read(f"{decisions}/{shard}.parquet", ["keep"])["keep"]
 
     def footer(self, relative: str) -> tuple[int, dict[str, Any]] | None:
         """(rows, notes) of a published frame, or None where there is none."""

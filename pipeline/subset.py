@@ -23,7 +23,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import polars as pl
 
-from pipeline.decide import decision_folder
 from pipeline.errors import RecipeError
 from pipeline.rule import uid_halves
 from pipeline.session import Session
@@ -70,7 +69,7 @@ def subset_uids(subset: np.ndarray) -> list[str]:
 
 def kept_counts(session: Session) -> dict[str, int]:
     """Shard -> kept samples, in pool order. Raises RecipeError where nothing is decided yet."""
-    folder = decision_folder(session)
+    folder = session.decisions
     if not session.store.files.exists(f"{folder}/rules.json"):
         raise RecipeError(f"nothing to export: no {folder} in the store; run `winnow keep` first")
     table = session.store.read(f"{folder}/shards.parquet", ["shard", "kept"])
@@ -80,7 +79,7 @@ def kept_counts(session: Session) -> dict[str, int]:
 
 def kept_uids(session: Session, shard: str) -> pl.Series:
     """The uids of a shard's kept samples, in its order."""
-    decided = session.store.read(f"{decision_folder(session)}/{shard}.parquet", ["uid", "keep"])
+    decided = session.store.read(f"{session.decisions}/{shard}.parquet", ["uid", "keep"])
     return decided.filter("keep")["uid"]
 
 

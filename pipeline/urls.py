@@ -23,7 +23,6 @@ import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.decide import decision_folder
 from pipeline.errors import RecipeError
 from pipeline.export import MANIFEST
 from pipeline.session import Session
@@ -47,7 +46,7 @@ def write_urls(session: Session) -> dict[str, Any]:
         raise RecipeError("export.urls is missing: name the folder to write")
     kept = [shard for shard, rows in kept_counts(session).items() if rows]
     files, counts = Files(path), Counter[str](files=0, rows=0, without_url=0)
-    manifest = {"export": "urls", "decision": decision_folder(session), "complete": False}
+    manifest = {"export": "urls", "decision": session.decisions, "complete": False}
     _prepare(files, manifest)
     groups = cut(_with_url(session, kept, counts), GROUP, BATCH_BYTES)
     for number in count():
@@ -63,7 +62,7 @@ def _with_url(session: Session, shards: Iterable[str], counts: Counter[str]) -> 
     """The kept samples that have a url, shard by shard; counts them and the others."""
     columns = Columns(session.recipe.pool.store, session.keys)
     for shard in shards:
-        keep = session.store.read(f"{decision_folder(session)}/{shard}.parquet", ["keep"])["keep"]
+        keep = session.store.kept(session.decisions, shard)
         frame = columns.read(shard, COLUMNS).filter(keep)
         found = frame.filter(pl.col("url") != "")
         counts.update(rows=len(found), without_url=len(frame) - len(found))

@@ -142,6 +142,12 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
+def own_automata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Automata of tests stay out of the machine's folder."""
+    monkeypatch.setattr("operators.algorithms.matching.tempfile.gettempdir", lambda: str(tmp_path))
+
+
+@pytest.fixture
 def data() -> Path:
     """The folder of real sample data; skips where it is absent."""
     if not DATA.is_dir():

@@ -1,4 +1,4 @@
-"""Parts that several tests share: operators to plug in, and a folder as a mapping of bytes."""
+"""Parts that several tests share: operators to plug in, MetaCLIP's spacing, a folder as a mapping of bytes."""
 
 from pathlib import Path
 
@@ -95,6 +95,16 @@ class Broken(Score):
             return pl.DataFrame({"never": []}, schema=dict(self.writes))
         raise ValueError("no row is good enough")
 '''
+
+
+def spaced(text: str) -> str:
+    """A caption as MetaCLIP searches it, word for word after the definition."""
+    text = f" {text} "
+    for mark in (",", ".", ";", ":", "?", "!", "`"):
+        text = text.replace(mark, f" {mark} ")
+    for blank in ("\t", "\n", "\r"):
+        text = text.replace(blank, " ")
+    return text
 
 
 def tree(folder: Path, without: tuple[str, ...] = ("runs",)) -> dict[str, bytes]:

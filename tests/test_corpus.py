@@ -13,13 +13,14 @@ import ray
 
 from operators.algorithms.matching import Matcher, spaced_entry
 from operators.metaclip import EntryCount, EntryMatch
-from pipeline.decide import decide, decision_folder
+from pipeline.decide import decide
 from pipeline.execute import LocalExecutor, compute
 from pipeline.operator import Device
 from pipeline.plan import stat_path
 from pipeline.recipe import parse
 from pipeline.session import Session
 from tests.conftest import DATA
+from tests.parts import spaced
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 WORDS = [
@@ -58,16 +59,6 @@ def real() -> tuple[list[str], list[str]]:
         captions = [line.rstrip("\n").split("\t")[-1] for line in file]
     lines = (DATA / "wordnet_lemmas.txt").read_text(encoding="utf-8").splitlines()
     return captions, [line.replace("_", " ") for line in lines if line.strip()]
-
-
-def spaced(text: str) -> str:
-    """The text as it is searched, word for word after the definition."""
-    text = f" {text} "
-    for mark in (",", ".", ";", ":", "?", "!", "`"):
-        text = text.replace(mark, f" {mark} ")
-    for blank in ("\t", "\n", "\r"):
-        text = text.replace(blank, " ")
-    return text
 
 
 def test_matches_equal_brute_force_on_real_captions(real: tuple[list[str], list[str]]) -> None:
@@ -159,7 +150,7 @@ def outcome(made: Session, executor: Any) -> tuple[dict[str, list[Any]], list[pl
     """Verdicts by uid, and the Stats' tables."""
     compute(made, executor)
     decide(made)
-    folder = decision_folder(made)
+    folder = made.decisions
     rows = [made.store.read(f"{folder}/{shard.name}.parquet") for shard in made.shards]
     verdicts = {row[0]: list(row[1:]) for row in pl.concat(rows).iter_rows()}
     return verdicts, [made.store.read(stat_path(name, made.keys[name])) for name in ("counts", "words")]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline import cuts as module
 from pipeline.cuts import resolve_cuts
-from pipeline.decide import decide, decision_folder, tally
+from pipeline.decide import decide, tally
 from pipeline.rule import Rule, rank_from_top
 from pipeline.session import Session
 from tests.conftest import put, uid
@@ -272,7 +272,7 @@ def test_decisions_equal_plain_python(stored, seed):
     for name, rule in expected["rules"].items():
         assert {key: result["rules"][name][key] for key in rule} == rule
     for shard in frames:
-        decided = session.store.read(f"{decision_folder(session)}/{shard}.parquet")
+        decided = session.store.read(f"{session.decisions}/{shard}.parquet")
         assert decided["keep"].to_list() == expected["kept"][shard]
     assert result["rules"]["given.f32"]["cut"] == expected["cuts"]["given.f32"]
     assert result["samples"] == result["kept"] + result["dropped"] + result["failed"]
@@ -281,7 +281,7 @@ def test_decisions_equal_plain_python(stored, seed):
 def test_what_is_stored(stored):
     session = stored(pool(0), KEEP)
     result = decide(session)
-    folder = decision_folder(session)
+    folder = session.decisions
     assert folder.startswith("decisions/test-")
     assert session.store.files.names(folder, "") == {
         "rules.json", "shards.parquet", "dir/0.parquet", "dir/1.parquet", "dir/2.parquet"
@@ -316,21 +316,21 @@ def test_shards_in_any_order_give_the_same(stored, tmp_path):
     frames = pool(1, shards=4)
     session = stored(frames, KEEP)
     first = decide(session)
-    folder = decision_folder(session)
+    folder = session.decisions
     files = {
         name: session.store.files.read(f"{folder}/{name}") for name in session.store.files.names(folder, "")
     }
     turned = Session(session.recipe, tuple(reversed(session.shards)))
     assert {**decide(turned)} == first
     for name, content in files.items():
-        assert session.store.files.read(f"{decision_folder(turned)}/{name}") == content
+        assert session.store.files.read(f"{turned.decisions}/{name}") == content
 
 
 def test_fewer_shards_are_another_decision(stored):
     session = stored(pool(2), KEEP)
     whole = decide(session)
     part = Session(session.recipe, session.shards[:1])
-    assert decision_folder(part) != decision_folder(session)
+    assert part.decisions != session.decisions
     assert decide(part)["samples"] == 40
     assert decide(session) == whole
 
@@ -338,7 +338,7 @@ def test_fewer_shards_are_another_decision(stored):
 def test_other_rules_are_another_decision(stored):
     frames = pool(2)
     folders = {
-        decision_folder(stored(frames, keep))
+        stored(frames, keep).decisions
         for keep in (
             {"given.f32": {"top": 0.6}},
             {"given.f32": {"top": 0.5}},

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from operators.algorithms import matching
 from operators.algorithms.matching import Matcher, Spacing, read_entries, spaced_entry
+from tests.parts import spaced
 
 ENGLISH = [
     "dog",
@@ -91,20 +92,7 @@ WORLD_GOLDENS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def private_folder(tmp_path, monkeypatch):
-    """Automata of tests stay out of the machine's own."""
-    monkeypatch.setattr(matching.tempfile, "gettempdir", lambda: str(tmp_path))
-
-
-def spaced(text: str) -> str:
-    """The text as it is searched, word for word after the definition."""
-    text = f" {text} "
-    for mark in (",", ".", ";", ":", "?", "!", "`"):
-        text = text.replace(mark, f" {mark} ")
-    for blank in ("\t", "\n", "\r"):
-        text = text.replace(blank, " ")
-    return text
+pytestmark = pytest.mark.usefixtures("own_automata")
 
 
 def defined(entries: list[str], text: str, spacing: Spacing) -> list[int]:

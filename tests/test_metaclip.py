@@ -21,10 +21,7 @@ ENTRIES = ["dog", "cat", "of", "hot dog"]
 NO_STATS: dict[str, pl.DataFrame] = {}
 
 
-@pytest.fixture(autouse=True)
-def private_folder(tmp_path, monkeypatch):
-    """Automata of tests stay out of the machine's own."""
-    monkeypatch.setattr(matching.tempfile, "gettempdir", lambda: str(tmp_path))
+pytestmark = pytest.mark.usefixtures("own_automata")
 
 
 @pytest.fixture

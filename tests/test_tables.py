@@ -454,9 +454,8 @@ def test_plan_compute_keep_and_explain(pool):
 
 
 def _decision(session: Session) -> str:
-    from pipeline.decide import decision_folder
 
-    return decision_folder(session).removeprefix("decisions/")
+    return session.decisions.removeprefix("decisions/")
 
 
 def test_the_second_pass_reads_the_store(pool):

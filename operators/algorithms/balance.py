@@ -5,6 +5,7 @@ probability t / max(count, t); MetaCLIP 2 (arXiv 2507.22062) section 3.3 for t b
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,17 +17,19 @@ class Balance:
     """A table of counts, laid out for lookup: entry `e` of a language lies at `base[language] + e`."""
 
     def __init__(self, counts: pl.DataFrame, t: float = 1.0, tail_of: str = "") -> None:
-        pairs = counts.drop_nulls("entry")
         self.base: dict[str | None, int] = {}
         arrays, thresholds, size = [np.zeros(0, np.uint64)], [np.zeros(0)], 0
-        languages = thresholds_by_language(pairs, t, tail_of)
-        for language, threshold in languages.items():
-            own = pairs.filter(pl.col("language").eq_missing(pl.lit(language, pl.String)))
+        tables = counts.drop_nulls("entry").sort("language").partition_by("language", as_dict=True)
+        languages = {language: own for (language,), own in tables.items()}
+        asked = thresholds_by_language(
+            {n: own["count"].to_numpy() for n, own in languages.items()}, t, tail_of
+        )
+        for language, own in languages.items():
             found = np.bincount(own["entry"].to_numpy(), own["count"].to_numpy()).astype(np.uint64)
             self.base[language] = size
             size += len(found)
             arrays.append(found)
-            thresholds.append(np.full(len(found), threshold))
+            thresholds.append(np.full(len(found), asked[language]))
         self.count = np.concatenate(arrays)
         self.probability = entry_probability(self.count, np.concatenate(thresholds))
 
@@ -46,13 +49,11 @@ def entry_probability(count: np.ndarray, t: np.ndarray | float) -> np.ndarray:
     return found
 
 
-def thresholds_by_language(pairs: pl.DataFrame, t: float, tail_of: str = "") -> dict[str | None, float]:
-    """Each language's t. With `tail_of`, t is that language's, and the others follow by its tail share.
-    Raises ValueError where that language has no counts."""
-    counts = {
-        language: np.sort(own["count"].to_numpy())
-        for (language,), own in pairs.sort("language").partition_by("language", as_dict=True).items()
-    }
+def thresholds_by_language(
+    counts: Mapping[Any, np.ndarray], t: float, tail_of: str = ""
+) -> dict[str | None, float]:
+    """Each language's t, from its counts. With `tail_of`, t is that language's, and the others follow by its
+    tail share. Raises ValueError where that language has no counts."""
     if not tail_of:
         return dict.fromkeys(counts, t)
     if tail_of not in counts:

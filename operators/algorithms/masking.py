@@ -28,6 +28,11 @@ def reading_order(boxes: Sequence[np.ndarray]) -> list[int]:
     return sorted(by_height, key=lambda place: (lines[place], boxes[place][0][0]))
 
 
+def shorter_side(box: np.ndarray) -> float:
+    """Pixels, of a box of any angle."""
+    return min(float(np.linalg.norm(box[0] - corner)) for corner in (box[1], box[3]))
+
+
 def text_mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     """(height, width) uint8: 1 in a box or on its edge, else 0."""
     import cv2
@@ -52,8 +57,7 @@ def ring_colour(image: np.ndarray, mask: np.ndarray, box: np.ndarray, ring: floa
     """The mean colour around a box, of the pixels that `mask` does not hold for text."""
     import cv2
 
-    sides = [float(np.linalg.norm(box[0] - corner)) for corner in (box[1], box[3])]
-    wide = max(NARROWEST, round(ring * min(sides)))
+    wide = max(NARROWEST, round(ring * shorter_side(box)))
     low = np.maximum(box.min(0) - wide - 1, 0)
     right, bottom = box.max(0) + wide + 2
     part, text = image[low[1] : bottom, low[0] : right], mask[low[1] : bottom, low[0] : right]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from operators.algorithms.masking import reading_order
+from operators.algorithms.masking import reading_order, shorter_side
 from pipeline.operator import Device
 
 MODELS = {
@@ -181,8 +181,7 @@ def normal(pixels: np.ndarray) -> np.ndarray:
 def is_large(box: np.ndarray, shape: tuple[int, int]) -> bool:
     """Over a third as high as the picture. The detector takes whatever fills a picture, a plate or a face, for
     one huge letter: such a box must be read, and with `SURE`, to be kept."""
-    sides = [float(np.linalg.norm(box[0] - corner)) for corner in (box[1], box[3])]
-    return min(sides) > min(shape) / 3
+    return shorter_side(box) > min(shape) / 3
 
 
 def strip(image: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -194,7 +193,7 @@ def strip(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     low = np.maximum(box.min(0) - 2, 0)
     part = image[low[1] : box[:, 1].max() + 3, low[0] : box[:, 0].max() + 3]
     corners = (box - low).astype(np.float32)
-    height = min(np.linalg.norm(corners[0] - corners[1]), np.linalg.norm(corners[0] - corners[3]))
+    height = shorter_side(corners)
     if height > 2 * STRIP:
         small = [max(4, round(2 * STRIP / height * length)) for length in part.shape[1::-1]]
         corners *= np.array(small, np.float32) / part.shape[1::-1]
