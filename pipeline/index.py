@@ -8,8 +8,8 @@
     image.json                    what it is; written last: an index that has it is complete
 
 Kept samples are added in pool order; those without an embedding (null, zero or not finite) are
-left out and counted. Training takes samples by a draw on their uid. Memory: the index itself, the
-training sample (40 vectors per list), and 65,536 rows.
+left out and counted. Training takes samples by a draw on their uid. Memory: the training sample (40
+vectors per list), a block of the index, and 8,192 rows or a shard's.
 """
 
 import tempfile
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from pipeline import nearest
 from pipeline.errors import RecipeError
+from pipeline.growing import growing
 from pipeline.operator import owner
 from pipeline.rule import draw
 from pipeline.session import Session
@@ -31,7 +32,7 @@ from pipeline.store import Columns, Files, to_arrow
 from pipeline.subset import kept_counts
 
 INDEX, METADATA, ABOUT = "image.index", "metadata/metadata_0.parquet", "image.json"
-BATCH = 65_536  # rows added at a time: enough to keep BLAS busy, 128 MiB at 512 dimensions
+BATCH = 8_192  # rows added at a time, at least: enough to keep BLAS busy, 16 MiB at 512 dimensions
 SEED = 0  # of the draw of training vectors
 
 
@@ -51,10 +52,8 @@ def write_index(session: Session) -> dict[str, Any]:
         files.fs.rm_file(files.path(ABOUT))
     index, key = _trained(session, kept)
     rows = Rows(session)
-    with files.publishing(METADATA) as path:
-        _fill(index, rows, path)
-    with files.publishing(INDEX) as path:
-        nearest.save(index, path)
+    with files.publishing(INDEX) as path, files.publishing(METADATA) as table:
+        _fill(index, path, rows, table)
     about |= {"key": key, "rows": rows.rows, "missing": rows.missing, "dimension": index.d}
     files.publish(ABOUT, orjson.dumps(about, option=orjson.OPT_INDENT_2))
     return {**about, "path": section.path, "written": True}
@@ -112,10 +111,11 @@ def _sample(session: Session, share: float, dimension: int) -> tuple[np.ndarray,
     return np.concatenate(parts), rows.rows
 
 
-def _fill(index: Any, rows: "Rows", path: str) -> None:
-    """Add all rows to the index, and their metadata to a parquet file, batch by batch."""
-    add, start = nearest.adder(index), 0
-    with pq.ParquetWriter(path, to_arrow(_metadata(rows.empty(), 0)).schema, compression="zstd") as file:
+def _fill(index: Any, path: str, rows: "Rows", table: str) -> None:
+    """Write all rows into the index, and their metadata into a parquet file, batch by batch."""
+    start, schema = 0, to_arrow(_metadata(rows.empty(), 0)).schema
+    nearest.set_probes(index)
+    with growing(index, path) as add, pq.ParquetWriter(table, schema, compression="zstd") as file:
         for vectors, frame in rows:
             add(vectors)
             file.write_table(to_arrow(_metadata(frame, start)))

@@ -70,7 +70,7 @@ def train(index: Any, vectors: np.ndarray, factory: str) -> None:
         vectors = _train_steps(index, vectors)
         if ivf := _lists(index):
             _train_lists(ivf, vectors)
-        _inner(index).train(vectors)  # what is left: the codes
+        inner(index).train(vectors)  # what is left: the codes
         index.is_trained = True
     except RuntimeError as error:
         raise RecipeError(
@@ -83,17 +83,15 @@ def adder(index: Any) -> Callable[[np.ndarray], None]:
     """What adds (n, d) float32 vectors to a trained index. A GPU, if any, finds their lists."""
     import faiss
 
-    inner = _inner(index)
-    put = _gpu_put(inner) or inner.add
-    graph = isinstance(inner, faiss.IndexHNSW)
+    below, before = inner(index), steps(index)
+    put = _gpu_put(below) or below.add
+    graph = isinstance(below, faiss.IndexHNSW)
 
     def add(vectors: np.ndarray) -> None:
-        with _threads(1):
-            for step in _steps(index):
-                vectors = step.apply(vectors)
+        vectors = transformed(before, vectors)
         with _threads(1 if graph else faiss.omp_get_max_threads()):
             put(vectors)
-        index.ntotal = inner.ntotal
+        index.ntotal = below.ntotal
 
     return add
 
@@ -102,8 +100,7 @@ def _gpu_put(ivf: Any) -> Callable[[np.ndarray], None] | None:
     """Adding to lists that the GPU finds, where there is one and these lists can be told."""
     import faiss
 
-    kinds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
-    if not faiss.get_num_gpus() or type(ivf) not in kinds:
+    if not faiss.get_num_gpus() or type(ivf) not in listed():
         return None
     centroids = _on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type))
     centroids.add(ivf.quantizer.reconstruct_n(0, ivf.nlist))
@@ -115,13 +112,10 @@ def _gpu_put(ivf: Any) -> Callable[[np.ndarray], None] | None:
     return put
 
 
-def save(index: Any, path: str) -> None:
-    """Write it to a local file, with the number of lists that a query is to visit."""
-    import faiss
-
+def set_probes(index: Any) -> None:
+    """Tell the index how many lists a query is to visit."""
     if ivf := _lists(index):
         ivf.nprobe = min(ivf.nlist, max(PROBES, ivf.nlist // 64))
-    faiss.write_index(index, path)
 
 
 def query(path: str, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +134,7 @@ def query(path: str, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarra
 # --- parts of an index ----------------------------------------------------------------------------
 
 
-def _steps(index: Any) -> list[Any]:
+def steps(index: Any) -> list[Any]:
     """The transforms (PCA, OPQ) before an index."""
     import faiss
 
@@ -150,7 +144,15 @@ def _steps(index: Any) -> list[Any]:
     return [faiss.downcast_VectorTransform(chain.at(i)) for i in range(chain.size())]
 
 
-def _inner(index: Any) -> Any:
+def transformed(chain: list[Any], vectors: np.ndarray) -> np.ndarray:
+    """Vectors as those steps leave them."""
+    with _threads(1):
+        for step in chain:
+            vectors = step.apply(vectors)
+    return vectors
+
+
+def inner(index: Any) -> Any:
     """The index behind the transforms."""
     import faiss
 
@@ -158,18 +160,25 @@ def _inner(index: Any) -> Any:
     return faiss.downcast_index(below)
 
 
+def listed() -> tuple[type, ...]:
+    """Inverted lists that can be told which list a row goes to, and that are written row by row."""
+    import faiss
+
+    return (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
+
+
 def _lists(index: Any) -> Any:
     """The inverted lists behind the transforms, or None."""
     import faiss
 
-    inner = _inner(index)
-    return inner if isinstance(inner, faiss.IndexIVF) else None
+    below = inner(index)
+    return below if isinstance(below, faiss.IndexIVF) else None
 
 
 def _train_steps(index: Any, vectors: np.ndarray) -> np.ndarray:
     """Train the transforms; returns the vectors as they come out of them."""
     with _threads(1):
-        for step in _steps(index):
+        for step in steps(index):
             if not step.is_trained:
                 step.train(vectors)
             vectors = step.apply(vectors)

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import nearest
 from pipeline.errors import RecipeError
+from pipeline.growing import growing
 
 
 @pytest.fixture
@@ -51,10 +52,10 @@ def build(factory, vectors, path, threads=2) -> bytes:
     faiss.omp_set_num_threads(threads)
     index = nearest.create(factory, vectors.shape[1])
     nearest.train(index, vectors[::2], factory)
-    add = nearest.adder(index)
-    add(vectors[:2000])
-    add(vectors[2000:])
-    nearest.save(index, str(path))
+    nearest.set_probes(index)
+    with growing(index, str(path)) as add:
+        add(vectors[:2000])
+        add(vectors[2000:])
     return path.read_bytes()
 
 

@@ -1,0 +1,77 @@
+"""An index written while it grows: FAISS's own bytes, whatever the batches and blocks."""
+
+import faiss
+import numpy as np
+import pytest
+
+from pipeline import growing as module
+from pipeline import nearest
+from pipeline.growing import growing
+
+FACTORIES = [
+    "Flat",
+    "PCA8,Flat",
+    "IVF16,Flat",
+    "IVF16,SQ8",
+    "IVF16,SQfp16",
+    "IVF16,PQ4x4",
+    "OPQ4_8,IVF16_HNSW8,PQ4x4",
+    "HNSW8",
+    "IVF16,PQ8x4fs",
+]
+
+
+@pytest.fixture
+def vectors():
+    rows = np.random.default_rng(0).standard_normal((3000, 16), np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def trained(factory, vectors):
+    index = nearest.create(factory, 16)
+    nearest.train(index, vectors, factory)
+    return index
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+@pytest.mark.parametrize(("block", "batch"), [(1, 700), (20_000, 100), (1 << 30, 3000)])
+def test_as_faiss_writes_it(tmp_path, vectors, factory, block, batch, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", block)
+    index, path = trained(factory, vectors), tmp_path / "index"
+    with growing(index, str(path)) as add:
+        for start in range(0, 3000, batch):
+            add(vectors[start : start + batch])
+    whole = trained(factory, vectors)
+    add = nearest.adder(whole)
+    for start in range(0, 3000, batch):
+        add(vectors[start : start + batch])
+    assert path.read_bytes() == faiss.serialize_index(whole).tobytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["index"]
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_few_rows(tmp_path, vectors, factory, rows):
+    """Most lists are empty."""
+    path = tmp_path / "index"
+    with growing(trained(factory, vectors), str(path)) as add:
+        add(vectors[:rows])
+    index = faiss.read_index(str(path))
+    assert index.ntotal == rows
+    found = index.search(vectors[:rows], 1)[1] if rows else np.empty((0, 1))
+    if "4" not in factory:  # codes that find a row itself
+        assert found[:, 0].tolist() == list(range(rows))
+
+
+def test_nothing_lies_about_after_an_error(tmp_path, vectors, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 1)
+    path = tmp_path / "index"
+
+    def fail():
+        with growing(trained("IVF16,SQ8", vectors), str(path)) as add:
+            add(vectors)
+            raise OSError("read")
+
+    with pytest.raises(OSError, match="read"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
