@@ -18,7 +18,7 @@ from pipeline.images import decode
 from pipeline.operator import Device
 from pipeline.resolve import build
 from pipeline.stage import StageRunner
-from tests.benchmarks.bench_text import figures, lemmas, ours, photos, rendered, street_scenes
+from tests.benchmarks.bench_text import figures, lemmas, ours, parrots, photos, rendered, street_scenes
 from tests.conftest import picture, samples
 
 
@@ -234,9 +234,12 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_an_error():
 def test_drawn_words(data):
     """500 words over photos, 10 to 48 pixels high, in many fonts, colours and angles."""
     scenes = rendered(photos(125, data), lemmas(data))
-    found = figures(scenes, ours(TextReader(Device(threads=2), 800, 1.25, 0.4, True), [i for i, _ in scenes]))
+    read = ours(TextReader(Device(threads=2), 800, 1.25, 0.4, True), [image for image, _ in scenes])
+    found = figures(scenes, read) | parrots(scenes, read)
     assert found["recall"] > 0.93
     assert found["exact"] > 0.8
+    assert found["fuzzy"] < 0.1
+    assert found["auroc"] > 0.98
 
 
 def test_street_photos(data):

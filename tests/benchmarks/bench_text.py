@@ -30,6 +30,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from operators.algorithms.masking import text_mask
 from operators.algorithms.ocr import TextReader
+from operators.parrot import CoEmbeddedText
 from pipeline.operator import Device
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -151,6 +152,29 @@ def figures(scenes: Sequence[Scene], found: Sequence[Found]) -> dict[str, float]
     return {name: float(np.mean(value)) if value else 0.0 for name, value in values.items()}
 
 
+def parrots(scenes: Sequence[Scene], found: Sequence[Found], seed: int = 0) -> dict[str, float]:
+    """How well found words tell parrot captions. Each picture has two: one of its drawn words and of others,
+    half to all of them drawn (that share is its CoTR), and such a one of another picture (CoTR 0).
+    `cotr`, `fuzzy`: mean error of the rates found; `auroc`: of the fuzzy rate, the first against the second."""
+    rng, others = random.Random(seed), lemmas()
+    own, true = [], []
+    for _, words in scenes:
+        drawn = [word.text for word in words]
+        caption = [*drawn, *rng.sample(others, rng.randint(0, len(drawn)))]
+        rng.shuffle(caption)
+        own.append(" ".join(caption))
+        true.append(len(set(drawn)) / len(set(caption)))
+    spotted = [sorted(words) for _, words in found]
+    frame = pl.DataFrame({"text": [*own, *own[1:], own[0]], "text.words": [*spotted, *spotted]})
+    rates = CoEmbeddedText(words="text.words").score(frame)
+    exact, fuzzy = (rates[name].to_numpy() for name in ("rate", "fuzzy_rate"))
+    expected = np.array([*true, *(0 for _ in own)])
+    high, low = np.split(fuzzy, 2)
+    above = (high[:, None] > low) + 0.5 * (high[:, None] == low)
+    errors = {"cotr": np.abs(exact - expected), "fuzzy": np.abs(fuzzy - expected), "auroc": above}
+    return {name: float(values.mean()) for name, values in errors.items()}
+
+
 def ours(reader: TextReader, images: Sequence[np.ndarray]) -> list[Found]:
     """Boxes and sure words of each picture."""
     found: list[Found] = []
@@ -202,6 +226,13 @@ def quality(sides: Sequence[int], enlarge: float, part: int) -> None:
             f"{values['recall']:8.3f}{values['exact']:8.3f}{values['precision']:11.3f}{plain:10.2f}",
             flush=True,
         )
+        if name == "drawn":
+            values = parrots(scenes, found)
+            print(
+                f"{'':11s}as captions: error of the rate {values['cotr']:.3f}, of the fuzzy one "
+                f"{values['fuzzy']:.3f}; parrots against others, AUROC {values['auroc']:.4f}",
+                flush=True,
+            )
 
 
 def whole_pass(samples: int, model: str = "ViT-B-32") -> None:
