@@ -9,6 +9,7 @@ from operators.algorithms.masking import contact_sheet
 from operators.text import MaskedClipScore
 from pipeline.errors import RecipeError
 from pipeline.images import decode
+from pipeline.operator import owner
 from pipeline.session import Session
 from pipeline.source import TarBytes
 from pipeline.store import Columns, Files
@@ -24,9 +25,11 @@ def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
         raise RecipeError(f"sheet: {name} is no text.MaskedClipScore of the recipe")
     if Path(out).suffix.lower() not in FORMATS:
         raise RecipeError(f"sheet: {out} must end in {', '.join(FORMATS)}")
+    if (boxes := owner(operator.boxes)) is not None:
+        session.require([boxes])
     pairs, titles = list[tuple[np.ndarray, np.ndarray]](), list[str]()
-    for image, boxes, title in _with_text(session, operator.boxes):
-        pairs.append((image, operator.masked(image, boxes)))
+    for image, found, title in _with_text(session, operator.boxes):
+        pairs.append((image, operator.masked(image, found)))
         titles.append(title)
         if len(pairs) == pictures:
             break

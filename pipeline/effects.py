@@ -18,12 +18,13 @@ from pipeline.shards import Shard
 
 def effects(session: Session, executor: Executor) -> dict[str, Mapping[str, pl.DataFrame]]:
     """Tables by Stat and name, published as parquet too; the decision must be there. Stats that compare
-    nothing are left out."""
+    nothing are left out. Raises RecipeError where one is not computed."""
     found = {}
     for name in session.recipe.compute:
         stat = session.recipe.operator(name)
         if not isinstance(stat, Stat) or type(stat).compare is Stat.compare:
             continue
+        session.require([name, *stat.owners()])
         before = session.store.read(stat_path(name, session.keys[name]))
         sources = {owner: session.recipe.operator(owner) for owner in stat.owners()}
         found[name] = stat.compare(before, _after(session, executor, name), sources)

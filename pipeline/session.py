@@ -1,7 +1,7 @@
 """A recipe bound to its pool and its store: shards, keys, what is stored, which shards are complete."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -136,6 +136,17 @@ class Session:
                 "nothing to decide on: no shard has every column yet; run `winnow compute` first"
             )
         return replace(self, shards=done).complete()
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raises RecipeError unless these operators are computed, on every shard."""
+        stored = self.stored()
+        for name in names:
+            if isinstance(self.recipe.operator(name), Stat):
+                there = stat_path(name, self.keys[name]) in stored.stats
+            else:
+                there = len(self._having(stored, [name])) == len(self.shards)
+            if not there:
+                raise RecipeError(f"compute.{name} is not computed yet; run `winnow compute` first")
 
     def _having(self, stored: Stored, names: Collection[str]) -> tuple[Shard, ...]:
         """The shards whose samples and columns of these operators are stored."""

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.decide import decide
 from pipeline.effects import effects, folder
+from pipeline.errors import RecipeError
 from pipeline.execute import LocalExecutor, compute
 from pipeline.recipe import parse
 from pipeline.session import Session
@@ -79,3 +80,9 @@ def test_a_decision_that_keeps_nothing(session: Session) -> None:
     found = effects(none, LocalExecutor())
     assert found["counts"]["entries"]["after"].sum() == 0
     assert {figure: pair for figure, *pair in found["words"]["summary"].rows()}["words"] == [17, 0]
+
+
+def test_a_stat_that_is_not_computed(session: Session) -> None:
+    session.store.files.fs.rm_file(session.store.files.path(f"stats/words-{session.keys['words']}.parquet"))
+    with pytest.raises(RecipeError, match=r"^compute.words is not computed yet; run `winnow compute` first$"):
+        effects(session, LocalExecutor())

@@ -1,5 +1,6 @@
 """The contact sheet of masks, from a pool whose boxes are stored."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,12 @@ def test_refused(session: Session, tmp_path: Path, name: str, out: str, part: st
     with pytest.raises(RecipeError, match=part):
         write_sheet(session, name, str(tmp_path / out), 4)
     assert not list(tmp_path.iterdir())
+
+
+def test_boxes_that_are_not_computed(session: Session, tmp_path: Path) -> None:
+    empty = {**session.recipe.pool.model_dump(), "store": str(tmp_path / "store")}
+    fresh = replace(
+        session, recipe=session.recipe.model_copy(update={"pool": type(session.recipe.pool)(**empty)})
+    )
+    with pytest.raises(RecipeError, match=r"^compute.text is not computed yet; run `winnow compute` first$"):
+        write_sheet(fresh, "masked", str(tmp_path / "a.png"), 4)
