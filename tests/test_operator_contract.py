@@ -27,11 +27,13 @@ from pipeline.images import decode
 from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer, cache_key
 from pipeline.resolve import Entry, build, find
 from pipeline.stage import StageRunner
-from tests.conftest import TinyClip, picture, samples
+from tests.conftest import TinyClip, picture, samples, uid
 
 ROWS = 37  # more than one chunk of a model, and no multiple of one
 
 BALANCE = {"entries": "entries.ids", "counts": "counts", "languages": "at.language"}
+BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
+OTHER_BOTH = {"image_embedding": "other.image_embedding", "text_embedding": "other.text_embedding"}
 DIGITS = {"image_embedding": "clip.image_embedding", "plain": "clip.score"}
 FIGURES = {"words": "text.words", "rate": "parrot.rate", "fuzzy_rate": "parrot.fuzzy_rate"}
 MASKED = {"boxes": "text.boxes", "text_embedding": "clip.text_embedding"}
@@ -53,6 +55,13 @@ def head(clip: TinyClip) -> str:
     return str(path)
 
 
+def proxies(clip: TinyClip) -> str:
+    """Embeddings of a target, beside the checkpoint."""
+    path = Path(clip.config).with_name("proxies.npy")
+    np.save(path, np.random.default_rng(0).standard_normal((5, 32)).astype(np.float16))
+    return str(path)
+
+
 Parameters = Callable[[TinyClip], dict[str, Any]]
 PARAMETERS: Mapping[str, Parameters] = {
     "aesthetic.AestheticScore": lambda clip: {
@@ -67,6 +76,13 @@ PARAMETERS: Mapping[str, Parameters] = {
     "metaclip.EntryCount": lambda clip: {"entries": "entries.ids"},
     "metaclip.BalanceProbability": lambda clip: {**BALANCE, "t": 9},
     "metaclip.BalanceThreshold": lambda clip: BALANCE,
+    "negcliploss.Reference": lambda clip: {**BOTH, "batches": 3, "batch_size": 8},
+    "negcliploss.NegClipLoss": lambda clip: {**BOTH, "reference": "reference"},
+    "normsim.NormSim": lambda clip: {
+        "image_embedding": "clip.image_embedding",
+        "proxy": proxies(clip),
+        "p": "inf",
+    },
     "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
     "parrot.CoEmbeddedText": lambda clip: {"words": "text.words", "boxes": "text.boxes"},
     "parrot.MaskEffect": lambda clip: {
@@ -93,6 +109,14 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "metaclip.EntryCount": {"entries": "other.ids", "languages": "at.language"},
     "metaclip.BalanceProbability": {**OTHER_BALANCE, "t": 8.5, "tail_of": "en"},
     "metaclip.BalanceThreshold": {**OTHER_BALANCE, "seed": 1},
+    "negcliploss.Reference": {**OTHER_BOTH, "batches": 2, "batch_size": 9, "seed": 1},
+    "negcliploss.NegClipLoss": {**OTHER_BOTH, "reference": "others", "temperature": 0.07},
+    "normsim.NormSim": {
+        "image_embedding": "other.image_embedding",
+        "proxy": {"a": "x.npy"},
+        "array": "b32_img",
+        "p": 2,
+    },
     "digits.NumberFreeScore": {
         "model": "ViT-B-32",
         "pretrained": "openai",
@@ -138,6 +162,12 @@ STATS = {
     ),
 }
 STATS["others"] = STATS["counts"]
+STATS["reference"] = pl.DataFrame(
+    {"batch": np.arange(20, dtype=np.uint32) // 10, "uid": [uid("s", row * 3) for row in range(20)]}
+).with_columns(
+    pl.Series(side, np.random.default_rng(seed).standard_normal((20, 32)).astype(np.float16))
+    for seed, side in enumerate(BOTH)
+)
 ROW, BOXES = pl.col("row"), pl.List(pl.List(pl.Float32))
 COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some operator reads
     "entries.ids": pl.concat_list(ROW % 3, 3 + ROW % 2).cast(pl.List(pl.UInt32)),
