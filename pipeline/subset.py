@@ -43,7 +43,7 @@ def write_subset(session: Session, at_once: int = AT_ONCE) -> dict[str, Any]:
     files = Files(path)
     with working(files) as folder:
         with open(f"{folder}/subset", "wb") as file:
-            _header(file, sum(kept.values()))
+            write_header(file, sum(kept.values()))
             for part in _sorted(rows, at_once, folder):
                 file.write(part.data)
         files.move(f"{folder}/subset", "")
@@ -86,7 +86,7 @@ def kept_uids(session: Session, shard: str) -> pl.Series:
 # --- sorting --------------------------------------------------------------------------------------
 
 
-def _header(file: BinaryIO, rows: int) -> None:
+def write_header(file: BinaryIO, rows: int) -> None:
     """What numpy.save writes first: 128 bytes, whatever the number of rows."""
     descr = np.lib.format.dtype_to_descr(DTYPE)
     header = {"descr": descr, "fortran_order": False, "shape": (rows,)}
