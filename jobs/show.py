@@ -153,6 +153,18 @@ def subset_difference(found: Mapping[str, Mapping[str, int]]) -> None:
     console.print(made)
 
 
+def resharded(found: Mapping[str, Any]) -> None:
+    """How much of a subset the pool still has."""
+    asked, lost, written = found["asked"], found["lost"], found["shards"]
+    console.print(
+        f"asked for {asked:,}, available {found['available']:,} ({_share(found['available'], asked)}), "
+        f"lost {lost['rows']:,} ({lost['distinct']:,} uids, in {lost['path']})",
+        highlight=False,
+        markup=False,
+    )
+    console.print(f"{written['samples']:,} samples in {written['shards']:,} shards")
+
+
 def pending(shards: Mapping[str, str], command: str) -> None:
     """Shards that are not done, and how to go on."""
     console.print(f"[red]{len(shards):,} shards are not done:[/]")

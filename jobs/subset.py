@@ -3,11 +3,14 @@
     winnow subset info a.npy b.npy c.npy          rows, distinct uids, and the overlap of each two
     winnow subset and a.npy b.npy --out both.npy
     winnow subset diff a.npy b.npy
+    winnow subset shards both.npy downloaded/ out/
 
 A subset is a multiset: its file holds a uid once per time it is trained on. `and` takes the smallest of a uid's
 counts, `or` the largest, `minus` takes the others' counts away from the first's, `xor` is the difference of two.
 """
 
+import sys
+import tempfile
 from typing import Annotated, Any
 
 import orjson
@@ -72,6 +75,44 @@ def diff(first: First, second: Second, json: Json = False) -> None:
 
     found = difference([first, second])
     _out(found) if json else show.subset_difference(found)
+
+
+@app.command()
+def shards(
+    subset: Annotated[str, typer.Argument(metavar="SUBSET", help="a subset file (.npy)")],
+    pool: Annotated[
+        str, typer.Argument(metavar="POOL", help="downloaded tars: folder, glob or brace pattern")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="folder to write")],
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="keeps the pool's index, so that another subset reads no tar for it"
+        ),
+    ] = None,
+    samples_per_shard: Annotated[
+        int, typer.Option(min=1, max=10_000, help="in all tars but the last")
+    ] = 10_000,
+    local: Annotated[bool, typer.Option("--local", help="a plain loop in this process, no Ray")] = False,
+    json: Json = False,
+) -> None:
+    """The samples that a subset asks for, as DataComp's resharder writes them; and what the pool has lost."""
+    from jobs import show
+    from jobs.reshard import recipe_of, reshard
+    from jobs.run import executor_of
+    from pipeline.session import Session
+
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session.open(recipe_of(subset, [pool], out, store or folder, samples_per_shard))
+        found = reshard(session, executor_of(session, local), quiet=json)
+    if json:
+        _out(found)
+    else:
+        show.resharded(found)
+        print(out)
+    if found["pending"]:
+        show.pending(found["pending"], " ".join(["winnow", *sys.argv[1:]]))
+        raise typer.Exit(1)
 
 
 def _combined(files: list[str], operation: str, out: str | None, json: bool) -> None:

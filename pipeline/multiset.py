@@ -168,7 +168,8 @@ def _order(rows: np.ndarray) -> np.ndarray:
 
 
 def _sort(rows: np.ndarray) -> np.ndarray:
-    return rows[_order(rows)]
+    found: np.ndarray = rows[_order(rows)]
+    return found
 
 
 def _check_order(rows: np.ndarray, name: str) -> None:
