@@ -30,7 +30,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
-from operators.algorithms.vectors import Chunks, no_direction, unit, unit_column
+from operators.algorithms.vectors import Chunks, directed, no_direction, unit, unit_column
 from pipeline.operator import Column, Device, Score, Stat, Table
 from pipeline.rule import draw
 
@@ -56,7 +56,8 @@ class Reference(Stat):
     """Batches of embeddings drawn from the pool: those of the lowest draws from (seed, uid), each uid once.
 
     batches, batch_size  so many batches of so many samples; fewer where the pool is smaller, and one with all
-                         of it where it has no `batch_size` samples. 10 of 32,768 are 0.7 GB at 512 dimensions.
+                         of it where it has no `batch_size` samples. 10 of 32,768 are 0.7 GB at 512 dimensions, and
+                         twice that in each worker: on CPUs, few workers with many `cpus` each.
     """
 
     image_embedding: Column
@@ -70,7 +71,7 @@ class Reference(Stat):
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """The lowest draws of one batch, among rows that have both embeddings."""
         names = {"image_embedding": self.image_embedding, "text_embedding": self.text_embedding}
-        known = np.logical_and(*(unit_column(batch[name])[1] for name in names.values()))
+        known = np.logical_and(*(directed(batch[name]) for name in names.values()))
         drawn = pl.Series("draw", draw(self.seed, batch["uid"]), pl.Float64)
         return self.merge(batch.select(drawn, "uid", "shard", "row", **names).filter(known))
 

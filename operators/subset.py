@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from pipeline.operator import Device, File, Score
-from pipeline.rule import search_uids, uid_halves
+from pipeline.rule import first_unsorted, search_uids, uid_halves
 
 BLOCK = 1 << 20  # rows that are checked at a time
 
@@ -40,10 +40,8 @@ class Copies(Score):
                 f"file: {self.file} must be a list of u8,u8, got {self._rows.dtype} {self._rows.shape}"
             )
         for start in range(0, len(self._rows), BLOCK):
-            rows = self._rows[start : start + BLOCK + 1]
-            high, low = rows["f0"], rows["f1"]
-            if ((high[:-1] > high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] > low[1:]))).any():
-                raise ValueError(f"file: {self.file} must be sorted, as DataComp's README makes it")
+            if uid := first_unsorted(self._rows[start : start + BLOCK + 1]):
+                raise ValueError(f"file: {self.file} must be sorted, and {uid} comes after a larger uid")
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) uids -> (n,) counts."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RecipeError
-from pipeline.rule import search_uids
+from pipeline.rule import first_unsorted, search_uids
 from pipeline.store import Files
 from pipeline.subset import DTYPE, working, write_header
 
@@ -139,7 +139,8 @@ def merged(
     for stops in np.stack(ends, 1):
         # one row more shows whether this range and the one before are in order
         for rows, name, start, stop in zip(files, names, starts, stops, strict=True):
-            _check_order(rows[max(0, start - 1) : stop], name)
+            if uid := first_unsorted(rows[max(0, start - 1) : stop]):
+                raise RecipeError(f"{name} must be sorted, and {uid} comes after a larger uid")
         if stops.sum() > starts.sum():
             yield count_uids([rows[a:b] for rows, a, b in zip(files, starts, stops, strict=True)])
         starts = stops
@@ -170,11 +171,3 @@ def _order(rows: np.ndarray) -> np.ndarray:
 def _sort(rows: np.ndarray) -> np.ndarray:
     found: np.ndarray = rows[_order(rows)]
     return found
-
-
-def _check_order(rows: np.ndarray, name: str) -> None:
-    before, after = rows[:-1], rows[1:]
-    wrong = (before["f0"] > after["f0"]) | ((before["f0"] == after["f0"]) & (before["f1"] > after["f1"]))
-    if wrong.any():
-        high, low = after[wrong][0].tolist()
-        raise RecipeError(f"{name} must be sorted, and {high:016x}{low:016x} comes after a larger uid")

@@ -172,6 +172,16 @@ def search_uids(rows: np.ndarray, high: np.ndarray, low: np.ndarray, side: str) 
     return first
 
 
+def first_unsorted(rows: np.ndarray) -> str | None:
+    """Of (n,) rows of u8,u8 the first uid that comes after a larger one; None where they are sorted."""
+    high, low = rows["f0"], rows["f1"]
+    wrong = (high[:-1] > high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] > low[1:]))
+    if not wrong.any():
+        return None
+    place = int(wrong.argmax()) + 1
+    return f"{int(high[place]):016x}{int(low[place]):016x}"
+
+
 def draw(seed: int, uids: pl.Series) -> np.ndarray:
     """(n,) float64 uniform in [0, 1), a pure function of (seed, uid): the same on every machine."""
     high, low = uid_halves(uids)

@@ -14,9 +14,9 @@ G, F = np.array([[1, 0], [0.8, 0.6]]), np.array([[1, 0], [0, 1], [0.6, 0.8]])
 TWO, MOST = [1.280625, 0.6, 1.132078], [1, 0.6, 0.96]
 
 
-def scored(vectors, proxy, threads=1, **parameters) -> pl.DataFrame:
+def scored(vectors, proxy, threads=1, device="cpu", **parameters) -> pl.DataFrame:
     operator = NormSim(image_embedding="c.image", proxy=proxy, **parameters)
-    operator.setup({}, Device(threads=threads))
+    operator.setup({}, Device(device, threads))
     column = vectors if isinstance(vectors, pl.Series) else pl.Series(vectors.astype(np.float16))
     return operator.score(pl.DataFrame({"c.image": column}))
 
@@ -61,6 +61,7 @@ def test_it_is_the_norm(p, save):
         rtol=2e-6,
     )
     assert scored(images, path, threads=3, p=p).equals(found)
+    assert scored(images, path, device="cpu:0", p=p).equals(found)  # the way of a GPU: all proxies placed
     assert pl.concat([scored(images[a : a + 333], path, p=p) for a in range(0, 1500, 333)]).equals(found)
 
 

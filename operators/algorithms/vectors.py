@@ -11,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.operator import Device
 
+BLOCK = 65_536  # rows
 ENDINGS = (".npy", ".npz", ".parquet", ".pt")
 
 
@@ -33,6 +34,12 @@ def unit_column(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     rows, known = np.zeros((len(column), found.shape[1]), np.float32), present.copy()
     rows[present], known[present] = found, directed
     return rows, known
+
+
+def directed(column: pl.Series) -> np.ndarray:
+    """(n,) whether a row of an Array column has a direction; in blocks, for a shard's column may be a gigabyte."""
+    blocks = (column[start : start + BLOCK] for start in range(0, len(column), BLOCK))
+    return np.concatenate([*(unit_column(block)[1] for block in blocks), np.zeros(0, bool)])
 
 
 def no_direction(columns: dict[str, pl.Series], known: dict[str, np.ndarray]) -> pl.Series:
