@@ -24,6 +24,7 @@ Differs: the others, see above: what the released code draws anew for each batch
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -116,17 +117,17 @@ class NegClipLoss(Score):
         table = stats[self.reference]
         self._chunks = Chunks(device, ROWS)
         self._places = table.select("uid").with_row_index("place").cast({"place": pl.Int64})
-        parts = table.with_row_index("place").partition_by("batch", maintain_order=True)
-        self._batches = [
-            [b for at in range(0, len(part), BLOCK) for b in [self._block(part[at : at + BLOCK])]]
-            for part in parts
-        ]
+        ends = table["batch"].rle().struct.field("len").cum_sum().to_list()
+        self._batches = [self._blocks(table, a, b) for a, b in pairwise([0, *ends])]
 
-    def _block(self, part: pl.DataFrame) -> tuple[int, Any, Any]:
-        """The first place, and (d, block) images and texts."""
-        sides = (unit(part[name].to_numpy())[0].T for name in ("image_embedding", "text_embedding"))
-        image, text = map(self._chunks.tensor, sides)
-        return int(part["place"][0]), image, text
+    def _blocks(self, table: pl.DataFrame, start: int, stop: int) -> list[tuple[int, Any, Any]]:
+        """Of one batch: each block's first place, and its images and texts, (d, block)."""
+        blocks = []
+        for at in range(start, stop, BLOCK):
+            part = table[at : min(at + BLOCK, stop)]
+            sides = (unit(part[name].to_numpy())[0].T for name in ("image_embedding", "text_embedding"))
+            blocks.append((at, *map(self._chunks.tensor, sides)))
+        return blocks
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) image and text embeddings -> (n,) scores."""
@@ -143,11 +144,8 @@ class NegClipLoss(Score):
         )
 
     def _check_width(self, image: np.ndarray, text: np.ndarray) -> None:
-        widths = {
-            image.shape[1],
-            text.shape[1],
-            *(block[1].shape[0] for blocks in self._batches[:1] for block in blocks),
-        }
+        others = {images.shape[0] for blocks in self._batches[:1] for _, images, _ in blocks}
+        widths = {image.shape[1], text.shape[1], *others}
         if len(widths) > 1:
             raise ValueError(
                 f"image_embedding, text_embedding and reference must be of one width, got {sorted(widths)}"
