@@ -92,7 +92,7 @@ class Repeats(Score):
 
     def _time_of(self, scores: np.ndarray, counts: np.ndarray) -> float:
         """log t at which `counts` samples of these scores have `draws` draws; inf where the cap forbids so many."""
-        if not len(scores) or counts.sum() * self.most <= self.draws:
+        if not len(scores) or int(counts.sum()) * self.most <= self.draws:
             return np.inf
         logits = scores / self.temperature
         low, high = float(-1e6 - logits.max()), float(1e6 + self.penalty * self.draws - logits.min())

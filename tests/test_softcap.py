@@ -118,6 +118,15 @@ def test_huge_scores_and_draws():
     assert found.is_sorted()
 
 
+def test_a_pool_of_ten_billion():
+    """The table of counts is all that is needed; 64 bits are not enough for samples times the highest cap."""
+    operator = Repeats(logit="f.score", scores="t", draws=10**9)
+    counts = pl.DataFrame({"bin": [0], "count": pl.Series([12_800_000_000], dtype=pl.UInt64)})
+    operator.setup({"t": counts}, Device())
+    share = operator.score(frame([0.0] * 20_000))["repeats"].mean()
+    assert share == pytest.approx(1 / 12.8, abs=0.006)
+
+
 def test_rows_without_a_score():
     found = sampled(frame([0.0, None, float("nan"), float("inf"), float("-inf"), 0.0]), draws=4)
     assert found["repeats"].is_null().to_list() == [False, True, True, True, True, False]
