@@ -1,5 +1,7 @@
 """NormSim: METHODS' golden, the ways a target's embeddings may come, and odd rows."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,7 @@ import torch
 from operators.normsim import NormSim
 from pipeline.operator import Device
 from pipeline.session import Session
+from pipeline.store import Files
 from tests.exports import recipe
 
 G, F = np.array([[1, 0], [0.8, 0.6]]), np.array([[1, 0], [0, 1], [0.6, 0.8]])
@@ -90,6 +93,8 @@ def test_every_kind_of_file(save, tmp_path):
         assert scored(F, str(tmp_path / name), array=array)["score"].to_list() == pytest.approx(expected), (
             name
         )
+    Files("memory://normsim").publish("g.npy", Path(save(G)).read_bytes())
+    assert scored(F, "memory://normsim/g.npy")["score"].to_list() == pytest.approx(expected)
     parts = {"a": save(G[:1], "a.npy"), "b": save(G[1:], "b.npy")}
     assert scored(F, parts)["score"].to_list() == pytest.approx(expected)
 

@@ -18,6 +18,7 @@ from pipeline.errors import RecipeError
 from pipeline.execute import LocalExecutor
 from pipeline.export import export_shards
 from pipeline.operator import Device
+from pipeline.store import Files
 from pipeline.subset import DTYPE, read_subset, subset_uids, write_subset
 from tests.conftest import TINY
 from tests.exports import contents, decided, ordinary, read_tar, recipe, sample, uid, write_tar
@@ -173,6 +174,18 @@ def test_files_that_will_not_do(out, tmp_path):
         with pytest.raises(ValueError, match=words):
             Copies(file=str(tmp_path / name)).setup({}, Device())
     assert not out.exists()
+
+
+def test_object_storage(subset, tmp_path):
+    winnow(subset, tmp_path / "pool", tmp_path / "out", "--samples-per-shard", 3)
+    Files("memory://reshard").publish("subset.npy", subset.read_bytes())
+    found = winnow(
+        "memory://reshard/subset.npy", tmp_path / "pool", "memory://reshard/out", "--samples-per-shard", 3
+    )
+    assert found["available"] == 8
+    memory = Files("memory://reshard/out")
+    local = contents(tmp_path / "out")
+    assert {name: memory.read(name) for name in memory.names("", "")} == local
 
 
 # --- repeats, in any recipe -------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Embeddings as unit vectors: out of a column, out of a file, and in chunks of one fixed shape."""
 
+import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -52,7 +53,7 @@ def no_direction(columns: dict[str, pl.Series], known: dict[str, np.ndarray]) ->
 
 
 def read_vectors(path: str, array: str = "") -> np.ndarray:
-    """(m, d) float vectors of a file, a local .npy mapped and not read: .npy, .npz (`array`: which of its
+    """(m, d) float vectors of a file, an .npy mapped and not read: .npy, .npz (`array`: which of its
     arrays), .parquet (which column), .pt read with weights_only (which of its tensors); any fsspec path.
     Raises ValueError, OSError."""
     ending = next((ending for ending in ENDINGS if path.endswith(ending)), None)
@@ -64,14 +65,21 @@ def read_vectors(path: str, array: str = "") -> np.ndarray:
     return found
 
 
-def _read(path: str, ending: str, array: str) -> np.ndarray:
+def map_npy(path: str) -> np.ndarray:
+    """The array of an .npy file, mapped and not held; one on object storage is fetched into a file that goes
+    with the array. Raises ValueError, OSError."""
     fs, local = fsspec.core.url_to_fs(path)
-    if ending == ".npy" and isinstance(fs, LocalFileSystem):
-        mapped: np.ndarray = np.load(local, mmap_mode="r", allow_pickle=False)
-        return mapped
-    with fs.open(local, "rb") as file:
-        if ending == ".npy":
-            return np.asarray(np.load(file, allow_pickle=False))
+    if isinstance(fs, LocalFileSystem):
+        return np.lib.format.open_memmap(local, mode="r")
+    with tempfile.TemporaryDirectory() as folder:
+        fs.get_file(local, f"{folder}/array.npy")
+        return np.lib.format.open_memmap(f"{folder}/array.npy", mode="r")  # a mapped file outlives its name
+
+
+def _read(path: str, ending: str, array: str) -> np.ndarray:
+    if ending == ".npy":
+        return map_npy(path)
+    with fsspec.open(path, "rb") as file:
         if ending == ".npz":
             arrays = np.load(file, allow_pickle=False)
             return np.asarray(arrays[_named(path, array, list(arrays))])
