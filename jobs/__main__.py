@@ -15,6 +15,7 @@ import orjson
 import typer
 
 from jobs.metadata import app as metadata
+from jobs.subset import app as subset
 from pipeline.errors import WinnowError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 app.add_typer(metadata, name="metadata")
+app.add_typer(subset, name="subset")
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
 Overrides = Annotated[

@@ -48,13 +48,13 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
     """Everything the recipe's `export` asks for, by kind."""
     from pipeline.export import export_shards
     from pipeline.index import write_index
-    from pipeline.subset import kept_counts, write_subset
+    from pipeline.subset import write_subset, written_counts
     from pipeline.urls import write_urls
 
     wanted = session.recipe.export
     written: dict[str, Any] = {}
     if wanted.shards:
-        tars = -(-sum(kept_counts(session).values()) // wanted.samples_per_shard)
+        tars = -(-sum(written_counts(session).values()) // wanted.samples_per_shard)
         with Progress(quiet) as progress:
             written["shards"] = export_shards(session, executor, progress.export(tars))
     if wanted.subset:

@@ -33,6 +33,10 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
             raise RecipeError(
                 f"export.index.embedding: {index.embedding} is {dtype}, must be an Array (an embedding)"
             )
+    if repeats := recipe.export.repeats:
+        _known("export.repeats", repeats, columns, "a column of this recipe")
+        if not (dtype := columns[repeats]).is_integer():
+            raise RecipeError(f"export.repeats: {repeats} is {dtype}, must be whole numbers (how often)")
     for name in recipe.run:
         _known("run", name, recipe.compute, "an operator of this recipe")
     return _in_order(recipe.compute)

@@ -27,6 +27,7 @@ from pipeline.store import Columns
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces
+HELD = 256 << 20  # bytes of partial tables that wait to be merged
 
 
 @dataclass
@@ -188,9 +189,14 @@ class StatTask:
         self.columns = Columns(session.recipe.pool.store, session.keys)
 
     def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
-        """The merged partial table of some shards."""
-        frames = (self.rows(shard) for shard in shards)
-        return self.merge([self._table("partial", self.operator.partial, [f]) for f in frames])
+        """The merged partial table of some shards; tables that are large are merged as they come."""
+        held, size = list[pl.DataFrame](), 0
+        for shard in shards:
+            held.append(self._table("partial", self.operator.partial, [self.rows(shard)]))
+            size += int(held[-1].estimated_size())
+            if size > HELD and len(held) > 1:
+                held, size = [self.merge(held)], 0
+        return self.merge(held)
 
     def rows(self, shard: Shard) -> pl.DataFrame:
         """The columns that the Stat reads, of one shard."""

@@ -1,4 +1,5 @@
-"""Filtered shards: the kept samples, in pool order, in well-filled tars that training reads.
+"""Filtered shards: the kept samples, in pool order, in well-filled tars that training reads. With
+`export.repeats` a sample is there as often as that column says, one copy after the other.
 
     result = export_shards(session, executor)
 
@@ -9,7 +10,7 @@
     meta.json            number of tars and their names: DataComp's train.py reads them here
     _winnow.json         which decision and which scores these are; written first
 
-The cut into tars follows from the counts of kept samples alone. So each tar is a task of its own
+The cut into tars follows from the counts of samples alone. So each tar is a task of its own
 that reads only the byte ranges it needs, and an export that was killed goes on to the same bytes.
 """
 
@@ -24,7 +25,7 @@ from pipeline.pack import STATS, Output, Packer, Part, Written
 from pipeline.session import Session
 from pipeline.shards import Shard
 from pipeline.store import Files
-from pipeline.subset import kept_counts
+from pipeline.subset import written_counts
 
 MANIFEST, SIZES, META = "_winnow.json", "sizes.json", "meta.json"
 SUFFIXES = (STATS, ".parquet", ".tar")
@@ -39,7 +40,7 @@ def export_shards(
     path = session.recipe.export.shards
     if path is None:
         raise RecipeError("export.shards is missing: name the folder to write")
-    outputs = cut(session.shards, kept_counts(session), session.recipe.export.samples_per_shard)
+    outputs = cut(session.shards, written_counts(session), session.recipe.export.samples_per_shard)
     files, packer = Files(path), Packer(session, path)
     done = _prepare(files, _manifest(session, packer, outputs))
     todo = [output for output in outputs if output.name not in done]
@@ -60,13 +61,13 @@ def export_shards(
     return {"path": path, **counts, "written": len(todo), "skipped": len(outputs) - len(todo)}
 
 
-def cut(shards: Sequence[Shard], kept: Mapping[str, int], size: int) -> list[Output]:
-    """The tars to write: `size` samples in each but the last. `kept`: kept samples by shard."""
+def cut(shards: Sequence[Shard], counts: Mapping[str, int], size: int) -> list[Output]:
+    """The tars to write: `size` samples in each but the last. `counts`: samples to write by shard."""
     outputs, parts, room = list[Output](), list[Part](), size
     for shard in shards:
         start = 0
-        while start < kept[shard.name]:
-            stop = min(kept[shard.name], start + room)
+        while start < counts[shard.name]:
+            stop = min(counts[shard.name], start + room)
             parts.append(Part(shard, start, stop))
             room, start = room - (stop - start), stop
             if not room:
@@ -84,7 +85,8 @@ def _manifest(session: Session, packer: Packer, outputs: Sequence[Output]) -> di
     folders = [session.folder(name) for name in packer.scores]
     stored = {f: len(session.store.files.names(f, ".parquet") & shards) for f in folders}
     return {
-        "decision": packer.decisions,
+        "decision": session.decisions,
+        **({"repeats": repeats} if (repeats := session.recipe.export.repeats) else {}),
         "samples_per_shard": session.recipe.export.samples_per_shard,
         "shards": len(outputs),
         "samples": sum(output.rows for output in outputs),

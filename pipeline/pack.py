@@ -28,6 +28,7 @@ from pipeline.session import Session
 from pipeline.shards import Shard, iter_fields
 from pipeline.source import TarBytes
 from pipeline.store import Columns, Store
+from pipeline.subset import Chosen
 
 STATS = "_stats.json"
 SIZES = ("width", "height", "original_width", "original_height")
@@ -41,7 +42,7 @@ Record = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Part:
-    """Rows [start, stop) among the kept rows of one shard of the pool."""
+    """Rows [start, stop) among those written of one shard of the pool."""
 
     shard: Shard
     start: int
@@ -80,7 +81,7 @@ class Packer:
     """Writes one output; what all outputs share. Travels to workers."""
 
     def __init__(self, session: Session, path: str) -> None:
-        self.target, self.decisions = Store(path), session.decisions
+        self.target, self.chosen = Store(path), Chosen(session)
         self.columns = Columns(session.recipe.pool.store, session.keys)
         self.scores = {
             name: scores
@@ -114,14 +115,13 @@ class Packer:
     def _rows(self, part: Part) -> pl.DataFrame:
         """The part's samples and scores, null where a shard lacks an operator's columns."""
         name = part.shard.name
-        keep = self.columns.store.kept(self.decisions, name)
         frame = self.columns.read(name, SAMPLE)
         for scores in self.scores.values():
             try:
                 frame = frame.hstack(self.columns.read(name, list(scores)))
             except FileNotFoundError:
                 frame = frame.with_columns(pl.lit(None, t).alias(n) for n, t in scores.items())
-        return frame.filter(keep).slice(part.start, part.stop - part.start)
+        return frame[self.chosen.rows(name)[part.start : part.stop]]
 
     def _pack(
         self, output: Output, frame: pl.DataFrame, keys: Sequence[str], file: BinaryIO

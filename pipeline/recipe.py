@@ -80,10 +80,12 @@ class Index(Section):
 
 
 class Export(Section):
-    """What `winnow export` writes. `urls`: a folder of parquet files, the list that img2dataset downloads."""
+    """What `winnow export` writes. `urls`: a folder of parquet files, the list that img2dataset downloads.
+    `repeats`: a column that says how often each kept sample is in `shards` and `subset`."""
 
     shards: str | None = None
     subset: str | None = None
+    repeats: str | None = None
     urls: str | None = None
     index: Index | None = None
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000

@@ -158,6 +158,30 @@ def uid_halves(uids: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     return high, low
 
 
+def search_uids(rows: np.ndarray, high: np.ndarray, low: np.ndarray, side: str) -> np.ndarray:
+    """(m,) how many of the (n,) sorted rows of u8,u8 come before each uid, its equals with them for side
+    `right`. Rows may be a mapped file: about 2 log n of them are read."""
+    first, past = np.zeros(len(high), np.int64), np.full(len(high), len(rows), np.int64)
+    while (apart := first < past).any():
+        middle = np.where(apart, (first + past) // 2, 0)
+        found = rows[middle]
+        equal, less = found["f0"] == high, found["f0"] < high
+        before = less | (equal & ((found["f1"] <= low) if side == "right" else (found["f1"] < low)))
+        first = np.where(apart & before, middle + 1, first)
+        past = np.where(apart & ~before, middle, past)
+    return first
+
+
+def first_unsorted(rows: np.ndarray) -> str | None:
+    """Of (n,) rows of u8,u8 the first uid that comes after a larger one; None where they are sorted."""
+    high, low = rows["f0"], rows["f1"]
+    wrong = (high[:-1] > high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] > low[1:]))
+    if not wrong.any():
+        return None
+    place = int(wrong.argmax()) + 1
+    return f"{int(high[place]):016x}{int(low[place]):016x}"
+
+
 def draw(seed: int, uids: pl.Series) -> np.ndarray:
     """(n,) float64 uniform in [0, 1), a pure function of (seed, uid): the same on every machine."""
     high, low = uid_halves(uids)

@@ -155,10 +155,11 @@ class Session:
 
     def columns_read(self) -> list[str]:
         """The columns that rules and exports read."""
-        index = self.recipe.export.index
+        export = self.recipe.export
         return [
             *(rule.column for rule in self.recipe.keep.values()),
-            *([index.embedding] if index else []),
+            *([export.index.embedding] if export.index else []),
+            *([export.repeats] if export.repeats else []),
         ]
 
 

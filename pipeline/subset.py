@@ -8,7 +8,8 @@ next eight bits, and each file is sorted by itself (a radix sort on disk, most s
 first). It needs disk space for two copies of the result.
 
 Source: DataComp (arXiv 2304.14108), "Subset file format" in its README; its resharder looks uids up
-by binary search, hence sorted by (f0, f1); a uid that the pool holds twice is written twice.
+by binary search, hence sorted by (f0, f1). A file is a multiset: a uid is written once for each time that
+the pool holds it and, with `export.repeats`, that the column there says.
 
 What all exports share is here too: what is kept, and files that appear whole or not at all.
 """
@@ -26,7 +27,7 @@ import polars as pl
 from pipeline.errors import RecipeError
 from pipeline.rule import uid_halves
 from pipeline.session import Session
-from pipeline.store import Files
+from pipeline.store import Columns, Files
 
 DTYPE = np.dtype("u8,u8")
 AT_ONCE = 1 << 22  # rows sorted in memory: 64 MiB, and as much again for the order
@@ -38,16 +39,16 @@ def write_subset(session: Session, at_once: int = AT_ONCE) -> dict[str, Any]:
     path = session.recipe.export.subset
     if path is None:
         raise RecipeError("export.subset is missing: name the .npy file to write")
-    kept = kept_counts(session)
-    rows = (_halves(kept_uids(session, shard)) for shard, count in kept.items() if count)
+    counts = written_counts(session)
+    rows = (_halves(written_uids(session, shard)) for shard, count in counts.items() if count)
     files = Files(path)
     with working(files) as folder:
         with open(f"{folder}/subset", "wb") as file:
-            _header(file, sum(kept.values()))
+            write_header(file, sum(counts.values()))
             for part in _sorted(rows, at_once, folder):
                 file.write(part.data)
         files.move(f"{folder}/subset", "")
-    return {"path": path, "rows": sum(kept.values())}
+    return {"path": path, "rows": sum(counts.values())}
 
 
 def read_subset(path: str) -> np.ndarray:
@@ -77,16 +78,40 @@ def kept_counts(session: Session) -> dict[str, int]:
     return {shard.name: counts[shard.name] for shard in session.shards}
 
 
-def kept_uids(session: Session, shard: str) -> pl.Series:
-    """The uids of a shard's kept samples, in its order."""
-    decided = session.store.read(f"{session.decisions}/{shard}.parquet", ["uid", "keep"])
-    return decided.filter("keep")["uid"]
+class Chosen:
+    """Which rows of a shard are written, as often as `export.repeats` says. Travels to workers."""
+
+    def __init__(self, session: Session) -> None:
+        self.decisions, self.repeats = session.decisions, session.recipe.export.repeats
+        self.columns = Columns(session.recipe.pool.store, session.keys)
+
+    def rows(self, shard: str) -> np.ndarray:
+        """Row numbers, ascending, each as often as it is written; a null or negative number is none."""
+        kept = self.columns.store.kept(self.decisions, shard).arg_true().to_numpy()
+        if self.repeats is None:
+            return kept
+        times = self.columns.read(shard, [self.repeats])[self.repeats].cast(pl.Int64).fill_null(0)
+        return np.repeat(kept, times.clip(0).to_numpy()[kept])
+
+
+def written_counts(session: Session) -> dict[str, int]:
+    """Shard -> samples that shards and the subset get of it. Raises RecipeError where nothing is decided."""
+    kept, chosen = kept_counts(session), Chosen(session)
+    if chosen.repeats is None:
+        return kept
+    return {shard: len(chosen.rows(shard)) if count else 0 for shard, count in kept.items()}
+
+
+def written_uids(session: Session, shard: str) -> pl.Series:
+    """The uids of the samples that are written of a shard, in its order."""
+    uids = session.store.read(f"{session.decisions}/{shard}.parquet", ["uid"])["uid"]
+    return uids.gather(Chosen(session).rows(shard))
 
 
 # --- sorting --------------------------------------------------------------------------------------
 
 
-def _header(file: BinaryIO, rows: int) -> None:
+def write_header(file: BinaryIO, rows: int) -> None:
     """What numpy.save writes first: 128 bytes, whatever the number of rows."""
     descr = np.lib.format.dtype_to_descr(DTYPE)
     header = {"descr": descr, "fortran_order": False, "shape": (rows,)}

@@ -11,7 +11,7 @@ import pytest
 from pipeline import feed
 from pipeline.decide import decide
 from pipeline.errors import OperatorError, RecipeError
-from pipeline.execute import LocalExecutor, compute
+from pipeline.execute import LocalExecutor, StatTask, compute, reduced
 from pipeline.ledger import books
 from pipeline.plan import stat_path
 from pipeline.recipe import parse
@@ -59,6 +59,23 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
     assert not log.tally.rows
     assert files(tmp_path) == before
     assert decide(session.complete())["kept"] == 3
+
+
+def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
+    """The table is the same; no more than two of a task's are held at a time."""
+    session = opened()
+    compute(session, LocalExecutor())
+    path = stat_path("histogram", session.keys["histogram"])
+    whole = session.store.read(path)
+    held = []
+    monkeypatch.setattr("pipeline.execute.HELD", 1)
+    monkeypatch.setattr(
+        StatTask,
+        "merge",
+        lambda self, parts, merge=StatTask.merge: held.append(len(parts)) or merge(self, parts),
+    )
+    assert reduced(LocalExecutor(), StatTask(session, "histogram"), session.shards).equals(whole)
+    assert held == [2] * (len(session.shards) - 1) + [1]
 
 
 def test_a_shard_that_is_missing_stays_pending_and_the_rest_is_complete(pool, opened, tmp_path):

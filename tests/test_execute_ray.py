@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 
@@ -27,14 +28,17 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = shards[1].read_bytes()
     shards[1].write_bytes(whole[: len(whole) * 2 // 3])
     (folder / "mine.py").write_text(OPERATORS)
+    np.save(folder / "target.npy", np.random.default_rng(0).standard_normal((9, 128)))
+    np.save(folder / "subset.npy", np.zeros(1, "u8,u8"))
     return folder
 
 
+BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
 BALANCED = {"entries": "entries.ids", "counts": "counts"}
-STATS = ("words", "figures", "counts", "frequency")
+STATS = ("words", "figures", "counts", "frequency", "reference", "scores")
 SCORES = (
     *("caption", "clip", "bright", "rare", "text", "masked", "parrot", "effect", "digits"),
-    *("entries", "balance", "threshold", "wfpp"),
+    *("entries", "balance", "threshold", "wfpp", "ncl", "norm", "sampled", "asked"),
 )
 
 
@@ -76,6 +80,23 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
                 "threshold": {"use": "metaclip.BalanceThreshold", **BALANCED},
                 "frequency": {"use": "wfpp.WordFrequency", "minimum_count": 2},
                 "wfpp": {"use": "wfpp.WordFrequencyScore", "frequency": "frequency"},
+                "reference": {"use": "negcliploss.Reference", "batches": 2, "batch_size": 50, **BOTH},
+                "ncl": {"use": "negcliploss.NegClipLoss", "reference": "reference", **BOTH},
+                "norm": {
+                    "use": "normsim.NormSim",
+                    "image_embedding": "clip.image_embedding",
+                    "proxy": str(pool / "target.npy"),
+                    "p": "inf",
+                },
+                "scores": {"use": "softcap.ScoreCount", "logit": "ncl.score"},
+                "sampled": {
+                    "use": "softcap.Repeats",
+                    "logit": "ncl.score",
+                    "scores": "scores",
+                    "draws": 400,
+                    "temperature": 0.01,
+                },
+                "asked": {"use": "subset.Copies", "file": str(pool / "subset.npy")},
                 "bright": {"use": "mine.Brightness"},
                 "words": {"use": "mine.WordCount"},
                 "rare": {"use": "mine.RarestWord", "words": "words"},

@@ -1,0 +1,174 @@
+"""negCLIPLoss: the CLIP score less what the image and the caption also have in common with those of others.
+
+    reference: {use: negcliploss.Reference, image_embedding: clip.image_embedding, text_embedding: clip.text_embedding}
+    ncl:       {use: negcliploss.NegClipLoss, image_embedding: clip.image_embedding,
+                text_embedding: clip.text_embedding, reference: reference}
+    keep:      ncl.score: {top: 0.3}
+
+A generic caption or image is near to many others; its cosine is high and says little. The released code takes
+the others from batches that samples are dealt into; here they are a seeded sample of the pool, the same for
+every row, so that a score depends on its row and that sample alone.
+
+Columns
+    NegClipLoss  score  Float32  in about [-1, 0] at a temperature of 0.01 (it is minus the sample's own CLIP
+                                 loss, in cosines); higher is better aligned; null without both embeddings, or
+                                 where one is zero or not finite
+    Reference    a table, not columns: `batch` UInt32, `uid`, `image_embedding`, `text_embedding`
+Errors: `image embedding is zero or not finite`, `text embedding is zero or not finite`.
+Source: Wang et al. 2024 (arXiv 2405.19547): s_ii - T/2 (log sum_j exp(s_ij / T) + log sum_j exp(s_ji / T)) with
+    batches of 32,768 and a temperature T of 0.01 (0.07 for the public DFN), averaged over at least five batches.
+    A row counts once in its own sums, also where the sample holds it.
+Differs: the others, see above: what the released code draws anew for each batch is drawn once, at twice the
+    arithmetic for a row. Its last batch is smaller and so scored too high; batches here are of one size,
+    what is left over stays out. Its exp overflows float32 for cosines over 88 T; sums here are in logarithms.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import polars as pl
+from pydantic import Field, PrivateAttr
+
+from operators.algorithms.vectors import Chunks, directed, no_direction, unit, unit_column
+from pipeline.operator import Column, Device, Score, Stat, Table
+from pipeline.rule import draw
+
+ROWS, BLOCK = 256, 4096  # rows by others of one product: 4 MB of cosines, which stay in a core's cache
+ORDER = ("draw", "uid", "shard", "row")
+
+
+def neg_clip_loss(image: np.ndarray, text: np.ndarray, temperature: float) -> np.ndarray:
+    """(n, d), (n, d) unit norm -> (n,) float64: the score with the n rows as the one batch, as in the paper."""
+    cosines = image.astype(np.float64) @ text.astype(np.float64).T
+    sums = _log_sum_exp(cosines / temperature, 1) + _log_sum_exp(cosines / temperature, 0)
+    found: np.ndarray = cosines.diagonal() - temperature / 2 * sums
+    return found
+
+
+def _log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
+    most = values.max(axis, keepdims=True)
+    found: np.ndarray = np.log(np.exp(values - most).sum(axis)) + most.squeeze(axis)
+    return found
+
+
+class Reference(Stat):
+    """Batches of embeddings drawn from the pool: those of the lowest draws from (seed, uid), each uid once.
+
+    batches, batch_size  so many batches of so many samples; fewer where the pool is smaller, and one with all
+                         of it where it has no `batch_size` samples. 10 of 32,768 are 0.7 GB at 512 dimensions, and
+                         twice that in each worker: on CPUs, few workers with many `cpus` each. A row then costs
+                         0.7 GFLOP: about 90 rows a second of a CPU core, which is a GPU's work at scale.
+    """
+
+    image_embedding: Column
+    text_embedding: Column
+    batches: Annotated[int, Field(ge=1)] = 10
+    batch_size: Annotated[int, Field(ge=2)] = 32_768
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    needs = ("uid", "shard", "row")
+
+    def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """The lowest draws of one batch, among rows that have both embeddings."""
+        names = {"image_embedding": self.image_embedding, "text_embedding": self.text_embedding}
+        known = np.logical_and(*(directed(batch[name]) for name in names.values()))
+        drawn = pl.Series("draw", draw(self.seed, batch["uid"]), pl.Float64)
+        return self.merge(batch.select(drawn, "uid", "shard", "row", **names).filter(known))
+
+    def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
+        """The lowest draws of all."""
+        order = (
+            parts.select(ORDER)
+            .with_row_index("at")
+            .sort(ORDER)
+            .unique("uid", keep="first", maintain_order=True)
+        )
+        return parts[order["at"].head(self.batches * self.batch_size)]
+
+    def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
+        """Whole batches, in the order of the draws."""
+        table = self.merge(merged)
+        whole = max(len(table) // self.batch_size * self.batch_size, min(len(table), self.batch_size))
+        numbered = table.head(whole).with_row_index("batch").with_columns(pl.col("batch") // self.batch_size)
+        return numbered.select("batch", "uid", "image_embedding", "text_embedding")
+
+
+class NegClipLoss(Score):
+    """The score of a row among the reference's batches, averaged.
+
+    reference    the table of a Reference, drawn from embeddings of the same model
+    temperature  the one the model was trained with
+    """
+
+    image_embedding: Column
+    text_embedding: Column
+    reference: Table
+    temperature: float = Field(0.01, gt=0, allow_inf_nan=False)
+
+    needs = ("uid",)
+    writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
+    _places: Any = PrivateAttr(None)
+    _batches: Any = PrivateAttr(None)
+    _chunks: Any = PrivateAttr(None)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Lay out the others, in blocks."""
+        table = stats[self.reference]
+        self._chunks = Chunks(device, ROWS)
+        self._places = table.select("uid").with_row_index("place").cast({"place": pl.Int64})
+        ends = table["batch"].rle().struct.field("len").cum_sum().to_list()
+        self._batches = [self._blocks(table, a, b) for a, b in pairwise([0, *ends])]
+
+    def _blocks(self, table: pl.DataFrame, start: int, stop: int) -> list[tuple[int, Any, Any]]:
+        """Of one batch: each block's first place, and its images and texts, (d, block)."""
+        blocks = []
+        for at in range(start, stop, BLOCK):
+            part = table[at : min(at + BLOCK, stop)]
+            sides = (unit(part[name].to_numpy())[0].T for name in ("image_embedding", "text_embedding"))
+            blocks.append((at, *map(self._chunks.tensor, sides)))
+        return blocks
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n, d) image and text embeddings -> (n,) scores."""
+        columns = {"image": batch[self.image_embedding], "text": batch[self.text_embedding]}
+        vectors = {what: unit_column(column) for what, column in columns.items()}
+        (image, has_image), (text, has_text) = vectors["image"], vectors["text"]
+        self._check_width(image, text)
+        own = batch.select("uid").join(self._places, on="uid", how="left", maintain_order="left")["place"]
+        found = self._chunks(self._score, image, text, own.fill_null(-1).to_numpy())
+        known = {what: present for what, (_, present) in vectors.items()}
+        return pl.select(
+            score=pl.when(pl.Series(has_image & has_text)).then(pl.Series(found, dtype=pl.Float32)),
+            error=no_direction(columns, known),
+        )
+
+    def _check_width(self, image: np.ndarray, text: np.ndarray) -> None:
+        others = {images.shape[0] for blocks in self._batches[:1] for _, images, _ in blocks}
+        widths = {image.shape[1], text.shape[1], *others}
+        if len(widths) > 1:
+            raise ValueError(
+                f"image_embedding, text_embedding and reference must be of one width, got {sorted(widths)}"
+            )
+
+    def _score(self, image: Any, text: Any, own: Any) -> Any:
+        """(r, d), (r, d), (r,) places in the reference or -1 -> (r,)."""
+        cosine = (image * text).sum(1)
+        sums = cosine * 0
+        for blocks in self._batches:
+            sums += self._log_sum(image, cosine, own, [(at, texts) for at, _, texts in blocks])
+            sums += self._log_sum(text, cosine, own, [(at, images) for at, images, _ in blocks])
+        return cosine - self.temperature / 2 * sums / max(1, len(self._batches))
+
+    def _log_sum(self, rows: Any, cosine: Any, own: Any, blocks: list[tuple[int, Any]]) -> Any:
+        """log(exp(own cosine / T) + sum over the others' exp(cosine / T)), (r,)."""
+        import torch
+
+        scaled, parts = rows / self.temperature, [cosine / self.temperature]
+        for start, others in blocks:
+            logits = scaled @ others
+            here = ((own >= start) & (own < start + others.shape[1])).nonzero()[:, 0]
+            logits[here, own[here] - start] = -torch.inf
+            parts.append(logits.logsumexp(1))
+        return torch.stack(parts, 1).logsumexp(1)

@@ -1,0 +1,118 @@
+"""NormSim: how near an image lies to the images of a target, such as the training set of a task.
+
+    norm: {use: normsim.NormSim, image_embedding: clip.image_embedding, proxy: imagenet.npy, p: inf}
+    keep: norm.score: {top: 0.3}
+
+Columns
+    score  Float32  p inf: the highest cosine with an image of the target, in [-1, 1]; p 2: the root of the sum
+                    of squared cosines, in [0, sqrt(m)]; higher is nearer; null without an embedding, or where it
+                    is zero or not finite
+Errors: `image embedding is zero or not finite`.
+Source: Wang et al. 2024 (arXiv 2405.19547): the p-norm of G f, G (m, d) the target's embeddings and
+    f the image's, both of unit norm.
+Differs: nothing. For p 2 it is the root of f' (G'G) f, so that m costs nothing. The paper keeps the best of those
+    that negCLIPLoss keeps; a rule here takes its share of the whole pool.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import PrivateAttr
+
+from operators.algorithms.vectors import Chunks, no_direction, read_vectors, unit, unit_column
+from pipeline.operator import Column, Device, Files, Score
+
+ROWS, BLOCK = 1024, 4096  # rows by proxies of one product: 16 MB
+
+
+class NormSim(Score):
+    """The p-norm of an image's cosines with the proxies.
+
+    proxy  (m, d) embeddings by the same model: .npy, .npz, .parquet, .pt; or several files by name
+    array  which array of an .npz, column of a .parquet or tensor of a .pt, where there are several
+    p      2, or `inf` for the nearest one alone
+    """
+
+    image_embedding: Column
+    proxy: Files
+    array: str = ""
+    p: Literal[2, "inf"] = 2
+
+    writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
+    _proxies: Any = PrivateAttr(None)
+    _chunks: Any = PrivateAttr(None)
+    _width: int = PrivateAttr(0)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Check the proxies; for p 2, boil them down to (d, d)."""
+        paths = self.proxy.values() if isinstance(self.proxy, dict) else [self.proxy]
+        blocks = [b for path in paths for b in _blocks(path, read_vectors(path, self.array))]
+        widths = {block.shape[1] for block in blocks}
+        if len(widths) != 1:
+            raise ValueError(f"proxy: files must be of one width, got {sorted(widths)}")
+        self._width, self._chunks = widths.pop(), Chunks(device, ROWS)
+        if self.p == 2:
+            self._proxies = self._chunks.tensor(_gram(blocks))
+        elif device.name == "cpu":  # where they lie, which may be a mapped file that all workers share
+            self._proxies = [[block] for block in blocks]
+        else:
+            self._proxies = [[self._placed(block) for block in blocks]]
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n, d) image embeddings -> (n,) norms."""
+        column = batch[self.image_embedding]
+        image, known = unit_column(column)
+        if image.shape[1] != self._width:
+            raise ValueError(
+                f"image_embedding must be of the proxies' width {self._width}, got {image.shape[1]}"
+            )
+        found = self._chunks(self._two, image) if self.p == 2 else self._most(image)
+        return pl.select(
+            score=pl.when(pl.Series(known)).then(pl.Series(found, dtype=pl.Float32)),
+            error=no_direction({"image": column}, {"image": known}),
+        )
+
+    def _two(self, rows: Any) -> Any:
+        rows = rows.double()
+        return ((rows @ self._proxies) * rows).sum(1).clamp(min=0).sqrt()
+
+    def _most(self, image: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n,) highest cosines. Block by block on a CPU, all blocks for a chunk of rows on a GPU."""
+        best = np.full(len(image), -np.inf, np.float32)
+        for group in self._proxies:
+            placed = [self._placed(block) if isinstance(block, np.ndarray) else block for block in group]
+            best = np.maximum(best, self._chunks(partial(_highest, placed), image))
+        return best
+
+    def _placed(self, block: np.ndarray) -> Any:
+        """(d, block) of unit norm, on the device."""
+        return self._chunks.tensor(unit(block)[0].T)
+
+
+def _highest(blocks: Sequence[Any], rows: Any) -> Any:
+    import torch
+
+    return torch.stack([(rows @ block).amax(1) for block in blocks]).amax(0)
+
+
+def _blocks(path: str, vectors: np.ndarray) -> list[np.ndarray]:
+    """Views of BLOCK rows. Raises ValueError for a proxy that has no direction."""
+    blocks = [vectors[start : start + BLOCK] for start in range(0, len(vectors), BLOCK)]
+    for number, block in enumerate(blocks):
+        if len(bad := np.flatnonzero(~unit(block)[1])):
+            raise ValueError(
+                f"proxy: {path} has a zero or a value that is not finite in row {number * BLOCK + bad[0]}"
+            )
+    return blocks
+
+
+def _gram(blocks: list[np.ndarray]) -> np.ndarray:
+    """(d, d) float64: the sum of outer products of the unit vectors."""
+    found = np.zeros((blocks[0].shape[1],) * 2)
+    for block in blocks:
+        rows = unit(block)[0].astype(np.float64)
+        found += rows.T @ rows
+    return found

@@ -1,0 +1,51 @@
+"""Copies: how often a subset file asks for a sample. It puts a subset, anyone's, beside every other score.
+
+    asked: {use: subset.Copies, file: subset.npy}
+    keep:  asked.copies: {min: 1}
+    export: {shards: out, repeats: asked.copies}
+
+Columns
+    copies  UInt32  how many rows of the file are this sample's uid; 0 where none is; never null
+Source: DataComp (arXiv 2304.14108), whose resharder looks each uid up in the sorted file.
+Differs: the file must be sorted and is checked; the resharder takes any, and finds less in one that is not.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from pydantic import PrivateAttr
+
+from operators.algorithms.vectors import map_npy
+from pipeline.operator import Device, File, Score
+from pipeline.rule import first_unsorted, search_uids, uid_halves
+
+BLOCK = 1 << 20  # rows that are checked at a time
+
+
+class Copies(Score):
+    """How often a uid is in a subset file: DataComp's .npy of u8,u8, which is mapped, never held."""
+
+    file: File
+
+    needs = ("uid",)
+    writes: ClassVar[Mapping[str, Any]] = {"copies": pl.UInt32}
+    _rows: Any = PrivateAttr(None)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Map the file. Raises ValueError for one that is no sorted list of u8,u8."""
+        self._rows = map_npy(self.file)
+        if self._rows.dtype != np.dtype("u8,u8") or self._rows.ndim != 1:
+            raise ValueError(
+                f"file: {self.file} must be a list of u8,u8, got {self._rows.dtype} {self._rows.shape}"
+            )
+        for start in range(0, len(self._rows), BLOCK):
+            if uid := first_unsorted(self._rows[start : start + BLOCK + 1]):
+                raise ValueError(f"file: {self.file} must be sorted, and {uid} comes after a larger uid")
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) uids -> (n,) counts."""
+        high, low = uid_halves(batch["uid"])
+        first, past = (search_uids(self._rows, high, low, side) for side in ("left", "right"))
+        return pl.DataFrame({"copies": pl.Series(past - first).cast(pl.UInt32)})
