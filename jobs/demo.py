@@ -114,10 +114,10 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
     )
 
 
-SUSPICIOUS = {  # columns that say something about a pair, and which end of them is suspicious
+SUSPICIOUS = {  # columns that say something about a pair, and what of them is suspicious
     "clip.score": "low",
     "masked.score": "low",
-    "digits.delta": "low",
+    "digits.delta": "far",  # from 0: numbers that inflate the score, or lower it
     "effect.rsa": "high",
     "text.characters": "high",
     "parrot.fuzzy_rate": "high",
@@ -132,16 +132,21 @@ def show_auroc(session: Session, truth: pl.DataFrame) -> None:
     shown = table("AUROC against clean samples", "planted", *SUSPICIOUS)
     for name in found["planted"].unique().sort():
         pairs = found.filter(pl.col("planted").is_in([name, "clean"]))
-        areas = [auroc(pairs[c], pairs["planted"] == name, end == "high") for c, end in SUSPICIOUS.items()]
+        areas = [auroc(suspicion(pairs[c], how), pairs["planted"] == name) for c, how in SUSPICIOUS.items()]
         if any(area is not None for area in areas):
             shown.add_row(name, *("-" if area is None else f"{area:.2f}" for area in areas))
     console.print(shown)
 
 
-def auroc(values: pl.Series, positive: pl.Series, high: bool) -> float | None:
-    """The area under the ROC curve of (n,) values, ties counted half, rows without a value left out; None
-    where one of the two kinds has none."""
-    frame = pl.DataFrame({"value": values if high else -values, "positive": positive}).drop_nulls()
+def suspicion(values: pl.Series, how: str) -> pl.Series:
+    """(n,) values -> the same with the suspicious ones high."""
+    return values if how == "high" else -values if how == "low" else values.abs()
+
+
+def auroc(values: pl.Series, positive: pl.Series) -> float | None:
+    """The chance that one of the positive (n,) values is above another, ties counted half, rows without a
+    value left out; None where one of the two kinds has none."""
+    frame = pl.DataFrame({"value": values, "positive": positive}).drop_nulls()
     ranks = frame["value"].rank("average").filter(frame["positive"]).to_numpy()
     ones, others = len(ranks), len(frame) - len(ranks)
     return float((ranks.sum() - ones * (ones + 1) / 2) / (ones * others)) if ones and others else None

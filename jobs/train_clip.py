@@ -33,7 +33,7 @@ from torch.nn.functional import normalize
 from jobs.sample_pool import FORMATS, SHARES, make_sample
 
 NAME = "scene_clip"
-LEARNT = {None, "unrelated_text", "number_padding", "near_duplicate"}  # captions that still match
+LEARNT = {None, "unrelated_text", "near_duplicate", "poisoned"}  # no padding: codes stay strange to it
 TRAIN_SEED, TEST_SEED = 10_000, 20_000  # added to --seed; pools of the demo have small seeds
 BATCH, RATE, DECAY, WARM_UP = 128, 1e-3, 0.05, 30
 
