@@ -115,7 +115,9 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "text_embedding": "clip.text_embedding",
         "norm": {"norm": "clip.image_norm", "normalise": False},
         "text_norm": {
-            "text_norm": "clip.text_norm", "norm": "clip.image_norm", "normalise": False,
+            "text_norm": "clip.text_norm",
+            "norm": "clip.image_norm",
+            "normalise": False,
             "text_embedding": "clip.text_embedding",
         },
         "size": 10,
