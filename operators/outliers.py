@@ -14,8 +14,8 @@ Columns
                                [0.001, 1000], about 1 for ordinary samples; `Dao` about 0; `Lid` in (0, 1000];
                                null without an embedding that is finite, or (Reference: normalise) is zero
     Reference  a table, not columns: `draw`, `uid`, `modality` (image or text), `text` (the caption), `vector`
-               Array(Float32, d), its `k_distance` and `lid` among the points of its draw, `k`, `normalised`
-               and `scaled` (whether `norm` is applied)
+               Array(Float32, d), its `k_distance` and `lid` among the points of its draw, `k` (fewer than
+               asked for where there are no more), `normalised`, and `scaled`: whether `norm` is applied
 Errors: `the embedding is not finite`; `a zero vector has no direction`; `the reference has too few samples`.
 Source: Huang et al. 2025 (ICLR), Detecting Backdoor Samples in Contrastive Language Image Pretraining:
     k-distance, SLOF, DAO (k = 16), LID (k = 64), isolation forest; Euclidean distance of the model's own
@@ -36,11 +36,19 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
-from operators.algorithms.reference import features, others, points_of, search_of, with_density
+from operators.algorithms.reference import (
+    densities,
+    features,
+    nearest_points,
+    of_unit_length,
+    points_of,
+    search_of,
+)
 from pipeline.operator import Column, Device, Operator, Score, Stat, Table
 from pipeline.rule import draw
 
 Natural = Annotated[int, Field(ge=1)]
+SHOWN = 5  # neighbours that `winnow explain` names
 TOO_FEW = "the reference has too few samples"
 
 
@@ -109,20 +117,14 @@ class Reference(Stat):
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
         """The draws, each in the order of uids, images before texts."""
-        self._own_lengths(merged["vector"])
+        if not self.normalise and of_unit_length(merged["vector"]):
+            raise ValueError(
+                f"normalise: false, but all of {self.embedding} has length 1, as clip.ClipScore stores it; give "
+                "`norm` (such as clip.image_norm) for the model's own features, or normalise: true"
+            )
         draws = self._places(merged["uid"]) if len(merged) > self.size else [np.arange(len(merged))]
-        points = [points_of(merged[places]) for places in draws]
-        k = min(self.k, *map(others, points))
-        table = pl.concat(
-            with_density(table, k, Device()).with_columns(draw=pl.lit(number, pl.UInt32))
-            for number, table in enumerate(points)
-        )
-        return table.select(
-            *("draw", "uid", "modality", "text", "vector", "k_distance", "lid"),
-            k=pl.lit(k, pl.UInt32),
-            normalised=pl.lit(self.normalise),
-            scaled=pl.lit(bool(self.norm)),
-        )
+        table = densities([points_of(merged[places]) for places in draws], self.k)
+        return table.with_columns(normalised=pl.lit(self.normalise), scaled=pl.lit(bool(self.norm)))
 
     def _drawn(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The samples of all draws, in the order of uids. Of several with one uid the first of the pool."""
@@ -135,15 +137,6 @@ class Reference(Stat):
         least draw from (seed, uid)."""
         seeds = range(self.seed, self.seed + self.draws)
         return [np.sort(np.argsort(draw(seed, uids), kind="stable")[: self.size]) for seed in seeds]
-
-    def _own_lengths(self, vectors: pl.Series) -> None:
-        """Raises ValueError where vectors that should have their own lengths all have length 1."""
-        lengths = np.linalg.norm(vectors.to_numpy(), axis=1) if len(vectors) else np.zeros(1)
-        if not self.normalise and np.abs(lengths - 1).max() < 1e-2:
-            raise ValueError(
-                f"normalise: false, but all of {self.embedding} has length 1, as clip.ClipScore stores it; give "
-                "`norm` (such as clip.image_norm) for the model's own features, or normalise: true"
-            )
 
 
 def _columns(batch: pl.DataFrame, embedding: str, norm: str) -> tuple[pl.Series, pl.Series | None]:
@@ -185,16 +178,20 @@ class _Against(Operator):
         if not usable:
             error = error.zip_with(~good, pl.repeat(TOO_FEW, len(batch), eager=True))
         elif len(vectors):
-            self._same_width(vectors.shape[1])
+            if vectors.shape[1] != (wanted := self._table["vector"].dtype.shape[0]):
+                width = f"{self.embedding} has {vectors.shape[1]} numbers a row"
+                raise ValueError(f"embedding: {width}, {self.reference} has {wanted}")
             scores[good.to_numpy()] = self._values(vectors, batch["uid"].filter(good))
         return pl.DataFrame({"score": pl.Series(scores).fill_nan(None), "error": error})
 
-    def _same_width(self, width: int) -> None:
-        wanted = self._table["vector"].dtype.shape[0]
-        if width != wanted:
-            raise ValueError(
-                f"embedding: {self.embedding} has {width} numbers a row, {self.reference} has {wanted}"
-            )
+    def evidence(self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """The nearest points of the reference: `uid`, `modality`, `distance`, `caption`."""
+        table = stats[self.reference]
+        normalise = len(table) > 0 and table["normalised"][0]
+        vectors, _, _ = features(*_columns(row, self.embedding, self.norm), normalise)
+        if not len(vectors) or table.is_empty():
+            return pl.DataFrame()
+        return nearest_points(table, vectors[0], row["uid"][0]).head(SHOWN)
 
     def _prepare(self, device: Device) -> Any:
         return search_of(self._table, device)

@@ -19,7 +19,7 @@ SCORES = ("k_distance", "slof", "lid", "dao")
 
 def ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b of distances, within [1/CAP, CAP]."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         found: np.ndarray = np.clip(np.where(a == b, 1.0, a / b), 1 / CAP, CAP)
     return found
 

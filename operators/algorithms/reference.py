@@ -5,7 +5,7 @@ Table: see `operators.outliers.Reference`. A draw's points are the images of its
 uids, then their texts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from weakref import WeakSet
 
 import numpy as np
@@ -56,23 +56,46 @@ def points_of(samples: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([images, texts.filter(pl.col("vector").is_not_null())])
 
 
-def others(points: pl.DataFrame) -> int:
+def of_unit_length(vectors: pl.Series) -> bool:
+    """Whether there are vectors, and all have length 1, but for the rounding of float16."""
+    lengths = np.linalg.norm(vectors.to_numpy(), axis=1) if len(vectors) else np.zeros(1)
+    return bool(np.abs(lengths - 1).max() < 1e-2)
+
+
+def densities(draws: Sequence[pl.DataFrame], k: int) -> pl.DataFrame:
+    """The points of each draw -> one table, with `draw`, `k_distance` and `lid` by their k nearest of other
+    samples, and `k`, which is less where some point has fewer; 0 (and nulls) where one has none."""
+    k = min(k, *map(_others, draws))
+    tables = [
+        points.select(pl.lit(number, pl.UInt32).alias("draw"), pl.all(), *_density(points, k))
+        for number, points in enumerate(draws)
+    ]
+    return pl.concat(tables).with_columns(k=pl.lit(k, pl.UInt32))
+
+
+def _others(points: pl.DataFrame) -> int:
     """How many points of other samples every point of a draw is sure to have."""
-    if points.is_empty():
-        return 0
-    largest = points.group_by("uid").len()["len"].max()
-    assert isinstance(largest, int)
-    return len(points) - largest
+    most = max(points.group_by("uid").len()["len"], default=0)
+    return len(points) - most
 
 
-def with_density(points: pl.DataFrame, k: int, device: Device) -> pl.DataFrame:
-    """A draw's points with `k_distance` and `lid` by their k nearest of other samples; null where k is 0."""
+def _density(points: pl.DataFrame, k: int) -> tuple[pl.Series, pl.Series]:
     if not k:
-        return points.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("k_distance", "lid"))
+        none = pl.Series([None] * len(points), dtype=pl.Float64)
+        return none.alias("k_distance"), none.alias("lid")
     samples = points["uid"].rank("dense").to_numpy().astype(np.int64)
     vectors = points["vector"].to_numpy()
-    found, _ = Points(vectors, samples, device).nearest(vectors, samples, k)
-    return points.with_columns(k_distance=pl.Series(found[:, -1]), lid=pl.Series(lid(found)))
+    found, _ = Points(vectors, samples, Device()).nearest(vectors, samples, k)
+    return pl.Series("k_distance", found[:, -1]), pl.Series("lid", lid(found))
+
+
+def nearest_points(table: pl.DataFrame, vector: np.ndarray, uid: str) -> pl.DataFrame:
+    """The points of all draws, each once, those of sample `uid` aside, by their distance from (d,) `vector`:
+    `uid`, `modality`, `distance`, `caption`. Without FAISS: one row needs none."""
+    points = table.filter(pl.col("uid") != uid).unique(["uid", "modality"], keep="first")
+    squared = np.square(points["vector"].to_numpy() - vector, dtype=np.float64).sum(1)
+    near = points.select("uid", "modality", distance=pl.Series(np.sqrt(squared)), caption="text")
+    return near.sort("distance", "uid", "modality")
 
 
 class Search:
