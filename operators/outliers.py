@@ -6,7 +6,7 @@
     keep:      outlier.score: {bottom: 0.9}
 
 A few poisoned pairs plant a backdoor in a CLIP, and that CLIP puts them apart from all else: the model must be
-one that was trained on this very pool.
+one that was trained on this very pool. Scores that read one reference in one worker share one search.
 
 Columns
     KDistance, Slof, Lid, Dao, IsolationForest
@@ -221,7 +221,8 @@ class Dao(_Against, Score):
 
 
 class IsolationForest(_Against, Score):
-    """How few random cuts part a row from the reference's points (scikit-learn), the paper's baseline.
+    """How few random cuts part a row from the reference's points, the paper's baseline; by scikit-learn, of
+    which another release may cut otherwise.
 
     trees  of each draw's forest
     seed   of the cuts

@@ -158,6 +158,22 @@ def test_points_that_a_matrix_product_cannot_tell_apart():
         np.testing.assert_array_equal(some[1], ids[row : row + 3])
 
 
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same_neighbours():
+    faiss = pytest.importorskip("faiss")
+    if not faiss.get_num_gpus():
+        pytest.skip("no CUDA device")
+    vectors = np.random.default_rng(0).normal(size=(3000, 64)).astype(np.float32)
+    for on_gpu, on_cpu in zip(
+        *(
+            Points(vectors, np.arange(3000), Device(name)).nearest(vectors, np.arange(3000), 16)
+            for name in ("cuda", "cpu")
+        ),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(on_gpu, on_cpu)
+
+
 def test_operators_of_a_worker_share_one_search(monkeypatch):
     calls = []
     nearest = Points.nearest

@@ -114,7 +114,7 @@ def in_turns(table: pl.DataFrame, rounds: int, threads: int) -> None:
     wall: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
-        batch = chunk(10**6 + turn, 2 * BATCH)
+        batch = chunk(10**6 + turn, BATCH)
         for name, way in ways.items():
             started, used = time.perf_counter(), time.process_time()
             found = way(batch)
