@@ -407,11 +407,16 @@ def session(write_pool, tmp_path):
         }
     )
     opened = Session.open(recipe)
-    found = preview(opened)["warnings"]
-    assert [warning.split(":")[0] for warning in found] == ["compute.near"]
     assert compute(opened, LocalExecutor()).pending == {}
     decide(opened)
     return opened
+
+
+def test_plan_shows_what_operators_warn_of(session, capsys):
+    found = preview(session)
+    assert [warning.split(":")[0] for warning in found["warnings"]] == ["compute.near"]
+    show.plan(found)
+    assert "warning compute.near: size 1,000 x assumed_rate 0.003 = 3.0 poisoned" in capsys.readouterr().err
 
 
 def test_explain_names_the_nearest_neighbours(session):
