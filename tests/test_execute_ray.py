@@ -35,10 +35,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
 BALANCED = {"entries": "entries.ids", "counts": "counts"}
-STATS = ("words", "figures", "counts", "frequency", "reference", "scores")
+OUTLIER = {"embedding": "clip.image_embedding", "norm": "clip.image_norm", "reference": "reference"}
+STATS = ("words", "figures", "counts", "frequency", "reference", "batches", "scores")
 SCORES = (
     *("caption", "clip", "bright", "rare", "text", "masked", "parrot", "effect", "digits"),
-    *("entries", "balance", "threshold", "wfpp", "ncl", "norm", "sampled", "asked"),
+    *("entries", "balance", "threshold", "wfpp", "k_distance", "slof", "lid", "dao", "forest"),
+    *("ncl", "norm", "sampled", "asked"),
 )
 
 
@@ -80,8 +82,23 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
                 "threshold": {"use": "metaclip.BalanceThreshold", **BALANCED},
                 "frequency": {"use": "wfpp.WordFrequency", "minimum_count": 2},
                 "wfpp": {"use": "wfpp.WordFrequencyScore", "frequency": "frequency"},
-                "reference": {"use": "negcliploss.Reference", "batches": 2, "batch_size": 50, **BOTH},
-                "ncl": {"use": "negcliploss.NegClipLoss", "reference": "reference", **BOTH},
+                "reference": {
+                    "use": "outliers.Reference",
+                    "normalise": False,
+                    "embedding": "clip.image_embedding",
+                    "norm": "clip.image_norm",
+                    "text_embedding": "clip.text_embedding",
+                    "text_norm": "clip.text_norm",
+                    "size": 64,
+                    "draws": 2,
+                },
+                "k_distance": {"use": "outliers.KDistance", **OUTLIER},
+                "slof": {"use": "outliers.Slof", **OUTLIER},
+                "lid": {"use": "outliers.Lid", **OUTLIER},
+                "dao": {"use": "outliers.Dao", **OUTLIER},
+                "forest": {"use": "outliers.IsolationForest", "trees": 20, **OUTLIER},
+                "batches": {"use": "negcliploss.Reference", "batches": 2, "batch_size": 50, **BOTH},
+                "ncl": {"use": "negcliploss.NegClipLoss", "reference": "batches", **BOTH},
                 "norm": {
                     "use": "normsim.NormSim",
                     "image_embedding": "clip.image_embedding",
