@@ -88,7 +88,7 @@ PARAMETERS: Mapping[str, Parameters] = {
     "metaclip.BalanceProbability": lambda clip: {**BALANCE, "t": 9},
     "metaclip.BalanceThreshold": lambda clip: BALANCE,
     "negcliploss.Reference": lambda clip: {**BOTH, "batches": 3, "batch_size": 8},
-    "negcliploss.NegClipLoss": lambda clip: {**BOTH, "reference": "reference"},
+    "negcliploss.NegClipLoss": lambda clip: {**BOTH, "reference": "batches"},
     "normsim.NormSim": lambda clip: {
         "image_embedding": "clip.image_embedding",
         "proxy": proxies(clip),
@@ -213,7 +213,7 @@ STATS = {
 }
 STATS["others"] = STATS["counts"]
 STATS["score_counts"] = pl.DataFrame({"bin": [0, 2000, 5000], "count": [9, 19, 9]})
-STATS["reference"] = pl.DataFrame(
+STATS["batches"] = pl.DataFrame(
     {"batch": np.arange(20, dtype=np.uint32) // 10, "uid": [uid("s", row * 3) for row in range(20)]}
 ).with_columns(
     pl.Series(side, np.random.default_rng(seed).standard_normal((20, 32)).astype(np.float16))
