@@ -49,7 +49,7 @@ class Executor(Protocol):
     ) -> dict[str, int]:
         """Run a ScorePass; results are published as shards complete. Returns workers by operator."""
 
-    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of independent tasks, in any order."""
 
     def reduce(
@@ -87,7 +87,7 @@ class LocalExecutor:
             report(Event(read=read))
         return {}
 
-    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Executor."""
         return map(function, items)
 

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from pipeline.downloads import lost
 from pipeline.errors import ShardError
 from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer, owner
 from pipeline.plan import ROWS, ScorePass, folder, stat_path
@@ -166,7 +167,8 @@ def _from_shard(
             start += len(part)
         if start == 0:  # no sample at all: an empty batch carries the columns' types
             yield Batch(shard.name, 0, EMPTY.select(samples).hstack(stored.clear()), [])
-        notes = {"damage": source.damage._asdict()} if source.damage else {}
+        notes: dict[str, Any] = {"damage": source.damage._asdict()} if source.damage else {}
+        notes |= {"lost": found} if (found := lost(shard)) else {}
         known.finish(notes | reading(shard, work.columns))
 
 

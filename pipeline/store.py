@@ -12,6 +12,7 @@ exists is whole. Equal tables make equal bytes.
 
 import io
 import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -84,6 +85,16 @@ class Files:
             with suppress(FileNotFoundError):
                 os.unlink(aside)
 
+    @contextmanager
+    def folder_aside(self) -> Iterator[str]:
+        """A local folder for files that `move` is to publish; gone when the block ends, or by `sweep`."""
+        if self.local:
+            os.makedirs(self.base, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".tmp.{_HOST}.{os.getpid()}.", dir=self.base if self.local else None
+        ) as folder:
+            yield folder
+
     def move(self, aside: str, relative: str) -> None:
         """Publish a local file: rename it, or upload it (object storage shows it when it is whole)."""
         if self.local:
@@ -121,10 +132,14 @@ class Files:
 
     def sweep(self) -> None:
         """Remove what killed processes of this machine left half written."""
-        for folder, _, files in os.walk(self.base) if self.local else ():
-            for name in files:
+        for folder, folders, files in os.walk(self.base) if self.local else ():
+            for name in (*folders, *files):
                 if name.startswith(f".tmp.{_HOST}.") and not _alive(name.split(".")):
-                    os.unlink(os.path.join(folder, name))
+                    _remove(os.path.join(folder, name))
+
+
+def _remove(path: str) -> None:
+    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
 
 def _alive(parts: Sequence[str]) -> bool:
