@@ -178,6 +178,8 @@ def chunks(files: "Iterable[Shard]", columns: Columns, rows: int, books: Books) 
             for frame in table:
                 yield Chunk(number, frame.rename({"text": "caption"}).select(COLUMNS))
                 number += 1
+        except FileNotFoundError:
+            raise RecipeError(f"URLS: no such file: {file.path}") from None
         except OSError as error:
             raise ShardError(f"URLS: {file.path} cannot be read: {error}; run again to go on") from None
         except ShardError as error:

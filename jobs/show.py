@@ -50,9 +50,9 @@ def funnel(result: Mapping[str, Any]) -> None:
     total = result["samples"]
     counts = ("passes", "fails", "fails alone", "dropped", "failed", "left")
     made, left = table("Funnel", "rule", "bound", *counts, text=2), total
-    if lost := result.get("lost", {}):
+    if away := result.get("lost", {}):
         made.add_row("URLs listed", *[""] * len(counts), f"{result['listed']:,}")
-    for reason, count in lost.items():
+    for reason, count in away.items():
         made.add_row(f"not downloaded: {reason}", *[""] * 5, f"{count:,}", "")
     made.add_row("samples read", *[""] * len(counts), f"{total:,}")
     for name, rule in result["rules"].items():
@@ -77,8 +77,8 @@ def funnel(result: Mapping[str, Any]) -> None:
         f"read {total:,} = kept {result['kept']:,} ({_share(result['kept'], total)}) + dropped {result['dropped']:,} "
         f"+ failed {result['failed']:,}"
     )
-    if lost:
-        console.print(f"listed {result['listed']:,} = read {total:,} + not downloaded {sum(lost.values()):,}")
+    if away:
+        console.print(f"listed {result['listed']:,} = read {total:,} + not downloaded {sum(away.values()):,}")
     for name, rule in result["rules"].items():
         for reason, count in rule["failed"].items():
             console.print(f"  failed at {name}: {count:,} x {reason}", highlight=False)

@@ -78,6 +78,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.hits[self.path] += 1
         time.sleep(self.delay)
+        self.answer()
+
+    def answer(self) -> None:
         _, kind, number = (*self.path.split("/"), "0")[:3]
         number = int(number.split("?")[0])
         try:
