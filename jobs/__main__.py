@@ -16,7 +16,8 @@ import typer
 
 from jobs.ingest import ingest
 from jobs.metadata import app as metadata
-from pipeline.errors import WinnowError
+from pipeline.attempts import from_storage
+from pipeline.errors import WinnowError, worded
 
 app = typer.Typer(
     help=__doc__.split("\n")[0],
@@ -229,6 +230,12 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if not from_storage(error):
+            raise
+        print(f"error: storage: {worded(error)}", file=sys.stderr)
+        print("run the same command again to go on", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -180,8 +180,6 @@ def chunks(files: "Iterable[Shard]", columns: Columns, rows: int, books: Books) 
                 number += 1
         except FileNotFoundError:
             raise RecipeError(f"URLS: no such file: {file.path}") from None
-        except OSError as error:
-            raise ShardError(f"URLS: {file.path} cannot be read: {error}; run again to go on") from None
         except ShardError as error:
             raise RecipeError(f"URLS: {str(error).replace('pool.columns.', '--column ')}") from None
         if table.damage:

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import fsspec
 import orjson
+from fsspec.core import url_to_fs
 
 from pipeline.shards import SUFFIX, Shard
 
@@ -70,9 +70,9 @@ def lost(shard: Shard) -> dict[str, int]:
     OSError where storage does."""
     if shard.table or not shard.path.endswith(SUFFIX) or shard.path.startswith("http"):
         return {}  # beside a signed URL lies nothing that it may read
+    fs, path = url_to_fs(shard.path.removesuffix(SUFFIX) + STATS)
     try:
-        with fsspec.open(shard.path.removesuffix(SUFFIX) + STATS, "rb") as file:
-            stats = orjson.loads(file.read(MOST_BYTES))
+        stats = orjson.loads(fs.cat_file(path, end=MOST_BYTES))
     except (
         FileNotFoundError,
         PermissionError,

@@ -84,6 +84,7 @@ class LocalExecutor:
                 report(Event(len(batch.frame), tally))
             if read.error is None:
                 collector.expect(shard.name, read.rows)
+                read.error = collector.failed.get(shard.name)
             report(Event(read=read))
         return {}
 

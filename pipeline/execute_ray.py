@@ -106,6 +106,9 @@ class RayExecutor:
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
             for note in table.column("note").to_pylist():
                 report(_event(note))
+        for failed in ray.get([collector.failed.remote() for collector in collectors]):
+            for shard, error in failed.items():
+                report(Event(read=Read(shard, error=error)))
         workers = {
             name: pool.workers for stage, pool in zip(stages, placed, strict=True) for name in stage.names
         }
@@ -199,6 +202,9 @@ class _Collector:
 
     def expect(self, shard: str, rows: int) -> None:
         self.collector.expect(shard, rows)
+
+    def failed(self) -> dict[str, str]:
+        return self.collector.failed
 
 
 def _collector_of(shard: str, collectors: Sequence[Any]) -> Any:

@@ -17,6 +17,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -28,6 +29,8 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 ROW_GROUP = 65_536
+TAIL = 64 << 10  # bytes asked of the end of a parquet file, where the footer is
+REQUESTS = 32  # at a time
 GROUP_BYTES, GROUP_SHARDS = 8 << 20, 64  # of samples parts that are decided on together
 _HOST = socket.gethostname().replace(".", "-")
 
@@ -108,6 +111,17 @@ class Files:
             with open(self.path(relative), "rb") as file:
                 return file.read()
         return bytes(self.fs.cat_file(self.path(relative)))
+
+    def footer(self, relative: str) -> pq.FileMetaData:
+        """A parquet file's footer; of other storage one request, as a rule. Raises FileNotFoundError."""
+        path = self.path(relative)
+        if self.local:
+            return pq.read_metadata(path)
+        tail = self.fs.cat_file(path, start=-TAIL)
+        length = int.from_bytes(tail[-8:-4], "little") + 8  # what a footer ends with: its length, PAR1
+        if length > len(tail):
+            tail = self.fs.cat_file(path, start=-length)
+        return pq.read_metadata(pa.BufferReader(tail))
 
     def size(self, relative: str) -> int:
         """Bytes of a published file; 0 on object storage, where asking costs a request."""
@@ -190,8 +204,7 @@ class Store:
     def footer(self, relative: str) -> tuple[int, dict[str, Any]] | None:
         """(rows, notes) of a published frame, or None where there is none."""
         try:
-            with self.files.fs.open(self.files.path(relative), "rb") as file:
-                meta = pq.read_metadata(file)
+            meta = self.files.footer(relative)
         except FileNotFoundError:
             return None
         notes = {k.decode(): v for k, v in (meta.metadata or {}).items() if k != b"ARROW:schema"}
@@ -200,8 +213,17 @@ class Store:
     def rows(self, folder: str, shards: Sequence[str]) -> dict[str, int]:
         """Rows of each of these shards' parts that is published in the folder."""
         there = self.files.names(folder, ".parquet")
-        found = {shard: self.footer(f"{folder}/{shard}.parquet") for shard in shards if shard in there}
-        return {shard: footer[0] for shard, footer in found.items() if footer is not None}
+        wanted = [shard for shard in shards if shard in there]
+        found = self.footers([f"{folder}/{shard}.parquet" for shard in wanted])
+        return {shard: footer[0] for shard, footer in zip(wanted, found, strict=True) if footer is not None}
+
+    def footers(self, relatives: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]] | None]:
+        """The footer of each; of other storage many at a time, for each takes a request."""
+        if self.files.local:
+            yield from map(self.footer, relatives)
+            return
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            yield from pool.map(self.footer, relatives)
 
 
 class Columns:
