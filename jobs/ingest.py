@@ -111,8 +111,8 @@ class Books:
 
 
 def download(settings: "Settings", urls: str, columns: Columns, each: "Each", quiet: bool = False) -> Books:
-    """Download what is missing. Raises RecipeError for a wrong list or folder, ShardError where the list
-    cannot be read on."""
+    """Download what is missing. Raises RecipeError for a wrong list or folder, ShardError where a process
+    was killed."""
     from jobs.download import fetch
     from jobs.progress import Progress
 
@@ -167,7 +167,7 @@ def list_of(urls: str) -> "list[Shard]":
 
 
 def chunks(files: "Iterable[Shard]", columns: Columns, rows: int, books: Books) -> "Iterator[Chunk]":
-    """The rows of a list, shard by shard; no shard has rows of two files. Raises ShardError."""
+    """The rows of a list, shard by shard; no shard has rows of two files. Raises RecipeError."""
     from jobs.download import COLUMNS, Chunk
     from pipeline.tables import read_table
 
