@@ -14,9 +14,11 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from jobs.ingest import ingest
 from jobs.metadata import app as metadata
 from jobs.subset import app as subset
-from pipeline.errors import WinnowError
+from pipeline.attempts import from_storage
+from pipeline.errors import WinnowError, worded
 
 app = typer.Typer(
     help=__doc__.split("\n")[0],
@@ -27,6 +29,7 @@ app = typer.Typer(
 
 app.add_typer(metadata, name="metadata")
 app.add_typer(subset, name="subset")
+app.command()(ingest)
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
 Overrides = Annotated[
@@ -229,6 +232,12 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if not from_storage(error):
+            raise
+        print(f"error: storage: {worded(error)}", file=sys.stderr)
+        print("run the same command again to go on", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

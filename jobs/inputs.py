@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def in_order(workers: int) -> Each:
 
     def each(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, spawn, _one_thread)
+        pool = ProcessPoolExecutor(workers, spawn, _begin)
         try:
             yield from in_turn(pool, AHEAD * workers - 1, function, items)
         finally:
@@ -49,9 +50,18 @@ def in_order(workers: int) -> Each:
     return each
 
 
-def _one_thread() -> None:
-    """As many processes as cores need no threads besides; polars reads this when it first computes."""
+def _begin() -> None:
+    """As many processes as cores need no threads besides; polars reads this when it first computes. And a
+    process whose parent is killed would wait for work for ever, or go on writing: it ends with it."""
     os.environ["POLARS_MAX_THREADS"] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.progress import (
     BarColumn,
@@ -19,6 +21,10 @@ from pipeline.execute import Event, Report
 from pipeline.feed import Read
 from pipeline.pack import Written
 from pipeline.plan import Pass, ScorePass
+from pipeline.stage import Tally
+
+if TYPE_CHECKING:
+    from jobs.download import Fetched
 
 EVERY = 10.0  # seconds between lines where there is no terminal
 
@@ -58,9 +64,20 @@ class Progress:
         display = _PassDisplay(self, "export", tars)
         return lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))
 
+    def ingest(self) -> Callable[["Fetched"], None]:
+        """Show a download, whose shards are counted as the list is read; returns its callback."""
+        display = _PassDisplay(self, "ingest", None)
+
+        def tell(fetched: "Fetched") -> None:
+            rows, found = (fetched.stats.get(name, 0) for name in ("count", "successes"))
+            failed = Tally(failed=Counter(download=rows - found))
+            display(Event(rows, failed, read=Read(fetched.name, rows, error=fetched.error)))
+
+        return tell
+
 
 class _PassDisplay:
-    def __init__(self, progress: Progress, label: str, shards: int) -> None:
+    def __init__(self, progress: Progress, label: str, shards: int | None) -> None:
         self.progress, self.label, self.shards = progress, label, shards
         self.task = progress.bars.add_task(label, total=shards, note="starting")
         self.started = self.said = time.monotonic()
@@ -82,11 +99,11 @@ class _PassDisplay:
             self.said = time.monotonic()
             left = (
                 ""
-                if over or not self.done
+                if over or not self.done or self.shards is None
                 else f", {seconds / self.done * (self.shards - self.done):,.0f} s left"
             )
             print(
-                f"{self.label}: {self.done:,}/{self.shards:,} shards, {note}{left}",
+                f"{self.label}: {self.done:,}{'' if self.shards is None else f'/{self.shards:,}'} shards, {note}{left}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -52,6 +52,10 @@ def funnel(result: Mapping[str, Any]) -> None:
     total = result["samples"]
     counts = ("passes", "fails", "fails alone", "dropped", "failed", "left")
     made, left = table("Funnel", "rule", "bound", *counts, text=2), total
+    if away := result.get("lost", {}):
+        made.add_row("URLs listed", *[""] * len(counts), f"{result['listed']:,}")
+    for reason, count in away.items():
+        made.add_row(f"not downloaded: {reason}", *[""] * 5, f"{count:,}", "")
     made.add_row("samples read", *[""] * len(counts), f"{total:,}")
     for name, rule in result["rules"].items():
         lost = sum(rule["failed"].values())
@@ -75,11 +79,25 @@ def funnel(result: Mapping[str, Any]) -> None:
         f"read {total:,} = kept {result['kept']:,} ({_share(result['kept'], total)}) + dropped {result['dropped']:,} "
         f"+ failed {result['failed']:,}"
     )
+    if away:
+        console.print(f"listed {result['listed']:,} = read {total:,} + not downloaded {sum(away.values()):,}")
     for name, rule in result["rules"].items():
         for reason, count in rule["failed"].items():
             console.print(f"  failed at {name}: {count:,} x {reason}", highlight=False)
     for shard, reason in result.get("damaged", {}).items():
         console.print(f"  [yellow]damaged shard[/] {shard}: {reason}", highlight=False)
+
+
+def ingested(books: Mapping[str, Any]) -> None:
+    """What became of a list of URLs."""
+    made, total = table("Downloads", "", "URLs", "share"), books["listed"]
+    made.add_row("listed", f"{total:,}", "")
+    for reason, count in books["lost"].items():
+        made.add_row(f"lost: {reason}", f"{count:,}", _share(count, total))
+    made.add_row("downloaded", f"{books['downloaded']:,}", _share(books["downloaded"], total))
+    console.print(made)
+    for file, reason in books["damaged"].items():
+        console.print(f"  [yellow]damaged list[/] {file}: {reason}", highlight=False)
 
 
 def speeds(ledger: Mapping[str, Any]) -> None:

@@ -50,7 +50,7 @@ class Executor(Protocol):
     ) -> dict[str, int]:
         """Run a ScorePass; results are published as shards complete. Returns workers by operator."""
 
-    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of independent tasks, in any order."""
 
     def reduce(
@@ -85,10 +85,11 @@ class LocalExecutor:
                 report(Event(len(batch.frame), tally))
             if read.error is None:
                 collector.expect(shard.name, read.rows)
+                read.error = collector.failed.get(shard.name)
             report(Event(read=read))
         return {}
 
-    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Executor."""
         return map(function, items)
 

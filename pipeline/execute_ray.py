@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, TypeVar, cast
@@ -54,14 +54,17 @@ ROW = pa.schema(
 class RayExecutor:
     """Runs passes on the cluster at RAY_ADDRESS (set inside `ray job submit`), else on this machine."""
 
-    def __init__(self, recipe: Recipe, cpus: int | None = None, gpus: int | None = None) -> None:
-        if os.environ.get("RAY_ADDRESS"):
+    def __init__(
+        self, recipe: Recipe | None = None, cpus: int | None = None, gpus: int | None = None
+    ) -> None:
+        if recipe is not None and os.environ.get("RAY_ADDRESS"):
             check_paths(recipe)
         if not ray.is_initialized():
             with _quiet_start():
                 _init(cpus, gpus)
         warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
-        _ship_plugins(recipe)
+        if recipe is not None:
+            _ship_plugins(recipe)
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(logging.ERROR)
         context = DataContext.get_current()
@@ -103,12 +106,15 @@ class RayExecutor:
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
             for note in table.column("note").to_pylist():
                 report(_event(note))
+        for failed in ray.get([collector.failed.remote() for collector in collectors]):
+            for shard, error in failed.items():
+                report(Event(read=Read(shard, error=error)))
         workers = {
             name: pool.workers for stage, pool in zip(stages, placed, strict=True) for name in stage.names
         }
         return workers | {"read": readers}
 
-    def each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See execute.Executor. Keeps as many tasks in flight as there are CPUs."""
         task, rest = _call(function), iter(items)
         pending: list[Any] = []
@@ -196,6 +202,9 @@ class _Collector:
 
     def expect(self, shard: str, rows: int) -> None:
         self.collector.expect(shard, rows)
+
+    def failed(self) -> dict[str, str]:
+        return self.collector.failed
 
 
 def _collector_of(shard: str, collectors: Sequence[Any]) -> Any:

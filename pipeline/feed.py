@@ -13,7 +13,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from pipeline.errors import ShardError
+from pipeline.attempts import ATTEMPTS, FINAL, from_storage, persist, wait
+from pipeline.downloads import lost
+from pipeline.errors import ShardError, worded
 from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer, owner
 from pipeline.plan import ROWS, ScorePass, folder, stat_path
 from pipeline.recipe import Recipe
@@ -23,8 +25,6 @@ from pipeline.shards import SampleReader, Shard, binary, read_samples
 from pipeline.store import Columns, Store, to_arrow
 from pipeline.tables import TableReader, read_table, reading
 
-ATTEMPTS = 4  # reads of a shard before it is given up
-BACKOFF = 0.5  # seconds before the second read, doubled each time
 ALWAYS = ("shard", "row", "width", "height")
 
 Encoded = Sequence[Any]  # image bytes (anything with the buffer protocol) or None, by row
@@ -115,12 +115,14 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
                     read.bytes += sum(len(item) for item in batch.data or () if item is not None)
                     yield batch
             return
-        except (FileNotFoundError, PermissionError, ShardError) as error:
-            read.error = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
-            return
-        except OSError as error:
-            read.error = f"{type(error).__name__}: {error} (after {attempt + 1} attempts)"
-            time.sleep(BACKOFF * 2**attempt if attempt + 1 < ATTEMPTS else 0)
+        except Exception as error:
+            if not (isinstance(error, ShardError) or from_storage(error)):
+                raise
+            read.error = str(error) if isinstance(error, ShardError) else worded(error)
+            if isinstance(error, (*FINAL, ShardError)):
+                return
+            read.error += f" (after {attempt + 1} attempts)"
+            wait(attempt)
 
 
 def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
@@ -166,7 +168,8 @@ def _from_shard(
             start += len(part)
         if start == 0:  # no sample at all: an empty batch carries the columns' types
             yield Batch(shard.name, 0, EMPTY.select(samples).hstack(stored.clear()), [])
-        notes = {"damage": source.damage._asdict()} if source.damage else {}
+        notes: dict[str, Any] = {"damage": source.damage._asdict()} if source.damage else {}
+        notes |= {"lost": found} if (found := lost(shard)) else {}
         known.finish(notes | reading(shard, work.columns))
 
 
@@ -206,12 +209,12 @@ def unpack(shard: str, start: int, payload: pa.Buffer) -> Batch:
 
 class Collector:
     """Gathers the new columns of shards in any order of batches and publishes a shard's files when all
-    its rows are there. Idempotent: a batch that comes twice (a retried task) counts once."""
+    its rows are there, or says in `failed` why not. Idempotent: a batch that comes twice counts once."""
 
     def __init__(self, work: Work) -> None:
         self.work, self.store = work, Store(work.store)
         self.parts: dict[str, dict[int, pl.DataFrame]] = {}
-        self.expected: dict[str, int] = {}
+        self.expected, self.failed = dict[str, int](), dict[str, str]()
 
     def add(self, batch: Batch) -> None:
         """Rows of a shard, with every new column."""
@@ -229,10 +232,16 @@ class Collector:
         if parts is None or sum(map(len, parts.values())) != self.expected.get(shard):
             return
         frame = pl.concat([parts[start] for start in sorted(parts)], rechunk=True)
+        del self.parts[shard], self.expected[shard]
+        try:
+            persist(lambda: self._publish(shard, frame))
+        except ShardError as error:
+            self.failed[shard] = str(error)
+
+    def _publish(self, shard: str, frame: pl.DataFrame) -> None:
         for name in self.work.names:
             columns = ("shard", "row", *_written(self.work, name), f"{name}.error")
             self.store.write(f"{folder(name, self.work.keys[name])}/{shard}.parquet", frame.select(columns))
-        del self.parts[shard], self.expected[shard]
 
 
 def _written(work: Work, name: str) -> list[str]:

@@ -7,7 +7,7 @@ each run keeps a small log, `runs/<start>-<pid>.json`, rewritten every few secon
 
 import os
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import orjson
@@ -90,24 +90,30 @@ def _stage_of(operator: str, workers: dict[str, int]) -> str:
     return max(pools, key=lambda name: pools[name]) if operator == "decode" and pools else operator
 
 
-def damaged(session: Session) -> dict[str, str]:
-    """Shards whose file breaks off, with the place (of a packed table: in what it unpacks to) and reason."""
-    found = {}
-    for shard in session.shards:
-        footer = session.store.footer(f"samples/{shard.name}.parquet")
-        if footer is not None and (damage := footer[1].get("damage")):
-            found[shard.name] = f"{damage['reason']} (byte {damage['offset']})"
-    return found
+def noted(session: Session) -> dict[str, Any]:
+    """What the samples' footers tell. `damaged`: shards whose file breaks off, with the place (of a packed
+    table: in what it unpacks to) and reason. `lost`: reason -> URLs that a download has not fetched."""
+    broken: dict[str, str] = {}
+    lost: Counter[str] = Counter()
+    footers = session.store.footers([f"samples/{shard.name}.parquet" for shard in session.shards])
+    for shard, footer in zip(session.shards, footers, strict=True):
+        notes = footer[1] if footer is not None else {}
+        if damage := notes.get("damage"):
+            broken[shard.name] = f"{damage['reason']} (byte {damage['offset']})"
+        lost.update(notes.get("lost", {}))
+    return {"damaged": broken, "lost": dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))}
 
 
 def books(session: Session, decision: dict[str, Any], pending: dict[str, str]) -> dict[str, Any]:
-    """The ledger of a decision: samples = kept + dropped + failed, or an AssertionError."""
+    """The ledger of a decision: samples = kept + dropped + failed, or an AssertionError. Where tars were
+    downloaded, listed = samples + lost."""
     if decision["samples"] != decision["kept"] + decision["dropped"] + decision["failed"]:
         raise AssertionError(f"the books do not balance: {decision}")
-    rates = speeds(session.store)
+    rates, notes = speeds(session.store), noted(session)
     return {
         **decision,
-        "damaged": damaged(session),
+        "listed": decision["samples"] + sum(notes["lost"].values()),
+        **notes,
         "pending": pending,
         "speeds": rates,
         "bottleneck": next(iter(rates), None),

@@ -10,7 +10,6 @@ by name, and it writes pax; at these name lengths that is, byte for byte, ustar.
 
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 
+from pipeline.attempts import persist
 from pipeline.errors import ShardError
-from pipeline.feed import ATTEMPTS, BACKOFF
 from pipeline.operator import Writer
 from pipeline.session import Session
 from pipeline.shards import Shard, iter_fields
@@ -92,15 +91,10 @@ class Packer:
 
     def run(self, output: Output) -> Written:
         """Write it. Storage is tried again with back-off; what stays wrong is told, not raised."""
-        for attempt in range(ATTEMPTS):
-            try:
-                return self._write(output)
-            except (FileNotFoundError, PermissionError, ShardError) as error:
-                return Written(output.name, error=str(error))
-            except OSError as error:
-                reason = f"{type(error).__name__}: {error}"
-                time.sleep(BACKOFF * 2**attempt if attempt + 1 < ATTEMPTS else 0)
-        return Written(output.name, error=f"{reason} (after {ATTEMPTS} attempts)")
+        try:
+            return persist(lambda: self._write(output))
+        except ShardError as error:
+            return Written(output.name, error=str(error))
 
     def _write(self, output: Output) -> Written:
         frame = pl.concat([self._rows(part) for part in output.parts])

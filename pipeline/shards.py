@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,8 +103,9 @@ def _look_up(location: str) -> Mapping[str, int | None]:
 
 
 def _is_shard(path: str, info: Mapping[str, Any], root: str, suffixes: tuple[str, ...]) -> bool:
-    """Of that kind, and no folder, and no hidden file such as macOS's ._00000.tar unless it is named."""
-    hidden = os.path.basename(path).startswith(".")
+    """Of that kind, and no folder, and not hidden, itself or in a hidden folder below, such as macOS's
+    ._00000.tar, unless it is named."""
+    hidden = "/." in f"/{path.removeprefix(re.split(r'[*?[]', root)[0])}"
     return info["type"] == "file" and (path == root or path.endswith(suffixes) and not hidden)
 
 

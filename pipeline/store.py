@@ -12,10 +12,12 @@ exists is whole. Equal tables make equal bytes.
 
 import io
 import os
+import shutil
 import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -27,6 +29,8 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 ROW_GROUP = 65_536
+TAIL = 64 << 10  # bytes asked of the end of a parquet file, where the footer is
+REQUESTS = 32  # at a time
 GROUP_BYTES, GROUP_SHARDS = 8 << 20, 64  # of samples parts that are decided on together
 _HOST = socket.gethostname().replace(".", "-")
 
@@ -84,6 +88,16 @@ class Files:
             with suppress(FileNotFoundError):
                 os.unlink(aside)
 
+    @contextmanager
+    def folder_aside(self) -> Iterator[str]:
+        """A local folder for files that `move` is to publish; gone when the block ends, or by `sweep`."""
+        if self.local:
+            os.makedirs(self.base, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".tmp.{_HOST}.{os.getpid()}.", dir=self.base if self.local else None
+        ) as folder:
+            yield folder
+
     def move(self, aside: str, relative: str) -> None:
         """Publish a local file: rename it, or upload it (object storage shows it when it is whole)."""
         if self.local:
@@ -97,6 +111,17 @@ class Files:
             with open(self.path(relative), "rb") as file:
                 return file.read()
         return bytes(self.fs.cat_file(self.path(relative)))
+
+    def footer(self, relative: str) -> pq.FileMetaData:
+        """A parquet file's footer; of other storage one request, as a rule. Raises FileNotFoundError."""
+        path = self.path(relative)
+        if self.local:
+            return pq.read_metadata(path)
+        tail = self.fs.cat_file(path, start=-TAIL)
+        length = int.from_bytes(tail[-8:-4], "little") + 8  # what a footer ends with: its length, PAR1
+        if length > len(tail):
+            tail = self.fs.cat_file(path, start=-length)
+        return pq.read_metadata(pa.BufferReader(tail))
 
     def size(self, relative: str) -> int:
         """Bytes of a published file; 0 on object storage, where asking costs a request."""
@@ -121,10 +146,14 @@ class Files:
 
     def sweep(self) -> None:
         """Remove what killed processes of this machine left half written."""
-        for folder, _, files in os.walk(self.base) if self.local else ():
-            for name in files:
+        for folder, folders, files in os.walk(self.base) if self.local else ():
+            for name in (*folders, *files):
                 if name.startswith(f".tmp.{_HOST}.") and not _alive(name.split(".")):
-                    os.unlink(os.path.join(folder, name))
+                    _remove(os.path.join(folder, name))
+
+
+def _remove(path: str) -> None:
+    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
 
 def _alive(parts: Sequence[str]) -> bool:
@@ -175,8 +204,7 @@ class Store:
     def footer(self, relative: str) -> tuple[int, dict[str, Any]] | None:
         """(rows, notes) of a published frame, or None where there is none."""
         try:
-            with self.files.fs.open(self.files.path(relative), "rb") as file:
-                meta = pq.read_metadata(file)
+            meta = self.files.footer(relative)
         except FileNotFoundError:
             return None
         notes = {k.decode(): v for k, v in (meta.metadata or {}).items() if k != b"ARROW:schema"}
@@ -185,8 +213,17 @@ class Store:
     def rows(self, folder: str, shards: Sequence[str]) -> dict[str, int]:
         """Rows of each of these shards' parts that is published in the folder."""
         there = self.files.names(folder, ".parquet")
-        found = {shard: self.footer(f"{folder}/{shard}.parquet") for shard in shards if shard in there}
-        return {shard: footer[0] for shard, footer in found.items() if footer is not None}
+        wanted = [shard for shard in shards if shard in there]
+        found = self.footers([f"{folder}/{shard}.parquet" for shard in wanted])
+        return {shard: footer[0] for shard, footer in zip(wanted, found, strict=True) if footer is not None}
+
+    def footers(self, relatives: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]] | None]:
+        """The footer of each; of other storage many at a time, for each takes a request."""
+        if self.files.local:
+            yield from map(self.footer, relatives)
+            return
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            yield from pool.map(self.footer, relatives)
 
 
 class Columns:

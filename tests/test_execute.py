@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import feed
+from pipeline import attempts, feed
 from pipeline.decide import decide
 from pipeline.errors import OperatorError, RecipeError
 from pipeline.execute import LocalExecutor, StatTask, compute, reduced
@@ -156,7 +156,7 @@ def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, open
 
 
 def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
-    monkeypatch.setattr(feed, "BACKOFF", 0)
+    monkeypatch.setattr(attempts, "BACKOFF", 0)
     real, broken = feed.read_samples, iter([True, True, True, False])
 
     def flaky(shard, **options):

@@ -100,7 +100,9 @@ def has_s3() -> bool:
 
 def test_globs_and_folders_are_looked_up(tmp_path):
     touch(tmp_path, "a/0.tar", "b/c/0.tar", "b/1.tar", "b/1.parquet", "b/2.tar.tmp", "b/._1.tar")
+    touch(tmp_path, "b/.tmp.host.1.x/3.tar", "b/.cache/4.tar")
     (tmp_path / "a/folder.tar").mkdir()
+    assert named(f"{tmp_path}/b/.cache") == [("4", 5)]
     assert named(f"{tmp_path}/*/*.tar") == [("a/0", 5), ("b/1", 5)]
     assert named(f"{tmp_path}/**/*.tar") == [("a/0", 5), ("b/1", 5), ("b/c/0", 5)]
     assert named(str(tmp_path)) == [("a/0", 5), ("b/1", 5), ("b/c/0", 5)]

@@ -18,7 +18,7 @@ from pipeline.decide import decide
 from pipeline.errors import RecipeError, ShardError
 from pipeline.execute import LocalExecutor, compute
 from pipeline.explain import explain
-from pipeline.ledger import damaged
+from pipeline.ledger import noted
 from pipeline.operator import SAMPLE_COLUMNS
 from pipeline.plan import plan
 from pipeline.preview import preview
@@ -437,8 +437,9 @@ def test_plan_compute_keep_and_explain(pool):
     assert [step["reads"] for step in before] == [f"tables, {megabytes:,.0f} MB", "columns", "columns"]
     log = compute(session, LocalExecutor())
     assert (log.pending, preview(session)["passes"]) == ({}, [])
-    assert list(damaged(session)) == ["b"]
-    assert "the file ends inside its gzip data (byte " in damaged(session)["b"]
+    broken = noted(session)["damaged"]
+    assert list(broken) == ["b"]
+    assert "the file ends inside its gzip data (byte " in broken["b"]
     result = decide(session)
     rows = session.store.rows("samples", ["a", "b", "c"])
     assert (rows["a"], rows["c"]) == (5, 2)
