@@ -27,7 +27,7 @@ def decide(session: Session) -> dict[str, Any]:
     if session.store.files.exists(f"{folder}/rules.json"):
         return summary(session)
     rules = session.recipe.keep
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = session.columns
     names = [shard.name for shard in session.shards]
     cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, columns, names)
     counts, rows = Counts(list(rules)), []

@@ -22,7 +22,6 @@ from pipeline.plan import Pass, ScorePass, Stage, StatPass, plan, stat_path
 from pipeline.session import Session
 from pipeline.shards import Shard
 from pipeline.stage import StageRunner, Tally
-from pipeline.store import Columns
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -160,7 +159,7 @@ def _scores(
     for name in todo.names:
         session.store.files.publish(f"{session.folder(name)}/meta.json", session.describe(name))
     log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
-    folders = ["samples", *map(session.folder, todo.names)]
+    folders = [*session.sample_folders, *map(session.folder, todo.names)]
     there = [session.store.files.names(f, ".parquet") for f in folders]
     unfinished = [s.name for s in todo.shards if not all(s.name in names for names in there)]
     return {name: errors.get(name, "lost by a worker that died") for name in unfinished}
@@ -185,7 +184,7 @@ class StatTask:
         operator = session.recipe.operator(name)
         assert isinstance(operator, Stat)
         self.name, self.operator = name, operator
-        self.columns = Columns(session.recipe.pool.store, session.keys)
+        self.columns = session.columns
 
     def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
         """The merged partial table of some shards."""

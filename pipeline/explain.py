@@ -9,7 +9,8 @@ from pipeline.decide import summary
 from pipeline.errors import RecipeError
 from pipeline.operator import owner
 from pipeline.session import Session
-from pipeline.store import Columns
+
+SHOWN = ("uid", "shard", "row", "key", "text", "url", "width", "height")
 
 
 def explain(session: Session, uids: Sequence[str]) -> list[dict[str, Any]]:
@@ -28,15 +29,15 @@ def _find(session: Session, uids: Sequence[str]) -> list[tuple[str, int]]:
     """(shard, row) of every sample with one of these uids."""
     found = []
     for shard in session.shards:
-        frame = session.store.read(f"samples/{shard.name}.parquet", ["uid", "row"])
+        frame = session.columns.read(shard.name, ["uid", "row"])
         found += [(shard.name, row) for row in frame.filter(pl.col("uid").is_in(uids))["row"]]
     return found
 
 
 def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) -> dict[str, Any]:
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = session.columns
     rules = session.recipe.keep
-    sample = session.store.read(f"samples/{shard}.parquet").row(row, named=True)
+    sample = columns.read(shard, SHOWN).row(row, named=True)
     verdicts = session.store.read(f"{session.decisions}/{shard}.parquet").row(row, named=True)
     lines = []
     for name, rule in rules.items():
@@ -53,7 +54,7 @@ def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) 
             }
         )
     return {
-        **{key: sample[key] for key in ("uid", "shard", "row", "key", "text", "url", "width", "height")},
+        **sample,
         "keep": verdicts["keep"],
         "rules": lines,
     }

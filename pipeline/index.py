@@ -27,7 +27,7 @@ from pipeline.errors import RecipeError
 from pipeline.operator import owner
 from pipeline.rule import draw
 from pipeline.session import Session
-from pipeline.store import Columns, Files, to_arrow
+from pipeline.store import Files, to_arrow
 from pipeline.subset import kept_counts
 
 INDEX, METADATA, ABOUT = "image.index", "metadata/metadata_0.parquet", "image.json"
@@ -177,7 +177,7 @@ class Rows:
         assert session.recipe.export.index is not None
         self.embedding = session.recipe.export.index.embedding
         self.names = list(names or ("uid", "shard", "row", "key", "text", "url"))
-        self.columns = Columns(session.recipe.pool.store, session.keys)
+        self.columns = session.columns
         self.folder, self.kept = session.decisions, kept_counts(session)
         self.rows = self.missing = 0
 

@@ -93,7 +93,7 @@ def _stage_of(operator: str, workers: dict[str, int]) -> str:
 def damaged(session: Session) -> dict[str, str]:
     """Shards whose file breaks off, with the place (of a packed table: in what it unpacks to) and reason."""
     found = {}
-    for shard in session.shards:
+    for shard in session.shards if session.sample_folders else ():
         footer = session.store.footer(f"samples/{shard.name}.parquet")
         if footer is not None and (damage := footer[1].get("damage")):
             found[shard.name] = f"{damage['reason']} (byte {damage['offset']})"

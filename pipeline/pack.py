@@ -27,7 +27,7 @@ from pipeline.operator import Writer
 from pipeline.session import Session
 from pipeline.shards import Shard, iter_fields
 from pipeline.source import TarBytes
-from pipeline.store import Columns, Store
+from pipeline.store import Store
 
 STATS = "_stats.json"
 SIZES = ("width", "height", "original_width", "original_height")
@@ -81,7 +81,7 @@ class Packer:
 
     def __init__(self, session: Session, path: str) -> None:
         self.target, self.decisions = Store(path), session.decisions
-        self.columns = Columns(session.recipe.pool.store, session.keys)
+        self.columns = session.columns
         self.scores = {
             name: scores
             for name in session.recipe.compute
