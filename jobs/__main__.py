@@ -71,16 +71,28 @@ def compute(
 
 
 @app.command()
-def keep(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
+def keep(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    shards: Limit = None,
+    subset: Annotated[
+        str | None, typer.Option(metavar="PATH", help="write the kept uids there, as DataComp's .npy")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
     from jobs import show
+    from pipeline.subset import write_subset
 
     done, result, pending = _decided(recipe, set_, shards)
+    written = {"subset": write_subset(done, path=subset)} if subset else {}
     if json:
-        _out({**result, "pending": pending})
+        _out({**result, **written, "pending": pending})
     else:
         show.funnel(result)
         print(done.store.files.path(done.decisions))
+        for entry in written.values():
+            print(entry["path"])
     _finish(pending)
 
 

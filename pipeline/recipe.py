@@ -214,7 +214,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise RecipeError(f"--set {override}: {name} is {target!r}, not a mapping")
     if names[:1] == ["keep"] and last in BOUNDS:
-        for rival in {*BOUNDS, "seed"} - {last, "seed" if last == "chance" else ""}:
+        cut = last in ("top", "bottom")
+        for rival in {*BOUNDS, "seed", "ties"} - {last, "seed" if last == "chance" else "", "ties" * cut}:
             target.pop(rival, None)
     target[last] = value
 

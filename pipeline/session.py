@@ -225,7 +225,10 @@ def _digests(paths: str | Mapping[str, str]) -> Any:
 
 
 def file_digest(path: str) -> str | None:
-    """blake2b of a file's content, or None where `path` names no file (a `pretrained` tag, say)."""
+    """blake2b of a file's content, or None where `path` names no file (a `pretrained` tag, say) or a page of the
+    web, which counts by its address: nobody waits for a download before each decision."""
+    if path.startswith(("http://", "https://")):
+        return None
     files = Files(path)
     if not files.exists("") or files.fs.isdir(files.base):
         return None

@@ -33,9 +33,10 @@ AT_ONCE = 1 << 22  # rows sorted in memory: 64 MiB, and as much again for the or
 DIGIT, UID = 8, 128  # bits that one round of dealing settles, of the bits a uid has
 
 
-def write_subset(session: Session, at_once: int = AT_ONCE) -> dict[str, Any]:
-    """Write `export.subset`; returns its path and rows. Raises RecipeError before any decision."""
-    path = session.recipe.export.subset
+def write_subset(session: Session, at_once: int = AT_ONCE, path: str | None = None) -> dict[str, Any]:
+    """Write the kept uids to `path`, by default `export.subset`; returns path and rows. Raises RecipeError
+    before any decision."""
+    path = path or session.recipe.export.subset
     if path is None:
         raise RecipeError("export.subset is missing: name the .npy file to write")
     kept = kept_counts(session)

@@ -28,6 +28,7 @@ from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer,
 from pipeline.resolve import Entry, build, find
 from pipeline.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples
+from tests.parts import write_wordnet
 
 ROWS = 37  # more than one chunk of a model, and no multiple of one
 
@@ -53,6 +54,21 @@ def head(clip: TinyClip) -> str:
     return str(path)
 
 
+def clusters(clip: TinyClip) -> dict[str, str]:
+    """Centroids, and embeddings near two of them, beside the checkpoint."""
+    folder, axes = Path(clip.config).parent, np.eye(32, dtype=np.float32)
+    np.save(folder / "centroids.npy", axes[:7])
+    np.save(folder / "targets.npy", axes[[1, 1, 4]])
+    return {"centroids": str(folder / "centroids.npy"), "targets": str(folder / "targets.npy")}
+
+
+def entities(clip: TinyClip) -> dict[str, str]:
+    """A WordNet, and ids of its dog and its beach, beside the checkpoint."""
+    folder = write_wordnet(Path(clip.config).with_name("wordnet"))
+    (folder / "ids.txt").write_text("n02084071\nn09217230\n")
+    return {"wordnet": str(folder), "ids": str(folder / "ids.txt")}
+
+
 Parameters = Callable[[TinyClip], dict[str, Any]]
 PARAMETERS: Mapping[str, Parameters] = {
     "aesthetic.AestheticScore": lambda clip: {
@@ -67,6 +83,10 @@ PARAMETERS: Mapping[str, Parameters] = {
     "metaclip.EntryCount": lambda clip: {"entries": "entries.ids"},
     "metaclip.BalanceProbability": lambda clip: {**BALANCE, "t": 9},
     "metaclip.BalanceThreshold": lambda clip: BALANCE,
+    "datacomp.Facts": lambda clip: {},
+    "datacomp.Language": lambda clip: {},
+    "datacomp.NearestCentroid": lambda clip: {"embedding": "clip.image_embedding", **clusters(clip)},
+    "datacomp.TextEntity": lambda clip: entities(clip),
     "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
     "parrot.CoEmbeddedText": lambda clip: {"words": "text.words", "boxes": "text.boxes"},
     "parrot.MaskEffect": lambda clip: {
@@ -93,6 +113,13 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "metaclip.EntryCount": {"entries": "other.ids", "languages": "at.language"},
     "metaclip.BalanceProbability": {**OTHER_BALANCE, "t": 8.5, "tail_of": "en"},
     "metaclip.BalanceThreshold": {**OTHER_BALANCE, "seed": 1},
+    "datacomp.Language": {"detector": "gcld3", "model": "lid.176.bin"},
+    "datacomp.NearestCentroid": {
+        "embedding": "other.image_embedding",
+        "centroids": "other.npy",
+        "targets": {"a": "a.npy"},
+    },
+    "datacomp.TextEntity": {"wordnet": "/usr/share/wordnet", "ids": "other.txt"},
     "digits.NumberFreeScore": {
         "model": "ViT-B-32",
         "pretrained": "openai",
@@ -224,6 +251,8 @@ def batch(rows: int = ROWS) -> tuple[pl.DataFrame, list[np.ndarray | None]]:
         text=[CAPTIONS[row % len(CAPTIONS)] for row in range(rows)],
         width=[width for width, _ in sizes],
         height=[height for _, height in sizes],
+        original_width=[48 + row for row in range(rows)],
+        original_height=[99] * rows,
         image_length=[100] * rows,
     ).with_columns(**COLUMNS)
     return frame, [decode(picture(row, *size))[0] for row, size in enumerate(sizes)]
