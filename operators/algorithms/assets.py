@@ -10,8 +10,12 @@ Source: DataComp's `baselines/utils.py` for names, addresses and digests.
 
 import fcntl
 import hashlib
+import io
 import os
+import pickle
+import zipfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import fsspec
@@ -77,7 +81,7 @@ def _sha256(path: str) -> str:
 
 def read_vectors(path: str) -> np.ndarray:
     """(n, d) float32 of an .npy, or of a .pt that holds an array, a tensor, or a mapping with `image_features`.
-    Nothing in it is executed: arrays and tensors are all that is let in. Raises ValueError, OSError."""
+    Nothing in it runs: arrays and tensors are all that is let in. Raises ValueError, OSError."""
     local = asset(path)
     found = np.load(local, allow_pickle=False) if local.endswith(".npy") else _from_torch(local)
     if getattr(found, "ndim", 0) != 2 or found.dtype.kind != "f":
@@ -87,13 +91,30 @@ def read_vectors(path: str) -> np.ndarray:
 
 
 def _from_torch(path: str) -> np.ndarray:
+    """What torch.save wrote: tensors, which torch reads by itself, or DataComp's centroids, a numpy array."""
     import torch
 
-    rebuild = np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-    floats = [type(np.dtype(name)) for name in ("f2", "f4", "f8")]
-    allowed = [np.ndarray, np.dtype, rebuild, (rebuild, "numpy.core.multiarray._reconstruct"), *floats]
-    with torch.serialization.safe_globals(allowed):
-        found = torch.load(path, map_location="cpu", weights_only=True)
+    with zipfile.ZipFile(path) as archive:
+        name = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
+        if name is None:
+            raise ValueError(f"{path} is no file of torch.save")
+        with archive.open(name) as file:
+            if (
+                file.read(2) == b"\x80\x04"
+            ):  # torch itself writes protocol 2, and its safe reader knows no other
+                return _Array(io.BytesIO(archive.read(name))).load()  # type: ignore[no-any-return]
+    found = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(found, dict) and "image_features" in found:
         found = found["image_features"]
     return found.float().numpy() if isinstance(found, torch.Tensor) else found
+
+
+class _Array(pickle.Unpickler):
+    """Builds arrays of numbers and nothing else: no other name that a file gives is looked up."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        raise ValueError(f"a file of vectors must hold an array, got {module}.{name}")
