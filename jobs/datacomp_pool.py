@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def make_pool(plan: Plan, captions: Sequence[str], workers: int = 1) -> None:
         for number in numbers:
             make_file(plan, captions, number)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # polars has threads, which a fork loses
         list(pool.map(make_file, [plan] * len(numbers), [captions] * len(numbers), numbers))
 
 

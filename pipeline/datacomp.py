@@ -153,7 +153,7 @@ class Metadata:
             return pl.repeat(None, count, dtype=SAMPLE_COLUMNS[name], eager=True)
         values = table[source]
         if name == "uid":
-            return _checked(values, first)
+            return _checked(values, self.path(shard), first)
         if name in SIDES:
             sides = values.cast(pl.Float64, strict=False)
             return sides.set(~sides.is_between(1, MOST_PIXELS), None).cast(pl.Int32)
@@ -178,7 +178,7 @@ def _wanted(names: Sequence[str], there: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _checked(uids: pl.Series, first: int) -> pl.Series:
+def _checked(uids: pl.Series, path: str, first: int) -> pl.Series:
     """The uids in lower case. Raises ShardError where one is no 32 hex digits."""
     try:
         if uids.null_count() or not bool((uids.str.len_bytes() == 32).all()):
@@ -188,7 +188,7 @@ def _checked(uids: pl.Series, first: int) -> pl.Series:
     except (ValueError, pl.exceptions.PolarsError):
         texts = uids.cast(pl.String)
         bad = (~texts.str.contains("^[0-9a-fA-F]{32}$")).fill_null(True).arg_true()[0]
-        raise ShardError(f"row {first + bad}: uid {texts[bad]!r} must be 32 hex digits") from None
+        raise ShardError(f"{path}: row {first + bad}: uid {texts[bad]!r} must be 32 hex digits") from None
     return uids.str.to_lowercase()
 
 
