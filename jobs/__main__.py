@@ -78,6 +78,9 @@ def keep(
     subset: Annotated[
         str | None, typer.Option(metavar="PATH", help="write the kept uids there, as DataComp's .npy")
     ] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="how much of the pool passes each two rules")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
@@ -90,6 +93,8 @@ def keep(
         _out({**result, **written, "pending": pending})
     else:
         show.funnel(result)
+        if overlap:
+            show.overlap(result)
         print(done.store.files.path(done.decisions))
         for entry in written.values():
             print(entry["path"])

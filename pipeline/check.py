@@ -57,7 +57,7 @@ def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], table
 
 def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) -> None:
     """The column exists and its type suits the bound."""
-    if name in ("uid", "keep"):
+    if name == "keep":
         raise RecipeError(f"keep.{name}: a rule cannot be called {name}, as a column of the decisions is")
     _known(f"keep.{name}", rule.column, columns, "a column of this recipe")
     dtype = columns[rule.column]

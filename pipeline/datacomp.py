@@ -111,6 +111,21 @@ class Metadata:
                 yield pl.DataFrame(columns).select(names)
                 first += count
 
+    def row(self, shard: str, row: int, names: Sequence[str]) -> pl.DataFrame:
+        """One row's scores and sample columns; of a local file little else is read."""
+        if not self.local:
+            return self.read([shard], names)[row]
+        path = self.path(shard)
+        wanted = _wanted(names, list(pl.read_parquet_schema(path)))
+        table = pl.scan_parquet(path, glob=False).select(wanted).slice(row, 1).collect()
+        return pl.DataFrame({name: self._column(name, table, shard, row, 1) for name in names})
+
+    def find(self, shard: str, uids: Sequence[str]) -> list[int]:
+        """The rows with one of these uids, in lower case; nothing else is looked at, not even their form."""
+        with ExitStack() as stack:
+            parts = [table["uid"] for _, table in self._tables(shard, ["uid"], None, stack)]
+        return pl.concat(parts).str.to_lowercase().is_in(uids).arg_true().to_list()
+
     def _arrays(self, shard: str, names: Sequence[str], stack: ExitStack) -> list[Rows]:
         if not names:
             return []

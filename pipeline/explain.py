@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
+from pipeline.cuts import in_threads
 from pipeline.decide import summary
 from pipeline.errors import RecipeError
 from pipeline.operator import owner
@@ -27,17 +26,18 @@ def explain(session: Session, uids: Sequence[str]) -> list[dict[str, Any]]:
 
 def _find(session: Session, uids: Sequence[str]) -> list[tuple[str, int]]:
     """(shard, row) of every sample with one of these uids."""
-    found = []
-    for shard in session.shards:
-        frame = session.columns.read(shard.name, ["uid", "row"])
-        found += [(shard.name, row) for row in frame.filter(pl.col("uid").is_in(uids))["row"]]
-    return found
+    columns, groups = session.columns, ([shard.name] for shard in session.shards)
+    return [
+        (shard, row)
+        for (shard, rows) in in_threads(lambda group: (group[0], columns.find(group[0], uids)), groups)
+        for row in rows
+    ]
 
 
 def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) -> dict[str, Any]:
     columns = session.columns
     rules = session.recipe.keep
-    sample = columns.read(shard, SHOWN).row(row, named=True)
+    sample = columns.row(shard, row, SHOWN)
     verdicts = session.store.read(f"{session.decisions}/{shard}.parquet").row(row, named=True)
     lines = []
     for name, rule in rules.items():

@@ -99,6 +99,11 @@ class Rule(BaseModel):
         """Whether the bound is a share of the pool that `decide.cuts` must turn into a value."""
         return self.bound in ("top", "bottom")
 
+    @property
+    def needs_uid(self) -> bool:
+        """Whether a verdict depends on the uid."""
+        return self.bound == "chance" or self.ties == "uid"
+
     def describe(self, cut: float | None = None) -> str:
         """The bound in words: `>= 0.281 (top 30%)`."""
         match self.bound:
@@ -115,7 +120,8 @@ class Rule(BaseModel):
         return f"draw(seed {self.seed}, uid) < value"
 
     def verdict(self, values: pl.Series, uids: pl.Series, cut: "Cut | None" = None) -> pl.Series:
-        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to."""
+        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to; `uids` may be
+        empty where the rule does not need them."""
         if values.dtype.is_float():
             values = values.fill_nan(None)
         if values.dtype == pl.Boolean:

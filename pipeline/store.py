@@ -237,6 +237,17 @@ class Columns:
             yield part.hstack(frame.slice(start, len(part)))
             start += len(part)
 
+    def row(self, shard: str, row: int, names: Sequence[str]) -> dict[str, Any]:
+        """A sample's own columns."""
+        frame = self.metadata.row(shard, row, names) if self.metadata else self.read(shard, names)[row]
+        return frame.row(0, named=True)
+
+    def find(self, shard: str, uids: Sequence[str]) -> list[int]:
+        """The rows of a shard that have one of these uids, in lower case."""
+        if self.metadata:
+            return self.metadata.find(shard, uids)
+        return self.read(shard, ["uid"])["uid"].is_in(uids).arg_true().to_list()
+
     def groups(self, shards: Sequence[str]) -> Iterator[list[str]]:
         """Runs of consecutive shards, small enough to be held in memory together."""
         group: list[str] = []

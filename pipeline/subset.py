@@ -80,8 +80,8 @@ def kept_counts(session: Session) -> dict[str, int]:
 
 def kept_uids(session: Session, shard: str) -> pl.Series:
     """The uids of a shard's kept samples, in its order."""
-    decided = session.store.read(f"{session.decisions}/{shard}.parquet", ["uid", "keep"])
-    return decided.filter("keep")["uid"]
+    uids = session.columns.read(shard, ["uid"])["uid"]
+    return uids.filter(session.store.kept(session.decisions, shard))
 
 
 # --- sorting --------------------------------------------------------------------------------------
@@ -129,6 +129,9 @@ def _dealt(digits: list[int], at_once: int, folder: str, settled: int) -> Iterat
 
 def _sort(parts: list[np.ndarray]) -> np.ndarray:
     rows = np.concatenate(parts)
+    rows = rows[np.argsort(np.ascontiguousarray(rows["f0"]))]
+    if (rows["f0"][1:] != rows["f0"][:-1]).all():  # as good as always, and four times as fast
+        return rows
     return rows[np.lexsort((rows["f1"], rows["f0"]))]
 
 

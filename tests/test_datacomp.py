@@ -25,6 +25,7 @@ from pipeline.recipe import parse
 from pipeline.rule import Rule, rank_from_top
 from pipeline.session import Session
 from pipeline.store import Columns
+from pipeline.subset import kept_uids
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
 UIDS = tuple(f"{number:032x}" for number in range(10))
@@ -70,7 +71,7 @@ def kept(session: Session) -> list[str]:
 
 
 def _kept(session: Session, shard: str) -> list[str]:
-    return session.store.read(f"{session.decisions}/{shard}.parquet").filter("keep")["uid"].to_list()
+    return kept_uids(session, shard).to_list()
 
 
 # --- columns --------------------------------------------------------------------------------------
@@ -322,7 +323,7 @@ def test_unequal_lengths(folder, session):
 def test_a_uid_that_is_not_hex(bad, tmp_path, session):
     write(tmp_path / "metadata", uid=[UIDS[0], UIDS[1], bad])
     with pytest.raises(ShardError, match=rf"a\.parquet: row 2: uid {bad!r} must be 32 hex digits"):
-        decide(session({"datacomp.l14_score": {"min": 0}}).complete())
+        kept(session({"datacomp.l14_score": {"min": 0}}))
 
 
 def test_a_missing_column(tmp_path, session):

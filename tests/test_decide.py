@@ -290,8 +290,8 @@ def test_what_is_stored(stored):
     assert (result["recipe"], result["shards"], list(result["rules"])) == ("test", 3, list(KEEP))
     assert result["rules"]["given.f32"]["bound"].endswith("(top 60%)")
     frame = session.store.read(f"{folder}/dir/1.parquet")
-    assert frame.schema == {"uid": pl.String, "keep": pl.Boolean, **dict.fromkeys(KEEP, pl.Boolean)}
-    assert frame["uid"].to_list() == [uid("dir/1", row) for row in range(41)]
+    assert frame.schema == {"keep": pl.Boolean, **dict.fromkeys(KEEP, pl.Boolean)}
+    assert len(frame) == 41
     assert frame["given.f32"].null_count() > 0
     shards = session.store.read(f"{folder}/shards.parquet")
     assert shards["shard"].to_list() == ["dir/0", "dir/1", "dir/2"]
