@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from jobs.datacomp import app as datacomp
 from jobs.metadata import app as metadata
 from pipeline.errors import WinnowError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 app.add_typer(metadata, name="metadata")
+app.add_typer(datacomp, name="datacomp")
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
 Overrides = Annotated[

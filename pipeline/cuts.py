@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
+from pipeline.columns import Columns
 from pipeline.rule import Cut, Rule, from_ordered_bits, ordered_bits, rank_from_top, uid_halves
-from pipeline.store import Columns
 
 DIGIT = 16  # bits a pass settles
 FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass

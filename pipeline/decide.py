@@ -14,11 +14,11 @@ import numpy as np
 import orjson
 import polars as pl
 
+from pipeline.columns import Columns
 from pipeline.cuts import in_threads, resolve_cuts
 from pipeline.operator import owner
 from pipeline.rule import Cut, Rule
 from pipeline.session import Session
-from pipeline.store import Columns
 
 
 def decide(session: Session) -> dict[str, Any]:

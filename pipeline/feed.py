@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from pipeline.columns import Columns
 from pipeline.errors import ShardError
 from pipeline.operator import READY_COLUMNS, SAMPLE_COLUMNS, Stat, Writer, owner
 from pipeline.plan import ROWS, ScorePass, folder, stat_path
@@ -20,7 +21,7 @@ from pipeline.recipe import Recipe
 from pipeline.resolve import Entry
 from pipeline.samples import EMPTY, samples_of
 from pipeline.shards import SampleReader, Shard, binary, read_samples
-from pipeline.store import Columns, Store, to_arrow
+from pipeline.store import Store, to_arrow
 from pipeline.tables import TableReader, read_table, reading
 
 ATTEMPTS = 4  # reads of a shard before it is given up

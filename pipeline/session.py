@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.columns import Columns
 from pipeline.datacomp import EMBEDDINGS, Metadata, known_rows
 from pipeline.errors import RecipeError, ShardError, worded
 from pipeline.lines import Break
@@ -15,7 +16,7 @@ from pipeline.operator import ImageScore, Stat, identity, owner
 from pipeline.plan import Stored, closure, folder, input_keys, keys, stat_path
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard, list_shards
-from pipeline.store import Columns, Files, Store
+from pipeline.store import Files, Store
 from pipeline.tables import check_table, reading
 
 DECISIONS = 2  # format of what a decision's folder holds; raise it when that changes

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from jobs.datacomp_pool import Plan, make_pool
+from pipeline.columns import Columns
 from pipeline.datacomp import EMBEDDINGS, Metadata
 from pipeline.decide import decide
 from pipeline.errors import RecipeError, ShardError
@@ -24,7 +25,6 @@ from pipeline.plan import plan
 from pipeline.recipe import parse
 from pipeline.rule import Rule, rank_from_top
 from pipeline.session import Session
-from pipeline.store import Columns
 from pipeline.subset import kept_uids
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
