@@ -26,6 +26,7 @@ from pipeline.recipe import parse
 from pipeline.rule import Rule, rank_from_top
 from pipeline.session import Session
 from pipeline.subset import kept_uids
+from tests.parts import tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
 UIDS = tuple(f"{number:032x}" for number in range(10))
@@ -221,6 +222,37 @@ def test_operators_read_captions_and_embeddings(folder, session):
     assert kept(made) == expected["uid"].to_list()
     assert not made.store.files.exists("samples")
     assert not made.store.files.exists("columns/datacomp")
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_equals_the_plain_loop_to_the_byte(folder, tmp_path, planted):
+    import ray
+
+    from pipeline.execute_ray import RayExecutor
+
+    def made(store: str) -> Session:
+        pool = {"datacomp": str(folder), "store": f"{tmp_path}/{store}"}
+        operators = {
+            "length": {"use": "planted.Length"},
+            "near": {
+                "use": "datacomp.NearestCentroid",
+                "embedding": "datacomp.l14_image_embedding",
+                **places,
+            },
+            "table": {"use": "planted.Histogram", "of": "datacomp.b32_score"},
+        }
+        run = {name: {"workers": 2, "cpus": 0.5, "batch_size": 70} for name in ("length", "near")}
+        return Session.open(parse({"pool": pool, "compute": operators, "run": run, "plugins": [planted]}))
+
+    np.save(tmp_path / "c.npy", np.eye(8, dtype=np.float32))
+    places = dict.fromkeys(("centroids", "targets"), f"{tmp_path}/c.npy")
+    compute(made("local"), LocalExecutor())
+    try:
+        assert compute(made("ray"), RayExecutor(made("ray").recipe, cpus=4)).pending == {}
+    finally:
+        ray.shutdown()
+    assert tree(tmp_path / "ray") == tree(tmp_path / "local")
+    assert len(tree(tmp_path / "ray")) == 1 + 2 * 3 + 1  # the index, two Scores with meta.json, a Stat
 
 
 def test_explain(folder, session):

@@ -52,6 +52,8 @@ def asset(path: str) -> str:
         )
         raise FileNotFoundError(f"{path} does not exist{where}")
     if address and (found := _sha256(local)) != PUBLISHED[address]:
+        if "://" in path:
+            os.unlink(local)  # so that the next try downloads it again
         raise ValueError(
             f"{local} has the sha256 {found}, the published {name} has {PUBLISHED[address]}: download it again, or "
             "give a file of your own another name"
