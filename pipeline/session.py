@@ -10,13 +10,14 @@ import orjson
 
 from pipeline.columns import Columns
 from pipeline.datacomp import EMBEDDINGS, Metadata, known_rows
+from pipeline.digest import field_digest
 from pipeline.errors import RecipeError, ShardError, worded
 from pipeline.lines import Break
 from pipeline.operator import ImageScore, Stat, identity, owner
 from pipeline.plan import Stored, closure, folder, input_keys, keys, stat_path
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard, list_shards
-from pipeline.store import Files, Store
+from pipeline.store import Store
 from pipeline.tables import check_table, reading
 
 DECISIONS = 2  # format of what a decision's folder holds; raise it when that changes
@@ -76,7 +77,7 @@ class Session:
             name: {
                 field: digest
                 for field, paths in entry.operator.fields_of("file")
-                if (digest := _digests(paths)) is not None
+                if (digest := field_digest(paths, self.store.files)) is not None
             }
             for name, entry in self.recipe.compute.items()
         }
@@ -217,24 +218,3 @@ def _check_first(shards: Sequence[Shard], columns: Mapping[str, str | int]) -> N
 
 def _kind(columns: Mapping[str, str | int] | None) -> str:
     return "tars" if columns is None else f"tables with pool.columns {dict(columns)}"
-
-
-def _digests(paths: str | Mapping[str, str]) -> Any:
-    if isinstance(paths, str):
-        return file_digest(paths)
-    return {name: file_digest(path) or path for name, path in paths.items()}
-
-
-def file_digest(path: str) -> str | None:
-    """blake2b of a file's content, or None where `path` names no file (a `pretrained` tag, say) or a page of the
-    web, which counts by its address: nobody waits for a download before each decision."""
-    if path.startswith(("http://", "https://")):
-        return None
-    files = Files(path)
-    if not files.exists("") or files.fs.isdir(files.base):
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    with files.fs.open(files.base, "rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -4,7 +4,8 @@
     columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
     columns/<name>-<key>/meta.json          what the key stands for
     stats/<name>-<key>.parquet
-    decisions/<recipe>-<key>/<shard>.parquet
+    decisions/<recipe>-<key>/<shard>.parquet  keep and one verdict per rule, row by row as the samples
+    datacomp.json, digests.json             what was read of a DataComp folder, and of large files, before
 
 A file is written aside and published in one step (rename locally, one PUT on object storage), so what
 exists is whole. Equal tables make equal bytes.
