@@ -11,6 +11,7 @@ The npz files may be absent as a whole (its downloader leaves them out unless as
 
 import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -39,6 +40,7 @@ CAPTION = ("text", "caption")
 SIDES = ("width", "height", "original_width", "original_height")
 MOST_PIXELS = (1 << 31) - 1
 PARQUET, NPZ = ".parquet", ".npz"
+THREADS = 16  # footers read at a time: object storage is slow to begin
 READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file
 INDEX = "datacomp.json"  # in the store: what was read of the folder when it was first seen
 
@@ -211,18 +213,18 @@ def known_rows(metadata: Metadata, files: Any, shards: Iterable[str]) -> dict[st
     """Shard -> samples. What was once read of the folder lies in the store (`files`: store.Files), so that it is
     looked at once, and a folder that has changed since, or another one, is told. Raises RecipeError, OSError."""
     before: Mapping[str, Any] = orjson.loads(files.read(INDEX)) if files.exists(INDEX) else {}
-    found, now = dict(before), metadata.files()
-    for shard in shards:
-        sizes = list(now[shard])
-        if shard in before and before[shard][:2] != sizes:
-            raise RecipeError(
-                f"pool.datacomp: {metadata.path(shard)} or its npz is not what the store was made from; use a new store"
-            )
-        if shard not in before:
-            try:
-                found[shard] = [*sizes, metadata.rows(shard, npz=sizes[1] is not None)]
-            except ShardError as error:
-                raise RecipeError(f"pool.datacomp: {error}") from None
-    if found != before:
+    names, now = list(shards), metadata.files()
+    if changed := next((n for n in names if n in before and tuple(before[n][:2]) != now[n]), None):
+        raise RecipeError(
+            f"pool.datacomp: {metadata.path(changed)} or its npz is not what the store was made from; use a new store"
+        )
+    new = [name for name in names if name not in before]
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            rows = list(pool.map(lambda name: metadata.rows(name, npz=now[name][1] is not None), new))
+        except ShardError as error:
+            raise RecipeError(f"pool.datacomp: {error}") from None
+    found = {**before, **{name: [*now[name], count] for name, count in zip(new, rows, strict=True)}}
+    if new:
         files.publish(INDEX, orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-    return {shard: found[shard][2] for shard in shards}
+    return {shard: found[shard][2] for shard in names}

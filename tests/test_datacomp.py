@@ -2,12 +2,16 @@
 
 import io
 import pickle
+import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -283,6 +287,27 @@ def test_keep_writes_the_golden_subset(tmp_path):
     np.save(sink, np.array(rows, "u8,u8"))
     assert subset.read_bytes() == sink.getvalue()
     assert len(sink.getvalue()) == 160
+
+
+def test_overlap(tmp_path):
+    write(tmp_path / "metadata", clip_b32_similarity_score=np.arange(10)[::-1] / 10)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"pool: {{datacomp: {tmp_path}/metadata, store: {tmp_path}/store}}\n"
+        "keep: {datacomp.l14_score: {min: 0.25}, datacomp.b32_score: {min: 0.45}}\n"
+    )
+    numbers = orjson.loads(CliRunner().invoke(app, ["keep", str(recipe), "--json"]).stdout)
+    assert numbers["rules"]["datacomp.l14_score"]["passes_with"] == {
+        "datacomp.b32_score": 2
+    }  # 3, 4 of 3..9, 0..4
+    shown = subprocess.run(
+        [sys.executable, "-m", "jobs", "keep", str(recipe), "--overlap"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert re.search(r"1 +datacomp\.l14_score +100\.0% +28\.6%", shown)
+    assert re.search(r"2 +datacomp\.b32_score +40\.0% +100\.0%", shown)
 
 
 # --- DataComp's cut -------------------------------------------------------------------------------

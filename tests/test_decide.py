@@ -274,6 +274,10 @@ def test_decisions_equal_plain_python(stored, seed):
     for shard in frames:
         decided = session.store.read(f"{session.decisions}/{shard}.parquet")
         assert decided["keep"].to_list() == expected["kept"][shard]
+    verdicts = pl.concat([session.store.read(f"{session.decisions}/{shard}.parquet") for shard in frames])
+    for name, rule in result["rules"].items():
+        others = {other: int((verdicts[name] & verdicts[other]).sum()) for other in KEEP if other != name}
+        assert rule["passes_with"] == others
     assert result["rules"]["given.f32"]["cut"] == expected["cuts"]["given.f32"]
     assert result["samples"] == result["kept"] + result["dropped"] + result["failed"]
 
