@@ -410,5 +410,5 @@ def test_types_of_columns_cover_all_that_operators_write(recipe):
 )
 def test_the_recipes_that_come_along_parse(path: Path) -> None:
     made = load(str(path))
-    assert made.keep
-    assert made.compute
+    assert made.keep or made.name == "no_filter"
+    assert made.compute or made.pool.datacomp  # whose scores are there already
