@@ -54,7 +54,7 @@ class Columns:
         own = [name for name in names if self.metadata and owner(name) is None]
         stored = [name for name in names if name not in own]
         frame = self.read(shard, stored) if stored else pl.DataFrame()
-        if self.metadata is None:
+        if self.metadata is None or not own:
             yield from (frame.slice(start, rows) for start in range(0, len(frame), rows) or (0,))
             return
         start = 0

@@ -25,6 +25,7 @@ from pipeline.stage import StageRunner, Tally
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
 SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces
 
 
@@ -188,12 +189,12 @@ class StatTask:
 
     def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
         """The merged partial table of some shards."""
-        frames = (self.rows(shard) for shard in shards)
+        frames = (frame for shard in shards for frame in self.frames(shard))
         return self.merge([self._table("partial", self.operator.partial, [f]) for f in frames])
 
-    def rows(self, shard: Shard) -> pl.DataFrame:
-        """The columns that the Stat reads, of one shard."""
-        return self.columns.read(shard.name, self.operator.inputs())
+    def frames(self, shard: Shard) -> Iterator[pl.DataFrame]:
+        """The columns that the Stat reads, of one shard; of a large table, so many rows at a time."""
+        return self.columns.batches(shard.name, self.operator.inputs(), ROWS_PER_PARTIAL)
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
         """One partial table out of several."""

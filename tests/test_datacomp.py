@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from jobs.datacomp_pool import Plan, make_pool
+from pipeline import execute, index
 from pipeline.columns import Columns
 from pipeline.datacomp import EMBEDDINGS, Metadata
 from pipeline.decide import decide
@@ -226,6 +228,37 @@ def test_operators_read_captions_and_embeddings(folder, session):
     assert kept(made) == expected["uid"].to_list()
     assert not made.store.files.exists("samples")
     assert not made.store.files.exists("columns/datacomp")
+
+
+def test_a_stat_and_an_index_see_a_large_table_in_parts(folder, session, tmp_path, monkeypatch):
+    """And what comes out is what comes out of whole tables."""
+    faiss = pytest.importorskip("faiss")
+    found = []
+    for rows in (37, 65_536):
+        monkeypatch.setattr(execute, "ROWS_PER_PARTIAL", rows)
+        monkeypatch.setattr(index, "BATCH", rows)
+        made = session(
+            {"datacomp.l14_score": {"top": 0.5}},
+            compute={
+                "table": {"use": "planted.Histogram", "of": "datacomp.b32_score"},
+                "length": {"use": "planted.Length"},
+                "lengths": {"use": "planted.Histogram", "of": "length.value"},
+            },
+            export={"index": {"embedding": "datacomp.l14_image_embedding", "path": f"{tmp_path}/{rows}"}},
+            name=f"n{rows}",
+        )
+        shutil.rmtree(tmp_path / "store", ignore_errors=True)
+        compute(made, LocalExecutor())
+        decide(made)
+        index.write_index(made)
+        vectors = faiss.read_index(f"{tmp_path}/{rows}/image.index")
+        stat = made.store.read(f"stats/table-{made.keys['table']}.parquet")
+        lengths = made.store.read(f"stats/lengths-{made.keys['lengths']}.parquet")
+        assert lengths["count"].sum() == 500  # of stored columns, too
+        found.append((stat, vectors.reconstruct_n(0, vectors.ntotal)))
+    assert found[0][0].equals(found[1][0])
+    assert found[0][1].shape == (250, 8)
+    assert (found[0][1] == found[1][1]).all()
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own
