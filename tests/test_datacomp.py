@@ -15,12 +15,15 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from jobs.datacomp_pool import Plan, make_pool
 from pipeline import execute, index
 from pipeline.columns import Columns
+from pipeline.cuts import Selection
 from pipeline.datacomp import EMBEDDINGS, Metadata
 from pipeline.decide import decide
 from pipeline.errors import RecipeError, ShardError
@@ -365,6 +368,25 @@ def test_the_cut_of_a_fraction(scores, share, expected, tmp_path, session):
     assert len(kept(made)) == expected
     values = np.array([np.nan if s is None else s for s in scores])
     assert int((values >= -np.sort(-values)[int(len(values) * share)]).sum()) == expected
+
+
+@settings(deadline=None)
+@given(
+    scores=st.lists(
+        st.sampled_from([None, float("nan"), -0.1, 0.0, 0.2, 0.281, 0.5]), min_size=1, max_size=60
+    ),
+    share=st.floats(0.001, 0.999),
+    split=st.integers(0, 60),
+)
+def test_any_cut_is_datacomps(scores, share, split):
+    rule = Rule(column="x", top=share, ties="datacomp")
+    values, selection = pl.Series("x", scores, dtype=pl.Float64), Selection(rule)
+    none = pl.Series([], dtype=pl.String)
+    while selection.cut is None:
+        selection.settle([selection.partial(part, none) for part in (values[:split], values[split:])])
+    numbers = np.array([np.nan if s is None else s for s in scores])
+    expected = numbers >= -np.sort(-numbers)[int(len(numbers) * share)]
+    assert rule.verdict(values, none, selection.cut).fill_null(False).to_list() == expected.tolist()
 
 
 def test_the_share_is_cut_off_as_an_int():
