@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from jobs.datacomp import app as datacomp
 from jobs.ingest import ingest
 from jobs.metadata import app as metadata
 from jobs.subset import app as subset
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(metadata, name="metadata")
 app.add_typer(subset, name="subset")
 app.command()(ingest)
+app.add_typer(datacomp, name="datacomp")
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
 Overrides = Annotated[
@@ -76,16 +78,33 @@ def compute(
 
 
 @app.command()
-def keep(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
+def keep(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    shards: Limit = None,
+    subset: Annotated[
+        str | None, typer.Option(metavar="PATH", help="write the kept uids there, as DataComp's .npy")
+    ] = None,
+    overlap: Annotated[
+        bool, typer.Option("--overlap", help="how much of the pool passes each two rules")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
     from jobs import show
+    from pipeline.subset import write_subset
 
     done, result, pending = _decided(recipe, set_, shards)
+    written = {"subset": write_subset(done, path=subset)} if subset else {}
     if json:
-        _out({**result, "pending": pending})
+        _out({**result, **written, "pending": pending})
     else:
         show.funnel(result)
+        if overlap:
+            show.overlap(result)
         print(done.store.files.path(done.decisions))
+        for entry in written.values():
+            print(entry["path"])
     _finish(pending)
 
 

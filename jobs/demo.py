@@ -21,7 +21,6 @@ from pipeline.recipe import load
 from pipeline.session import Session
 from pipeline.shards import iter_fields
 from pipeline.source import TarBytes
-from pipeline.store import Columns
 
 RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
 MODEL = Path(__file__).parent / "models" / "scene_clip"
@@ -81,7 +80,7 @@ def planted(session: Session) -> pl.DataFrame:
                 orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"
                 for key, offset, length in samples.select("key", "offset", "length").iter_rows()
             ]
-        verdicts = session.store.read(f"{session.decisions}/{shard.name}.parquet").drop("uid")
+        verdicts = session.store.read(f"{session.decisions}/{shard.name}.parquet")
         parts.append(
             samples.select("uid", "shard", "row").with_columns(planted=pl.Series(labels)).hstack(verdicts)
         )
@@ -126,7 +125,7 @@ SUSPICIOUS = {  # columns that say something about a pair, and what of them is s
 
 def show_auroc(session: Session, truth: pl.DataFrame) -> None:
     """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean one."""
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = session.columns
     frames = [columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
     found = truth.select("planted").hstack(pl.concat(frames))
     shown = table("AUROC against clean samples", "planted", *SUSPICIOUS)
@@ -178,7 +177,7 @@ def show_search(session: Session) -> None:
 
 def first_kept(session: Session) -> tuple[str, np.ndarray]:
     """The caption of the first kept sample, and its embedding, (d,) float16."""
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = session.columns
     for shard in session.shards:
         keep = session.store.kept(session.decisions, shard.name)
         if (row := keep.arg_max()) is not None and keep[row]:

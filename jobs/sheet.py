@@ -12,7 +12,7 @@ from pipeline.images import decode
 from pipeline.operator import owner
 from pipeline.session import Session
 from pipeline.source import TarBytes
-from pipeline.store import Columns, Files
+from pipeline.store import Files
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
@@ -40,7 +40,7 @@ def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
 
 def _with_text(session: Session, boxes: str) -> Iterator[tuple[np.ndarray, list[list[int]], str]]:
     """(pixels, boxes, caption) of the samples that have boxes, in pool order."""
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = session.columns
     for shard in session.shards:
         frame = columns.read(shard.name, ["image_offset", "image_length", "text", boxes])
         with TarBytes(shard.path) as tar:

@@ -100,6 +100,23 @@ def ingested(books: Mapping[str, Any]) -> None:
         console.print(f"  [yellow]damaged list[/] {file}: {reason}", highlight=False)
 
 
+def overlap(result: Mapping[str, Any]) -> None:
+    """Of the samples that pass a rule, how many pass another one, too."""
+    rules = result["rules"]
+    heads = [str(number) for number in range(1, len(rules) + 1)]
+    made = table(
+        "Overlap: of those that pass the rule of the row, the share that passes the column's",
+        "",
+        "rule",
+        *heads,
+        text=2,
+    )
+    for number, (name, rule) in zip(heads, rules.items(), strict=True):
+        shares = (_share(rule["passes_with"].get(other, rule["passes"]), rule["passes"]) for other in rules)
+        made.add_row(number, name, *shares)
+    console.print(made)
+
+
 def speeds(ledger: Mapping[str, Any]) -> None:
     """Seconds and samples/s per operator, over all runs on this store."""
     made = table(

@@ -11,7 +11,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
-from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer
+from pipeline.operator import READY, READY_COLUMNS, SAMPLE_COLUMNS, Stat, Writer
 from pipeline.resolve import Entry
 from pipeline.rule import Rule
 
@@ -45,6 +45,8 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
 def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], tables: Collection[str]) -> None:
     """A Score may read columns and Stats, a Stat columns, nothing else."""
     operator = recipe.operator(name)
+    if name == READY:
+        raise RecipeError(f"compute.{name}: the columns of pool.datacomp are called so; give it another name")
     if name in tables and name in SAMPLE_COLUMNS:
         raise RecipeError(f"compute.{name}: a Stat cannot be called {name}, as a sample's column is")
     for field, value in operator.fields_of("table"):
@@ -59,7 +61,7 @@ def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], table
 
 def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) -> None:
     """The column exists and its type suits the bound."""
-    if name in ("uid", "keep"):
+    if name == "keep":
         raise RecipeError(f"keep.{name}: a rule cannot be called {name}, as a column of the decisions is")
     _known(f"keep.{name}", rule.column, columns, "a column of this recipe")
     dtype = columns[rule.column]
@@ -76,7 +78,7 @@ def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) ->
 
 def column_types(recipe: "Recipe") -> dict[str, PolarsDataType]:
     """Every column a recipe may name, with its type (`pl.Array` stands for any width)."""
-    found = dict(SAMPLE_COLUMNS)
+    found = dict(SAMPLE_COLUMNS) | (dict(READY_COLUMNS) if recipe.pool.datacomp else {})
     for name in recipe.compute:
         if isinstance(writer := recipe.operator(name), Writer):
             found |= {f"{name}.{short}": dtype for short, dtype in writer.writes.items()}

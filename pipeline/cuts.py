@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
+from pipeline.columns import Columns
 from pipeline.rule import Cut, Rule, from_ordered_bits, ordered_bits, rank_from_top, uid_halves
-from pipeline.store import Columns
 
 DIGIT = 16  # bits a pass settles
 FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass
@@ -59,14 +59,17 @@ class Selection:
         self.cut: Cut | None = None
 
     def partial(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
-        """What this pass wants of one shard: a histogram of the next digit, or the candidates."""
+        """What this pass wants of one shard: a histogram of the next digit and, last, of the rows without a value,
+        or the candidates."""
         bits = self._bits(values.cast(pl.Float64).fill_nan(None), uids)
         if self.settled:
             bits = bits[bits >> np.uint64(64 - self.settled) == np.uint64(self.prefix)]
         if 0 <= self.candidates <= FEW:
             return bits
         digit = (bits >> np.uint64(64 - DIGIT - self.settled)) & np.uint64((1 << DIGIT) - 1)
-        return np.bincount(digit.astype(np.int64), minlength=1 << DIGIT)
+        found = np.bincount(digit.astype(np.int64), minlength=(1 << DIGIT) + 1)
+        found[-1] = len(values) - len(bits)
+        return found
 
     def _bits(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
         """The current word of the rows that have a value and equal the words found; more is kept first."""
@@ -84,13 +87,14 @@ class Selection:
             word = bits[len(bits) - self.rank]
             first, past = (int(np.searchsorted(bits, word, side)) for side in ("left", "right"))
             return self._found(int(word), self.rank - (len(bits) - past), past - first)
-        histogram = np.sum(list(parts), axis=0)
+        counts = np.sum(list(parts), axis=0)
+        histogram, lacking = counts[:-1], int(counts[-1])
         if self.candidates < 0:
             total = int(histogram.sum())
-            if total == 0:
-                self.cut = Cut(float("nan"))  # no values: the rule keeps nothing
+            self.rank = rank_from_top(self.rule, total, total + lacking)
+            if self.rank > total or total == 0:
+                self.cut = Cut(float("nan"))  # not so many values: the rule keeps nothing
                 return None
-            self.rank = rank_from_top(self.rule, total)
         above = np.cumsum(histogram[::-1])
         step = int(np.searchsorted(above, self.rank))
         digit = (1 << DIGIT) - 1 - step

@@ -14,11 +14,11 @@ import numpy as np
 import orjson
 import polars as pl
 
+from pipeline.columns import Columns
 from pipeline.cuts import in_threads, resolve_cuts
 from pipeline.operator import owner
 from pipeline.rule import Cut, Rule
 from pipeline.session import Session
-from pipeline.store import Columns
 
 
 def decide(session: Session) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def decide(session: Session) -> dict[str, Any]:
     if session.store.files.exists(f"{folder}/rules.json"):
         return summary(session)
     rules = session.recipe.keep
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = session.columns
     names = [shard.name for shard in session.shards]
     cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, columns, names)
     counts, rows = Counts(list(rules)), []
@@ -52,7 +52,8 @@ def summary(session: Session) -> dict[str, Any]:
 @dataclass
 class Counts:
     """Counts over rows. `first`: dropped, by the first rule that fails; `failed`: a rule had no value to
-    judge, by the first such rule and its reason; samples = kept + sum(first) + sum(failed)."""
+    judge, by the first such rule and its reason; samples = kept + sum(first) + sum(failed). `both`: passes of
+    two rules at once."""
 
     rules: list[str]
 
@@ -62,6 +63,7 @@ class Counts:
         self.passes: Counter[str] = Counter()
         self.total: Counter[str] = Counter()
         self.only: Counter[str] = Counter()
+        self.both: Counter[tuple[str, str]] = Counter()
         self.failed: Counter[tuple[str, str]] = Counter()
 
     def add(self, other: "Counts") -> None:
@@ -72,7 +74,7 @@ class Counts:
             mine.update(theirs)
 
     def _counters(self) -> tuple[Counter[Any], ...]:
-        return self.first, self.passes, self.total, self.only, self.failed
+        return self.first, self.passes, self.total, self.only, self.both, self.failed
 
     def summary(self, session: Session, cuts: Mapping[str, Cut]) -> dict[str, Any]:
         """As plain data, for `rules.json`."""
@@ -86,6 +88,7 @@ class Counts:
                 "fails": self.total[name],
                 "fails_only": self.only[name],
                 "dropped": self.first[name],
+                "passes_with": {other: self.both[name, other] for other in self.rules if other != name},
                 "failed": {reason: n for (owner, reason), n in sorted(self.failed.items()) if owner == name},
             }
             for name, rule in session.recipe.keep.items()
@@ -109,13 +112,14 @@ def _decide_group(
     rules = session.recipe.keep
     owners = {name: o for name, rule in rules.items() if (o := owner(rule.column)) is not None}
     errors = [f"{owner}.error" for owner in owners.values()]
-    frame = columns.read_many(group, ["shard", "uid", *(rule.column for rule in rules.values()), *errors])
+    uid = ["uid"] if any(rule.needs_uid for rule in rules.values()) else []
+    frame = columns.read_many(group, ["shard", *uid, *(rule.column for rule in rules.values()), *errors])
+    uids = frame["uid"] if uid else pl.Series([], dtype=pl.String)
     verdicts = [
-        rule.verdict(frame[rule.column], frame["uid"], cuts.get(name)).alias(name)
-        for name, rule in rules.items()
+        rule.verdict(frame[rule.column], uids, cuts.get(name)).alias(name) for name, rule in rules.items()
     ]
     counts, keep = tally(rules, verdicts, frame, owners)
-    decided = pl.DataFrame([frame["uid"], pl.Series("keep", keep), *verdicts])
+    decided = pl.DataFrame([pl.Series("keep", keep), *verdicts])
     lengths = dict(frame["shard"].rle().struct.unnest().select("value", "len").iter_rows())
     rows, start = [], 0
     for shard in group:
@@ -133,6 +137,7 @@ def tally(
     counts, rows = Counts(list(rules)), len(frame)
     counts.samples = rows
     fails, lacks = np.zeros((len(rules) + 1, rows), bool), np.zeros((len(rules) + 1, rows), bool)
+    passes = [verdict.fill_null(False).to_numpy() for verdict in verdicts]
     for index, (rule, verdict) in enumerate(zip(rules.values(), verdicts, strict=True)):
         fails[index] = (~verdict).fill_null(False).to_numpy()
         if rule.missing == "drop":
@@ -141,7 +146,10 @@ def tally(
     alone = fails.sum(0) == 1
     first_fail, first_lack = fails.argmax(0), lacks.argmax(0)
     for index, name in enumerate(rules):
-        counts.passes[name] = int(verdicts[index].sum())
+        counts.passes[name] = int(passes[index].sum())
+        for other, found in zip(rules, passes[:index], strict=False):
+            both = int(np.count_nonzero(passes[index] & found))
+            counts.both.update({(name, other): both, (other, name): both})
         counts.total[name] = int(fails[index].sum())
         counts.only[name] = int((fails[index] & alone & ~lacking).sum())
         counts.first[name] = int((failed & ~lacking & (first_fail == index)).sum())

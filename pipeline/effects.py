@@ -5,7 +5,7 @@ tables in which the operator compares both.
     effects/<recipe>-<key>/<stat>/<table>.parquet    what its `compare` makes of that
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
@@ -53,6 +53,9 @@ class _KeptTask(StatTask):
         super().__init__(session, name)
         self.decisions = session.decisions
 
-    def rows(self, shard: Shard) -> pl.DataFrame:
+    def frames(self, shard: Shard) -> Iterator[pl.DataFrame]:
         """See StatTask."""
-        return super().rows(shard).filter(self.columns.store.kept(self.decisions, shard.name))
+        keep, start = self.columns.store.kept(self.decisions, shard.name), 0
+        for frame in super().frames(shard):
+            yield frame.filter(keep.slice(start, len(frame)))
+            start += len(frame)

@@ -22,10 +22,10 @@ from pipeline.plan import Pass, ScorePass, Stage, StatPass, plan, stat_path
 from pipeline.session import Session
 from pipeline.shards import Shard
 from pipeline.stage import StageRunner, Tally
-from pipeline.store import Columns
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
 SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces
 HELD = 256 << 20  # bytes of partial tables that wait to be merged
 
@@ -162,7 +162,7 @@ def _scores(
     for name in todo.names:
         session.store.files.publish(f"{session.folder(name)}/meta.json", session.describe(name))
     log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
-    folders = ["samples", *map(session.folder, todo.names)]
+    folders = [*session.sample_folders, *map(session.folder, todo.names)]
     there = [session.store.files.names(f, ".parquet") for f in folders]
     unfinished = [s.name for s in todo.shards if not all(s.name in names for names in there)]
     return {name: errors.get(name, "lost by a worker that died") for name in unfinished}
@@ -187,21 +187,21 @@ class StatTask:
         operator = session.recipe.operator(name)
         assert isinstance(operator, Stat)
         self.name, self.operator = name, operator
-        self.columns = Columns(session.recipe.pool.store, session.keys)
+        self.columns = session.columns
 
     def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
         """The merged partial table of some shards; tables that are large are merged as they come."""
         held, size = list[pl.DataFrame](), 0
-        for shard in shards:
-            held.append(self._table("partial", self.operator.partial, [self.rows(shard)]))
+        for frame in (frame for shard in shards for frame in self.frames(shard)):
+            held.append(self._table("partial", self.operator.partial, [frame]))
             size += int(held[-1].estimated_size())
             if size > HELD and len(held) > 1:
                 held, size = [self.merge(held)], 0
         return self.merge(held)
 
-    def rows(self, shard: Shard) -> pl.DataFrame:
-        """The columns that the Stat reads, of one shard."""
-        return self.columns.read(shard.name, self.operator.inputs())
+    def frames(self, shard: Shard) -> Iterator[pl.DataFrame]:
+        """The columns that the Stat reads, of one shard; of a large table, so many rows at a time."""
+        return self.columns.batches(shard.name, self.operator.inputs(), ROWS_PER_PARTIAL)
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
         """One partial table out of several."""

@@ -4,14 +4,15 @@ operators have to show for it."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
+from pipeline.columns import Columns
+from pipeline.cuts import in_threads
 from pipeline.decide import summary
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer, owner
 from pipeline.plan import stat_path
 from pipeline.session import Session
-from pipeline.store import Columns
+
+SHOWN = ("uid", "shard", "row", "key", "text", "url", "width", "height")
 
 
 def explain(session: Session, uids: Sequence[str]) -> list[dict[str, Any]]:
@@ -28,17 +29,18 @@ def explain(session: Session, uids: Sequence[str]) -> list[dict[str, Any]]:
 
 def _find(session: Session, uids: Sequence[str]) -> list[tuple[str, int]]:
     """(shard, row) of every sample with one of these uids."""
-    found = []
-    for shard in session.shards:
-        frame = session.store.read(f"samples/{shard.name}.parquet", ["uid", "row"])
-        found += [(shard.name, row) for row in frame.filter(pl.col("uid").is_in(uids))["row"]]
-    return found
+    columns, groups = session.columns, ([shard.name] for shard in session.shards)
+    return [
+        (shard, row)
+        for (shard, rows) in in_threads(lambda group: (group[0], columns.find(group[0], uids)), groups)
+        for row in rows
+    ]
 
 
 def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) -> dict[str, Any]:
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = session.columns
     rules = session.recipe.keep
-    sample = session.store.read(f"samples/{shard}.parquet").row(row, named=True)
+    sample = columns.row(shard, row, SHOWN)
     verdicts = session.store.read(f"{session.decisions}/{shard}.parquet").row(row, named=True)
     lines = []
     for name, rule in rules.items():
@@ -55,7 +57,7 @@ def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) 
             }
         )
     return {
-        **{key: sample[key] for key in ("uid", "shard", "row", "key", "text", "url", "width", "height")},
+        **sample,
         "keep": verdicts["keep"],
         "rules": lines,
         "evidence": _evidence(session, columns, shard, row),

@@ -14,15 +14,16 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.attempts import ATTEMPTS, FINAL, from_storage, persist, wait
+from pipeline.columns import Columns
 from pipeline.downloads import lost
 from pipeline.errors import ShardError, worded
-from pipeline.operator import SAMPLE_COLUMNS, Stat, Writer, owner
+from pipeline.operator import READY_COLUMNS, SAMPLE_COLUMNS, Stat, Writer, owner
 from pipeline.plan import ROWS, ScorePass, folder, stat_path
 from pipeline.recipe import Recipe
 from pipeline.resolve import Entry
 from pipeline.samples import EMPTY, samples_of
 from pipeline.shards import SampleReader, Shard, binary, read_samples
-from pipeline.store import Columns, Store, to_arrow
+from pipeline.store import Store, to_arrow
 from pipeline.tables import TableReader, read_table, reading
 
 ALWAYS = ("shard", "row", "width", "height")
@@ -41,6 +42,7 @@ class Work:
     tar: bool
     batch_rows: int
     columns: Mapping[str, str | int] = field(default_factory=dict)  # pool.columns
+    datacomp: str | None = None  # pool.datacomp
 
     @classmethod
     def of(cls, recipe: Recipe, keys: Mapping[str, str], todo: ScorePass) -> "Work":
@@ -55,6 +57,7 @@ class Work:
             todo.tar,
             rows,
             recipe.pool.columns,
+            recipe.pool.datacomp,
         )
 
     @property
@@ -65,8 +68,8 @@ class Work:
     def needs(self) -> tuple[list[str], list[str]]:
         """Sample columns and stored columns to read, the latter with their operators' reasons."""
         inputs = dict.fromkeys(i for n in self.names for i in self.entries[n].operator.inputs())
-        samples = [c for c in SAMPLE_COLUMNS if c in inputs or c in ALWAYS]
-        stored = [i for i in inputs if "." in i and owner(i) not in self.names]
+        samples = [c for c in (*SAMPLE_COLUMNS, *READY_COLUMNS) if c in inputs or c in ALWAYS]
+        stored = [i for i in inputs if "." in i and owner(i) not in (None, *self.names)]
         return samples, list(dict.fromkeys(n for i in stored for n in (i, f"{owner(i)}.error")))
 
     def stats(self) -> dict[str, pl.DataFrame]:
@@ -137,15 +140,16 @@ def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
 
 
 def _once(work: Work, shard: Shard) -> Iterator[Batch]:
-    columns = Columns(work.store, work.keys)
+    columns = Columns(work.store, work.keys, work.datacomp)
     samples, stored = work.needs()
     if work.tar:
         frame = columns.read(shard.name, stored) if stored else pl.DataFrame()
         yield from _from_shard(work, shard, columns.store, samples, frame)
         return
-    frame = columns.read(shard.name, [*samples, *stored])
-    for start in range(0, len(frame), work.batch_rows) or (0,):
-        yield Batch(shard.name, start, frame.slice(start, work.batch_rows), None)
+    start = 0
+    for frame in columns.batches(shard.name, [*samples, *stored], work.batch_rows):
+        yield Batch(shard.name, start, frame, None)
+        start += len(frame)
 
 
 def _from_shard(

@@ -28,7 +28,7 @@ from pipeline.growing import growing
 from pipeline.operator import owner
 from pipeline.rule import draw
 from pipeline.session import Session
-from pipeline.store import Columns, Files, to_arrow
+from pipeline.store import Files, to_arrow
 from pipeline.subset import kept_counts
 
 INDEX, METADATA, ABOUT = "image.index", "metadata/metadata_0.parquet", "image.json"
@@ -177,13 +177,13 @@ class Rows:
         assert session.recipe.export.index is not None
         self.embedding = session.recipe.export.index.embedding
         self.names = list(names or ("uid", "shard", "row", "key", "text", "url"))
-        self.columns = Columns(session.recipe.pool.store, session.keys)
+        self.columns = session.columns
         self.folder, self.kept = session.decisions, kept_counts(session)
         self.rows = self.missing = 0
 
     def empty(self) -> pl.DataFrame:
         """No rows, every column."""
-        return self._read(next(iter(self.kept))).clear()
+        return next(self._read(next(iter(self.kept)))).clear()
 
     @property
     def dimension(self) -> int:
@@ -196,18 +196,21 @@ class Rows:
         self.rows = self.missing = held = 0
         parts: list[tuple[np.ndarray, pl.DataFrame]] = []
         for shard in (name for name, count in self.kept.items() if count):
-            part = self._valid(self._read(shard))
-            self.rows, held = self.rows + len(part[0]), held + len(part[0])
-            parts.append(part)
-            if held >= BATCH:
-                yield _joined(parts)
-                parts, held = [], 0
+            for frame in self._read(shard):
+                part = self._valid(frame)
+                self.rows, held = self.rows + len(part[0]), held + len(part[0])
+                parts.append(part)
+                if held >= BATCH:
+                    yield _joined(parts)
+                    parts, held = [], 0
         if parts:
             yield _joined(parts)
 
-    def _read(self, shard: str) -> pl.DataFrame:
-        keep = self.columns.store.kept(self.folder, shard)
-        return self.columns.read(shard, [*self.names, self.embedding]).filter(keep)
+    def _read(self, shard: str) -> Iterator[pl.DataFrame]:
+        keep, start = self.columns.store.kept(self.folder, shard), 0
+        for frame in self.columns.batches(shard, [*self.names, self.embedding], BATCH):
+            yield frame.filter(keep.slice(start, len(frame)))
+            start += len(frame)
 
     def _valid(self, frame: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
         there = frame.filter(pl.col(self.embedding).is_not_null())

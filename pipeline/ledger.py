@@ -95,8 +95,9 @@ def noted(session: Session) -> dict[str, Any]:
     table: in what it unpacks to) and reason. `lost`: reason -> URLs that a download has not fetched."""
     broken: dict[str, str] = {}
     lost: Counter[str] = Counter()
-    footers = session.store.footers([f"samples/{shard.name}.parquet" for shard in session.shards])
-    for shard, footer in zip(session.shards, footers, strict=True):
+    shards = session.shards if session.sample_folders else ()
+    footers = session.store.footers([f"samples/{shard.name}.parquet" for shard in shards])
+    for shard, footer in zip(shards, footers, strict=True):
         notes = footer[1] if footer is not None else {}
         if damage := notes.get("damage"):
             broken[shard.name] = f"{damage['reason']} (byte {damage['offset']})"

@@ -35,12 +35,20 @@ SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
     **dict.fromkeys(("width", "height", "original_width", "original_height"), pl.Int32),
     **dict.fromkeys(("offset", "length", "image_offset", "image_length"), pl.Int64),
 }
+READY = "datacomp"
+READY_COLUMNS: Mapping[str, PolarsDataType] = {  # what a DataComp folder brings along: see datacomp.py
+    **dict.fromkeys((f"{READY}.{model}_score" for model in ("b32", "l14")), pl.Float64),
+    **dict.fromkeys(
+        (f"{READY}.{model}_{side}_embedding" for model in ("b32", "l14") for side in ("image", "text")),
+        pl.Array,
+    ),
+}
 
 
 def owner(name: str) -> str | None:
     """The operator that a column or stat comes from; None for a sample's own column. `text` is the
     caption even where an operator is called `text`, whose columns are `text.words` and the like."""
-    return None if name in SAMPLE_COLUMNS else name.split(".")[0]
+    return None if name in SAMPLE_COLUMNS or name in READY_COLUMNS else name.split(".")[0]
 
 
 class Device(NamedTuple):

@@ -26,7 +26,7 @@ from pipeline.operator import Writer
 from pipeline.session import Session
 from pipeline.shards import Shard, iter_fields
 from pipeline.source import TarBytes
-from pipeline.store import Columns, Store
+from pipeline.store import Store
 from pipeline.subset import Chosen
 
 STATS = "_stats.json"
@@ -81,7 +81,7 @@ class Packer:
 
     def __init__(self, session: Session, path: str) -> None:
         self.target, self.chosen = Store(path), Chosen(session)
-        self.columns = Columns(session.recipe.pool.store, session.keys)
+        self.columns = session.columns
         self.scores = {
             name: scores
             for name in session.recipe.compute

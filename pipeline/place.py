@@ -72,9 +72,10 @@ def _beside_gpus(nodes: Sequence[Node], gpus: float) -> list[float]:
 
 def check_paths(recipe: Recipe) -> None:
     """On a cluster a relative path is another folder on every machine. Raises RecipeError for one."""
-    shards, index = recipe.pool.shards, recipe.export.index
+    shards, index = recipe.pool.shards or (), recipe.export.index
     paths = {
         "pool.shards": (shards,) if isinstance(shards, str) else shards,
+        "pool.datacomp": (recipe.pool.datacomp,),
         "pool.store": (recipe.pool.store,),
         "export.shards": (recipe.export.shards,),
         "export.subset": (recipe.export.subset,),

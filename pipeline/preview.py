@@ -10,7 +10,7 @@ from pipeline.session import Session
 
 def preview(session: Session) -> dict[str, Any]:
     """The missing passes as plain data. `samples` and `seconds` are None where nothing is known yet."""
-    known = session.store.rows("samples", [shard.name for shard in session.shards])
+    known = session.rows()
     mean = sum(known.values()) / len(known) if known else None
     rates = speeds(session.store)
     passes = []

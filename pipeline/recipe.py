@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import fsspec
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.check import check
 from pipeline.errors import RecipeError
@@ -30,15 +30,28 @@ PARTS = ("text", "url", "uid", "key", "width", "height", "original_width", "orig
 class Pool(Section):
     """Where the samples are: `shards` a path, brace pattern, glob, folder, or a list of them, on any
     fsspec file system, of tars, or of tables (parquet, TSV, CSV, JSON lines) that hold captions and URLs
-    only; `store` the folder that keeps everything computed about them.
+    only; `store` the folder that keeps everything computed about them. Instead of `shards`, `datacomp` names
+    a DataComp metadata folder, parquet and npz, whose scores and embeddings are columns as they are.
 
     `columns` tells where a table has what: {text: TITLE, url: LINK} where the names are not the usual
     ones, or positions from 0, {text: 0, url: 1}, where a TSV or CSV has no header line.
     """
 
-    shards: str | tuple[str, ...]
+    shards: str | tuple[str, ...] | None = None
+    datacomp: Annotated[str, Field(min_length=1)] | None = None
     store: str
     columns: dict[str, str | int] = {}
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Pool":
+        if (self.shards is None) == (self.datacomp is None):
+            both = "both" if self.shards else "none"
+            raise ValueError(
+                f"must have exactly one of shards (tars, tables) and datacomp (a folder), got {both}"
+            )
+        if self.datacomp and self.columns:
+            raise ValueError("has columns, which only the tables of `shards` use")
+        return self
 
     @field_validator("shards", mode="before")
     @classmethod
@@ -203,7 +216,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise RecipeError(f"--set {override}: {name} is {target!r}, not a mapping")
     if names[:1] == ["keep"] and last in BOUNDS:
-        for rival in {*BOUNDS, "seed"} - {last, "seed" if last == "chance" else ""}:
+        cut = last in ("top", "bottom")
+        for rival in {*BOUNDS, "seed", "ties"} - {last, "seed" if last == "chance" else "", "ties" * cut}:
             target.pop(rival, None)
     target[last] = value
 

@@ -5,6 +5,7 @@ True it passes, False it does not, null where the column has no value; `missing`
 """
 
 import re
+from binascii import unhexlify
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -45,7 +46,8 @@ class Rule(BaseModel):
 
     min, max    keep values >= / <= the bound
     top, bottom keep the highest / lowest of the values that exist: a share (0.3), or `3840000 samples`
-    ties        of the values equal to that cut, keep all (`keep`), or by uid as many as asked for (`uid`)
+    ties        of the values equal to that cut, keep all (`keep`), or by uid as many as asked for (`uid`);
+                `datacomp`: the cut that its baselines make, see `rank_from_top`
     among       keep rows whose value is one of these (texts, such as languages)
     chance      the column is a probability: keep a row with it, by a draw that depends on (seed, uid) alone
     missing     what happens to rows without a value: `drop` (default) or `keep`
@@ -61,7 +63,7 @@ class Rule(BaseModel):
     among: tuple[str, ...] | None = None
     chance: bool | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    ties: Literal["keep", "uid"] = "keep"
+    ties: Literal["keep", "uid", "datacomp"] = "keep"
     missing: Literal["drop", "keep"] = "drop"
 
     @field_validator("chance")
@@ -81,6 +83,10 @@ class Rule(BaseModel):
             raise ValueError("has a seed, which only a chance rule uses")
         if "ties" in self.model_fields_set and not self.needs_cut:
             raise ValueError("has ties, which only top and bottom use")
+        if self.ties == "datacomp" and not (isinstance(self.top, float) and self.top < 1):
+            raise ValueError(
+                "has ties: datacomp, which is for `top` with a share below 1 only, as in its baselines"
+            )
         return self
 
     @property
@@ -93,6 +99,11 @@ class Rule(BaseModel):
         """Whether the bound is a share of the pool that `decide.cuts` must turn into a value."""
         return self.bound in ("top", "bottom")
 
+    @property
+    def needs_uid(self) -> bool:
+        """Whether a verdict depends on the uid."""
+        return self.bound == "chance" or self.ties == "uid"
+
     def describe(self, cut: float | None = None) -> str:
         """The bound in words: `>= 0.281 (top 30%)`."""
         match self.bound:
@@ -101,7 +112,7 @@ class Rule(BaseModel):
             case "max":
                 return f"<= {self.max:g}"
             case "top" | "bottom" as side:
-                share = f"{side} {_amount(getattr(self, side))}{', ties by uid' * (self.ties == 'uid')}"
+                share = f"{side} {_amount(getattr(self, side))}{_TIES[self.ties]}"
                 sign = ">=" if side == "top" else "<="
                 return share if cut is None else f"{sign} {cut:.6g} ({share})"
             case "among":
@@ -109,7 +120,8 @@ class Rule(BaseModel):
         return f"draw(seed {self.seed}, uid) < value"
 
     def verdict(self, values: pl.Series, uids: pl.Series, cut: "Cut | None" = None) -> pl.Series:
-        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to."""
+        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to; `uids` may be
+        empty where the rule does not need them."""
         if values.dtype.is_float():
             values = values.fill_nan(None)
         if values.dtype == pl.Boolean:
@@ -126,6 +138,9 @@ class Rule(BaseModel):
             case "among":
                 return values.is_in(list(self.among or ()))
         return pl.Series(draw(self.seed, uids)) < values.cast(pl.Float64)
+
+
+_TIES = {"keep": "", "uid": ", ties by uid", "datacomp": ", as DataComp"}
 
 
 class Cut(NamedTuple):
@@ -150,12 +165,9 @@ def _mix(state: np.ndarray) -> np.ndarray:
 
 def uid_halves(uids: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """(n,) String of 32 hex digits -> their upper and lower 64 bits, two (n,) uint64 arrays."""
-    halves = (
-        uids.str.slice(start, 16).str.decode("hex").bin.reinterpret(dtype=pl.UInt64, endianness="big")
-        for start in (0, 16)
-    )
-    high, low = (half.to_numpy() for half in halves)
-    return high, low
+    digits = uids.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    words = np.frombuffer(unhexlify(digits.buffers()[2]) if len(digits) else b"", ">u8").astype(np.uint64)
+    return words[0::2], words[1::2]
 
 
 def search_uids(rows: np.ndarray, high: np.ndarray, low: np.ndarray, side: str) -> np.ndarray:
@@ -206,9 +218,15 @@ def from_ordered_bits(bits: int) -> float:
     return float(np.uint64(raw).view(np.float64))
 
 
-def rank_from_top(rule: Rule, count: int) -> int:
+def rank_from_top(rule: Rule, count: int, rows: int = 0) -> int:
     """How many of the `count` values that exist are asked for: ceil(share * count), at least 1, or all where
-    more samples are asked for than there are."""
+    more samples are asked for than there are.
+
+    With `ties: datacomp` it is int(share * rows) + 1 of all rows, those without a value last, so perhaps more
+    than there are values: its cut is element int(len * fraction), from 0, of the scores in descending order
+    (`baselines/apply_filter.py`, get_threshold)."""
     asked = rule.top if rule.top is not None else rule.bottom
     assert asked is not None
+    if rule.ties == "datacomp":
+        return int(rows * asked) + 1
     return min(asked, count) if isinstance(asked, int) else max(1, int(np.ceil(np.round(asked * count, 9))))

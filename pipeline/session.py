@@ -8,16 +8,19 @@ from typing import Any
 
 import orjson
 
-from pipeline.errors import RecipeError, ShardError
+from pipeline.columns import Columns
+from pipeline.datacomp import EMBEDDINGS, Metadata, known_rows
+from pipeline.digest import field_digest
+from pipeline.errors import RecipeError, ShardError, worded
 from pipeline.lines import Break
 from pipeline.operator import ImageScore, Stat, identity, owner
 from pipeline.plan import Stored, closure, folder, input_keys, keys, stat_path
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard, list_shards
-from pipeline.store import Files, Store
+from pipeline.store import Store
 from pipeline.tables import check_table, reading
 
-DECISIONS = 1  # format of what a decision's folder holds; raise it when that changes
+DECISIONS = 2  # format of what a decision's folder holds; raise it when that changes
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class Session:
     @classmethod
     def open(cls, recipe: Recipe, limit: int | None = None) -> "Session":
         """List the pool's shards (the first `limit` of them). Raises RecipeError."""
+        if recipe.pool.datacomp is not None:
+            return cls(recipe, tuple(_metadata_shards(recipe, recipe.pool.datacomp)[:limit]))
+        assert recipe.pool.shards is not None  # the recipe's check sees to it
         try:
             shards = list_shards(recipe.pool.shards)
         except (ValueError, OSError, ImportError) as error:
@@ -47,6 +53,23 @@ class Session:
         """The recipe's store."""
         return Store(self.recipe.pool.store)
 
+    @property
+    def columns(self) -> Columns:
+        """The columns of the pool's shards."""
+        return Columns(self.recipe.pool.store, self.keys, self.recipe.pool.datacomp)
+
+    @property
+    def sample_folders(self) -> tuple[str, ...]:
+        """Where in the store samples lie; nowhere, where a DataComp folder holds them."""
+        return () if self.recipe.pool.datacomp else ("samples",)
+
+    def rows(self) -> dict[str, int]:
+        """Shard -> samples, of the shards whose samples are known. Raises RecipeError."""
+        names = [shard.name for shard in self.shards]
+        if metadata := self.columns.metadata:
+            return known_rows(metadata, self.store.files, names)
+        return self.store.rows("samples", names)
+
     @cached_property
     def contents(self) -> dict[str, dict[str, Any]]:
         """Digests of the files that operators' fields name; a field with several has one by name."""
@@ -54,7 +77,7 @@ class Session:
             name: {
                 field: digest
                 for field, paths in entry.operator.fields_of("file")
-                if (digest := _digests(paths)) is not None
+                if (digest := field_digest(paths, self.store.files)) is not None
             }
             for name, entry in self.recipe.compute.items()
         }
@@ -92,8 +115,9 @@ class Session:
         """What the store holds of this recipe: a part counts if it has as many rows as its samples. Raises
         RecipeError where the pool is not as the recipe says."""
         names = [shard.name for shard in self.shards]
-        samples = self.store.rows("samples", names)
-        self._check_reading(samples)
+        samples = self.rows()
+        if self.sample_folders:
+            self._check_reading(samples)
         parts: dict[str, Collection[str]] = {"samples": samples.keys()}
         for name in self.recipe.compute:
             if not isinstance(self.recipe.operator(name), Stat):
@@ -163,9 +187,27 @@ class Session:
         ]
 
 
-def _check_kind(recipe: Recipe, first: Shard) -> None:
+def _metadata_shards(recipe: Recipe, folder: str) -> list[Shard]:
+    """The tables of a DataComp folder. Raises RecipeError where they cannot be what the recipe wants."""
+    metadata = Metadata(folder)
+    try:
+        files = metadata.files()
+    except (OSError, ImportError) as error:
+        raise RecipeError(f"pool.datacomp: {worded(error)}") from None
+    shards = [Shard(name, metadata.path(name), size) for name, (size, _) in files.items()]
+    _check_kind(recipe, shards[0], "pool.datacomp")
+    index = recipe.export.index
+    read = {i for entry in recipe.compute.values() for i in entry.operator.inputs()}
+    read |= {rule.column for rule in recipe.keep.values()} | ({index.embedding} if index else set())
+    lacks = sorted(read & EMBEDDINGS.keys()) if files[shards[0].name][1] is None else []
+    if lacks:
+        raise RecipeError(f"pool.datacomp: {metadata.base} holds no npz files, and {lacks[0]} lies in them")
+    return shards
+
+
+def _check_kind(recipe: Recipe, first: Shard, key: str = "pool.shards") -> None:
     """What needs images needs tars, what names columns needs tables. Raises RecipeError."""
-    tables = f"pool.shards are tables without images (the first: {first.path})"
+    tables = f"{key} are tables without images (the first: {first.path})"
     if not first.table and recipe.pool.columns:
         raise RecipeError(f"pool.columns is for tables, and pool.shards are tars (the first: {first.path})")
     if first.table and recipe.export.shards:
@@ -188,21 +230,3 @@ def _check_first(shards: Sequence[Shard], columns: Mapping[str, str | int]) -> N
 
 def _kind(columns: Mapping[str, str | int] | None) -> str:
     return "tars" if columns is None else f"tables with pool.columns {dict(columns)}"
-
-
-def _digests(paths: str | Mapping[str, str]) -> Any:
-    if isinstance(paths, str):
-        return file_digest(paths)
-    return {name: file_digest(path) or path for name, path in paths.items()}
-
-
-def file_digest(path: str) -> str | None:
-    """blake2b of a file's content, or None where `path` names no file (a `pretrained` tag, say)."""
-    files = Files(path)
-    if not files.exists("") or files.fs.isdir(files.base):
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    with files.fs.open(files.base, "rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -4,7 +4,8 @@
     columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
     columns/<name>-<key>/meta.json          what the key stands for
     stats/<name>-<key>.parquet
-    decisions/<recipe>-<key>/<shard>.parquet
+    decisions/<recipe>-<key>/<shard>.parquet  keep and one verdict per rule, row by row as the samples
+    datacomp.json, digests.json             what was read of a DataComp folder, and of large files, before
 
 A file is written aside and published in one step (rename locally, one PUT on object storage), so what
 exists is whole. Equal tables make equal bytes.
@@ -31,7 +32,6 @@ from fsspec.implementations.local import LocalFileSystem
 ROW_GROUP = 65_536
 TAIL = 64 << 10  # bytes asked of the end of a parquet file, where the footer is
 REQUESTS = 32  # at a time
-GROUP_BYTES, GROUP_SHARDS = 8 << 20, 64  # of samples parts that are decided on together
 _HOST = socket.gethostname().replace(".", "-")
 
 
@@ -224,42 +224,3 @@ class Store:
             return
         with ThreadPoolExecutor(REQUESTS) as pool:
             yield from pool.map(self.footer, relatives)
-
-
-class Columns:
-    """A shard's columns by full name (`text`, `clip.score`), from whichever parts hold them. `keys` maps
-    operator names to cache keys. Travels to workers."""
-
-    def __init__(self, root: str, keys: Mapping[str, str]) -> None:
-        self.store, self.keys = Store(root), dict(keys)
-
-    def path(self, column: str, shard: str) -> str:
-        """The part that holds a column of a shard."""
-        owner, dot, _ = column.partition(".")
-        return f"columns/{owner}-{self.keys[owner]}/{shard}.parquet" if dot else f"samples/{shard}.parquet"
-
-    def read(self, shard: str, names: Sequence[str]) -> pl.DataFrame:
-        """(n, len(names)) frame in the shard's row order. Raises FileNotFoundError."""
-        return self.read_many([shard], names)
-
-    def read_many(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
-        """The rows of several shards, in order; locally in one call per part, which is most of the cost."""
-        parts: dict[str, list[str]] = {}
-        for name in dict.fromkeys(names):
-            parts.setdefault(name.split(".")[0] if "." in name else "", []).append(name)
-        read = self.store.read_many
-        found = [read([self.path(wanted[0], shard) for shard in shards], wanted) for wanted in parts.values()]
-        return pl.concat(found, how="horizontal").select(list(dict.fromkeys(names)))
-
-    def groups(self, shards: Sequence[str]) -> Iterator[list[str]]:
-        """Runs of consecutive shards, small enough to be held in memory together."""
-        group: list[str] = []
-        total = 0
-        for shard in shards:
-            total += self.store.files.size(f"samples/{shard}.parquet")
-            group.append(shard)
-            if total >= GROUP_BYTES or len(group) == GROUP_SHARDS:
-                yield group
-                group, total = [], 0
-        if group:
-            yield group

@@ -27,7 +27,7 @@ from pipeline.errors import RecipeError
 from pipeline.export import MANIFEST
 from pipeline.session import Session
 from pipeline.shards import BATCH_BYTES
-from pipeline.store import Columns, Files, to_arrow
+from pipeline.store import Files, to_arrow
 from pipeline.subset import kept_counts
 from pipeline.tables import cut
 
@@ -60,7 +60,7 @@ def write_urls(session: Session) -> dict[str, Any]:
 
 def _with_url(session: Session, shards: Iterable[str], counts: Counter[str]) -> Iterator[pl.DataFrame]:
     """The kept samples that have a url, shard by shard; counts them and the others."""
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = session.columns
     for shard in shards:
         keep = session.store.kept(session.decisions, shard)
         frame = columns.read(shard, COLUMNS).filter(keep)

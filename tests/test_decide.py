@@ -274,6 +274,10 @@ def test_decisions_equal_plain_python(stored, seed):
     for shard in frames:
         decided = session.store.read(f"{session.decisions}/{shard}.parquet")
         assert decided["keep"].to_list() == expected["kept"][shard]
+    verdicts = pl.concat([session.store.read(f"{session.decisions}/{shard}.parquet") for shard in frames])
+    for name, rule in result["rules"].items():
+        others = {other: int((verdicts[name] & verdicts[other]).sum()) for other in KEEP if other != name}
+        assert rule["passes_with"] == others
     assert result["rules"]["given.f32"]["cut"] == expected["cuts"]["given.f32"]
     assert result["samples"] == result["kept"] + result["dropped"] + result["failed"]
 
@@ -290,8 +294,8 @@ def test_what_is_stored(stored):
     assert (result["recipe"], result["shards"], list(result["rules"])) == ("test", 3, list(KEEP))
     assert result["rules"]["given.f32"]["bound"].endswith("(top 60%)")
     frame = session.store.read(f"{folder}/dir/1.parquet")
-    assert frame.schema == {"uid": pl.String, "keep": pl.Boolean, **dict.fromkeys(KEEP, pl.Boolean)}
-    assert frame["uid"].to_list() == [uid("dir/1", row) for row in range(41)]
+    assert frame.schema == {"keep": pl.Boolean, **dict.fromkeys(KEEP, pl.Boolean)}
+    assert len(frame) == 41
     assert frame["given.f32"].null_count() > 0
     shards = session.store.read(f"{folder}/shards.parquet")
     assert shards["shard"].to_list() == ["dir/0", "dir/1", "dir/2"]

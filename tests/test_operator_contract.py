@@ -28,6 +28,7 @@ from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer,
 from pipeline.resolve import Entry, build, find
 from pipeline.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples, uid
+from tests.parts import write_wordnet
 
 ROWS = 37  # more than one chunk of a model, and no multiple of one
 
@@ -73,6 +74,21 @@ def subset(clip: TinyClip) -> str:
     return str(path)
 
 
+def clusters(clip: TinyClip) -> dict[str, str]:
+    """Centroids, and embeddings near two of them, beside the checkpoint."""
+    folder, axes = Path(clip.config).parent, np.eye(32, dtype=np.float32)
+    np.save(folder / "centroids.npy", axes[:7])
+    np.save(folder / "targets.npy", axes[[1, 1, 4]])
+    return {"centroids": str(folder / "centroids.npy"), "targets": str(folder / "targets.npy")}
+
+
+def entities(clip: TinyClip) -> dict[str, str]:
+    """A WordNet, and ids of its dog and its beach, beside the checkpoint."""
+    folder = write_wordnet(Path(clip.config).with_name("wordnet"))
+    (folder / "ids.txt").write_text("n02084071\nn09217230\n")
+    return {"wordnet": str(folder), "ids": str(folder / "ids.txt")}
+
+
 Parameters = Callable[[TinyClip], dict[str, Any]]
 PARAMETERS: Mapping[str, Parameters] = {
     "aesthetic.AestheticScore": lambda clip: {
@@ -97,6 +113,10 @@ PARAMETERS: Mapping[str, Parameters] = {
     "softcap.ScoreCount": lambda clip: {"logit": "clip.score"},
     "softcap.Repeats": lambda clip: {"logit": "clip.score", "scores": "score_counts", "draws": 60},
     "subset.Copies": lambda clip: {"file": subset(clip)},
+    "datacomp.Facts": lambda clip: {},
+    "datacomp.Language": lambda clip: {},
+    "datacomp.NearestCentroid": lambda clip: {"embedding": "clip.image_embedding", **clusters(clip)},
+    "datacomp.TextEntity": lambda clip: entities(clip),
     "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
     "outliers.Reference": lambda clip: REFERENCE,
     "outliers.KDistance": lambda clip: OUTLIER,
@@ -148,6 +168,13 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "seed": 1,
     },
     "subset.Copies": {"file": "other.npy"},
+    "datacomp.Language": {"detector": "gcld3", "model": "lid.176.bin"},
+    "datacomp.NearestCentroid": {
+        "embedding": "other.image_embedding",
+        "centroids": "other.npy",
+        "targets": {"a": "a.npy"},
+    },
+    "datacomp.TextEntity": {"wordnet": "/usr/share/wordnet", "ids": "other.txt"},
     "digits.NumberFreeScore": {
         "model": "ViT-B-32",
         "pretrained": "openai",
@@ -325,6 +352,8 @@ def batch(rows: int = ROWS) -> tuple[pl.DataFrame, list[np.ndarray | None]]:
         text=[CAPTIONS[row % len(CAPTIONS)] for row in range(rows)],
         width=[width for width, _ in sizes],
         height=[height for _, height in sizes],
+        original_width=[48 + row for row in range(rows)],
+        original_height=[99] * rows,
         image_length=[100] * rows,
     ).with_columns(**COLUMNS)
     return frame, [decode(picture(row, *size))[0] for row, size in enumerate(sizes)]

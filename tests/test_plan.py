@@ -1,17 +1,21 @@
 """Keys, and which passes are missing. Plans are pure, so most tests have no files at all."""
 
 import itertools
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import digest
+from pipeline.digest import file_digest
 from pipeline.execute import LocalExecutor, compute
 from pipeline.plan import ScorePass, Stage, StatPass, Stored, folder, keys, plan, stat_path
 from pipeline.recipe import Recipe, Resources, parse
-from pipeline.session import Session, file_digest
+from pipeline.session import Session
 from pipeline.shards import Shard
+from pipeline.store import Files
 
 SHARDS = tuple(Shard(name, f"/pool/{name}.tar", 10) for name in ("a", "b", "c"))
 
@@ -287,6 +291,21 @@ def test_file_digest(tmp_path):
     assert file_digest(str(tmp_path)) is None
     assert file_digest("openai") is None
     assert file_digest("hf-hub:org/model") is None
+    assert file_digest("https://example.org/lid.176.bin") is None  # nobody asks the web before each decision
+
+
+def test_a_large_files_digest_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(digest, "LARGE", 4)
+    store, path = Files(str(tmp_path / "store")), tmp_path / "f"
+    path.write_bytes(b"weights")
+    first = digest.field_digest(str(path), store)
+    assert first == file_digest(str(path))
+    with monkeypatch.context() as patched:
+        patched.setattr(digest, "file_digest", lambda path: pytest.fail("it is read again"))
+        assert digest.field_digest({"a": str(path)}, store) == {"a": first}
+    path.write_bytes(b"others!")
+    os.utime(path, ns=(1, 1))
+    assert digest.field_digest(str(path), store) == file_digest(str(path)) != first
 
 
 # --- in practice -----------------------------------------------------------------------------------

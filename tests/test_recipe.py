@@ -196,7 +196,7 @@ BROKEN = {
         POOL + "compute: {clip: {use: clip.ClipScore, model: ViT-B-32, pretrained: openai}}\nkeep: {clip.image_embedding: {top: 0.1}}",
         ["keep.clip.image_embedding.top: clip.image_embedding is Array"],
     ),
-    "rule called uid": (keep("uid: {column: given.f32, top: 0.3}"), ["keep.uid: a rule cannot be called uid"]),
+    "rule called keep": (keep("keep: {column: given.f32, top: 0.3}"), ["keep.keep: a rule cannot be called keep"]),
     # exports
     "index on an unknown column": (keep() + "  {}\nexport: {index: {embedding: clip.e, path: i}}", ["export.index.embedding: clip.e is not a column of this recipe"]),
     "index on a number": (keep() + "  {}\nexport: {index: {embedding: given.f32, path: i}}", ["export.index.embedding: given.f32 is Float32, must be an Array"]),
@@ -410,5 +410,5 @@ def test_types_of_columns_cover_all_that_operators_write(recipe):
 )
 def test_the_recipes_that_come_along_parse(path: Path) -> None:
     made = load(str(path))
-    assert made.keep
-    assert made.compute
+    assert made.keep or made.name == "no_filter"
+    assert made.compute or made.pool.datacomp  # whose scores are there already

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
+from pipeline.columns import Columns
 from pipeline.operator import SAMPLE_COLUMNS
 from pipeline.sample import SAMPLE_SCHEMA
-from pipeline.store import Columns, Files, Store
+from pipeline.store import Files, Store
 from tests.conftest import put
 
 FRAME = pl.DataFrame(

