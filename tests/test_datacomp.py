@@ -34,7 +34,7 @@ from pipeline.plan import plan
 from pipeline.recipe import parse
 from pipeline.rule import Rule, rank_from_top
 from pipeline.session import Session
-from pipeline.subset import kept_uids
+from pipeline.subset import written_uids
 from tests.parts import tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
@@ -81,7 +81,7 @@ def kept(session: Session) -> list[str]:
 
 
 def _kept(session: Session, shard: str) -> list[str]:
-    return kept_uids(session, shard).to_list()
+    return written_uids(session, shard).to_list()
 
 
 # --- columns --------------------------------------------------------------------------------------
