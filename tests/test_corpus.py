@@ -150,9 +150,10 @@ def outcome(made: Session, executor: Any) -> tuple[dict[str, list[Any]], list[pl
     """Verdicts by uid, and the Stats' tables."""
     compute(made, executor)
     decide(made)
-    folder = made.decisions
-    rows = [made.store.read(f"{folder}/{shard.name}.parquet") for shard in made.shards]
-    verdicts = {row[0]: list(row[1:]) for row in pl.concat(rows).iter_rows()}
+    shards = [shard.name for shard in made.shards]
+    uids = made.columns.read_many(shards, ["uid"])["uid"]
+    rows = pl.concat([made.store.read(f"{made.decisions}/{shard}.parquet") for shard in shards])
+    verdicts = {uid: list(row) for uid, row in zip(uids, rows.iter_rows(), strict=True)}
     return verdicts, [made.store.read(stat_path(name, made.keys[name])) for name in ("counts", "words")]
 
 
