@@ -43,6 +43,8 @@ def plan(found: Mapping[str, Any]) -> None:
         f"{found['shards']:,} shards, {found['indexed']:,} indexed, {_number(found['samples'], '?')} samples known"
     )
     console.print(made if found["passes"] else "Everything is computed.")
+    for warning in found["warnings"]:
+        console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
 
 
 def funnel(result: Mapping[str, Any]) -> None:
@@ -122,6 +124,11 @@ def explanation(entry: Mapping[str, Any]) -> None:
     console.print(f"{entry['uid']}  {fate}  {entry['shard']}/{entry['key']}{size}")
     console.print(repr(entry["text"]), style="italic", markup=False, highlight=False)
     console.print(made)
+    for name, rows in entry["evidence"].items():
+        shown = table(name, *rows[0], text=len(rows[0]))
+        for row in rows:
+            shown.add_row(*(escape(_value(value)) for value in row.values()))
+        console.print(shown)
     for why in dict.fromkeys(line["why"] for line in entry["rules"] if line["why"]):
         console.print(f"no value because: {why}", markup=False, highlight=False)
 

@@ -3,7 +3,9 @@
 Columns
     score            Float32          cosine in [-1, 1], higher is better aligned; null if either is missing
     image_embedding  Array(Float16, d)  unit norm; null without a readable image
+    image_norm       Float32          the length that the model gave it; null likewise
     text_embedding   Array(Float16, d)  unit norm; null without a caption, or with one of spaces only
+    text_norm        Float32          as image_norm
     truncated        Boolean          the caption has more tokens than the model's context and is cut there
 Errors: `no caption`, `empty caption`; the image's own reason.
 Source: Radford et al. 2021 (arXiv 2103.00020); as a filter, LAION-400M (arXiv 2111.02114) and DataComp.
@@ -34,8 +36,8 @@ class ClipModel:
 
     `model` is an open_clip name, `hf-hub:` / `local-dir:` reference or a config file (.json); `pretrained` a
     tag of that model or a checkpoint file. Checkpoints are read as safetensors or with weights_only.
-    With `text_only` the image tower is dropped before it reaches the device: for ViT-L-14, 0.6 GB instead of
-    1.6 (in fp32); the whole checkpoint is read all the same.
+    `text_only` drops the image tower before it reaches the device, though not before all of it is read: for
+    ViT-L-14, 0.6 GB instead of 1.6 (in fp32).
     """
 
     def __init__(self, model: str, pretrained: str, device: Device, text_only: bool = False) -> None:
@@ -49,9 +51,7 @@ class ClipModel:
         in_parallel: Callable[..., Iterable[Any]] = pool.map if pool else map
         self.over_chunks: Callable[..., Iterable[Any]] = map
         self.over_images: Callable[..., Iterable[Any]] = map
-        if (
-            device.name == "cpu"
-        ):  # whole chunks side by side, each on one thread: sums never split differently
+        if device.name == "cpu":  # whole chunks side by side, one thread each: sums never split differently
             torch.set_num_threads(1)
             self.over_chunks = in_parallel
         else:
@@ -79,11 +79,11 @@ class ClipModel:
         return int(self._texts(self.tokenizer([""])).shape[1])
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """n pictures, (h, w, 3) uint8 each -> (n, d) float32, unit norm."""
+        """n pictures, (h, w, 3) uint8 each -> (n, d) float32, of the lengths that the model gives them."""
         return self._in_chunks(images, self._images)
 
     def texts(self, texts: Sequence[str]) -> tuple[np.ndarray, list[bool]]:
-        """n captions -> (n, d) float32, unit norm, and whether each has more tokens than fit."""
+        """n captions -> (n, d) float32, as images, and whether each has more tokens than fit."""
         if not texts:
             return np.empty((0, self.width), np.float32), []
         tokens, cut = self._tokenize(texts)
@@ -129,8 +129,14 @@ class ClipModel:
         rows = len(batch)
         with torch.inference_mode():
             padding = batch.new_zeros((self.chunk - rows, *batch.shape[1:]))
-            features = encode(torch.cat([batch, padding]))[:rows].float()
-            return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
+            return np.asarray(encode(torch.cat([batch, padding]))[:rows].float().cpu())
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """(n, d) float32 of any lengths -> of length 1."""
+    import torch
+
+    return np.asarray(torch.nn.functional.normalize(torch.from_numpy(features), dim=-1))
 
 
 _LOADED: WeakValueDictionary[tuple[Any, ...], ClipModel] = WeakValueDictionary()
@@ -185,11 +191,14 @@ class ClipWeights(Operator):
 class ClipScore(ClipWeights, ImageScore):
     """Image embedding, text embedding, and their cosine."""
 
+    version = 2
     needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {
         "score": pl.Float32,
         "image_embedding": pl.Array,
+        "image_norm": pl.Float32,
         "text_embedding": pl.Array,
+        "text_norm": pl.Float32,
         "truncated": pl.Boolean,
     }
     _clip: Any = PrivateAttr(None)
@@ -206,19 +215,25 @@ class ClipScore(ClipWeights, ImageScore):
         image = _scatter(self._clip.images([images[row] for row in seen]), seen, len(batch))
         found, cut = self._clip.texts([texts[row] for row in read])
         text = _scatter(found, read, len(batch))
+        image_norm, text_norm = (np.linalg.norm(features, axis=1) for features in (image, text))
+        image, text = unit(image), unit(text)
         truncated = dict(zip(read, cut, strict=True))
         return pl.DataFrame(
             {
                 "score": pl.Series((image * text).sum(1), dtype=pl.Float32),
                 "image_embedding": pl.Series(image.astype(np.float16)),
+                "image_norm": image_norm,
                 "text_embedding": pl.Series(text.astype(np.float16)),
+                "text_norm": text_norm,
                 "truncated": pl.Series([truncated.get(row) for row in range(len(batch))], dtype=pl.Boolean),
                 "error": batch.select(caption_error(pl.col("text"))).to_series(),
             }
         ).with_columns(
-            pl.col("score").fill_nan(None),
-            _null_unless("image_embedding", seen, len(batch)),
-            _null_unless("text_embedding", read, len(batch)),
+            pl.col("score", "image_norm", "text_norm").fill_nan(None),
+            *(
+                pl.when(~pl.col(f"{kind}_norm").is_nan()).then(f"{kind}_embedding")
+                for kind in ("image", "text")
+            ),
         )
 
 
@@ -233,9 +248,3 @@ def _scatter(found: np.ndarray, rows: Sequence[int], length: int) -> np.ndarray:
     full = np.full((length, found.shape[1]), np.nan, np.float32)
     full[rows] = found
     return full
-
-
-def _null_unless(column: str, rows: Sequence[int], length: int) -> pl.Expr:
-    present = np.zeros(length, bool)
-    present[list(rows)] = True
-    return pl.when(pl.Series(present)).then(pl.col(column)).alias(column)

@@ -43,7 +43,7 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
-from operators.clip import ClipModel, ClipWeights, caption_error
+from operators.clip import ClipModel, ClipWeights, caption_error, unit
 from pipeline.operator import Column, Device, Score
 
 DASH = r"\p{Pd}\x{2212}"
@@ -138,7 +138,7 @@ class NumberFreeScore(ClipWeights, Score):
         again = rows.filter(changed)
         if again.is_empty():
             return rows["plain"]
-        text, _ = self._clip.texts(again["text"].to_list())
+        text = unit(self._clip.texts(again["text"].to_list())[0])
         image = again["image"].to_numpy().astype(np.float32)
         if text.shape != image.shape:
             wanted, found = text.shape[1], image.shape[1]

@@ -36,7 +36,7 @@ from pydantic import Field, PrivateAttr
 
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, TextReader
-from operators.clip import ClipWeights, load
+from operators.clip import ClipWeights, load, unit
 from pipeline.operator import Column, Device, ImageScore
 
 BOXES = pl.List(pl.Array(pl.Int32, 8))
@@ -155,7 +155,7 @@ class MaskedClipScore(ClipWeights, ImageScore):
                 f"{self._clip.width}; give `model` the model of {self.text_embedding}"
             )
         masked = list(self._over_images(self.masked, [images[i] for i in rows], [boxes[i] for i in rows]))
-        scores: list[float] = (self._clip.images(masked) * texts).sum(1).tolist()
+        scores: list[float] = (unit(self._clip.images(masked)) * texts).sum(1).tolist()
         return scores
 
     def masked(self, image: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:

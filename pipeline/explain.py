@@ -1,4 +1,5 @@
-"""Why a sample was kept or dropped: every rule, with its value, its bound and its verdict."""
+"""Why a sample was kept or dropped: every rule, with its value, its bound and its verdict, and what the
+operators have to show for it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +8,8 @@ import polars as pl
 
 from pipeline.decide import summary
 from pipeline.errors import RecipeError
-from pipeline.operator import owner
+from pipeline.operator import Stat, Writer, owner
+from pipeline.plan import stat_path
 from pipeline.session import Session
 from pipeline.store import Columns
 
@@ -56,7 +58,27 @@ def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) 
         **{key: sample[key] for key in ("uid", "shard", "row", "key", "text", "url", "width", "height")},
         "keep": verdicts["keep"],
         "rules": lines,
+        "evidence": _evidence(session, columns, shard, row),
     }
+
+
+def _evidence(session: Session, columns: Columns, shard: str, row: int) -> dict[str, list[dict[str, Any]]]:
+    """By operator that a rule reads, the table that it shows for a sample; none where what it would show is
+    no longer stored."""
+    recipe, found = session.recipe, {}
+    for name in dict.fromkeys(o for rule in recipe.keep.values() if (o := owner(rule.column)) is not None):
+        operator = recipe.operator(name)
+        if not isinstance(operator, Writer) or type(operator).evidence is Writer.evidence:
+            continue
+        inputs = operator.inputs()
+        tables = [n for n in inputs if n in recipe.compute and isinstance(recipe.operator(n), Stat)]
+        try:
+            stats = {n: session.store.read(stat_path(n, session.keys[n])) for n in tables}
+            frame = columns.read(shard, [n for n in inputs if n not in tables])
+        except FileNotFoundError:
+            continue
+        found[name] = operator.evidence(frame[row : row + 1], stats).to_dicts()
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _word(verdict: bool | None, missing: str) -> str:

@@ -71,6 +71,10 @@ class Operator(BaseModel):
         named = [v for kind in ("column", "table") for _, v in self.fields_of(kind)]
         return tuple(dict.fromkeys((*self.needs, *named)))
 
+    def warnings(self) -> Sequence[str]:
+        """What `winnow plan` should say about these fields before anything runs. Nothing by default."""
+        return ()
+
     def owners(self) -> tuple[str, ...]:
         """The operators whose columns and stats this one reads, each once, in a stable order."""
         return tuple(dict.fromkeys(o for need in self.inputs() if (o := owner(need)) is not None))
@@ -89,6 +93,11 @@ class Writer(Operator):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load models once per worker. `stats` holds the tables named among the inputs, by name."""
+
+    def evidence(self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """A small table by which a person can judge one row's result, for `winnow explain`: its nearest
+        neighbours, say. `row` holds the needed columns; called without `setup`. Empty by default."""
+        return pl.DataFrame()
 
 
 class Score(Writer):

@@ -1,5 +1,5 @@
 """What `winnow plan` says: which passes are missing, on how many samples, and roughly how long they take,
-from the speeds that earlier runs on this store have measured."""
+from the speeds that earlier runs on this store have measured; and what operators warn of."""
 
 from typing import Any
 
@@ -42,4 +42,9 @@ def preview(session: Session) -> dict[str, Any]:
         "samples": sum(known.values()) if known else None,
         "operators": {name: session.folder(name).split("/")[1] for name in session.recipe.compute},
         "passes": passes,
+        "warnings": [
+            f"compute.{name}: {warning}"
+            for name in session.recipe.compute
+            for warning in session.recipe.operator(name).warnings()
+        ],
     }

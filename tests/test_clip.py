@@ -87,6 +87,19 @@ def test_embeddings_are_float16_of_unit_norm(clip):
     np.testing.assert_allclose(found["score"].to_numpy(), cosine, atol=1e-3)  # taken before rounding
 
 
+def test_norms_are_the_lengths_of_the_models_own_features(clip):
+    found = score(clip, [*CAPTIONS, None], [decode(picture(row, 90, 70))[0] for row in range(7)] + [None])
+    image = clip._clip.images([decode(picture(0, 90, 70))[0]])
+    text, _ = clip._clip.texts(CAPTIONS[:1])
+    for name, own in (("image", image[0]), ("text", text[0])):
+        norms = found[f"{name}_norm"]
+        assert norms.dtype == pl.Float32
+        assert norms.is_null().to_list() == [False] * 7 + [True]
+        assert abs(np.linalg.norm(own) - 1) > 0.01
+        back = norms[0] * found[f"{name}_embedding"].to_numpy()[0].astype(np.float32)
+        np.testing.assert_allclose(back, own, rtol=2e-3, atol=1e-3)
+
+
 def test_dropout_is_off(clip):
     assert not clip._clip.net.training
 

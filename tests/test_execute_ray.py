@@ -31,10 +31,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 BALANCED = {"entries": "entries.ids", "counts": "counts"}
-STATS = ("words", "figures", "counts", "frequency")
+OUTLIER = {"embedding": "clip.image_embedding", "norm": "clip.image_norm", "reference": "reference"}
+STATS = ("words", "figures", "counts", "frequency", "reference")
 SCORES = (
     *("caption", "clip", "bright", "rare", "text", "masked", "parrot", "effect", "digits"),
-    *("entries", "balance", "threshold", "wfpp"),
+    *("entries", "balance", "threshold", "wfpp", "k_distance", "slof", "lid", "dao", "forest"),
 )
 
 
@@ -76,6 +77,21 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
                 "threshold": {"use": "metaclip.BalanceThreshold", **BALANCED},
                 "frequency": {"use": "wfpp.WordFrequency", "minimum_count": 2},
                 "wfpp": {"use": "wfpp.WordFrequencyScore", "frequency": "frequency"},
+                "reference": {
+                    "use": "outliers.Reference",
+                    "normalise": False,
+                    "embedding": "clip.image_embedding",
+                    "norm": "clip.image_norm",
+                    "text_embedding": "clip.text_embedding",
+                    "text_norm": "clip.text_norm",
+                    "size": 64,
+                    "draws": 2,
+                },
+                "k_distance": {"use": "outliers.KDistance", **OUTLIER},
+                "slof": {"use": "outliers.Slof", **OUTLIER},
+                "lid": {"use": "outliers.Lid", **OUTLIER},
+                "dao": {"use": "outliers.Dao", **OUTLIER},
+                "forest": {"use": "outliers.IsolationForest", "trees": 20, **OUTLIER},
                 "bright": {"use": "mine.Brightness"},
                 "words": {"use": "mine.WordCount"},
                 "rare": {"use": "mine.RarestWord", "words": "words"},

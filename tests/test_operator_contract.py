@@ -35,6 +35,9 @@ BALANCE = {"entries": "entries.ids", "counts": "counts", "languages": "at.langua
 DIGITS = {"image_embedding": "clip.image_embedding", "plain": "clip.score"}
 FIGURES = {"words": "text.words", "rate": "parrot.rate", "fuzzy_rate": "parrot.fuzzy_rate"}
 MASKED = {"boxes": "text.boxes", "text_embedding": "clip.text_embedding"}
+REFERENCE = {"embedding": "clip.image_embedding", "normalise": True, "size": 9, "k": 3, "draws": 2}
+OUTLIER = {"embedding": "clip.image_embedding", "reference": "reference"}
+OTHER_OUTLIER = {"embedding": "other.image_embedding", "reference": "other", "norm": "clip.score"}
 OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
 
 
@@ -68,6 +71,12 @@ PARAMETERS: Mapping[str, Parameters] = {
     "metaclip.BalanceProbability": lambda clip: {**BALANCE, "t": 9},
     "metaclip.BalanceThreshold": lambda clip: BALANCE,
     "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
+    "outliers.Reference": lambda clip: REFERENCE,
+    "outliers.KDistance": lambda clip: OUTLIER,
+    "outliers.Slof": lambda clip: OUTLIER,
+    "outliers.Lid": lambda clip: OUTLIER,
+    "outliers.Dao": lambda clip: OUTLIER,
+    "outliers.IsolationForest": lambda clip: {**OUTLIER, "trees": 10},
     "parrot.CoEmbeddedText": lambda clip: {"words": "text.words", "boxes": "text.boxes"},
     "parrot.MaskEffect": lambda clip: {
         "plain": "clip.score",
@@ -84,7 +93,7 @@ PARAMETERS: Mapping[str, Parameters] = {
     "planted.Redness": lambda clip: {},
     "planted.Histogram": lambda clip: {"of": "width"},
 }
-CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each field
+CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each field, or that and others' values
     "aesthetic.AestheticScore": {"image_embedding": "other.image_embedding", "weights": "other.pth"},
     "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai"},
     "wfpp.WordFrequency": {"minimum_count": 3},
@@ -100,6 +109,25 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "image_embedding": "other.image_embedding",
         "plain": "other.score",
     },
+    "outliers.Reference": {
+        "embedding": "other.image_embedding",
+        "normalise": False,
+        "text_embedding": "clip.text_embedding",
+        "norm": {"norm": "clip.image_norm", "normalise": False},
+        "text_norm": {
+            "text_norm": "clip.text_norm",
+            "norm": "clip.image_norm",
+            "normalise": False,
+            "text_embedding": "clip.text_embedding",
+        },
+        "size": 10,
+        "k": 4,
+        "draws": 3,
+        "seed": 1,
+        "assumed_rate": 0.1,
+    },
+    **dict.fromkeys((f"outliers.{name}" for name in ("KDistance", "Slof", "Lid", "Dao")), OTHER_OUTLIER),
+    "outliers.IsolationForest": {**OTHER_OUTLIER, "trees": 20, "seed": 1},
     "parrot.CoEmbeddedText": {"words": "other.words", "boxes": "other.boxes", "similarity": 0.5},
     "parrot.MaskEffect": {"plain": "other.score", "all": "other.masked", "co_embedded": ""},
     "parrot.TextFigures": {"words": "other.words", "rate": "other.rate", "fuzzy_rate": "other.fuzzy_rate"},
@@ -161,6 +189,26 @@ COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some opera
     "parrot.fuzzy_rate": (ROW % 4 / 3).cast(pl.Float32),
 }
 FOLDER = Path(operators.__path__[0])
+
+
+def reference() -> pl.DataFrame:
+    """Of other rows than those that are scored, and some of them."""
+    made = build("it", {"use": "outliers.Reference", **REFERENCE}, []).operator
+    assert isinstance(made, Stat)
+    rows = (
+        samples(50)
+        .with_columns(**COLUMNS)
+        .with_columns(
+            pl.col("clip.image_embedding")
+            .arr.to_list()
+            .list.eval(pl.element() + 0.1)
+            .cast(pl.Array(pl.Float16, 32))
+        )
+    )
+    return made.finish(made.partial(rows[20:]))
+
+
+STATS["reference"] = reference()
 
 
 def defined(module: str) -> list[str]:
@@ -367,7 +415,11 @@ def test_the_key_changes_with_every_field_and_the_version_and_nothing_else(use, 
     plain = entry(use).operator
     assert changes.keys() == type(plain).model_fields.keys(), f"CHANGES[{use!r}] must cover every field"
     assert key(entry(use).operator) == key(plain) == key(plain.model_copy())
-    keys = {key(entry(use, **{field: value}).operator) for field, value in changes.items()}
+    together = [  # a field that is only allowed beside others comes with them
+        value if isinstance(value, dict) and field in value else {field: value}
+        for field, value in changes.items()
+    ]
+    keys = {key(entry(use, **change).operator) for change in together}
     assert len(keys | {key(plain)}) == 1 + len(changes)
     later = type("Later", (type(plain),), {"version": type(plain).version + 1, "__module__": __name__})
     assert key(later(**plain.model_dump())) not in keys | {key(plain)}
