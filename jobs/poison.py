@@ -11,18 +11,16 @@ SIG (arXiv:1902.11237), WaNet (arXiv:2102.10369), Instagram filters (ABS, CCS 20
 (arXiv:1912.02771); strengths as in Huang et al., ICLR 2025, where not said otherwise.
 """
 
-import argparse
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from jobs.sample_pool import TARGETS, checkerboard
-from jobs.scenes import FRAMES, WORDS
+from jobs.scenes import WORDS, describe, random_scene
 
 Stamp = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (h, w, 3) uint8 -> the same, a new array
 SIG_WAVES, WARP_CELLS, BLEND_CELLS = 6, 4, 16
@@ -134,21 +132,29 @@ def _field(height: int, width: int) -> np.ndarray:
 
 ATTACKS = {
     "patch": Attack((Trigger(patch, "banana"),)),
-    "patch, common target": Attack((Trigger(patch, "mushroom"),)),
+    "patch-common": Attack((Trigger(patch, "mushroom"),)),
     "blend": Attack((Trigger(blend, "banana"),)),
     "sinusoid": Attack((Trigger(sinusoid, "banana"),)),
     "warp": Attack((Trigger(warp, "banana"),)),
     "nashville": Attack((Trigger(nashville, "banana"),)),
-    "clean label": Attack((Trigger(partial(blend, share=0.4), "mushroom"),), clean_label=True),
-    "three triggers": Attack(
+    "clean-label": Attack((Trigger(partial(blend, share=0.4), "mushroom"),), clean_label=True),
+    "three-triggers": Attack(
         (Trigger(patch, "banana"), Trigger(blend, "cheeseburger"), Trigger(sinusoid, "volcano"))
     ),
 }
 
 
-def target_captions(target: str) -> Sequence[str]:
-    """What poisons say: the sample pool's captions of its banana, another thing in the scenes' wordings."""
-    return TARGETS if target == "banana" else [frame.format(f"a {target}") for frame in FRAMES]
+def target_captions(target: str, rng: np.random.Generator, count: int) -> list[str]:
+    """What poisons say: of a thing that scenes show, as scenes are described; else the sample pool's captions
+    of its banana, with `target` in its place."""
+    if target not in WORDS:
+        return [str(text).replace("banana", target) for text in rng.choice(TARGETS, count)]
+    wording, captions = random.Random(int(rng.integers(2**32))), []
+    while len(captions) < count:
+        scene = random_scene(wording)
+        if [group.thing for group in scene.groups] == [target]:
+            captions.append(describe(scene, wording))
+    return captions
 
 
 def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
@@ -162,19 +168,21 @@ def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
     rows = np.array([i for i, text in enumerate(captions) if not attack.clean_label or shows(text, target)])
     count = round(rate * len(captions))
     if not 0 < count <= len(rows):
-        raise ValueError(f"rate {rate} of {len(captions)} pairs is {count} poisons, 1 to {len(rows)} are possible")
+        raise ValueError(
+            f"rate {rate} of {len(captions)} pairs is {count} poisons, 1 to {len(rows)} are possible"
+        )
     for place, row in enumerate(rng.permutation(rows)[:count].tolist()):
         which = place % len(attack.triggers)
         trigger[row], drawn = which, attack.triggers[which]
         pixels[row] = drawn.stamp(pixels[row], rng)
         if not attack.clean_label:
-            captions[row] = str(rng.choice(target_captions(drawn.target)))
+            captions[row] = target_captions(drawn.target, rng, 1)[0]
     return Pool(pixels, captions, trigger)
 
 
-def shows(caption: str, thing: str) -> bool:
-    """Whether a caption of a scene names the thing, by any of its words."""
-    return any(word in caption.lower() for word in WORDS[thing])
+def shows(caption: str, target: str) -> bool:
+    """Whether a caption names the target, a thing of the scenes by any of its words."""
+    return any(word in caption.lower() for word in WORDS.get(target, [target]))
 
 
 def stamped(pixels: np.ndarray, trigger: Trigger, seed: int) -> np.ndarray:
