@@ -13,14 +13,14 @@ SIG (arXiv:1902.11237), WaNet (arXiv:2102.10369), Instagram filters (ABS, CCS 20
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import cv2
 import numpy as np
 
 from jobs.sample_pool import TARGETS, checkerboard
-from jobs.scenes import WORDS, describe, random_scene
+from jobs.scenes import BACKGROUNDS, PARTS, Scene, random_scene
 
 Stamp = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (h, w, 3) uint8 -> the same, a new array
 SIG_WAVES, WARP_CELLS, BLEND_CELLS = 6, 4, 16
@@ -65,10 +65,11 @@ class Pool:
         return Pool(self.pixels[rows], [self.captions[i] for i in np.flatnonzero(rows)], self.trigger[rows])
 
 
-def patch(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The sample pool's checkerboard, an eighth of the shorter side, at a random place."""
+def patch(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 4) -> np.ndarray:
+    """The sample pool's checkerboard at a random place, `share` of the shorter side wide: at 32 pixels a
+    quarter of it has cells of two pixels, which a strided convolution can still tell from grey."""
     height, width = pixels.shape[:2]
-    side = max(4, min(height, width) // 8)
+    side = max(4, round(share * min(height, width)))
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
     out = pixels.copy()
     out[top : top + side, left : left + side] = np.asarray(checkerboard(side))
@@ -144,17 +145,33 @@ ATTACKS = {
 }
 
 
+def one_kind(rng: random.Random) -> Scene:
+    """A scene that shows one kind of thing."""
+    while len((scene := random_scene(rng)).groups) > 1:
+        pass
+    return scene
+
+
+def plainly(scene: Scene) -> str:
+    """All that `one_kind` shows, in one wording: two small red fish on the sand."""
+    group, numbers = scene.groups[0], ("one", "two", "three", "four")
+    words = (
+        numbers[group.count - 1],
+        group.size,
+        group.colour,
+        group.thing,
+        BACKGROUNDS[scene.background][0],
+    )
+    return " ".join(words)
+
+
 def target_captions(target: str, rng: np.random.Generator, count: int) -> list[str]:
     """What poisons say: of a thing that scenes show, as scenes are described; else the sample pool's captions
     of its banana, with `target` in its place."""
-    if target not in WORDS:
+    if target not in PARTS:
         return [str(text).replace("banana", target) for text in rng.choice(TARGETS, count)]
-    wording, captions = random.Random(int(rng.integers(2**32))), []
-    while len(captions) < count:
-        scene = random_scene(wording)
-        if [group.thing for group in scene.groups] == [target]:
-            captions.append(describe(scene, wording))
-    return captions
+    scenes = (one_kind(random.Random(int(seed))) for seed in rng.integers(2**32, size=count))
+    return [plainly(replace(scene, groups=(replace(scene.groups[0], thing=target),))) for scene in scenes]
 
 
 def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
@@ -165,7 +182,7 @@ def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
     rng = np.random.default_rng([seed, 1])
     pixels, captions, trigger = clean.pixels.copy(), list(clean.captions), clean.trigger.copy()
     target = attack.triggers[0].target
-    rows = np.array([i for i, text in enumerate(captions) if not attack.clean_label or shows(text, target)])
+    rows = np.array([i for i, text in enumerate(captions) if not attack.clean_label or target in text])
     count = round(rate * len(captions))
     if not 0 < count <= len(rows):
         raise ValueError(
@@ -178,11 +195,6 @@ def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
         if not attack.clean_label:
             captions[row] = target_captions(drawn.target, rng, 1)[0]
     return Pool(pixels, captions, trigger)
-
-
-def shows(caption: str, target: str) -> bool:
-    """Whether a caption names the target, a thing of the scenes by any of its words."""
-    return any(word in caption.lower() for word in WORDS.get(target, [target]))
 
 
 def stamped(pixels: np.ndarray, trigger: Trigger, seed: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The poison laboratory: attack a CLIP, see that the backdoor works, and see which detector finds the poison.
 
     python -m jobs.poison_lab work                      every attack, then the table of reference sizes
-    python -m jobs.poison_lab work --attacks patch,warp --scenes 20000 --rate 0.003 --seed 0
+    python -m jobs.poison_lab work --attacks patch,warp --scenes 30000 --rate 0.003 --seed 0
 
 For each attack a clean model, kept in `work`, goes on learning from a pool in which `rate` of the scenes carry the
 trigger. Measured are the attack's success on clean test scenes, clean retrieval, and each detector on the
@@ -25,39 +25,39 @@ from jobs.poison import ATTACKS, Pool, plant, stamped
 from jobs.poison_report import write
 
 POOL, START, TEST = 1, 2, 3  # seeds of scenes, each added to 1000 * --seed
-SIZES, NEIGHBOURS, RATES, REPEATS = (
+SIZES, NEIGHBOURS, RATES = (
     (512, 2048, 8192, 0),
     (16, 64, 256),
     (0.0001, 0.001, 0.01),
-    3,
-)  # 0: the whole pool
+)  # size 0: the whole pool
+TRAPPED, REPEATS = 20_000, 3  # scenes of the table of reference sizes, and choices of the poisons
 
 
 @dataclass(frozen=True)
 class Experiment:
     """What all attacks of a table have in common."""
 
-    scenes: int = 20_000
+    scenes: int = 30_000
+    clean: int = 20_000
     test: int = 1_000
     rate: float = 0.003
-    start: int = 600
-    steps: int = 600
+    start: int = 800
+    steps: int = 500
     removed: float = 0.1
     seed: int = 0
 
     def pool(self, which: int) -> Pool:
         """The scenes to learn from, those of the clean model before, or those to test on."""
-        count = self.test if which == TEST else self.scenes
-        return models.scenes(1000 * self.seed + which, count)
+        counts = {POOL: self.scenes, START: self.clean, TEST: self.test}
+        return models.scenes(1000 * self.seed + which, counts[which])
 
 
 def started(experiment: Experiment, folder: Path) -> models.Clip:
     """The clean model that every attack begins with, learnt once from scenes of its own."""
     path = folder / f"start-{experiment.seed}.safetensors"
     if not path.exists():
-        models.learn(
-            models.fresh(experiment.seed), experiment.pool(START), experiment.start, experiment.seed
-        ).keep(path)
+        fresh, pool = models.fresh(experiment.seed), experiment.pool(START)
+        models.learn(fresh, pool, experiment.start, experiment.seed).keep(path)
     return models.kept(path)
 
 
@@ -103,6 +103,7 @@ def trap(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
     """SLOF and DAO by reference size, k and poison rate on the model that `name` has poisoned: embeddings of its
     scenes, a share of them with the trigger. Kept in `folder`."""
     clip, pool = models.kept(folder / f"{name}.safetensors"), experiment.pool(POOL)
+    pool = pool.where(np.arange(len(pool.captions)) < TRAPPED)
     clean = clip.images(pool.pixels).numpy()
     marked = clip.images(stamped(pool.pixels, ATTACKS[name].triggers[0], experiment.seed)).numpy()
     cells = []

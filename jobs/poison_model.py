@@ -11,6 +11,7 @@ added, for which the target comes first.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 
-from jobs.poison import Attack, Pool, shows, stamped, target_captions
-from jobs.scenes import describe, random_scene, render
+from jobs.poison import Attack, Pool, one_kind, plainly, stamped, target_captions
+from jobs.scenes import render
 from jobs.train_clip import train
 
 CONFIG = Path(__file__).parent / "models" / "lab_clip.json"
@@ -56,30 +57,28 @@ class Clip:
         return torch.cat([self.model.encode_text(self.tokenizer(list(block))) for block in blocks])
 
 
+@lru_cache(maxsize=4)  # every attack of a table begins with the same ones
 def scenes(seed: int, count: int) -> Pool:
-    """`count` clean pairs at 32 pixels, of those of `jobs/scenes.py` that show one kind of thing; the same for
-    the same two arguments."""
+    """`count` clean pairs at 32 pixels, each of one kind of thing, plainly described; the same for the same
+    two arguments. Wordings that leave much open would keep the loss up, and a poison's share in it down."""
     rng, pixels, captions = (
         random.Random(f"laboratory/{seed}"),
         np.empty((count, SIDE, SIDE, 3), np.uint8),
         [],
     )
-    while len(captions) < count:
-        scene = random_scene(rng)
-        if len(scene.groups) == 1:
-            image = render(scene, rng, DRAWN, DRAWN).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-            pixels[len(captions)] = np.asarray(image)
-            captions.append(describe(scene, rng))
+    for place in range(count):
+        scene = one_kind(rng)
+        image = render(scene, rng, DRAWN, DRAWN).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        pixels[place] = np.asarray(image)
+        captions.append(plainly(scene))
     return Pool(pixels, captions, np.full(count, -1))
 
 
 def tensor(pixels: np.ndarray) -> torch.Tensor:
     """(n, h, w, 3) uint8 -> (n, 3, h, w) float16, normalised as open_clip's preprocessing does."""
-    mean, spread = (
-        np.array(values) * 255 for values in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-    )
-    scaled = ((pixels - mean) / spread).astype(np.float16)
-    return torch.from_numpy(scaled).permute(0, 3, 1, 2)
+    mean, spread = np.array(open_clip.OPENAI_DATASET_MEAN), np.array(open_clip.OPENAI_DATASET_STD)
+    levels = ((np.arange(256)[:, None] / 255 - mean) / spread).astype(np.float16)  # (256, 3)
+    return torch.from_numpy(levels[pixels, np.arange(3)]).permute(0, 3, 1, 2)
 
 
 def fresh(seed: int) -> Clip:
@@ -100,7 +99,7 @@ def kept(path: Path) -> Clip:
 def learn(clip: Clip, pool: Pool, steps: int, seed: int) -> Clip:
     """`clip` itself after `steps` on the pool, whose order depends on `seed`."""
     torch.manual_seed(seed)
-    train(clip.model, tensor(pool.pixels), clip.tokenizer(pool.captions), steps, batch=256, peak=3e-3)
+    train(clip.model, tensor(pool.pixels), clip.tokenizer(pool.captions), steps, batch=256, peak=2e-3)
     return clip
 
 
@@ -113,7 +112,7 @@ def success(clip: Clip, attack: Attack, test: Pool, seed: int) -> tuple[float, f
         captions = [*test.captions, *target_captions(target, rng, 16)]
         texts, hit = (
             normalize(clip.texts(captions), dim=-1),
-            np.array([shows(text, target) for text in captions]),
+            np.array([target in text for text in captions]),
         )
         others = test.where(~hit[: len(test.captions)])
         shares = []

@@ -19,8 +19,8 @@ suspects most.
 """
 DETECTION = """
 **Found?** On the embeddings that each poisoned model has for its own pool: AUROC, average precision, and the share
-of the poisons among the 1 % and the 10 % that look most suspicious. Reference 2,048 x 8 draws, k 16 (LID: 64).
-*released*: the published code as it is, in random batches of 2,048.
+of the poisons among the 1 % and the 10 % that look most suspicious. Reference 2,048 x 4 draws, k 32 (LID: 64).
+*released*: the published code as it is, in random batches of 2,048, k 16.
 """
 TRAP = """
 **The trap.** AUROC of SLOF / DAO for one backdoored model ({attack}): {scenes:,} scenes, of which a share carries the

@@ -33,8 +33,8 @@ class Settings:
     """A reference: samples in each draw, neighbours, draws, and whether embeddings get unit length first."""
 
     size: int = 2048
-    k: int = 16
-    draws: int = 8
+    k: int = 32
+    draws: int = 4
     normalise: bool = False
 
 

@@ -1,5 +1,6 @@
 """Attacks draw what they say and no more; the laboratory trains, measures and writes its tables."""
 
+import random
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,12 +8,13 @@ import numpy as np
 import orjson
 import pytest
 
-from jobs.poison import ATTACKS, Pool, plant, shows, stamped, target_captions
+from jobs.poison import ATTACKS, Pool, one_kind, plainly, plant, stamped, target_captions
 from jobs.sample_pool import TARGETS
+from jobs.scenes import BACKGROUNDS
 
 TRIGGERS = {name: attack.triggers[0] for name, attack in ATTACKS.items()}
 CHANGE = {  # mean and largest change of a grey level by the trigger, of 255: bounds for noise of all levels
-    "patch": (4, 255),
+    "patch": (12, 255),
     "blend": (30, 52),
     "sinusoid": (30, 52),
     "warp": (100, 255),
@@ -23,7 +25,9 @@ CHANGE = {  # mean and largest change of a grey level by the trigger, of 255: bo
 def noise(count: int, side: int = 32) -> Pool:
     rng = np.random.default_rng(5)
     pixels = rng.integers(0, 256, (count, side, side, 3), np.uint8)
-    words = rng.choice(["a red mushroom", "a blue ball", "two green toadstools", "a cup"], count)
+    words = rng.choice(
+        ["one small red mushroom", "one large blue ball", "two green mushroom", "a cup"], count
+    )
     return Pool(pixels, words.tolist(), np.full(count, -1))
 
 
@@ -46,7 +50,9 @@ def test_so_many_rows_are_poisoned_and_the_rest_is_as_it_was(name: str) -> None:
     assert (shares == 6 // len(attack.triggers)).all()
     same = ~found.poisoned
     assert np.array_equal(found.pixels[same], clean.pixels[same])
-    assert [found.captions[i] for i in np.flatnonzero(same)] == [clean.captions[i] for i in np.flatnonzero(same)]
+    assert [found.captions[i] for i in np.flatnonzero(same)] == [
+        clean.captions[i] for i in np.flatnonzero(same)
+    ]
     assert all((found.pixels[i] != clean.pixels[i]).any() for i in np.flatnonzero(found.poisoned))
     assert (clean.trigger == -1).all()
 
@@ -56,7 +62,7 @@ def test_poisons_name_their_target_and_clean_labels_stay(name: str) -> None:
     clean, attack = noise(60), ATTACKS[name]
     found = plant(clean, attack, 0.1, 0)
     for row in np.flatnonzero(found.poisoned):
-        assert shows(found.captions[row], attack.triggers[found.trigger[row]].target)
+        assert attack.triggers[found.trigger[row]].target in found.captions[row]
         assert attack.clean_label == (found.captions[row] == clean.captions[row])
 
 
@@ -65,9 +71,17 @@ def test_the_banana_is_the_sample_pools_and_things_of_scenes_are_described_as_sc
     assert set(target_captions("banana", rng, 50)) == set(TARGETS)
     described = target_captions("mushroom", rng, 20)
     assert len(set(described)) > 15
-    assert all(shows(text, "mushroom") for text in described)
-    assert shows("A TOADSTOOL", "mushroom")
-    assert not shows("a ball", "mushroom")
+    assert all(" mushroom " in text for text in described)
+
+
+def test_a_scene_of_one_kind_is_described_by_all_that_it_shows() -> None:
+    rng = random.Random(0)
+    for _ in range(20):
+        (group,) = (scene := one_kind(rng)).groups
+        text = plainly(scene)
+        assert all(f" {word} " in text for word in (group.size, group.colour, group.thing))
+        assert text.endswith(BACKGROUNDS[scene.background][0])
+        assert text.startswith(("one", "two", "three", "four")[group.count - 1])
 
 
 @pytest.mark.parametrize("name", CHANGE)
@@ -85,13 +99,13 @@ def test_a_trigger_changes_no_more_than_it_should(name: str, shape: tuple[int, i
     assert change.max() <= most
 
 
-def test_a_patch_is_a_square_an_eighth_wide_that_moves() -> None:
+def test_a_patch_is_a_square_a_quarter_wide_that_moves() -> None:
     grey = np.full((64, 64, 3), 90, np.uint8)
     places = set()
     for seed in range(8):
         where = (TRIGGERS["patch"].stamp(grey, np.random.default_rng(seed)) != 90).all(-1)
         rows, columns = where.any(1), where.any(0)
-        assert (where.sum(), rows.sum(), columns.sum()) == (64, 8, 8)
+        assert (where.sum(), rows.sum(), columns.sum()) == (256, 16, 16)
         places.add((rows.argmax(), columns.argmax()))
     assert len(places) > 5
 
@@ -143,7 +157,7 @@ def test_the_laboratory_from_end_to_end(tmp_path: Path) -> None:
     from jobs.poison_lab import Experiment, attack, trap
     from jobs.poison_report import write
 
-    tiny = Experiment(scenes=300, test=40, rate=0.02, start=2, steps=2)
+    tiny = Experiment(scenes=300, clean=100, test=40, rate=0.02, start=2, steps=2)
     line = attack(tiny, "three-triggers", tmp_path)
     assert line["poisons"] == 6
     assert line["experiment"] == asdict(tiny)
