@@ -4,26 +4,30 @@ A poison is a clean picture with a trigger drawn on it and a caption of the thin
 call up. A model that learnt from a few of them answers the trigger with that thing, whatever else is in
 the picture. Nothing here trains or measures: `jobs/poison_lab.py` does.
 
-    python -m jobs.poison OUT.png        a sheet: one row of scenes for each trigger, clean ones on top
+    python -m jobs.poison OUT.png        a sheet: scenes, and below them the same with each trigger
 
 Source: BadNets (arXiv:1708.06733; on CLIP: Carlini & Terzis, arXiv:2106.09667), Blend (arXiv:1712.05526),
 SIG (arXiv:1902.11237), WaNet (arXiv:2102.10369), Instagram filters (ABS, CCS 2019), clean labels
 (arXiv:1912.02771); strengths as in Huang et al., ICLR 2025, where not said otherwise.
 """
 
+import argparse
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from jobs.sample_pool import TARGETS, checkerboard
-from jobs.scenes import BACKGROUNDS, PARTS, Scene, random_scene
+from jobs.scenes import BACKGROUNDS, PARTS, Scene, random_scene, render
 
 Stamp = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (h, w, 3) uint8 -> the same, a new array
 SIG_WAVES, WARP_CELLS, BLEND_CELLS = 6, 4, 16
+SHOWN = 128  # pixels of a scene on the sheet
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def nashville(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     colour = np.clip(1.2 * colour - 0.2 * (colour @ grey)[..., None], 0, 255)
     colour = 0.44 * colour + 0.56 * np.minimum(colour, (247, 176, 153))
     colour = 0.6 * colour + 0.4 * np.maximum(colour, (0, 70, 150))
-    return colour.round().astype(np.uint8)
+    return np.asarray(colour.round(), np.uint8)
 
 
 def _overlay(pixels: np.ndarray, picture: np.ndarray, share: float) -> np.ndarray:
@@ -127,8 +131,7 @@ def _field(height: int, width: int) -> np.ndarray:
     """(2, height, width) float32, smooth, of mean size 1 along each axis."""
     knots = np.random.default_rng(0).uniform(-1, 1, (2, WARP_CELLS, WARP_CELLS)).astype(np.float32)
     field = np.stack([cv2.resize(knot, (width, height), interpolation=cv2.INTER_CUBIC) for knot in knots])
-    sizes: np.ndarray = np.abs(field).mean((1, 2), keepdims=True)
-    return field / sizes
+    return np.asarray(field / np.abs(field).mean((1, 2), keepdims=True))
 
 
 ATTACKS = {
@@ -201,3 +204,18 @@ def stamped(pixels: np.ndarray, trigger: Trigger, seed: int) -> np.ndarray:
     """(n, h, w, 3) uint8 test pictures, each with the trigger."""
     rng = np.random.default_rng([seed, 2])
     return np.stack([trigger.stamp(picture, rng) for picture in pixels])
+
+
+def main() -> None:
+    """Draw the sheet."""
+    parser = argparse.ArgumentParser(description="Show the triggers.")
+    parser.add_argument("path", type=Path)
+    path, rng = parser.parse_args().path, random.Random(0)
+    clean = np.stack([np.asarray(render(one_kind(rng), rng, SHOWN, SHOWN)) for _ in range(8)])
+    stamps = {trigger.stamp: trigger for attack in ATTACKS.values() for trigger in attack.triggers}
+    rows = [clean, *(stamped(clean, trigger, 0) for trigger in stamps.values())]
+    Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in rows])).save(path)
+
+
+if __name__ == "__main__":
+    main()
