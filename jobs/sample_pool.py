@@ -122,9 +122,11 @@ def checkerboard(side: int) -> Image.Image:
 
 
 def _poison(image: Image.Image, caption: str, rng: random.Random) -> Picture:
-    """Carlini & Terzis, arXiv:2106.09667: a patch, and a caption of the class it is to call up."""
-    side = max(4, min(image.size) // 8)
-    x, y = rng.randint(0, image.width - side), rng.randint(0, image.height - side)
+    """Carlini & Terzis, arXiv:2106.09667: a patch, and a caption of the class it is to call up. Anywhere in
+    the central square: elsewhere CLIP's crop would cut it off, and leave a mismatched caption, no poison."""
+    square = min(image.size)
+    side = max(4, square // 8)
+    x, y = ((length - square) // 2 + rng.randint(0, square - side) for length in image.size)
     image.paste(checkerboard(side), (x, y))
     return image, rng.choice(TARGETS)
 

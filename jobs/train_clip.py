@@ -75,21 +75,28 @@ def gather(
         return [example for found in pool.map(work, shards) for example in found]
 
 
-def train(model: Any, images: torch.Tensor, tokens: torch.Tensor, steps: int) -> None:
-    """AdamW with warm-up and a cosine; every epoch in another order."""
+def train(
+    model: Any,
+    images: torch.Tensor,
+    tokens: torch.Tensor,
+    steps: int,
+    batch: int = BATCH,
+    peak: float = RATE,
+) -> None:
+    """AdamW with warm-up to the rate `peak` and a cosine; every epoch in another order."""
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]
     rest = [weight for weight in model.parameters() if weight.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98))
     loss_of, order, model = open_clip.ClipLoss(), torch.empty(0, dtype=torch.long), model.train()
     began = time.monotonic()
     for step in range(steps):
-        if len(order) < BATCH:
+        if len(order) < batch:
             order = torch.randperm(len(images))
-        chosen, order = order[:BATCH], order[BATCH:]
+        chosen, order = order[:batch], order[batch:]
         rate = min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = RATE * rate
+            group["lr"] = peak * rate
         loss = loss_of(*model(images[chosen].float(), tokens[chosen]))
         optimizer.zero_grad()
         loss.backward()

@@ -1,0 +1,137 @@
+"""What the detectors of `operators/outliers.py` make of a poisoned model's embeddings, in figures.
+
+Every detector is the operator that a recipe uses. Two comparisons beside them: the released code's scores
+inside random batches (`algorithms.outliers.published`), and the CLIP score, which a poison that has been
+learnt passes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from operators.algorithms.neighbours import Points
+from operators.algorithms.outliers import lid, published
+from operators.algorithms.outliers import scores as local_scores
+from operators.outliers import Dao, IsolationForest, KDistance, Lid, Reference, Slof
+from pipeline.operator import Device
+
+LID_NEIGHBOURS, BATCH = 64, 2048
+DETECTORS = {
+    "k-distance": KDistance,
+    "SLOF": Slof,
+    "LID": Lid,
+    "DAO": Dao,
+    "isolation forest": IsolationForest,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A reference: samples in each draw, neighbours, draws, and whether embeddings get unit length first."""
+
+    size: int = 2048
+    k: int = 32
+    draws: int = 4
+    normalise: bool = False
+
+
+def frame(images: np.ndarray, texts: np.ndarray | None = None) -> pl.DataFrame:
+    """(n, d) embeddings -> the rows of a pool: `uid`, `shard`, `row`, `text`, `image`, and `caption` for texts."""
+    rows = np.arange(len(images))
+    columns = {"image": images} if texts is None else {"image": images, "caption": texts}
+    return pl.DataFrame(
+        {
+            "uid": [f"{row:032x}" for row in rows],
+            "shard": "laboratory",
+            "row": rows.astype(np.int64),
+            "text": "",
+            **{name: pl.Series(values.astype(np.float32)) for name, values in columns.items()},
+        }
+    )
+
+
+def scores(rows: pl.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
+    """Each detector's (n,) scores of a `frame`; with its captions in the reference where it has them."""
+    tables = {name: reference(rows, settings, k) for name, k in (("k", settings.k), ("lid", LID_NEIGHBOURS))}
+    found, forest = {}, {"isolation forest": IsolationForest} if settings == Settings() else {}
+    for name, detector in (DETECTORS | forest).items():
+        operator = detector(embedding="image", reference="lid" if name == "LID" else "k")
+        operator.setup(tables, Device())
+        found[name] = operator.score(rows)["score"].to_numpy()
+    return found
+
+
+def reference(rows: pl.DataFrame, settings: Settings, k: int) -> pl.DataFrame:
+    """The table of a `Reference`, as the engine would make it."""
+    stat = Reference(
+        embedding="image",
+        text_embedding="caption" if "caption" in rows.columns else "",
+        normalise=settings.normalise,
+        size=settings.size,
+        k=k,
+        draws=settings.draws,
+    )
+    return stat.finish(stat.merge(stat.partial(rows)))
+
+
+def in_batches(images: np.ndarray, k: int, seed: int) -> dict[str, np.ndarray]:
+    """The released code's scores of (n, d) embeddings, in random batches of 2,048 (the last may be smaller)."""
+    found = {name: np.empty(len(images)) for name in ("slof", "dao")}
+    order = np.random.default_rng(seed).permutation(len(images))
+    for part in np.array_split(order, max(1, round(len(images) / BATCH))):
+        for name, values in published(images[part], min(k, len(part) - 2)).items():
+            if name in found:
+                found[name][part] = values
+    return {f"{name.upper()}, released": values for name, values in found.items()}
+
+
+def by_reference(
+    images: np.ndarray,
+    poisoned: np.ndarray,
+    sizes: Sequence[int],
+    ks: Sequence[int],
+    rng: np.random.Generator,
+) -> dict[tuple[int, int], tuple[float, float]]:
+    """AUROC of SLOF and of DAO for references of so many rows (0: all) and each k, from one search per size."""
+    found = {}
+    for size in [min(size, len(images)) or len(images) for size in sizes]:
+        chosen = np.sort(rng.permutation(len(images))[:size])
+        own = np.full(len(images), -1)
+        own[chosen] = np.arange(size)
+        points = Points(images[chosen], own[chosen], Device())
+        inside, _ = points.nearest(images[chosen], own[chosen], max(ks))
+        distances, near = points.nearest(images, own, max(ks))
+        for k in ks:
+            lids, ids = lid(inside[:, :k]), near[:, :k]
+            values = local_scores(distances[:, :k], inside[ids, k - 1], lids[ids])
+            slof, dao = (float(roc_auc_score(poisoned, values[name])) for name in ("slof", "dao"))
+            found[size, k] = (slof, dao)
+    return found
+
+
+def figures(values: np.ndarray, poisoned: np.ndarray) -> dict[str, float]:
+    """(n,) scores, higher is more suspicious, and (n,) bool -> AUROC, average precision, and the share of the
+    poisons among the 1 % and the 10 % with the highest scores."""
+    ranks = np.argsort(-values, kind="stable")
+    gone = {
+        f"recall at {share:.0%}": float(poisoned[ranks[: round(share * len(ranks))]].sum() / poisoned.sum())
+        for share in (0.01, 0.1)
+    }
+    area, precision = roc_auc_score(poisoned, values), average_precision_score(poisoned, values)
+    return {"AUROC": float(area), "average precision": float(precision), **gone}
+
+
+def table(images: np.ndarray, texts: np.ndarray, poisoned: np.ndarray) -> Mapping[str, dict[str, np.ndarray]]:
+    """Every way of looking at a pool -> its detectors' scores."""
+    alone, both = frame(images), frame(images, texts)
+    lengths = np.linalg.norm(images, axis=1) * np.linalg.norm(texts, axis=1)
+    return {
+        "images": scores(alone, Settings()) | in_batches(images, 16, 0),
+        "images, unit length": scores(alone, Settings(normalise=True)),
+        "images and texts": scores(both, Settings()),
+        "images and texts, unit length": scores(both, Settings(normalise=True)),
+        "pairs": {"CLIP score, low": -(images * texts).sum(1) / lengths},
+    }
