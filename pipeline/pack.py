@@ -144,11 +144,11 @@ def _scalars(name: str, operator: Writer) -> dict[str, PolarsDataType]:
 
 
 def output_keys(uids: pl.Series) -> list[str]:
-    """The uids; one that comes again gets -1, -2, ...: no two samples of a tar share a key."""
-    seen: Counter[str] = Counter()
-    keys = []
+    """The uids; one that comes several times gets -0, -1, ..., as DataComp's resharder has it: no two samples
+    of a tar share a key."""
+    again, seen, keys = set(uids.filter(uids.is_duplicated())), Counter[str](), []
     for uid in uids:
-        keys.append(f"{uid}-{seen[uid]}" if seen[uid] else uid)
+        keys.append(f"{uid}-{seen[uid]}" if uid in again else uid)
         seen[uid] += 1
     return keys
 

@@ -263,7 +263,7 @@ def test_equal_uids_and_keys_do_not_meet(tmp_path, out):
     write_tar(tmp_path / "pool" / "b" / "0.tar", sample(5))
     export(decided(tmp_path, {"shards": str(out)}))
     names = [name for name, _ in read_tar(out / "00000000.tar") if name.endswith("jpg")]
-    assert names == [f"{uid(5)}{end}.jpg" for end in ("", "-1", "-2", "-3")]
+    assert names == [f"{uid(5)}{end}.jpg" for end in ("-0", "-1", "-2", "-3")]
     frame = pl.read_parquet(out / "00000000.parquet")
     assert frame["key"].to_list() == [name.removesuffix(".jpg") for name in names]
     assert frame["uid"].to_list() == [uid(5)] * 4

@@ -11,7 +11,7 @@ from pipeline.pack import EXTENSION, members, output_keys, record, safe_extensio
 
 
 def test_keys():
-    assert output_keys(pl.Series(["a", "b", "a", "a"])) == ["a", "b", "a-1", "a-2"]
+    assert output_keys(pl.Series(["a", "b", "a", "a"])) == ["a-0", "b", "a-1", "a-2"]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "seg.png", "JPG", "npy", "a-b_c.d", "x" * 48])

@@ -84,7 +84,7 @@ def test_members_are_the_pools_and_repeats_are_numbered(subset, out, tmp_path):
     keys = [
         (0, ""),
         (1, ""),
-        (2, ""),
+        (2, "-0"),
         (2, "-1"),
         (2, ""),
         (5, ""),
@@ -143,7 +143,7 @@ def test_a_pool_that_holds_a_uid_twice(out, tmp_path):
     assert (found["asked"], found["available"], found["lost"]["rows"]) == (2, 2, 0)
     assert found["shards"]["samples"] == 4
     keys = [name for name, _ in read_tar(out / "00000000.tar") if name.endswith("jpg")]
-    assert keys == [f"{uid(1)}{end}.jpg" for end in ("", "-1", "-2", "-3")]
+    assert keys == [f"{uid(1)}{end}.jpg" for end in ("-0", "-1", "-2", "-3")]
 
 
 def test_an_empty_subset_and_a_pool_without_any_of_it(out, tmp_path):
