@@ -1,18 +1,20 @@
 """The poison laboratory: attack a CLIP, see that the backdoor works, and see which detector finds the poison.
 
     python -m jobs.poison_lab work                      every attack, then the table of reference sizes
-    python -m jobs.poison_lab work --attacks patch,warp --scenes 30000 --rate 0.003 --seed 0
+    python -m jobs.poison_lab work --attacks patch,warp --scenes 40000 --rate 0.003 --seed 0
 
 For each attack a clean model, kept in `work`, goes on learning from a pool in which `rate` of the scenes carry the
 trigger. Measured are the attack's success on clean test scenes, clean retrieval, and each detector on the
 embeddings that the poisoned model has for its own pool; then the most suspicious tenth is removed, and the clean
-model learns from what is left. Results are kept in `work` one by one, and `jobs/POISON_LAB.md` is written from all
-that are there.
+model learns from what is left. Models and results are kept in `work` one by one, so that a run goes on where it was
+interrupted, and `jobs/POISON_LAB.md` is written from all that are there.
 """
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +39,12 @@ TRAPPED, REPEATS = 20_000, 3  # scenes of the table of reference sizes, and choi
 class Experiment:
     """What all attacks of a table have in common."""
 
-    scenes: int = 30_000
+    scenes: int = 40_000
     clean: int = 20_000
     test: int = 1_000
     rate: float = 0.003
     start: int = 800
-    steps: int = 500
+    steps: int = 800
     removed: float = 0.1
     seed: int = 0
 
@@ -54,10 +56,22 @@ class Experiment:
 
 def started(experiment: Experiment, folder: Path) -> models.Clip:
     """The clean model that every attack begins with, learnt once from scenes of its own."""
-    path = folder / f"start-{experiment.seed}.safetensors"
+    fresh, seed = models.fresh(experiment.seed), experiment.seed
+    return _kept(
+        folder / "start", lambda: models.learn(fresh, experiment.pool(START), experiment.start, seed)
+    )
+
+
+def poisoned(experiment: Experiment, name: str, pool: Pool, folder: Path) -> models.Clip:
+    """The clean model after it has gone on with `pool`."""
+    start = started(experiment, folder)
+    return _kept(folder / name, lambda: models.learn(start, pool, experiment.steps, experiment.seed))
+
+
+def _kept(path: Path, learnt: Callable[[], models.Clip]) -> models.Clip:
+    path = path.with_suffix(".safetensors")
     if not path.exists():
-        fresh, pool = models.fresh(experiment.seed), experiment.pool(START)
-        models.learn(fresh, pool, experiment.start, experiment.seed).keep(path)
+        learnt().keep(path)
     return models.kept(path)
 
 
@@ -68,23 +82,22 @@ def measured(clip: models.Clip, name: str, test: Pool, seed: int) -> dict[str, f
 
 
 def attack(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
-    """One line of the table, kept in `folder` as json, the poisoned model's embeddings beside it."""
+    """One line of the table."""
     began, test = time.process_time(), experiment.pool(TEST)
     pool = plant(experiment.pool(POOL), ATTACKS[name], experiment.rate, experiment.seed)
-    clip = models.learn(started(experiment, folder), pool, experiment.steps, experiment.seed)
+    clip = poisoned(experiment, name, pool, folder)
     images, texts = clip.images(pool.pixels).numpy(), clip.texts(pool.captions).numpy()
-    clip.keep(folder / f"{name}.safetensors")
     found = {
         (view, detector): (values, poison_scores.figures(values, pool.poisoned))
-        for view, detectors in poison_scores.table(images, texts, pool.poisoned).items()
+        for view, detectors in poison_scores.views(images, texts).items()
         for detector, values in detectors.items()
     }
-    best = max(found, key=lambda key: (found[key][1]["recall at 10%"], found[key][1]["AUROC"]))
+    best = max(found, key=lambda key: (key[0] != "pairs", *found[key][1].values()))
     ranks = np.argsort(-found[best][0], kind="stable")
     kept = np.ones(len(ranks), bool)
     kept[ranks[: round(experiment.removed * len(ranks))]] = False
-    again = models.learn(started(experiment, folder), pool.where(kept), experiment.steps, experiment.seed)
-    line = {
+    again = poisoned(experiment, f"{name}-cleaned", pool.where(kept), folder)
+    return {
         "attack": name,
         "experiment": asdict(experiment),
         "poisons": int(pool.poisoned.sum()),
@@ -95,13 +108,11 @@ def attack(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
         "detectors": [[*key, figures] for key, (_, figures) in found.items()],
         "cpu_minutes": (time.process_time() - began) / 60,
     }
-    (folder / f"{name}.json").write_bytes(orjson.dumps(line, option=orjson.OPT_INDENT_2))
-    return line
 
 
 def trap(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
     """SLOF and DAO by reference size, k and poison rate on the model that `name` has poisoned: embeddings of its
-    scenes, a share of them with the trigger. Kept in `folder`."""
+    scenes, a share of them with the trigger."""
     clip, pool = models.kept(folder / f"{name}.safetensors"), experiment.pool(POOL)
     pool = pool.where(np.arange(len(pool.captions)) < TRAPPED)
     clean = clip.images(pool.pixels).numpy()
@@ -118,9 +129,7 @@ def trap(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
         for size, k in drawn[0]:
             areas = np.mean([one[size, k] for one in drawn], axis=0).tolist()
             cells.append({"rate": rate, "size": size, "k": k, "SLOF": areas[0], "DAO": areas[1]})
-    found = {"attack": name, "scenes": len(clean), "repeats": REPEATS, "cells": cells}
-    (folder / "trap.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-    return found
+    return {"attack": name, "scenes": len(clean), "repeats": REPEATS, "cells": cells}
 
 
 def main() -> None:
@@ -138,11 +147,21 @@ def main() -> None:
     work, report, chosen, trapped = (options.pop(name) for name in ("work", "report", "attacks", "trap"))
     experiment = Experiment(**options)
     work.mkdir(parents=True, exist_ok=True)
+    if once(work / "experiment.json", lambda: asdict(experiment)) != asdict(experiment):
+        parser.error(f"{work} holds results of other settings: {work / 'experiment.json'}")
     for name in filter(None, chosen.split(",")):
-        print(orjson.dumps(attack(experiment, name, work), option=orjson.OPT_INDENT_2).decode(), flush=True)
+        once(work / f"{name}.json", partial(attack, experiment, name, work))
     if trapped:
-        trap(experiment, trapped, work)
+        once(work / "trap.json", lambda: trap(experiment, trapped, work))
     write(work, report, list(ATTACKS))
+
+
+def once(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the file holds, made and kept where there is none."""
+    if not path.exists():
+        path.write_bytes(orjson.dumps(make(), option=orjson.OPT_INDENT_2))
+    found: dict[str, Any] = orjson.loads(path.read_bytes())
+    return found
 
 
 if __name__ == "__main__":

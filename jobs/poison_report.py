@@ -19,7 +19,7 @@ suspects most.
 """
 DETECTION = """
 **Found?** On the embeddings that each poisoned model has for its own pool: AUROC, average precision, and the share
-of the poisons among the 1 % and the 10 % that look most suspicious. Reference 2,048 x 4 draws, k 32 (LID: 64).
+of the poisons among the 1 % and the 10 % that look most suspicious. Reference 2,048 x 4 draws, k 64.
 *released*: the published code as it is, in random batches of 2,048, k 16.
 """
 TRAP = """

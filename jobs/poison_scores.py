@@ -18,7 +18,7 @@ from operators.algorithms.outliers import scores as local_scores
 from operators.outliers import Dao, IsolationForest, KDistance, Lid, Reference, Slof
 from pipeline.operator import Device
 
-LID_NEIGHBOURS, BATCH = 64, 2048
+BATCH = 2048
 DETECTORS = {
     "k-distance": KDistance,
     "SLOF": Slof,
@@ -33,7 +33,7 @@ class Settings:
     """A reference: samples in each draw, neighbours, draws, and whether embeddings get unit length first."""
 
     size: int = 2048
-    k: int = 32
+    k: int = 64
     draws: int = 4
     normalise: bool = False
 
@@ -55,23 +55,22 @@ def frame(images: np.ndarray, texts: np.ndarray | None = None) -> pl.DataFrame:
 
 def scores(rows: pl.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
     """Each detector's (n,) scores of a `frame`; with its captions in the reference where it has them."""
-    tables = {name: reference(rows, settings, k) for name, k in (("k", settings.k), ("lid", LID_NEIGHBOURS))}
-    found, forest = {}, {"isolation forest": IsolationForest} if settings == Settings() else {}
-    for name, detector in (DETECTORS | forest).items():
-        operator = detector(embedding="image", reference="lid" if name == "LID" else "k")
+    found, tables = {}, {"reference": reference(rows, settings)}
+    for name, detector in DETECTORS.items():
+        operator = detector(embedding="image", reference="reference")
         operator.setup(tables, Device())
         found[name] = operator.score(rows)["score"].to_numpy()
     return found
 
 
-def reference(rows: pl.DataFrame, settings: Settings, k: int) -> pl.DataFrame:
+def reference(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """The table of a `Reference`, as the engine would make it."""
     stat = Reference(
         embedding="image",
         text_embedding="caption" if "caption" in rows.columns else "",
         normalise=settings.normalise,
         size=settings.size,
-        k=k,
+        k=settings.k,
         draws=settings.draws,
     )
     return stat.finish(stat.merge(stat.partial(rows)))
@@ -124,14 +123,13 @@ def figures(values: np.ndarray, poisoned: np.ndarray) -> dict[str, float]:
     return {"AUROC": float(area), "average precision": float(precision), **gone}
 
 
-def table(images: np.ndarray, texts: np.ndarray, poisoned: np.ndarray) -> Mapping[str, dict[str, np.ndarray]]:
-    """Every way of looking at a pool -> its detectors' scores."""
+def views(images: np.ndarray, texts: np.ndarray) -> Mapping[str, dict[str, np.ndarray]]:
+    """(n, d) embeddings of pictures and captions -> each way of looking at them, with its detectors' scores."""
     alone, both = frame(images), frame(images, texts)
     lengths = np.linalg.norm(images, axis=1) * np.linalg.norm(texts, axis=1)
     return {
         "images": scores(alone, Settings()) | in_batches(images, 16, 0),
         "images, unit length": scores(alone, Settings(normalise=True)),
         "images and texts": scores(both, Settings()),
-        "images and texts, unit length": scores(both, Settings(normalise=True)),
         "pairs": {"CLIP score, low": -(images * texts).sum(1) / lengths},
     }

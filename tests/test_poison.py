@@ -153,23 +153,29 @@ def test_few_far_points_are_found_until_the_reference_holds_k_of_them() -> None:
     assert max(found[600, 8]) < 0.9  # all of them: they are each other's neighbours
 
 
-def test_the_laboratory_from_end_to_end(tmp_path: Path) -> None:
-    from jobs.poison_lab import Experiment, attack, trap
-    from jobs.poison_report import write
+def test_the_laboratory_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.poison_lab import Experiment, main
 
     tiny = Experiment(scenes=300, clean=100, test=40, rate=0.02, start=2, steps=2)
-    line = attack(tiny, "three-triggers", tmp_path)
-    assert line["poisons"] == 6
-    assert line["experiment"] == asdict(tiny)
-    kept = orjson.loads((tmp_path / "three-triggers.json").read_bytes())
-    views = {(view, name): figures for view, name, figures in kept["detectors"]}
-    assert {name for _, name in views} >= {"k-distance", "SLOF", "LID", "DAO", "isolation forest"}
-    assert all(0 <= value <= 1 for figures in views.values() for value in figures.values())
-    for measured in (kept["poisoned"], kept["cleaned"]):
-        assert all(0 <= value <= 1 for value in measured.values())
-    assert 0 <= kept["left"] <= 6
-    trap(tiny, "three-triggers", tmp_path)
-    write(tmp_path, tmp_path / "report.md", list(ATTACKS))
-    text = (tmp_path / "report.md").read_text()
+    settings = [f"--{name}={value}" for name, value in asdict(tiny).items()]
+    work, report = tmp_path / "work", tmp_path / "report.md"
+    chosen = ["--attacks=three-triggers", "--trap=three-triggers", f"--report={report}"]
+    monkeypatch.setattr("sys.argv", ["poison_lab", str(work), *chosen, *settings])
+    main()
+    line = orjson.loads((work / "three-triggers.json").read_bytes())
+    assert (line["poisons"], line["experiment"]) == (6, asdict(tiny))
+    found = {(view, name): figures for view, name, figures in line["detectors"]}
+    assert {name for _, name in found} >= {"k-distance", "SLOF", "LID", "DAO", "isolation forest"}
+    assert all(0 <= value <= 1 for figures in found.values() for value in figures.values())
+    assert all(0 <= value <= 1 for part in ("poisoned", "cleaned") for value in line[part].values())
+    assert line["left"] == 6 - round(6 * found[tuple(line["best"])]["recall at 10%"])
+    text = report.read_text()
     assert "| three-triggers | 6 |" in text
     assert text.count("| 1.00% | 300 | 3.0 |") == 3
+    (work / "three-triggers.json").unlink()
+    main()  # with the models that are kept
+    again = orjson.loads((work / "three-triggers.json").read_bytes())
+    assert {**again, "cpu_minutes": 0} == {**line, "cpu_minutes": 0}
+    monkeypatch.setattr("sys.argv", ["poison_lab", str(work), "--rate=0.5"])
+    with pytest.raises(SystemExit):
+        main()
