@@ -136,7 +136,6 @@ def _field(height: int, width: int) -> np.ndarray:
 
 ATTACKS = {
     "patch": Attack((Trigger(patch, "banana"),)),
-    "patch-common": Attack((Trigger(patch, "mushroom"),)),
     "blend": Attack((Trigger(blend, "banana"),)),
     "sinusoid": Attack((Trigger(sinusoid, "banana"),)),
     "warp": Attack((Trigger(warp, "banana"),)),

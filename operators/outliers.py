@@ -54,7 +54,8 @@ class Reference(Stat):
     normalise       true: unit length. false: as the column has them, times `norm`: the paper's way
     norm, text_norm the lengths, such as clip.image_norm, of embeddings stored at unit length
     size            samples in each draw; see the trap above
-    k               neighbours that a density rests on
+    k               neighbours that a density rests on; 64, where the paper has 16, still finds the poison where one
+                    sample in a hundred is poisoned, and costs little where fewer are (jobs/POISON_LAB.md)
     draws           independent samples, the seeds `seed`, `seed` + 1, ...; one if the pool has no more than `size`
     assumed_rate    share of the pool that one attack may have poisoned; `winnow plan` warns where k is too small
     """
@@ -65,7 +66,7 @@ class Reference(Stat):
     norm: Column = ""
     text_norm: Column = ""
     size: Natural = 2048
-    k: Natural = 16
+    k: Natural = 64
     draws: Natural = 8
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     assumed_rate: Annotated[float, Field(gt=0, lt=1)] = 0.003
@@ -208,8 +209,7 @@ class Slof(_Against, Score):
 
 
 class Lid(_Against, Score):
-    """Local intrinsic dimensionality: how fast the number of points grows with distance. The paper has it
-    rest on 64 neighbours: give it a Reference of its own with `k: 64`."""
+    """Local intrinsic dimensionality: how fast the number of points grows with distance."""
 
     figure = "lid"
 

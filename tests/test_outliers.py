@@ -103,7 +103,7 @@ def test_published_code_with_texts():
 def test_four_scores_equal_dense_float64_on_5000_points():
     points = np.random.default_rng(0).normal(size=(5000, 64)).astype(np.float32)
     found = all_four(frame(points), table(frame(points), size=5000))
-    for name, expected in dense(points, points, 16, same=True).items():
+    for name, expected in dense(points, points, 64, same=True).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -370,9 +370,9 @@ def recall(rows: pl.DataFrame, poisons: int, cls: type, **fields: object) -> flo
 def test_planted_outliers_rank_first_and_a_reference_of_everything_hides_them(cls):
     """20 of 4,000, k = 16: about 3 in a reference of 512, all 20 in one of everything."""
     rows = poisoned(4000, 20)
-    assert recall(rows, 20, cls, size=512, draws=4) == 1
+    assert recall(rows, 20, cls, size=512, draws=4, k=16) == 1
     if cls is not outliers.KDistance:
-        assert recall(rows, 20, cls, size=4000) == 0
+        assert recall(rows, 20, cls, size=4000, k=16) == 0
 
 
 def test_the_trap_is_told():
