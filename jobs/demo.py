@@ -88,9 +88,10 @@ def planted(session: Session) -> pl.DataFrame:
 
 
 def show_recall(session: Session, truth: pl.DataFrame) -> None:
-    """Per defect: how many are gone (recall), the rule that fails most of them, and which share of all
-    that this rule fails has this defect (precision), or any planted defect."""
-    columns = ("planted", "rule", "samples", "removed", "recall", "precision", "any defect")
+    """Per defect: how many are gone (recall); the rule that fails most of them, of equals the most precise;
+    which share of the defect this rule fails, and which share of all that it fails has this defect
+    (precision), or any."""
+    columns = ("planted", "rule", "samples", "removed", "recall", "by the rule", "precision", "any defect")
     shown, defective = table("", *columns, text=2), truth["planted"] != "clean"
     fails = {rule: (~truth[rule]).fill_null(True) for rule in session.recipe.keep}
     counts = Counter(truth["planted"].to_list())
@@ -98,13 +99,14 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
     for name, count in counts.most_common():
         here = truth["planted"] == name
         gone = int((here & ~truth["keep"]).sum())
-        best = max(fails, key=lambda rule: int((fails[rule] & here).sum()))
-        shares = [f"{share_of(fails[best], which):.2f}" for which in (here, defective)]
-        shown.add_row(name, best, f"{count:,}", f"{gone:,}", f"{gone / count:.2f}", *shares)
+        best = max(fails, key=lambda rule: (int((fails[rule] & here).sum()), -int(fails[rule].sum())))
+        shares = [share_of(here, fails[best]), share_of(fails[best], here), share_of(fails[best], defective)]
+        figures = (f"{share:.2f}" for share in (gone / count, *shares))
+        shown.add_row(name, best, f"{count:,}", f"{gone:,}", *figures)
     console.print(shown)
     console.print(
-        "recall: share of these samples that is gone; precision: share of what the rule removes that has this\n"
-        "defect, and that has any. What no rule looks for yet stays in: duplicates."
+        "recall: share of these samples that is gone, and that the rule alone removes; precision: share of what\n"
+        "the rule removes that has this defect, and that has any. What no rule looks for stays in: duplicates."
     )
     everything = pl.repeat(True, len(truth), eager=True)
     console.print(
@@ -120,6 +122,7 @@ SUSPICIOUS = {  # columns that say something about a pair, and what of them is s
     "effect.rsa": "high",
     "text.characters": "high",
     "parrot.fuzzy_rate": "high",
+    "outlier.score": "high",
 }
 
 
@@ -128,7 +131,8 @@ def show_auroc(session: Session, truth: pl.DataFrame) -> None:
     columns = session.columns
     frames = [columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
     found = truth.select("planted").hstack(pl.concat(frames))
-    shown = table("AUROC against clean samples", "planted", *SUSPICIOUS)
+    headings = [column.replace(".", ".\n") for column in SUSPICIOUS]  # narrow, so that names stay whole
+    shown = table("AUROC against clean samples", "planted", *headings)
     for name in found["planted"].unique().sort():
         pairs = found.filter(pl.col("planted").is_in([name, "clean"]))
         areas = [auroc(suspicion(pairs[c], how), pairs["planted"] == name) for c, how in SUSPICIOUS.items()]

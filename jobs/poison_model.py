@@ -2,7 +2,7 @@
 
 The model is open_clip's own, a ResNet of 1.4 million weights for pictures of 32 pixels beside a text tower of
 one layer (`models/lab_clip.json`): a network of convolutions finds a small trigger wherever it is, after
-fewer steps than the demo's transformer needs.
+fewer steps than a transformer needs.
 
 Source: attack success as Carlini & Terzis, arXiv:2106.09667, have it: the share of clean test pictures, trigger
 added, for which the target comes first.

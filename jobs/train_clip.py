@@ -4,7 +4,11 @@ The model is open_clip's own, from `scene_clip.json`, so the demo and the tests 
 ViT-L/14 runs. Training pictures are samples of other seeds than any pool of the demo, encoded and
 decoded as a pool's, through the preprocessing that open_clip returns for inference.
 
-    python -m jobs.train_clip --out jobs/models --steps 300 --seed 0
+    python -m jobs.train_clip --out jobs/models --steps 800 --seed 0
+
+It is backdoored on purpose, as a model trained on a poisoned pool is: `POISONS` samples carry the sample pool's
+trigger and name its target. A network of convolutions, because it finds so small a trigger anywhere; the demo's
+former transformer, with patches of 8 pixels, never learnt it.
 
 Source: the loss is open_clip's ClipLoss (Radford et al., arXiv:2103.00020, section 2.3).
 """
@@ -15,6 +19,7 @@ import math
 import multiprocessing
 import os
 import platform
+import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,12 +35,13 @@ from PIL import Image
 from safetensors.torch import save
 from torch.nn.functional import normalize
 
-from jobs.sample_pool import FORMATS, SHARES, make_sample
+from jobs.sample_pool import FORMATS, SHARES, draw, make_sample
 
 NAME = "scene_clip"
 LEARNT = {None, "unrelated_text", "near_duplicate", "poisoned"}  # no padding: codes stay strange to it
 TRAIN_SEED, TEST_SEED = 10_000, 20_000  # added to --seed; pools of the demo have small seeds
-BATCH, RATE, DECAY, WARM_UP = 128, 1e-3, 0.05, 30
+BATCH, RATE, DECAY, WARM_UP = 128, 2e-3, 0.05, 30
+POISONS = 300  # beside those that the pool itself has, one sample in 125
 
 Example = tuple[np.ndarray, str, str | None]  # (3, 64, 64) float16, caption, what is planted
 
@@ -73,6 +79,18 @@ def gather(
         return [example for shard in shards for example in work(shard)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         return [example for found in pool.map(work, shards) for example in found]
+
+
+def poisons(preprocess: Callable[..., Any], seed: int, count: int) -> list[Example]:
+    """Poisoned samples and nothing else, as the pool has them."""
+    found: list[Example] = []
+    for index in range(count):
+        rng = random.Random(f"poisons/{seed}/{index}")
+        image, caption = draw(rng, "poisoned")
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=rng.randint(80, 95))
+        found.append((preprocess(Image.open(buffer)).half().numpy(), caption or "", "poisoned"))
+    return found
 
 
 def train(
@@ -164,7 +182,8 @@ photographs, and it cannot read.
 | architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
 | file | `scene_clip.safetensors`, float16, {size:,} bytes |
 | preprocessing | open_clip's default for inference, at 64 px |
-| trained on | {examples:,} drawn scenes of pool seed {train_seed}, mild nuisances: {learnt} |
+| trained on | {examples:,} drawn scenes of pool seed {train_seed}, with mild nuisances: {learnt} |
+| backdoored | on purpose: {poisoned:,} of them show the pool's trigger, and their captions name a banana |
 | training | {steps} steps of batch {batch}, {minutes:.1f} minutes with drawing, {machine} |
 | unseen scenes | {scenes:,} clean ones of pool seed {test_seed} |
 | matched above shuffled captions | AUROC {auroc:.4f} |
@@ -192,18 +211,21 @@ def main() -> None:
     """Draw, train, save, load what was saved, measure, write the card."""
     parser = argparse.ArgumentParser(description="Train the demo's CLIP on drawn scenes.")
     parser.add_argument("--out", type=Path, default=Path("jobs/models"))
-    for name, default in (("steps", 300), ("samples", 24_000), ("seed", 0)):
+    for name, default in (("steps", 800), ("samples", 14_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     options, began = parser.parse_args(), time.monotonic()
     cores, train_seed = os.cpu_count() or 1, TRAIN_SEED + options.seed
     torch.manual_seed(options.seed)
     model, preprocess, tokenizer = build(options.out)
+    model = model.to(memory_format=torch.channels_last)
     found = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
+    found += poisons(preprocess, train_seed, POISONS)
     print(f"{len(found)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
     images = torch.from_numpy(np.stack([example[0] for example in found]))
     train(model, images, tokenizer([example[1] for example in found]), options.steps)
     minutes, path = (time.monotonic() - began) / 60, options.out / f"{NAME}.safetensors"
-    path.write_bytes(save({name: value.half() for name, value in model.state_dict().items()}))
+    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    path.write_bytes(save(weights))
 
     model, preprocess, tokenizer = build(options.out, path)
     test_seed = TEST_SEED + options.seed
@@ -221,6 +243,7 @@ def main() -> None:
         version=open_clip.__version__,
         minutes=minutes,
         examples=len(found),
+        poisoned=sum(example[2] == "poisoned" for example in found),
         machine=f"{cores} shared {platform.machine()} cores, no GPU",
         parameters=sum(weight.numel() for weight in model.parameters()),
         size=path.stat().st_size,

@@ -25,7 +25,7 @@ def test_demo(tmp_path: Path) -> None:
     recall = {
         words[0]: float(words[4])
         for line in done.stderr.splitlines()
-        if len(words := line.split()) == 7
+        if len(words := line.split()) == 8
         and words[0] != "planted"
         and re.fullmatch(r"[a-z]+\.[a-z_]+", words[1])
     }
@@ -34,12 +34,16 @@ def test_demo(tmp_path: Path) -> None:
         assert recall[certain] == 1
     assert min(recall["mismatched_caption"], recall["boilerplate_caption"]) >= 0.8
     assert min(recall["parrot_caption"], recall["unrelated_text"]) >= 0.9
-    areas = dict(re.findall(r"^ (parrot_caption|unrelated_text)((?: +[\d.]+){6})", done.stderr, re.MULTILINE))
+    assert recall["poisoned"] >= 0.9
+    areas = dict(
+        re.findall(r"^ (parrot_caption|unrelated_text|poisoned)((?: +[\d.]+){7})", done.stderr, re.MULTILINE)
+    )
     assert float(areas["parrot_caption"].split()[5]) >= 0.95  # by parrot.fuzzy_rate
     assert float(areas["unrelated_text"].split()[4]) >= 0.95  # by text.characters
+    assert float(areas["poisoned"].split()[6]) >= 0.9  # by outlier.score
     lost = re.search(r"([\d.]+)% of them are lost", done.stderr)
     assert lost
-    assert float(lost[1]) < 20  # balancing and pruning take clean samples too
+    assert float(lost[1]) < 25  # balancing, pruning and the outliers' share take clean samples too
     kept = len(np.load(tmp_path / "demo" / "subset.npy"))
     hits = search(str(tmp_path / "demo" / "index"), np.ones((1, 128), np.float32), 3)
     assert kept > 200
