@@ -14,7 +14,7 @@ from pipeline.datacomp import Metadata
 from pipeline.operator import owner
 from pipeline.store import Store
 
-GROUP_BYTES, GROUP_SHARDS = 8 << 20, 64  # of samples parts that are decided on together
+GROUP_BYTES, GROUP_SHARDS = 1 << 20, 64  # of samples parts that are decided on together
 
 
 class Columns:

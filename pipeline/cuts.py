@@ -25,10 +25,11 @@ Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[[list[str]], Result], groups: Iterable[list[str]]) -> Iterator[Result]:
-    """Results in order; a bounded number is in flight. polars, numpy and pyarrow release the lock."""
+    """Results in order; as many groups are in memory as there are cores. polars, numpy and pyarrow release the
+    lock."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        yield from in_turn(pool, 2 * workers, function, groups)
+        yield from in_turn(pool, workers - 1, function, groups)
 
 
 def in_turn(

@@ -9,7 +9,7 @@
 
 Kept samples are added in pool order; those without an embedding (null, zero or not finite) are
 left out and counted. Training takes samples by a draw on their uid. Memory: the training sample (40
-vectors per list), a block of the index, and 8,192 rows or a shard's.
+vectors per list), a block of the index, and 4,096 rows or a shard's.
 """
 
 import tempfile
@@ -32,7 +32,7 @@ from pipeline.store import Files, to_arrow
 from pipeline.subset import kept_counts
 
 INDEX, METADATA, ABOUT = "image.index", "metadata/metadata_0.parquet", "image.json"
-BATCH = 8_192  # rows added at a time, at least: enough to keep BLAS busy, 16 MiB at 512 dimensions
+BATCH = 4_096  # rows added at a time, at least: enough to keep BLAS busy, 8 MiB at 512 dimensions
 SEED = 0  # of the draw of training vectors
 
 
@@ -120,6 +120,7 @@ def _fill(index: Any, path: str, rows: "Rows", table: str) -> None:
             add(vectors)
             file.write_table(to_arrow(_metadata(frame, start)))
             start += len(frame)
+            del vectors, frame  # before the next are read
 
 
 def _metadata(frame: pl.DataFrame, start: int) -> pl.DataFrame:
