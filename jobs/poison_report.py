@@ -17,6 +17,16 @@ captions of all {test:,} scenes, the scene's own among them; beside it the same 
 first, of 200. *Cleaned*: the clean model again, on what is left without the {removed:.0%} that the best detector
 suspects most.
 """
+READING = """
+**What the defaults say** (40,000 scenes, 0.3%, 800 steps; other settings may say something else). The patch is
+learnt, and SLOF and DAO find it, on features that are not normalised, images alone. Triggers that lie over the whole
+picture are learnt by half to three quarters in these steps, and the outlier scores find less of them: at best an
+AUROC of .84 to .89, by k-distance. But a pair that is not learnt yet looks mismatched: a low CLIP score finds all of
+these at .99 and more, the patch at .90 only. Use both. Warping by a pixel in 32 is hardly learnt at all. A clean
+label leaves no odd pair behind: LID (.90) and the CLIP score (.94) see it. Of three triggers, the least learnt
+counts. Tried besides: unit length, captions among the points, the released batches (all below), other sizes and k
+(the trap): no better.
+"""
 DETECTION = """
 **Found?** On the embeddings that each poisoned model has for its own pool: AUROC, average precision, and the share
 of the poisons among the 1 % and the 10 % that look most suspicious. Reference 2,048 x 4 draws, k 64.
@@ -89,7 +99,7 @@ def write(work: Path, path: Path, order: Sequence[str]) -> None:
     if not found:
         return
     head = HEAD.format(**found[0]["experiment"], poisons=found[0]["poisons"])
-    text = f"{head}\n{attacks(found)}{DETECTION}{detection(found)}"
+    text = f"{head}\n{attacks(found)}{READING}{DETECTION}{detection(found)}"
     if (file := work / "trap.json").exists():
         text += trap(orjson.loads(file.read_bytes()))
     path.write_text(text)
