@@ -10,11 +10,12 @@ from pipeline.session import Session
 
 def preview(session: Session) -> dict[str, Any]:
     """The missing passes as plain data. `samples` and `seconds` are None where nothing is known yet."""
-    known = session.rows()
+    stored = session.stored()
+    known = stored.rows
     mean = sum(known.values()) / len(known) if known else None
     rates = speeds(session.store)
     passes = []
-    for todo in plan(session.recipe, session.shards, session.keys, session.stored()):
+    for todo in plan(session.recipe, session.shards, session.keys, stored):
         names = list(todo.names) if isinstance(todo, ScorePass) else [todo.name]
         kind = "tables" if todo.shards[0].table else "tars"
         tar = isinstance(todo, ScorePass) and todo.tar

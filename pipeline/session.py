@@ -53,7 +53,7 @@ class Session:
         """The recipe's store."""
         return Store(self.recipe.pool.store)
 
-    @property
+    @cached_property
     def columns(self) -> Columns:
         """The columns of the pool's shards."""
         return Columns(self.recipe.pool.store, self.keys, self.recipe.pool.datacomp)
@@ -124,7 +124,7 @@ class Session:
                 rows = self.store.rows(self.folder(name), names)
                 parts[self.folder(name)] = {s for s, count in rows.items() if samples.get(s) == count}
         stats = [stat_path(name, key) for name, key in self.keys.items()]
-        return Stored(parts, {path for path in stats if self.store.files.exists(path)})
+        return Stored(parts, {path for path in stats if self.store.files.exists(path)}, samples)
 
     def _check_reading(self, indexed: Collection[str]) -> None:
         """The samples there are were read as the recipe says; where there are none yet, the first table has
