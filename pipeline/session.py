@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.attempts import from_storage
 from pipeline.columns import Columns
 from pipeline.datacomp import EMBEDDINGS, Metadata, known_rows
 from pipeline.digest import field_digest
@@ -38,7 +39,9 @@ class Session:
         assert recipe.pool.shards is not None  # the recipe's check sees to it
         try:
             shards = list_shards(recipe.pool.shards)
-        except (ValueError, OSError, ImportError) as error:
+        except Exception as error:
+            if not (isinstance(error, ValueError | ImportError) or from_storage(error)):
+                raise
             text = str(error)
             raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
         _check_kind(recipe, shards[0])
@@ -192,7 +195,9 @@ def _metadata_shards(recipe: Recipe, folder: str) -> list[Shard]:
     metadata = Metadata(folder)
     try:
         files = metadata.files()
-    except (OSError, ImportError) as error:
+    except Exception as error:
+        if not (isinstance(error, ImportError) or from_storage(error)):
+            raise
         raise RecipeError(f"pool.datacomp: {worded(error)}") from None
     shards = [Shard(name, metadata.path(name), size) for name, (size, _) in files.items()]
     _check_kind(recipe, shards[0], "pool.datacomp")
