@@ -21,7 +21,7 @@ from pipeline.shards import Shard, list_shards
 from pipeline.store import Store
 from pipeline.tables import check_table, reading
 
-DECISIONS = 2  # format of what a decision's folder holds; raise it when that changes
+DECISIONS = 3  # format of what a decision's folder holds; raise it when that changes
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@
     columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
     columns/<name>-<key>/meta.json          what the key stands for
     stats/<name>-<key>.parquet
-    decisions/<recipe>-<key>/<shard>.parquet  keep and one verdict per rule, row by row as the samples
+    decisions/<recipe>-<key>/<shard>.parquet  keep and one verdict per rule, row by row as the samples; small
+                                            shards that follow are in the same file, see shards.parquet
     datacomp.json, digests.json, footers/   what was read of a DataComp folder, large files and parts before
 
 A file is written aside and published in one step (rename locally, one PUT on object storage), so what
@@ -177,6 +178,22 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.files = Files(root)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._places: dict[
+            str, dict[str, tuple[str, int, int]]
+        ] = {}  # of each decision: shard -> part, start, rows
+        self._part: tuple[Any, pl.DataFrame] | None = (
+            None  # the verdicts read last: shards are asked for in turn
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"files": self.files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.files = state["files"]
+        self._forget()
 
     def write(self, relative: str, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
         """Publish a frame as parquet; `notes` go into the footer as JSON."""
@@ -205,7 +222,21 @@ class Store:
 
     def kept(self, decisions: str, shard: str) -> pl.Series:
         """(n,) Boolean: which of a shard's rows a decision keeps. Raises FileNotFoundError."""
-        return self.read(f"{decisions}/{shard}.parquet", ["keep"])["keep"]
+        return self.verdicts(decisions, shard, ["keep"])["keep"]
+
+    def verdicts(self, decisions: str, shard: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """(n, 1 + rules) Boolean: `keep` and the verdict of each rule on a shard's rows, null where it has no value,
+        or some of these columns. Raises FileNotFoundError."""
+        if decisions not in self._places:
+            table = self.read(f"{decisions}/shards.parquet", ["shard", "part", "start", "samples"])
+            self._places[decisions] = {row[0]: row[1:] for row in table.iter_rows()}
+        if shard not in self._places[decisions]:
+            raise FileNotFoundError(f"{decisions}: no {shard}")
+        part, start, rows = self._places[decisions][shard]
+        wanted = (f"{decisions}/{part}.parquet", columns)
+        if self._part is None or self._part[0] != wanted:
+            self._part = (wanted, self.read(*wanted))
+        return self._part[1].slice(start, rows)
 
     def footer(self, relative: str) -> Footer | None:
         """(rows, notes) of a published frame, or None where there is none."""
