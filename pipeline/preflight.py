@@ -42,14 +42,15 @@ def parse_cluster(text: str) -> list[Node]:
 
 def check_storage(session: Session) -> list[str]:
     """Warnings about the pool. Raises RecipeError where the store or the first shard may not be read."""
+    pool = "pool.datacomp" if session.recipe.pool.datacomp else "pool.shards"
     problems = {
         "pool.store": _trouble(session.recipe.pool.store, _list_store),
-        "pool.shards": _trouble(session.shards[0].path, _touch),
+        pool: _trouble(session.shards[0].path, _touch),
     }
     if wrong := [f"{key}: {text}" for key, (text, fatal) in problems.items() if text and fatal]:
         raise RecipeError("\n".join(wrong))
-    missing, _ = problems["pool.shards"]
-    return [f"pool.shards: {missing}; a shard that is missing stays pending"] if missing else []
+    missing, _ = problems[pool]
+    return [f"{pool}: {missing}; a shard that is missing stays pending"] if missing else []
 
 
 def check_cluster(session: Session, passes: Sequence[Pass], nodes: Sequence[Node]) -> list[list[Placement]]:
