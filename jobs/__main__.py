@@ -17,6 +17,8 @@ import typer
 from jobs.datacomp import app as datacomp
 from jobs.ingest import ingest
 from jobs.metadata import app as metadata
+from jobs.options import Json, Limit, Local, Overrides, RecipePath
+from jobs.plan import plan
 from jobs.subset import app as subset
 from pipeline.attempts import from_storage
 from pipeline.errors import WinnowError, worded
@@ -31,30 +33,8 @@ app = typer.Typer(
 app.add_typer(metadata, name="metadata")
 app.add_typer(subset, name="subset")
 app.command()(ingest)
+app.command()(plan)
 app.add_typer(datacomp, name="datacomp")
-
-RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="override one key, such as keep.clip.score.top=0.2; repeatable",
-    ),
-]
-Limit = Annotated[int | None, typer.Option("--shards", min=1, help="the first N shards of the pool only")]
-Local = Annotated[bool, typer.Option("--local", help="a plain loop in this process, no Ray")]
-Json = Annotated[bool, typer.Option("--json", help="numbers as JSON on stdout, no tables")]
-
-
-@app.command()
-def plan(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
-    """What is stored, what would run, on how many rows, and roughly how long."""
-    from jobs import run, show
-    from pipeline.preview import preview
-
-    found = preview(run.open_session(recipe, set_, shards))
-    _out(found) if json else show.plan(found)
 
 
 @app.command()

@@ -80,7 +80,7 @@ def planted(session: Session) -> pl.DataFrame:
                 orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"
                 for key, offset, length in samples.select("key", "offset", "length").iter_rows()
             ]
-        verdicts = session.store.read(f"{session.decisions}/{shard.name}.parquet")
+        verdicts = session.store.verdicts(session.decisions, shard.name)
         parts.append(
             samples.select("uid", "shard", "row").with_columns(planted=pl.Series(labels)).hstack(verdicts)
         )

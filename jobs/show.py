@@ -26,17 +26,29 @@ def table(title: str, *columns: str, text: int = 1) -> Table:
     return made
 
 
-def _share(part: int, whole: int) -> str:
+def share(part: int, whole: int) -> str:
+    """A part in percent."""
     return f"{part / whole:.1%}" if whole else "-"
 
 
 def plan(found: Mapping[str, Any]) -> None:
     """What `plan` found."""
-    made = table("Missing passes", "operators", "reads", "shards", "samples", "time", text=2)
+    pools = any(step["pools"] for step in found["passes"])
+    made = table(
+        "Missing passes",
+        "operators",
+        "reads",
+        *(["workers"] if pools else []),
+        "shards",
+        "samples",
+        "one worker",
+        text=3 if pools else 2,
+    )
     for step in found["passes"]:
         made.add_row(
             ", ".join(step["operators"]) or "(index only)",
             step["reads"],
+            *([", ".join(map(_pool, step["pools"])) or "-"] if pools else []),
             f"{step['shards']:,}",
             _number(step["samples"], "?"),
             _duration(step["seconds"]),
@@ -45,8 +57,36 @@ def plan(found: Mapping[str, Any]) -> None:
         f"{found['shards']:,} shards, {found['indexed']:,} indexed, {_number(found['samples'], '?')} samples known"
     )
     console.print(made if found["passes"] else "Everything is computed.")
+    if found["estimate"]["bottleneck"]:
+        _estimate(found)
     for warning in found["warnings"]:
         console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
+
+
+def _pool(pool: Mapping[str, Any]) -> str:
+    gpus = f", {pool['gpus']:g} GPUs" if pool["gpus"] else ""
+    return f"{pool['workers']} x {pool['cpus']:.2g} CPUs{gpus}"
+
+
+def _estimate(found: Mapping[str, Any]) -> None:
+    """How long one worker takes, by operator, and how many workers it takes."""
+    whole, hours = found["estimate"], found["estimate"]["hours"]
+    made = table(
+        "Estimate", "operator", "one worker", "share", *([f"workers for {hours:g} h"] if hours else [])
+    )
+    for name, cost in whole["operators"].items():
+        workers = [f"{cost['workers']:,}"] if hours else []
+        made.add_row(name, _duration(cost["seconds"]), f"{cost['share']:.0%}", *workers)
+    console.print(made)
+    if sample := found["measured"]:
+        console.print(f"measured here on {sample['samples']:,} samples in {sample['shards']:,} shards")
+    all_workers = f"; {hours:g} h take {whole['workers']:,} workers" if hours else ""
+    size = sum(step["bytes"] or 0 for step in found["passes"]) / 1e6
+    console.print(
+        f"{len(found['passes'])} passes, {size:,.0f} MB to read, one worker: {_duration(whole['seconds'])}"
+        f"{all_workers}; bottleneck: {whole['bottleneck']}",
+        highlight=False,
+    )
 
 
 def funnel(result: Mapping[str, Any]) -> None:
@@ -78,7 +118,7 @@ def funnel(result: Mapping[str, Any]) -> None:
         "dropped, failed (no value to judge): each sample once, at the first such rule", style="dim"
     )
     console.print(
-        f"read {total:,} = kept {result['kept']:,} ({_share(result['kept'], total)}) + dropped {result['dropped']:,} "
+        f"read {total:,} = kept {result['kept']:,} ({share(result['kept'], total)}) + dropped {result['dropped']:,} "
         f"+ failed {result['failed']:,}"
     )
     if away:
@@ -95,8 +135,8 @@ def ingested(books: Mapping[str, Any]) -> None:
     made, total = table("Downloads", "", "URLs", "share"), books["listed"]
     made.add_row("listed", f"{total:,}", "")
     for reason, count in books["lost"].items():
-        made.add_row(f"lost: {reason}", f"{count:,}", _share(count, total))
-    made.add_row("downloaded", f"{books['downloaded']:,}", _share(books["downloaded"], total))
+        made.add_row(f"lost: {reason}", f"{count:,}", share(count, total))
+    made.add_row("downloaded", f"{books['downloaded']:,}", share(books["downloaded"], total))
     console.print(made)
     for file, reason in books["damaged"].items():
         console.print(f"  [yellow]damaged list[/] {file}: {reason}", highlight=False)
@@ -114,7 +154,7 @@ def overlap(result: Mapping[str, Any]) -> None:
         text=2,
     )
     for number, (name, rule) in zip(heads, rules.items(), strict=True):
-        shares = (_share(rule["passes_with"].get(other, rule["passes"]), rule["passes"]) for other in rules)
+        shares = (share(rule["passes_with"].get(other, rule["passes"]), rule["passes"]) for other in rules)
         made.add_row(number, name, *shares)
     console.print(made)
 
@@ -168,45 +208,6 @@ def explanation(entry: Mapping[str, Any]) -> None:
         console.print(shown)
     for why in dict.fromkeys(line["why"] for line in entry["rules"] if line["why"]):
         console.print(f"no value because: {why}", markup=False, highlight=False)
-
-
-def subsets(found: Mapping[str, Any]) -> None:
-    """Subset files and their overlap."""
-    files = found["files"]
-    made = table("Subsets", "", "file", "rows", "distinct uids", "most often", text=2)
-    for number, file in enumerate(files, 1):
-        made.add_row(
-            str(number), escape(file["path"]), *(f"{file[n]:,}" for n in ("rows", "distinct", "most"))
-        )
-    console.print(made)
-    if len(files) > 1:
-        made = table(
-            "Rows in common, and their share of the file at the left", "", *map(str, range(1, len(files) + 1))
-        )
-        for number, (file, row) in enumerate(zip(files, found["overlap"], strict=True), 1):
-            made.add_row(str(number), *(f"{common:,} {_share(common, file['rows']):>6}" for common in row))
-        console.print(made)
-
-
-def subset_difference(found: Mapping[str, Mapping[str, int]]) -> None:
-    """How two subset files differ."""
-    labels = {"both": "in both", "only_first": "only in the first", "only_second": "only in the second"}
-    made = table("Difference", "", "rows", "distinct uids")
-    for name, label in {**labels, "changed": "in both, one more often"}.items():
-        made.add_row(label, f"{found[name]['rows']:,}", f"{found[name]['distinct']:,}")
-    console.print(made)
-
-
-def resharded(found: Mapping[str, Any]) -> None:
-    """How much of a subset the pool still has."""
-    asked, lost, written = found["asked"], found["lost"], found["shards"]
-    console.print(
-        f"asked for {asked:,}, available {found['available']:,} ({_share(found['available'], asked)}), "
-        f"lost {lost['rows']:,} ({lost['distinct']:,} uids, in {lost['path']})",
-        highlight=False,
-        markup=False,
-    )
-    console.print(f"{written['samples']:,} samples in {written['shards']:,} shards")
 
 
 def pending(shards: Mapping[str, str], command: str) -> None:

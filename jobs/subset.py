@@ -36,11 +36,11 @@ def subset() -> None:
 @app.command()
 def info(files: Paths, json: Json = False) -> None:
     """Rows, distinct uids, and how much each two have in common."""
-    from jobs import show
+    from jobs import show_subset
     from pipeline.multiset import describe
 
     found = describe(files)
-    _out(found) if json else show.subsets(found)
+    _out(found) if json else show_subset.subsets(found)
 
 
 @app.command("and")
@@ -70,11 +70,11 @@ def xor(first: First, second: Second, out: Out = None, json: Json = False) -> No
 @app.command()
 def diff(first: First, second: Second, json: Json = False) -> None:
     """How two files differ: what both have, what only one has, and what one has more often."""
-    from jobs import show
+    from jobs import show_subset
     from pipeline.multiset import difference
 
     found = difference([first, second])
-    _out(found) if json else show.subset_difference(found)
+    _out(found) if json else show_subset.subset_difference(found)
 
 
 @app.command()
@@ -97,7 +97,7 @@ def shards(
     json: Json = False,
 ) -> None:
     """The samples that a subset asks for, as DataComp's resharder writes them; and what the pool has lost."""
-    from jobs import show
+    from jobs import show, show_subset
     from jobs.reshard import recipe_of, reshard
     from jobs.run import executor_of
     from pipeline.session import Session
@@ -108,7 +108,7 @@ def shards(
     if json:
         _out(found)
     else:
-        show.resharded(found)
+        show_subset.resharded(found)
         print(out)
     if found["pending"]:
         show.pending(found["pending"], " ".join(["winnow", *sys.argv[1:]]))

@@ -41,7 +41,7 @@ def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) 
     columns = session.columns
     rules = session.recipe.keep
     sample = columns.row(shard, row, SHOWN)
-    verdicts = session.store.read(f"{session.decisions}/{shard}.parquet").row(row, named=True)
+    verdicts = session.store.verdicts(session.decisions, shard).row(row, named=True)
     lines = []
     for name, rule in rules.items():
         errors = [f"{name_of}.error"] if (name_of := owner(rule.column)) else []

@@ -95,13 +95,11 @@ def noted(session: Session) -> dict[str, Any]:
     table: in what it unpacks to) and reason. `lost`: reason -> URLs that a download has not fetched."""
     broken: dict[str, str] = {}
     lost: Counter[str] = Counter()
-    shards = session.shards if session.sample_folders else ()
-    footers = session.store.footers([f"samples/{shard.name}.parquet" for shard in shards])
-    for shard, footer in zip(shards, footers, strict=True):
-        notes = footer[1] if footer is not None else {}
-        if damage := notes.get("damage"):
-            broken[shard.name] = f"{damage['reason']} (byte {damage['offset']})"
-        lost.update(notes.get("lost", {}))
+    names = [shard.name for shard in session.shards if session.sample_folders]
+    for shard, footer in session.store.footers("samples", names).items():
+        if damage := footer.notes.get("damage"):
+            broken[shard] = f"{damage['reason']} (byte {damage['offset']})"
+        lost.update(footer.notes.get("lost", {}))
     return {"damaged": broken, "lost": dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))}
 
 

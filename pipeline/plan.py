@@ -22,10 +22,12 @@ ROWS = {"gpu": 256, "images": 64, "columns": 8192}
 
 @dataclass(frozen=True)
 class Stored:
-    """What a store holds: shard names by folder (`samples`, `columns/<name>-<key>`), and stat files."""
+    """What a store holds: shard names by folder (`samples`, `columns/<name>-<key>`), stat files, and the number
+    of samples by shard."""
 
     parts: Mapping[str, Collection[str]] = field(default_factory=dict)
     stats: Collection[str] = ()
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.attempts import from_storage
 from pipeline.columns import Columns
 from pipeline.datacomp import EMBEDDINGS, Metadata, known_rows
 from pipeline.digest import field_digest
@@ -20,7 +21,7 @@ from pipeline.shards import Shard, list_shards
 from pipeline.store import Store
 from pipeline.tables import check_table, reading
 
-DECISIONS = 2  # format of what a decision's folder holds; raise it when that changes
+DECISIONS = 3  # format of what a decision's folder holds; raise it when that changes
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Session:
         assert recipe.pool.shards is not None  # the recipe's check sees to it
         try:
             shards = list_shards(recipe.pool.shards)
-        except (ValueError, OSError, ImportError) as error:
+        except Exception as error:
+            if not (isinstance(error, ValueError | ImportError) or from_storage(error)):
+                raise
             text = str(error)
             raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
         _check_kind(recipe, shards[0])
@@ -53,7 +56,7 @@ class Session:
         """The recipe's store."""
         return Store(self.recipe.pool.store)
 
-    @property
+    @cached_property
     def columns(self) -> Columns:
         """The columns of the pool's shards."""
         return Columns(self.recipe.pool.store, self.keys, self.recipe.pool.datacomp)
@@ -124,7 +127,7 @@ class Session:
                 rows = self.store.rows(self.folder(name), names)
                 parts[self.folder(name)] = {s for s, count in rows.items() if samples.get(s) == count}
         stats = [stat_path(name, key) for name, key in self.keys.items()]
-        return Stored(parts, {path for path in stats if self.store.files.exists(path)})
+        return Stored(parts, {path for path in stats if self.store.files.exists(path)}, samples)
 
     def _check_reading(self, indexed: Collection[str]) -> None:
         """The samples there are were read as the recipe says; where there are none yet, the first table has
@@ -192,7 +195,9 @@ def _metadata_shards(recipe: Recipe, folder: str) -> list[Shard]:
     metadata = Metadata(folder)
     try:
         files = metadata.files()
-    except (OSError, ImportError) as error:
+    except Exception as error:
+        if not (isinstance(error, ImportError) or from_storage(error)):
+            raise
         raise RecipeError(f"pool.datacomp: {worded(error)}") from None
     shards = [Shard(name, metadata.path(name), size) for name, (size, _) in files.items()]
     _check_kind(recipe, shards[0], "pool.datacomp")

@@ -4,8 +4,9 @@
     columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
     columns/<name>-<key>/meta.json          what the key stands for
     stats/<name>-<key>.parquet
-    decisions/<recipe>-<key>/<shard>.parquet  keep and one verdict per rule, row by row as the samples
-    datacomp.json, digests.json             what was read of a DataComp folder, and of large files, before
+    decisions/<recipe>-<key>/<shard>.parquet  keep and one verdict per rule, row by row as the samples; small
+                                            shards that follow are in the same file, see shards.parquet
+    datacomp.json, digests.json, footers/   what was read of a DataComp folder, large files and parts before
 
 A file is written aside and published in one step (rename locally, one PUT on object storage), so what
 exists is whole. Equal tables make equal bytes.
@@ -17,7 +18,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -29,9 +30,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.footers import REQUESTS, Footer, footers, parse
+
 ROW_GROUP = 65_536
 TAIL = 64 << 10  # bytes asked of the end of a parquet file, where the footer is
-REQUESTS = 32  # at a time
 _HOST = socket.gethostname().replace(".", "-")
 
 
@@ -133,16 +135,20 @@ class Files:
         if self.local:
             found = (os.path.join(d, f) for d, _, files in os.walk(base) for f in files)
         else:
-            self.fs.invalidate_cache()  # other processes publish too
-            try:
-                found = iter(self.fs.find(base))
-            except FileNotFoundError:
-                return set()
+            found = iter(self.find(base))
         return {
             path[len(base) :].removesuffix(suffix)
             for path in found
             if path.endswith(suffix) and not os.path.basename(path).startswith(".tmp.")
         }
+
+    def find(self, base: str, **options: bool) -> Any:
+        """What fsspec's `find` tells of a folder's files, to any depth, on object storage: one listing."""
+        self.fs.invalidate_cache()  # other processes publish too
+        try:
+            return self.fs.find(base, **options)
+        except FileNotFoundError:
+            return {}
 
     def sweep(self) -> None:
         """Remove what killed processes of this machine left half written."""
@@ -172,6 +178,22 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.files = Files(root)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._places: dict[
+            str, dict[str, tuple[str, int, int]]
+        ] = {}  # of each decision: shard -> part, start, rows
+        self._part: tuple[Any, pl.DataFrame] | None = (
+            None  # the verdicts read last: shards are asked for in turn
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"files": self.files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.files = state["files"]
+        self._forget()
 
     def write(self, relative: str, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
         """Publish a frame as parquet; `notes` go into the footer as JSON."""
@@ -190,7 +212,8 @@ class Store:
         """Several published frames of equal columns, one below the other. Raises FileNotFoundError."""
         sources: list[Any] = [self.files.path(relative) for relative in relatives]
         if not self.files.local:
-            sources = [io.BytesIO(self.files.read(relative)) for relative in relatives]
+            with ThreadPoolExecutor(min(REQUESTS, len(relatives))) as pool:
+                sources = [io.BytesIO(data) for data in pool.map(self.files.read, relatives)]
         elif missing := next((path for path in sources if not os.path.exists(path)), None):
             raise FileNotFoundError(missing)
         wanted = list(columns) if columns is not None else None
@@ -199,28 +222,33 @@ class Store:
 
     def kept(self, decisions: str, shard: str) -> pl.Series:
         """(n,) Boolean: which of a shard's rows a decision keeps. Raises FileNotFoundError."""
-        return self.read(f"{decisions}/{shard}.parquet", ["keep"])["keep"]
+        return self.verdicts(decisions, shard, ["keep"])["keep"]
 
-    def footer(self, relative: str) -> tuple[int, dict[str, Any]] | None:
+    def verdicts(self, decisions: str, shard: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """(n, 1 + rules) Boolean: `keep` and the verdict of each rule on a shard's rows, null where it has no value,
+        or some of these columns. Raises FileNotFoundError."""
+        if decisions not in self._places:
+            table = self.read(f"{decisions}/shards.parquet", ["shard", "part", "start", "samples"])
+            self._places[decisions] = {row[0]: row[1:] for row in table.iter_rows()}
+        if shard not in self._places[decisions]:
+            raise FileNotFoundError(f"{decisions}: no {shard}")
+        part, start, rows = self._places[decisions][shard]
+        wanted = (f"{decisions}/{part}.parquet", columns)
+        if self._part is None or self._part[0] != wanted:
+            self._part = (wanted, self.read(*wanted))
+        return self._part[1].slice(start, rows)
+
+    def footer(self, relative: str) -> Footer | None:
         """(rows, notes) of a published frame, or None where there is none."""
         try:
-            meta = self.files.footer(relative)
+            return parse(self.files.footer(relative))
         except FileNotFoundError:
             return None
-        notes = {k.decode(): v for k, v in (meta.metadata or {}).items() if k != b"ARROW:schema"}
-        return meta.num_rows, {key: orjson.loads(value) for key, value in notes.items()}
 
-    def rows(self, folder: str, shards: Sequence[str]) -> dict[str, int]:
+    def footers(self, folder: str, shards: Collection[str]) -> dict[str, Footer]:
+        """The footer of each of these shards' parts that is published in the folder."""
+        return footers(self.files, folder, shards)
+
+    def rows(self, folder: str, shards: Collection[str]) -> dict[str, int]:
         """Rows of each of these shards' parts that is published in the folder."""
-        there = self.files.names(folder, ".parquet")
-        wanted = [shard for shard in shards if shard in there]
-        found = self.footers([f"{folder}/{shard}.parquet" for shard in wanted])
-        return {shard: footer[0] for shard, footer in zip(wanted, found, strict=True) if footer is not None}
-
-    def footers(self, relatives: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]] | None]:
-        """The footer of each; of other storage many at a time, for each takes a request."""
-        if self.files.local:
-            yield from map(self.footer, relatives)
-            return
-        with ThreadPoolExecutor(REQUESTS) as pool:
-            yield from pool.map(self.footer, relatives)
+        return {shard: footer.rows for shard, footer in self.footers(folder, shards).items()}

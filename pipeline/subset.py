@@ -17,7 +17,7 @@ What all exports share is here too: what is kept, and files that appear whole or
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -41,7 +41,7 @@ def write_subset(session: Session, at_once: int = AT_ONCE, path: str | None = No
     if path is None:
         raise RecipeError("export.subset is missing: name the .npy file to write")
     counts = written_counts(session)
-    rows = (_halves(written_uids(session, shard)) for shard, count in counts.items() if count)
+    rows = map(_halves, written_uids(session, [shard for shard, count in counts.items() if count]))
     files = Files(path)
     with working(files) as folder:
         with open(f"{folder}/subset", "wb") as file:
@@ -103,10 +103,15 @@ def written_counts(session: Session) -> dict[str, int]:
     return {shard: len(chosen.rows(shard)) if count else 0 for shard, count in kept.items()}
 
 
-def written_uids(session: Session, shard: str) -> pl.Series:
-    """The uids of the samples that are written of a shard, in its order."""
-    uids = session.columns.read(shard, ["uid"])["uid"]
-    return uids.gather(Chosen(session).rows(shard))
+def written_uids(session: Session, shards: Sequence[str]) -> Iterator[pl.Series]:
+    """The uids of the samples that are written of these shards, in their order; several shards at a time."""
+    chosen = Chosen(session)
+    for group in session.columns.groups(shards):
+        rows, start = list[np.ndarray](), 0
+        for shard in group:
+            rows.append(start + chosen.rows(shard))
+            start += len(chosen.store.kept(chosen.decisions, shard))
+        yield session.columns.read_many(group, ["uid"])["uid"].gather(np.concatenate(rows))
 
 
 # --- sorting --------------------------------------------------------------------------------------

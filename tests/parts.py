@@ -126,7 +126,7 @@ def spaced(text: str) -> str:
     return text
 
 
-def tree(folder: Path, without: tuple[str, ...] = ("runs",)) -> dict[str, bytes]:
+def tree(folder: Path, without: tuple[str, ...] = ("runs", "footers")) -> dict[str, bytes]:
     """Relative path -> bytes of every file below a folder, those in the subfolders `without` aside."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     found = {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -152,7 +152,7 @@ def outcome(made: Session, executor: Any) -> tuple[dict[str, list[Any]], list[pl
     decide(made)
     shards = [shard.name for shard in made.shards]
     uids = made.columns.read_many(shards, ["uid"])["uid"]
-    rows = pl.concat([made.store.read(f"{made.decisions}/{shard}.parquet") for shard in shards])
+    rows = pl.concat([made.store.verdicts(made.decisions, shard) for shard in shards])
     verdicts = {uid: list(row) for uid, row in zip(uids, rows.iter_rows(), strict=True)}
     return verdicts, [made.store.read(stat_path(name, made.keys[name])) for name in ("counts", "words")]
 

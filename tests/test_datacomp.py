@@ -81,7 +81,7 @@ def kept(session: Session) -> list[str]:
 
 
 def _kept(session: Session, shard: str) -> list[str]:
-    return written_uids(session, shard).to_list()
+    return pl.concat(written_uids(session, [shard])).to_list()
 
 
 # --- columns --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from pipeline import cuts as module
 from pipeline.cuts import resolve_cuts
@@ -272,9 +274,9 @@ def test_decisions_equal_plain_python(stored, seed):
     for name, rule in expected["rules"].items():
         assert {key: result["rules"][name][key] for key in rule} == rule
     for shard in frames:
-        decided = session.store.read(f"{session.decisions}/{shard}.parquet")
+        decided = session.store.verdicts(session.decisions, shard)
         assert decided["keep"].to_list() == expected["kept"][shard]
-    verdicts = pl.concat([session.store.read(f"{session.decisions}/{shard}.parquet") for shard in frames])
+    verdicts = pl.concat([session.store.verdicts(session.decisions, shard) for shard in frames])
     for name, rule in result["rules"].items():
         others = {other: int((verdicts[name] & verdicts[other]).sum()) for other in KEEP if other != name}
         assert rule["passes_with"] == others
@@ -287,13 +289,11 @@ def test_what_is_stored(stored):
     result = decide(session)
     folder = session.decisions
     assert folder.startswith("decisions/test-")
-    assert session.store.files.names(folder, "") == {
-        "rules.json", "shards.parquet", "dir/0.parquet", "dir/1.parquet", "dir/2.parquet"
-    }  # fmt: skip
+    assert session.store.files.names(folder, "") == {"rules.json", "shards.parquet", "dir/0.parquet"}
     assert orjson.loads(session.store.files.read(f"{folder}/rules.json")) == result
     assert (result["recipe"], result["shards"], list(result["rules"])) == ("test", 3, list(KEEP))
     assert result["rules"]["given.f32"]["bound"].endswith("(top 60%)")
-    frame = session.store.read(f"{folder}/dir/1.parquet")
+    frame = session.store.verdicts(folder, "dir/1")
     assert frame.schema == {"keep": pl.Boolean, **dict.fromkeys(KEEP, pl.Boolean)}
     assert len(frame) == 41
     assert frame["given.f32"].null_count() > 0
@@ -301,6 +301,8 @@ def test_what_is_stored(stored):
     assert shards["shard"].to_list() == ["dir/0", "dir/1", "dir/2"]
     assert shards["samples"].to_list() == [40, 41, 42]
     assert shards["kept"].sum() == result["kept"]
+    assert shards["part"].to_list() == ["dir/0"] * 3
+    assert shards["start"].to_list() == [0, 40, 81]
 
 
 def snapshot(tmp_path) -> dict[str, tuple[bytes, int]]:
@@ -320,14 +322,27 @@ def test_shards_in_any_order_give_the_same(stored, tmp_path):
     frames = pool(1, shards=4)
     session = stored(frames, KEEP)
     first = decide(session)
-    folder = session.decisions
-    files = {
-        name: session.store.files.read(f"{folder}/{name}") for name in session.store.files.names(folder, "")
-    }
     turned = Session(session.recipe, tuple(reversed(session.shards)))
     assert {**decide(turned)} == first
-    for name, content in files.items():
-        assert session.store.files.read(f"{turned.decisions}/{name}") == content
+    for shard in frames:
+        one, other = (made.store.verdicts(made.decisions, shard) for made in (session, turned))
+        assert_frame_equal(one, other)
+
+
+@pytest.mark.parametrize("together", [1, 2, 64])
+def test_shards_that_are_decided_on_together_share_a_file(stored, monkeypatch, together):
+    frames = {**pool(0, shards=5), "empty": pool(0)["dir/0"][:0]}
+    session = stored(frames, KEEP)
+    expected = reference(session.recipe.keep, frames)
+    monkeypatch.setattr("pipeline.columns.GROUP_SHARDS", together)
+    decide(session)
+    assert len(session.store.files.names(session.decisions, ".parquet")) == 1 + -(-6 // together)
+    store = pickle.loads(pickle.dumps(session.store))
+    for shard in (*frames, *reversed(frames)):
+        assert session.store.kept(session.decisions, shard).to_list() == expected["kept"][shard]
+        assert store.verdicts(session.decisions, shard)["keep"].to_list() == expected["kept"][shard]
+    with pytest.raises(FileNotFoundError, match="no dir/9"):
+        session.store.kept(session.decisions, "dir/9")
 
 
 def test_fewer_shards_are_another_decision(stored):

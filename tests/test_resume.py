@@ -48,9 +48,11 @@ def write_recipe(folder: Path, pool: Path) -> Path:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Every published byte, run logs aside."""
+    """Every published byte, run logs and what is remembered of footers aside."""
     found = tree(folder, without=("runs", "mine.py", "recipe.yaml", "__pycache__"))
-    return {name: data for name, data in found.items() if not name.startswith("store/runs/")}
+    return {
+        name: data for name, data in found.items() if not name.startswith(("store/runs/", "store/footers/"))
+    }
 
 
 def published(folder: Path) -> dict[str, int]:

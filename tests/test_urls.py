@@ -229,7 +229,7 @@ def winnow(tmp_path: Path, *words: str) -> Any:
 
 
 def test_the_commands_work_on_a_list(tmp_path, web):
-    assert winnow(tmp_path, "plan")["passes"][0]["reads"] == "tables"
+    assert winnow(tmp_path, "plan")["passes"][0]["reads"] == "tables, 0 MB"
     winnow(tmp_path, "compute", "--local")
     assert winnow(tmp_path, "keep")["kept"] == 3
     (entry,) = winnow(tmp_path, "explain", web[1])

@@ -1,0 +1,137 @@
+"""What footers say is read once, and never of a part that is no longer there."""
+
+import os
+import threading
+import uuid
+from collections.abc import Callable
+
+import orjson
+import polars as pl
+import pytest
+
+from pipeline import footers
+from pipeline.store import Files, Store
+
+Reads = list[str]
+KNOWN = "footers/columns/x-1.json"
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path) -> Store:
+    root = str(tmp_path / "store") if request.param == "local" else f"memory://{uuid.uuid4().hex}/store"
+    return Store(root)
+
+
+@pytest.fixture
+def reads(monkeypatch) -> Reads:
+    """The parts whose footers are read."""
+    seen: Reads = []
+    original = Files.footer
+    monkeypatch.setattr(Files, "footer", lambda self, path: seen.append(path) or original(self, path))
+    return seen
+
+
+def write(store: Store, shard: str, rows: int, **notes: object) -> None:
+    frame = pl.DataFrame({"a": range(rows)}, schema={"a": pl.Int64})
+    store.write(f"columns/x-1/{shard}.parquet", frame, notes)
+
+
+def found(store: Store, *shards: str) -> dict[str, tuple[int, dict]]:
+    return {shard: tuple(footer) for shard, footer in store.footers("columns/x-1", shards).items()}
+
+
+def test_each_is_read_once(store, reads):
+    write(store, "a", 3, damage={"offset": 7})
+    write(store, "deep/b", 0)
+    expected = {"deep/b": (0, {}), "a": (3, {"damage": {"offset": 7}})}
+    assert found(store, "deep/b", "a", "absent") == expected
+    assert sorted(reads) == ["columns/x-1/a.parquet", "columns/x-1/deep/b.parquet"]
+    assert found(store, "a", "deep/b") == expected
+    assert list(found(store, "a", "deep/b")) == ["a", "deep/b"]
+    assert len(reads) == 2
+    write(store, "c", 1)
+    assert found(store, "c") == {"c": (1, {})}
+    assert found(store, "a", "deep/b", "c") == {**expected, "c": (1, {})}
+    assert len(reads) == 3  # shards that were not asked for are not forgotten
+
+
+def test_a_part_that_is_written_anew_is_read_anew(store, reads):
+    write(store, "a", 3, note=1)
+    assert found(store, "a") == {"a": (3, {"note": 1})}
+    write(store, "a", 3, note=2)  # of the same length
+    assert found(store, "a") == {"a": (3, {"note": 2})}
+    store.files.fs.rm_file(store.files.path("columns/x-1/a.parquet"))
+    assert found(store, "a") == {}
+
+
+def test_not_even_the_clock_hides_it(tmp_path):
+    """Equal length and equal time of change: a rename still brings another inode."""
+    store = Store(str(tmp_path))
+    for note in (1, 2):
+        write(store, "a", 3, note=note)
+        os.utime(tmp_path / "columns/x-1/a.parquet", ns=(5, 5))
+        assert found(store, "a") == {"a": (3, {"note": note})}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-9],
+        lambda text: b"",
+        lambda text: b"\xff" + text,
+        lambda text: b"[1, 2]",
+        lambda text: b'{"a": 7, "b": ["s", "3", {}], "c": ["", 3, {}]}',
+        lambda text: orjson.dumps({n: ["another state", 99, {}] for n in orjson.loads(text)}),
+    ],
+)
+def test_what_is_garbled_or_stale_is_ignored_and_put_right(store, damage: Callable[[bytes], bytes], reads):
+    write(store, "a", 3)
+    write(store, "b", 2)
+    expected = found(store, "a", "b")
+    store.files.publish(KNOWN, damage(store.files.read(KNOWN)))
+    assert found(store, "a", "b") == expected
+    assert len(reads) == 4
+    assert found(store, "a", "b") == expected
+    assert len(reads) == 4
+
+
+def test_a_store_that_cannot_be_written_is_read(store, reads, monkeypatch):
+    write(store, "a", 3)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("read only")
+
+    monkeypatch.setattr(Files, "publish", refuse)
+    for count in (1, 2):
+        assert found(store, "a") == {"a": (3, {})}
+        assert len(reads) == count
+
+
+def test_storage_that_tells_no_time_is_read_each_time(store, reads, monkeypatch):
+    monkeypatch.setattr(footers, "_states", lambda files, folder: {"a": ""})
+    write(store, "a", 3)
+    for count in (1, 2):
+        assert found(store, "a") == {"a": (3, {})}
+        assert len(reads) == count
+    assert not store.files.exists(KNOWN)
+
+
+def test_many_at_a_time(store):
+    """Writers, and readers that remember, side by side: nobody is ever told of rows that were never there."""
+    write(store, "a", 1)
+    wrong: list[object] = []
+
+    def read() -> None:
+        for _ in range(20):
+            if (rows := found(store, "a")["a"][0]) not in range(1, 31):
+                wrong.append(rows)
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for rows in range(2, 31):
+        write(store, "a", rows)
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert found(store, "a") == {"a": (30, {})}
