@@ -212,6 +212,30 @@ def test_place_reserves_no_more_cpus_than_stand_beside_a_gpu() -> None:
     assert (placed.workers, placed.cpus, placed.threads) == (2, 3.0, 4)
 
 
+def test_place_puts_no_worker_where_no_machine_is_large_enough() -> None:
+    """Sixteen CPUs in machines of two: one worker gets no twelve."""
+    nodes = [Node(0, 0), *[Node(2, 0)] * 8]
+    assert place([Stage(("clip",), Resources(workers=1))], nodes, 100)[0].cpus == 1.5
+    with pytest.raises(RecipeError, match=r"run.clip.cpus asks for 4, the largest machine .* has 2"):
+        place([Stage(("clip",), Resources(cpus=4))], nodes, 100)
+
+
+def test_place_leaves_room_for_the_gpu_stage_in_whatever_order() -> None:
+    """The CPU stage's workers may come first and lie on the GPU machine too."""
+    nodes = [Node(0, 0), Node(2, 0), Node(2, 0), Node(2, 1)]
+    text, clip = place([Stage(("text",), Resources()), Stage(("clip",), Resources(gpus=1))], nodes, 100)
+    assert (text.workers, text.cpus) == (3, 0.75)
+    assert clip.cpus <= 2 - text.workers * text.cpus or clip.cpus == 0
+
+
+def test_place_counts_gpus_by_machine() -> None:
+    """0.4 of a GPU is two on each, and two GPUs are on no machine of one."""
+    nodes = [Node(8, 1), Node(8, 1)]
+    assert place([Stage(("clip",), Resources(gpus=0.4))], nodes, 100)[0].workers == 4
+    with pytest.raises(RecipeError, match=r"run.clip.gpus asks for 2, the largest machine has 1"):
+        place([Stage(("clip",), Resources(gpus=2))], nodes, 100)
+
+
 def test_place_starts_no_worker_without_a_batch() -> None:
     assert place([Stage(("clip",), Resources())], [Node(64, 0)], 3)[0].workers == 3
 
