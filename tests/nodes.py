@@ -17,10 +17,12 @@ STORE_BYTES = 100 << 20  # of a node's object store: enough for a pool of small 
 @contextmanager
 def nodes(shape: Shape) -> Iterator[Cluster]:
     """A cluster that `RayExecutor`, here and in child processes, takes for the one of its job."""
+    patience = {"RAY_worker_register_timeout_seconds": "300"}  # a busy machine: else Ray starts ever more
     cluster = Cluster()
     try:
-        for node in shape:
-            cluster.add_node(**{"object_store_memory": STORE_BYTES, "include_dashboard": False, **node})
+        with mock.patch.dict(os.environ, patience):
+            for node in shape:
+                cluster.add_node(**{"object_store_memory": STORE_BYTES, "include_dashboard": False, **node})
         with mock.patch.dict(os.environ, {"RAY_ADDRESS": cluster.address}):
             yield cluster
     finally:
