@@ -4,7 +4,8 @@
 
 What the workers do is in `workers.py`. Facts about Ray 2.60 that shape this file: a pool that reserves every
 CPU hangs without a message, hence fractional CPUs and `place`; pools that grow one actor at a time leave GPUs
-idle for minutes, hence fixed sizes; it starts a worker that dies again for ever, hence RETRIES.
+idle for minutes, hence fixed sizes; a stage's worker that dies on a batch is started again for ever, hence
+PATIENCE.
 """
 
 import logging
@@ -12,33 +13,41 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
 import polars as pl
-import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.attempts import ATTEMPTS
-from pipeline.errors import ShardError, WinnowError
+from pipeline.errors import RecipeError, ShardError, WinnowError
 from pipeline.execute import Event, Report
-from pipeline.feed import Collector, Read, Work
-from pipeline.place import READ_CPUS, Node, Placement, check_paths, place
+from pipeline.feed import Read, Work
+from pipeline.place import (
+    BLOCK_BYTES,
+    CPUS_PER_COLLECTOR,
+    MERGE_FAN_IN,
+    PATIENCE,
+    READ_CPUS,
+    RETRIES,
+    TASK_CPUS,
+    Node,
+    Placement,
+    batches_of,
+    check_paths,
+    place,
+    readers_beside,
+)
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard
-from pipeline.workers import StageWorker, event, read_shards, unpack
+from pipeline.workers import CollectorActor, StageWorker, event, read_shards
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-BLOCK_BYTES = 1 << 20  # less than a batch of images, so that a block, what an actor is handed, is one batch
-BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: on the small side of web images
-MERGE_FAN_IN = 8
-CPUS_PER_COLLECTOR = 32  # a collector packs parquet: about 1 % of the work of scoring on CPU
-RETRIES = 8  # of a batch whose worker dies: enough for spot machines, an end to what kills every worker
 
 
 class RayExecutor:
@@ -61,18 +70,30 @@ class RayExecutor:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = BLOCK_BYTES
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        self.nodes = [Node(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
-        self.cpus = sum(node.cpus for node in self.nodes)
+        context.execution_no_progress_timeout_s = PATIENCE
+        self.nodes = _nodes()
+
+    @property
+    def cpus(self) -> float:
+        """CPUs of the cluster when the last pass began."""
+        return sum(node.cpus for node in self.nodes)
+
+    def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:
+        """Pools for the machines there are now; where these are too few, for those of the pass before, some
+        of which will come back."""
+        now = _nodes()
+        with suppress(RecipeError):
+            placed, self.nodes = place(stages, now, batches_of(shards)), now
+            return placed
+        return place(stages, self.nodes, batches_of(shards))
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
         """See execute.Executor. A collector that dies takes along the parts it held: the shards that are not
         whole then are done again."""
-        placed = place(stages, self.nodes, _batches(shards))
-        left = self.cpus - sum(pool.workers * pool.cpus for pool in placed)
-        readers = min(len(shards), max(1, int(left / READ_CPUS)))
+        placed = self._place(stages, shards)
+        readers = readers_beside(placed, self.nodes, len(shards))
         pools = list(zip(stages, placed, strict=True))
         for _ in range(ATTEMPTS):
             unread = dict[str, str]()
@@ -132,6 +153,11 @@ class RayExecutor:
             done += ready
 
 
+def _nodes() -> list[Node]:
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
+
+
 def _flow(
     work: Work,
     shards: Sequence[Shard],
@@ -150,7 +176,6 @@ def _flow(
         batch_format="pyarrow",
         num_cpus=READ_CPUS,
         compute=TaskPoolStrategy(size=readers),
-        max_retries=RETRIES,
     )
     for index, (stage, pool) in enumerate(pools):
         data = data.map_batches(
@@ -161,7 +186,6 @@ def _flow(
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             compute=ActorPoolStrategy(size=pool.workers),
-            max_task_retries=RETRIES,
         )
     with _explained():
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -172,7 +196,7 @@ def _flow(
 @contextmanager
 def _collectors(work: Work, count: int) -> Iterator[list[Any]]:
     """So many collectors, which end with the block."""
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=RETRIES)(_Collector)
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=RETRIES)(CollectorActor)
     collectors = [actor.remote(work) for _ in range(count)]
     try:
         yield collectors
@@ -191,17 +215,17 @@ def _explained() -> Iterator[None]:
     """Errors of ours come out as themselves, not inside Ray's; what Ray has given up on is told in one line."""
     try:
         yield
+    except ExecutionTimeoutError:
+        again = "an operator that ends its process, or a machine that did not come back; is it the recipe's `run`?"
+        raise ShardError(f"no batch was done for {PATIENCE:,} s: {again}") from None
     except ray.exceptions.RayError as error:
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         if isinstance(cause, WinnowError):
             raise cause from None
         if not isinstance(cause, ray.exceptions.RayError):
             raise  # a defect: its traceback is wanted
-        reason = str(cause).strip().splitlines()[0]
-        raise ShardError(
-            f"workers died {RETRIES} times, or for good ({type(cause).__name__}: {reason}); what is done is stored: "
-            "run the same command again to go on"
-        ) from error
+        reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+        raise ShardError(f"Ray gave up ({reason}); run the same command again to go on") from error
 
 
 def _get(reference: Any) -> Any:
@@ -232,31 +256,10 @@ def _quiet_start() -> Iterator[None]:
         os.close(void)
 
 
-def _batches(shards: Sequence[Shard]) -> int:
-    """About how many batches some shards hold, at BATCH_BYTES each."""
-    return sum(max(1, (shard.size or 64 * BATCH_BYTES) // BATCH_BYTES) for shard in shards)
-
-
 def _call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A Ray task that calls `function` with one argument."""
-    remote = ray.remote(num_cpus=0.5, max_retries=RETRIES)(lambda item: function(item))
+    remote = ray.remote(num_cpus=TASK_CPUS, max_retries=RETRIES)(lambda item: function(item))
     return lambda item: remote.remote(item)
-
-
-class _Collector:
-    """feed.Collector as an actor. `life` tells it from the one that takes its place if its process dies."""
-
-    def __init__(self, work: Work) -> None:
-        self.collector, self.life = Collector(work), os.urandom(16)
-
-    def add(self, shard: str, start: int, payload: bytes) -> None:
-        self.collector.add(unpack(shard, start, pa.py_buffer(payload)))
-
-    def expect(self, shard: str, rows: int) -> None:
-        self.collector.expect(shard, rows)
-
-    def told(self) -> tuple[bytes, dict[str, str]]:
-        return self.life, self.collector.failed
 
 
 class _Sink:

@@ -1,8 +1,10 @@
-"""Worker pools that fit the cluster. Pure: no Ray.
+"""Worker pools that fit the cluster, and the settings that matter at scale, with reasons. Pure: no Ray.
 
 A pool that reserves every CPU leaves none for reading and Ray Data then waits for ever without a word, so
 operators get three quarters of the CPUs by default, in fractions, and a request that cannot be met is an
-error before anything starts.
+error before anything starts. What nodes are started with (memory for Ray's object store, a third; spilling to
+disk beyond it is Ray's default) stands in ray_cluster.yaml and jobs/rayjob.yaml; what an operator reserves, and
+how many workers it has, in a recipe's `run:`.
 """
 
 from collections.abc import Sequence
@@ -12,9 +14,17 @@ from typing import NamedTuple
 from pipeline.errors import RecipeError
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe
+from pipeline.shards import Shard
 
-READ_CPUS = 0.25  # a read task waits for storage most of its time
+READ_CPUS = 0.25  # a read task waits for storage most of its time; so many run beside the pools as fit
 STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to reading
+TASK_CPUS = 0.5  # of a task that reduces or exports: half computing, half waiting for storage
+CPUS_PER_COLLECTOR = 32  # a collector packs parquet: about 1 % of the work of scoring on CPU
+MERGE_FAN_IN = 8  # partial tables of a Stat that a task merges
+BLOCK_BYTES = 1 << 20  # less than a batch of images, so that a block, what an actor is handed, is one batch
+BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: on the small side of web images
+RETRIES = 8  # of a call whose worker dies: enough for spot machines, an end to what kills every worker
+PATIENCE = 1800  # seconds without a batch done before a pass gives up: time for a new machine to come
 LEAST_CPUS = 1 / 64  # reservations below this are none
 
 
@@ -50,6 +60,18 @@ def place(stages: Sequence[Stage], nodes: Sequence[Node], batches: int) -> list[
             others = sum(p.workers * p.cpus for p in placed) - placed[index].workers * placed[index].cpus
             placed[index] = _anywhere(placed[index], nodes, others)
     return placed
+
+
+def readers_beside(placed: Sequence[Placement], nodes: Sequence[Node], shards: int) -> int:
+    """Shards read at a time: as many as the CPUs that the pools leave hold. Ray stops them while what they
+    have read waits in the object store."""
+    left = sum(node.cpus for node in nodes) - sum(pool.workers * pool.cpus for pool in placed)
+    return min(shards, max(1, int(left / READ_CPUS)))
+
+
+def batches_of(shards: Sequence[Shard]) -> int:
+    """About how many batches some shards hold, at BATCH_BYTES each."""
+    return sum(max(1, (shard.size or 64 * BATCH_BYTES) // BATCH_BYTES) for shard in shards)
 
 
 def _pool(stage: Stage, nodes: Sequence[Node], share: float, batches: int) -> Placement:

@@ -5,6 +5,7 @@ What travels is one row per batch: its shard, its start, and the batch itself as
 a batch stays whole, which is what makes results independent of the number of workers.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.errors import OperatorError
 from pipeline.execute import Event, device_of, runner_of
-from pipeline.feed import Batch, Read, Work, batches, buffers
+from pipeline.feed import Batch, Collector, Read, Work, batches, buffers
 from pipeline.operator import ImageScore
 from pipeline.plan import Stage
 from pipeline.shards import Shard, binary
@@ -94,6 +95,26 @@ class StageWorker:
             return row(batch.shard, batch.start, pack(batch, self.images_later), note)
         self.sink.add(batch.shard, batch.start, pack(batch, images=False).to_pybytes())
         return row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
+
+
+class CollectorActor:
+    """feed.Collector as an actor. `told` names its life: another one if its process died and it was started
+    again, without what it held."""
+
+    def __init__(self, work: Work) -> None:
+        self.collector, self.life = Collector(work), os.urandom(16)
+
+    def add(self, shard: str, start: int, payload: bytes) -> None:
+        """See Sink."""
+        self.collector.add(unpack(shard, start, pa.py_buffer(payload)))
+
+    def expect(self, shard: str, rows: int) -> None:
+        """See Sink."""
+        self.collector.expect(shard, rows)
+
+    def told(self) -> tuple[bytes, dict[str, str]]:
+        """Its life, and the shards that storage refused in it, with reasons."""
+        return self.life, self.collector.failed
 
 
 def pack(batch: Batch, images: bool) -> pa.Buffer:

@@ -11,16 +11,19 @@ import ray
 from ray.cluster_utils import Cluster
 
 Shape = Sequence[Mapping[str, Any]]  # a node each, the head first: num_cpus, num_gpus, ...
+BUSY = {  # of a machine that does other things as well
+    "RAY_worker_niceness": "0",  # 15 unless told: starved by whatever else runs
+    "RAY_worker_register_timeout_seconds": "300",  # else Ray starts ever more where the first ones are slow
+}
 STORE_BYTES = 100 << 20  # of a node's object store: enough for a pool of small pictures
 
 
 @contextmanager
 def nodes(shape: Shape) -> Iterator[Cluster]:
     """A cluster that `RayExecutor`, here and in child processes, takes for the one of its job."""
-    patience = {"RAY_worker_register_timeout_seconds": "300"}  # a busy machine: else Ray starts ever more
     cluster = Cluster()
     try:
-        with mock.patch.dict(os.environ, patience):
+        with mock.patch.dict(os.environ, BUSY):
             for node in shape:
                 cluster.add_node(**{"object_store_memory": STORE_BYTES, "include_dashboard": False, **node})
         with mock.patch.dict(os.environ, {"RAY_ADDRESS": cluster.address}):

@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from jobs.sample_pool import make_pool
-from pipeline.errors import OperatorError, RecipeError
+from pipeline.errors import OperatorError, RecipeError, ShardError
 from pipeline.execute import LocalExecutor, compute
 from pipeline.place import Node, check_paths, place
 from pipeline.plan import Stage
@@ -190,6 +190,23 @@ def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
         }
     )
     with pytest.raises(OperatorError, match="broken fails on every row"):
+        run_on_ray(made)
+
+
+def test_an_operator_that_ends_its_process_does_not_run_for_ever(
+    pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline import execute_ray
+
+    monkeypatch.setattr(execute_ray, "PATIENCE", 20)
+    made = parse(
+        {
+            "plugins": [str(pool / "mine.py")],
+            "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "deadly")},
+            "compute": {"deadly": {"use": "mine.Deadly"}},
+        }
+    )
+    with pytest.raises(ShardError, match="no batch was done for 20 s: an operator that ends its process"):
         run_on_ray(made)
 
 
