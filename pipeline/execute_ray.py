@@ -2,53 +2,52 @@
 
     shard paths -> read tasks -> one actor pool per stage -> collectors, which publish per shard
 
-What travels is one row per batch: its shard, its start, and the batch itself as one Arrow IPC stream
-(encoded images, never pixels). So Ray may split and merge blocks as it likes and a batch stays whole,
-which is what makes results independent of the number of workers. Facts about Ray 2.60 that shape this
-file: a pool that reserves every CPU hangs without a message, hence fractional CPUs and `place`; pools
-that grow one actor at a time leave GPUs idle for minutes, hence fixed sizes.
+What the workers do is in `workers.py`. Facts about Ray 2.60 that shape this file: a pool that reserves every
+CPU hangs without a message, hence fractional CPUs and `place`; pools that grow one actor at a time leave GPUs
+idle for minutes, hence fixed sizes; a stage's worker that dies on a batch is started again for ever, hence
+PATIENCE.
 """
 
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
-import orjson
 import polars as pl
-import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.data.exceptions import ExecutionTimeoutError
 
-from pipeline.errors import OperatorError, WinnowError
-from pipeline.execute import Event, Report, runner_of
-from pipeline.feed import Batch, Collector, Read, Work, batches, pack, unpack
-from pipeline.operator import Device, ImageScore
-from pipeline.place import READ_CPUS, Node, check_paths, place
+from pipeline.attempts import ATTEMPTS
+from pipeline.errors import RecipeError, ShardError, WinnowError
+from pipeline.execute import Event, Report
+from pipeline.feed import Read, Work
+from pipeline.place import (
+    BLOCK_BYTES,
+    CPUS_PER_COLLECTOR,
+    MERGE_FAN_IN,
+    PATIENCE,
+    READ_CPUS,
+    RETRIES,
+    TASK_CPUS,
+    Node,
+    Placement,
+    batches_of,
+    check_paths,
+    place,
+    readers_beside,
+)
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe
 from pipeline.shards import Shard
-from pipeline.stage import Tally
+from pipeline.workers import CollectorActor, StageWorker, event, read_shards
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-BLOCK_BYTES = 1 << 20  # less than a batch of images, so that a block, what an actor is handed, is one batch
-BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: on the small side of web images
-MERGE_FAN_IN = 8
-CPUS_PER_COLLECTOR = 32  # a collector packs parquet: about 1 % of the work of scoring on CPU
-ROW = pa.schema(
-    [
-        ("shard", pa.string()),
-        ("start", pa.int64()),
-        ("payload", pa.large_binary()),
-        ("note", pa.binary()),
-    ]
-)
 
 
 class RayExecutor:
@@ -71,48 +70,52 @@ class RayExecutor:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.target_max_block_size = BLOCK_BYTES
-        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        self.nodes = [Node(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
-        self.cpus = sum(node.cpus for node in self.nodes)
+        context.execution_no_progress_timeout_s = PATIENCE
+        self.nodes = _nodes()
+
+    @property
+    def cpus(self) -> float:
+        """CPUs of the cluster when the last pass began."""
+        return sum(node.cpus for node in self.nodes)
+
+    def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:
+        """Pools for the machines there are now; where these are too few, for those of the pass before, some
+        of which will come back."""
+        now = _nodes()
+        with suppress(RecipeError):
+            placed, self.nodes = place(stages, now, batches_of(shards)), now
+            return placed
+        return place(stages, self.nodes, batches_of(shards))
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
-        """See execute.Executor."""
-        placed = place(stages, self.nodes, _batches(shards))
-        collector = ray.remote(num_cpus=0, max_restarts=-1)(_Collector)
-        collectors = [collector.remote(work) for _ in range(max(1, int(self.cpus // CPUS_PER_COLLECTOR)))]
-        data = ray.data.from_items([asdict(s) for s in shards], override_num_blocks=len(shards))
-        left = self.cpus - sum(pool.workers * pool.cpus for pool in placed)
-        readers = min(len(shards), max(1, int(left / READ_CPUS)))
-        data = data.map_batches(
-            _read,
-            fn_args=(work, collectors),
-            batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=READ_CPUS,
-            compute=TaskPoolStrategy(size=readers),
-        )
-        for index, (stage, pool) in enumerate(zip(stages, placed, strict=True)):
-            data = data.map_batches(
-                _StageWorker,
-                fn_constructor_args=(work, stage, index, pool.threads, collectors),
-                batch_size=1,
-                batch_format="pyarrow",
-                num_cpus=pool.cpus,
-                num_gpus=pool.gpus or None,
-                compute=ActorPoolStrategy(size=pool.workers),
-            )
-        for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for note in table.column("note").to_pylist():
-                report(_event(note))
-        for failed in ray.get([collector.failed.remote() for collector in collectors]):
+        """See execute.Executor. A collector that dies takes along the parts it held: the shards that are not
+        whole then are done again."""
+        placed = self._place(stages, shards)
+        readers = readers_beside(placed, self.nodes, len(shards))
+        pools = list(zip(stages, placed, strict=True))
+        for _ in range(ATTEMPTS):
+            unread = dict[str, str]()
+
+            def tell(event: Event, unread: dict[str, str] = unread) -> None:
+                if event.read is not None and event.read.error:
+                    unread[event.read.shard] = event.read.error
+                report(event)
+
+            with _collectors(work, max(1, int(self.cpus // CPUS_PER_COLLECTOR))) as collectors:
+                before = _told(collectors)
+                _flow(work, shards, pools, readers, collectors, tell)
+                after = _told(collectors)
+            failed = {shard: error for _, some in after for shard, error in some.items()}
             for shard, error in failed.items():
                 report(Event(read=Read(shard, error=error)))
-        workers = {
-            name: pool.workers for stage, pool in zip(stages, placed, strict=True) for name in stage.names
-        }
-        return workers | {"read": readers}
+            if [life for life, _ in before] == [life for life, _ in after]:
+                break
+            shards = work.unpublished([s for s in shards if s.name not in failed | unread])
+            if not shards:
+                break
+        return {name: pool.workers for stage, pool in pools for name in stage.names} | {"read": readers}
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See execute.Executor. Keeps as many tasks in flight as there are CPUs."""
@@ -150,12 +153,85 @@ class RayExecutor:
             done += ready
 
 
-def _get(reference: Any) -> Any:
-    """A task's result; our own errors come out as themselves, not inside Ray's."""
+def _nodes() -> list[Node]:
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
+
+
+def _flow(
+    work: Work,
+    shards: Sequence[Shard],
+    pools: Sequence[tuple[Stage, Placement]],
+    readers: int,
+    collectors: Sequence[Any],
+    report: Report,
+) -> None:
+    """Read tasks, a pool of actors per stage, and notes that come back; columns go to the collectors."""
+    sink = _Sink(collectors)
+    data = ray.data.from_items([asdict(s) for s in shards], override_num_blocks=len(shards))
+    data = data.map_batches(
+        read_shards,
+        fn_args=(work, sink),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=READ_CPUS,
+        compute=TaskPoolStrategy(size=readers),
+    )
+    for index, (stage, pool) in enumerate(pools):
+        data = data.map_batches(
+            StageWorker,
+            fn_constructor_args=(work, stage, index, pool.threads, sink),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus or None,
+            compute=ActorPoolStrategy(size=pool.workers),
+        )
+    with _explained():
+        for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for note in table.column("note").to_pylist():
+                report(event(note))
+
+
+@contextmanager
+def _collectors(work: Work, count: int) -> Iterator[list[Any]]:
+    """So many collectors, which end with the block."""
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=RETRIES)(CollectorActor)
+    collectors = [actor.remote(work) for _ in range(count)]
     try:
+        yield collectors
+    finally:
+        for collector in collectors:
+            ray.kill(collector)
+
+
+def _told(collectors: Sequence[Any]) -> list[tuple[bytes, dict[str, str]]]:
+    """Of each collector: which life it is in, and the shards that storage refused in it, with reasons."""
+    return cast(list[tuple[bytes, dict[str, str]]], _get([c.told.remote() for c in collectors]))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Errors of ours come out as themselves, not inside Ray's; what Ray has given up on is told in one line."""
+    try:
+        yield
+    except ExecutionTimeoutError:
+        again = "an operator that ends its process, or a machine that did not come back; is it the recipe's `run`?"
+        raise ShardError(f"no batch was done for {PATIENCE:,} s: {again}") from None
+    except ray.exceptions.RayError as error:
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        if isinstance(cause, WinnowError):
+            raise cause from None
+        if not isinstance(cause, ray.exceptions.RayError):
+            raise  # a defect: its traceback is wanted
+        reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+        raise ShardError(f"Ray gave up ({reason}); run the same command again to go on") from error
+
+
+def _get(reference: Any) -> Any:
+    """A task's result, or those of several."""
+    with _explained():
         return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, WinnowError) else error from None
 
 
 def _init(cpus: int | None, gpus: int | None) -> None:
@@ -180,120 +256,27 @@ def _quiet_start() -> Iterator[None]:
         os.close(void)
 
 
-def _batches(shards: Sequence[Shard]) -> int:
-    """About how many batches some shards hold, at BATCH_BYTES each."""
-    return sum(max(1, (shard.size or 64 * BATCH_BYTES) // BATCH_BYTES) for shard in shards)
-
-
 def _call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A Ray task that calls `function` with one argument."""
-    remote = ray.remote(num_cpus=0.5)(lambda item: function(item))
+    remote = ray.remote(num_cpus=TASK_CPUS, max_retries=RETRIES)(lambda item: function(item))
     return lambda item: remote.remote(item)
 
 
-class _Collector:
-    """feed.Collector as an actor; readers and last stages call it."""
+class _Sink:
+    """workers.Sink: the collector actors, which share the shards among them. Travels to workers, and waits
+    for an answer: what a worker has reported done is in good hands."""
 
-    def __init__(self, work: Work) -> None:
-        self.collector = Collector(work)
+    def __init__(self, collectors: Sequence[Any]) -> None:
+        self.collectors = collectors
 
-    def add(self, shard: str, start: int, payload: pa.Buffer) -> None:
-        self.collector.add(unpack(shard, start, pa.py_buffer(payload)))
+    def add(self, shard: str, start: int, payload: bytes) -> None:
+        ray.get(self._of(shard).add.remote(shard, start, payload))
 
     def expect(self, shard: str, rows: int) -> None:
-        self.collector.expect(shard, rows)
+        ray.get(self._of(shard).expect.remote(shard, rows))
 
-    def failed(self) -> dict[str, str]:
-        return self.collector.failed
-
-
-def _collector_of(shard: str, collectors: Sequence[Any]) -> Any:
-    return collectors[sum(shard.encode()) % len(collectors)]
-
-
-def _read(rows: pa.Table, work: Work, collectors: Sequence[Any]) -> Iterator[pa.Table]:
-    """A read task: shards in, batches out; tells the collector how many rows to expect."""
-    for row in rows.to_pylist():
-        shard = Shard(**row)
-        read = Read(shard.name)
-        for batch in batches(work, shard, read):
-            if work.names:
-                yield _row(batch.shard, batch.start, pack(batch, images=True), {})
-            else:
-                yield _row(batch.shard, batch.start, None, {"rows": len(batch.frame)})
-        if read.error is None and work.names:
-            ray.get(_collector_of(shard.name, collectors).expect.remote(shard.name, read.rows))
-        yield _row(shard.name, 0, None, {"read": vars(read)})
-
-
-class _StageWorker:
-    """An actor that runs one stage. The last stage hands its columns to the collector."""
-
-    def __init__(self, work: Work, stage: Stage, index: int, threads: int, collectors: Sequence[Any]) -> None:
-        self.work, self.collectors = work, collectors
-        self.last = index == len(work.stages) - 1
-        later = [name for names in work.stages[index + 1 :] for name in names]
-        self.images_later = any(_sees_images(work, name) for name in later)
-        device = Device("cuda" if stage.resources.gpus else "cpu", threads)
-        try:
-            self.runner, self.broken = runner_of(work, stage, work.stats(), device), ""
-        except OperatorError as error:
-            self.broken = str(error)
-
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        for index in range(len(table)):
-            payload = table.column("payload")[index]
-            if not payload.is_valid:
-                yield table.slice(index, 1)
-                continue
-            shard, start = (
-                table.column("shard")[index].as_py(),
-                table.column("start")[index].as_py(),
-            )
-            try:
-                yield self._run(
-                    unpack(shard, start, payload.as_buffer()),
-                    orjson.loads(table.column("note")[index].as_py()),
-                )
-            except OperatorError as error:
-                yield _row(shard, start, None, {"fatal": str(error)})
-
-    def _run(self, batch: Batch, note: dict[str, Any]) -> pa.Table:
-        if self.broken:
-            raise OperatorError(self.broken)
-        batch.frame, tally = self.runner.run(batch.frame, batch.data)
-        tally += Tally.of(note.get("tally", {}))
-        note |= {"tally": tally.as_dict()}
-        if not self.last:
-            return _row(batch.shard, batch.start, pack(batch, self.images_later), note)
-        collector = _collector_of(batch.shard, self.collectors)
-        ray.get(collector.add.remote(batch.shard, batch.start, pack(batch, images=False).to_pybytes()))
-        return _row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
-
-
-def _sees_images(work: Work, name: str) -> bool:
-    return isinstance(work.entries[name].operator, ImageScore)
-
-
-def _row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str, Any]) -> pa.Table:
-    """One row of what travels. The payload is not copied into the array."""
-    if payload is None:
-        column = pa.nulls(1, pa.large_binary())
-    else:
-        offsets = pa.array([0, payload.size], pa.int64()).buffers()[1]
-        column = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, payload])
-    return pa.table([[shard], [start], column, [orjson.dumps(note)]], schema=ROW)
-
-
-def _event(raw: bytes) -> Event:
-    note = orjson.loads(raw)
-    if "fatal" in note:
-        raise OperatorError(note["fatal"])
-    return Event(
-        note.get("rows", 0),
-        Tally.of(note.get("tally", {})),
-        Read(**note["read"]) if "read" in note else None,
-    )
+    def _of(self, shard: str) -> Any:
+        return self.collectors[sum(shard.encode()) % len(self.collectors)]
 
 
 def _ship_plugins(recipe: Recipe) -> None:

@@ -22,8 +22,8 @@ from pipeline.plan import ROWS, ScorePass, folder, stat_path
 from pipeline.recipe import Recipe
 from pipeline.resolve import Entry
 from pipeline.samples import EMPTY, samples_of
-from pipeline.shards import SampleReader, Shard, binary, read_samples
-from pipeline.store import Store, to_arrow
+from pipeline.shards import SampleReader, Shard, read_samples
+from pipeline.store import Store
 from pipeline.tables import TableReader, read_table, reading
 
 ALWAYS = ("shard", "row", "width", "height")
@@ -77,6 +77,12 @@ class Work:
         tables = [n for n, entry in self.entries.items() if isinstance(entry.operator, Stat)]
         store = Store(self.store)
         return {name: store.read(stat_path(name, self.keys[name])) for name in tables}
+
+    def unpublished(self, shards: Sequence[Shard]) -> list[Shard]:
+        """Those of some shards that lack a part, by one listing an operator."""
+        files = Store(self.store).files
+        there = [files.names(folder(name, self.keys[name]), ".parquet") for name in self.names]
+        return [shard for shard in shards if not all(shard.name in names for names in there)]
 
 
 def _is_needed(recipe: Recipe, todo: ScorePass, name: str) -> bool:
@@ -188,27 +194,6 @@ def _parted(table: pa.Table | pl.DataFrame) -> tuple[pl.DataFrame, Encoded | Non
 def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
     """Views of a binary column's values: nothing is copied."""
     return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
-
-
-def pack(batch: Batch, images: bool) -> pa.Buffer:
-    """A batch as one Arrow IPC stream, as it travels between Ray workers; `images`: with its bytes."""
-    table = to_arrow(batch.frame)
-    if images and batch.data is not None:
-        table = table.append_column("image", binary(batch.data))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def unpack(shard: str, start: int, payload: pa.Buffer) -> Batch:
-    """What `pack` packed, without copying images."""
-    table = pa.ipc.open_stream(payload).read_all()
-    data = None
-    if "image" in table.column_names:
-        data = buffers(table.column("image"))
-        table = table.drop_columns(["image"])
-    return Batch(shard, start, pl.DataFrame(table), data)
 
 
 class Collector:

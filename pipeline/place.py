@@ -1,20 +1,31 @@
-"""Worker pools that fit the cluster. Pure: no Ray.
+"""Worker pools that fit the cluster, and the settings that matter at scale, with reasons. Pure: no Ray.
 
 A pool that reserves every CPU leaves none for reading and Ray Data then waits for ever without a word, so
 operators get three quarters of the CPUs by default, in fractions, and a request that cannot be met is an
-error before anything starts.
+error before anything starts. What nodes are started with (memory for Ray's object store, a third; spilling to
+disk beyond it is Ray's default) stands in ray_cluster.yaml and jobs/rayjob.yaml; what an operator reserves, and
+how many workers it has, in a recipe's `run:`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pipeline.errors import RecipeError
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe
+from pipeline.shards import Shard
 
-READ_CPUS = 0.25  # a read task waits for storage most of its time
+READ_CPUS = 0.25  # a read task waits for storage most of its time; so many run beside the pools as fit
 STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to reading
+TASK_CPUS = 0.5  # of a task that reduces or exports: half computing, half waiting for storage
+CPUS_PER_COLLECTOR = 32  # a collector packs parquet: about 1 % of the work of scoring on CPU
+MERGE_FAN_IN = 8  # partial tables of a Stat that a task merges
+BLOCK_BYTES = 1 << 20  # less than a batch of images, so that a block, what an actor is handed, is one batch
+BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: on the small side of web images
+RETRIES = 8  # of a call whose worker dies: enough for spot machines, an end to what kills every worker
+PATIENCE = 1800  # seconds without a batch done before a pass gives up: time for a new machine to come
+LEAST_CPUS = 1 / 64  # reservations below this are none
 
 
 @dataclass(frozen=True)
@@ -33,24 +44,71 @@ class Node(NamedTuple):
     cpus: float
     gpus: float
 
+    def holds(self, gpus: float) -> int:
+        """How many workers that ask for so many GPUs, or so much of one, fit on the machine's."""
+        return int(self.gpus) * int(1 / gpus) if gpus < 1 else int(self.gpus / gpus)
+
 
 def place(stages: Sequence[Stage], nodes: Sequence[Node], batches: int) -> list[Placement]:
     """A fixed pool per stage that fits beside one read task; by default no more workers than there are
     batches to hand out. Raises RecipeError where it cannot fit."""
+    share = sum(node.cpus for node in nodes) / max(1, len(stages))
+    placed = [_pool(stage, nodes, share, batches) for stage in stages]
+    _check_totals(stages, placed, nodes)
+    for index, stage in enumerate(stages):
+        if stage.resources.cpus is None:
+            others = sum(p.workers * p.cpus for p in placed) - placed[index].workers * placed[index].cpus
+            placed[index] = _anywhere(placed[index], nodes, others)
+    return placed
+
+
+def readers_beside(placed: Sequence[Placement], nodes: Sequence[Node], shards: int) -> int:
+    """Shards read at a time: as many as the CPUs that the pools leave hold. Ray stops them while what they
+    have read waits in the object store."""
+    left = sum(node.cpus for node in nodes) - sum(pool.workers * pool.cpus for pool in placed)
+    return min(shards, max(1, int(left / READ_CPUS)))
+
+
+def batches_of(shards: Sequence[Shard]) -> int:
+    """About how many batches some shards hold, at BATCH_BYTES each."""
+    return sum(max(1, (shard.size or 64 * BATCH_BYTES) // BATCH_BYTES) for shard in shards)
+
+
+def _pool(stage: Stage, nodes: Sequence[Node], share: float, batches: int) -> Placement:
+    """What a stage gets of the cluster, whose other stages have as much: `share` CPUs each. A worker lies on
+    one machine. Raises RecipeError where none is large enough."""
+    asked, key = stage.resources, f"run.{stage.names[0]}"
+    if not (able := [node for node in nodes if node.gpus >= asked.gpus]):
+        most = max((node.gpus for node in nodes), default=0)
+        where = "the cluster has" if len(nodes) == 1 or not most else "the largest machine has"
+        raise RecipeError(
+            f"{key}.gpus asks for {asked.gpus:g}, {where} {most:g} (on CPU: --set {key}.gpus=0)"
+        )
+    largest = max(node.cpus for node in able)
+    if (asked.cpus or 0) > largest:
+        raise RecipeError(
+            f"{key}.cpus asks for {asked.cpus:g}, the largest machine with what else it asks for has {largest:g}"
+        )
+    most = sum(node.holds(asked.gpus) for node in able) if asked.gpus else int(share / (asked.cpus or 1))
+    workers = asked.workers or max(1, min(most, batches))
+    beside = [node.cpus / node.gpus * asked.gpus for node in able] if asked.gpus else [largest]
+    each = min(share / workers, *beside)
+    reserved = asked.cpus or STAGE_SHARE * each
+    return Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or each)))
+
+
+def _anywhere(pool: Placement, nodes: Sequence[Node], others: float) -> Placement:
+    """The pool with so small a reservation that a worker finds room even if the other pools (`others` CPUs)
+    were put first, and in the worst way. Ray packs in its own order, never moves a worker, and a stage
+    without any waits for ever."""
+    able, cpus = [node.cpus for node in nodes if node.gpus >= pool.gpus], pool.cpus
+    while cpus and sum(max(0.0, free - cpus) for free in able) < others:
+        cpus = cpus / 2 if cpus > LEAST_CPUS else 0.0
+    return replace(pool, cpus=cpus)
+
+
+def _check_totals(stages: Sequence[Stage], placed: Sequence[Placement], nodes: Sequence[Node]) -> None:
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-    placed = []
-    for stage in stages:
-        asked, share = stage.resources, cpus / max(1, len(stages))
-        if asked.gpus > gpus:
-            key = f"run.{stage.names[0]}.gpus"
-            raise RecipeError(
-                f"{key} asks for {asked.gpus:g}, the cluster has {gpus:g} (on CPU: --set {key}=0)"
-            )
-        most = int(gpus / asked.gpus) if asked.gpus else int(share / (asked.cpus or 1))
-        workers = asked.workers or max(1, min(most, batches))
-        each = min(share / workers, *(_beside_gpus(nodes, asked.gpus)))
-        reserved = asked.cpus or STAGE_SHARE * each
-        placed.append(Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or each))))
     need_cpus = sum(p.workers * p.cpus for p in placed) + READ_CPUS
     need_gpus = sum(p.workers * p.gpus for p in placed)
     if need_cpus > cpus or need_gpus > gpus:
@@ -62,12 +120,6 @@ def place(stages: Sequence[Stage], nodes: Sequence[Node], batches: int) -> list[
             f"run: the pools need {need_cpus:g} CPUs (with {READ_CPUS:g} for reading) and {need_gpus:g} GPUs, "
             f"the cluster has {cpus:g} and {gpus:g}; lower `workers` or `cpus` ({pools})"
         )
-    return placed
-
-
-def _beside_gpus(nodes: Sequence[Node], gpus: float) -> list[float]:
-    """CPUs that a worker finds on the machine where its GPUs are."""
-    return [node.cpus / node.gpus * gpus for node in nodes if gpus and node.gpus] or [float("inf")]
 
 
 def check_paths(recipe: Recipe) -> None:

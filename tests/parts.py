@@ -94,6 +94,15 @@ class Broken(Score):
         if not len(batch):
             return pl.DataFrame({"never": []}, schema=dict(self.writes))
         raise ValueError("no row is good enough")
+
+
+class Deadly(Broken):
+    """Ends its process, as a crash in a C library does."""
+
+    def score(self, batch):
+        import os
+
+        os._exit(1)
 '''
 
 

@@ -35,6 +35,70 @@ def test_ray_version_of_the_image_is_the_pinned_one() -> None:
     assert f"ray:{pinned['ray']}-py311" in (ROOT / "ray_cluster.yaml").read_text()
 
 
+RAYJOB = {  # what KubeRay's API reference says of RayJobSpec, RayClusterSpec and its groups
+    "spec": {
+        *("entrypoint", "runtimeEnvYAML", "jobId", "metadata", "clusterSelector", "entrypointNumCpus"),
+        *(
+            "entrypointNumGpus",
+            "entrypointResources",
+            "shutdownAfterJobFinishes",
+            "suspend",
+            "submissionMode",
+        ),
+        *("submitterPodTemplate", "submitterConfig", "ttlSecondsAfterFinished", "activeDeadlineSeconds"),
+        *("backoffLimit", "managedBy", "deletionStrategy", "rayClusterSpec"),
+    },
+    "cluster": {
+        *("rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"),
+        *("authOptions", "gcsFaultToleranceOptions", "headServiceAnnotations", "suspend", "managedBy"),
+    },
+    "head": {
+        "template",
+        "headService",
+        "enableIngress",
+        "resources",
+        "labels",
+        "rayStartParams",
+        "serviceType",
+    },
+    "worker": {
+        *("groupName", "replicas", "minReplicas", "maxReplicas", "idleTimeoutSeconds", "resources", "labels"),
+        *("rayStartParams", "template", "scaleStrategy", "numOfHosts", "suspend"),
+    },
+}
+
+
+def test_rayjob_has_only_fields_of_kuberay_and_the_clusters_image() -> None:
+    job = yaml.safe_load((ROOT / "jobs" / "rayjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    workers = cluster["workerGroupSpecs"]
+    assert job["spec"].keys() <= RAYJOB["spec"]
+    assert cluster.keys() <= RAYJOB["cluster"]
+    assert {"template", "rayStartParams"} <= cluster["headGroupSpec"].keys() <= RAYJOB["head"]
+    groups = [cluster["headGroupSpec"], *workers]
+    image = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())["docker"]["image"]
+    tag, version = image.split(":")[1], cluster["rayVersion"]
+    assert tag.startswith(f"{version}-py311")
+    for group in groups:
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["image"].split(":")[1] == tag
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+    for worker in workers:
+        assert {"groupName", "template", "rayStartParams"} <= worker.keys() <= RAYJOB["worker"]
+        assert worker["minReplicas"] <= worker["replicas"] <= worker["maxReplicas"]
+    assert [w["groupName"] for w in workers] == ["cpu", "gpu"]
+    assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_the_rayjobs_entrypoint_is_a_command() -> None:
+    words = yaml.safe_load((ROOT / "jobs" / "rayjob.yaml").read_text())["spec"]["entrypoint"].split()
+    assert words[:3] == ["python", "-m", "jobs"]
+    done = subprocess.run([sys.executable, *words[1:4], "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert "RECIPE" in done.stdout
+
+
 def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
     """A head with its dashboard on loopback, the working directory uploaded, exit code and logs back."""
     make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=48)

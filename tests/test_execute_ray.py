@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from jobs.sample_pool import make_pool
-from pipeline.errors import OperatorError, RecipeError
+from pipeline.errors import OperatorError, RecipeError, ShardError
 from pipeline.execute import LocalExecutor, compute
 from pipeline.place import Node, check_paths, place
 from pipeline.plan import Stage
@@ -193,6 +193,23 @@ def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
         run_on_ray(made)
 
 
+def test_an_operator_that_ends_its_process_does_not_run_for_ever(
+    pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline import execute_ray
+
+    monkeypatch.setattr(execute_ray, "PATIENCE", 20)
+    made = parse(
+        {
+            "plugins": [str(pool / "mine.py")],
+            "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "deadly")},
+            "compute": {"deadly": {"use": "mine.Deadly"}},
+        }
+    )
+    with pytest.raises(ShardError, match="no batch was done for 20 s: an operator that ends its process"):
+        run_on_ray(made)
+
+
 def test_place_fits_two_cpus() -> None:
     """A laptop: two CPU stages and the readers share two CPUs."""
     stages = [Stage(("a",), Resources()), Stage(("b",), Resources(batch_size=32))]
@@ -210,6 +227,30 @@ def test_place_reserves_no_more_cpus_than_stand_beside_a_gpu() -> None:
     """256 CPUs elsewhere do not help a GPU machine of 8."""
     placed = place([Stage(("clip",), Resources(gpus=1))], [Node(256, 0), Node(8, 2)], 100)[0]
     assert (placed.workers, placed.cpus, placed.threads) == (2, 3.0, 4)
+
+
+def test_place_puts_no_worker_where_no_machine_is_large_enough() -> None:
+    """Sixteen CPUs in machines of two: one worker gets no twelve."""
+    nodes = [Node(0, 0), *[Node(2, 0)] * 8]
+    assert place([Stage(("clip",), Resources(workers=1))], nodes, 100)[0].cpus == 1.5
+    with pytest.raises(RecipeError, match=r"run.clip.cpus asks for 4, the largest machine .* has 2"):
+        place([Stage(("clip",), Resources(cpus=4))], nodes, 100)
+
+
+def test_place_leaves_room_for_the_gpu_stage_in_whatever_order() -> None:
+    """The CPU stage's workers may come first and lie on the GPU machine too."""
+    nodes = [Node(0, 0), Node(2, 0), Node(2, 0), Node(2, 1)]
+    text, clip = place([Stage(("text",), Resources()), Stage(("clip",), Resources(gpus=1))], nodes, 100)
+    assert (text.workers, text.cpus) == (3, 0.75)
+    assert clip.cpus <= 2 - text.workers * text.cpus or clip.cpus == 0
+
+
+def test_place_counts_gpus_by_machine() -> None:
+    """0.4 of a GPU is two on each, and two GPUs are on no machine of one."""
+    nodes = [Node(8, 1), Node(8, 1)]
+    assert place([Stage(("clip",), Resources(gpus=0.4))], nodes, 100)[0].workers == 4
+    with pytest.raises(RecipeError, match=r"run.clip.gpus asks for 2, the largest machine has 1"):
+        place([Stage(("clip",), Resources(gpus=2))], nodes, 100)
 
 
 def test_place_starts_no_worker_without_a_batch() -> None:

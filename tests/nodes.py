@@ -1,0 +1,33 @@
+"""Ray clusters of several nodes on this machine, for tests: each node has its own raylet, object store and
+workers, as on so many machines; CPUs and GPUs are what it says it has."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import ray
+from ray.cluster_utils import Cluster
+
+Shape = Sequence[Mapping[str, Any]]  # a node each, the head first: num_cpus, num_gpus, ...
+BUSY = {  # of a machine that does other things as well
+    "RAY_worker_niceness": "0",  # 15 unless told: starved by whatever else runs
+    "RAY_worker_register_timeout_seconds": "300",  # else Ray starts ever more where the first ones are slow
+}
+STORE_BYTES = 100 << 20  # of a node's object store: enough for a pool of small pictures
+
+
+@contextmanager
+def nodes(shape: Shape) -> Iterator[Cluster]:
+    """A cluster that `RayExecutor`, here and in child processes, takes for the one of its job."""
+    cluster = Cluster()
+    try:
+        with mock.patch.dict(os.environ, BUSY):
+            for node in shape:
+                cluster.add_node(**{"object_store_memory": STORE_BYTES, "include_dashboard": False, **node})
+        with mock.patch.dict(os.environ, {"RAY_ADDRESS": cluster.address}):
+            yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
