@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from pipeline.operator import SAMPLE_COLUMNS
 from pipeline.recipe import parse
 from pipeline.session import Session
 from pipeline.shards import Shard
+
+settings.register_profile("ours", deadline=None)  # no test may fail because the machine is busy
+settings.load_profile("ours")
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

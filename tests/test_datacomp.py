@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -370,7 +370,6 @@ def test_the_cut_of_a_fraction(scores, share, expected, tmp_path, session):
     assert int((values >= -np.sort(-values)[int(len(values) * share)]).sum()) == expected
 
 
-@settings(deadline=None)
 @given(
     scores=st.lists(
         st.sampled_from([None, float("nan"), -0.1, 0.0, 0.2, 0.281, 0.5]), min_size=1, max_size=60

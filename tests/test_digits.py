@@ -116,7 +116,7 @@ letters = st.characters(exclude_categories=["Cs", "Cn"])  # what is unassigned t
 captions = st.one_of(st.text(SIGNS, max_size=40), st.text(letters, max_size=40))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(captions.map(lambda text: f"a dog {text}"))
 @example("a dog 9&#0;")
 @example("a dog &#38;#51;")
@@ -134,7 +134,7 @@ def test_laws_of_removal(caption):
         assert found.startswith("a dog")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(letters, max_size=40).filter(lambda text: not re.search(r"\d", text)))
 def test_a_caption_without_numbers_stands(caption):
     assert removed(caption) == [None]

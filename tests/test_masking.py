@@ -103,7 +103,7 @@ def test_telea_continues_what_is_around():
 CORNERS = st.tuples(st.integers(0, 39), st.integers(0, 29), st.integers(0, 25), st.integers(0, 25))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(CORNERS, min_size=1, max_size=5), st.integers(0, 9), st.sampled_from(["ring", "telea"]))
 def test_a_fill_touches_the_boxes_alone(corners, seed, fill):
     image = np.random.default_rng(seed).integers(40, 200, (30, 40, 3), np.uint8)

@@ -126,13 +126,13 @@ LETTERS = st.text("ab .,!`\n\t-(猫ท서", max_size=12)
     LETTERS,
     st.sampled_from(["english", "worldwide"]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_equals_the_definition(entries, text, spacing):
     assert found(entries, text, spacing) == defined(entries, text, spacing)
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_is_searched(text):
     text = text.encode("utf-8", "ignore").decode()  # what a String column can hold
     assert found([*ENGLISH, "\0"], text, "english") == defined([*ENGLISH, "\0"], text, "english")

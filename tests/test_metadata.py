@@ -283,7 +283,7 @@ def test_what_cannot_be_parsed_is_counted(tmp_path, monkeypatch):
 
 
 @given(parts=st.lists(st.lists(st.sampled_from("abcdé"), max_size=8), max_size=8), rows=st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_sums_on_disk_equal_sums_in_memory(tmp_path_factory, parts, rows):
     tally = Tally(str(tmp_path_factory.mktemp("tally") / "t"), ["key"], rows)
     for part in [[], *parts]:
@@ -295,7 +295,7 @@ def test_sums_on_disk_equal_sums_in_memory(tmp_path_factory, parts, rows):
 
 
 @given(st.lists(st.text(alphabet="aB1é.,-' ", max_size=12), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_words_are_pieces_of_their_lines_and_pairs_are_fewer(lines):
     words, pairs = counts(lines)
     assert all(any(word in line for line in lines) for word in words)
@@ -310,7 +310,7 @@ def test_words_are_pieces_of_their_lines_and_pairs_are_fewer(lines):
     lines=st.lists(st.lists(st.sampled_from(["a", "b", "c", "D", "."]), max_size=9), min_size=1, max_size=5),
     pmi=st.sampled_from([-2, -0.5, 0, 0.5, 1, 2, 3]),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_pmi_as_defined(tmp_path_factory, lines, pmi):
     n = Counter(word for line in lines for word in line if word != ".")
     near = Counter(pair for line in lines for pair in pairwise(line) if "." not in pair)

@@ -61,7 +61,7 @@ def test_golden_with_the_whole_pool_as_reference():
     assert found["error"].null_count() == 3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(2, 700), st.sampled_from([0.01, 0.07, 1.0]), st.integers(0, 9))
 def test_the_two_forms_agree(rows, temperature, seed):
     pool = drawn(rows, 8, seed)

@@ -126,7 +126,7 @@ def brute(queries: np.ndarray, points: Points, own: np.ndarray, k: int) -> np.nd
     return np.argsort(squared, axis=1, kind="stable")[:, :k]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(1, 12), st.integers(1, 4))
 def test_neighbours_are_exact_and_ties_go_by_id(seed, m, k, values):
     """Few distinct values in few dimensions: most distances are tied, many are 0."""
@@ -205,7 +205,7 @@ def test_duplicates_have_finite_scores():
     np.testing.assert_allclose(found["dao"][10:], np.log(1000) / -np.log(1e-4))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=8), st.floats(0, 1e6), st.floats(0, 1000))
 def test_scores_are_finite_and_within_their_bounds(distances, theirs, dimension):
     r = np.sort(np.array(distances))

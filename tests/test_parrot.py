@@ -92,7 +92,7 @@ LINES = st.lists(st.lists(SMALL, min_size=1, max_size=3).map(" ".join), max_size
 CAPTION = st.lists(SMALL, max_size=8).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CAPTION, LINES, st.sampled_from([0.2, 0.4, 0.5, 0.6, 0.75, 0.8, 1.0]), st.randoms())
 def test_laws_of_rates(caption, lines, similarity, rng):
     (row,) = parrots([caption], [lines], similarity=similarity).rows(named=True)

@@ -461,7 +461,7 @@ def test_a_bomb_s_size_is_recorded_without_a_warning(recwarn):
     assert not recwarn.list
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]), st.integers(0, 100), st.binary(max_size=40))
 def test_a_garbled_image_never_raises(format, at, garbage):
     data = picture(8, 8, format)
@@ -550,7 +550,7 @@ POOLS = {
 }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(POOLS)), st.integers(0, 1 << 30))
 def test_truncated_anywhere_gives_the_first_samples_of_the_whole(tmp_path_factory, pool, cut):
     whole = make(*POOLS[pool])

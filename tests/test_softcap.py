@@ -64,7 +64,7 @@ def test_the_mean_is_the_closed_form():
     assert grown[2] / grown[1] == pytest.approx(np.exp(3), rel=0.08)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 400),
     st.integers(1, 3000),

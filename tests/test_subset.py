@@ -74,7 +74,7 @@ def test_sorted_on_disk_equals_sorted_in_memory(tmp_path, at_once):
     parts=st.lists(st.lists(st.sampled_from(["00" * 16, "ff" * 16, "0" * 31 + "1", *GOLDEN])), max_size=6),
     at_once=st.integers(1, 8),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_parts_and_any_memory(tmp_path_factory, parts, at_once):
     folder = str(tmp_path_factory.mktemp("sort"))
     rows = [subset._halves(pl.Series(part, dtype=pl.String)) for part in parts]

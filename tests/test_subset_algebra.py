@@ -34,7 +34,7 @@ def uids_of(path) -> list[str]:
     return subset_uids(read_subset(str(path)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(UIDS, min_size=2, max_size=4), st.integers(1, 9))
 def test_operations_are_those_of_counters(tmp_path_factory, lists, block):
     folder = tmp_path_factory.mktemp("subsets")

@@ -338,7 +338,7 @@ def test_what_unpacks_to_much_is_read_bit_by_bit(tmp_path):
         assert max(map(len, lines.blocks(file))) <= 2 * lines.CHUNK
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1 << 30), st.sampled_from(["t.tsv.gz", "t.csv.gz", "t.jsonl.gz"]))
 def test_truncated_anywhere_gives_the_first_rows_of_the_whole(tmp_path_factory, cut, name):
     path = tmp_path_factory.mktemp("cut") / name

@@ -235,7 +235,7 @@ def test_what_counts_as_an_end(end):
 FILES = [(f"{i:03}.{suffix}", bytes([i]) * (i * 37 % 1500)) for i in range(30) for suffix in ("jpg", "txt")]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 30), st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
 def test_truncated_anywhere_gives_the_members_before(cut, format):
     data = make(*FILES, (LONG, b"abc"), format=format, end=False)
@@ -248,7 +248,7 @@ def test_truncated_anywhere_gives_the_members_before(cut, format):
     assert damage.offset == ([0, *ends])[before]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 30), st.binary(min_size=1, max_size=600))
 def test_garbled_anywhere_never_raises_and_keeps_what_comes_before(at, garbage):
     data = make(*FILES)
@@ -259,7 +259,7 @@ def test_garbled_anywhere_never_raises_and_keeps_what_comes_before(at, garbage):
     assert found[:before] == FILES[:before]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=3000))
 def test_garbage_never_raises(data):
     assert read(data)[0] == []
