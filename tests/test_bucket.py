@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
                 elif words[:3] == ["ray", "start", "--head"]:
                     words += ["--block", "--num-cpus=2", "--port=0", f"--dashboard-port={port}"]
                     words += ["--disable-usage-stats", f"--temp-dir={cluster._short_folder()}"]
+                    words += [f"--dashboard-agent-listen-port={cluster._free_port()}"]
                     head = subprocess.Popen(
                         words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
                     )
@@ -88,4 +90,5 @@ def _run(words: list[str], environment: dict[str, str], folder: Path) -> subproc
         done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
         if "No available agent" not in done.stdout + done.stderr:
             break
+        time.sleep(1)
     return done

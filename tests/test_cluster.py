@@ -107,6 +107,9 @@ def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
     subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, capture_output=True, check=True)
     head = [RAY, "start", "--head", "--block", "--num-cpus=2", "--port=0", f"--dashboard-port={port}"]
     head += ["--disable-usage-stats", f"--temp-dir={_short_folder()}"]
+    head += [
+        f"--dashboard-agent-listen-port={_free_port()}"
+    ]  # another Ray on this machine may have the usual one
     running = subprocess.Popen(head, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port)
