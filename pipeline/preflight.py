@@ -18,14 +18,12 @@ import fsspec
 
 from pipeline.attempts import from_storage
 from pipeline.errors import RecipeError, worded
-from pipeline.place import Node, Placement, check_paths, place
+from pipeline.place import Node, Placement, batches_of, check_paths, place
 from pipeline.plan import Pass, ScorePass
 from pipeline.session import Session
-from pipeline.shards import Shard
 from pipeline.source import local_path
 from pipeline.store import Store
 
-BATCH_BYTES = 1 << 20  # of a tar, as a batch of images; see execute_ray.py
 GROUP = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)(?::(\d+))?")
 
 
@@ -62,7 +60,7 @@ def check_cluster(session: Session, passes: Sequence[Pass], nodes: Sequence[Node
     for todo in passes:
         stages = todo.stages if isinstance(todo, ScorePass) else ()
         with _noting(wrong):
-            pools.append(place(stages, nodes, _batches(todo.shards)) if stages else [])
+            pools.append(place(stages, nodes, batches_of(todo.shards)) if stages else [])
     if wrong:
         raise RecipeError("\n".join(dict.fromkeys(wrong)))
     return pools
@@ -133,7 +131,3 @@ def _noting(wrong: list[str]) -> Iterator[None]:
         yield
     except RecipeError as error:
         wrong.append(str(error))
-
-
-def _batches(shards: Sequence[Shard]) -> int:
-    return sum(max(1, (shard.size or 64 * BATCH_BYTES) // BATCH_BYTES) for shard in shards)
