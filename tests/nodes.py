@@ -15,7 +15,19 @@ BUSY = {  # of a machine that does other things as well
     "RAY_worker_niceness": "0",  # 15 unless told: starved by whatever else runs
     "RAY_worker_register_timeout_seconds": "300",  # else Ray starts ever more where the first ones are slow
 }
+STARTS = 5  # attempts
 STORE_BYTES = 100 << 20  # of a node's object store: enough for a pool of small pictures
+
+
+def add(cluster: Cluster, node: Mapping[str, Any]) -> None:
+    """Add a node; Ray waits 30 seconds for it, which a busy machine may exceed."""
+    for attempt in range(STARTS):
+        try:
+            cluster.add_node(**node)
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error) or attempt + 1 == STARTS:
+                raise
 
 
 @contextmanager
@@ -25,7 +37,7 @@ def nodes(shape: Shape) -> Iterator[Cluster]:
     try:
         with mock.patch.dict(os.environ, BUSY):
             for node in shape:
-                cluster.add_node(**{"object_store_memory": STORE_BYTES, "include_dashboard": False, **node})
+                add(cluster, {"object_store_memory": STORE_BYTES, "include_dashboard": False, **node})
         with mock.patch.dict(os.environ, {"RAY_ADDRESS": cluster.address}):
             yield cluster
     finally:

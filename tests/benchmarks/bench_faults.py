@@ -19,6 +19,7 @@ from pathlib import Path
 
 from jobs.sample_pool import make_pool
 from tests.faults import FAULTS, LIMITED, PHASES, SHAPE, Bed, Outcome, cluster, try_fault, undisturbed
+from tests.nodes import add
 
 
 def runs(todo: list[tuple[str, str, int]], top: Path) -> Iterator[Outcome]:
@@ -29,7 +30,7 @@ def runs(todo: list[tuple[str, str, int]], top: Path) -> Iterator[Outcome]:
         with cluster(todo[0][0]) as nodes:
             while todo and nodes.head_node is not None and (todo[0][0] in LIMITED) == limited:
                 while len(nodes.worker_nodes) < len(SHAPE) - 1:
-                    nodes.add_node(num_cpus=1)
+                    add(nodes, SHAPE[-1])
                 fault, phase, number = todo.pop(0)
                 bed = Bed(top / "pool", top / f"{fault}-{phase}-{number}".replace(" ", "-"), nodes)
                 yield try_fault(fault, phase, number, bed, expected)
