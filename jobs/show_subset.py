@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.markup import escape
 
-from jobs.show import console, share, table
+from jobs import show
+from jobs.show import share, table
 
 
 def subsets(found: Mapping[str, Any]) -> None:
@@ -16,14 +17,14 @@ def subsets(found: Mapping[str, Any]) -> None:
         made.add_row(
             str(number), escape(file["path"]), *(f"{file[n]:,}" for n in ("rows", "distinct", "most"))
         )
-    console.print(made)
+    show.console.print(made)
     if len(files) > 1:
         made = table(
             "Rows in common, and their share of the file at the left", "", *map(str, range(1, len(files) + 1))
         )
         for number, (file, row) in enumerate(zip(files, found["overlap"], strict=True), 1):
             made.add_row(str(number), *(f"{common:,} {share(common, file['rows']):>6}" for common in row))
-        console.print(made)
+        show.console.print(made)
 
 
 def subset_difference(found: Mapping[str, Mapping[str, int]]) -> None:
@@ -32,16 +33,16 @@ def subset_difference(found: Mapping[str, Mapping[str, int]]) -> None:
     made = table("Difference", "", "rows", "distinct uids")
     for name, label in {**labels, "changed": "in both, one more often"}.items():
         made.add_row(label, f"{found[name]['rows']:,}", f"{found[name]['distinct']:,}")
-    console.print(made)
+    show.console.print(made)
 
 
 def resharded(found: Mapping[str, Any]) -> None:
     """How much of a subset the pool still has."""
     asked, lost, written = found["asked"], found["lost"], found["shards"]
-    console.print(
+    show.console.print(
         f"asked for {asked:,}, available {found['available']:,} ({share(found['available'], asked)}), "
         f"lost {lost['rows']:,} ({lost['distinct']:,} uids, in {lost['path']})",
         highlight=False,
         markup=False,
     )
-    console.print(f"{written['samples']:,} samples in {written['shards']:,} shards")
+    show.console.print(f"{written['samples']:,} samples in {written['shards']:,} shards")

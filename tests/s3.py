@@ -93,7 +93,8 @@ def _cut(body: Iterable[bytes], environ: dict[str, Any]) -> Iterator[bytes]:
 
 @contextmanager
 def s3() -> Iterator[S3]:
-    """A server, for as long as the block lasts."""
+    """A server, for as long as the block lasts. s3fs forgets the one before."""
+    import s3fs
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -120,9 +121,11 @@ def s3() -> Iterator[S3]:
     }
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
+    s3fs.S3FileSystem.clear_instance_cache()
     try:
         yield made
     finally:
         server.shutdown()
+        s3fs.S3FileSystem.clear_instance_cache()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})

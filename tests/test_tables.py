@@ -447,7 +447,7 @@ def test_plan_compute_keep_and_explain(pool):
     assert result["rules"]["caption.words"]["failed"] == {"no caption": 1}  # the broken line
     words = dict(session.store.read(f"stats/words-{session.keys['words']}.parquet").iter_rows())
     assert (words["dog"], words["lawn"], words["caption"]) == (4, 1, rows["b"])
-    kept = session.store.read(f"decisions/{_decision(session)}/a.parquet")["keep"].to_list()
+    kept = session.store.kept(f"decisions/{_decision(session)}", "a").to_list()
     assert kept == [False, True, False, False, False]  # lawn, red, one word only, and: rare
     (entry,) = explain(session, [md5("0")])
     assert (entry["text"], entry["keep"]) == (CAPTIONS[0], False)
