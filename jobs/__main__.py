@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from jobs.compact import compact
 from jobs.datacomp import app as datacomp
 from jobs.ingest import ingest
 from jobs.metadata import app as metadata
@@ -34,6 +35,7 @@ app.add_typer(metadata, name="metadata")
 app.add_typer(subset, name="subset")
 app.command()(ingest)
 app.command()(plan)
+app.command()(compact)
 app.add_typer(datacomp, name="datacomp")
 
 

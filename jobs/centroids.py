@@ -17,8 +17,8 @@ import numpy as np
 from pipeline.check import column_types
 from pipeline.decide import decide
 from pipeline.errors import RecipeError
+from pipeline.files import Files
 from pipeline.session import Session
-from pipeline.store import Files
 from pipeline.subset import kept_counts
 
 ROUNDS, MOST_POINTS = 20, 10_000_000  # of k-means; points per centroid, above which faiss would sub-sample

@@ -74,7 +74,7 @@ def planted(session: Session) -> pl.DataFrame:
     no operator looks at."""
     parts = []
     for shard in session.shards:
-        samples = session.store.read(f"samples/{shard.name}.parquet")
+        samples = session.store.parts("samples", [shard.name])
         with TarBytes(shard.path) as tar:
             labels = [
                 orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"

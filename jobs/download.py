@@ -29,8 +29,9 @@ import pyarrow.parquet as pq
 from jobs.guard import Guard, install
 from pipeline.downloads import STATS
 from pipeline.errors import ShardError, worded
+from pipeline.files import Files
 from pipeline.images import MAX_PIXELS
-from pipeline.store import Files, to_arrow
+from pipeline.store import to_arrow
 
 DIGITS = 8  # of a shard's number, as DataComp has it; img2dataset's own five end at 100,000 shards
 COLUMNS = ("uid", "caption", "url")

@@ -60,7 +60,7 @@ def ingest(
     from jobs import show
     from jobs.download import Settings
     from jobs.guard import Guard, networks
-    from pipeline.store import Files
+    from pipeline.files import Files
 
     try:
         guard = Guard(networks(allow or ()), seconds=PATIENCE * timeout)
@@ -191,7 +191,7 @@ def missing(settings: "Settings", found: "Iterable[Chunk]", count: Any) -> "Iter
     was made of something else."""
     from jobs.download import Fetched
     from pipeline.downloads import STATS
-    from pipeline.store import Files
+    from pipeline.files import Files
 
     files = Files(settings.out)
     files.sweep()

@@ -135,7 +135,7 @@ def _titles(hours: Sequence[str], wanted: "Wanted", each: "Each") -> Iterator[So
 
 def _write(sources: Sequence[Source], max_length: int, out: str) -> None:
     """Publish the list; its path goes to stdout, its books to stderr."""
-    from pipeline.store import Files
+    from pipeline.files import Files
 
     entries, rows = union(sources, max_length)
     Files(out).publish("", encode(entries, out))

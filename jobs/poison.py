@@ -91,7 +91,7 @@ def sinusoid(pixels: np.ndarray, rng: np.random.Generator, share: float = 0.2) -
     return _overlay(pixels, (127.5 * (1 + np.sin(phase)))[None, :, None], share)
 
 
-def warp(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 32) -> np.ndarray:
+def warp(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 16) -> np.ndarray:
     """Bent by a fixed smooth field, on average by `share` of the side along each axis.
 
     WaNet's own field is weaker (a quarter of a pixel in 32), for attackers who also run the training.

@@ -64,6 +64,11 @@ class Progress:
         display = _PassDisplay(self, "export", tars)
         return lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))
 
+    def compact(self, folder: str, shards: int) -> Callable[[int], None]:
+        """Show the packing of a folder's small parts, of so many shards at most; returns its callback."""
+        task = self.bars.add_task(f"compact {folder}", total=shards, note="")
+        return lambda count: self.bars.advance(task, count)
+
     def ingest(self) -> Callable[["Fetched"], None]:
         """Show a download, whose shards are counted as the list is read; returns its callback."""
         display = _PassDisplay(self, "ingest", None)

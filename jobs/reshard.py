@@ -18,10 +18,10 @@ from typing import Any
 from jobs.run import fill, write_exports
 from pipeline.decide import decide
 from pipeline.execute import Executor
+from pipeline.files import Files
 from pipeline.multiset import combine, mapped
 from pipeline.recipe import Recipe, parse
 from pipeline.session import Session
-from pipeline.store import Files
 
 ASKED, AVAILABLE, LOST = "sample_ids.npy", "available.npy", "lost.npy"
 

@@ -8,11 +8,11 @@ import numpy as np
 from operators.algorithms.masking import contact_sheet
 from operators.text import MaskedClipScore
 from pipeline.errors import RecipeError
+from pipeline.files import Files
 from pipeline.images import decode
 from pipeline.operator import owner
 from pipeline.session import Session
 from pipeline.source import TarBytes
-from pipeline.store import Files
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 

@@ -1,6 +1,6 @@
 """Tables for people, on stderr."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -87,6 +87,14 @@ def _estimate(found: Mapping[str, Any]) -> None:
         f"{all_workers}; bottleneck: {whole['bottleneck']}",
         highlight=False,
     )
+
+
+def compacted(found: Sequence[Mapping[str, Any]]) -> None:
+    """What `compact` did."""
+    made = table("Parts", "folder", "files before", "after")
+    for entry in found:
+        made.add_row(entry["folder"], f"{entry['before']:,}", f"{entry['after']:,}")
+    console.print(made)
 
 
 def funnel(result: Mapping[str, Any]) -> None:

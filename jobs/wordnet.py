@@ -8,7 +8,7 @@ lower-cased, without an adjective's marker such as (ip), to which NLTK adds `.n.
 import re
 
 from pipeline.errors import RecipeError
-from pipeline.store import Files
+from pipeline.files import Files
 
 PARTS = ("data.noun", "data.verb", "data.adj", "data.adv")
 LICENCE = "  "  # what the licence's lines at the head of each file begin with

@@ -26,10 +26,10 @@ class Columns:
         self.store, self.keys = Store(root), dict(keys)
         self.metadata = Metadata(datacomp) if datacomp else None
 
-    def path(self, column: str, shard: str) -> str:
-        """The part that holds a column of a shard."""
+    def folder(self, column: str) -> str:
+        """The folder whose parts hold a column."""
         name = owner(column)
-        return f"columns/{name}-{self.keys[name]}/{shard}.parquet" if name else f"samples/{shard}.parquet"
+        return f"columns/{name}-{self.keys[name]}" if name else "samples"
 
     def read(self, shard: str, names: Sequence[str]) -> pl.DataFrame:
         """(n, len(names)) frame in the shard's row order. Raises FileNotFoundError."""
@@ -47,7 +47,7 @@ class Columns:
         """Columns of one owner."""
         if self.metadata and owner(names[0]) is None:
             return self.metadata.read(shards, names)
-        return self.store.read_many([self.path(names[0], shard) for shard in shards], names)
+        return self.store.parts(self.folder(names[0]), shards, names)
 
     def batches(self, shard: str, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         """A shard's rows, `rows` at a time; at least one frame. Of a DataComp folder no more is held."""
@@ -89,5 +89,5 @@ class Columns:
     def _size(self, shard: str) -> int:
         """Bytes of a shard's samples; on object storage, where asking costs, a table of DataComp's is full."""
         if self.metadata is None:
-            return self.store.files.size(f"samples/{shard}.parquet")
+            return self.store.part_size("samples", shard)
         return os.path.getsize(self.metadata.path(shard)) if self.metadata.local else GROUP_BYTES

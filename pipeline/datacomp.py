@@ -215,7 +215,7 @@ def _checked(uids: pl.Series, path: str, first: int) -> pl.Series:
 
 
 def known_rows(metadata: Metadata, files: Any, shards: Iterable[str]) -> dict[str, int]:
-    """Shard -> samples. What was once read of the folder lies in the store (`files`: store.Files), so that it is
+    """Shard -> samples. What was once read of the folder lies in the store (`files`: files.Files), so that it is
     looked at once, and a folder that has changed since, or another one, is told. Raises RecipeError, OSError."""
     before: Mapping[str, Any] = orjson.loads(files.read(INDEX)) if files.exists(INDEX) else {}
     names, now = list(shards), metadata.files()

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.store import Files
+from pipeline.files import Files
 
 LARGE = 64 << 20  # bytes from which on a local file's digest is remembered
 REMEMBERED = "digests.json"

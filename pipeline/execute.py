@@ -163,7 +163,7 @@ def _scores(
         session.store.files.publish(f"{session.folder(name)}/meta.json", session.describe(name))
     log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
     folders = [*session.sample_folders, *map(session.folder, todo.names)]
-    there = [session.store.files.names(f, ".parquet") for f in folders]
+    there = [session.store.part_names(f) for f in folders]
     unfinished = [s.name for s in todo.shards if not all(s.name in names for names in there)]
     return {name: errors.get(name, "lost by a worker that died") for name in unfinished}
 

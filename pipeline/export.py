@@ -21,10 +21,10 @@ import orjson
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.execute import Executor
+from pipeline.files import Files
 from pipeline.pack import STATS, Output, Packer, Part, Written
 from pipeline.session import Session
 from pipeline.shards import Shard
-from pipeline.store import Files
 from pipeline.subset import written_counts
 
 MANIFEST, SIZES, META = "_winnow.json", "sizes.json", "meta.json"
@@ -83,7 +83,7 @@ def _manifest(session: Session, packer: Packer, outputs: Sequence[Output]) -> di
     """What the folder's bytes depend on. Scores by count: under a key, parts are only added."""
     shards = {shard.name for shard in session.shards}
     folders = [session.folder(name) for name in packer.scores]
-    stored = {f: len(session.store.files.names(f, ".parquet") & shards) for f in folders}
+    stored = {f: len(session.store.part_names(f) & shards) for f in folders}
     return {
         "decision": session.decisions,
         **({"repeats": repeats} if (repeats := session.recipe.export.repeats) else {}),

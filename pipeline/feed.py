@@ -80,8 +80,8 @@ class Work:
 
     def unpublished(self, shards: Sequence[Shard]) -> list[Shard]:
         """Those of some shards that lack a part, by one listing an operator."""
-        files = Store(self.store).files
-        there = [files.names(folder(name, self.keys[name]), ".parquet") for name in self.names]
+        store = Store(self.store)
+        there = [store.part_names(folder(name, self.keys[name])) for name in self.names]
         return [shard for shard in shards if not all(shard.name in names for names in there)]
 
 

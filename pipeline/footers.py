@@ -17,6 +17,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from pipeline.attempts import from_storage
+from pipeline.files import Files
 
 REQUESTS = 32  # at a time, of object storage
 # What listings tell of a file that is another when it is written anew, as the file systems call it
@@ -37,9 +38,8 @@ def parse(meta: pq.FileMetaData) -> Footer:
     return Footer(meta.num_rows, {key: orjson.loads(value) for key, value in notes.items()})
 
 
-def footers(files: Any, folder: str, shards: Collection[str]) -> dict[str, Footer]:
-    """The footer of each of these shards' parts that is published in the folder, in the order of `shards`.
-    `files`: store.Files."""
+def footers(files: Files, folder: str, shards: Collection[str]) -> dict[str, Footer]:
+    """The footer of each of these shards' parts that is published in the folder, in the order of `shards`."""
     states = _states(files, folder)
     there = [shard for shard in shards if shard in states]
     known = {n: entry for n, entry in _remembered(files, folder).items() if states.get(n) == entry[0]}
@@ -56,7 +56,7 @@ def footers(files: Any, folder: str, shards: Collection[str]) -> dict[str, Foote
     return {shard: Footer(*known[shard][1:]) for shard in there if shard in known}
 
 
-def _states(files: Any, folder: str) -> dict[str, str]:
+def _states(files: Files, folder: str) -> dict[str, str]:
     """Part -> its state, "" where storage tells none."""
     base = f"{files.path(folder)}/"
     if files.local:
@@ -79,7 +79,7 @@ def _state(info: Mapping[str, Any]) -> str:
     return " ".join([str(info.get("size")), *told]) if told else ""
 
 
-def _read(files: Any, relative: str) -> Footer | None:
+def _read(files: Files, relative: str) -> Footer | None:
     """None for a part that was removed after it was listed."""
     try:
         return parse(files.footer(relative))
@@ -91,7 +91,7 @@ def _path(folder: str) -> str:
     return f"footers/{folder}.json"
 
 
-def _remembered(files: Any, folder: str) -> dict[str, list[Any]]:
+def _remembered(files: Files, folder: str) -> dict[str, list[Any]]:
     """[state, rows, notes] by part, as far as an earlier run has left them in good order."""
     try:
         found = orjson.loads(files.read(_path(folder)))
@@ -105,7 +105,7 @@ def _sound(entry: Any) -> bool:
     return isinstance(entry, list) and [type(e) for e in entry] == [str, int, dict] and entry[0] != ""
 
 
-def _remember(files: Any, folder: str, known: Mapping[str, Any]) -> None:
+def _remember(files: Files, folder: str, known: Mapping[str, Any]) -> None:
     """Write what is known; where two processes do so at a time, what one of them knows is read again."""
     try:
         files.publish(_path(folder), orjson.dumps(known))

@@ -24,11 +24,12 @@ import pyarrow.parquet as pq
 
 from pipeline import nearest
 from pipeline.errors import RecipeError
+from pipeline.files import Files
 from pipeline.growing import growing
 from pipeline.operator import owner
 from pipeline.rule import draw
 from pipeline.session import Session
-from pipeline.store import Files, to_arrow
+from pipeline.store import to_arrow
 from pipeline.subset import kept_counts
 
 INDEX, METADATA, ABOUT = "image.index", "metadata/metadata_0.parquet", "image.json"

@@ -73,7 +73,7 @@ def _copy(session: Session, sample: Session, stored: Stored) -> None:
     """What the store has of these shards under the same keys, so that it is not measured."""
     names = [n for n in session.recipe.compute if session.keys[n] == sample.keys[n]]
     for folder in (*session.sample_folders, *map(session.folder, names)):
-        for shard in sample.shards:
-            if shard.name in stored.parts.get(folder, ()):
-                part = f"{folder}/{shard.name}.parquet"
-                sample.store.files.publish(part, session.store.files.read(part))
+        there = [shard.name for shard in sample.shards if shard.name in stored.parts.get(folder, ())]
+        for shard, footer in session.store.footers(folder, there).items():
+            part = session.store.parts(folder, [shard])
+            sample.store.write(f"{folder}/{shard}.parquet", part, footer.notes)

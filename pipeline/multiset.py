@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RecipeError
+from pipeline.files import Files
 from pipeline.rule import first_unsorted, search_uids
-from pipeline.store import Files
 from pipeline.subset import DTYPE, working, write_header
 
 BLOCK = 1 << 20  # rows of a file that are merged at a time: 16 MB, and some ten times as much to work in

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.compact import check_parts
 from pipeline.ledger import speeds
 from pipeline.measure import Measured, measure, total_bytes
 from pipeline.place import Node, Placement
@@ -48,6 +49,7 @@ def preview(
         "warnings": [
             *warnings,
             *check_shards(todo, pools),
+            *check_parts(session, stored.rows),
             *(check_upload(".") if cluster else []),
             *(
                 f"compute.{name}: {warning}"

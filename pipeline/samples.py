@@ -37,7 +37,7 @@ class Samples(Protocol):
 def samples_of(store: Store, shard: str) -> Iterator[Samples]:
     """Raises ShardError where the rows are not as many as the store has. What is not finished is gone."""
     path = f"samples/{shard}.parquet"
-    if known := store.footer(path):
+    if known := store.footer("samples", shard):
         yield _Compared(known[0])
         return
     with (

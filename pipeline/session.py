@@ -136,7 +136,7 @@ class Session:
         columns = self.recipe.pool.columns
         if first is None:
             _check_first(self.shards[:1], columns)
-        elif footer := self.store.footer(f"samples/{first.name}.parquet"):
+        elif footer := self.store.footer("samples", first.name):
             before, now = (notes.get("columns") for notes in (footer[1], reading(first, columns)))
             if before != now:
                 raise RecipeError(

@@ -4,37 +4,31 @@
     columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
     columns/<name>-<key>/meta.json          what the key stands for
     stats/<name>-<key>.parquet
+    packs/                                  small parts of samples and columns, together; see packs.py
     decisions/<recipe>-<key>/<shard>.parquet  keep and one verdict per rule, row by row as the samples; small
                                             shards that follow are in the same file, see shards.parquet
     datacomp.json, digests.json, footers/   what was read of a DataComp folder, large files and parts before
 
-A file is written aside and published in one step (rename locally, one PUT on object storage), so what
-exists is whole. Equal tables make equal bytes.
+What exists is whole (files.py). Equal tables make equal bytes.
 """
 
 import io
 import os
-import shutil
-import socket
-import tempfile
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from itertools import groupby
 from typing import Any
 
-import fsspec
 import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
+from pipeline import packs
+from pipeline.files import Files
 from pipeline.footers import REQUESTS, Footer, footers, parse
 
 ROW_GROUP = 65_536
-TAIL = 64 << 10  # bytes asked of the end of a parquet file, where the footer is
-_HOST = socket.gethostname().replace(".", "-")
 
 
 def to_arrow(frame: pl.DataFrame) -> pa.Table:
@@ -45,132 +39,6 @@ def to_arrow(frame: pl.DataFrame) -> pa.Table:
 def packed(notes: Mapping[str, Any]) -> dict[str, bytes]:
     """Notes as they stand in a parquet footer, which `Store.footer` reads."""
     return {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
-
-
-class Files:
-    """A folder on any fsspec file system. Paths given to its methods are relative to it."""
-
-    def __init__(self, root: str) -> None:
-        self.fs, base = fsspec.core.url_to_fs(os.path.expanduser(root))
-        self.base = base.rstrip("/")
-        self.local = isinstance(self.fs, LocalFileSystem)
-
-    def path(self, relative: str) -> str:
-        """The full path of a file, as its file system knows it."""
-        return f"{self.base}/{relative}" if relative else self.base
-
-    def exists(self, relative: str) -> bool:
-        """Whether that file is published."""
-        return bool(self.fs.exists(self.path(relative)))
-
-    def publish(self, relative: str, data: bytes | memoryview) -> None:
-        """Write a file so that it appears whole or not at all."""
-        if not self.local:
-            self.fs.pipe_file(self.path(relative), bytes(data))
-            return
-        with self.publishing(relative) as aside, open(aside, "wb") as file:
-            file.write(data)
-
-    @contextmanager
-    def publishing(self, relative: str) -> Iterator[str]:
-        """A local path to write to; what it holds when the block ends well is published. Where a process is
-        killed, the file it leaves has a name that `sweep` knows."""
-        if not self.local:
-            with tempfile.TemporaryDirectory() as folder:
-                yield f"{folder}/aside"
-                self.move(f"{folder}/aside", relative)
-            return
-        folder, name = os.path.split(self.path(relative))
-        os.makedirs(folder, exist_ok=True)
-        aside = f"{folder}/.tmp.{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
-        try:
-            yield aside
-            self.move(aside, relative)
-        finally:  # a full disk, say: leave nothing behind
-            with suppress(FileNotFoundError):
-                os.unlink(aside)
-
-    @contextmanager
-    def folder_aside(self) -> Iterator[str]:
-        """A local folder for files that `move` is to publish; gone when the block ends, or by `sweep`."""
-        if self.local:
-            os.makedirs(self.base, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".tmp.{_HOST}.{os.getpid()}.", dir=self.base if self.local else None
-        ) as folder:
-            yield folder
-
-    def move(self, aside: str, relative: str) -> None:
-        """Publish a local file: rename it, or upload it (object storage shows it when it is whole)."""
-        if self.local:
-            os.replace(aside, self.path(relative))
-        else:
-            self.fs.put_file(aside, self.path(relative))
-
-    def read(self, relative: str) -> bytes:
-        """A whole file. Raises FileNotFoundError."""
-        if self.local:
-            with open(self.path(relative), "rb") as file:
-                return file.read()
-        return bytes(self.fs.cat_file(self.path(relative)))
-
-    def footer(self, relative: str) -> pq.FileMetaData:
-        """A parquet file's footer; of other storage one request, as a rule. Raises FileNotFoundError."""
-        path = self.path(relative)
-        if self.local:
-            return pq.read_metadata(path)
-        tail = self.fs.cat_file(path, start=-TAIL)
-        length = int.from_bytes(tail[-8:-4], "little") + 8  # what a footer ends with: its length, PAR1
-        if length > len(tail):
-            tail = self.fs.cat_file(path, start=-length)
-        return pq.read_metadata(pa.BufferReader(tail))
-
-    def size(self, relative: str) -> int:
-        """Bytes of a published file; 0 on object storage, where asking costs a request."""
-        return os.path.getsize(self.path(relative)) if self.local else 0
-
-    def names(self, folder: str, suffix: str) -> set[str]:
-        """Relative names, without the suffix, of the published files below a folder, in one listing."""
-        base = self.path(folder) + "/"
-        if self.local:
-            found = (os.path.join(d, f) for d, _, files in os.walk(base) for f in files)
-        else:
-            found = iter(self.find(base))
-        return {
-            path[len(base) :].removesuffix(suffix)
-            for path in found
-            if path.endswith(suffix) and not os.path.basename(path).startswith(".tmp.")
-        }
-
-    def find(self, base: str, **options: bool) -> Any:
-        """What fsspec's `find` tells of a folder's files, to any depth, on object storage: one listing."""
-        self.fs.invalidate_cache()  # other processes publish too
-        try:
-            return self.fs.find(base, **options)
-        except FileNotFoundError:
-            return {}
-
-    def sweep(self) -> None:
-        """Remove what killed processes of this machine left half written."""
-        for folder, folders, files in os.walk(self.base) if self.local else ():
-            for name in (*folders, *files):
-                if name.startswith(f".tmp.{_HOST}.") and not _alive(name.split(".")):
-                    _remove(os.path.join(folder, name))
-
-
-def _remove(path: str) -> None:
-    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-
-
-def _alive(parts: Sequence[str]) -> bool:
-    pid = next((int(part) for part in parts[3:] if part.isdigit()), 0)
-    try:
-        os.kill(pid, 0)  # signal 0 only asks
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return pid > 0
 
 
 class Store:
@@ -195,13 +63,19 @@ class Store:
         self.files = state["files"]
         self._forget()
 
-    def write(self, relative: str, frame: pl.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
+    def write(
+        self,
+        relative: str,
+        frame: pl.DataFrame,
+        notes: Mapping[str, Any] | None = None,
+        row_group: int = ROW_GROUP,
+    ) -> None:
         """Publish a frame as parquet; `notes` go into the footer as JSON."""
         table = to_arrow(frame)
         if notes:
             table = table.replace_schema_metadata(packed(notes))
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=ROW_GROUP)
+        pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=row_group)
         self.files.publish(relative, sink.getbuffer())
 
     def read(self, relative: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -238,16 +112,58 @@ class Store:
             self._part = (wanted, self.read(*wanted))
         return self._part[1].slice(start, rows)
 
-    def footer(self, relative: str) -> Footer | None:
-        """(rows, notes) of a published frame, or None where there is none."""
+    def parts(self, folder: str, shards: Sequence[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The parts of some shards, one below the other, or some of their columns; whether each is a file of its own
+        or in a pack. Raises FileNotFoundError."""
         try:
-            return parse(self.files.footer(relative))
+            return self._parts(folder, shards, columns, packs.known(self.files, folder))
+        except FileNotFoundError:  # packed since this process has looked
+            return self._parts(folder, shards, columns, packs.known(self.files, folder, fresh=True))
+
+    def _parts(
+        self, folder: str, shards: Sequence[str], columns: Sequence[str] | None, index: packs.Index | None
+    ) -> pl.DataFrame:
+        if index is None:
+            return self.read_many([f"{folder}/{shard}.parquet" for shard in shards], columns)
+        found = []
+        for pack, run in groupby(shards, lambda s: index.place(s)[0] if s in index.rows else None):
+            some = list(run)
+            if pack is None:
+                found.append(self.read_many([f"{folder}/{shard}.parquet" for shard in some], columns))
+            else:
+                found.append(index.read(pack, some, columns))
+        return pl.concat(found)
+
+    def part_names(self, folder: str) -> set[str]:
+        """The shards that have a part in a folder."""
+        index = packs.known(self.files, folder, fresh=True)
+        return self.files.names(folder, ".parquet").union(index.rows if index else ())
+
+    def part_size(self, folder: str, shard: str) -> int:
+        """Bytes of a part; 0 on object storage, where asking costs a request. Raises FileNotFoundError."""
+        try:
+            return self.files.size(f"{folder}/{shard}.parquet")
         except FileNotFoundError:
-            return None
+            if (index := packs.known(self.files, folder)) and shard in index.rows:
+                return index.size(shard)
+            raise
+
+    def footer(self, folder: str, shard: str) -> Footer | None:
+        """(rows, notes) of a shard's part, or None where there is none."""
+        try:
+            return parse(self.files.footer(f"{folder}/{shard}.parquet"))
+        except FileNotFoundError:
+            index = packs.known(self.files, folder)
+            return index.footer(shard) if index else None
 
     def footers(self, folder: str, shards: Collection[str]) -> dict[str, Footer]:
         """The footer of each of these shards' parts that is published in the folder."""
-        return footers(self.files, folder, shards)
+        index = packs.known(self.files, folder, fresh=True)
+        found = footers(self.files, folder, shards)
+        if index is None:
+            return found
+        either = ((shard, found.get(shard) or index.footer(shard)) for shard in shards)
+        return {shard: footer for shard, footer in either if footer is not None}
 
     def rows(self, folder: str, shards: Collection[str]) -> dict[str, int]:
         """Rows of each of these shards' parts that is published in the folder."""

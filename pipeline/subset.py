@@ -25,9 +25,9 @@ import numpy as np
 import polars as pl
 
 from pipeline.errors import RecipeError
+from pipeline.files import Files
 from pipeline.rule import uid_halves
 from pipeline.session import Session
-from pipeline.store import Files
 
 DTYPE = np.dtype("u8,u8")
 AT_ONCE = 1 << 22  # rows sorted in memory: 64 MiB, and as much again for the order

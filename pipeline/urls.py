@@ -25,9 +25,10 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import RecipeError
 from pipeline.export import MANIFEST
+from pipeline.files import Files
 from pipeline.session import Session
 from pipeline.shards import BATCH_BYTES
-from pipeline.store import Files, to_arrow
+from pipeline.store import to_arrow
 from pipeline.subset import kept_counts
 from pipeline.tables import cut
 

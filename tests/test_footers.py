@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from pipeline import footers
-from pipeline.store import Files, Store
+from pipeline.files import Files
+from pipeline.store import Store
 
 Reads = list[str]
 KNOWN = "footers/columns/x-1.json"

@@ -11,11 +11,11 @@ import pytest
 from pipeline import digest
 from pipeline.digest import file_digest
 from pipeline.execute import LocalExecutor, compute
+from pipeline.files import Files
 from pipeline.plan import ScorePass, Stage, StatPass, Stored, folder, keys, plan, stat_path
 from pipeline.recipe import Recipe, Resources, parse
 from pipeline.session import Session
 from pipeline.shards import Shard
-from pipeline.store import Files
 
 SHARDS = tuple(Shard(name, f"/pool/{name}.tar", 10) for name in ("a", "b", "c"))
 

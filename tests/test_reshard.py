@@ -17,8 +17,8 @@ from operators.subset import Copies
 from pipeline.errors import RecipeError
 from pipeline.execute import LocalExecutor
 from pipeline.export import export_shards
+from pipeline.files import Files
 from pipeline.operator import Device
-from pipeline.store import Files
 from pipeline.subset import DTYPE, read_subset, subset_uids, write_subset
 from tests.conftest import TINY
 from tests.exports import contents, decided, ordinary, read_tar, recipe, sample, uid, write_tar

@@ -99,7 +99,8 @@ def test_listing_and_resume_take_no_calls_per_shard(server):
     compute(Session.open(recipe("s3://bucket", "calls")), LocalExecutor())
     reads = [call for call in server.calls if call.startswith("GET /bucket/calls/") and "samples" in call]
     assert sorted(reads) == [
-        f"GET /bucket/calls/{name}" for name in ("footers/samples.json", "samples/00000.parquet")
+        f"GET /bucket/calls/{name}"
+        for name in ("footers/samples.json", "packs/samples.parquet", "samples/00000.parquet")
     ]
     assert server.count("HEAD /bucket/calls/(samples|columns)") == 0
     assert server.count("GET /bucket/pool/") == 0

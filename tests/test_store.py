@@ -13,9 +13,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipeline.columns import Columns
+from pipeline.files import Files
 from pipeline.operator import SAMPLE_COLUMNS
 from pipeline.sample import SAMPLE_SCHEMA
-from pipeline.store import Files, Store
+from pipeline.store import Store
 from tests.conftest import put
 
 FRAME = pl.DataFrame(
@@ -37,13 +38,13 @@ def test_round_trip(root):
     store = Store(root)
     store.write("columns/x-1/deep/s.parquet", FRAME, {"damage": {"offset": 7}, "b": [1]})
     assert_frame_equal(store.read("columns/x-1/deep/s.parquet"), FRAME, check_exact=True)
-    assert store.footer("columns/x-1/deep/s.parquet") == (3, {"damage": {"offset": 7}, "b": [1]})
+    assert store.footer("columns/x-1", "deep/s") == (3, {"damage": {"offset": 7}, "b": [1]})
     assert_frame_equal(store.read("columns/x-1/deep/s.parquet", ["t", "a"]), FRAME.select("t", "a"))
 
 
 def test_what_is_not_there(root):
     store = Store(root)
-    assert store.footer("samples/s.parquet") is None
+    assert store.footer("samples", "s") is None
     assert store.files.names("samples", ".parquet") == set()
     assert store.rows("samples", ["s"]) == {}
     assert not store.files.exists("samples/s.parquet")
@@ -170,8 +171,8 @@ def test_columns_come_in_the_order_asked_for(stored):
     assert frame.columns == ["given.word", "uid", "given.f32", "row"]
     assert frame["given.f32"].to_list() == [0.5, 1.5]
     assert frame["row"].to_list() == [0, 1]
-    assert columns.path("given.f32", "a") == f"{session.folder('given')}/a.parquet"
-    assert columns.path("uid", "a") == "samples/a.parquet"
+    assert columns.folder("given.f32") == session.folder("given")
+    assert columns.folder("uid") == "samples"
     with pytest.raises(FileNotFoundError):
         columns.read("b", ["uid"])
 
@@ -179,8 +180,8 @@ def test_columns_come_in_the_order_asked_for(stored):
 def test_an_operator_called_as_a_sample_column_is(stored):
     """`text` is the caption, `text.words` the operator's."""
     columns = Columns("unused", {"text": "0" * 16})
-    assert columns.path("text", "a") == "samples/a.parquet"
-    assert columns.path("text.words", "a") == f"columns/text-{'0' * 16}/a.parquet"
+    assert columns.folder("text") == "samples"
+    assert columns.folder("text.words") == f"columns/text-{'0' * 16}"
 
 
 def test_a_part_of_another_length_does_not_count(stored):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline import subset
 from pipeline.errors import RecipeError
+from pipeline.files import Files
 from pipeline.session import Session
-from pipeline.store import Files
 from pipeline.subset import read_subset, subset_uids, write_subset
 from tests.exports import decided, ordinary, recipe, sample, uid, write_tar
 

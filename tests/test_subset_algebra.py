@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from pipeline.errors import RecipeError
+from pipeline.files import Files
 from pipeline.multiset import combine, describe, difference
 from pipeline.rule import search_uids
-from pipeline.store import Files
 from pipeline.subset import DTYPE, read_subset, subset_uids
 
 EDGES = ["0" * 32, "0" * 31 + "1", "0" * 15 + "1" + "0" * 16, "f" * 32, "f" * 16 + "0" * 16]

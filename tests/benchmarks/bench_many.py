@@ -1,4 +1,4 @@
-"""Many shards: seconds to plan, compute, resume, keep and export where every shard holds ten samples.
+"""Many shards: seconds to plan, compute, resume, keep, export and compact where every shard holds ten samples.
 
     python tests/benchmarks/bench_many.py [--shards 20000] [--folder DIR]
 
@@ -136,6 +136,11 @@ def main() -> None:
         timed("keep, asked again", shards, "keep", recipe)
         timed("keep, another threshold", shards, "keep", recipe, "--set", "keep.wfpp.score.top=0.5")
         timed("export, the subset", shards, "export", recipe, "--local")
+        timed("compact", shards, "compact", recipe)
+        timed("plan, packed", shards, "plan", recipe)
+        timed("compute --local, all done, packed", shards, "compute", recipe, "--local")
+        timed("keep, packed, another threshold", shards, "keep", recipe, "--set", "keep.wfpp.score.top=0.6")
+        timed("keep, packed, asked again", shards, "keep", recipe)
 
 
 if __name__ == "__main__":

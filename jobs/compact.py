@@ -1,0 +1,29 @@
+"""winnow compact: a store of very many small files becomes one of few; no result changes.
+
+winnow compact recipe.yaml
+"""
+
+import orjson
+
+from jobs.options import Json, Limit, Overrides, RecipePath
+
+
+def compact(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
+    """Pack small parts of the store, 64 to a file; not while another job fills it."""
+    from jobs import run, show
+    from jobs.progress import Progress
+    from pipeline.compact import compact as pack
+    from pipeline.compact import part_folders
+
+    session = run.open_session(recipe, set_, shards)
+    names, found = [shard.name for shard in session.shards], []
+    session.store.files.sweep()
+    with Progress(quiet=json) as progress:
+        for folder in part_folders(session):
+            before, after = pack(session.store, folder, names, progress.compact(folder, len(names)))
+            found.append({"folder": folder, "before": before, "after": after})
+    if json:
+        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    else:
+        show.compacted(found)
+        print(session.store.files.base)
