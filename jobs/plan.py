@@ -19,7 +19,7 @@ def plan(
         str | None,
         typer.Option(
             metavar="SHAPE",
-            help="check a job on such machines: 16x8,2x12:1 is 16 of 8 CPUs, 2 of 12 and a GPU",
+            help="check a job on such machines: 16x8,2x12:1@64 is 16 of 8 CPUs, 2 of 12, a GPU and 64 GiB",
         ),
     ] = None,
     measure: Annotated[

@@ -62,7 +62,7 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
     if wanted.urls:
         written["urls"] = write_urls(session)
     if wanted.index:
-        written["index"] = write_index(session)
+        written["index"] = executor.index(write_index, session)
     return written
 
 

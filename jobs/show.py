@@ -57,6 +57,9 @@ def plan(found: Mapping[str, Any]) -> None:
         f"{found['shards']:,} shards, {found['indexed']:,} indexed, {_number(found['samples'], '?')} samples known"
     )
     console.print(made if found["passes"] else "Everything is computed.")
+    if found["index"]:
+        where = "" if found["index"]["memory"] else ", on the machine with the most memory"
+        console.print(f"FAISS index: {_pool(found['index'])}{where}", highlight=False)
     if found["estimate"]["bottleneck"]:
         _estimate(found)
     for warning in found["warnings"]:
@@ -65,7 +68,8 @@ def plan(found: Mapping[str, Any]) -> None:
 
 def _pool(pool: Mapping[str, Any]) -> str:
     gpus = f", {pool['gpus']:g} GPUs" if pool["gpus"] else ""
-    return f"{pool['workers']} x {pool['cpus']:.2g} CPUs{gpus}"
+    memory = f", {pool['memory']:g} GiB" if pool["memory"] else ""
+    return f"{pool['workers']} x {pool['cpus']:.2g} CPUs{gpus}{memory}"
 
 
 def _estimate(found: Mapping[str, Any]) -> None:

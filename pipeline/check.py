@@ -18,6 +18,8 @@ from pipeline.rule import Rule
 if TYPE_CHECKING:
     from pipeline.recipe import Recipe
 
+INDEX = "index"  # in `run:`, where export.index is built
+
 
 def check(recipe: "Recipe") -> dict[str, Entry]:
     """`compute` in dependency order. Raises RecipeError at the first reference that leads nowhere."""
@@ -38,13 +40,18 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
         if not (dtype := columns[repeats]).is_integer():
             raise RecipeError(f"export.repeats: {repeats} is {dtype}, must be whole numbers (how often)")
     for name in recipe.run:
-        _known("run", name, recipe.compute, "an operator of this recipe")
+        known = [*recipe.compute, *([INDEX] if recipe.export.index else [])]
+        _known("run", name, known, "an operator of this recipe")
+    if extra := recipe.resources(INDEX).model_fields_set - {"cpus", "memory"}:
+        raise RecipeError(f"run.{INDEX}: the FAISS index takes cpus and memory, got {min(extra)}")
     return _in_order(recipe.compute)
 
 
 def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], tables: Collection[str]) -> None:
     """A Score may read columns and Stats, a Stat columns, nothing else."""
     operator = recipe.operator(name)
+    if name == INDEX:
+        raise RecipeError(f"compute.{name}: `run.{INDEX}` is the FAISS index; give the operator another name")
     if name == READY:
         raise RecipeError(f"compute.{name}: the columns of pool.datacomp are called so; give it another name")
     if name in tables and name in SAMPLE_COLUMNS:

@@ -53,6 +53,9 @@ class Executor(Protocol):
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of independent tasks, in any order."""
 
+    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
+        """The result of building a FAISS index, on a machine that has what `run.index` asks for."""
+
     def reduce(
         self,
         function: Callable[[Item], pl.DataFrame],
@@ -92,6 +95,10 @@ class LocalExecutor:
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See Executor."""
         return map(function, items)
+
+    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
+        """See Executor."""
+        return build(session)
 
     def reduce(
         self,

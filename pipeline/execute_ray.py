@@ -21,14 +21,17 @@ import polars as pl
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.data.exceptions import ExecutionTimeoutError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.attempts import ATTEMPTS
+from pipeline.check import INDEX
 from pipeline.errors import RecipeError, ShardError, WinnowError
 from pipeline.execute import Event, Report
 from pipeline.feed import Read, Work
 from pipeline.place import (
     BLOCK_BYTES,
     CPUS_PER_COLLECTOR,
+    GIB,
     MERGE_FAN_IN,
     PATIENCE,
     READ_CPUS,
@@ -39,10 +42,12 @@ from pipeline.place import (
     batches_of,
     check_paths,
     place,
+    place_index,
     readers_beside,
 )
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe
+from pipeline.session import Session
 from pipeline.shards import Shard
 from pipeline.workers import CollectorActor, StageWorker, event, read_shards
 
@@ -129,6 +134,19 @@ class RayExecutor:
             ready, pending = ray.wait(pending, num_returns=1)
             yield _get(ready[0])
 
+    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
+        """See execute.Executor."""
+        asked = session.recipe.resources(INDEX)
+        placed = place_index(asked, _nodes())
+        options: dict[str, Any] = {"num_cpus": placed.cpus, "max_retries": RETRIES}
+        if asked.memory:
+            options["memory"] = int(asked.memory * GIB)
+        else:  # rather there than elsewhere
+            able = [node for node in _alive() if node["Resources"].get("CPU")]
+            most = max(able, key=lambda node: node["Resources"].get("memory", 0))
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(most["NodeID"], soft=True)
+        return cast(Result, _get(ray.remote(**options)(lambda: build(session)).remote()))
+
     def reduce(
         self,
         function: Callable[[Item], pl.DataFrame],
@@ -154,8 +172,12 @@ class RayExecutor:
 
 
 def _nodes() -> list[Node]:
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in alive]
+    found = [node["Resources"] for node in _alive()]
+    return [Node(n.get("CPU", 0.0), n.get("GPU", 0.0), n.get("memory", 0.0) / GIB) for n in found]
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def _flow(
@@ -185,6 +207,7 @@ def _flow(
             batch_format="pyarrow",
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
+            memory=int(pool.memory * GIB) or None,
             compute=ActorPoolStrategy(size=pool.workers),
         )
     with _explained():

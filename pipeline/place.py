@@ -7,13 +7,14 @@ disk beyond it is Ray's default) stands in ray_cluster.yaml and jobs/rayjob.yaml
 how many workers it has, in a recipe's `run:`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pipeline.errors import RecipeError
 from pipeline.plan import Stage
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, Resources
 from pipeline.shards import Shard
 
 READ_CPUS = 0.25  # a read task waits for storage most of its time; so many run beside the pools as fit
@@ -25,6 +26,7 @@ BLOCK_BYTES = 1 << 20  # less than a batch of images, so that a block, what an a
 BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: on the small side of web images
 RETRIES = 8  # of a call whose worker dies: enough for spot machines, an end to what kills every worker
 PATIENCE = 1800  # seconds without a batch done before a pass gives up: time for a new machine to come
+GIB = 1 << 30
 LEAST_CPUS = 1 / 64  # reservations below this are none
 
 
@@ -36,17 +38,22 @@ class Placement:
     cpus: float
     gpus: float
     threads: int
+    memory: float = 0
 
 
 class Node(NamedTuple):
-    """What one machine of the cluster offers."""
+    """What one machine of the cluster offers; memory in GiB, which a cluster on paper need not say."""
 
     cpus: float
     gpus: float
+    memory: float = math.inf
 
-    def holds(self, gpus: float) -> int:
-        """How many workers that ask for so many GPUs, or so much of one, fit on the machine's."""
-        return int(self.gpus) * int(1 / gpus) if gpus < 1 else int(self.gpus / gpus)
+    def holds(self, asked: Resources) -> float:
+        """How many workers that ask for GPUs, or so much of one, and memory fit on the machine."""
+        found = math.inf
+        if asked.gpus:
+            found = int(self.gpus) * int(1 / asked.gpus) if asked.gpus < 1 else int(self.gpus / asked.gpus)
+        return min(found, self.memory // asked.memory) if asked.memory else found
 
 
 def place(stages: Sequence[Stage], nodes: Sequence[Node], batches: int) -> list[Placement]:
@@ -78,23 +85,50 @@ def _pool(stage: Stage, nodes: Sequence[Node], share: float, batches: int) -> Pl
     """What a stage gets of the cluster, whose other stages have as much: `share` CPUs each. A worker lies on
     one machine. Raises RecipeError where none is large enough."""
     asked, key = stage.resources, f"run.{stage.names[0]}"
-    if not (able := [node for node in nodes if node.gpus >= asked.gpus]):
-        most = max((node.gpus for node in nodes), default=0)
-        where = "the cluster has" if len(nodes) == 1 or not most else "the largest machine has"
-        raise RecipeError(
-            f"{key}.gpus asks for {asked.gpus:g}, {where} {most:g} (on CPU: --set {key}.gpus=0)"
-        )
+    able = _able(key, asked, nodes)
     largest = max(node.cpus for node in able)
     if (asked.cpus or 0) > largest:
         raise RecipeError(
             f"{key}.cpus asks for {asked.cpus:g}, the largest machine with what else it asks for has {largest:g}"
         )
-    most = sum(node.holds(asked.gpus) for node in able) if asked.gpus else int(share / (asked.cpus or 1))
-    workers = asked.workers or max(1, min(most, batches))
+    room = sum(node.holds(asked) for node in able)
+    most = room if asked.gpus else min(room, int(share / (asked.cpus or 1)))
+    workers = asked.workers or max(1, int(min(most, batches)))
     beside = [node.cpus / node.gpus * asked.gpus for node in able] if asked.gpus else [largest]
     each = min(share / workers, *beside)
     reserved = asked.cpus or STAGE_SHARE * each
-    return Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or each)))
+    return Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or each)), asked.memory or 0)
+
+
+def place_index(asked: Resources, nodes: Sequence[Node]) -> Placement:
+    """The one task that builds the FAISS index: what `run.index` asks for, by default most of the CPUs of the
+    machine with the most memory. Raises RecipeError where no machine has it."""
+    able = _able(
+        "run.index", asked, [node for node in nodes if node.cpus]
+    )  # not on a head that only schedules
+    best = max(able, key=lambda node: (node.memory, node.cpus))
+    cpus = asked.cpus or STAGE_SHARE * best.cpus
+    if cpus > max(node.cpus for node in able):
+        raise RecipeError(
+            f"run.index.cpus asks for {cpus:g}, the largest machine with what else it asks for has "
+            f"{max(node.cpus for node in able):g}"
+        )
+    return Placement(1, cpus, 0, max(1, int(cpus)), asked.memory or 0)
+
+
+def _able(key: str, asked: Resources, nodes: Sequence[Node]) -> list[Node]:
+    """The machines that have the GPUs and the memory of one worker. Raises RecipeError where there is none."""
+    wanted = {"gpus": asked.gpus, "memory": asked.memory or 0}
+    for name, need in wanted.items():
+        most = max((getattr(node, name) for node in nodes), default=0)
+        if need > most:
+            where = "the cluster has" if len(nodes) == 1 or not most else "the largest machine has"
+            on_cpu = f" (on CPU: --set {key}.gpus=0)" if name == "gpus" else " GiB"
+            raise RecipeError(f"{key}.{name} asks for {need:g}, {where} {most:g}{on_cpu}")
+    able = [node for node in nodes if node.gpus >= asked.gpus and node.memory >= (asked.memory or 0)]
+    if not able:
+        raise RecipeError(f"{key}: no machine has both {asked.gpus:g} GPUs and {asked.memory:g} GiB")
+    return able
 
 
 def _anywhere(pool: Placement, nodes: Sequence[Node], others: float) -> Placement:

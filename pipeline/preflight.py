@@ -8,6 +8,7 @@ Errors are what cannot run: storage that may not be read, worker pools that no m
 paths that its machines do not share. Warnings are what would run badly, each with the setting to change.
 """
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,24 +18,27 @@ from typing import Any
 import fsspec
 
 from pipeline.attempts import from_storage
+from pipeline.check import INDEX
 from pipeline.errors import RecipeError, worded
-from pipeline.place import Node, Placement, batches_of, check_paths, place
+from pipeline.place import Node, Placement, batches_of, check_paths, place, place_index
 from pipeline.plan import Pass, ScorePass
 from pipeline.session import Session
 from pipeline.source import local_path
 from pipeline.store import Store
 
-GROUP = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)(?::(\d+))?")
+GROUP = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)(?::(\d+))?(?:@(\d+))?")
 
 
 def parse_cluster(text: str) -> list[Node]:
-    """`16x8,2x12:1` -> 16 machines of 8 CPUs and 2 of 12 CPUs and a GPU. Raises RecipeError."""
+    """`16x8,2x12:1@64` -> 16 machines of 8 CPUs, and 2 of 12 CPUs, a GPU and 64 GiB. Raises RecipeError."""
     nodes = []
     for group in text.split(","):
         if not (found := GROUP.fullmatch(group.strip())):
-            raise RecipeError(f"--cluster must be MACHINESxCPUS[:GPUS],... such as 16x8,2x12:1, got {text!r}")
-        count, cpus, gpus = found.groups()
-        nodes += [Node(float(cpus), float(gpus or 0))] * int(count or 1)
+            raise RecipeError(
+                f"--cluster must be MACHINESxCPUS[:GPUS][@GIB],... such as 16x8,2x12:1@64, got {text!r}"
+            )
+        count, cpus, gpus, memory = found.groups()
+        nodes += [Node(float(cpus), float(gpus or 0), float(memory or math.inf))] * int(count or 1)
     return nodes
 
 
@@ -51,19 +55,24 @@ def check_storage(session: Session) -> list[str]:
     return [f"{pool}: {missing}; a shard that is missing stays pending"] if missing else []
 
 
-def check_cluster(session: Session, passes: Sequence[Pass], nodes: Sequence[Node]) -> list[list[Placement]]:
-    """The worker pools of each pass, as they would be placed. Raises RecipeError, a line for each thing that
-    cannot run there."""
-    wrong, pools = list[str](), list[list[Placement]]()
+def check_cluster(
+    session: Session, passes: Sequence[Pass], nodes: Sequence[Node]
+) -> tuple[list[list[Placement]], Placement | None]:
+    """The worker pools of each pass, as they would be placed, and the task of the index, if there is one. Raises
+    RecipeError, a line for each thing that cannot run there."""
+    wrong, pools, index = list[str](), list[list[Placement]](), None
     with _noting(wrong):
         check_paths(session.recipe)
     for todo in passes:
         stages = todo.stages if isinstance(todo, ScorePass) else ()
         with _noting(wrong):
             pools.append(place(stages, nodes, batches_of(todo.shards)) if stages else [])
+    if session.recipe.export.index:
+        with _noting(wrong):
+            index = place_index(session.recipe.resources(INDEX), nodes)
     if wrong:
         raise RecipeError("\n".join(dict.fromkeys(wrong)))
-    return pools
+    return pools, index
 
 
 def check_shards(passes: Sequence[Pass], pools: Sequence[Sequence[Placement]] = ()) -> list[str]:

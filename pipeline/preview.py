@@ -33,7 +33,7 @@ def preview(
     warnings = check_storage(session)
     stored = session.stored()
     todo = plan(session.recipe, session.shards, session.keys, stored)
-    pools = check_cluster(session, todo, cluster) if cluster else []
+    pools, index = check_cluster(session, todo, cluster) if cluster else ([], None)
     sample = measure(session, count, todo, stored) if count and todo else None
     rates: Rates = {**speeds(session.store), **(sample.rates if sample else {})}
     sizes = _Sizes(stored.rows, sample)
@@ -44,6 +44,7 @@ def preview(
         "samples": sum(stored.rows.values()) if stored.rows else None,
         "operators": {name: session.folder(name).split("/")[1] for name in session.recipe.compute},
         "passes": passes,
+        "index": _pool(index) if index else None,
         "estimate": estimate(passes, hours),
         "measured": {"shards": sample.shards, "samples": sample.samples} if sample else None,
         "warnings": [
@@ -103,10 +104,15 @@ def _pass(todo: Pass, sizes: _Sizes, rates: Rates, pools: Sequence[Placement]) -
         "seconds": sum(costs.values()) if costs and all(name in costs for name in names) else None,
         "costs": costs,
         "pools": [
-            {"operators": list(stage.names), "workers": p.workers, "cpus": p.cpus, "gpus": p.gpus}
-            for stage, p in zip(stages, pools, strict=False)
+            {"operators": list(stage.names), **_pool(pool)}
+            for stage, pool in zip(stages, pools, strict=False)
         ],
     }
+
+
+def _pool(pool: Placement) -> dict[str, float]:
+    """What a pool reserves, memory in GiB."""
+    return {"workers": pool.workers, "cpus": pool.cpus, "gpus": pool.gpus, "memory": pool.memory}
 
 
 def estimate(passes: Sequence[Mapping[str, Any]], hours: float | None = None) -> dict[str, Any]:

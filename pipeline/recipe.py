@@ -106,14 +106,17 @@ class Export(Section):
 
 class Resources(Section):
     """`run.<operator>`: speed, never results. Operators that ask for the same share one worker pool.
+    `run.index`, of which only cpus and memory count, is the machine that builds `export.index`.
 
     gpus, cpus  what each worker reserves (fractions allowed)
+    memory      GiB that each worker reserves: it lies on a machine that has as much
     workers     how many; default one per GPU, or one per CPU
     batch_size  rows handed to the operator at a time; default by what the pool does (plan.ROWS)
     """
 
     gpus: Annotated[float, Field(ge=0)] = 0
     cpus: Annotated[float, Field(gt=0)] | None = None
+    memory: Annotated[float, Field(gt=0)] | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=16_384)] | None = None
 

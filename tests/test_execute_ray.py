@@ -1,5 +1,6 @@
 """The same passes on Ray Data: equal bytes, whatever the number of workers; placement; failures."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,41 @@ def test_place_counts_gpus_by_machine() -> None:
     assert place([Stage(("clip",), Resources(gpus=0.4))], nodes, 100)[0].workers == 4
     with pytest.raises(RecipeError, match=r"run.clip.gpus asks for 2, the largest machine has 1"):
         place([Stage(("clip",), Resources(gpus=2))], nodes, 100)
+
+
+def test_place_takes_machines_that_have_the_memory() -> None:
+    nodes = [Node(8, 0, 16), Node(8, 0, 64), Node(8, 0, 100)]
+    placed = place([Stage(("clip",), Resources(memory=30))], nodes, 100)[0]
+    assert (placed.workers, placed.memory) == (5, 30)
+    with pytest.raises(RecipeError, match=r"run.clip.memory asks for 200, the largest machine has 100 GiB"):
+        place([Stage(("clip",), Resources(memory=200))], nodes, 100)
+    with pytest.raises(RecipeError, match=r"run.clip: no machine has both 1 GPUs and 30 GiB"):
+        place([Stage(("clip",), Resources(gpus=1, memory=30))], [*nodes, Node(4, 1, 16)], 100)
+
+
+def test_the_index_is_built_by_a_task(pool: Path) -> None:
+    from pipeline.execute_ray import RayExecutor
+
+    made = {
+        "plugins": [str(pool / "mine.py")],
+        "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "task")},
+        "compute": {"thumb": {"use": "mine.Thumbnail"}},
+        "export": {"index": {"embedding": "thumb.vector", "path": f"{pool}/index"}},
+    }
+    for run in ({}, {"index": {"cpus": 1, "memory": 0.5}}):
+        session = Session.open(parse({**made, "run": run}))
+        executor = RayExecutor(session.recipe, cpus=2)
+        elsewhere, shards = executor.index(lambda s: (os.getpid(), len(s.shards)), session)
+        assert (elsewhere != os.getpid(), shards) == (True, 3)
+    with pytest.raises(RecipeError, match="of the task"):  # an error of ours comes out as itself
+        executor.index(_refuse, session)
+    session = Session.open(parse({**made, "run": {"index": {"memory": 1e6}}}))
+    with pytest.raises(RecipeError, match=r"run.index.memory asks for 1e\+06, the cluster has"):
+        executor.index(len, session)
+
+
+def _refuse(session: Session) -> None:
+    raise RecipeError("of the task")
 
 
 def test_place_starts_no_worker_without_a_batch() -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app, main
 from pipeline.errors import RecipeError
-from pipeline.place import Node
+from pipeline.place import Node, Placement
 from pipeline.plan import Stored, plan
 from pipeline.preflight import check_cluster, check_shards, check_storage, parse_cluster
 from pipeline.preview import preview
@@ -48,6 +48,7 @@ def passes(session: Session) -> list:
         ("2x12:1", [Node(12, 1)] * 2),
         ("16x8, 2x12:4", [Node(8, 0)] * 16 + [Node(12, 4)] * 2),
         ("0.5", [Node(0.5, 0)]),
+        ("2x12:1@64,32@256", [Node(12, 1, 64)] * 2 + [Node(32, 0, 256)]),
     ],
 )
 def test_the_shape_of_a_cluster(text, nodes):
@@ -62,7 +63,7 @@ def test_a_shape_that_is_none(text):
 
 def test_pools_as_they_would_be_placed(bound):
     session = bound(run={"bright": {"gpus": 1}})
-    ((bright, length),) = check_cluster(session, passes(session), parse_cluster("4x8,2x12:1"))
+    ((bright, length),), _ = check_cluster(session, passes(session), parse_cluster("4x8,2x12:1"))
     assert (bright.workers, bright.gpus) == (2, 1)
     assert length.gpus == 0
 
@@ -77,6 +78,34 @@ def test_all_that_cannot_run_is_said_at_once(bound):
     assert lines[1].startswith("run.bright.gpus asks for 1, the cluster has 0")
 
 
+def test_where_the_index_is_built(tiny_clip):
+    """Where the memory is; what `run.index` asks for, or most of the largest machine."""
+    clip = {"use": "clip.ClipScore", "model": tiny_clip.config, "pretrained": tiny_clip.weights}
+    data = {
+        "pool": {"shards": "/pool/*.tar", "store": "/pool/store"},
+        "compute": {"clip": clip},
+        "export": {"index": {"embedding": "clip.image_embedding", "path": "/index"}},
+    }
+
+    def placed(run: dict, cluster: str) -> Placement | None:
+        session = Session(parse({**data, "run": run}), (Shard("0", "/pool/0.tar", 100),))
+        return check_cluster(session, [], parse_cluster(cluster))[1]
+
+    assert placed({}, "4x8@32,16@128") == Placement(1, 12, 0, 12, 0)
+    asked = {"index": {"cpus": 4, "memory": 100}}
+    assert placed(asked, "4x8@32,16@128") == Placement(1, 4, 0, 4, 100)
+    with pytest.raises(RecipeError, match=r"run.index.memory asks for 100, the largest machine has 32 GiB"):
+        placed(asked, "4x8@32")
+    with pytest.raises(RecipeError, match=r"run.index.cpus asks for 24, the largest machine .* has 8"):
+        placed({"index": {"cpus": 24, "memory": 20}}, "4x8@32,64@16")
+    with pytest.raises(RecipeError, match=r"run.index: the FAISS index takes cpus and memory, got workers"):
+        placed({"index": {"workers": 2}}, "8")
+    with pytest.raises(RecipeError, match=r"run: index is not an operator of this recipe"):
+        parse({**data, "export": {}, "run": {"index": {"cpus": 1}}})
+    with pytest.raises(RecipeError, match=r"compute.index: `run.index` is the FAISS index"):
+        parse({**data, "compute": {"clip": clip, "index": {"use": "caption.Caption"}}})
+
+
 def test_fewer_shards_than_workers(bound):
     session = bound(shards=3, run={"bright": {"workers": 4, "cpus": 1}})
     (warning,) = check_shards(passes(session))  # known without a cluster
@@ -84,7 +113,7 @@ def test_fewer_shards_than_workers(bound):
     assert "run.bright.workers=3" in warning
     assert check_shards(passes(bound(shards=4, run={"bright": {"workers": 4, "cpus": 1}}))) == []
     session = bound(shards=3)
-    pools = check_cluster(session, passes(session), parse_cluster("4x8"))
+    pools, _ = check_cluster(session, passes(session), parse_cluster("4x8"))
     assert [warning[:28] for warning in check_shards(passes(session), pools)] == [
         "run.bright: 32 workers, 3 sh"
     ]

@@ -162,7 +162,7 @@ BROKEN = {
     "run for an unknown operator": (compute("a: {use: planted.Length}") + "run: {aa: {gpus: 1}}", ["run: aa is not an operator of this recipe (did you mean a?)"]),
     "negative gpus": (compute("a: {use: planted.Length}") + "run: {a: {gpus: -1}}", ["run.a.gpus must be >= 0, got -1"]),
     "batch of nothing": (compute("a: {use: planted.Length}") + "run: {a: {batch_size: 0}}", ["run.a.batch_size must be >= 1, got 0"]),
-    "unknown resource": (compute("a: {use: planted.Length}") + "run: {a: {gpu: 1}}", ["run.a.gpu is not a known key (did you mean gpus?)", "allowed: gpus, cpus, workers, batch_size"]),
+    "unknown resource": (compute("a: {use: planted.Length}") + "run: {a: {gpu: 1}}", ["run.a.gpu is not a known key (did you mean gpus?)", "allowed: gpus, cpus, memory, workers, batch_size"]),
     "half a worker": (compute("a: {use: planted.Length}") + "run: {a: {workers: 0.5}}", ["run.a.workers must be a valid integer", "got 0.5"]),
     # plugins
     "plugin that does not exist": (POOL + "plugins: [no/where.py]\ncompute: {a: {use: where.X}}", ["plugins: no/where.py does not exist"]),
