@@ -43,6 +43,7 @@ from pipeline.place import (
     check_paths,
     place,
     place_index,
+    read_tasks,
     readers_beside,
 )
 from pipeline.plan import Stage
@@ -190,7 +191,7 @@ def _flow(
 ) -> None:
     """Read tasks, a pool of actors per stage, and notes that come back; columns go to the collectors."""
     sink = _Sink(collectors)
-    data = ray.data.from_items([asdict(s) for s in shards], override_num_blocks=len(shards))
+    data = ray.data.from_items([asdict(s) for s in shards], override_num_blocks=read_tasks(shards, readers))
     data = data.map_batches(
         read_shards,
         fn_args=(work, sink),

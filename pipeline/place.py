@@ -22,6 +22,11 @@ STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to readin
 TASK_CPUS = 0.5  # of a task that reduces or exports: half computing, half waiting for storage
 CPUS_PER_COLLECTOR = 32  # a collector packs parquet: about 1 % of the work of scoring on CPU
 MERGE_FAN_IN = 8  # partial tables of a Stat that a task merges
+READ_BYTES = (
+    64 << 20
+)  # of shards that a task reads: Ray takes 10 to 20 ms a task, and reading this ten times as long
+TASKS_PER_READER = 8  # at least, so that the last ones end together
+MOST_TASKS = 20_000  # of a pass: the driver holds 10 KB for each, and hands them out one by one
 BLOCK_BYTES = 1 << 20  # less than a batch of images, so that a block, what an actor is handed, is one batch
 BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: on the small side of web images
 RETRIES = 8  # of a call whose worker dies: enough for spot machines, an end to what kills every worker
@@ -74,6 +79,12 @@ def readers_beside(placed: Sequence[Placement], nodes: Sequence[Node], shards: i
     have read waits in the object store."""
     left = sum(node.cpus for node in nodes) - sum(pool.workers * pool.cpus for pool in placed)
     return min(shards, max(1, int(left / READ_CPUS)))
+
+
+def read_tasks(shards: Sequence[Shard], readers: int) -> int:
+    """Tasks that read so many shards, some of them or, of large ones, one each."""
+    by_bytes = sum(READ_BYTES if shard.size is None else shard.size for shard in shards) // READ_BYTES
+    return min(len(shards), MOST_TASKS, max(by_bytes, TASKS_PER_READER * readers))
 
 
 def batches_of(shards: Sequence[Shard]) -> int:

@@ -12,10 +12,11 @@ import ray
 from jobs.sample_pool import make_pool
 from pipeline.errors import OperatorError, RecipeError, ShardError
 from pipeline.execute import LocalExecutor, compute
-from pipeline.place import Node, check_paths, place
+from pipeline.place import MOST_TASKS, Node, check_paths, place, read_tasks
 from pipeline.plan import Stage
 from pipeline.recipe import Recipe, Resources, parse
 from pipeline.session import Session
+from pipeline.shards import Shard
 from tests.parts import OPERATORS, tree
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -252,6 +253,18 @@ def test_place_counts_gpus_by_machine() -> None:
     assert place([Stage(("clip",), Resources(gpus=0.4))], nodes, 100)[0].workers == 4
     with pytest.raises(RecipeError, match=r"run.clip.gpus asks for 2, the largest machine has 1"):
         place([Stage(("clip",), Resources(gpus=2))], nodes, 100)
+
+
+def test_small_shards_share_a_task() -> None:
+    def shards(count: int, size: int | None) -> list[Shard]:
+        return [Shard(f"{number}", f"{number}.tar", size) for number in range(count)]
+
+    assert read_tasks(shards(3, 100), 4) == 3
+    assert read_tasks(shards(10_000, 20_000), 4) == 32
+    assert read_tasks(shards(1000, 64 << 20), 4) == 1000
+    assert read_tasks(shards(1000, 16 << 20), 4) == 250
+    assert read_tasks(shards(1000, None), 4) == 1000
+    assert read_tasks(shards(100_000, 300 << 20), 400) == MOST_TASKS
 
 
 def test_place_takes_machines_that_have_the_memory() -> None:

@@ -129,6 +129,7 @@ def main() -> None:
         print(f"{machine}, {os.cpu_count()} cores, load {load:.1f}; {shards:,} shards of {EACH} samples")
         timed("plan, nothing stored", shards, "plan", recipe)
         timed("compute --local", shards, "compute", recipe, "--local")
+        timed("compute, on Ray (other store)", shards, "compute", recipe, "--set", f"pool.store={folder}/ray")
         timed("plan, all stored", shards, "plan", recipe)
         timed("plan, asked again", shards, "plan", recipe)
         timed("compute --local, all done", shards, "compute", recipe, "--local")
