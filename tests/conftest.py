@@ -36,6 +36,7 @@ RAY = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where two processes share the tests: one takes all that start Ray, the other the rest, file by file."""
     for item in items:
