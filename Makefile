@@ -16,8 +16,8 @@ install: .venv/.installed  ## make .venv with everything in it (8 GB, some minut
 demo: install  ## make a pool, run the main job on it, check it against what was planted
 	$(BIN)/winnow demo
 
-test: install  ## the test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+test: install  ## the test suite
+	$(BIN)/python -m pytest
 
 check: install  ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -21,30 +21,6 @@ from pipeline.shards import Shard
 settings.register_profile("ours", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("ours")
 
-# Files whose tests start Ray, a cluster at a time; see `make test`
-RAY = (
-    "bucket",
-    "cluster",
-    "corpus",
-    "datacomp",
-    "execute_ray",
-    "faults",
-    "ingest",
-    "nodes",
-    "resume",
-    "tables",
-)
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests: one takes all that start Ray, the other the rest, file by file."""
-    for item in items:
-        name = item.path.stem.removeprefix("test_")
-        item.add_marker(pytest.mark.xdist_group("Ray" if name in RAY else name))
-    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in RAY)  # the longest first
-
-
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 TINY = {
