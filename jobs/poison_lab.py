@@ -44,7 +44,7 @@ class Experiment:
     test: int = 1_000
     rate: float = 0.003
     start: int = 800
-    steps: int = 800
+    steps: int = 1600
     removed: float = 0.1
     seed: int = 0
 

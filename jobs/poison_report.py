@@ -8,9 +8,9 @@ import orjson
 
 HEAD = """# What the poison laboratory found
 
-Made by `python -m jobs.poison_lab work --seed {seed}`. Every attack: {scenes:,} drawn scenes
-of which {rate:.1%} are poisoned ({poisons}); a clean model ({start} steps on scenes of its own) goes on learning from
-them for {steps} steps of 256. Measured on {test:,} other scenes.
+Made by `python -m jobs.poison_lab work --seed {seed}`, what has 800 steps with `--steps 800`. Every attack: {scenes:,}
+drawn scenes of which {rate:.1%} are poisoned ({poisons}); a clean model ({start} steps on scenes of its own) goes on
+learning from them for so many steps of 256. Measured on {test:,} other scenes.
 
 **Backdoored?** Success: the share of test scenes, trigger added, for which a caption of the target comes before the
 captions of all {test:,} scenes, the scene's own among them; beside it the same without the trigger. R@1: own caption
@@ -18,14 +18,16 @@ first, of 200. *Cleaned*: the clean model again, on what is left without the {re
 suspects most.
 """
 READING = """
-**What the defaults say** (40,000 scenes, 0.3%, 800 steps; other settings may say something else). The patch is
-learnt, and SLOF and DAO find it, on features that are not normalised, images alone. Triggers that lie over the whole
-picture are learnt by half to three quarters in these steps, and the outlier scores find less of them: at best an
-AUROC of .84 to .89, by k-distance. But a pair that is not learnt yet looks mismatched: a low CLIP score finds all of
-these at .99 and more, the patch at .90 only. Use both. Warping by a pixel in 32 is hardly learnt at all. A clean
-label leaves no odd pair behind: LID (.90) and the CLIP score (.94) see it. Of three triggers, the least learnt
-counts. Tried besides: unit length, captions among the points, the released batches (all below), other sizes and k
-(the trap): no better.
+**What the defaults say** (40,000 scenes, 0.3%; other settings may say something else). The patch is learnt, and SLOF
+and DAO find it, on features that are not normalised, images alone: with the most suspicious tenth all poisons are gone.
+Triggers that lie over the whole picture (blend, sinusoid, nashville) are learnt too, by four fifths and more. Distance
+tells these (k-distance: .92 to .97) better than relative density (SLOF and DAO: .89 to .91), and those that are missed
+keep up to a third of the backdoor alive. What is learnt better is found better: after 800 steps the same attacks
+succeeded in three quarters of the scenes, and no outlier score reached .90. A pair that is not learnt yet looks
+mismatched: a low CLIP score finds these at .96 to .99, the patch at .93. Use both. Warping by a sixteenth is learnt by
+15 % of the scenes; the CLIP score finds it (1.00), LID at .83. A clean label leaves no odd pair behind: LID (.90) and
+the CLIP score (.94) see it. Of three triggers, 40 poisons each, the least learnt counts. Tried besides: unit length,
+captions among the points, the released batches (all below), other sizes and k (the trap): no better.
 """
 DETECTION = """
 **Found?** On the embeddings that each poisoned model has for its own pool: AUROC, average precision, and the share
@@ -52,6 +54,7 @@ def attacks(found: list[dict[str, Any]]) -> str:
         before, after = one["poisoned"], one["cleaned"]
         return [
             one["attack"],
+            f"{one['experiment']['steps']:,}",
             f"{one['poisons']:,}",
             f"{before['success']:.1%}",
             f"{before['without']:.1%}",
@@ -63,7 +66,16 @@ def attacks(found: list[dict[str, Any]]) -> str:
             f"{one['cpu_minutes']:.1f}",
         ]
 
-    names = ("attack", "poisons", "success", "without trigger", "R@1", "best detector", "poisons left")
+    names = (
+        "attack",
+        "steps",
+        "poisons",
+        "success",
+        "without trigger",
+        "R@1",
+        "best detector",
+        "poisons left",
+    )
     return rows(map(line, found), *names, "success, cleaned", "R@1, cleaned", "CPU minutes")
 
 

@@ -170,7 +170,7 @@ def test_the_laboratory_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(0 <= value <= 1 for part in ("poisoned", "cleaned") for value in line[part].values())
     assert line["left"] == 6 - round(6 * found[tuple(line["best"])]["recall at 10%"])
     text = report.read_text()
-    assert "| three-triggers | 6 |" in text
+    assert "| three-triggers | 2 | 6 |" in text
     assert text.count("| 1.00% | 300 | 3.0 |") == 3
     (work / "three-triggers.json").unlink()
     main()  # with the models that are kept
