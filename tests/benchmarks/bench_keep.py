@@ -14,6 +14,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ def main() -> None:
         flush=True,
     )
     start = time.perf_counter()
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # polars has threads: no fork
         list(pool.map(partial(make_shard, session), [s.name for s in session.shards], chunksize=16))
     print(f"store made in {time.perf_counter() - start:.0f} s", flush=True)
     values = {"here": str(Path(__file__).parent), "folder": str(folder), "shards": shards}

@@ -18,6 +18,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import yaml
@@ -68,7 +69,7 @@ def make_pool(folder: Path, shards: int) -> None:
     Image.new("RGB", (96, 64), "red").save(out, "JPEG")
     there = {int(name.removesuffix(".tar")) for name in os.listdir(folder)}
     missing = [shard for shard in range(shards) if shard not in there]
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         list(pool.map(partial(make_shard, folder, out.getvalue()), missing, chunksize=256))
 
 
