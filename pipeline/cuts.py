@@ -25,9 +25,9 @@ Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[[list[str]], Result], groups: Iterable[list[str]]) -> Iterator[Result]:
-    """Results in order; as many groups are in memory as there are cores. polars, numpy and pyarrow release the
-    lock."""
-    workers = os.cpu_count() or 1
+    """Results in order. Two groups a core are in memory, for each waits now and then: for the disk, for another thread
+    of polars. polars, numpy and pyarrow release the lock."""
+    workers = 2 * (os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         yield from in_turn(pool, workers - 1, function, groups)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -120,8 +121,7 @@ def _decide_group(
     verdicts = [
         rule.verdict(frame[rule.column], uids, cuts.get(name)).alias(name) for name, rule in rules.items()
     ]
-    counts, keep = tally(rules, verdicts, frame, owners)
-    decided = pl.DataFrame([pl.Series("keep", keep), *verdicts])
+    counts, decided = tally(rules, verdicts, frame, owners)
     lengths = dict(frame["shard"].rle().struct.unnest().select("value", "len").iter_rows())
     session.store.write(f"{folder}/{group[0]}.parquet", decided)
     rows, start = [], 0
@@ -136,38 +136,39 @@ def _decide_group(
 
 def tally(
     rules: Mapping[str, Rule], verdicts: Sequence[pl.Series], frame: pl.DataFrame, owners: Mapping[str, str]
-) -> tuple[Counts, np.ndarray]:
-    """Counts of some rows, and (n,) bool whether each is kept."""
-    counts, rows = Counts(list(rules)), len(frame)
-    counts.samples = rows
-    fails, lacks = np.zeros((len(rules) + 1, rows), bool), np.zeros((len(rules) + 1, rows), bool)
-    passes = [verdict.fill_null(False).to_numpy() for verdict in verdicts]
-    for index, (rule, verdict) in enumerate(zip(rules.values(), verdicts, strict=True)):
-        fails[index] = (~verdict).fill_null(False).to_numpy()
-        if rule.missing == "drop":
-            lacks[index] = verdict.is_null().to_numpy()
-    failed, lacking = fails.any(0), lacks.any(0)
-    alone = fails.sum(0) == 1
-    first_fail, first_lack = fails.argmax(0), lacks.argmax(0)
-    for index, name in enumerate(rules):
-        counts.passes[name] = int(passes[index].sum())
-        for other, found in zip(rules, passes[:index], strict=False):
-            both = int(np.count_nonzero(passes[index] & found))
-            counts.both.update({(name, other): both, (other, name): both})
-        counts.total[name] = int(fails[index].sum())
-        counts.only[name] = int((fails[index] & alone & ~lacking).sum())
-        counts.first[name] = int((failed & ~lacking & (first_fail == index)).sum())
-        if (here := lacking & (first_lack == index)).any():
-            reasons = _reasons(frame, owners.get(name), here)
+) -> tuple[Counts, pl.DataFrame]:
+    """Counts of some rows, and (n, 1 + rules) `keep` and the verdicts, which go by the rules' names."""
+    counts, names = Counts(list(rules)), list(rules)
+    keep = pl.repeat(True, len(frame), eager=True).alias("keep")
+    for name, verdict in zip(names, verdicts, strict=True):
+        keep &= verdict.fill_null(rules[name].missing == "keep")
+    decided = pl.DataFrame([keep, *verdicts])
+    strict = [name for name in names if rules[name].missing == "drop"]
+    for kept, *row, n in decided.group_by(decided.columns).len().iter_rows():  # by combinations of verdicts
+        found = dict(zip(names, row, strict=True))
+        passes = [name for name in names if found[name]]
+        fails = [name for name in names if found[name] is False]
+        counts.samples += n
+        counts.kept += n if kept else 0
+        counts.passes.update(dict.fromkeys(passes, n))
+        counts.both.update(dict.fromkeys(permutations(passes, 2), n))
+        counts.total.update(dict.fromkeys(fails, n))
+        if fails and all(found[name] is not None for name in strict):
+            counts.first[fails[0]] += n
+            counts.only.update(dict.fromkeys(fails if len(fails) == 1 else (), n))
+    earlier = pl.lit(False)
+    for name in strict:  # a row fails for the first rule that has no value to judge
+        rows = decided.select(pl.col(name).is_null() & ~earlier).to_series()
+        if rows.any():
+            reasons = _reasons(frame, owners.get(name), rows)
             counts.failed.update({(name, reason): n for reason, n in reasons.items()})
-    keep = np.asarray(~(failed | lacking))
-    counts.kept = int(keep.sum())
-    return counts, keep
+        earlier = earlier | pl.col(name).is_null()
+    return counts, decided
 
 
-def _reasons(frame: pl.DataFrame, owner: str | None, rows: np.ndarray) -> dict[str, int]:
+def _reasons(frame: pl.DataFrame, owner: str | None, rows: pl.Series) -> dict[str, int]:
     """Why a column has no value, by category: the text before the first colon."""
     if owner is None:
         return {"no value": int(rows.sum())}
-    texts = frame[f"{owner}.error"].filter(pl.Series(rows)).fill_null("no value")
+    texts = frame[f"{owner}.error"].filter(rows).fill_null("no value")
     return dict(Counter(text.split(": ")[0] for text in texts))

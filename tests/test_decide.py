@@ -425,7 +425,8 @@ def test_books_balance(rows, missing):
     rules = {f"r{i}": Rule(column="x.v", min=0, missing=missing[i]) for i in range(3)}
     verdicts = [pl.Series(f"r{i}", [row[0][i] for row in rows], pl.Boolean) for i in range(3)]
     frame = pl.DataFrame({"x.error": pl.Series([row[1] for row in rows], dtype=pl.String)})
-    counts, keep = tally(rules, verdicts, frame, dict.fromkeys(rules, "x"))
+    counts, decided = tally(rules, verdicts, frame, dict.fromkeys(rules, "x"))
+    keep = decided["keep"]
     assert counts.samples == len(rows)
     assert counts.kept == keep.sum()
     assert counts.samples == counts.kept + sum(counts.first.values()) + sum(counts.failed.values())
