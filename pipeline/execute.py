@@ -141,6 +141,7 @@ def compute(
                 session = session.without(failed)
                 break  # fewer shards have other Stats: plan anew
     log.write()
+    session.store.files.sweep()
     return log
 
 

@@ -57,6 +57,7 @@ def export_shards(
     meta = {"output_shard_count": len(outputs), "output_shard_format": "{:08d}.tar"}
     files.publish(SIZES, orjson.dumps(sizes, option=orjson.OPT_INDENT_2))
     files.publish(META, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+    files.sweep(everyone=True)  # of workers that died on the way: others have written their tars
     counts = {"shards": len(outputs), "samples": sum(sizes.values())}
     return {"path": path, **counts, "written": len(todo), "skipped": len(outputs) - len(todo)}
 

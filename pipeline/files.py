@@ -9,6 +9,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 TAIL = 64 << 10  # bytes asked of the end of a parquet file, where the footer is
+WEEK = 7 * 86_400  # seconds
 _HOST = socket.gethostname().replace(".", "-")
 
 
@@ -144,24 +146,36 @@ class Files:
         except FileNotFoundError:
             return {}
 
-    def sweep(self) -> None:
-        """Remove what killed processes of this machine left half written."""
+    def sweep(self, everyone: bool = False) -> None:
+        """Remove what killed processes left half written: those of this machine, of others what nobody has
+        touched for a week, and with `everyone`, for a folder that is finished, all of it."""
         for folder, folders, files in os.walk(self.base) if self.local else ():
             for name in (*folders, *files):
-                if name.startswith(f".tmp.{_HOST}.") and not _alive(name.split(".")):
+                if name.startswith(".tmp.") and (everyone or _left(os.path.join(folder, name))):
                     _remove(os.path.join(folder, name))
 
 
 def _remove(path: str) -> None:
-    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+    with suppress(FileNotFoundError):  # another process sweeps too
+        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
 
-def _alive(parts: Sequence[str]) -> bool:
-    pid = next((int(part) for part in parts[3:] if part.isdigit()), 0)
+def _left(path: str) -> bool:
+    """Whether nobody will finish a file that lies aside."""
+    host, pid = [*os.path.basename(path).split("."), "", "", ""][2:4]
+    if host == _HOST and pid.isdigit():
+        return not _alive(int(pid))
+    try:
+        return time.time() - os.stat(path).st_mtime > WEEK
+    except FileNotFoundError:
+        return False
+
+
+def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)  # signal 0 only asks
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # another user's
-        return True
-    return pid > 0
+        pass
+    return True

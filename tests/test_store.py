@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -158,6 +159,12 @@ def test_sweep_spares_living_processes_and_other_machines(tmp_path):
         files.sweep()
         assert sorted(os.listdir(tmp_path / "samples")) == before
         assert len(before) == 3
+        os.utime(tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet", (0, time.time() - 700_000))
+        files.sweep()  # nobody has touched it for a week
+        assert len(os.listdir(tmp_path / "samples")) == 2
+        files.sweep(everyone=True)
+        assert os.listdir(tmp_path / "samples") == ["c.parquet"]
+        Path(aside).write_bytes(b"half")
 
 
 # --- columns ---------------------------------------------------------------------------------------
