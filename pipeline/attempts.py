@@ -14,7 +14,10 @@ Result = TypeVar("Result")
 ATTEMPTS = 4  # over those that the file system's client makes itself, with its own back-off
 BACKOFF = 0.5  # seconds before the second attempt, doubled each time
 FINAL = FileNotFoundError, PermissionError  # another attempt would find the same
-CLIENTS = {"botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure", "requests", "urllib3"}
+CLIENTS = {
+    *("botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure", "requests", "urllib3"),
+    *("httpx", "huggingface_hub"),
+}
 
 
 def from_storage(error: BaseException) -> bool:
