@@ -1,6 +1,6 @@
 """Peak memory of the driver and of each kind of worker, over pools of 20,000 and of 200,000 tiny samples.
 
-    python tests/benchmarks/bench_memory.py
+    python tests/benchmarks/bench_memory.py [--shards 2 20]
 
 Memory is what a process has for itself (RssAnon): Ray's object store is shared, has a fixed size, and fills
 up whatever the pool. Flat means: ten times the samples, no higher peaks. A long run is looked at more often than a
@@ -88,13 +88,17 @@ def peaks(command: list[str]) -> tuple[dict[str, int], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--per-shard", type=int, default=10_000)
-    per_shard = parser.parse_args().per_shard
+    parser.add_argument(
+        "--shards", type=int, nargs=2, default=(2, 20), help="of the small pool and the large one"
+    )
+    args = parser.parse_args()
+    per_shard, (small, large) = args.per_shard, args.shards
     print(platform.processor() or platform.machine())
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_pool(folder / "pool", shards=20, per_shard=per_shard, image_size=32, workers=2)
+        make_pool(folder / "pool", shards=large, per_shard=per_shard, image_size=32, workers=2)
         seen: dict[int, dict[str, int]] = {}
-        for shards in (2, 2, 2, 20):
+        for shards in (small, small, small, large):
             path = recipe(folder, shards)
             for name in (f"store{shards}", f"out{shards}", f"index{shards}"):
                 shutil.rmtree(folder / name, ignore_errors=True)
@@ -102,9 +106,11 @@ def main() -> None:
             before = seen.get(shards, {})
             seen[shards] = {name: max(found.get(name, 0), before.get(name, 0)) for name in found | before}
             print(f"{shards * per_shard:,} samples in {seconds:.0f} s", flush=True)
-        print(f"{'process':28s} {2 * per_shard:>12,} {20 * per_shard:>12,}  (peak MiB of its own)")
-        for name in sorted(seen[2] | seen[20]):
-            print(f"{name:28s} {seen[2].get(name, 0) / 2**20:12.0f} {seen[20].get(name, 0) / 2**20:12.0f}")
+        print(f"{'process':28s} {small * per_shard:>12,} {large * per_shard:>12,}  (peak MiB of its own)")
+        for name in sorted(seen[small] | seen[large]):
+            print(
+                f"{name:28s} {seen[small].get(name, 0) / 2**20:12.0f} {seen[large].get(name, 0) / 2**20:12.0f}"
+            )
 
 
 if __name__ == "__main__":
