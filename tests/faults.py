@@ -28,6 +28,7 @@ from tests.test_resume import ROOT, outputs, write_recipe
 SHAPE = [{"num_cpus": 1}, {"num_cpus": 1}, {"num_cpus": 1}]
 DEADLINE = 600.0  # seconds for one submission: a hang is the worst of faults
 HOG = 3 << 30  # bytes that a greedy worker takes at most
+AT_WORK = 3 << 29  # bytes that the nodes and a run take, about
 DISK = 24 << 20  # bytes of the disk that runs full
 HUNGRY = '''
 
@@ -232,13 +233,12 @@ def can_mount() -> bool:
 
 @contextmanager
 def cluster(fault: str) -> Iterator[Cluster]:
-    """Three nodes; for a fault of memory, with a limit a little above what the machine now uses."""
+    """Three nodes; for a fault of memory, with a limit that a run keeps and a greedy worker does not."""
     limits = {}
     if fault in LIMITED:
         memory = psutil.virtual_memory()
-        limits["RAY_memory_usage_threshold"] = str(
-            (memory.total - memory.available + HOG // 2) / memory.total
-        )
+        allowed = memory.total - memory.available + AT_WORK + HOG // 2
+        limits["RAY_memory_usage_threshold"] = str(allowed / memory.total)
     with mock.patch.dict(os.environ, limits), nodes(SHAPE) as started:
         yield started
 
