@@ -14,10 +14,8 @@ Result = TypeVar("Result")
 ATTEMPTS = 4  # over those that the file system's client makes itself, with its own back-off
 BACKOFF = 0.5  # seconds before the second attempt, doubled each time
 FINAL = FileNotFoundError, PermissionError  # another attempt would find the same
-CLIENTS = {
-    *("botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure", "requests", "urllib3"),
-    *("httpx", "huggingface_hub"),
-}
+_S3, _GOOGLE, _HUB = {"botocore", "aiobotocore"}, {"google", "gcsfs"}, {"httpx", "huggingface_hub"}
+CLIENTS = _S3 | _GOOGLE | _HUB | {"aiohttp", "azure", "requests", "urllib3"}
 
 
 def from_storage(error: BaseException) -> bool:

@@ -140,8 +140,8 @@ def compute(
                 log.pending.update(failed)
                 session = session.without(failed)
                 break  # fewer shards have other Stats: plan anew
+        session.store.files.sweep()
     log.write()
-    session.store.files.sweep()
     return log
 
 

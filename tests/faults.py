@@ -289,11 +289,8 @@ def _submit(words: list[str], bed: Bed, strike: Callable[[], bool]) -> tuple[int
 def _strike(fault: str, phase: str, rng: random.Random, bed: Bed) -> bool:
     """Wait for the moment, and do it; whether the command was still running then."""
     moment, more = rng.randrange(FILES[phase]), rng.uniform(0, 1)
-    if fault in LIMITED and phase == "compute":
-        moment, more = (
-            moment // 4,
-            0.0,
-        )  # while there are batches to come, which are ahead of what is published
+    if fault in LIMITED and phase == "compute":  # workers are ahead of what is published: strike early
+        moment, more = moment // 4, 0.0
     assert bed.driver is not None
     while bed.driver.poll() is None and time.monotonic() < bed.deadline:
         exporting = (bed.folder / "shards" / "_winnow.json").exists()

@@ -63,11 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             data = path.read_bytes()
             if found := RANGE.fullmatch(self.headers.get("Range") or ""):
-                first, last = (
-                    (int(found[1]), int(found[2] or len(data) - 1))
-                    if found[1]
-                    else (len(data) - int(found[2]), len(data) - 1)
-                )
+                first, last = int(found[1] or len(data) - int(found[2])), int(found[2] or len(data) - 1)
+                last = last if found[1] else len(data) - 1
                 part = data[max(first, 0) : last + 1]
                 self.say(part, 206, {"Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(data)}"})
             else:
