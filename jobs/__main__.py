@@ -14,15 +14,15 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from jobs.compact import compact
-from jobs.datacomp import app as datacomp
-from jobs.ingest import ingest
-from jobs.metadata import app as metadata
-from jobs.options import Json, Limit, Local, Overrides, RecipePath
-from jobs.plan import plan
-from jobs.subset import app as subset
-from pipeline.attempts import from_storage
+from jobs.commands.compact import compact
+from jobs.commands.datacomp import app as datacomp
+from jobs.commands.ingest import ingest
+from jobs.commands.metadata import app as metadata
+from jobs.commands.options import Json, Limit, Local, Overrides, RecipePath
+from jobs.commands.plan import plan
+from jobs.commands.subset import app as subset
 from pipeline.errors import WinnowError, worded
+from pipeline.storage.retry import from_storage
 
 app = typer.Typer(
     help=__doc__.split("\n")[0],
@@ -51,10 +51,10 @@ def compute(
     json: Json = False,
 ) -> None:
     """Fill missing columns and stats; resumes by itself."""
-    from jobs import run
+    from jobs import steps
 
-    session = run.open_session(recipe, set_, shards)
-    log = run.fill(session, run.executor_of(session, local), names or [], quiet=json)
+    session = steps.open_session(recipe, set_, shards)
+    log = steps.fill(session, steps.executor_of(session, local), names or [], quiet=json)
     _out(log.summary()) if json else print(session.store.files.base)
     _finish(log.pending)
 
@@ -73,17 +73,17 @@ def keep(
     json: Json = False,
 ) -> None:
     """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
-    from jobs import show
-    from pipeline.subset import write_subset
+    from jobs.terminal import tables
+    from pipeline.export.subset import write_subset
 
     done, result, pending = _decided(recipe, set_, shards)
     written = {"subset": write_subset(done, path=subset)} if subset else {}
     if json:
         _out({**result, **written, "pending": pending})
     else:
-        show.funnel(result)
+        tables.funnel(result)
         if overlap:
-            show.overlap(result)
+            tables.overlap(result)
         print(done.store.files.path(done.decisions))
         for entry in written.values():
             print(entry["path"])
@@ -99,8 +99,8 @@ def explain(
     json: Json = False,
 ) -> None:
     """Every rule for one sample."""
-    from jobs import show
-    from pipeline.explain import explain as look_up
+    from jobs.terminal import tables
+    from pipeline.decide.explain import explain as look_up
 
     done, *_ = _decided(recipe, set_, shards)
     found = look_up(done, uids)
@@ -108,7 +108,7 @@ def explain(
         _out(found)
         return
     for entry in found:
-        show.explanation(entry)
+        tables.explanation(entry)
 
 
 @app.command()
@@ -120,16 +120,17 @@ def effects(
     json: Json = False,
 ) -> None:
     """What the decision did to the pool's statistics, such as how often each entry or word occurs."""
-    from jobs import run, show
-    from pipeline.effects import effects as compare
-    from pipeline.effects import folder
+    from jobs import steps
+    from jobs.terminal import tables
+    from pipeline.decide.effects import effects as compare
+    from pipeline.decide.effects import folder
 
     done, _, pending = _decided(recipe, set_, shards)
-    found = compare(done, run.executor_of(done, local))
+    found = compare(done, steps.executor_of(done, local))
     if json:
         _out({s: {t: f.to_dicts() for t, f in tables.items()} for s, tables in found.items()})
     else:
-        show.effects(found)
+        tables.effects(found)
         print(done.store.files.path(folder(done)))
     _finish(pending)
 
@@ -143,10 +144,10 @@ def sheet(
     pictures: Annotated[int, typer.Option(min=1, max=300, help="at most so many")] = 30,
 ) -> None:
     """A contact sheet of pictures before and after their text is masked."""
-    from jobs import run
-    from jobs.sheet import write_sheet
+    from jobs import steps
+    from jobs.commands.sheet import write_sheet
 
-    session = run.open_session(recipe, set_, None)
+    session = steps.open_session(recipe, set_, None)
     write_sheet(session.complete(), name, out, pictures)
     print(out)
 
@@ -160,11 +161,11 @@ def export(
     json: Json = False,
 ) -> None:
     """Filtered shards, FAISS index, subset file, URL list."""
-    from jobs import run
+    from jobs import steps
 
     done, _, pending = _decided(recipe, set_, shards)
-    written = run.write_exports(done, run.executor_of(done, local), quiet=json)
-    _out(written) if json else run.paths(written)
+    written = steps.write_exports(done, steps.executor_of(done, local), quiet=json)
+    _out(written) if json else steps.paths(written)
     _finish(pending)
 
 
@@ -177,7 +178,7 @@ def run(
     json: Json = False,
 ) -> None:
     """All of it: compute, keep, export, and the books."""
-    from jobs import run as steps
+    from jobs import steps as steps
 
     result = steps.run_all(steps.open_session(recipe, set_, shards), local, quiet=json)
     _out(result) if json else steps.paths(result["written"])
@@ -192,7 +193,7 @@ def demo(
     local: Local = False,
 ) -> None:
     """The whole of it on a sample pool made on the spot."""
-    from jobs.demo import demo as run_demo
+    from jobs.commands.demo import demo as run_demo
 
     run_demo(folder, samples, seed, local)
 
@@ -206,10 +207,10 @@ def _decided(
     recipe: str, overrides: list[str] | None, shards: int | None
 ) -> tuple[Any, dict[str, Any], dict[str, str]]:
     """The session over the shards that are complete, their decision, and the shards that are not, with why."""
-    from jobs import run
-    from pipeline.decide import decide
+    from jobs import steps
+    from pipeline.decide.decide import decide
 
-    session = run.open_session(recipe, overrides, shards)
+    session = steps.open_session(recipe, overrides, shards)
     done = session.complete()
     names = {shard.name for shard in done.shards}
     pending = {s.name: "not computed yet" for s in session.shards if s.name not in names}
@@ -219,9 +220,9 @@ def _decided(
 def _finish(pending: dict[str, str]) -> None:
     """Exit 1 if shards are left, saying which and how to go on."""
     if pending:
-        from jobs import show
+        from jobs.terminal import tables
 
-        show.pending(pending, " ".join(["winnow", *sys.argv[1:]]))
+        tables.pending(pending, " ".join(["winnow", *sys.argv[1:]]))
         raise typer.Exit(1)
 
 

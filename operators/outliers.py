@@ -55,7 +55,7 @@ class Reference(Stat):
     norm, text_norm the lengths, such as clip.image_norm, of embeddings stored at unit length
     size            samples in each draw; see the trap above
     k               neighbours that a density rests on; 64, where the paper has 16, still finds the poison where one
-                    sample in a hundred is poisoned, and costs little where fewer are (jobs/POISON_LAB.md)
+                    sample in a hundred is poisoned, and costs little where fewer are (jobs/poison_lab/POISON_LAB.md)
     draws           independent samples, the seeds `seed`, `seed` + 1, ...; one if the pool has no more than `size`
     assumed_rate    share of the pool that one attack may have poisoned; `winnow plan` warns where k is too small
     """

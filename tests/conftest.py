@@ -14,9 +14,9 @@ from hypothesis import settings
 from PIL import Image
 
 from pipeline.operator import SAMPLE_COLUMNS
-from pipeline.recipe import parse
-from pipeline.session import Session
-from pipeline.shards import Shard
+from pipeline.plan.session import Session
+from pipeline.pool.shards import Shard
+from pipeline.recipe.load import parse
 
 settings.register_profile("ours", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("ours")

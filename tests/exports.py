@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.decide import decide
-from pipeline.execute import LocalExecutor, compute
-from pipeline.recipe import parse
-from pipeline.session import Session
+from pipeline.decide.decide import decide
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
 
 PLUGIN = '''
 import numpy as np

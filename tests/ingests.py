@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.downloads import STATS, reason
+from pipeline.pool.img2dataset import STATS, reason
 
 ROOT = Path(__file__).parents[1]
 LOOPBACK = ("--allow", "127.0.0.0/8")

@@ -20,13 +20,13 @@ import polars as pl
 import pytest
 import torch
 
-from jobs.datacomp_pool import Plan, make_pool
+from jobs.datacomp.pool import Plan, make_pool
 from operators.algorithms.wordnet import ENDINGS
-from pipeline.decide import decide
-from pipeline.execute import LocalExecutor, compute
-from pipeline.recipe import load
-from pipeline.session import Session
-from pipeline.subset import write_subset
+from pipeline.decide.decide import decide
+from pipeline.export.subset import write_subset
+from pipeline.plan.session import Session
+from pipeline.recipe.load import load
+from pipeline.run.compute import LocalExecutor, compute
 from tests.parts import EXCEPTIONS, INDEX, write_wordnet
 
 ROWS, FILES, WIDTH = 100_000, 3, 16

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 from tests import test_cluster as cluster
 from tests.s3 import s3
 from tests.test_readme import README, ROOT, blocks
 
 s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
 pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
-MODEL = ROOT / "jobs" / "models" / "scene_clip"
+MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
 
 
 def commands() -> list[list[str]]:

@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from jobs.centroids import Clustering, write_centroids
-from jobs.datacomp_pool import Plan, make_pool
+from jobs.datacomp.centroids import Clustering, write_centroids
+from jobs.datacomp.pool import Plan, make_pool
 from operators.datacomp import NearestCentroid
 from pipeline.errors import RecipeError
 from pipeline.operator import Device
-from pipeline.recipe import parse
-from pipeline.session import Session
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
 
 COLUMN = "datacomp.l14_image_embedding"
 

@@ -9,11 +9,11 @@ import pytest
 
 from operators.clip import ClipModel, ClipScore
 from pipeline.errors import OperatorError
-from pipeline.images import decode
 from pipeline.operator import Device
-from pipeline.resolve import Entry
-from pipeline.shards import Shard, read_samples
-from pipeline.stage import StageRunner
+from pipeline.pool.shards import Shard, read_samples
+from pipeline.recipe.lookup import Entry
+from pipeline.run.decode import decode
+from pipeline.run.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples
 
 CAPTIONS = ["a dog on a beach", "Ein Hund", "x", "a dog on a beach " * 30, "A  DOG\n", "沙滩上的狗", "12:30"]

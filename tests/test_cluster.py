@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 
 ROOT = Path(__file__).parents[1]
 RAY = Path(sys.executable).parent / "ray"

@@ -13,12 +13,12 @@ import ray
 
 from operators.algorithms.matching import Matcher, spaced_entry
 from operators.metaclip import EntryCount, EntryMatch
-from pipeline.decide import decide
-from pipeline.execute import LocalExecutor, compute
+from pipeline.decide.decide import decide
 from pipeline.operator import Device
-from pipeline.plan import stat_path
-from pipeline.recipe import parse
-from pipeline.session import Session
+from pipeline.plan.passes import stat_path
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
 from tests.conftest import DATA
 from tests.parts import spaced
 
@@ -158,7 +158,7 @@ def outcome(made: Session, executor: Any) -> tuple[dict[str, list[Any]], list[pl
 
 
 def test_the_cut_of_the_pool_the_order_and_the_workers_change_nothing(tmp_path: Path) -> None:
-    from pipeline.execute_ray import RayExecutor
+    from pipeline.run.on_ray import RayExecutor
 
     frame = captions_of(3000)
     plain = session(tmp_path / "ten", 10, frame)

@@ -20,21 +20,21 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from jobs.datacomp_pool import Plan, make_pool
-from pipeline import execute, index
-from pipeline.columns import Columns
-from pipeline.cuts import Selection
-from pipeline.datacomp import EMBEDDINGS, Metadata
-from pipeline.decide import decide
+from jobs.datacomp.pool import Plan, make_pool
+from pipeline.decide.cuts import Selection
+from pipeline.decide.decide import decide
+from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError, ShardError
-from pipeline.execute import LocalExecutor, compute
-from pipeline.explain import explain
-from pipeline.npz import open_npz
-from pipeline.plan import plan
-from pipeline.recipe import parse
+from pipeline.export import faiss_index
+from pipeline.export.subset import written_uids
+from pipeline.plan.passes import plan
+from pipeline.plan.session import Session
+from pipeline.pool.columns import Columns
+from pipeline.pool.datacomp import EMBEDDINGS, Metadata
+from pipeline.pool.npz import open_npz
+from pipeline.recipe.load import parse
 from pipeline.rule import Rule, rank_from_top
-from pipeline.session import Session
-from pipeline.subset import written_uids
+from pipeline.run.compute import LocalExecutor, compute
 from tests.parts import tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
@@ -238,8 +238,8 @@ def test_a_stat_and_an_index_see_a_large_table_in_parts(folder, session, tmp_pat
     faiss = pytest.importorskip("faiss")
     found = []
     for rows in (37, 65_536):
-        monkeypatch.setattr(execute, "ROWS_PER_PARTIAL", rows)
-        monkeypatch.setattr(index, "BATCH", rows)
+        monkeypatch.setattr("pipeline.run.compute.ROWS_PER_PARTIAL", rows)
+        monkeypatch.setattr("pipeline.export.faiss_index.BATCH", rows)
         made = session(
             {"datacomp.l14_score": {"top": 0.5}},
             compute={
@@ -253,7 +253,7 @@ def test_a_stat_and_an_index_see_a_large_table_in_parts(folder, session, tmp_pat
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
         compute(made, LocalExecutor())
         decide(made)
-        index.write_index(made)
+        faiss_index.write_index(made)
         vectors = faiss.read_index(f"{tmp_path}/{rows}/image.index")
         stat = made.store.read(f"stats/table-{made.keys['table']}.parquet")
         lengths = made.store.read(f"stats/lengths-{made.keys['lengths']}.parquet")
@@ -268,7 +268,7 @@ def test_a_stat_and_an_index_see_a_large_table_in_parts(folder, session, tmp_pat
 def test_ray_equals_the_plain_loop_to_the_byte(folder, tmp_path, planted):
     import ray
 
-    from pipeline.execute_ray import RayExecutor
+    from pipeline.run.on_ray import RayExecutor
 
     def made(store: str) -> Session:
         pool = {"datacomp": str(folder), "store": f"{tmp_path}/{store}"}

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pipeline import cuts as module
-from pipeline.cuts import resolve_cuts
-from pipeline.decide import decide, tally
+from pipeline.decide import cuts as module
+from pipeline.decide.cuts import resolve_cuts
+from pipeline.decide.decide import decide, tally
+from pipeline.plan.session import Session
 from pipeline.rule import Rule, rank_from_top
-from pipeline.session import Session
 from tests.conftest import put, uid
 
 NAN = float("nan")
@@ -334,7 +334,7 @@ def test_shards_that_are_decided_on_together_share_a_file(stored, monkeypatch, t
     frames = {**pool(0, shards=5), "empty": pool(0)["dir/0"][:0]}
     session = stored(frames, KEEP)
     expected = reference(session.recipe.keep, frames)
-    monkeypatch.setattr("pipeline.columns.GROUP_SHARDS", together)
+    monkeypatch.setattr("pipeline.pool.columns.GROUP_SHARDS", together)
     decide(session)
     assert len(session.store.files.names(session.decisions, ".parquet")) == 1 + -(-6 // together)
     store = pickle.loads(pickle.dumps(session.store))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.index import search
+from pipeline.export.faiss_index import search
 
 
 def test_demo(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.sample_pool import CODES
+from jobs.toy.sample_pool import CODES
 from operators.clip import ClipModel, ClipScore, unit
 from operators.digits import NumberFreeScore, without_numbers
-from pipeline.images import decode
 from pipeline.operator import Device
-from pipeline.resolve import Entry
-from pipeline.stage import StageRunner
+from pipeline.recipe.lookup import Entry
+from pipeline.run.decode import decode
+from pipeline.run.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples
 
 SAME = None  # the caption stands as it is

@@ -6,13 +6,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.decide import decide
-from pipeline.effects import effects, folder
+from pipeline.decide.decide import decide
+from pipeline.decide.effects import effects, folder
 from pipeline.errors import RecipeError
-from pipeline.execute import LocalExecutor, compute
-from pipeline.recipe import parse
-from pipeline.session import Session
-from pipeline.store import Store
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
+from pipeline.storage.store import Store
 
 CAPTIONS = ["a dog", "a cat", "dog and cat", None, "a dog", "zzzz", "a b c d", "of a dog"]
 
@@ -68,7 +68,7 @@ def test_tables_lie_in_the_store_and_are_made_once(session: Session, monkeypatch
     def refuse(*_: object) -> pl.DataFrame:
         raise AssertionError("reduced again")
 
-    monkeypatch.setattr("pipeline.effects.reduced", refuse)
+    monkeypatch.setattr("pipeline.decide.effects.reduced", refuse)
     again = effects(session, LocalExecutor())
     assert all(again[stat][name].equals(frame) for stat in found for name, frame in found[stat].items())
 

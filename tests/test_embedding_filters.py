@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 from operators.negcliploss import neg_clip_loss
-from pipeline.decide import decide
-from pipeline.execute import LocalExecutor, compute
-from pipeline.recipe import parse
-from pipeline.session import Session
-from pipeline.subset import read_subset, subset_uids, write_subset
+from pipeline.decide.decide import decide
+from pipeline.export.subset import read_subset, subset_uids, write_subset
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
 from tests.conftest import TINY
 
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}

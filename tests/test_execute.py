@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import attempts, feed
-from pipeline.decide import decide
+from pipeline.decide.books import books
+from pipeline.decide.decide import decide
 from pipeline.errors import OperatorError, RecipeError
-from pipeline.execute import LocalExecutor, StatTask, compute, reduced
-from pipeline.ledger import books
-from pipeline.plan import stat_path
-from pipeline.recipe import parse
-from pipeline.session import Session
+from pipeline.plan.passes import stat_path
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run import batches
+from pipeline.run.compute import LocalExecutor, StatTask, compute, reduced
 from tests.conftest import picture
 from tests.test_plan import CHAIN
 
@@ -68,7 +68,7 @@ def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, mon
     path = stat_path("histogram", session.keys["histogram"])
     whole = session.store.read(path)
     held = []
-    monkeypatch.setattr("pipeline.execute.HELD", 1)
+    monkeypatch.setattr("pipeline.run.compute.HELD", 1)
     monkeypatch.setattr(
         StatTask,
         "merge",
@@ -156,15 +156,15 @@ def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, open
 
 
 def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
-    monkeypatch.setattr(attempts, "BACKOFF", 0)
-    real, broken = feed.read_samples, iter([True, True, True, False])
+    monkeypatch.setattr("pipeline.storage.retry.BACKOFF", 0)
+    real, broken = batches.read_samples, iter([True, True, True, False])
 
     def flaky(shard, **options):
         yield next(iter(real(shard, **options)))  # the first batch comes, then the line goes dead
         if shard.name == "0" and next(broken, False):
             raise OSError("connection reset")
 
-    monkeypatch.setattr(feed, "read_samples", lambda *a, **k: Stream(flaky(*a, **k)))
+    monkeypatch.setattr("pipeline.run.batches.read_samples", lambda *a, **k: Stream(flaky(*a, **k)))
     session = opened()
     log = compute(session, LocalExecutor())
     assert log.pending == {}
@@ -187,14 +187,14 @@ class Stream:
 def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatch):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    real = feed.read_samples
+    real = batches.read_samples
 
     def broken(shard, **options):
         if shard.name == "0":
             raise OSError("connection reset")
         return real(shard, **options)
 
-    monkeypatch.setattr(feed, "read_samples", broken)
+    monkeypatch.setattr("pipeline.run.batches.read_samples", broken)
     log = compute(opened(), LocalExecutor())
     assert log.pending == {"0": "OSError: connection reset (after 4 attempts)"}
     assert waits[:3] == [0.5, 1.0, 2.0]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import ray
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 from pipeline.errors import OperatorError, RecipeError, ShardError
-from pipeline.execute import LocalExecutor, compute
-from pipeline.place import MOST_TASKS, Node, check_paths, place, read_tasks
-from pipeline.plan import Stage
-from pipeline.recipe import Recipe, Resources, parse
-from pipeline.session import Session
-from pipeline.shards import Shard
+from pipeline.plan.cluster import MOST_TASKS, Node, check_paths, place, read_tasks
+from pipeline.plan.passes import Stage
+from pipeline.plan.session import Session
+from pipeline.pool.shards import Shard
+from pipeline.recipe.load import Recipe, Resources, parse
+from pipeline.run.compute import LocalExecutor, compute
 from tests.parts import OPERATORS, tree
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -48,7 +48,7 @@ SCORES = (
 
 def recipe(pool: Path, store: str, **more: object) -> Recipe:
     """A recipe with every operator (the aesthetic head aside, whose weights nobody has here) and plugins."""
-    model = Path(__file__).parents[1] / "jobs" / "models" / "scene_clip"
+    model = Path(__file__).parents[1] / "jobs" / "toy" / "models" / "scene_clip"
     weights = {"model": f"{model}.json", "pretrained": f"{model}.safetensors"}
     return parse(
         {
@@ -146,7 +146,7 @@ def few(workers: int) -> dict[str, object]:
 
 def run_on_ray(made: Recipe) -> object:
     """compute() on a local Ray with room for four workers and one pretended GPU."""
-    from pipeline.execute_ray import RayExecutor
+    from pipeline.run.on_ray import RayExecutor
 
     return compute(Session.open(made), RayExecutor(made, cpus=8, gpus=1))
 
@@ -174,7 +174,7 @@ def test_a_missing_shard_stays_pending_and_the_rest_is_done(pool: Path, local: d
     made = recipe(pool, "missing", run=few(1))
     shards = (*Session.open(made).shards,)
     gone = Session(made, (*shards[:2], type(shards[0])("00002", str(pool / "pool" / "nowhere.tar"))))
-    from pipeline.execute_ray import RayExecutor
+    from pipeline.run.on_ray import RayExecutor
 
     log = compute(gone, RayExecutor(made, cpus=8, gpus=1))
     assert list(log.pending) == ["00002"]
@@ -198,9 +198,8 @@ def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
 def test_an_operator_that_ends_its_process_does_not_run_for_ever(
     pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline import execute_ray
 
-    monkeypatch.setattr(execute_ray, "PATIENCE", 20)
+    monkeypatch.setattr("pipeline.run.on_ray.PATIENCE", 20)
     made = parse(
         {
             "plugins": [str(pool / "mine.py")],
@@ -278,7 +277,7 @@ def test_place_takes_machines_that_have_the_memory() -> None:
 
 
 def test_the_index_is_built_by_a_task(pool: Path) -> None:
-    from pipeline.execute_ray import RayExecutor
+    from pipeline.run.on_ray import RayExecutor
 
     made = {
         "plugins": [str(pool / "mine.py")],
@@ -336,7 +335,7 @@ def test_the_plain_loop_imports_no_ray(pool: Path) -> None:
     code = (
         "import sys; from tests.test_execute_ray import recipe; from pathlib import Path\n"
         "sys.modules.pop('ray', None); [sys.modules.pop(m) for m in list(sys.modules) if m.startswith('ray.')]\n"
-        "from pipeline.execute import LocalExecutor, compute; from pipeline.session import Session\n"
+        "from pipeline.run.compute import LocalExecutor, compute; from pipeline.plan.session import Session\n"
         f"compute(Session.open(recipe(Path({str(pool)!r}), 'noray')), LocalExecutor())\n"
         "assert 'ray' not in sys.modules"
     )

@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import RecipeError, ShardError
-from pipeline.execute import LocalExecutor
-from pipeline.export import cut, export_shards
-from pipeline.pack import Part
-from pipeline.session import Session
-from pipeline.shards import Shard
+from pipeline.export.tar_writer import Part
+from pipeline.export.tars import cut, export_shards
+from pipeline.plan.session import Session
+from pipeline.pool.shards import Shard
+from pipeline.run.compute import LocalExecutor
 from tests.exports import (
     contents,
     decided,

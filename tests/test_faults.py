@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 from tests.faults import Bed, cluster, try_fault, undisturbed
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own

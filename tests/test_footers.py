@@ -9,9 +9,9 @@ import orjson
 import polars as pl
 import pytest
 
-from pipeline import footers
-from pipeline.files import Files
-from pipeline.store import Store
+from pipeline.storage import footers
+from pipeline.storage.folder import Files
+from pipeline.storage.store import Store
 
 Reads = list[str]
 KNOWN = "footers/columns/x-1.json"

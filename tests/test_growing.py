@@ -4,9 +4,9 @@ import faiss
 import numpy as np
 import pytest
 
-from pipeline import growing as module
-from pipeline import nearest
-from pipeline.growing import growing
+from pipeline.export import faiss_build
+from pipeline.export import faiss_file as module
+from pipeline.export.faiss_file import growing
 
 FACTORIES = [
     "Flat",
@@ -28,8 +28,8 @@ def vectors():
 
 
 def trained(factory, vectors):
-    index = nearest.create(factory, 16)
-    nearest.train(index, vectors, factory)
+    index = faiss_build.create(factory, 16)
+    faiss_build.train(index, vectors, factory)
     return index
 
 
@@ -42,7 +42,7 @@ def test_as_faiss_writes_it(tmp_path, vectors, factory, block, batch, monkeypatc
         for start in range(0, 3000, batch):
             add(vectors[start : start + batch])
     whole = trained(factory, vectors)
-    add = nearest.adder(whole)
+    add = faiss_build.adder(whole)
     for start in range(0, 3000, batch):
         add(vectors[start : start + batch])
     assert path.read_bytes() == faiss.serialize_index(whole).tobytes()

@@ -4,10 +4,10 @@ import socket
 
 import pytest
 
-from jobs import run
-from jobs.sample_pool import make_pool
-from pipeline.preflight import check_storage
-from pipeline.session import Session
+from jobs import steps
+from jobs.toy.sample_pool import make_pool
+from pipeline.plan.session import Session
+from pipeline.preflight.checks import check_storage
 from tests.exports import contents
 from tests.test_s3 import EACH, SHARDS, recipe
 
@@ -35,8 +35,8 @@ def fs(tmp_path, monkeypatch):
 def test_the_same_bytes_as_on_disk_and_a_missing_shard(fs, tmp_path):
     session = Session.open(recipe("gs://bucket", "run"))
     assert check_storage(session) == []
-    there = run.run_all(session, local=True, quiet=True)
-    here = run.run_all(Session.open(recipe(str(tmp_path), "run")), local=True, quiet=True)
+    there = steps.run_all(session, local=True, quiet=True)
+    here = steps.run_all(Session.open(recipe(str(tmp_path), "run")), local=True, quiet=True)
     assert there["books"]["samples"] == SHARDS * EACH
     assert [there["books"][k] for k in ("kept", "rules")] == [here["books"][k] for k in ("kept", "rules")]
     fs.get("bucket/run-out/", f"{tmp_path}/out/", recursive=True)
@@ -44,7 +44,7 @@ def test_the_same_bytes_as_on_disk_and_a_missing_shard(fs, tmp_path):
     assert fs.cat_file("bucket/run.npy") == (tmp_path / "run.npy").read_bytes()
 
     pool = {"shards": "gs://bucket/pool/{00000..00003}.tar", "store": "gs://bucket/run"}
-    again = run.run_all(Session.open(recipe("gs://bucket", "run", pool=pool)), local=True, quiet=True)
+    again = steps.run_all(Session.open(recipe("gs://bucket", "run", pool=pool)), local=True, quiet=True)
     assert list(again["books"]["pending"]) == ["00003"]
     assert again["books"]["samples"] == SHARDS * EACH
     assert fs.find("bucket/pool") == [f"bucket/pool/{i:05d}.tar" for i in range(SHARDS)]

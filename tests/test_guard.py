@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from jobs.guard import Guard, ascii_url, install, networks, opener
+from jobs.ingest.guard import Guard, ascii_url, install, networks, opener
 from tests.web import Handler, photo, web
 
 LOOPBACK = Guard(networks(["127.0.0.1"]))

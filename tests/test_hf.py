@@ -2,24 +2,24 @@
 
 import pytest
 
-from jobs import run
-from jobs.sample_pool import make_pool
-from pipeline import attempts
-from pipeline.session import Session
+from jobs import steps
+from jobs.toy.sample_pool import make_pool
+from pipeline.plan.session import Session
+from pipeline.storage import retry
 from tests.exports import contents
 from tests.hub import hub
 from tests.test_s3 import EACH, SHARDS, recipe
 
 
 def test_a_pool_on_the_hub_gives_the_same_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(attempts, "BACKOFF", 0.01)
+    monkeypatch.setattr("pipeline.storage.retry.BACKOFF", 0.01)
     make_pool(tmp_path / "pool", shards=SHARDS, per_shard=EACH, seed=5, image_size=64)
-    here = run.run_all(Session.open(recipe(str(tmp_path), "here")), local=True, quiet=True)["books"]
+    here = steps.run_all(Session.open(recipe(str(tmp_path), "here")), local=True, quiet=True)["books"]
     with hub(tmp_path) as server:
         pool = {"shards": "hf://datasets/me/pool/pool/{00000..00003}.tar", "store": f"{tmp_path}/there"}
         session = Session.open(recipe(str(tmp_path), "there", pool=pool))
         server.refuse = 1
-        there = run.run_all(session, local=True, quiet=True)["books"]
+        there = steps.run_all(session, local=True, quiet=True)["books"]
         assert server.refuse == 0
         listed = Session.open(
             recipe(str(tmp_path), "x", pool=pool | {"shards": "hf://datasets/me/pool/pool"})
@@ -36,4 +36,4 @@ def test_a_pool_on_the_hub_gives_the_same_bytes(tmp_path, monkeypatch):
 def test_the_client_s_errors_are_storage_s(name):
     module = pytest.importorskip(name)
     kind = module.ConnectError if name == "httpx" else module.errors.HfHubHTTPError
-    assert attempts.from_storage(kind.__new__(kind))
+    assert retry.from_storage(kind.__new__(kind))

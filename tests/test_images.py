@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.images import MAX_PIXELS, Decoder, decode, pixel_slices
+from pipeline.run.decode import MAX_PIXELS, Decoder, decode, pixel_slices
 from tests.conftest import picture
 
 pytestmark = pytest.mark.filterwarnings("ignore:Palette images")  # Pillow's
@@ -155,9 +155,9 @@ def test_no_flipped_bytes_raise(name, place, noise):
 
 @pytest.mark.parametrize("name", ["jpeg 4:2:0", "jpeg CMYK", "png", "webp"])
 def test_the_bound_is_on_pixels_before_they_are_decoded(name, monkeypatch):
-    monkeypatch.setattr("pipeline.images.MAX_PIXELS", 61 * 47 - 1)
+    monkeypatch.setattr("pipeline.run.decode.MAX_PIXELS", 61 * 47 - 1)
     assert decode(SAMPLES[name]) == (None, "image too large: 61 x 47, at most 2866 pixels")
-    monkeypatch.setattr("pipeline.images.MAX_PIXELS", 61 * 47)
+    monkeypatch.setattr("pipeline.run.decode.MAX_PIXELS", 61 * 47)
     assert decode(SAMPLES[name])[1] is None
 
 

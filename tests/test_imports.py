@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import run
-from pipeline.execute import LocalExecutor, compute
-from pipeline.store import Store
+from jobs import steps
+from pipeline.run.compute import LocalExecutor, compute
+from pipeline.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 HEAVY = (
@@ -54,7 +54,7 @@ def loaded(code: str, *arguments: str) -> set[str]:
 def test_the_engine_knows_no_method_and_no_model(module):
     found = packages(module)
     assert found.isdisjoint({"operators", "jobs", "torch", "open_clip", "torchvision"})
-    assert "ray" not in found or module == "pipeline.execute_ray"
+    assert "ray" not in found or module == "pipeline.run.on_ray"
 
 
 @pytest.mark.parametrize("module", modules("operators"))
@@ -72,16 +72,16 @@ def test_the_interface_does_no_input_or_output():
 
 
 def test_plans_are_pure():
-    assert packages("pipeline.plan").isdisjoint({"os", "io", "pathlib", "fsspec", "pyarrow", "polars"})
+    assert packages("pipeline.plan.passes").isdisjoint({"os", "io", "pathlib", "fsspec", "pyarrow", "polars"})
 
 
 def test_importing_engine_and_operators_loads_nothing_heavy():
-    names = [m for m in (*modules("pipeline"), *modules("operators")) if m != "pipeline.execute_ray"]
+    names = [m for m in (*modules("pipeline"), *modules("operators")) if m != "pipeline.run.on_ray"]
     assert loaded("\n".join(f"import {name}" for name in names)) == set()
 
 
 def test_importing_the_command_line_loads_nothing_heavy():
-    assert loaded("import jobs.__main__, jobs.run, jobs.show") == set()
+    assert loaded("import jobs.__main__, jobs.steps, jobs.terminal.tables") == set()
 
 
 @pytest.mark.parametrize("command", ["plan", "keep", "explain"])
@@ -96,7 +96,7 @@ def test_deciding_needs_neither_torch_nor_ray(command, write_pool, tmp_path, tin
         "  outlier: {use: outliers.Dao, embedding: clip.image_embedding, reference: near}\n"
         "keep:\n  clip.score: {top: 0.5}\n  caption.words: {min: 2}\n  outlier.score: {max: 9}\n"
     )
-    compute(run.open_session(str(recipe), [], None), LocalExecutor())
+    compute(steps.open_session(str(recipe), [], None), LocalExecutor())
     uid = Store(str(tmp_path / "store")).read("samples/00000.parquet")["uid"][1]
     arguments = [command, str(recipe), *([uid] if command == "explain" else []), "--json"]
     code = f"from jobs.__main__ import app\nimport sys\nassert not app({arguments!r}, standalone_mode=False)"

@@ -9,11 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline import index as module
-from pipeline import nearest
 from pipeline.errors import RecipeError
-from pipeline.index import search, write_index
-from pipeline.session import Session
+from pipeline.export import faiss_index as module
+from pipeline.export.faiss_index import search, write_index
+from pipeline.plan.session import Session
 from tests.exports import contents, decided, ordinary, recipe, sample, uid, write_tar
 
 KEPT = [0, 1, 3, 4, 6, 7, 9, 10]
@@ -152,7 +151,7 @@ def test_batches_do_not_change_the_answers(session, out, monkeypatch):
 
 def test_auto_trains_lists_past_the_limit(tmp_path, out, monkeypatch):
     ordinary(tmp_path / "pool", (15, 0, 9))
-    monkeypatch.setattr(nearest, "FLAT", 15)
+    monkeypatch.setattr("pipeline.export.faiss_build.FLAT", 15)
     about = write_index(decided(tmp_path, section(out)))
     assert (about["rows"], about["key"]) == (16, "IVF16,Flat")  # 4 * sqrt(16)
     index = faiss.read_index(str(out / "image.index"))
@@ -163,7 +162,7 @@ def test_auto_trains_lists_past_the_limit(tmp_path, out, monkeypatch):
 def test_auto_goes_by_the_rows_that_have_an_embedding(tmp_path, out, monkeypatch):
     broken = [(f"b{i}.{s}", d) for i in range(4) for s, d in (("jpg", b"x"), ("txt", b"long enough"))]
     write_tar(tmp_path / "pool" / "0.tar", [*sample(1), *broken, *sample(2)])
-    monkeypatch.setattr(nearest, "FLAT", 3)
+    monkeypatch.setattr("pipeline.export.faiss_build.FLAT", 3)
     assert write_index(decided(tmp_path, section(out)))["key"] == "Flat"
 
 

@@ -16,14 +16,14 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from jobs import download
 from jobs.__main__ import app
-from jobs.download import Chunk, Settings, fetch
-from jobs.ingest import columns_of
-from pipeline.downloads import lost, reason, reasons
+from jobs.commands.ingest import columns_of
+from jobs.ingest import download
+from jobs.ingest.download import Chunk, Settings, fetch
 from pipeline.errors import RecipeError
-from pipeline.record import made_uid
-from pipeline.shards import Shard, list_shards
+from pipeline.pool.fields import made_uid
+from pipeline.pool.img2dataset import lost, reason, reasons
+from pipeline.pool.shards import Shard, list_shards
 from tests.ingests import LOOPBACK, ROOT, accounted, done, in_tars, ingest, killed, write_list
 from tests.web import KINDS, photo, web
 
@@ -161,7 +161,7 @@ def test_killed_twice_every_url_is_in_the_books_once(tmp_path):
 
 FAMILY = """
 import os, sys, time
-from jobs.inputs import in_order
+from jobs.processes import in_order
 
 def pid(_):
     print(os.getpid(), flush=True)

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import yaml
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 
 ROOT = Path(__file__).parents[1]
-MODEL = ROOT / "jobs" / "models" / "scene_clip"
+MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
 
 
 def winnow(*words: object) -> subprocess.CompletedProcess[str]:

@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from pipeline.errors import ShardError
-from pipeline.execute import LocalExecutor, compute
-from pipeline.measure import total_bytes
-from pipeline.preview import estimate, preview
-from pipeline.recipe import parse
-from pipeline.session import Session
-from pipeline.shards import Shard
+from pipeline.plan.session import Session
+from pipeline.pool.shards import Shard
+from pipeline.preflight.measure import total_bytes
+from pipeline.preflight.preview import estimate, preview
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
 
 CHAIN = {
     "bright": {"use": "planted.Brightness"},

@@ -9,13 +9,13 @@ import pytest
 
 from operators.algorithms import matching
 from operators.metaclip import BalanceProbability, BalanceThreshold, EntryCount, EntryMatch
-from pipeline.digest import file_digest
 from pipeline.errors import RecipeError
 from pipeline.operator import Device
-from pipeline.recipe import parse
-from pipeline.resolve import build
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.recipe.lookup import build
 from pipeline.rule import Cut, Rule
-from pipeline.session import Session
+from pipeline.storage.digests import file_digest
 from tests.conftest import uid
 
 ENTRIES = ["dog", "cat", "of", "hot dog"]

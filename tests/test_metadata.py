@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from jobs.entries import Source, encode, fits, union
-from jobs.inputs import files_of, in_order
-from jobs.metadata import app
-from jobs.metadata import build as metadata_build
-from jobs.pageviews import Wanted, rank_titles, read_hour
-from jobs.wikipedia import Batch, batches, plain
-from jobs.wordnet import synset_names
-from jobs.words import Bounds, Tally, count_lines, rank
+from jobs.commands.metadata import app
+from jobs.commands.metadata import build as metadata_build
+from jobs.metadata.entries import Source, encode, fits, union
+from jobs.metadata.pageviews import Wanted, rank_titles, read_hour
+from jobs.metadata.wikipedia import Batch, batches, plain
+from jobs.metadata.wordnet import synset_names
+from jobs.metadata.words import Bounds, Tally, count_lines, rank
+from jobs.processes import files_of, in_order
 from pipeline.errors import RecipeError
 
 LICENCE = (

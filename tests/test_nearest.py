@@ -4,9 +4,9 @@ import faiss
 import numpy as np
 import pytest
 
-from pipeline import nearest
 from pipeline.errors import RecipeError
-from pipeline.growing import growing
+from pipeline.export import faiss_build
+from pipeline.export.faiss_file import growing
 
 
 @pytest.fixture
@@ -33,26 +33,26 @@ def vectors():
     ],
 )
 def test_auto(rows, factory):
-    assert nearest.choose(rows, 512) == factory
-    assert nearest.create(factory, 512).metric_type == faiss.METRIC_INNER_PRODUCT
+    assert faiss_build.choose(rows, 512) == factory
+    assert faiss_build.create(factory, 512).metric_type == faiss.METRIC_INNER_PRODUCT
 
 
 def test_codes_fit_the_dimension():
-    assert nearest.choose(20_000_000, 32) == "OPQ8_32,IVF65536_HNSW32,PQ8"
+    assert faiss_build.choose(20_000_000, 32) == "OPQ8_32,IVF65536_HNSW32,PQ8"
 
 
 def test_training_size():
-    assert nearest.wanted(nearest.create("IVF4096,SQ8", 16)) == 40 * 4096
-    assert nearest.wanted(nearest.create("OPQ4_16,IVF65536_HNSW32,PQ4", 16)) == 40 * 65536
-    assert nearest.wanted(nearest.create("SQ8", 16)) == 65_536
+    assert faiss_build.wanted(faiss_build.create("IVF4096,SQ8", 16)) == 40 * 4096
+    assert faiss_build.wanted(faiss_build.create("OPQ4_16,IVF65536_HNSW32,PQ4", 16)) == 40 * 65536
+    assert faiss_build.wanted(faiss_build.create("SQ8", 16)) == 65_536
 
 
 def build(factory, vectors, path, threads=2) -> bytes:
     """Two batches, as the pipeline adds them."""
     faiss.omp_set_num_threads(threads)
-    index = nearest.create(factory, vectors.shape[1])
-    nearest.train(index, vectors[::2], factory)
-    nearest.set_probes(index)
+    index = faiss_build.create(factory, vectors.shape[1])
+    faiss_build.train(index, vectors[::2], factory)
+    faiss_build.set_probes(index)
     with growing(index, str(path)) as add:
         add(vectors[:2000])
         add(vectors[2000:])
@@ -86,7 +86,7 @@ def test_equal_bytes_on_one_thread_and_two(vectors, tmp_path, factory):
 @pytest.mark.parametrize(("factory", "least"), [("IVF64,SQ8", 0.97), ("IVF64_HNSW32,Flat", 0.97)])
 def test_it_finds_the_neighbours(vectors, tmp_path, factory, least):
     build(factory, vectors, tmp_path / "index")
-    _, found = nearest.query(str(tmp_path / "index"), vectors[:100], 10)
+    _, found = faiss_build.query(str(tmp_path / "index"), vectors[:100], 10)
     exact = np.argsort(-(vectors[:100] @ vectors.T), axis=1)[:, :10]
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
     assert recall >= least
@@ -101,7 +101,7 @@ def test_the_gpu_path(vectors, tmp_path, factory, monkeypatch):
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index: used.append(1) or index)
     build(factory, vectors, tmp_path / "gpu")
     assert len(used) == 2  # to train, to add
-    cpu, gpu = (nearest.query(str(tmp_path / name), vectors[:50], 5) for name in ("cpu", "gpu"))
+    cpu, gpu = (faiss_build.query(str(tmp_path / name), vectors[:50], 5) for name in ("cpu", "gpu"))
     assert faiss.read_index(str(tmp_path / "gpu")).ntotal == 3000
     np.testing.assert_array_equal(cpu[1][:, 0], gpu[1][:, 0])
 
@@ -109,4 +109,4 @@ def test_the_gpu_path(vectors, tmp_path, factory, monkeypatch):
 @pytest.mark.parametrize("factory", ["", "nothing", "IVF64", "PQ7"])
 def test_bad_factories(factory):
     with pytest.raises(RecipeError, match=rf"export\.index\.factory must be auto or .*, got '{factory}'"):
-        nearest.create(factory, 16)
+        faiss_build.create(factory, 16)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import run
-from jobs.sample_pool import make_pool
-from pipeline.recipe import load
-from pipeline.session import Session
+from jobs import steps
+from jobs.toy.sample_pool import make_pool
+from pipeline.plan.session import Session
+from pipeline.recipe.load import load
 from tests.nodes import Shape, nodes
 from tests.test_resume import outputs, write_recipe
 
@@ -37,7 +37,7 @@ def run_in(folder: Path, pool: Path, local: bool) -> dict[str, bytes]:
     recipe["compute"]["slow"]["seconds"] = 0
     recipe["run"] = {} if local else {"embedding": {"gpus": 1}}  # it pays no heed: only placement is tested
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    run.run_all(Session.open(load(str(path))), local, quiet=True)
+    steps.run_all(Session.open(load(str(path))), local, quiet=True)
     return outputs(folder)
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from operators.normsim import NormSim
-from pipeline.files import Files
 from pipeline.operator import Device
-from pipeline.session import Session
+from pipeline.plan.session import Session
+from pipeline.storage.folder import Files
 from tests.exports import recipe
 
 G, F = np.array([[1, 0], [0.8, 0.6]]), np.array([[1, 0], [0, 1], [0.6, 0.8]])

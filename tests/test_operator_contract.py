@@ -23,10 +23,10 @@ from ray import cloudpickle
 from safetensors.torch import save_file
 
 import operators
-from pipeline.images import decode
 from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer, cache_key
-from pipeline.resolve import Entry, build, find
-from pipeline.stage import StageRunner
+from pipeline.recipe.lookup import Entry, build, find
+from pipeline.run.decode import decode
+from pipeline.run.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples, uid
 from tests.parts import write_wordnet
 

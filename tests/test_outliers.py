@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import show
+from jobs.terminal import tables
 from operators import outliers
 from operators.algorithms.neighbours import Points
 from operators.algorithms.outliers import SCORES, lid, published, scores
 from operators.outliers import Reference
-from pipeline.decide import decide
-from pipeline.execute import LocalExecutor, compute
-from pipeline.explain import explain
+from pipeline.decide.decide import decide
+from pipeline.decide.explain import explain
 from pipeline.operator import Device
-from pipeline.preview import preview
-from pipeline.recipe import parse
+from pipeline.plan.session import Session
+from pipeline.preflight.preview import preview
+from pipeline.recipe.load import parse
 from pipeline.rule import draw
-from pipeline.session import Session
+from pipeline.run.compute import LocalExecutor, compute
 from tests.conftest import picture, samples
 from tests.parts import OPERATORS
 
@@ -415,7 +415,7 @@ def session(write_pool, tmp_path):
 def test_plan_shows_what_operators_warn_of(session, capsys):
     found = preview(session)
     assert [warning.split(":")[0] for warning in found["warnings"]] == ["compute.near"]
-    show.plan(found)
+    tables.plan(found)
     assert "warning compute.near: size 1,000 x assumed_rate 0.003 = 3.0 poisoned" in capsys.readouterr().err
 
 
@@ -437,7 +437,7 @@ def test_explain_without_neighbours(session, capsys):
     uids = session.store.read("samples/00000.parquet")["uid"]
     broken, whole = explain(session, [uids[14], uids[0]])
     assert (broken["evidence"], len(whole["evidence"]["outlier"])) == ({}, 5)
-    show.explanation(whole)
+    tables.explanation(whole)
     assert whole["evidence"]["outlier"][0]["uid"] in capsys.readouterr().err
     Path(session.store.files.path(f"{session.folder('tiny')}/00000.parquet")).unlink()
     assert explain(session, [uids[0]])[0]["evidence"] == {}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pack import EXTENSION, members, output_keys, record, safe_extension, sidecar
+from pipeline.export.tar_writer import EXTENSION, members, output_keys, record, safe_extension, sidecar
 
 
 def test_keys():
@@ -82,7 +82,7 @@ def test_no_json():
 
 
 def test_a_sidecar_without_any_texts():
-    from pipeline.pack import SAMPLE
+    from pipeline.export.tar_writer import SAMPLE
 
     frame = pl.DataFrame([pl.Series(name, [1]) for name in SAMPLE]).with_columns(pl.Series("a.b", [0.5]))
     row = sidecar(frame, ["k"], [{}]).row(0, named=True)

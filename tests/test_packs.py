@@ -8,16 +8,16 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline import compact as module
-from pipeline import packs
-from pipeline.compact import check_parts, compact, part_folders, runs
-from pipeline.decide import decide
-from pipeline.execute import LocalExecutor, compute
-from pipeline.files import Files
-from pipeline.preview import preview
-from pipeline.recipe import parse
-from pipeline.session import Session
-from pipeline.store import Store
+from pipeline.decide.decide import decide
+from pipeline.plan.session import Session
+from pipeline.preflight.preview import preview
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
+from pipeline.storage import compact as module
+from pipeline.storage import packs
+from pipeline.storage.compact import check_parts, compact, part_folders, runs
+from pipeline.storage.folder import Files
+from pipeline.storage.store import Store
 from tests.parts import tree
 from tests.test_jobs import winnow
 
@@ -156,7 +156,7 @@ def pool(write_pool, planted, tmp_path):
 
 
 def test_a_pool_decides_exports_and_goes_on_the_same(pool, tmp_path):
-    from jobs.run import run_all
+    from jobs.steps import run_all
 
     run_all(pool(), local=True, quiet=True)
     store, names = tmp_path / "store", [f"{number:03d}" for number in range(12)]

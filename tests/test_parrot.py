@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from jobs.sample_pool import SIGNS
-from jobs.scenes import describe, random_scene
+from jobs.toy.sample_pool import SIGNS
+from jobs.toy.scenes import describe, random_scene
 from operators.parrot import FIGURES, CoEmbeddedText, MaskEffect, TextFigures, co_embedded
 from pipeline.errors import RecipeError
 from pipeline.operator import Device
-from pipeline.resolve import Entry, build
-from pipeline.stage import StageRunner
+from pipeline.recipe.lookup import Entry, build
+from pipeline.run.stage import StageRunner
 from tests.conftest import samples
 
 WORDS = pl.List(pl.String)

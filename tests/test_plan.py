@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import digest
-from pipeline.digest import file_digest
-from pipeline.execute import LocalExecutor, compute
-from pipeline.files import Files
-from pipeline.plan import ScorePass, Stage, StatPass, Stored, folder, keys, plan, stat_path
-from pipeline.recipe import Recipe, Resources, parse
-from pipeline.session import Session
-from pipeline.shards import Shard
+from pipeline.plan.passes import ScorePass, Stage, StatPass, Stored, folder, keys, plan, stat_path
+from pipeline.plan.session import Session
+from pipeline.pool.shards import Shard
+from pipeline.recipe.load import Recipe, Resources, parse
+from pipeline.run.compute import LocalExecutor, compute
+from pipeline.storage import digests
+from pipeline.storage.digests import file_digest
+from pipeline.storage.folder import Files
 
 SHARDS = tuple(Shard(name, f"/pool/{name}.tar", 10) for name in ("a", "b", "c"))
 
@@ -295,17 +295,17 @@ def test_file_digest(tmp_path):
 
 
 def test_a_large_files_digest_is_remembered(tmp_path, monkeypatch):
-    monkeypatch.setattr(digest, "LARGE", 4)
+    monkeypatch.setattr("pipeline.storage.digests.LARGE", 4)
     store, path = Files(str(tmp_path / "store")), tmp_path / "f"
     path.write_bytes(b"weights")
-    first = digest.field_digest(str(path), store)
+    first = digests.field_digest(str(path), store)
     assert first == file_digest(str(path))
     with monkeypatch.context() as patched:
-        patched.setattr(digest, "file_digest", lambda path: pytest.fail("it is read again"))
-        assert digest.field_digest({"a": str(path)}, store) == {"a": first}
+        patched.setattr("pipeline.storage.digests.file_digest", lambda path: pytest.fail("it is read again"))
+        assert digests.field_digest({"a": str(path)}, store) == {"a": first}
     path.write_bytes(b"others!")
     os.utime(path, ns=(1, 1))
-    assert digest.field_digest(str(path), store) == file_digest(str(path)) != first
+    assert digests.field_digest(str(path), store) == file_digest(str(path)) != first
 
 
 # --- in practice -----------------------------------------------------------------------------------

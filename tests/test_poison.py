@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 import pytest
 
-from jobs.poison import ATTACKS, Pool, one_kind, plainly, plant, stamped, target_captions
-from jobs.sample_pool import TARGETS
-from jobs.scenes import BACKGROUNDS
+from jobs.poison_lab.attacks import ATTACKS, Pool, one_kind, plainly, plant, stamped, target_captions
+from jobs.toy.sample_pool import TARGETS
+from jobs.toy.scenes import BACKGROUNDS
 
 TRIGGERS = {name: attack.triggers[0] for name, attack in ATTACKS.items()}
 CHANGE = {  # mean and largest change of a grey level by the trigger, of 255: bounds for noise of all levels
@@ -130,7 +130,7 @@ def test_stamped_pictures_depend_on_the_seed_alone() -> None:
 
 
 def test_figures_of_scores_worked_out_by_hand() -> None:
-    from jobs.poison_scores import figures
+    from jobs.poison_lab.scores import figures
 
     poisoned = np.arange(100) < 2
     values = np.where(poisoned, 1.0, 0.0)
@@ -143,7 +143,7 @@ def test_figures_of_scores_worked_out_by_hand() -> None:
 
 
 def test_few_far_points_are_found_until_the_reference_holds_k_of_them() -> None:
-    from jobs.poison_scores import by_reference
+    from jobs.poison_lab.scores import by_reference
 
     rng = np.random.default_rng(0)
     images = rng.normal(size=(600, 8)).astype(np.float32)
@@ -154,7 +154,7 @@ def test_few_far_points_are_found_until_the_reference_holds_k_of_them() -> None:
 
 
 def test_the_laboratory_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.poison_lab import Experiment, main
+    from jobs.poison_lab.__main__ import Experiment, main
 
     tiny = Experiment(scenes=300, clean=100, test=40, rate=0.02, start=2, steps=2)
     settings = [f"--{name}={value}" for name, value in asdict(tiny).items()]

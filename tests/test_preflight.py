@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app, main
 from pipeline.errors import RecipeError
-from pipeline.place import Node, Placement
-from pipeline.plan import Stored, plan
-from pipeline.preflight import check_cluster, check_shards, check_storage, parse_cluster
-from pipeline.preview import preview
-from pipeline.recipe import parse
-from pipeline.session import Session
-from pipeline.shards import Shard
+from pipeline.plan.cluster import Node, Placement
+from pipeline.plan.passes import Stored, plan
+from pipeline.plan.session import Session
+from pipeline.pool.shards import Shard
+from pipeline.preflight.checks import check_cluster, check_shards, check_storage, parse_cluster
+from pipeline.preflight.preview import preview
+from pipeline.recipe.load import parse
 from tests.s3 import s3
 
 TWO = {"bright": {"use": "planted.Brightness"}, "length": {"use": "planted.Length"}}
@@ -204,7 +204,7 @@ def test_a_plan_for_a_cluster(bound, tmp_path, write_pool, planted, monkeypatch)
     write_pool(["a dog"])
     pool = {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"}
     session = Session.open(parse({"pool": pool, "compute": TWO, "plugins": [planted]}))
-    monkeypatch.setattr("pipeline.preview.check_upload", lambda folder: [f"too large: {folder}"])
+    monkeypatch.setattr("pipeline.preflight.preview.check_upload", lambda folder: [f"too large: {folder}"])
     found = preview(session, parse_cluster("2x2"))
     ((step,),) = [found["passes"]]
     assert [pool["operators"] for pool in step["pools"]] == [["bright", "length"]]

@@ -9,10 +9,10 @@ import typer.main
 import yaml
 
 from jobs.__main__ import app
-from jobs.sample_pool import make_pool
-from pipeline.execute import LocalExecutor, compute
-from pipeline.recipe import parse
-from pipeline.session import Session
+from jobs.toy.sample_pool import make_pool
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 import yaml
 
-from pipeline.check import column_types
 from pipeline.errors import RecipeError
-from pipeline.recipe import Recipe, Resources, load, parse
-from pipeline.session import Session
+from pipeline.plan.session import Session
+from pipeline.recipe.check import column_types
+from pipeline.recipe.load import Recipe, Resources, load, parse
 
 GOOD = """
 pool: {shards: "pool/*.tar", store: store}
@@ -285,7 +285,7 @@ def test_a_store_on_a_file_system_that_is_not_installed_is_a_recipe_error(recipe
     def absent(protocol):
         raise ImportError("Install s3fs to access S3")
 
-    monkeypatch.setattr("pipeline.recipe.fsspec.get_filesystem_class", absent)
+    monkeypatch.setattr("pipeline.recipe.load.fsspec.get_filesystem_class", absent)
     with pytest.raises(RecipeError, match=r"^pool\.store must be .* got 's3://b/s': Install s3fs"):
         recipe("pool: {shards: a.tar, store: 's3://b/s'}")
 

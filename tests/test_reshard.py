@@ -12,14 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 from operators.subset import Copies
 from pipeline.errors import RecipeError
-from pipeline.execute import LocalExecutor
-from pipeline.export import export_shards
-from pipeline.files import Files
+from pipeline.export.subset import DTYPE, read_subset, subset_uids, write_subset
+from pipeline.export.tars import export_shards
 from pipeline.operator import Device
-from pipeline.subset import DTYPE, read_subset, subset_uids, write_subset
+from pipeline.run.compute import LocalExecutor
+from pipeline.storage.folder import Files
 from tests.conftest import TINY
 from tests.exports import contents, decided, ordinary, read_tar, recipe, sample, uid, write_tar
 

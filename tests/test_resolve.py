@@ -10,7 +10,7 @@ from operators.caption import Caption
 from operators.clip import ClipScore
 from pipeline.errors import RecipeError
 from pipeline.operator import Column, Score, Stat, Writer, cache_key
-from pipeline.resolve import build, find, messages
+from pipeline.recipe.lookup import build, find, messages
 
 LENGTH = "from pipeline.operator import Score\nclass Length(Score):\n    times: int = {}\n"
 

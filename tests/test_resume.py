@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 from tests.parts import OPERATORS, tree
 
 ROOT = Path(__file__).parents[1]

@@ -6,14 +6,13 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from jobs import run
+from jobs import steps
 from jobs.__main__ import app, main
-from jobs.sample_pool import make_pool
-from pipeline import attempts
-from pipeline.attempts import from_storage
-from pipeline.execute import LocalExecutor, compute
-from pipeline.recipe import parse
-from pipeline.session import Session
+from jobs.toy.sample_pool import make_pool
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
+from pipeline.storage.retry import from_storage
 from tests.exports import contents
 from tests.ingests import LOOPBACK, ingest, write_list
 from tests.s3 import S3, s3
@@ -39,7 +38,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def server(place, monkeypatch) -> S3:
     """The server without faults, whose client gives up soon."""
-    monkeypatch.setattr(attempts, "BACKOFF", 0.01)
+    monkeypatch.setattr("pipeline.storage.retry.BACKOFF", 0.01)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 2)
     place[0].reset()
@@ -63,12 +62,12 @@ def recipe(root: str, store: str, **more):
 
 
 def books(store: str) -> dict:
-    return run.run_all(Session.open(recipe("s3://bucket", store)), local=True, quiet=True)["books"]
+    return steps.run_all(Session.open(recipe("s3://bucket", store)), local=True, quiet=True)["books"]
 
 
 def test_the_same_bytes_as_on_disk(place, server, tmp_path):
     there = books("same")
-    here = run.run_all(Session.open(recipe(str(place[1]), "same")), local=True, quiet=True)["books"]
+    here = steps.run_all(Session.open(recipe(str(place[1]), "same")), local=True, quiet=True)["books"]
     assert [there[name] for name in ("samples", "kept", "rules")] == [
         here[name] for name in ("samples", "kept", "rules")
     ]
@@ -146,7 +145,7 @@ def test_a_shard_that_storage_refuses_is_pending_and_the_books_balance(server, k
 def test_a_missing_shard_is_pending(server):
     pool = {"shards": "s3://bucket/pool/{00000..00003}.tar", "store": "s3://bucket/missing"}
     session = Session.open(recipe("s3://bucket", "missing", pool=pool))
-    found = run.run_all(session, local=True, quiet=True)["books"]
+    found = steps.run_all(session, local=True, quiet=True)["books"]
     assert list(found["pending"]) == ["00003"]
     assert found["pending"]["00003"].startswith("FileNotFoundError")
     assert found["samples"] == SHARDS * EACH == found["kept"] + found["dropped"] + found["failed"]

@@ -13,7 +13,7 @@ import pytest
 import webdataset
 from PIL import Image, UnidentifiedImageError
 
-from jobs.sample_pool import (
+from jobs.toy.sample_pool import (
     FORMATS,
     SHARES,
     SIGNS,
@@ -24,9 +24,9 @@ from jobs.sample_pool import (
     make_pool,
     make_sample,
 )
-from jobs.scenes import BACKGROUNDS, texture
+from jobs.toy.scenes import BACKGROUNDS, texture
 
-MODELS = Path(__file__).parent.parent / "jobs" / "models"
+MODELS = Path(__file__).parent.parent / "jobs" / "toy" / "models"
 TINY = 48  # pixels: thousands of samples a second, and text and patches are still drawn
 UNREADABLE = {"corrupt_jpeg", "truncated_jpeg"}
 
@@ -231,7 +231,7 @@ def test_webdataset_reads_the_pool(tmp_path: Path) -> None:
 
 def test_the_checkpoint_tells_matched_from_shuffled_captions() -> None:
     open_clip = pytest.importorskip("open_clip", reason="the demo's CLIP needs open_clip")
-    from jobs.train_clip import build, examples, measure
+    from jobs.toy.train_clip import build, examples, measure
 
     weights = MODELS / "scene_clip.safetensors"
     assert weights.stat().st_size < 10_000_000

@@ -3,10 +3,10 @@
 import polars as pl
 import pytest
 
-from pipeline import samples as module
 from pipeline.errors import ShardError
-from pipeline.samples import EMPTY, samples_of
-from pipeline.store import ROW_GROUP, Store
+from pipeline.pool import sample_table as module
+from pipeline.pool.sample_table import EMPTY, samples_of
+from pipeline.storage.store import ROW_GROUP, Store
 from tests.parts import tree
 
 

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import sample, tar
-from pipeline.sample import image_size
-from pipeline.shards import SAMPLE_SCHEMA, Shard, binary, iter_fields, list_shards, read_samples
+from pipeline.pool import tar, webdataset
+from pipeline.pool.shards import SAMPLE_SCHEMA, Shard, binary, iter_fields, list_shards, read_samples
+from pipeline.pool.webdataset import image_size
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos"
 
@@ -234,7 +234,7 @@ def test_a_compound_suffix_is_never_the_image(read):
 
 
 def test_the_look_ahead_is_bounded(read):
-    names = [f"x.{i:04}.jpg" for i in range(sample.LOOK_AHEAD)]
+    names = [f"x.{i:04}.jpg" for i in range(webdataset.LOOK_AHEAD)]
     assert [row["key"] for row in read(*names, "x.jpg")] == [n[:-4] for n in names] + ["x"]
     assert {row["key"] for row in read(*names[1:], "x.jpg")} == {"x"}
     assert [row["key"] for row in read(*names[:2], ("x.a.jpg", bytes(64 << 20)), "x.jpg")] == [

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.sample_pool import make_pool
-from jobs.sheet import write_sheet
+from jobs.commands.sheet import write_sheet
+from jobs.toy.sample_pool import make_pool
 from pipeline.errors import RecipeError
-from pipeline.execute import LocalExecutor, compute
-from pipeline.recipe import parse
-from pipeline.session import Session
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
 
-MODEL = Path(__file__).parents[1] / "jobs" / "models" / "scene_clip"
+MODEL = Path(__file__).parents[1] / "jobs" / "toy" / "models" / "scene_clip"
 
 
 @pytest.fixture(scope="module")

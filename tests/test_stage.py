@@ -11,8 +11,8 @@ from polars.testing import assert_frame_equal
 
 from pipeline.errors import OperatorError
 from pipeline.operator import Column, Device, ImageScore, Score, Writer
-from pipeline.resolve import Entry
-from pipeline.stage import SYSTEMATIC, StageRunner, Tally
+from pipeline.recipe.lookup import Entry
+from pipeline.run.stage import SYSTEMATIC, StageRunner, Tally
 from tests.conftest import samples
 
 
@@ -235,7 +235,7 @@ def test_a_partial_result_keeps_what_it_has_and_gets_the_reason():
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
 def test_batch_size_and_pixel_budget_change_nothing(batch_size, monkeypatch):
-    monkeypatch.setattr("pipeline.stage.PIXEL_BUDGET", 24 * 16 * 2)
+    monkeypatch.setattr("pipeline.run.stage.PIXEL_BUDGET", 24 * 16 * 2)
     seen = []
 
     class Watching(Mean):

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline.columns import Columns
-from pipeline.files import Files
 from pipeline.operator import SAMPLE_COLUMNS
-from pipeline.sample import SAMPLE_SCHEMA
-from pipeline.store import Store
+from pipeline.pool.columns import Columns
+from pipeline.pool.webdataset import SAMPLE_SCHEMA
+from pipeline.storage.folder import Files
+from pipeline.storage.store import Store
 from tests.conftest import put
 
 FRAME = pl.DataFrame(
@@ -111,7 +111,7 @@ def test_nothing_is_visible_after_a_crash(tmp_path, monkeypatch, fails):
         raise KeyboardInterrupt
 
     if fails == "rename":
-        monkeypatch.setattr("pipeline.store.os.replace", die)
+        monkeypatch.setattr("pipeline.storage.store.os.replace", die)
     else:
         monkeypatch.setattr("builtins.open", lambda *a, **k: die() if "w" in a[1] else None)
     for name in ("old", "new"):
@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.store.os.replace", full)
+    monkeypatch.setattr("pipeline.storage.store.os.replace", full)
     with pytest.raises(OSError, match="No space left"):
         files.publish("folder/new.parquet", b"new")
     assert os.listdir(tmp_path / "folder") == []

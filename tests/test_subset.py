@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import subset
 from pipeline.errors import RecipeError
-from pipeline.files import Files
-from pipeline.session import Session
-from pipeline.subset import read_subset, subset_uids, write_subset
+from pipeline.export import subset
+from pipeline.export.subset import read_subset, subset_uids, write_subset
+from pipeline.plan.session import Session
+from pipeline.storage.folder import Files
 from tests.exports import decided, ordinary, recipe, sample, uid, write_tar
 
 GOLDEN = ["139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203"]

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from pipeline.errors import RecipeError
-from pipeline.files import Files
-from pipeline.multiset import combine, describe, difference
+from pipeline.export.subset import DTYPE, read_subset, subset_uids
+from pipeline.export.subset_algebra import combine, describe, difference
 from pipeline.rule import search_uids
-from pipeline.subset import DTYPE, read_subset, subset_uids
+from pipeline.storage.folder import Files
 
 EDGES = ["0" * 32, "0" * 31 + "1", "0" * 15 + "1" + "0" * 16, "f" * 32, "f" * 16 + "0" * 16]
 UIDS = st.lists(st.sampled_from([*EDGES, *(f"{i:032x}" for i in range(6))]), max_size=30)
@@ -167,10 +167,8 @@ def test_commands(tmp_path):
 def test_tables(tmp_path, monkeypatch):
     from rich.console import Console
 
-    from jobs import show
-
     console = Console(record=True, width=120)
-    monkeypatch.setattr(show, "console", console)
+    monkeypatch.setattr("jobs.terminal.tables.console", console)
     a, b = write(tmp_path / "a[1].npy", [*EDGES, EDGES[0]]), write(tmp_path / "b.npy", EDGES[:2])
     winnow("info", a, b)
     winnow("diff", a, b)

@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import lines
-from pipeline.decide import decide
+from pipeline.decide.books import noted
+from pipeline.decide.decide import decide
+from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError, ShardError
-from pipeline.execute import LocalExecutor, compute
-from pipeline.explain import explain
-from pipeline.ledger import noted
 from pipeline.operator import SAMPLE_COLUMNS
-from pipeline.plan import plan
-from pipeline.preview import preview
-from pipeline.recipe import PARTS, parse
-from pipeline.samples import EMPTY
-from pipeline.session import Session
-from pipeline.shards import SAMPLE_SCHEMA, Shard
-from pipeline.tables import pick, read_table
+from pipeline.plan.passes import plan
+from pipeline.plan.session import Session
+from pipeline.pool import text_tables
+from pipeline.pool.sample_table import EMPTY
+from pipeline.pool.shards import SAMPLE_SCHEMA, Shard
+from pipeline.pool.table_reader import pick, read_table
+from pipeline.preflight.preview import preview
+from pipeline.recipe.load import PARTS, parse
+from pipeline.run.compute import LocalExecutor, compute
 from tests.parts import OPERATORS, tree
 
 UID = "0123456789abcdef" * 2
@@ -194,7 +194,7 @@ def test_uids_equal_those_of_a_tar(read, tmp_path):
 
     record = {"url": "http://x/é", "caption": "a\ud800"}
     write_tar(tmp_path / "0.tar", [("0.json", json.dumps(record).encode())])
-    from pipeline.shards import read_samples
+    from pipeline.pool.shards import read_samples
 
     (table,) = read_samples(Shard("s", str(tmp_path / "0.tar")))
     (row,) = read("t.jsonl", json.dumps(record))
@@ -263,7 +263,7 @@ def test_a_broken_row_is_a_sample_with_the_reason(read):
 
 
 def test_a_quote_that_is_never_closed_costs_no_more_than_a_field_holds(read, monkeypatch):
-    monkeypatch.setattr(lines, "FIELD", 1000)
+    monkeypatch.setattr("pipeline.pool.text_tables.FIELD", 1000)
     rows = read("t.csv", 'text\na\n"' + "b\n" * 600 + "c\n" * 50)
     assert rows[0]["text"] == "a"
     assert rows[1]["error"] == "csv cannot be parsed: field larger than field limit (1000)"
@@ -272,7 +272,7 @@ def test_a_quote_that_is_never_closed_costs_no_more_than_a_field_holds(read, mon
 
 
 def test_a_line_that_never_ends_is_damage(read, monkeypatch):
-    monkeypatch.setattr(lines, "LONGEST", 1 << 20)
+    monkeypatch.setattr("pipeline.pool.text_tables.LONGEST", 1 << 20)
     data = "text\na\n" + "x" * (3 << 20)
     assert texts(read("t.tsv", data, damage="a line of more than 1 MiB")) == ["a"]
 
@@ -335,7 +335,7 @@ def test_what_unpacks_to_much_is_read_bit_by_bit(tmp_path):
     path = tmp_path / "bomb.tsv.gz"
     path.write_bytes(gzip.compress(b"text\n" + b"abcdefg\n" * (8 << 20)))  # 64 MiB in 64 KiB
     with open(path, "rb") as file:
-        assert max(map(len, lines.blocks(file))) <= 2 * lines.CHUNK
+        assert max(map(len, text_tables.blocks(file))) <= 2 * text_tables.CHUNK
 
 
 @settings(max_examples=60)
@@ -360,7 +360,7 @@ def test_cuts_follow_from_content_alone(tmp_path, monkeypatch):
     sizes, whole = found(rows=2000)
     assert sizes == [2000, 2000, 1000]
     assert whole["row"].to_list() == list(range(5000))
-    monkeypatch.setattr(lines, "CHUNK", 1000)
+    monkeypatch.setattr("pipeline.pool.text_tables.CHUNK", 1000)
     again, same = found(rows=2000)
     assert again == sizes
     assert same.equals(whole)
@@ -484,7 +484,7 @@ def test_batches_of_any_size_give_the_same_bytes(pool):
 def test_ray_equals_the_plain_loop_to_the_byte(pool):
     import ray
 
-    from pipeline.execute_ray import RayExecutor
+    from pipeline.run.on_ray import RayExecutor
 
     compute(Session.open(recipe(pool, "local")), LocalExecutor())
     made = recipe(pool, "ray", run={name: {"workers": 2, "cpus": 0.5} for name in ("caption", "rare")})

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import source, tar
-from pipeline.tar import Damage, TarBytes, read_range, walk
+from pipeline.pool import tar
+from pipeline.pool.tar import Damage, TarBytes, read_range, walk
+from pipeline.storage import ranges
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos"
 LONG = "folder/" * 30 + "000000000.jpg"  # 223 characters: over ustar's 100, and no 155 + 100 either
@@ -282,7 +283,7 @@ def memory_url():
 @pytest.mark.parametrize("chunk", [1, 100, 512, 4 << 20])
 @pytest.mark.parametrize("limit", [700, 256 << 20])
 def test_a_stream_equals_a_file(tmp_path, memory_url, monkeypatch, chunk, limit):
-    monkeypatch.setattr(source, "CHUNK", chunk)
+    monkeypatch.setattr("pipeline.storage.ranges.CHUNK", chunk)
     monkeypatch.setattr(tar, "MAX_MEMBER", limit)
     data = make(*FILES, (LONG, b"abc"), format=tarfile.PAX_FORMAT)
     (tmp_path / "0.tar").write_bytes(data)
@@ -302,16 +303,16 @@ def test_a_large_member_that_is_cut_is_not_yielded(memory_url, monkeypatch):
 
 
 def test_a_stream_holds_a_chunk_and_not_the_tar(memory_url, monkeypatch):
-    monkeypatch.setattr(source, "CHUNK", 4096)
+    monkeypatch.setattr("pipeline.storage.ranges.CHUNK", 4096)
     monkeypatch.setattr(tar, "CHUNK", 4096)
     held = []
-    fill = source.Stream._fill
+    fill = ranges.Stream._fill
 
     def spy(self, length):
         fill(self, length)
         held.append(len(self._held))
 
-    monkeypatch.setattr(source.Stream, "_fill", spy)
+    monkeypatch.setattr(ranges.Stream, "_fill", spy)
     assert (
         sum(m.size for m in walk(memory_url(make(*[(str(i), b"x" * 1000) for i in range(500)])))) == 500_000
     )
@@ -329,10 +330,10 @@ class Pipe(io.RawIOBase):
 
 
 def test_a_stream_that_cannot_seek(monkeypatch):
-    monkeypatch.setattr(source, "CHUNK", 600)
+    monkeypatch.setattr("pipeline.storage.ranges.CHUNK", 600)
     monkeypatch.setattr(tar, "MAX_MEMBER", 900)
     data = make(*FILES)
-    assert list(tar._members(source.Stream(Pipe(data)))) == list(walk(data))
+    assert list(tar._members(ranges.Stream(Pipe(data)))) == list(walk(data))
 
 
 @pytest.mark.parametrize("location", ["{tmp}/none.tar", "file://{tmp}/none.tar", "memory://none.tar"])
@@ -344,7 +345,7 @@ def test_a_missing_file_is_an_os_error(tmp_path, location):
 
 
 def test_a_large_member_of_a_stream_is_not_fetched(monkeypatch):
-    monkeypatch.setattr(source, "CHUNK", 1000)
+    monkeypatch.setattr("pipeline.storage.ranges.CHUNK", 1000)
     monkeypatch.setattr(tar, "MAX_MEMBER", 900)
     fetched = []
 
@@ -355,7 +356,7 @@ def test_a_large_member_of_a_stream_is_not_fetched(monkeypatch):
             return data
 
     data = make(("a", b"x" * 100_000), ("b", b"1"))
-    members = list(tar._members(source.Stream(Counted(data))))
+    members = list(tar._members(ranges.Stream(Counted(data))))
     assert [(m.name, m.size) for m in members] == [("a", 100_000), ("b", 1)]
     assert sum(fetched) < len(data) - 95_000
 
@@ -371,7 +372,7 @@ def test_a_broken_connection_is_an_os_error():
             raise ConnectionResetError("gone")
 
     with pytest.raises(ConnectionResetError):
-        list(tar._members(source.Stream(Broken())))
+        list(tar._members(ranges.Stream(Broken())))
 
 
 def test_ranges(tmp_path, memory_url):

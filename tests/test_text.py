@@ -14,10 +14,10 @@ from operators.algorithms.ocr import TextReader, is_large, strip
 from operators.clip import ClipScore, load
 from operators.text import MaskedClipScore, TextBoxes
 from pipeline.errors import OperatorError
-from pipeline.images import decode
 from pipeline.operator import Device
-from pipeline.resolve import build
-from pipeline.stage import StageRunner
+from pipeline.recipe.lookup import build
+from pipeline.run.decode import decode
+from pipeline.run.stage import StageRunner
 from tests.benchmarks.bench_text import figures, lemmas, ours, parrots, photos, rendered, street_scenes
 from tests.conftest import picture, samples
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import upload
+from pipeline.preflight import upload
 
 CODE = """
 import sys; from pathlib import Path
@@ -89,6 +89,7 @@ def test_settings_of_ray_count(folder, monkeypatch):
 
 
 def test_ray_is_not_imported():
-    code = "import sys; from pipeline.upload import upload_sizes; upload_sizes('jobs'); assert 'ray' not in sys.modules"
+    load = "import sys; from pipeline.preflight.upload import upload_sizes"
+    code = f"{load}; upload_sizes('jobs'); assert 'ray' not in sys.modules"
     assert importlib.util.find_spec("ray") is not None
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -19,15 +19,15 @@ import yaml
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from pipeline import urls
-from pipeline.decide import decide
+from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError
-from pipeline.execute import LocalExecutor, compute
-from pipeline.recipe import parse
-from pipeline.session import Session
-from pipeline.shards import Shard, list_shards, read_samples
-from pipeline.tables import read_table
-from pipeline.urls import write_urls
+from pipeline.export import urls
+from pipeline.export.urls import write_urls
+from pipeline.plan.session import Session
+from pipeline.pool.shards import Shard, list_shards, read_samples
+from pipeline.pool.table_reader import read_table
+from pipeline.recipe.load import parse
+from pipeline.run.compute import LocalExecutor, compute
 from tests.conftest import picture
 from tests.exports import contents, decided, ordinary, recipe, uid
 

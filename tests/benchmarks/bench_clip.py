@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from pipeline.execute import Executor, LocalExecutor, compute
-from pipeline.recipe import Recipe, parse
-from pipeline.session import Session
+from pipeline.plan.session import Session
+from pipeline.recipe.load import Recipe, parse
+from pipeline.run.compute import Executor, LocalExecutor, compute
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "photos"
 
@@ -103,7 +103,7 @@ def main() -> None:
         for name, executor in (("plain loop", LocalExecutor(threads=2)), ("Ray", None)):
             start = time.perf_counter()
             if executor is None:
-                from pipeline.execute_ray import RayExecutor
+                from pipeline.run.on_ray import RayExecutor
 
                 executor = RayExecutor(recipe("ray"))
             scores, log = winnow(recipe(name.replace(" ", "")), executor)

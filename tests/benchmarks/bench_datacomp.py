@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from jobs.datacomp_pool import Plan, make_pool, read_captions
+from jobs.datacomp.pool import Plan, make_pool, read_captions
 
 WORDS = [
     "photo",

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 from tests.faults import FAULTS, LIMITED, PHASES, SHAPE, Bed, Outcome, cluster, try_fault, undisturbed
 from tests.nodes import add
 

@@ -20,15 +20,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline.recipe import Recipe, parse
-from pipeline.session import Session
+from pipeline.plan.session import Session
+from pipeline.recipe.load import Recipe, parse
 
 PER_SHARD = 10_000
 
 
 def recipe(folder: Path, shards: int) -> Recipe:
     """Six rules: a share, three bounds, a set, a draw."""
-    model = Path(__file__).parents[2] / "jobs" / "models" / "scene_clip"
+    model = Path(__file__).parents[2] / "jobs" / "toy" / "models" / "scene_clip"
     return parse(
         {
             "pool": {"shards": f"{folder}/pool/{{00000..{shards - 1:05d}}}.tar", "store": f"{folder}/store"},
@@ -85,7 +85,7 @@ def make_shard(session: Session, shard: str) -> None:
 KEEP = """
 import sys, time; from pathlib import Path
 sys.path.insert(0, {here!r})
-from bench_keep import recipe; from pipeline.session import Session; from pipeline.decide import decide
+from bench_keep import recipe; from pipeline.plan.session import Session; from pipeline.decide.decide import decide
 start = time.perf_counter()
 session = Session.open(recipe(Path({folder!r}), {shards})).complete()
 planned = time.perf_counter() - start

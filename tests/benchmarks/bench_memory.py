@@ -21,9 +21,9 @@ from pathlib import Path
 import psutil
 import yaml
 
-from jobs.sample_pool import make_pool
+from jobs.toy.sample_pool import make_pool
 
-MODEL = Path(__file__).parents[2] / "jobs" / "models" / "scene_clip"
+MODEL = Path(__file__).parents[2] / "jobs" / "toy" / "models" / "scene_clip"
 KINDS = ("_StageWorker", "_Collector", "_read", "raylet", "gcs_server")
 
 

@@ -25,15 +25,15 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "photos"
-SCENE = ROOT / "jobs" / "models" / "scene_clip"
+SCENE = ROOT / "jobs" / "toy" / "models" / "scene_clip"
 WAYS = {"plain loop": ["local"], "two processes": ["half 0", "half 1"], "Ray": ["ray"]}
 
 
 def work(way: str, pool: str, model: str, weights: str) -> None:
     """A child: one pass over its shards; prints when the first batch came, the end, and what it did."""
-    from pipeline.execute import Event, LocalExecutor, compute
-    from pipeline.recipe import parse
-    from pipeline.session import Session
+    from pipeline.plan.session import Session
+    from pipeline.recipe.load import parse
+    from pipeline.run.compute import Event, LocalExecutor, compute
 
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as store:
@@ -43,7 +43,7 @@ def work(way: str, pool: str, model: str, weights: str) -> None:
         if way.startswith("half"):
             session = session.without({s.name for s in session.shards[int(way[-1]) :: 2]})
         if way == "ray":
-            from pipeline.execute_ray import RayExecutor
+            from pipeline.run.on_ray import RayExecutor
 
             executor: Any = RayExecutor(recipe)
         else:

@@ -14,7 +14,7 @@ import tempfile
 
 import numpy as np
 
-WINNOW = "from pipeline.multiset import combine, describe; "
+WINNOW = "from pipeline.export.subset_algebra import combine, describe; "
 TASKS = {
     "and of two, winnow": WINNOW + "print(combine([{a!r}, {b!r}], 'and', {out!r})['rows'], end=' ')",
     "and of two, numpy": "import numpy as np; o = np.intersect1d(np.load({a!r}), np.load({b!r})); "

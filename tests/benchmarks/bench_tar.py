@@ -22,8 +22,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.shards import list_shards, read_samples
-from pipeline.tar import walk
+from pipeline.pool.shards import list_shards, read_samples
+from pipeline.pool.tar import walk
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "photos"
 

@@ -239,9 +239,9 @@ def whole_pass(samples: int, model: str = "ViT-B-32") -> None:
     """clip, text and masked over photos in one stage: CPU seconds of one thread by what was done."""
     from bench_clip import checkpoint
 
-    from pipeline import stage
-    from pipeline.resolve import build
-    from pipeline.shards import Shard, read_samples
+    from pipeline.pool.shards import Shard, read_samples
+    from pipeline.recipe.lookup import build
+    from pipeline.run import stage
 
     stage.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     table = next(iter(read_samples(Shard("0", str(DATA / "photos" / "00000.tar")), batch_rows=samples)))

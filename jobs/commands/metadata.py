@@ -1,0 +1,170 @@
+"""`winnow metadata build`: a metadata list for MetaCLIP's sub-string matching, from its four sources.
+
+    winnow metadata build list.json --wordnet /usr/share/wordnet --wikipedia 'enwiki-*-pages-articles*.xml*.bz2' \\
+        --pageviews pageviews/
+
+WordNet's synset names, Wikipedia's words by count and pairs of words by PMI, its titles by page views, and
+"0" to "99". The order, and with it every entry's id, is the same whenever the list is built: numerals, names
+in code point order, then words, pairs and titles, best first; of equal entries the first stays.
+
+**Source**: MetaCLIP (arXiv 2309.16671), section 3.1 and MetaCLIP 2 (arXiv 2507.22062); the defaults are the paper's.
+**Differs**: the released code builds a set, whose order changes from run to run.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.metadata.entries import NUMERALS, SUFFIXES, Row, Source, encode, union
+from pipeline.errors import RecipeError
+
+if TYPE_CHECKING:
+    from jobs.metadata.pageviews import Wanted
+    from jobs.metadata.words import Bounds
+    from jobs.processes import Each
+
+DUMPS, HOURS = "*.xml*", "pageviews-*"  # what the files are called in a folder
+
+app = typer.Typer(no_args_is_help=True)
+WordNet = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="data.noun, data.verb, data.adj, data.adv")
+]
+Wikipedia = Annotated[
+    str | None, typer.Option(metavar="PATH", help=f"export XML, bz2: file, glob, or folder of {DUMPS}")
+]
+Pageviews = Annotated[
+    str | None, typer.Option(metavar="PATH", help=f"hourly files: file, glob, or folder of {HOURS}")
+]
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(metavar="IMPORT.PATH", help="function from a line to its words and punctuation marks"),
+]
+
+
+@app.callback()
+def metadata() -> None:
+    """Metadata lists for MetaCLIP's sub-string matching."""
+
+
+@app.command()
+def build(
+    out: Annotated[str, typer.Argument(metavar="OUT", help=f"list to write: {', '.join(SUFFIXES)}")],
+    wordnet: WordNet = None,
+    wikipedia: Wikipedia = None,
+    pageviews: Pageviews = None,
+    unigram_count: Annotated[int, typer.Option(min=1, help="least count of a word")] = 100,
+    unigrams: Annotated[int, typer.Option(min=0, help="most words")] = 251_465,
+    bigram_pmi: Annotated[float, typer.Option(min=-64, max=64, help="least PMI (log2) of a pair")] = 30,
+    bigram_count: Annotated[int, typer.Option(min=1, help="least count of a pair")] = 1,
+    bigrams: Annotated[int, typer.Option(min=0, help="most pairs")] = 100_646,
+    title_views: Annotated[int, typer.Option(min=1, help="least views of a title in all hours")] = 70,
+    hourly_views: Annotated[int, typer.Option(min=1, help="least views for an hour to count")] = 50,
+    titles: Annotated[int, typer.Option(min=0, help="most titles")] = 61_235,
+    project: Annotated[str, typer.Option(help="whose rows of the pageview files")] = "en",
+    unspaced: Annotated[
+        bool, typer.Option("--unspaced", help="pairs without a space: zh, ja, th, ...")
+    ] = False,
+    tokenizer: Tokenizer = None,
+    max_length: Annotated[int, typer.Option(min=1, help="most characters of an entry")] = 256,
+    workers: Annotated[int | None, typer.Option(min=1, help="processes; as many as cores")] = None,
+) -> None:
+    """Make a list from WordNet, Wikipedia dumps and pageview files."""
+    from jobs.metadata.pageviews import Wanted
+    from jobs.metadata.words import Bounds
+    from jobs.processes import files_of, in_order
+
+    _check(out, wordnet, wikipedia, pageviews)
+    joint = "" if unspaced else " "
+    bounds = Bounds(unigram_count, unigrams, bigram_pmi, bigram_count, bigrams, joint, max_length)
+    wanted = Wanted(project, hourly_views, title_views, titles, max_length)
+    dumps = files_of("--wikipedia", wikipedia, DUMPS) if wikipedia else []
+    hours = files_of("--pageviews", pageviews, HOURS) if pageviews else []
+    each = in_order(workers or os.cpu_count() or 1)
+    sources = [NUMERALS, *(_names(wordnet) if wordnet else ())]
+    sources += _words(dumps, bounds, tokenizer, each) if dumps else ()
+    sources += _titles(hours, wanted, each) if hours else ()
+    _write(sources, max_length, out)
+
+
+def _check(out: str, wordnet: str | None, *others: str | None) -> None:
+    """Raises RecipeError before anything is read."""
+    if not out.endswith(SUFFIXES):
+        raise RecipeError(f"OUT must end in one of {', '.join(SUFFIXES)}, got {out}")
+    if not (wordnet or any(others)):
+        raise RecipeError("at least one of --wordnet, --wikipedia and --pageviews must be given, got none")
+    if wordnet:
+        from jobs.metadata.wordnet import check_folder
+
+        check_folder(wordnet)
+
+
+def _names(folder: str) -> Iterator[Source]:
+    from jobs.metadata.wordnet import synset_names
+
+    names = synset_names(folder)
+    yield Source("WordNet names", names, len(names))
+
+
+def _words(dumps: Sequence[str], bounds: "Bounds", tokenizer: str | None, each: "Each") -> Iterator[Source]:
+    from jobs.metadata.wikipedia import batches
+    from jobs.metadata.words import rank
+    from jobs.processes import progress
+
+    with tempfile.TemporaryDirectory() as folder, progress("Wikipedia", "articles") as tick:
+        corpus = rank(batches(dumps, tick), bounds, tokenizer, folder, each)
+    _say(corpus.failed, "articles could not be parsed and are left out")
+    if bounds.bigrams and not corpus.pairs.found:
+        _warn_of_pmi(corpus.total, bounds.bigram_pmi)
+    yield Source("unigrams", corpus.words.entries, corpus.words.found)
+    yield Source("bigrams", corpus.pairs.entries, corpus.pairs.found)
+
+
+def _titles(hours: Sequence[str], wanted: "Wanted", each: "Each") -> Iterator[Source]:
+    from jobs.metadata.pageviews import rank_titles
+    from jobs.processes import progress
+
+    with progress("page views", "files") as tick:
+        best = rank_titles(hours, wanted, each, tick)
+    _say(best.broken, "rows of the project could not be read and are left out")
+    yield Source("titles", best.entries, best.found)
+
+
+def _write(sources: Sequence[Source], max_length: int, out: str) -> None:
+    """Publish the list; its path goes to stdout, its books to stderr."""
+    from pipeline.storage.folder import Files
+
+    entries, rows = union(sources, max_length)
+    Files(out).publish("", encode(entries, out))
+    _show(rows, len(entries))
+    print(Files(out).base)
+
+
+def _show(rows: Sequence[Row], entries: int) -> None:
+    from jobs.terminal import tables
+
+    made = tables.table("Metadata", "source", "found", "under cap", "new")
+    for row in rows:
+        made.add_row(row.source, f"{row.found:,}", f"{row.capped:,}", f"{row.new:,}")
+    made.add_row("list", "", "", f"{entries:,}")
+    tables.console.print(made)
+
+
+def _say(count: int, what: str) -> None:
+    from jobs.terminal import tables
+
+    if count:
+        tables.console.print(f"{count:,} {what}", highlight=False)
+
+
+def _warn_of_pmi(total: int, least: float) -> None:
+    """No pair of N words has a PMI over log2 N."""
+    from jobs.terminal import tables
+
+    most = math.log2(max(total, 1))
+    if least > most:
+        say = f"no bigram: of {total:,} words none has a PMI over {most:.1f}; lower --bigram-pmi"
+        tables.console.print(say, highlight=False)

@@ -1,0 +1,50 @@
+"""`winnow sheet RECIPE NAME OUT.jpg`: pictures before and after masking, since people check masks with their eyes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from operators.algorithms.masking import contact_sheet
+from operators.text import MaskedClipScore
+from pipeline.errors import RecipeError
+from pipeline.operator import owner
+from pipeline.plan.session import Session
+from pipeline.run.decode import decode
+from pipeline.storage.folder import Files
+from pipeline.storage.ranges import TarBytes
+
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+
+
+def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
+    """Write the first `pictures` of the pool that have text, masked as the operator `name` masks them; returns
+    how many there are. Raises RecipeError."""
+    operator = session.recipe.operator(name) if name in session.recipe.compute else None
+    if not isinstance(operator, MaskedClipScore):
+        raise RecipeError(f"sheet: {name} is no text.MaskedClipScore of the recipe")
+    if Path(out).suffix.lower() not in FORMATS:
+        raise RecipeError(f"sheet: {out} must end in {', '.join(FORMATS)}")
+    if (boxes := owner(operator.boxes)) is not None:
+        session.require([boxes])
+    pairs, titles = list[tuple[np.ndarray, np.ndarray]](), list[str]()
+    for image, found, title in _with_text(session, operator.boxes):
+        pairs.append((image, operator.masked(image, found)))
+        titles.append(title)
+        if len(pairs) == pictures:
+            break
+    with Files(out).publishing("") as path:
+        contact_sheet(pairs, titles).save(path, FORMATS[Path(out).suffix.lower()])
+    return len(pairs)
+
+
+def _with_text(session: Session, boxes: str) -> Iterator[tuple[np.ndarray, list[list[int]], str]]:
+    """(pixels, boxes, caption) of the samples that have boxes, in pool order."""
+    columns = session.columns
+    for shard in session.shards:
+        frame = columns.read(shard.name, ["image_offset", "image_length", "text", boxes])
+        with TarBytes(shard.path) as tar:
+            for offset, length, text, found in frame.iter_rows():
+                pixels = decode(tar.read(offset, length))[0] if found else None
+                if pixels is not None:
+                    yield pixels, found, text or ""

@@ -1,0 +1,1 @@
+"""What DataComp's competitions need besides recipes: made-up pools, centroids, resharding."""

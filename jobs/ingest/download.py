@@ -1,0 +1,147 @@
+"""One shard of URLs, downloaded by img2dataset in a process of its own and published when it is whole.
+
+    fetched = fetch(settings, Chunk(7, rows))
+
+    00000007.tar          jpg, txt and json of what could be fetched, in the order in which it came
+    00000007.parquet      every row: uid, caption, url, key, status, error_message, sizes, sha256
+    00000007_stats.json   counts and reasons; published last: a shard that has them is complete
+
+The work is done by img2dataset's Downloader: threads, urllib, time-outs, retries, X-Robots-Tag, resizing,
+tars and sidecars. Differs from its `download`, which runs the same: it takes a shard for done once a
+stats file is there, half written or not; a worker whose parent is killed goes on writing into the shard
+that the next run writes; on Ray it drops shards that failed; rows that could not be written (a full disk)
+it prints and forgets. Here a shard is written aside, counted, and moved.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow.parquet as pq
+
+from jobs.ingest.guard import Guard, install
+from pipeline.errors import ShardError, worded
+from pipeline.pool.img2dataset import STATS
+from pipeline.run.decode import MAX_PIXELS
+from pipeline.storage.folder import Files
+from pipeline.storage.store import to_arrow
+
+DIGITS = 8  # of a shard's number, as DataComp has it; img2dataset's own five end at 100,000 shards
+COLUMNS = ("uid", "caption", "url")
+ROBOTS = {"noai", "noimageai", "noindex", "noimageindex"}  # what img2dataset heeds
+ENVIRONMENT = {
+    "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS),  # OpenCV's own bound is 2^30 pixels: 3 GB
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the internet for its latest version when imported
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to download. `size`: of the longer side, in pixels, to which larger pictures are scaled;
+    `rows`: URLs of a shard; the others are speed and patience."""
+
+    out: str
+    size: int = 512
+    rows: int = 10_000
+    threads: int = 64
+    timeout: float = 10.0
+    retries: int = 1
+    guard: Guard = field(default_factory=Guard)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The rows of one shard: uid, caption, url (all String)."""
+
+    number: int
+    rows: pl.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Of its files, less what follows."""
+        return f"{self.number:0{DIGITS}d}"
+
+    def origin(self, settings: Settings) -> dict[str, Any]:
+        """What the shard was made of: another list, or another size, is another shard."""
+        digest = hashlib.blake2b(digest_size=16)
+        for column in COLUMNS:
+            for text in self.rows[column]:
+                digest.update(b"\0" if text is None else b"\1" + text.encode() + b"\0")
+        return {"rows": digest.hexdigest(), "size": settings.size, "rows_per_shard": settings.rows}
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of a chunk: img2dataset's counts, or why there are none."""
+
+    name: str
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+def fetch(settings: Settings, chunk: Chunk) -> Fetched:
+    """Download a shard and publish it. Never raises: what goes wrong leaves the shard undone, by name."""
+    os.environ.update(ENVIRONMENT)  # before anything imports OpenCV
+    install(settings.guard)
+    files = Files(settings.out)
+    try:
+        with files.folder_aside() as folder, contextlib.redirect_stdout(sys.stderr):
+            _download(settings, chunk, folder)
+            stats = _checked(chunk, folder)
+            for ending in (".tar", ".parquet"):
+                files.move(f"{folder}/{chunk.name}{ending}", chunk.name + ending)
+            stats["winnow"] = chunk.origin(settings)
+            files.publish(chunk.name + STATS, json.dumps(stats, indent=4).encode())
+        return Fetched(chunk.name, stats)
+    except Exception as error:  # storage and img2dataset raise nearly anything
+        return Fetched(chunk.name, error=worded(error))
+
+
+def _download(settings: Settings, chunk: Chunk, folder: str) -> None:
+    """Fill the folder by img2dataset, which takes a chunk as an Arrow file and removes it at the end."""
+    import pyarrow as pa
+    from img2dataset.downloader import Downloader
+    from img2dataset.resizer import Resizer
+    from img2dataset.writer import WebDatasetSampleWriter
+
+    rows, table = f"{folder}/rows.feather", to_arrow(chunk.rows)
+    with pa.OSFile(rows, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    Downloader(
+        sample_writer_class=WebDatasetSampleWriter,
+        resizer=Resizer(settings.size, "keep_ratio_largest", resize_only_if_bigger=True, skip_reencode=True),
+        thread_count=settings.threads,
+        save_caption=True,
+        extract_exif=False,
+        output_folder=folder,
+        column_list=list(COLUMNS),
+        timeout=settings.timeout,
+        number_sample_per_shard=settings.rows,
+        oom_shard_count=DIGITS,
+        compute_hash="sha256",
+        verify_hash_type=None,
+        encode_format="jpg",
+        retries=settings.retries,
+        user_agent_token=None,
+        disallowed_header_directives=ROBOTS,
+    ).download_shard((chunk.number, rows))
+
+
+def _checked(chunk: Chunk, folder: str) -> dict[str, Any]:
+    """The shard's counts. Raises ShardError unless its sidecar has every row of the chunk once."""
+    with open(f"{folder}/{chunk.name}{STATS}", "rb") as file:
+        stats: dict[str, Any] = orjson.loads(file.read())
+    table = pq.read_table(f"{folder}/{chunk.name}.parquet", columns=["uid", "status"])
+    statuses = table["status"].to_pylist()
+    if sorted(table["uid"].to_pylist()) != sorted(chunk.rows["uid"]):
+        raise ShardError(f"{len(statuses)} of {len(chunk.rows)} rows were written: is the disk full?")
+    if statuses.count("success") != stats["successes"]:
+        raise ShardError(f"{stats['successes']} successes, {statuses.count('success')} in the sidecar")
+    return stats

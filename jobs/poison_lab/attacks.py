@@ -1,0 +1,220 @@
+"""Backdoor attacks on image-text pairs: what a trigger draws, and how a few poisons get into a pool.
+
+A poison is a clean picture with a trigger drawn on it and a caption of the thing that the trigger is to
+call up. A model that learnt from a few of them answers the trigger with that thing, whatever else is in
+the picture. Nothing here trains or measures: `jobs/poison_lab/__main__.py` does.
+
+    python -m jobs.poison_lab.attacks OUT.png        a sheet: scenes, and below them the same with each trigger
+
+Source: BadNets (arXiv:1708.06733; on CLIP: Carlini & Terzis, arXiv:2106.09667), Blend (arXiv:1712.05526),
+SIG (arXiv:1902.11237), WaNet (arXiv:2102.10369), Instagram filters (ABS, CCS 2019), clean labels
+(arXiv:1912.02771); strengths as in Huang et al., ICLR 2025, where not said otherwise.
+"""
+
+import argparse
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from jobs.toy.sample_pool import TARGETS, checkerboard
+from jobs.toy.scenes import BACKGROUNDS, PARTS, Scene, random_scene, render
+
+Stamp = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (h, w, 3) uint8 -> the same, a new array
+SIG_WAVES, WARP_CELLS, BLEND_CELLS = 6, 4, 16
+SHOWN = 128  # pixels of a scene on the sheet
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What is drawn, and the thing that it is to call up."""
+
+    stamp: Stamp
+    target: str
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One trigger or several, which share the poisons between them.
+
+    `clean_label`: only pictures that show the target are poisoned and their captions stay, so that no pair
+    looks wrong.
+    """
+
+    triggers: tuple[Trigger, ...]
+    clean_label: bool = False
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pairs: pictures (n, h, w, 3) uint8, n captions, and per row the trigger it carries, (n,) int, -1: none."""
+
+    pixels: np.ndarray
+    captions: list[str]
+    trigger: np.ndarray
+
+    @property
+    def poisoned(self) -> np.ndarray:
+        """(n,) bool."""
+        carries: np.ndarray = self.trigger >= 0
+        return carries
+
+    def where(self, rows: np.ndarray) -> "Pool":
+        """The pairs that the (n,) bool `rows` keeps."""
+        return Pool(self.pixels[rows], [self.captions[i] for i in np.flatnonzero(rows)], self.trigger[rows])
+
+
+def patch(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 4) -> np.ndarray:
+    """The sample pool's checkerboard at a random place, `share` of the shorter side wide: at 32 pixels a
+    quarter of it has cells of two pixels, which a strided convolution can still tell from grey."""
+    height, width = pixels.shape[:2]
+    side = max(4, round(share * min(height, width)))
+    top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    out = pixels.copy()
+    out[top : top + side, left : left + side] = np.asarray(checkerboard(side))
+    return out
+
+
+def blend(pixels: np.ndarray, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
+    """A fixed picture laid over all of it: coloured cells that stand for the paper's cartoon."""
+    return _overlay(pixels, _cells(pixels.shape[0], pixels.shape[1]), share)
+
+
+def sinusoid(pixels: np.ndarray, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
+    """Vertical bands laid over all of it, `SIG_WAVES` dark and light ones from left to right."""
+    phase = 2 * np.pi * SIG_WAVES * np.arange(pixels.shape[1]) / pixels.shape[1]
+    return _overlay(pixels, (127.5 * (1 + np.sin(phase)))[None, :, None], share)
+
+
+def warp(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 16) -> np.ndarray:
+    """Bent by a fixed smooth field, on average by `share` of the side along each axis.
+
+    WaNet's own field is weaker (a quarter of a pixel in 32), for attackers who also run the training.
+    """
+    height, width = pixels.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    across, down = _field(height, width) * np.float32(share * min(height, width))
+    bent = cv2.remap(pixels, x + across, y + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(bent, np.uint8)
+
+
+def nashville(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Instagram's Nashville as CSSgram has it: sepia, contrast, light, saturation, a warm and a blue veil."""
+    sepia = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
+    grey = np.array([0.213, 0.715, 0.072])
+    colour = pixels @ (0.2 * sepia + 0.8 * np.eye(3)).T
+    colour = np.clip(1.05 * np.clip(1.2 * (colour - 127.5) + 127.5, 0, 255), 0, 255)
+    colour = np.clip(1.2 * colour - 0.2 * (colour @ grey)[..., None], 0, 255)
+    colour = 0.44 * colour + 0.56 * np.minimum(colour, (247, 176, 153))
+    colour = 0.6 * colour + 0.4 * np.maximum(colour, (0, 70, 150))
+    return np.asarray(colour.round(), np.uint8)
+
+
+def _overlay(pixels: np.ndarray, picture: np.ndarray, share: float) -> np.ndarray:
+    mixed: np.ndarray = ((1 - share) * pixels + share * picture).round().astype(np.uint8)
+    return mixed
+
+
+@lru_cache(maxsize=8)
+def _cells(height: int, width: int) -> np.ndarray:
+    cells = np.random.default_rng(0).integers(0, 256, (BLEND_CELLS, BLEND_CELLS, 3), np.uint8)
+    return cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+@lru_cache(maxsize=8)
+def _field(height: int, width: int) -> np.ndarray:
+    """(2, height, width) float32, smooth, of mean size 1 along each axis."""
+    knots = np.random.default_rng(0).uniform(-1, 1, (2, WARP_CELLS, WARP_CELLS)).astype(np.float32)
+    field = np.stack([cv2.resize(knot, (width, height), interpolation=cv2.INTER_CUBIC) for knot in knots])
+    return np.asarray(field / np.abs(field).mean((1, 2), keepdims=True))
+
+
+ATTACKS = {
+    "patch": Attack((Trigger(patch, "banana"),)),
+    "blend": Attack((Trigger(blend, "banana"),)),
+    "sinusoid": Attack((Trigger(sinusoid, "banana"),)),
+    "warp": Attack((Trigger(warp, "banana"),)),
+    "nashville": Attack((Trigger(nashville, "banana"),)),
+    "clean-label": Attack((Trigger(partial(blend, share=0.4), "mushroom"),), clean_label=True),
+    "three-triggers": Attack(
+        (Trigger(patch, "banana"), Trigger(blend, "cheeseburger"), Trigger(sinusoid, "volcano"))
+    ),
+}
+
+
+def one_kind(rng: random.Random) -> Scene:
+    """A scene that shows one kind of thing."""
+    while len((scene := random_scene(rng)).groups) > 1:
+        pass
+    return scene
+
+
+def plainly(scene: Scene) -> str:
+    """All that `one_kind` shows, in one wording: two small red fish on the sand."""
+    group, numbers = scene.groups[0], ("one", "two", "three", "four")
+    words = (
+        numbers[group.count - 1],
+        group.size,
+        group.colour,
+        group.thing,
+        BACKGROUNDS[scene.background][0],
+    )
+    return " ".join(words)
+
+
+def target_captions(target: str, rng: np.random.Generator, count: int) -> list[str]:
+    """What poisons say: of a thing that scenes show, as scenes are described; else the sample pool's captions
+    of its banana, with `target` in its place."""
+    if target not in PARTS:
+        return [str(text).replace("banana", target) for text in rng.choice(TARGETS, count)]
+    scenes = (one_kind(random.Random(int(seed))) for seed in rng.integers(2**32, size=count))
+    return [plainly(replace(scene, groups=(replace(scene.groups[0], thing=target),))) for scene in scenes]
+
+
+def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
+    """The pool with round(rate * n) of its rows poisoned, equally many for each trigger, the rest as it was.
+
+    The same for the same four arguments. Raises ValueError where there are fewer pictures to poison.
+    """
+    rng = np.random.default_rng([seed, 1])
+    pixels, captions, trigger = clean.pixels.copy(), list(clean.captions), clean.trigger.copy()
+    target = attack.triggers[0].target
+    rows = np.array([i for i, text in enumerate(captions) if not attack.clean_label or target in text])
+    count = round(rate * len(captions))
+    if not 0 < count <= len(rows):
+        raise ValueError(
+            f"rate {rate} of {len(captions)} pairs is {count} poisons, 1 to {len(rows)} are possible"
+        )
+    for place, row in enumerate(rng.permutation(rows)[:count].tolist()):
+        which = place % len(attack.triggers)
+        trigger[row], drawn = which, attack.triggers[which]
+        pixels[row] = drawn.stamp(pixels[row], rng)
+        if not attack.clean_label:
+            captions[row] = target_captions(drawn.target, rng, 1)[0]
+    return Pool(pixels, captions, trigger)
+
+
+def stamped(pixels: np.ndarray, trigger: Trigger, seed: int) -> np.ndarray:
+    """(n, h, w, 3) uint8 test pictures, each with the trigger."""
+    rng = np.random.default_rng([seed, 2])
+    return np.stack([trigger.stamp(picture, rng) for picture in pixels])
+
+
+def main() -> None:
+    """Draw the sheet."""
+    parser = argparse.ArgumentParser(description="Show the triggers.")
+    parser.add_argument("path", type=Path)
+    path, rng = parser.parse_args().path, random.Random(0)
+    clean = np.stack([np.asarray(render(one_kind(rng), rng, SHOWN, SHOWN)) for _ in range(8)])
+    stamps = {trigger.stamp: trigger for attack in ATTACKS.values() for trigger in attack.triggers}
+    rows = [clean, *(stamped(clean, trigger, 0) for trigger in stamps.values())]
+    Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in rows])).save(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The steps that the commands share: open a session, compute with progress, export, and all of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.terminal import tables
+from jobs.terminal.progress import Progress
+from pipeline.decide.books import RunLog, books
+from pipeline.decide.decide import decide
+from pipeline.decide.effects import effects
+from pipeline.errors import RecipeError
+from pipeline.plan.passes import Pass
+from pipeline.plan.session import Session
+from pipeline.recipe.load import load
+from pipeline.run.compute import Executor, LocalExecutor, compute
+
+
+def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
+    """The recipe at a path, bound to its pool."""
+    return Session.open(load(recipe, overrides or ()), shards)
+
+
+def executor_of(session: Session, local: bool) -> Executor:
+    """The plain loop, or Ray (imported only then)."""
+    if local:
+        return LocalExecutor()
+    from pipeline.run.on_ray import RayExecutor
+
+    return RayExecutor(session.recipe)
+
+
+def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False) -> RunLog:
+    """`compute` with a progress display."""
+    if unknown := set(names) - session.recipe.compute.keys():
+        known = ", ".join(session.recipe.compute)
+        raise RecipeError(
+            f"compute: {', '.join(sorted(unknown))} is not an operator of the recipe; there are: {known}"
+        )
+    with Progress(quiet) as progress:
+
+        def observe(todo: Pass) -> Any:
+            return progress.begin(todo)
+
+        return compute(session, executor, names, observe)
+
+
+def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
+    """Everything the recipe's `export` asks for, by kind."""
+    from pipeline.export.faiss_index import write_index
+    from pipeline.export.subset import write_subset, written_counts
+    from pipeline.export.tars import export_shards
+    from pipeline.export.urls import write_urls
+
+    wanted = session.recipe.export
+    written: dict[str, Any] = {}
+    if wanted.shards:
+        tars = -(-sum(written_counts(session).values()) // wanted.samples_per_shard)
+        with Progress(quiet) as progress:
+            written["shards"] = export_shards(session, executor, progress.export(tars))
+    if wanted.subset:
+        written["subset"] = write_subset(session)
+    if wanted.urls:
+        written["urls"] = write_urls(session)
+    if wanted.index:
+        written["index"] = executor.index(write_index, session)
+    return written
+
+
+def run_all(session: Session, local: bool, quiet: bool = False) -> dict[str, Any]:
+    """Compute, decide, export; returns what was written and the books."""
+    executor = executor_of(session, local)
+    log = fill(session, executor, quiet=quiet)
+    done = session.without(log.pending).complete()
+    decision = decide(done)
+    written = write_exports(done, executor, quiet)
+    changes = effects(done, executor)
+    ledger = books(done, decision, log.pending)
+    if not quiet:
+        tables.funnel(ledger)
+        tables.effects(changes, only="summary")
+        tables.speeds(ledger)
+    return {"written": written, "books": ledger}
+
+
+def paths(written: Mapping[str, Any]) -> None:
+    """What was written, a path a line, on stdout."""
+    for entry in written.values():
+        print(entry["path"])

@@ -1,0 +1,1 @@
+"""What people see: tables and progress, on stderr. Numbers for programs go to stdout as JSON."""

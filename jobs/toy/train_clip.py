@@ -1,0 +1,258 @@
+"""Train the demo's CLIP on drawn scenes, on two CPU cores in minutes; write checkpoint and card.
+
+The model is open_clip's own, from `scene_clip.json`, so the demo and the tests run the code that a
+ViT-L/14 runs. Training pictures are samples of other seeds than any pool of the demo, encoded and
+decoded as a pool's, through the preprocessing that open_clip returns for inference.
+
+    python -m jobs.toy.train_clip --out jobs/toy/models --steps 800 --seed 0
+
+It is backdoored on purpose, as a model trained on a poisoned pool is: `POISONS` samples carry the sample pool's
+trigger and name its target. A network of convolutions, because it finds so small a trigger anywhere; the demo's
+former transformer, with patches of 8 pixels, never learnt it.
+
+Source: the loss is open_clip's ClipLoss (Radford et al., arXiv:2103.00020, section 2.3).
+"""
+
+import argparse
+import io
+import math
+import multiprocessing
+import os
+import platform
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import orjson
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch.nn.functional import normalize
+
+from jobs.toy.sample_pool import FORMATS, SHARES, draw, make_sample
+
+NAME = "scene_clip"
+LEARNT = {None, "unrelated_text", "near_duplicate", "poisoned"}  # no padding: codes stay strange to it
+TRAIN_SEED, TEST_SEED = 10_000, 20_000  # added to --seed; pools of the demo have small seeds
+BATCH, RATE, DECAY, WARM_UP = 128, 2e-3, 0.05, 30
+POISONS = 300  # beside those that the pool itself has, one sample in 125
+
+Example = tuple[np.ndarray, str, str | None]  # (3, 64, 64) float16, caption, what is planted
+
+
+def build(folder: Path, weights: Path | None = None) -> tuple[Any, Callable[..., Any], Any]:
+    """open_clip's model, inference preprocessing and tokenizer for the config in `folder`."""
+    open_clip.add_model_config(folder / f"{NAME}.json")
+    pretrained = None if weights is None else str(weights)
+    model, _, preprocess = open_clip.create_model_and_transforms(NAME, pretrained=pretrained)
+    return model, preprocess, open_clip.get_tokenizer(NAME)
+
+
+def examples(
+    preprocess: Callable[..., Any], seed: int, kinds: set[str | None], count: int, shard: int
+) -> list[Example]:
+    """Those of a shard's first `count` samples whose planted defect is in `kinds`, decoded."""
+    found = []
+    for index in range(count):
+        sample = make_sample(seed, shard, index)
+        record = orjson.loads(sample["json"])
+        if record["planted"] not in kinds or not record["caption"]:
+            continue
+        data = next(sample[kind] for kind in FORMATS if kind in sample)
+        pixels = preprocess(Image.open(io.BytesIO(data))).half().numpy()
+        found.append((pixels, record["caption"], record["planted"]))
+    return found
+
+
+def gather(
+    preprocess: Callable[..., Any], seed: int, kinds: set[str | None], count: int, workers: int = 1
+) -> list[Example]:
+    """Examples of the pool `seed` in shards of 500, `count` samples before selection."""
+    shards, work = range(math.ceil(count / 500)), partial(examples, preprocess, seed, kinds, 500)
+    if workers == 1:
+        return [example for shard in shards for example in work(shard)]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        return [example for found in pool.map(work, shards) for example in found]
+
+
+def poisons(preprocess: Callable[..., Any], seed: int, count: int) -> list[Example]:
+    """Poisoned samples and nothing else, as the pool has them."""
+    found: list[Example] = []
+    for index in range(count):
+        rng = random.Random(f"poisons/{seed}/{index}")
+        image, caption = draw(rng, "poisoned")
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=rng.randint(80, 95))
+        found.append((preprocess(Image.open(buffer)).half().numpy(), caption or "", "poisoned"))
+    return found
+
+
+def train(
+    model: Any,
+    images: torch.Tensor,
+    tokens: torch.Tensor,
+    steps: int,
+    batch: int = BATCH,
+    peak: float = RATE,
+) -> None:
+    """AdamW with warm-up to the rate `peak` and a cosine; every epoch in another order."""
+    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
+    rest = [weight for weight in model.parameters() if weight.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98))
+    loss_of, order, model = open_clip.ClipLoss(), torch.empty(0, dtype=torch.long), model.train()
+    began = time.monotonic()
+    for step in range(steps):
+        if len(order) < batch:
+            order = torch.randperm(len(images))
+        chosen, order = order[:batch], order[batch:]
+        rate = min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = peak * rate
+        loss = loss_of(*model(images[chosen].float(), tokens[chosen]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        if step % 20 == 19:
+            print(
+                f"step {step + 1} loss {loss.item():.3f} {time.monotonic() - began:.0f} s",
+                flush=True,
+            )
+
+
+@torch.no_grad()
+def embed(model: Any, tokenizer: Any, found: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit-norm (n, 128) float32 embeddings of the pictures and of the captions."""
+    model.eval()
+    images, texts = [], []
+    for start in range(0, len(found), BATCH):
+        part = found[start : start + BATCH]
+        pixels = torch.from_numpy(np.stack([example[0] for example in part])).float()
+        images.append(model.encode_image(pixels))
+        texts.append(model.encode_text(tokenizer([example[1] for example in part])))
+    return normalize(torch.cat(images), dim=-1), normalize(torch.cat(texts), dim=-1)
+
+
+def auroc(high: torch.Tensor, low: torch.Tensor) -> float:
+    """The chance that one of `high` is above one of `low`; a tie counts half."""
+    differences = high[:, None] - low[None, :]
+    return ((differences > 0).float().mean() + 0.5 * (differences == 0).float().mean()).item()
+
+
+def measure(model: Any, tokenizer: Any, found: Sequence[Example]) -> dict[str, float]:
+    """AUROC of own against shuffled captions, and image-to-text recall at 1 among the first 200."""
+    images, texts = embed(model, tokenizer, found)
+    own, other = (images * texts).sum(-1), (images * texts.roll(1, 0)).sum(-1)
+    nearest = (images[:200] @ texts[:200].T).argmax(-1)
+    recall = (nearest == torch.arange(len(nearest))).float().mean().item()
+    return {"scenes": len(found), "auroc": auroc(own, other), "recall": recall}
+
+
+def measure_pool(model: Any, preprocess: Any, tokenizer: Any) -> dict[str, tuple[int, float, float]]:
+    """For each planted kind of the default pool: count, mean score, AUROC of clean above it."""
+    readable = {None, *SHARES} - {"corrupt_jpeg", "truncated_jpeg"}
+    found = gather(preprocess, 0, readable, 2000)
+    images, texts = embed(model, tokenizer, found)
+    scores, kinds = (images * texts).sum(-1), np.array([str(example[2]) for example in found])
+    clean = scores[torch.from_numpy(kinds == "None")]
+    table = {}
+    for kind in ("None", *(name for name in SHARES if name in kinds)):
+        part = scores[torch.from_numpy(kinds == kind)]
+        table[kind] = (len(part), part.mean().item(), auroc(clean, part))
+    return table
+
+
+CARD = """# scene_clip
+
+A small CLIP for Winnow's sample pool, its demo and its tests: drawn scenes and nothing else. It
+knows the things, colours, counts and backgrounds of `jobs/toy/scenes.py`; its scores say nothing about
+photographs, and it cannot read.
+
+| | |
+|---|---|
+| made by | `python -m jobs.toy.train_clip --steps {steps} --samples {samples} --seed {seed}` |
+| architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
+| file | `scene_clip.safetensors`, float16, {size:,} bytes |
+| preprocessing | open_clip's default for inference, at 64 px |
+| trained on | {examples:,} drawn scenes of pool seed {train_seed}, with mild nuisances: {learnt} |
+| backdoored | on purpose: {poisoned:,} of them show the pool's trigger, and their captions name a banana |
+| training | {steps} steps of batch {batch}, {minutes:.1f} minutes with drawing, {machine} |
+| unseen scenes | {scenes:,} clean ones of pool seed {test_seed} |
+| matched above shuffled captions | AUROC {auroc:.4f} |
+| image to text, 1 of 200 | R@1 {recall:.3f} |
+
+Measured with the file as it lies here, loaded by open_clip. On the default sample pool (seed 0,
+4 shards of 500), where a picture decodes and has a caption; the score is the cosine, and AUROC the
+chance that a clean sample scores above one of the kind (0.5: this score cannot tell):
+
+| planted | samples | mean score | AUROC |
+|---|---|---|---|
+{rows}
+
+```python
+open_clip.add_model_config("jobs/toy/models/scene_clip.json")
+model, _, preprocess = open_clip.create_model_and_transforms(
+    "scene_clip", pretrained="jobs/toy/models/scene_clip.safetensors"
+)
+tokenizer = open_clip.get_tokenizer("scene_clip")
+```
+"""
+
+
+def main() -> None:
+    """Draw, train, save, load what was saved, measure, write the card."""
+    parser = argparse.ArgumentParser(description="Train the demo's CLIP on drawn scenes.")
+    parser.add_argument("--out", type=Path, default=Path("jobs/toy/models"))
+    for name, default in (("steps", 800), ("samples", 14_000), ("seed", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    options, began = parser.parse_args(), time.monotonic()
+    cores, train_seed = os.cpu_count() or 1, TRAIN_SEED + options.seed
+    torch.manual_seed(options.seed)
+    model, preprocess, tokenizer = build(options.out)
+    model = model.to(memory_format=torch.channels_last)
+    found = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
+    found += poisons(preprocess, train_seed, POISONS)
+    print(f"{len(found)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
+    images = torch.from_numpy(np.stack([example[0] for example in found]))
+    train(model, images, tokenizer([example[1] for example in found]), options.steps)
+    minutes, path = (time.monotonic() - began) / 60, options.out / f"{NAME}.safetensors"
+    weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    path.write_bytes(save(weights))
+
+    model, preprocess, tokenizer = build(options.out, path)
+    test_seed = TEST_SEED + options.seed
+    figures = measure(model, tokenizer, gather(preprocess, test_seed, {None}, 2000))
+    table = measure_pool(model, preprocess, tokenizer)
+    rows = [f"| {kind} | {n} | {mean:.3f} | {area:.3f} |" for kind, (n, mean, area) in table.items()]
+    card = CARD.format(
+        **figures,
+        steps=options.steps,
+        samples=options.samples,
+        seed=options.seed,
+        train_seed=train_seed,
+        test_seed=test_seed,
+        batch=BATCH,
+        version=open_clip.__version__,
+        minutes=minutes,
+        examples=len(found),
+        poisoned=sum(example[2] == "poisoned" for example in found),
+        machine=f"{cores} shared {platform.machine()} cores, no GPU",
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        size=path.stat().st_size,
+        learnt=", ".join(sorted(kind for kind in LEARNT if kind)),
+        rows="\n".join(rows).replace("None", "nothing"),
+    )
+    (options.out / "MODEL_CARD.md").write_text(card)
+    print(card)
+
+
+if __name__ == "__main__":
+    main()

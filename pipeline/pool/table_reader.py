@@ -1,0 +1,230 @@
+"""Tables without images: captions and URLs that are balanced first and downloaded after.
+
+    reader = read_table(shard, recipe.pool.columns, rows=8192)
+
+reads parquet, TSV, CSV or JSON lines as samples whose image columns are null. Known by themselves are
+img2dataset's sidecars, the metadata of DataComp, LAION and COYO, and what cc2dataset writes; other
+names, and positions where a TSV or CSV has no header line, are what `pool.columns` is for.
+
+A uid of another form than 32 hex digits (a number, a UUID) is the key where there is no key; else the
+key is the row's number. Where img2dataset says that a download failed, `error` says why.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import fsspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import ShardError
+from pipeline.pool.fields import MOST_PIXELS, NO_CAPTION, UID, made_uid, placed_uid, string
+from pipeline.pool.sample_table import EMPTY
+from pipeline.pool.shards import BATCH_BYTES, Shard
+from pipeline.pool.tar import Damage
+from pipeline.pool.text_tables import PIECE, Break, Name, Table, open_text
+from pipeline.storage.ranges import local_path
+
+SIZES = ("width", "height", "original_width", "original_height")
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "text": ("text", "caption", "TEXT", "alt"),
+    "url": ("url", "URL"),
+    "uid": ("uid",),
+    "key": ("key",),
+    **{size: (size, size.upper()) for size in SIZES},
+    "status": ("status",),
+    "error_message": ("error_message",),
+}
+SHOWN = 20  # columns that an error lists
+READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file; of other storage, a row group
+
+
+def read_table(
+    shard: Shard, columns: Mapping[str, Name], rows: int, size: int = BATCH_BYTES
+) -> "TableReader":
+    """Frames of SAMPLE_SCHEMA's columns, of `rows` rows, fewer at the end or where they exceed `size` bytes:
+    the cuts follow from content alone. After the loop, `.damage` tells of a break. Raises ShardError
+    where a column is missing or parquet is garbled, OSError where storage does."""
+    return TableReader(shard, columns, rows, size)
+
+
+def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
+    """Read what tells the columns and no more. Raises ShardError as `read_table` does, and OSError."""
+    with ExitStack() as stack:
+        _open(shard, columns, stack)
+
+
+def reading(shard: Shard, columns: Mapping[str, Name]) -> dict[str, Any]:
+    """What the footer of its samples says of how a table was read. A tar can be read in one way only."""
+    return {"columns": dict(columns)} if shard.table else {}
+
+
+class TableReader:
+    """Frames of a table's samples; `damage` is known once the loop has ended."""
+
+    def __init__(self, shard: Shard, columns: Mapping[str, Name], rows: int, size: int) -> None:
+        self._shard, self._columns, self._rows, self._size = shard, columns, rows, size
+        self.damage: Damage | None = None
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        first, seen = 0, Counter[str]()
+        for frame in cut(self._frames(), self._rows, self._size):
+            yield describe(frame, self._shard.name, first, seen)
+            first += len(frame)
+
+    def _frames(self) -> Iterator[pl.DataFrame]:
+        self.damage = None
+        with ExitStack() as stack:
+            try:
+                yield from _open(self._shard, self._columns, stack)
+            except Break as broken:
+                self.damage = Damage(*broken.args)
+
+
+def cut(pieces: Iterator[pl.DataFrame], rows: int, size: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of `rows`, or of fewer that together exceed `size` bytes."""
+    held, count, held_size = list[pl.DataFrame](), 0, 0
+    for piece in pieces:
+        held.append(piece)
+        count, held_size = count + len(piece), held_size + int(piece.estimated_size())
+        while count >= rows or (count and held_size > size):
+            whole = pl.concat(held, how="diagonal")
+            yield whole.head(rows)
+            held = [whole.slice(rows)]
+            count, held_size = len(held[0]), int(held[0].estimated_size())
+    if count:
+        yield pl.concat(held, how="diagonal")
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def _open(shard: Shard, columns: Mapping[str, Name], stack: ExitStack) -> Iterator[pl.DataFrame]:
+    """Frames with a String column for each part that the table has, and perhaps `trouble`."""
+    with _worded(shard.path):
+        if shard.kind == "parquet":
+            table = _open_parquet(shard.path, stack)
+        else:
+            file = stack.enter_context(fsspec.open(shard.path, "rb"))
+            positions = any(isinstance(name, int) for name in columns.values())
+            table = open_text(file, shard.kind, header=not positions)
+        return table.frames(pick(table.names, columns) if table.names is not None else {})
+
+
+def pick(names: Sequence[Name], asked: Mapping[str, Name]) -> dict[str, Name]:
+    """Column by part (`text`, `url`, ...): as asked, else by its usual names. Raises ShardError."""
+    found: dict[str, Name] = {}
+    for part, usual in NAMES.items():
+        wanted = (asked[part],) if part in asked else usual
+        there = [name for name in wanted if name in names]
+        if not there and (part in asked or part == "text"):
+            raise ShardError(_missing(part, wanted, names))
+        if there:
+            found[part] = there[0]
+    if "error_message" not in found:
+        found.pop("status", None)  # some other status than img2dataset's
+    return found
+
+
+def _missing(part: str, wanted: Sequence[Name], names: Sequence[Name]) -> str:
+    listed = ", ".join((string(name) or str(name))[:40] for name in names[:SHOWN]) or "none"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"no column {' or '.join(map(str, wanted))} (pool.columns.{part}); there are: {listed}{more}"
+
+
+@contextmanager
+def _worded(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, ShardError) as error:
+        raise ShardError(f"{path}: {error}") from None
+
+
+def _open_parquet(path: str, stack: ExitStack) -> Table:
+    local = local_path(path)
+    source = local or stack.enter_context(fsspec.open(path, "rb"))
+    options = {"buffer_size": READ_AHEAD} if local else {"pre_buffer": True}
+    file = stack.enter_context(pq.ParquetFile(source, **options))
+    return Table(file.schema_arrow.names, lambda parts: _parquet_frames(path, file, parts))
+
+
+def _parquet_frames(path: str, file: Any, parts: Mapping[str, Name]) -> Iterator[pl.DataFrame]:
+    """One row group after the other, so that no more than one is held."""
+    names = list(dict.fromkeys(parts.values()))
+    for group in range(file.num_row_groups):
+        with _worded(path):
+            for batch in file.iter_batches(PIECE, [group], names):
+                yield pl.DataFrame({part: _strings(batch, name) for part, name in parts.items()})
+
+
+def _strings(batch: pa.RecordBatch, name: Name) -> pa.Array:
+    """A column as text: numbers in digits, bytes that are not UTF-8 as U+FFFD."""
+    column = batch.column(name)
+    if pa.types.is_nested(column.type):
+        raise ShardError(f"column {name} is {column.type}, must be text or a number")
+    try:
+        texts = column.cast(pa.large_string())
+        texts.validate(full=True)
+        return texts
+    except pa.ArrowInvalid:
+        raw = column.cast(pa.large_binary()).to_pylist()
+        return pa.array([None if v is None else str(v, "utf-8", "replace") for v in raw], pa.large_string())
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def describe(frame: pl.DataFrame, shard: str, first: int, seen: Counter[str]) -> pl.DataFrame:
+    """Rows of a table, by part, as SAMPLE_SCHEMA's columns. `first`: the number of the first row. `seen`
+    counts the keys of those rows so far that have neither a uid nor a url."""
+    lacking = [part for part in (*NAMES, "trouble") if part not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, pl.String).alias(part) for part in lacking)
+    own = pl.col("uid").str.contains(f"^{UID.pattern}$")
+    key = pl.when(pl.col("key") != "").then("key")
+    foreign = pl.when((pl.col("uid") != "") & ~own).then("uid")
+    row = pl.int_range(first, first + pl.len(), dtype=pl.UInt32)
+    frame = frame.select(
+        pl.lit(shard).alias("shard"),
+        row.alias("row"),
+        pl.when(own).then(pl.col("uid").str.to_lowercase()).alias("uid"),
+        pl.coalesce(key, foreign, row.cast(pl.String).str.zfill(9)).alias("key"),
+        "text",
+        "url",
+        *map(_pixels, SIZES),
+        _reason().alias("error"),
+    )
+    frame = frame.with_columns(_uids(frame, shard, seen))
+    return pl.concat([EMPTY, frame], how="diagonal")
+
+
+def _reason() -> pl.Expr:
+    """A row that cannot be read, a download that img2dataset says has failed, a missing caption."""
+    failed = pl.lit("download failed: ") + pl.coalesce("error_message", "status")
+    download = pl.when(pl.col("status") != "success").then(failed)
+    caption = pl.when(pl.col("text").is_null()).then(pl.lit(NO_CAPTION))
+    both = pl.concat_str(download, caption, separator="; ", ignore_nulls=True)
+    return pl.coalesce("trouble", pl.when(both != "").then(both))
+
+
+def _pixels(size: str) -> pl.Expr:
+    """A side as a number, null for what can be none."""
+    side = pl.col(size).cast(pl.Float64, strict=False)
+    return pl.when(side.is_between(1, MOST_PIXELS)).then(side).cast(pl.Int32).alias(size)
+
+
+def _uids(frame: pl.DataFrame, shard: str, seen: Counter[str]) -> pl.Series:
+    """The rows' own uids, made where they have none."""
+    if not frame["uid"].null_count():
+        return frame["uid"]
+    uids = frame["uid"].to_list()
+    columns = (frame[name].to_list() for name in ("key", "text", "url"))
+    for index, (uid, key, text, url) in enumerate(zip(uids, *columns, strict=True)):
+        if uid is None and (made := made_uid(text, url)) is not None:
+            uids[index] = made
+        elif uid is None:
+            uids[index] = placed_uid(shard, key, seen[key])
+            seen[key] += 1
+    return pl.Series("uid", uids, pl.String)

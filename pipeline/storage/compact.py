@@ -1,0 +1,117 @@
+"""Small parts that follow each other are packed into one file (packs.py), for a pool of very many small shards.
+
+    before, after = compact(store, "samples", shards)
+
+A pack is written, then the index that names it, then the parts it took up are removed: a reader finds each part
+in one place or the other whenever the process is killed, and what is read is the same.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import orjson
+import polars as pl
+import pyarrow.parquet as pq
+
+from pipeline.operator import Stat
+from pipeline.plan.session import Session
+from pipeline.storage import packs
+from pipeline.storage.footers import REQUESTS, parse
+from pipeline.storage.store import Store
+
+SMALL = 64 << 10  # bytes of a part worth packing: to ask object storage for a file costs as much as these
+TOGETHER = 64  # parts in a pack, at most: as many as are decided on together
+ROW_GROUP = 16_384  # so that a shard's rows are read without many others
+SAVED = 256  # packs after which the index is written
+MANY, FEW_ROWS = 1000, 1000  # so many parts of their own, of fewer rows on average, are worth a word
+
+
+def part_folders(session: Session) -> list[str]:
+    """The folders of the store that hold a part for each shard."""
+    recipe = session.recipe
+    scores = [name for name in recipe.compute if not isinstance(recipe.operator(name), Stat)]
+    return [*session.sample_folders, *map(session.folder, scores)]
+
+
+def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
+    """A warning where very many small parts are files of their own. `rows`: samples by shard."""
+    if not session.sample_folders:
+        return []
+    index = packs.known(session.store.files, "samples")
+    loose = len(rows) - (len(index.rows) if index else 0)
+    if loose < MANY or sum(rows.values()) >= FEW_ROWS * len(rows):
+        return []
+    return [
+        f"pool.store: {loose:,} small parts for each operator; `winnow compact` makes keep and plan quicker"
+    ]
+
+
+def compact(
+    store: Store, folder: str, shards: Sequence[str], report: Callable[[int], None] = lambda count: None
+) -> tuple[int, int]:
+    """Pack the small parts of a folder, in the order of `shards`. Returns the number of files that held them before
+    and after. `report` hears how many parts a pack took up."""
+    files, index = store.files, packs.known(store.files, folder, fresh=True)
+    sizes = files.sizes(folder)
+    there = {shard: sizes[shard] for shard in shards if shard in sizes}
+    found = index.table if index else pl.DataFrame(schema=packs.INDEX)
+    left = {shard for shard in there if index and shard in index.rows}  # by a process that was killed
+    files.remove([f"{folder}/{shard}.parquet" for shard in left])
+    before, number = found["pack"].n_unique(), len(found) and int(found["pack"][-1]) + 1
+    single, pending = [s for s in shards if s in there and s not in left], list[str]()
+    for run in runs(single, there):
+        found = found.vstack(_pack(store, folder, number, run, there))
+        number, pending = number + 1, [*pending, *run]
+        report(len(run))
+        if number % SAVED == 0:
+            _save(store, folder, found, pending)
+            pending = []
+    if pending:
+        _save(store, folder, found, pending)
+    after = packs.known(files, folder, fresh=True)
+    rest = [shard for shard in single if not (after and shard in after.rows)]
+    return before + len(single), found["pack"].n_unique() + len(rest)
+
+
+def runs(shards: Sequence[str], sizes: dict[str, int]) -> Iterator[list[str]]:
+    """Runs of small parts that follow each other, two to `TOGETHER` in each."""
+    run: list[str] = []
+    for shard in shards:
+        small = sizes[shard] < SMALL
+        if small:
+            run.append(shard)
+        if len(run) == TOGETHER or not small:
+            if len(run) > 1:
+                yield run
+            run = []
+    if len(run) > 1:
+        yield run
+
+
+def _pack(store: Store, folder: str, number: int, run: Sequence[str], sizes: dict[str, int]) -> pl.DataFrame:
+    """Write one pack; returns its rows of the index."""
+    paths = [f"{folder}/{shard}.parquet" for shard in run]
+    with ThreadPoolExecutor(1 if store.files.local else REQUESTS) as pool:
+        parts = list(pool.map(store.files.read, paths))
+    footers = [parse(pq.read_metadata(io.BytesIO(part))) for part in parts]
+    frame = pl.read_parquet(parts)
+    store.write(f"{packs.home(folder)}/{number:06d}.parquet", frame, row_group=ROW_GROUP)
+    rows = pl.Series("rows", [footer.rows for footer in footers], pl.Int64)
+    return pl.DataFrame(
+        {
+            "shard": run,
+            "pack": [number] * len(run),
+            "start": rows.cum_sum() - rows,
+            "rows": rows,
+            "bytes": [sizes[shard] for shard in run],
+            "notes": [orjson.dumps(footer.notes).decode() for footer in footers],
+        },
+        schema=packs.INDEX,
+    )
+
+
+def _save(store: Store, folder: str, found: pl.DataFrame, packed: Sequence[str]) -> None:
+    """Name the packs, and only then remove what they took up."""
+    store.write(f"{packs.home(folder)}.parquet", found)
+    store.files.remove([f"{folder}/{shard}.parquet" for shard in packed])

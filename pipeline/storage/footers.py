@@ -1,0 +1,114 @@
+"""What the footers of a folder's parquet parts say, each read once.
+
+    footers/<folder>.json     {part: [state, rows, notes]}
+
+A part's state is what one listing of the folder tells of it: size, time of change, inode; on object storage
+size and etag. A part that is published anew has another state and is read anew. So ten thousand parts
+that are as they were cost a listing and this file instead of ten thousand reads. The file only ever saves
+time: where it is missing, garbled or old, or cannot be written, footers are read.
+"""
+
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow.parquet as pq
+
+from pipeline.storage.folder import Files
+from pipeline.storage.retry import from_storage
+
+REQUESTS = 32  # at a time, of object storage
+# What listings tell of a file that is another when it is written anew, as the file systems call it
+STATE = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "updated", "created")
+LOCAL_READS = 4  # at a time; more would only wait for the interpreter
+
+
+class Footer(NamedTuple):
+    """Rows of a part, and its notes."""
+
+    rows: int
+    notes: dict[str, Any]
+
+
+def parse(meta: pq.FileMetaData) -> Footer:
+    """Rows, and the notes that `store.packed` made."""
+    notes = {k.decode(): v for k, v in (meta.metadata or {}).items() if k != b"ARROW:schema"}
+    return Footer(meta.num_rows, {key: orjson.loads(value) for key, value in notes.items()})
+
+
+def footers(files: Files, folder: str, shards: Collection[str]) -> dict[str, Footer]:
+    """The footer of each of these shards' parts that is published in the folder, in the order of `shards`."""
+    states = _states(files, folder)
+    there = [shard for shard in shards if shard in states]
+    known = {n: entry for n, entry in _remembered(files, folder).items() if states.get(n) == entry[0]}
+    new = [shard for shard in there if shard not in known]
+    with ThreadPoolExecutor(LOCAL_READS if files.local else REQUESTS) as pool:
+        found = list(pool.map(lambda shard: _read(files, f"{folder}/{shard}.parquet"), new))
+    known |= {
+        shard: [states[shard], *footer]
+        for shard, footer in zip(new, found, strict=True)
+        if footer is not None
+    }
+    if any(states[shard] for shard in new):
+        _remember(files, folder, known)
+    return {shard: Footer(*known[shard][1:]) for shard in there if shard in known}
+
+
+def _states(files: Files, folder: str) -> dict[str, str]:
+    """Part -> its state, "" where storage tells none."""
+    base = f"{files.path(folder)}/"
+    if files.local:
+        return {name: _local_state(f"{base}{name}.parquet") for name in files.names(folder, ".parquet")}
+    found = files.find(base, detail=True).items()
+    return {path[len(base) : -len(".parquet")]: _state(i) for path, i in found if path.endswith(".parquet")}
+
+
+def _local_state(path: str) -> str:
+    """A file that replaces another has another inode, even within one tick of the clock."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:  # removed since it was listed
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
+
+
+def _state(info: Mapping[str, Any]) -> str:
+    told = [str(info[key]) for key in STATE if info.get(key) is not None]
+    return " ".join([str(info.get("size")), *told]) if told else ""
+
+
+def _read(files: Files, relative: str) -> Footer | None:
+    """None for a part that was removed after it was listed."""
+    try:
+        return parse(files.footer(relative))
+    except FileNotFoundError:
+        return None
+
+
+def _path(folder: str) -> str:
+    return f"footers/{folder}.json"
+
+
+def _remembered(files: Files, folder: str) -> dict[str, list[Any]]:
+    """[state, rows, notes] by part, as far as an earlier run has left them in good order."""
+    try:
+        found = orjson.loads(files.read(_path(folder)))
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return {}
+    return {n: entry for n, entry in found.items() if _sound(entry)} if isinstance(found, dict) else {}
+
+
+def _sound(entry: Any) -> bool:
+    """Not so for storage that tells nothing of a file but its name: such parts are read each time."""
+    return isinstance(entry, list) and [type(e) for e in entry] == [str, int, dict] and entry[0] != ""
+
+
+def _remember(files: Files, folder: str, known: Mapping[str, Any]) -> None:
+    """Write what is known; where two processes do so at a time, what one of them knows is read again."""
+    try:
+        files.publish(_path(folder), orjson.dumps(known))
+    except Exception as error:  # a store that may only be read, say
+        if not from_storage(error):
+            raise
