@@ -17,8 +17,8 @@ Differs: the released sampler draws batches one after the other, each from all s
     score s has after a time t obey dc/dt = exp(s - penalty c), hence c = log(1 + penalty t exp(s)) / penalty; t is
     such that all c add up to `draws`; c is rounded up or down by the sample's own draw, so that its mean is c. The
     total is `draws`, give or take about half the root of the number of samples. Beside a simulation of the released
-    sampler, no twentieth of the scores has its mean off by 0.1 draws (tests/test_softcap.py). A `chance` rule of
-    the same seed draws the same numbers: give the two different seeds.
+    sampler, no twentieth of the scores has its mean off by 0.1 draws (tests/operators/test_softcap.py). A `chance`
+    rule of the same seed draws the same numbers: give the two different seeds.
 """
 
 from collections.abc import Mapping

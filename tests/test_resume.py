@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from jobs.toy.sample_pool import make_pool
-from tests.parts import OPERATORS, tree
+from tests.support.parts import OPERATORS, tree
 
 ROOT = Path(__file__).parents[1]
 OUTPUTS = ("store", "shards", "index", "subset.npy")

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.toy.sample_pool import make_pool
-from tests.faults import FAULTS, LIMITED, PHASES, SHAPE, Bed, Outcome, cluster, try_fault, undisturbed
-from tests.nodes import add
+from tests.support.faults import FAULTS, LIMITED, PHASES, SHAPE, Bed, Outcome, cluster, try_fault, undisturbed
+from tests.support.nodes import add
 
 
 def runs(todo: list[tuple[str, str, int]], top: Path) -> Iterator[Outcome]:

@@ -1,0 +1,368 @@
+"""winnow ingest: from a list of URLs to shards, every URL in the books once, whatever the web does."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from jobs.__main__ import app
+from jobs.commands.ingest import columns_of
+from jobs.ingest import download
+from jobs.ingest.download import Chunk, Settings, fetch
+from pipeline.errors import RecipeError
+from pipeline.pool.fields import made_uid
+from pipeline.pool.img2dataset import lost, reason, reasons
+from pipeline.pool.shards import Shard, list_shards
+from tests.support.ingests import LOOPBACK, ROOT, accounted, done, in_tars, ingest, killed, write_list
+from tests.support.web import KINDS, photo, web
+
+EACH = 3  # URLs of a kind
+HERE = ("--local", "--processes", 1)
+ODD = {
+    "": "no URL",
+    "not a url": "no URL",
+    "file:///etc/passwd": "no URL",
+    "ftp://127.0.0.1/x": "no URL",
+    "http://127.0.0.1:1/x": "no connection",
+    "http://nowhere.invalid/x": "host not found",
+    "http://10.0.0.1/x": "address not public",
+    "http://[::1]/x": "address not public",
+}
+
+
+class World:
+    """All kinds of URLs, in a TSV, ingested in shards of 20."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out, self.list = folder, folder / "out", folder / "list.tsv"
+        with web() as (base, self.hits):
+            rows = [
+                (f"a {kind} {i}", f"{base}/{kind}/{i}", why)
+                for kind, why in KINDS.items()
+                for i in range(EACH)
+            ]
+            rows += [(f"odd {i}", url, why) for i, (url, why) in enumerate(ODD.items())]
+            self.listed = {caption: why for caption, _, why in rows}
+            self.uids = {caption: made_uid(caption, url) for caption, url, _ in rows}
+            write_list(self.list, [row[:2] for row in rows])
+            self.words = (self.list, self.out, "--rows", 20, *HERE)
+            patience = ("--timeout", 2, "--retries", 0, "--threads", 16)
+            self.books = ingest(*self.words, *patience, *LOOPBACK)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return World(tmp_path_factory.mktemp("ingest"))
+
+
+def test_every_url_is_in_the_books_once_by_reason(world):
+    accounted(world.out, world.listed)
+    why = Counter(why for why in world.listed.values() if why is not None)
+    books = world.books
+    assert books["lost"] == dict(why)
+    assert books["listed"] == len(world.listed) == books["downloaded"] + why.total()
+    assert (books["shards"], books["pending"], books["damaged"]) == (4, {}, {})
+    endings = (".parquet", ".tar", "_stats.json")
+    names = [f"{number:08d}{ending}" for number in range(4) for ending in endings]
+    assert sorted(path.name for path in world.out.iterdir()) == names
+
+
+def test_pictures_are_scaled_down_if_larger_and_else_left_alone(world):
+    sizes = Counter()
+    for path in world.out.glob("*.tar"):
+        with tarfile.open(path) as tar:
+            members = {member.name: tar.extractfile(member).read() for member in tar}
+        for name in (name for name in members if name.endswith(".jpg")):
+            found = json.loads(members[name.replace(".jpg", ".json")])
+            with Image.open(io.BytesIO(members[name])) as image:
+                assert (image.format, image.size) == ("JPEG", (found["width"], found["height"]))
+                sizes[image.size] += 1
+            assert members[name.replace(".jpg", ".txt")].decode() == found["caption"]
+            if not found["caption"].startswith("a big"):
+                assert members[name] == photo(int(found["caption"].split()[-1]))
+    assert sizes == {(48, 32): 4 * EACH, (512, 384): EACH}
+
+
+def test_uids_are_those_of_the_list(world):
+    for sample in in_tars(world.out):
+        assert sample["uid"] == world.uids[sample["caption"]]
+
+
+def test_again_downloads_nothing_and_gives_the_same_books(world):
+    before, hits = {path: path.stat().st_mtime_ns for path in world.out.iterdir()}, world.hits.total()
+    again = ingest(*world.words)
+    assert {**again, "said": ""} == {**world.books, "said": ""}
+    assert {path: path.stat().st_mtime_ns for path in world.out.iterdir()} == before
+    assert world.hits.total() == hits
+
+
+@pytest.mark.parametrize("change", [("--size", 256), ("--rows", 21)])
+def test_other_settings_need_another_folder(world, change):
+    said = ingest(*world.words, *change, status=2)["said"]
+    assert "error: OUT: 00000000 in" in said
+    assert "name another folder" in said
+
+
+def test_another_list_needs_another_folder(world, tmp_path):
+    lines = world.list.read_text().splitlines()
+    (tmp_path / "list.tsv").write_text("\n".join([*lines[:30], "else\thttp://x/", *lines[31:]]))
+    said = ingest(tmp_path / "list.tsv", *world.words[1:], status=2)["said"]
+    assert "error: OUT: 00000001 in" in said
+
+
+def test_a_pool_of_these_shards_has_the_losses_in_its_books(world, tmp_path):
+    recipe = {
+        "pool": {"shards": f"{world.out}/*.tar", "store": f"{tmp_path}/store"},
+        "compute": {"caption": {"use": "caption.Caption"}},
+        "keep": {"caption.words": {"min": 3}},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for _ in range(2):  # the second time from what is stored
+        ran = CliRunner().invoke(app, ["run", str(tmp_path / "recipe.yaml"), "--local", "--json"])
+        assert ran.exit_code == 0, ran.output
+        books = json.loads(ran.stdout)["books"]
+        assert books["lost"] == world.books["lost"]
+        assert books["samples"] == world.books["downloaded"] == 5 * EACH
+        assert books["listed"] == len(world.listed)
+    shown = CliRunner().invoke(app, ["run", str(tmp_path / "recipe.yaml"), "--local"])
+    assert "not downloaded: HTTP 404" in shown.stderr
+    total = f"listed {len(world.listed)} = read {5 * EACH} + not downloaded {len(world.listed) - 5 * EACH}"
+    assert total in shown.stderr
+
+
+def test_killed_twice_every_url_is_in_the_books_once(tmp_path):
+    kinds = ["photo", "missing", "photo", "page", "photo", "photo", "broken", "photo", "photo", "hangup"]
+    with web(delay=0.05) as (base, hits):
+        rows = [(f"a {kind} {i}", f"{base}/{kind}/{i}", KINDS[kind]) for i, kind in enumerate(kinds * 12)]
+        write_list(tmp_path / "list.tsv", [row[:2] for row in rows])
+        out = tmp_path / "out"
+        words = (tmp_path / "list.tsv", out, "--rows", 10, "--threads", 2, "--retries", 0, *HERE, *LOOPBACK)
+        first = killed(out, 2, *words)
+        second = killed(out, first + 3, *words)
+        assert 2 <= first < second < 12
+        books = ingest(*words)
+    accounted(out, {caption: why for caption, _, why in rows})
+    assert (books["listed"], books["downloaded"], books["shards"]) == (120, 72, 12)
+    assert books["lost"] == dict.fromkeys(("HTTP 404", "HTTP 500", "connection broken", "no image"), 12)
+    assert hits.total() < 120 + 2 * 10 + 2  # what was published was not asked for again
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
+
+
+FAMILY = """
+import os, sys, time
+from jobs.processes import in_order
+
+def pid(_):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(in_order(2)(pid, range(4)))
+"""
+
+
+def test_processes_end_with_their_parent(tmp_path):
+    (tmp_path / "family.py").write_text(FAMILY)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.Popen(
+        [sys.executable, tmp_path / "family.py"], stdout=subprocess.PIPE, text=True, env=env
+    )
+    pids = [int(run.stdout.readline()) for _ in range(2)]
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+
+
+# --- one shard, in this process
+
+
+def chunk(*urls: str) -> Chunk:
+    columns = {
+        "uid": [f"{i:032x}" for i in range(len(urls))],
+        "caption": ["x"] * len(urls),
+        "url": list(urls),
+    }
+    return Chunk(3, pl.DataFrame(columns))
+
+
+@pytest.fixture
+def quietly(monkeypatch):
+    """What a worker changes in its process is undone."""
+    monkeypatch.setattr(download, "install", lambda guard: None)
+    for name, value in download.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_rows_that_could_not_be_written_are_not_forgotten(tmp_path, monkeypatch, quietly):
+    from img2dataset.writer import WebDatasetSampleWriter
+
+    write = WebDatasetSampleWriter.write
+
+    def full(self, image, key, *rest):
+        if key.endswith("1"):
+            raise OSError(28, "No space left on device")
+        write(self, image, key, *rest)
+
+    monkeypatch.setattr(WebDatasetSampleWriter, "write", full)
+    fetched = fetch(Settings(str(tmp_path / "out"), retries=0), chunk("x:1", "x:2", "x:3"))
+    assert (fetched.name, fetched.stats) == ("00000003", {})
+    assert fetched.error == "ShardError: 2 of 3 rows were written: is the disk full?"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_leaves_the_shard_pending(tmp_path, quietly):
+    (tmp_path / "out").write_text("a file")
+    fetched = fetch(Settings(str(tmp_path / "out")), chunk("x:1"))
+    assert fetched.error.startswith("FileExistsError")
+
+
+# --- the words of the command
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.parquet"], "URLS: no such file: "),
+        (["pool.tar"], "URLS must be tables of captions and URLs, got"),
+        (
+            ["list.tsv", "--allow", "10.0.0.1/8"],
+            "--allow must be a network such as 10.0.0.0/8: 10.0.0.1/8 has",
+        ),
+        (["list.tsv", "--column", "key=a"], "--column takes PART=NAME, PART of text, url, uid, got 'key=a'"),
+        (["list.tsv", "--column", "text=words"], "no column words (--column text); there are: caption, url"),
+        (["list.tsv", "--column", "text=0", "--column", "url=b"], "--column must be all names, or all"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    write_list(tmp_path / "list.tsv", [("a", "b")])
+    with pytest.raises(RecipeError) as raised:
+        CliRunner().invoke(
+            app, ["ingest", words[0], "out", *words[1:], *map(str, HERE)], catch_exceptions=False
+        )
+    assert message in str(raised.value)
+
+
+def test_on_a_cluster_a_relative_folder_is_a_mistake(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(RecipeError, match="OUT must be an absolute path"):
+        CliRunner().invoke(app, ["ingest", "list.tsv", "out"], catch_exceptions=False)
+
+
+def test_columns_by_name_and_by_position():
+    assert columns_of(["text=TITLE", "url=LINK"]) == {"text": "TITLE", "url": "LINK"}
+    assert columns_of(["text=1", "url=0"]) == {"text": 1, "url": 0}
+
+
+# --- what the sidecars say
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("HTTP Error 503: Service Unavailable", "HTTP 503"),
+        ("timed out", "timed out"),
+        ("<urlopen error [Errno 110] Connection timed out>", "timed out"),
+        ("The read operation timed out", "timed out"),
+        ("<urlopen error [Errno -2] Name or service not known>", "host not found"),
+        ("<urlopen error [Errno -3] Temporary failure in name resolution>", "host not found"),
+        ("<urlopen error [Errno 111] Connection refused>", "no connection"),
+        ("<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "TLS"),
+        ("[Errno 104] Connection reset by peer", "connection broken"),
+        ("Remote end closed connection without response", "connection broken"),
+        ("IncompleteRead(300 bytes read, 4700 more expected)", "connection broken"),
+        ("URL can't contain control characters. '/a b' (found at least ' ')", "no URL"),
+        ("'ascii' codec can't encode character '\\xfc' in position 5", "no URL"),
+        ("Image decoding error", "no image"),
+        ("image too small", "image too small"),
+        ("hash mismatch", "hash mismatch"),
+        ("", "other"),
+        ("division by zero", "other"),
+    ],
+)
+def test_reasons_are_few(message, expected):
+    assert reason(message) == expected
+
+
+def test_what_the_counter_has_forgotten_is_other():
+    status = {
+        "success": 5,
+        "HTTP Error 404: Not Found": 2,
+        "HTTP Error 404: Gone fishing": 1,
+        "timed out": "x",
+    }
+    assert reasons({"count": 10, "successes": 5, "status_dict": status}) == {"HTTP 404": 3, "other": 2}
+    assert reasons({"count": "10", "status_dict": [1]}) == {}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b'{"count": 3}'])
+def test_a_stats_file_of_strangers_does_no_harm(tmp_path, content):
+    if content is not None:
+        (tmp_path / "0_stats.json").write_bytes(content)
+    assert lost(Shard("0", str(tmp_path / "0.tar"))) == ({"other": 3} if content == b'{"count": 3}' else {})
+    assert lost(Shard("0", str(tmp_path / "0.parquet"))) == {}
+    assert lost(Shard("0", "https://example.org/0.tar?signature=x")) == {}
+
+
+# --- balance first, download after
+
+
+def test_from_a_recipe_of_captions_to_a_pool(tmp_path):
+    recipe = yaml.safe_load((ROOT / "jobs" / "recipes" / "metaclip.yaml").read_text())
+    recipe["pool"] = {"shards": f"{tmp_path}/captions.tsv", "store": f"{tmp_path}/store"}
+    recipe["compute"]["entries"]["metadata"] = f"{tmp_path}/metadata.json"
+    recipe["keep"] = {"balance.t": {"max": 3}, "wfpp.score": {"top": 0.9, "ties": "uid"}}
+    recipe["export"] = {"urls": f"{tmp_path}/urls"}
+    (tmp_path / "balance.yaml").write_text(yaml.safe_dump(recipe))
+    (tmp_path / "metadata.json").write_text(json.dumps(["dog", "cat", "red car"]))
+    with web() as (base, _):
+        words = ["a dog", "a dog on a lawn", "a cat", "the red car", "a dog and a cat"] * 12
+        kinds = [("missing" if i % 4 == 3 else "photo") for i in range(60)]
+        pairs = list(zip(words, kinds, strict=True))
+        write_list(
+            tmp_path / "captions.tsv", [(f"{w} {i}", f"{base}/{k}/{i}") for i, (w, k) in enumerate(pairs)]
+        )
+        exported = run("run", tmp_path / "balance.yaml")["written"]["urls"]
+        books = ingest(tmp_path / "urls", tmp_path / "shards", *HERE, *LOOPBACK)
+    assert 0 < books["downloaded"] < books["listed"] == exported["rows"] < 60
+    then = {
+        "pool": {"shards": f"{tmp_path}/shards", "store": f"{tmp_path}/store2"},
+        "compute": {"caption": {"use": "caption.Caption"}},
+        "keep": {"caption.side": {"min": 32}},
+    }
+    (tmp_path / "then.yaml").write_text(yaml.safe_dump(then))
+    after = run("run", tmp_path / "then.yaml")["books"]
+    assert (after["samples"], after["kept"]) == (books["downloaded"], books["downloaded"])
+    assert after["lost"] == books["lost"] == {"HTTP 404": books["listed"] - books["downloaded"]}
+    uids = pl.read_parquet(tmp_path / "urls" / "*.parquet")["uid"]
+    assert set(pl.read_parquet(tmp_path / "store2" / "samples" / "*.parquet")["uid"]) <= set(uids)
+    assert [shard.name for shard in list_shards(f"{tmp_path}/shards")] == ["00000000"]
+
+
+def run(*words: object) -> dict:
+    done = CliRunner().invoke(app, [*map(str, words), "--local", "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_ray_downloads_the_same(tmp_path):
+    with web() as (base, _):
+        rows = [(f"a {kind} {i}", f"{base}/{kind}/{i}") for i in range(4) for kind in ("photo", "missing")]
+        write_list(tmp_path / "list.tsv", rows)
+        books = ingest(tmp_path / "list.tsv", tmp_path / "out", "--rows", 4, *LOOPBACK)
+    accounted(tmp_path / "out", {caption: KINDS[caption.split()[1]] for caption, _ in rows})
+    assert (books["shards"], books["downloaded"], done(tmp_path / "out")) == (2, 4, 2)

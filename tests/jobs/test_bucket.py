@@ -1,0 +1,94 @@
+"""The README's way from a bucket of shards to filtered shards, each of its commands run as it stands there, against
+an S3 server and a Ray head on loopback. Only `ray up` needs a cloud: `test_cluster.py` checks its file."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.toy.sample_pool import make_pool
+from tests.jobs import test_ray_job as cluster
+from tests.support.s3 import s3
+from tests.test_readme import README, ROOT, blocks
+
+s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
+MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
+
+
+def commands() -> list[list[str]]:
+    """The section's commands, in order."""
+    section = README.split("## From a bucket")[1].split("\n## ")[0]
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    return [
+        shlex.split(line, comments=True) for line in block.splitlines() if shlex.split(line, comments=True)
+    ]
+
+
+def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
+    """The recipe is the README's own, with a small model in place of ViT-L-14 and no GPU."""
+    make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=64)
+    recipe = yaml.safe_load(
+        blocks("yaml")[0].replace(" pool/", " s3://mine/pool/").replace(" out/", " s3://mine/out/")
+    )
+    recipe["compute"]["clip"] |= {"model": f"{MODEL}.json", "pretrained": f"{MODEL}.safetensors"}
+    recipe["pool"]["shards"] = "s3://mine/pool/*.tar"
+    recipe.pop("run")
+    port = cluster._free_port()
+    folder = tmp_path / "here"  # the working directory that is uploaded
+    for name in ("jobs", "pipeline", "operators"):
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__")
+        )
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    with s3():
+        fs = s3fs.S3FileSystem()
+        fs.mkdir("mine")
+        fs.put(f"{tmp_path}/pool/", "mine/pool/", recursive=True)
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        head: subprocess.Popen[bytes] | None = None
+        seen = set()
+        try:
+            for words in commands():
+                seen.add(" ".join(words[:2]))
+                if words[0] == "export":
+                    name, value = words[1].split("=", 1)
+                    environment.setdefault(name, value)  # the keys are the server's
+                elif words[:3] == ["ray", "start", "--head"]:
+                    words += ["--block", "--num-cpus=2", "--port=0", f"--dashboard-port={port}"]
+                    words += ["--disable-usage-stats", f"--temp-dir={cluster._short_folder()}"]
+                    words += [f"--dashboard-agent-listen-port={cluster._free_port()}"]
+                    head = subprocess.Popen(
+                        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                    )
+                    cluster._wait_for(port)
+                elif words[:2] not in (["ray", "up"], ["ray", "dashboard"]):
+                    words = [word.replace("localhost:8265", f"127.0.0.1:{port}") for word in words]
+                    done = _run(words, environment, folder)
+                    assert done.returncode == 0, done.stdout + done.stderr
+        finally:
+            if head is not None:
+                head.terminate()
+                head.wait(60)
+        assert {"winnow plan", "ray start", "ray job", "winnow keep"} <= seen
+        sizes = yaml.safe_load((folder / "shards" / "sizes.json").read_text())
+        assert sizes
+        assert all((folder / "shards" / name).stat().st_size for name in sizes)
+
+
+def _run(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command; the head's job agent may need some seconds more than its port."""
+    for _ in range(60):
+        done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
+        if "No available agent" not in done.stdout + done.stderr:
+            break
+        time.sleep(1)
+    return done

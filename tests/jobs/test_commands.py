@@ -1,0 +1,161 @@
+"""The commands, as a user types them: tables, paths, JSON, exit codes, books."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from jobs.toy.sample_pool import make_pool
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
+
+
+def winnow(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-m", "jobs", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool of three shards of 40, the last one truncated, and a recipe."""
+    folder = tmp_path_factory.mktemp("jobs")
+    shards = make_pool(folder / "pool", shards=3, per_shard=40, seed=5, image_size=64)
+    whole = shards[2].read_bytes()
+    shards[2].write_bytes(whole[: len(whole) // 2 + 100])
+    recipe = {
+        "pool": {"shards": f"{folder}/pool/{{00000..00002}}.tar", "store": f"{folder}/store"},
+        "compute": {
+            "caption": {"use": "caption.Caption"},
+            "clip": {"use": "clip.ClipScore", "model": f"{MODEL}.json", "pretrained": f"{MODEL}.safetensors"},
+        },
+        "keep": {"caption.words": {"min": 3}, "clip.score": {"top": 0.5}},
+        "export": {
+            "shards": f"{folder}/out",
+            "subset": f"{folder}/subset.npy",
+            "index": {"embedding": "clip.image_embedding", "path": f"{folder}/index"},
+        },
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(place: Path) -> dict[str, object]:
+    """`run --local --json`."""
+    done = winnow("run", place / "recipe.yaml", "--local", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_books_balance_and_name_the_damaged_shard(ran: dict[str, dict], place: Path) -> None:
+    books = ran["books"]
+    rules = books["rules"].values()
+    assert books["samples"] == books["kept"] + books["dropped"] + books["failed"]
+    assert books["dropped"] == sum(rule["dropped"] for rule in rules)
+    assert books["failed"] == sum(sum(rule["failed"].values()) for rule in rules)
+    assert 90 < books["samples"] < 120  # 40 + 40 + about half of 40
+    assert list(books["damaged"]) == ["00002"]
+    assert "ends inside" in books["damaged"]["00002"]
+    assert books["speeds"]["clip"]["rows"] == books["samples"]
+    assert books["bottleneck"] in books["speeds"]
+    sizes = json.loads((place / "out" / "sizes.json").read_text())
+    assert sizes == {"00000000.tar": books["kept"]}
+    assert len(np.load(place / "subset.npy")) == books["kept"]
+
+
+def test_run_again_computes_nothing(ran: dict[str, dict], place: Path) -> None:
+    assert "Everything is computed." in winnow("plan", place / "recipe.yaml").stderr
+    again = json.loads(winnow("run", place / "recipe.yaml", "--local", "--json").stdout)
+    assert again["books"] == ran["books"]
+
+
+def test_keep_with_another_threshold(ran: dict[str, dict], place: Path) -> None:
+    done = winnow("keep", place / "recipe.yaml", "--set", "keep.clip.score.top=0.2", "--json")
+    found = json.loads(done.stdout)
+    valid = pl.concat(
+        [pl.read_parquet(p) for p in sorted((place / "store").glob("columns/clip-*/*.parquet"))]
+    )
+    ranked = valid["clip.score"].drop_nulls().sort(descending=True)
+    assert found["rules"]["clip.score"]["cut"] == ranked[-(-len(ranked) // 5) - 1]
+    assert found["kept"] < ran["books"]["kept"]
+
+
+def test_explain_names_every_rule(ran: dict[str, dict], place: Path) -> None:
+    samples = pl.read_parquet(place / "store" / "samples" / "00000.parquet")
+    uid = samples.filter(pl.col("text").is_not_null())["uid"][0]
+    entry = json.loads(winnow("explain", place / "recipe.yaml", uid, "--json").stdout)[0]
+    assert entry["uid"] == uid
+    assert [line["rule"] for line in entry["rules"]] == ["caption.words", "clip.score"]
+    assert entry["keep"] == all(line["verdict"] == "passes" for line in entry["rules"])
+    assert uid in winnow("explain", place / "recipe.yaml", uid).stderr
+    unknown = winnow("explain", place / "recipe.yaml", "0" * 32)
+    assert (unknown.returncode, unknown.stderr) == (
+        2,
+        f"error: no sample of the pool has the uid {'0' * 32}\n",
+    )
+
+
+def test_paths_on_stdout_tables_on_stderr(ran: dict[str, dict], place: Path) -> None:
+    done = winnow("export", place / "recipe.yaml", "--local")
+    assert done.stdout.split() == [str(place / "out"), str(place / "subset.npy"), str(place / "index")]
+    kept = winnow("keep", place / "recipe.yaml")
+    assert Path(kept.stdout.strip()).is_dir()
+    assert "samples read" in kept.stderr
+
+
+def test_a_missing_shard_is_pending_and_the_rest_is_done(ran: dict[str, dict], place: Path) -> None:
+    more = f"pool.shards={place}/pool/{{00000..00003}}.tar"
+    done = winnow(
+        "run", place / "recipe.yaml", "--set", more, "--local", "--set", f"export.shards={place}/out2"
+    )
+    assert done.returncode == 1
+    assert "1 shards are not done" in done.stderr
+    assert "00003: FileNotFoundError" in done.stderr
+    assert "run again to retry them: winnow run" in done.stderr
+    assert f"read {ran['books']['samples']:,} =" in done.stderr
+
+
+def test_shards_limits_the_pool(place: Path) -> None:
+    found = json.loads(winnow("keep", place / "recipe.yaml", "--shards", 1, "--json").stdout)
+    assert (found["shards"], found["samples"]) == (1, 40)
+
+
+def test_compute_one_operator_only(place: Path, tmp_path: Path) -> None:
+    store = f"pool.store={tmp_path}/store"
+    done = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local")
+    assert done.returncode == 0
+    assert [path.name.split("-")[0] for path in (tmp_path / "store" / "columns").iterdir()] == ["caption"]
+    early = winnow("keep", place / "recipe.yaml", "--set", store)
+    assert early.returncode == 2
+    assert "run `winnow compute` first" in early.stderr
+    unknown = winnow("compute", place / "recipe.yaml", "clipp", "--local")
+    assert (unknown.returncode, "clipp is not an operator" in unknown.stderr) == (2, True)
+
+
+def test_help_lists_the_commands() -> None:
+    text = winnow("--help").stdout
+    assert all(
+        f" {name} " in text for name in ("plan", "compute", "keep", "explain", "export", "run", "demo")
+    )
+
+
+def test_plan_keep_and_explain_start_without_torch_and_ray(ran: dict[str, dict], place: Path) -> None:
+    uid = pl.read_parquet(place / "store" / "samples" / "00000.parquet")["uid"][0]
+    for words in (["plan"], ["keep"], ["explain", uid]):
+        arguments = [words[0], str(place / "recipe.yaml"), *words[1:], "--json"]
+        code = (
+            f"import sys; sys.argv = ['winnow', *{arguments!r}]\n"
+            "from jobs.__main__ import main\n"
+            "try: main()\nexcept SystemExit: pass\n"
+            "heavy = {'torch', 'ray', 'open_clip', 'faiss', 'webdataset'} & set(sys.modules)\n"
+            "print(heavy, file=sys.stderr); sys.exit(bool(heavy))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

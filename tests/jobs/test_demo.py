@@ -1,0 +1,50 @@
+"""The demo, whole, on a smaller pool without Ray: what it prints and what it leaves."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.export.faiss_index import search
+
+
+def test_demo(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs", "demo", str(tmp_path / "demo"), "--samples", "400", "--local"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [Path(line).name for line in done.stdout.split()] == [
+        "pool",
+        "store",
+        "shards",
+        "subset.npy",
+        "index",
+    ]
+    assert re.search(r"read 400 = kept \d+ \(\d+\.\d%\) \+ dropped \d+ \+ failed \d+", done.stderr)
+    recall = {
+        words[0]: float(words[4])
+        for line in done.stderr.splitlines()
+        if len(words := line.split()) == 8
+        and words[0] != "planted"
+        and re.fullmatch(r"[a-z]+\.[a-z_]+", words[1])
+    }
+    assert len(recall) == 13
+    for certain in ("small_image", "narrow_image", "corrupt_jpeg", "truncated_jpeg", "missing_caption"):
+        assert recall[certain] == 1
+    assert min(recall["mismatched_caption"], recall["boilerplate_caption"]) >= 0.8
+    assert min(recall["parrot_caption"], recall["unrelated_text"]) >= 0.9
+    assert recall["poisoned"] >= 0.9
+    areas = dict(
+        re.findall(r"^ (parrot_caption|unrelated_text|poisoned)((?: +[\d.]+){7})", done.stderr, re.MULTILINE)
+    )
+    assert float(areas["parrot_caption"].split()[5]) >= 0.95  # by parrot.fuzzy_rate
+    assert float(areas["unrelated_text"].split()[4]) >= 0.95  # by text.characters
+    assert float(areas["poisoned"].split()[6]) >= 0.9  # by outlier.score
+    lost = re.search(r"([\d.]+)% of them are lost", done.stderr)
+    assert lost
+    assert float(lost[1]) < 25  # balancing, pruning and the outliers' share take clean samples too
+    kept = len(np.load(tmp_path / "demo" / "subset.npy"))
+    hits = search(str(tmp_path / "demo" / "index"), np.ones((1, 128), np.float32), 3)
+    assert kept > 200
+    assert hits.rows["uid"].n_unique() == 3

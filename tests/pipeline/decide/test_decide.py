@@ -1,0 +1,439 @@
+"""Cuts equal a sort, verdicts are stored, the books balance."""
+
+import itertools
+import math
+import pickle
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from pipeline.decide import cuts as module
+from pipeline.decide.cuts import resolve_cuts
+from pipeline.decide.decide import decide, tally
+from pipeline.plan.session import Session
+from pipeline.rule import Rule, rank_from_top
+from tests.conftest import put, uid
+
+NAN = float("nan")
+
+
+class Table:
+    """Stands for store.Columns: shards' columns in memory."""
+
+    def __init__(self, shards: Mapping[str, pl.DataFrame]) -> None:
+        self.shards = shards
+
+    def groups(self, shards: Sequence[str]) -> list[list[str]]:
+        return [[shard] for shard in shards]
+
+    def read_many(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+        return pl.concat([self.shards[shard] for shard in shards]).select(list(dict.fromkeys(names)))
+
+
+def cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
+    shards = {f"{i:03}": part.alias(rule.column).to_frame() for i, part in enumerate(parts)}
+    return resolve_cuts({"r": rule}, Table(shards), list(shards))["r"].value  # type: ignore[arg-type]
+
+
+def sorted_cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
+    """What the cut means: the k-th highest (lowest) of the values that exist, k = ceil(share * count)."""
+    values = [float(v) for part in parts for v in part if v is not None and not math.isnan(v)]
+    if not values:
+        return NAN
+    share = rule.top or rule.bottom
+    k = max(1, math.ceil(round(share * len(values), 9)))
+    return sorted(values, reverse=rule.top is not None)[k - 1]
+
+
+def same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+DEPTHS = {
+    "sorted at once": (1 << 20, 16),
+    "one digit, then sorted": (3, 16),
+    "all digits": (0, 16),
+    "bytes": (0, 8),
+}
+
+
+@pytest.fixture(params=DEPTHS)
+def depth(request, monkeypatch):
+    """How many candidates are collected, how many bits a pass settles."""
+    few, digit = DEPTHS[request.param]
+    monkeypatch.setattr(module, "FEW", few)
+    monkeypatch.setattr(module, "DIGIT", digit)
+
+
+RULES = [
+    Rule(column="x", **{side: share})
+    for side, share in itertools.product(("top", "bottom"), (0.001, 0.1, 0.3, 0.5, 1.0))
+]
+
+
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64, pl.UInt32, pl.Int64])
+@pytest.mark.parametrize("seed", range(3))
+def test_cuts_equal_a_sort(depth, dtype, seed):
+    rng = np.random.default_rng(seed)
+    parts = []
+    for rows in (0, 1, 50, 7, 200):
+        drawn = rng.normal(0, 10.0 ** rng.integers(0, 6), rows)
+        values = pl.Series(np.abs(drawn).astype(np.int64) if dtype.is_integer() else drawn).cast(dtype)
+        holes = pl.Series(rng.random(rows) < 0.2)
+        parts.append(pl.select(pl.when(~holes).then(values)).to_series())
+    for rule in RULES:
+        assert cut(rule, parts) == sorted_cut(rule, parts)
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.sampled_from([0.0, -0.0, 0.25, 0.5, math.inf, -math.inf, NAN, 5e-324]),
+    st.floats(allow_nan=False),
+)
+
+
+@given(st.lists(st.lists(VALUES, max_size=12), min_size=1, max_size=4), st.sampled_from(RULES))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_cuts_equal_a_sort_on_anything(depth, parts, rule):
+    series = [pl.Series(part, dtype=pl.Float64) for part in parts]
+    assert same(cut(rule, series), sorted_cut(rule, series))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
+@pytest.mark.parametrize("side", ["top", "bottom"])
+def test_cuts_by_hand(depth, side, share):
+    rule = Rule(column="x", **{side: share})
+    assert cut(rule, [pl.Series([2.5])]) == 2.5
+    assert cut(rule, [pl.Series([7.0] * 9), pl.Series([7.0, None])]) == 7.0
+    assert math.isnan(cut(rule, [pl.Series([None, NAN], dtype=pl.Float32)]))
+    assert math.isnan(cut(rule, [pl.Series([], dtype=pl.Float32)] * 3))
+
+
+def test_the_share_is_of_the_values_that_exist(depth):
+    values = pl.Series([1.0, 2.0, 3.0, 4.0, None, NAN, None, None])
+    assert cut(Rule(column="x", top=0.5), [values]) == 3.0
+    assert cut(Rule(column="x", bottom=0.25), [values]) == 1.0
+    assert cut(Rule(column="x", top=0.26), [values]) == 3.0  # 1.04 rows: rounded up
+
+
+@pytest.mark.parametrize("rows", [1, 40, 900])
+@pytest.mark.parametrize("alike", [1, 4, 100])
+def test_ties_by_uid_keep_exactly_as_many_as_asked(depth, rows, alike):
+    """Few values, so that ties are many; uids that differ in their upper half, their lower half, or not at
+    all (`alike` rows share one): (value, uid) sorted decides, and only equal uids stay together."""
+    rng = np.random.default_rng(rows)
+    halves = rng.integers(0, max(1, rows // alike), (2, rows))
+    frame = pl.DataFrame(
+        {
+            "x": pl.Series(rng.integers(0, 3, rows) / 2.0).replace(0.5, None),
+            "uid": [f"{high << 40:016x}{low << 40:016x}" for high, low in halves.T.tolist()],
+        }
+    )
+    shards = {f"{i}": frame[i::7] for i in range(7)}
+    known = [(x, uid) for x, uid in frame.iter_rows() if x is not None]
+    for side, share in itertools.product(("top", "bottom"), (0.05, 0.4, 0.9, "7 samples")):
+        rule = Rule(column="x", ties="uid", **{side: share})
+        found = resolve_cuts({"r": rule}, Table(shards), list(shards))["r"]  # type: ignore[arg-type]
+        kept = frame.filter(rule.verdict(frame["x"], frame["uid"], found))
+        sign = -1 if side == "top" else 1
+        best = sorted(known, key=lambda row: (sign * row[0], row[1]))[: rank_from_top(rule, len(known))]
+        assert set(kept.iter_rows()) == set(best)
+        assert len(kept) == sum(row in set(best) for row in known)
+
+
+def test_several_rules_of_different_depth_at_once(monkeypatch):
+    """One settles by sorting while another still counts digits."""
+    monkeypatch.setattr(module, "FEW", 20)
+    rng = np.random.default_rng(0)
+    shards = {
+        str(shard): pl.DataFrame(
+            {
+                "wide": rng.normal(size=300) * 1e6,
+                "narrow": rng.integers(0, 3, 300) / 2,
+                "none": pl.Series([None] * 300, dtype=pl.Float32),
+            }
+        )
+        for shard in range(100)
+    }
+    rules = {
+        f"{c} {s}": Rule(column=c, **{s: 0.37}) for c in ("wide", "narrow", "none") for s in ("top", "bottom")
+    }
+    found = resolve_cuts(rules, Table(shards), list(shards))  # type: ignore[arg-type]
+    for name, rule in rules.items():
+        assert same(found[name].value, sorted_cut(rule, [frame[rule.column] for frame in shards.values()]))
+
+
+# --- decisions on disk -----------------------------------------------------------------------------
+
+
+def pool(seed: int, shards: int = 3, rows: int = 40) -> dict[str, pl.DataFrame]:
+    """Random columns with ties, nulls, NaN and reasons."""
+    rng = random.Random(seed)
+
+    def row() -> dict[str, Any]:
+        bad = rng.random() < 0.15
+        return {
+            "f32": None if bad else rng.choice([rng.random(), 0.5, 0.25, NAN]),
+            "f64": None if rng.random() < 0.1 else rng.random(),
+            "u32": rng.randrange(5),
+            "word": rng.choice(["en", "de", None]),
+            "error": rng.choice(["empty caption", "image cannot be decoded: x", "image cannot be decoded: y"])
+            if bad
+            else None,
+        }
+
+    schema = {"f32": pl.Float32, "f64": pl.Float64, "u32": pl.UInt32, "word": pl.String, "error": pl.String}
+    return {f"dir/{s}": pl.DataFrame([row() for _ in range(rows + s)], schema=schema) for s in range(shards)}
+
+
+KEEP = {
+    "given.f32": {"top": 0.6},
+    "low": {"column": "given.f64", "bottom": 0.9, "missing": "keep"},
+    "given.u32": {"min": 1},
+    "given.word": {"among": ["en"], "missing": "keep"},
+    "luck": {"column": "given.f64", "chance": True, "seed": 5, "missing": "keep"},
+}
+
+
+def reference(rules: Mapping[str, Rule], frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    """Row by row in plain Python: what is kept, and every count."""
+    cuts = {
+        name: sorted_cut(rule, [f[rule.column.split(".")[1]] for f in frames.values()])
+        for name, rule in rules.items()
+        if rule.needs_cut
+    }
+    counts: dict[str, Any] = {"samples": 0, "kept": 0, "dropped": 0, "failed": 0}
+    per_rule: dict[str, Any] = {
+        n: {"passes": 0, "fails": 0, "fails_only": 0, "dropped": 0, "failed": {}} for n in rules
+    }
+    kept = {}
+    for shard, frame in frames.items():
+        kept[shard] = []
+        for index, row in enumerate(frame.iter_rows(named=True)):
+            fails, lacks = [], []
+            for name, rule in rules.items():
+                value = row[rule.column.split(".")[1]]
+                if value is None or (isinstance(value, float) and math.isnan(value)):
+                    if rule.missing == "drop":
+                        lacks.append(name)
+                elif passes(rule, value, cuts.get(name), uid(shard, index)):
+                    per_rule[name]["passes"] += 1
+                else:
+                    fails.append(name)
+            counts["samples"] += 1
+            for name in fails:
+                per_rule[name]["fails"] += 1
+            if len(fails) == 1 and not lacks:
+                per_rule[fails[0]]["fails_only"] += 1
+            kept[shard].append(not fails and not lacks)
+            if lacks:
+                counts["failed"] += 1
+                reason = (row["error"] or "no value").split(": ")[0]
+                failed = per_rule[lacks[0]]["failed"]
+                failed[reason] = failed.get(reason, 0) + 1
+            elif fails:
+                counts["dropped"] += 1
+                per_rule[fails[0]]["dropped"] += 1
+            else:
+                counts["kept"] += 1
+    return {"counts": counts, "rules": per_rule, "kept": kept, "cuts": cuts}
+
+
+def passes(rule: Rule, value: Any, cut: float | None, row_uid: str) -> bool:
+    from tests.pipeline.test_rule import reference_draw
+
+    match rule.bound:
+        case "min":
+            return value >= rule.min
+        case "max":
+            return value <= rule.max
+        case "top":
+            return value >= cut
+        case "bottom":
+            return value <= cut
+        case "among":
+            return value in rule.among
+    return reference_draw(rule.seed, row_uid) < value
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_decisions_equal_plain_python(stored, seed):
+    frames = pool(seed)
+    session = stored(frames, KEEP)
+    result = decide(session)
+    expected = reference(session.recipe.keep, frames)
+    assert {key: result[key] for key in expected["counts"]} == expected["counts"]
+    for name, rule in expected["rules"].items():
+        assert {key: result["rules"][name][key] for key in rule} == rule
+    for shard in frames:
+        decided = session.store.verdicts(session.decisions, shard)
+        assert decided["keep"].to_list() == expected["kept"][shard]
+    verdicts = pl.concat([session.store.verdicts(session.decisions, shard) for shard in frames])
+    for name, rule in result["rules"].items():
+        others = {other: int((verdicts[name] & verdicts[other]).sum()) for other in KEEP if other != name}
+        assert rule["passes_with"] == others
+    assert result["rules"]["given.f32"]["cut"] == expected["cuts"]["given.f32"]
+    assert result["samples"] == result["kept"] + result["dropped"] + result["failed"]
+
+
+def test_what_is_stored(stored):
+    session = stored(pool(0), KEEP)
+    result = decide(session)
+    folder = session.decisions
+    assert folder.startswith("decisions/test-")
+    assert session.store.files.names(folder, "") == {"rules.json", "shards.parquet", "dir/0.parquet"}
+    assert orjson.loads(session.store.files.read(f"{folder}/rules.json")) == result
+    assert (result["recipe"], result["shards"], list(result["rules"])) == ("test", 3, list(KEEP))
+    assert result["rules"]["given.f32"]["bound"].endswith("(top 60%)")
+    frame = session.store.verdicts(folder, "dir/1")
+    assert frame.schema == {"keep": pl.Boolean, **dict.fromkeys(KEEP, pl.Boolean)}
+    assert len(frame) == 41
+    assert frame["given.f32"].null_count() > 0
+    shards = session.store.read(f"{folder}/shards.parquet")
+    assert shards["shard"].to_list() == ["dir/0", "dir/1", "dir/2"]
+    assert shards["samples"].to_list() == [40, 41, 42]
+    assert shards["kept"].sum() == result["kept"]
+    assert shards["part"].to_list() == ["dir/0"] * 3
+    assert shards["start"].to_list() == [0, 40, 81]
+
+
+def snapshot(tmp_path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in (tmp_path / "store").rglob("*") if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_twice_writes_nothing_new(stored, tmp_path):
+    session = stored(pool(0), KEEP)
+    first = decide(session)
+    before = snapshot(tmp_path)
+    assert decide(Session(session.recipe, session.shards)) == first
+    assert snapshot(tmp_path) == before
+
+
+def test_shards_in_any_order_give_the_same(stored, tmp_path):
+    frames = pool(1, shards=4)
+    session = stored(frames, KEEP)
+    first = decide(session)
+    turned = Session(session.recipe, tuple(reversed(session.shards)))
+    assert {**decide(turned)} == first
+    for shard in frames:
+        one, other = (made.store.verdicts(made.decisions, shard) for made in (session, turned))
+        assert_frame_equal(one, other)
+
+
+@pytest.mark.parametrize("together", [1, 2, 64])
+def test_shards_that_are_decided_on_together_share_a_file(stored, monkeypatch, together):
+    frames = {**pool(0, shards=5), "empty": pool(0)["dir/0"][:0]}
+    session = stored(frames, KEEP)
+    expected = reference(session.recipe.keep, frames)
+    monkeypatch.setattr("pipeline.pool.columns.GROUP_SHARDS", together)
+    decide(session)
+    assert len(session.store.files.names(session.decisions, ".parquet")) == 1 + -(-6 // together)
+    store = pickle.loads(pickle.dumps(session.store))
+    for shard in (*frames, *reversed(frames)):
+        assert session.store.kept(session.decisions, shard).to_list() == expected["kept"][shard]
+        assert store.verdicts(session.decisions, shard)["keep"].to_list() == expected["kept"][shard]
+    with pytest.raises(FileNotFoundError, match="no dir/9"):
+        session.store.kept(session.decisions, "dir/9")
+
+
+def test_fewer_shards_are_another_decision(stored):
+    session = stored(pool(2), KEEP)
+    whole = decide(session)
+    part = Session(session.recipe, session.shards[:1])
+    assert part.decisions != session.decisions
+    assert decide(part)["samples"] == 40
+    assert decide(session) == whole
+
+
+def test_other_rules_are_another_decision(stored):
+    frames = pool(2)
+    folders = {
+        stored(frames, keep).decisions
+        for keep in (
+            {"given.f32": {"top": 0.6}},
+            {"given.f32": {"top": 0.5}},
+            {"given.f32": {"bottom": 0.6}},
+            {"given.f32": {"top": 0.6, "missing": "keep"}},
+            {"other": {"column": "given.f32", "top": 0.6}},
+            {"given.f64": {"chance": True}},
+            {"given.f64": {"chance": True, "seed": 1}},
+            {},
+        )
+    }
+    assert len(folders) == 8
+
+
+def test_no_rule_keeps_all(stored):
+    result = decide(stored(pool(0), {}))
+    assert (result["samples"], result["kept"], result["rules"]) == (123, 123, {})
+
+
+@pytest.mark.parametrize("side", ["top", "bottom"])
+def test_no_values_at_all_keeps_nothing(stored, side):
+    frame = pl.DataFrame(
+        {"f32": [None, NAN], "error": ["no image", None]}, schema_overrides={"f32": pl.Float32}
+    )
+    session = stored({"a": frame, "b": frame[:0]}, {"given.f32": {side: 0.3}})
+    result = decide(session)
+    assert (result["samples"], result["kept"], result["failed"]) == (2, 0, 2)
+    rule = result["rules"]["given.f32"]
+    assert (rule["cut"], rule["bound"]) == (None, f"{side} 30%")
+    assert rule["failed"] == {"no image": 1, "no value": 1}
+    assert decide(session) == result  # as it comes back from disk
+
+
+def test_ties_at_the_cut_are_all_kept(stored):
+    frame = pl.DataFrame({"u32": [1, 2, 2, 2, 3]})
+    assert decide(stored({"a": frame}, {"given.u32": {"top": 0.4}}))["kept"] == 4
+    assert decide(stored({"a": frame}, {"given.u32": {"bottom": 0.4}}))["kept"] == 4
+    assert decide(stored({"a": frame}, {"given.u32": {"top": 0.2}}))["kept"] == 1
+
+
+def test_a_rule_on_a_sample_column(stored):
+    result = decide(
+        stored({"a": pl.DataFrame({"u32": [1, 2]})}, {"width": {"min": 24}, "original_width": {"min": 1}})
+    )
+    assert result["rules"]["width"]["fails"] == 0
+    assert result["rules"]["original_width"]["failed"] == {"no value": 2}
+
+
+def test_new_values_are_a_new_decision_only_under_a_new_key(stored):
+    """What a decision reads is named by key: the same keys mean the same values."""
+    session = stored({"a": pl.DataFrame({"f32": [1.0]})}, {"given.f32": {"min": 2}})
+    assert decide(session)["kept"] == 0
+    put(session, "a", pl.DataFrame({"f32": [3.0]}))
+    assert decide(session)["kept"] == 0
+
+
+# --- the books -------------------------------------------------------------------------------------
+
+VERDICTS = st.lists(st.sampled_from([True, False, None]), min_size=3, max_size=3)
+
+
+@given(st.lists(st.tuples(VERDICTS, st.sampled_from(["no image", "bad: 1", "bad: 2", None])), max_size=30),
+       st.lists(st.sampled_from(["drop", "keep"]), min_size=3, max_size=3))  # fmt: skip
+def test_books_balance(rows, missing):
+    rules = {f"r{i}": Rule(column="x.v", min=0, missing=missing[i]) for i in range(3)}
+    verdicts = [pl.Series(f"r{i}", [row[0][i] for row in rows], pl.Boolean) for i in range(3)]
+    frame = pl.DataFrame({"x.error": pl.Series([row[1] for row in rows], dtype=pl.String)})
+    counts, decided = tally(rules, verdicts, frame, dict.fromkeys(rules, "x"))
+    keep = decided["keep"]
+    assert counts.samples == len(rows)
+    assert counts.kept == keep.sum()
+    assert counts.samples == counts.kept + sum(counts.first.values()) + sum(counts.failed.values())
+    assert all(counts.only[name] <= counts.first[name] <= counts.total[name] for name in rules)
+    for row, kept in zip(rows, keep, strict=True):
+        expected = all(
+            v is True or (v is None and how == "keep") for v, how in zip(row[0], missing, strict=True)
+        )
+        assert kept == expected
+    assert {reason for _, reason in counts.failed} <= {"no image", "bad", "no value"}

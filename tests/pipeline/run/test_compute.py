@@ -1,0 +1,278 @@
+"""The plain loop, end to end: what is computed, what is left pending, what stops it."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.decide.books import books
+from pipeline.decide.decide import decide
+from pipeline.errors import OperatorError, RecipeError
+from pipeline.plan.passes import stat_path
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run import batches
+from pipeline.run.compute import LocalExecutor, StatTask, compute, reduced
+from tests.conftest import picture
+from tests.pipeline.plan.test_passes import CHAIN
+
+CHANGED = "does not have the 2 samples that are in the store: it changed; use a new store"
+KEEP = {"frequency.count": {"min": 2}}
+
+
+@pytest.fixture
+def opened(tmp_path: Path, planted: str) -> Callable[..., Session]:
+    """A session over `shards`, computing CHAIN unless told otherwise."""
+
+    def build(
+        shards: str = "{0..2}.tar", compute: Any = CHAIN, keep: Any = KEEP, plugins: Any = ()
+    ) -> Session:
+        pool = {"shards": f"{tmp_path}/pool/{shards}", "store": str(tmp_path / "store")}
+        data = {"pool": pool, "compute": compute, "keep": keep, "plugins": [planted, *plugins]}
+        return Session.open(parse(data))
+
+    return build
+
+
+@pytest.fixture
+def pool(write_pool) -> Callable[..., Path]:
+    """Three shards: captions of 2, 3, 2, 4 and 2 characters."""
+    write_pool(["aa", "bbb"], shard="0")
+    write_pool(["cc", "dddd"], shard="1")
+    write_pool(["ee"], shard="2")
+    return write_pool
+
+
+def files(tmp_path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(tmp_path)): p.read_bytes() for p in (tmp_path / "store").rglob("*.parquet")}
+
+
+def test_everything_is_computed_once(pool, opened, tmp_path):
+    session = opened()
+    assert compute(session, LocalExecutor()).pending == {}
+    before = files(tmp_path)
+    assert len(before) == 3 * 5 + 1
+    log = compute(session, LocalExecutor())
+    assert not log.tally.rows
+    assert files(tmp_path) == before
+    assert decide(session.complete())["kept"] == 3
+
+
+def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
+    """The table is the same; no more than two of a task's are held at a time."""
+    session = opened()
+    compute(session, LocalExecutor())
+    path = stat_path("histogram", session.keys["histogram"])
+    whole = session.store.read(path)
+    held = []
+    monkeypatch.setattr("pipeline.run.compute.HELD", 1)
+    monkeypatch.setattr(
+        StatTask,
+        "merge",
+        lambda self, parts, merge=StatTask.merge: held.append(len(parts)) or merge(self, parts),
+    )
+    assert reduced(LocalExecutor(), StatTask(session, "histogram"), session.shards).equals(whole)
+    assert held == [2] * (len(session.shards) - 1) + [1]
+
+
+def test_a_shard_that_is_missing_stays_pending_and_the_rest_is_complete(pool, opened, tmp_path):
+    """The Stat is over the shards there are; `keep` finds the columns that rest on it."""
+    (tmp_path / "pool" / "2.tar").unlink()
+    session = opened()
+    log = compute(session, LocalExecutor())
+    assert list(log.pending) == ["2"]
+    assert log.pending["2"].startswith("FileNotFoundError: ")
+    done = opened().complete()
+    assert [shard.name for shard in done.shards] == ["0", "1"]
+    table = done.store.read(stat_path("histogram", done.keys["histogram"]))
+    assert table.rows() == [(2.0, 2), (3.0, 1), (4.0, 1)]
+    result = decide(done)
+    assert (result["samples"], result["kept"], result["dropped"]) == (4, 2, 2)
+
+
+def test_a_shard_that_comes_later_is_added(pool, opened, tmp_path):
+    (tmp_path / "pool" / "2.tar").rename(tmp_path / "away.tar")
+    compute(opened(), LocalExecutor())
+    before = files(tmp_path)
+    (tmp_path / "away.tar").rename(tmp_path / "pool" / "2.tar")
+    log = compute(opened(), LocalExecutor())
+    assert log.pending == {}
+    assert (log.tally.rows["length"], log.tally.rows["frequency"]) == (1, 5)  # the Stat is another
+    assert decide(opened().complete())["kept"] == 3
+    assert {name: files(tmp_path)[name] for name in before} == before
+
+
+def test_no_shard_can_be_read(opened, tmp_path):
+    log = compute(opened(), LocalExecutor())
+    assert list(log.pending) == ["0", "1", "2"]
+    with pytest.raises(RecipeError, match=r"no shard has every column yet; run `winnow compute` first"):
+        opened().complete()
+
+
+def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
+    pool([], shard="2")
+    session = opened()
+    assert compute(session, LocalExecutor()).pending == {}
+    assert session.store.rows(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
+    assert decide(session.complete())["samples"] == 4
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_shard_that_changed_is_refused(pool, opened, tmp_path, rows):
+    """Its columns would not fit together: fewer samples than stored, or more."""
+    compute(opened(), LocalExecutor())
+    pool(["xx"] * rows, shard="1")
+    later = {
+        **CHAIN,
+        "bright": {"use": "planted.Brightness"},
+        "both": {"use": "planted.Plus", "of": "bright.mean"},
+    }
+    log = compute(opened(compute=later), LocalExecutor())
+    assert log.pending == {"1": CHANGED}
+
+
+BOTH = """
+from pipeline.operator import Column, ImageScore
+import polars as pl
+class Both(ImageScore):
+    of: Column
+    writes = {"value": pl.Float64}
+    def score(self, batch, images):
+        return batch.select(value=pl.col(self.of))
+"""
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 300])
+def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, opened, tmp_path, rows):
+    (tmp_path / "both.py").write_text(BOTH)
+    compute(opened(), LocalExecutor())
+    pool(["xx"] * rows, [picture()] * rows, shard="1")
+    later = {**CHAIN, "both": {"use": "both.Both", "of": "length.value"}}
+    log = compute(opened(compute=later, plugins=[str(tmp_path / "both.py")]), LocalExecutor())
+    assert log.pending == {"1": CHANGED}
+
+
+def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
+    monkeypatch.setattr("pipeline.storage.retry.BACKOFF", 0)
+    real, broken = batches.read_samples, iter([True, True, True, False])
+
+    def flaky(shard, **options):
+        yield next(iter(real(shard, **options)))  # the first batch comes, then the line goes dead
+        if shard.name == "0" and next(broken, False):
+            raise OSError("connection reset")
+
+    monkeypatch.setattr("pipeline.run.batches.read_samples", lambda *a, **k: Stream(flaky(*a, **k)))
+    session = opened()
+    log = compute(session, LocalExecutor())
+    assert log.pending == {}
+    assert log.tally.rows["length"] == 5  # what had been handed out was not computed again
+    assert session.store.rows("samples", ["0"]) == {"0": 2}
+
+
+class Stream:
+    """What read_samples returns: an iterable that knows of damage."""
+
+    damage = None
+
+    def __init__(self, tables) -> None:
+        self.tables = tables
+
+    def __iter__(self):
+        return iter(self.tables)
+
+
+def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatch):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    real = batches.read_samples
+
+    def broken(shard, **options):
+        if shard.name == "0":
+            raise OSError("connection reset")
+        return real(shard, **options)
+
+    monkeypatch.setattr("pipeline.run.batches.read_samples", broken)
+    log = compute(opened(), LocalExecutor())
+    assert log.pending == {"0": "OSError: connection reset (after 4 attempts)"}
+    assert waits[:3] == [0.5, 1.0, 2.0]
+
+
+BROKEN_STAT = """
+import polars as pl
+from pipeline.operator import Stat
+class Broken(Stat):
+    needs = ("text",)
+    def partial(self, batch):
+        return pl.DataFrame({{"n": [len(batch)]}}){}
+    def merge(self, parts):
+        return parts.sum(){}
+"""
+
+
+@pytest.mark.parametrize(
+    ("partial", "merge", "reason"),
+    [
+        (".nonsense()", "", "AttributeError: 'DataFrame' object has no attribute 'nonsense'"),
+        ("", ".select('m')", 'ColumnNotFoundError: unable to find column "m"'),
+        ('["n"]', "", "partial() must return a polars DataFrame, got Series"),
+    ],
+)
+def test_a_stat_that_fails_names_itself(pool, opened, tmp_path, partial, merge, reason):
+    (tmp_path / "broken.py").write_text(BROKEN_STAT.format(partial, merge))
+    session = opened(
+        compute={"sum": {"use": "broken.Broken"}}, keep={}, plugins=[str(tmp_path / "broken.py")]
+    )
+    with pytest.raises(OperatorError) as raised:
+        compute(session, LocalExecutor())
+    assert str(raised.value).startswith("sum")
+    assert reason in str(raised.value)
+
+
+def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened, tmp_path):
+    (tmp_path / "bad.py").write_text(
+        "import polars as pl\nfrom pipeline.operator import Score\nclass Bad(Score):\n    needs = ('text',)\n"
+        "    writes = {'v': pl.Float64}\n    def score(self, batch):\n        raise ValueError('always')\n"
+    )
+    write_pool(["aa"] * 20, shard="0")
+    session = opened("0.tar", {"bad": {"use": "bad.Bad"}}, {}, [str(tmp_path / "bad.py")])
+    with pytest.raises(OperatorError, match=r"^bad fails on every row of a batch: ValueError: always$"):
+        compute(session, LocalExecutor())
+    assert session.store.files.names(session.folder("bad"), ".parquet") == set()
+
+
+def test_the_books_balance_on_a_messy_pool(write_pool, opened):
+    images = [picture(0), b"garbage", None, picture(3)[:70], picture(4)]
+    write_pool(["aa", "bb", "cc", "dd", None], images, shard="0")
+    compute_ = {"length": {"use": "planted.Length"}, "bright": {"use": "planted.Brightness"}}
+    session = opened("0.tar", compute_, {"bright.mean": {"top": 1.0}, "length.value": {"min": 2}})
+    log = compute(session, LocalExecutor())
+    ledger = books(session, decide(session.complete()), log.pending)
+    assert ledger["samples"] == 5
+    assert ledger["samples"] == ledger["kept"] + ledger["dropped"] + ledger["failed"]
+    assert ledger["rules"]["bright.mean"]["failed"] == {"image cannot be decoded": 2, "no image": 1}
+    assert ledger["rules"]["length.value"]["failed"] == {"no value": 1}
+    assert (ledger["kept"], ledger["dropped"], ledger["failed"]) == (1, 0, 4)
+
+
+def test_only_what_is_asked_for(pool, opened):
+    session = opened()
+    compute(session, LocalExecutor(), ["plus"])
+    assert session.store.rows(session.folder("plus"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 1}
+    assert session.store.rows(session.folder("frequency"), ["0", "1", "2"]) == {}
+
+
+def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
+    write_pool(["aa"], shard="0")
+    session = opened("0.tar", {"caption": {"use": "caption.Caption"}}, {}, [])
+    compute(session, LocalExecutor())
+    meta = session.store.files.read(f"{session.folder('caption')}/meta.json")
+    assert json.loads(meta) == {
+        "name": "caption",
+        "use": "caption.Caption",
+        "version": 1,
+        "fields": {},
+        "inputs": {},
+    }

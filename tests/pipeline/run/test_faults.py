@@ -1,0 +1,50 @@
+"""Faults on a cluster of three nodes: the undisturbed bytes after at most one resubmission. All kinds, in both
+phases, are in benchmarks/bench_faults.py; here are the quickest."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from jobs.toy.sample_pool import make_pool
+from tests.support.faults import Bed, cluster, try_fault, undisturbed
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faults") / "pool"
+    make_pool(folder, shards=12, per_shard=50, seed=3, image_size=32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(pool: Path) -> dict[str, bytes]:
+    return undisturbed(pool.parent / "plain", pool)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    with cluster("any") as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("fault", "phase"),
+    [
+        ("collector killed", "compute"),
+        ("driver killed", "compute"),
+        ("worker killed", "export"),
+        ("node killed", "compute"),
+    ],
+)
+def test_same_bytes(
+    fault: str, phase: str, pool: Path, expected: dict[str, bytes], nodes: Cluster, tmp_path: Path
+) -> None:
+    done = try_fault(fault, phase, 0, Bed(pool, tmp_path / "run", nodes), expected)
+    assert done.struck, "the command had ended before the fault came"
+    assert done.equal, done.note
+    assert done.codes[-1] == 0
+    assert len(done.codes) <= 2

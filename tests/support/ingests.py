@@ -1,0 +1,75 @@
+"""What the tests and the benchmark of `winnow ingest` share: the command, kills, and who is in the books."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline.pool.img2dataset import STATS, reason
+
+ROOT = Path(__file__).parents[2]
+LOOPBACK = ("--allow", "127.0.0.0/8")
+
+
+def command(*words: object) -> list[str]:
+    """`winnow ingest`, as a process is given it."""
+    return [sys.executable, "-m", "jobs", "ingest", *map(str, words), "--json"]
+
+
+def ingest(*words: object, status: int = 0) -> dict[str, Any]:
+    """Run the command in a process of its own; what it prints as JSON, and stderr as `said`."""
+    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == status, done.stderr
+    return {**(json.loads(done.stdout) if done.stdout else {}), "said": done.stderr}
+
+
+def killed(out: Path, shards: int, *words: object) -> int:
+    """Run the command and kill it (SIGKILL, its own process alone) once so many shards are there; returns
+    how many there are. AssertionError if it ends by itself."""
+    run = subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while done(out) < shards and run.poll() is None:
+        time.sleep(0.02)
+    os.kill(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    return done(out)
+
+
+def done(out: Path) -> int:
+    """Shards that are published."""
+    return len(list(out.glob(f"*{STATS}")))
+
+
+def write_list(path: Path, rows: list[tuple[str, str]]) -> None:
+    """(caption, url) as a TSV."""
+    path.write_text("".join(f"{caption}\t{url}\n" for caption, url in [("caption", "url"), *rows]))
+
+
+def in_tars(out: Path) -> list[dict[str, Any]]:
+    """The json of every sample in the tars."""
+    found = []
+    for path in sorted(out.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            found += [json.load(tar.extractfile(member)) for member in tar if member.name.endswith(".json")]
+    return found
+
+
+def accounted(out: Path, listed: Mapping[str, str | None]) -> None:
+    """Every caption of {caption: reason} is in the sidecars once, with its reason, and in a tar, once, if it
+    has none."""
+    rows = pl.concat([pl.read_parquet(path) for path in sorted(out.glob("*.parquet"))])
+    assert sorted(rows["caption"]) == sorted(listed)
+    found = {
+        row["caption"]: None if row["status"] == "success" else reason(row["error_message"])
+        for row in rows.iter_rows(named=True)
+    }
+    assert found == listed
+    arrived = sorted(sample["caption"] for sample in in_tars(out))
+    assert arrived == sorted(caption for caption, why in listed.items() if why is None)
