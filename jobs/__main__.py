@@ -22,6 +22,7 @@ from jobs.commands.options import Json, Limit, Local, Overrides, RecipePath
 from jobs.commands.plan import plan
 from jobs.commands.subset import app as subset
 from pipeline.errors import WinnowError, worded
+from pipeline.plan.stored import complete
 from pipeline.storage.retry import from_storage
 
 app = typer.Typer(
@@ -148,7 +149,7 @@ def sheet(
     from jobs.commands.sheet import write_sheet
 
     session = steps.open_session(recipe, set_, None)
-    write_sheet(session.complete(), name, out, pictures)
+    write_sheet(complete(session), name, out, pictures)
     print(out)
 
 
@@ -211,7 +212,7 @@ def _decided(
     from pipeline.decide.decide import decide
 
     session = steps.open_session(recipe, overrides, shards)
-    done = session.complete()
+    done = complete(session)
     names = {shard.name for shard in done.shards}
     pending = {s.name: "not computed yet" for s in session.shards if s.name not in names}
     return done, decide(done), pending

@@ -5,14 +5,17 @@ from typing import Any
 
 from jobs.terminal import tables
 from jobs.terminal.progress import Progress
-from pipeline.decide.books import RunLog, books
+from pipeline.decide.books import books
 from pipeline.decide.decide import decide
 from pipeline.decide.effects import effects
 from pipeline.errors import RecipeError
 from pipeline.plan.passes import Pass
 from pipeline.plan.session import Session
+from pipeline.plan.stored import complete
 from pipeline.recipe.load import load
-from pipeline.run.compute import Executor, LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import Executor, LocalExecutor
+from pipeline.run.log import RunLog
 
 
 def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
@@ -47,7 +50,8 @@ def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet:
 def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
     """Everything the recipe's `export` asks for, by kind."""
     from pipeline.export.faiss_index import write_index
-    from pipeline.export.subset import write_subset, written_counts
+    from pipeline.export.kept import written_counts
+    from pipeline.export.subset import write_subset
     from pipeline.export.tars import export_shards
     from pipeline.export.urls import write_urls
 
@@ -70,7 +74,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> dict[str, Any
     """Compute, decide, export; returns what was written and the books."""
     executor = executor_of(session, local)
     log = fill(session, executor, quiet=quiet)
-    done = session.without(log.pending).complete()
+    done = complete(session.without(log.pending))
     decision = decide(done)
     written = write_exports(done, executor, quiet)
     changes = effects(done, executor)

@@ -34,8 +34,9 @@ from pydantic import Field, PrivateAttr, model_validator
 from operators.algorithms.balance import Balance, critical_t, keep_probability
 from operators.algorithms.balance import compare as compare_counts
 from operators.algorithms.matching import Matcher, Spacing, read_entries
-from pipeline.operator import Column, Device, Files, Operator, Score, Stat, Table, owner
-from pipeline.rule import draw
+from pipeline.operator import Column, Device, Files, Operator, Score, Stat, Table
+from pipeline.schema import owner
+from pipeline.uids import draw
 
 OTHER = "other"  # the list of languages that have none of their own
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -33,7 +33,7 @@ from pydantic import Field, PrivateAttr
 
 from operators.algorithms.vectors import Chunks, directed, no_direction, unit, unit_column
 from pipeline.operator import Column, Device, Score, Stat, Table
-from pipeline.rule import draw
+from pipeline.uids import draw
 
 ROWS, BLOCK = 256, 4096  # rows by others of one product: 4 MB of cosines, which stay in a core's cache
 ORDER = ("draw", "uid", "shard", "row")

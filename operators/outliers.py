@@ -38,7 +38,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from operators.algorithms import reference as arithmetic
 from pipeline.operator import Column, Device, Operator, Score, Stat, Table
-from pipeline.rule import draw
+from pipeline.uids import draw
 
 Natural = Annotated[int, Field(ge=1)]
 SHOWN = 5  # neighbours that `winnow explain` names

@@ -29,7 +29,7 @@ import polars as pl
 from pydantic import Field, PrivateAttr
 
 from pipeline.operator import Column, Device, Score, Stat, Table
-from pipeline.rule import draw
+from pipeline.uids import draw
 
 STEP = 1e-4  # of the scores that the total is reckoned from
 STEPS = 200  # bisections, which end at two neighbouring floats

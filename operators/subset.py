@@ -19,7 +19,7 @@ from pydantic import PrivateAttr
 
 from operators.algorithms.vectors import map_npy
 from pipeline.operator import Device, File, Score
-from pipeline.rule import first_unsorted, search_uids, uid_halves
+from pipeline.uids import first_unsorted, search_uids, uid_halves
 
 BLOCK = 1 << 20  # rows that are checked at a time
 

@@ -5,8 +5,6 @@ annotated `Column`, `Table` or `File` are inputs: a column and a stat by name, a
 This module knows polars; no Ray, no torch, no I/O.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -15,6 +13,8 @@ import numpy as np
 import polars as pl
 from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict
+
+from pipeline.schema import owner
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,6 @@ Column = Annotated[str, Role("column")]
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
 Files = Annotated[str | dict[str, str], Role("file")]  # one file, or one by name
-
-SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
-    **dict.fromkeys(("shard", "uid", "key", "text", "url", "image_format"), pl.String),
-    "row": pl.UInt32,
-    **dict.fromkeys(("width", "height", "original_width", "original_height"), pl.Int32),
-    **dict.fromkeys(("offset", "length", "image_offset", "image_length"), pl.Int64),
-}
-READY = "datacomp"
-READY_COLUMNS: Mapping[str, PolarsDataType] = {  # what a DataComp folder brings along: see datacomp.py
-    **dict.fromkeys((f"{READY}.{model}_score" for model in ("b32", "l14")), pl.Float64),
-    **dict.fromkeys(
-        (f"{READY}.{model}_{side}_embedding" for model in ("b32", "l14") for side in ("image", "text")),
-        pl.Array,
-    ),
-}
-
-
-def owner(name: str) -> str | None:
-    """The operator that a column or stat comes from; None for a sample's own column. `text` is the
-    caption even where an operator is called `text`, whose columns are `text.words` and the like."""
-    return None if name in SAMPLE_COLUMNS or name in READY_COLUMNS else name.split(".")[0]
 
 
 class Device(NamedTuple):
@@ -154,19 +133,3 @@ class OperatorMissing(TypeError):
 
     def __init__(self, cls: type, method: str) -> None:
         super().__init__(f"{cls.__name__} must define {method}()")
-
-
-def identity(
-    use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, Any]
-) -> dict[str, Any]:
-    """All that results depend on: class, version, fields, the keys of the inputs, and the contents of the
-    files that fields name (a field in `contents` counts by the digests there, not by its paths)."""
-    fields: dict[str, Any] = operator.model_dump(mode="json")
-    fields.update({name: {"content": digest} for name, digest in contents.items()})
-    return {"use": use, "version": type(operator).version, "fields": fields, "inputs": dict(inputs)}
-
-
-def cache_key(use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, Any]) -> str:
-    """16 hex digits over the identity."""
-    text = json.dumps(identity(use, operator, inputs, contents), sort_keys=True)  # tells inf, nan, null apart
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

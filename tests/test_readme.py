@@ -12,7 +12,8 @@ from jobs.__main__ import app
 from jobs.toy.sample_pool import make_pool
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -14,13 +14,12 @@ def compact(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, js
     from jobs.terminal import tables
     from jobs.terminal.progress import Progress
     from pipeline.storage.compact import compact as pack
-    from pipeline.storage.compact import part_folders
 
     session = steps.open_session(recipe, set_, shards)
     names, found = [shard.name for shard in session.shards], []
     session.store.files.sweep()
     with Progress(quiet=json) as progress:
-        for folder in part_folders(session):
+        for folder in session.part_folders:
             before, after = pack(session.store, folder, names, progress.compact(folder, len(names)))
             found.append({"folder": folder, "before": before, "after": after})
     if json:

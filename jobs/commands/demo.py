@@ -19,9 +19,10 @@ from jobs.toy.sample_pool import make_pool
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
-from pipeline.pool.shards import iter_fields
+from pipeline.plan.stored import complete
+from pipeline.pool.tar_reader import iter_fields
 from pipeline.recipe.load import load
-from pipeline.storage.ranges import TarBytes
+from pipeline.storage.ranges import ByteRanges
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 MODEL = Path(__file__).parents[1] / "toy" / "models" / "scene_clip"
@@ -37,7 +38,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     console.rule("winnow run")
     result = steps.run_all(session, local)
     console.rule("what was planted, and what became of it")
-    done = session.complete()
+    done = complete(session)
     truth = planted(done)
     show_recall(done, truth)
     show_auroc(done, truth)
@@ -76,7 +77,7 @@ def planted(session: Session) -> pl.DataFrame:
     parts = []
     for shard in session.shards:
         samples = session.store.parts("samples", [shard.name])
-        with TarBytes(shard.path) as tar:
+        with ByteRanges(shard.path) as tar:
             labels = [
                 orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"
                 for key, offset, length in samples.select("key", "offset", "length").iter_rows()

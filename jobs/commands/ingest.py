@@ -60,13 +60,13 @@ def ingest(
     from jobs.ingest.download import Settings
     from jobs.ingest.guard import Guard, networks
     from jobs.terminal import tables
-    from pipeline.storage.folder import Files
+    from pipeline.storage.folder import Folder
 
     try:
         guard = Guard(networks(allow or ()), seconds=PATIENCE * timeout)
     except ValueError as error:
         raise RecipeError(f"--allow must be a network such as 10.0.0.0/8: {error}") from None
-    base = Files(out)
+    base = Folder(out)
     settings = Settings(_shared(out), size, rows, threads, timeout, retries, guard)
     books = download(settings, urls, columns_of(column or ()), _workers(local, processes), quiet=json)
     if json:
@@ -139,7 +139,7 @@ def columns_of(texts: Sequence[str]) -> Columns:
     """--column options as pool.columns has them. Raises RecipeError."""
     from pydantic import ValidationError
 
-    from pipeline.recipe.load import Pool
+    from pipeline.recipe.sections import Pool
 
     pairs = [text.partition("=") for text in texts]
     found = {part: int(name) if name.isdecimal() else name for part, _, name in pairs}
@@ -191,9 +191,9 @@ def missing(settings: "Settings", found: "Iterable[Chunk]", count: Any) -> "Iter
     was made of something else."""
     from jobs.ingest.download import Fetched
     from pipeline.pool.img2dataset import STATS
-    from pipeline.storage.folder import Files
+    from pipeline.storage.folder import Folder
 
-    files = Files(settings.out)
+    files = Folder(settings.out)
     files.sweep()
     there = files.names("", "")
     for chunk in found:

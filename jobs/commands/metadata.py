@@ -135,12 +135,12 @@ def _titles(hours: Sequence[str], wanted: "Wanted", each: "Each") -> Iterator[So
 
 def _write(sources: Sequence[Source], max_length: int, out: str) -> None:
     """Publish the list; its path goes to stdout, its books to stderr."""
-    from pipeline.storage.folder import Files
+    from pipeline.storage.folder import Folder
 
     entries, rows = union(sources, max_length)
-    Files(out).publish("", encode(entries, out))
+    Folder(out).publish("", encode(entries, out))
     _show(rows, len(entries))
-    print(Files(out).base)
+    print(Folder(out).base)
 
 
 def _show(rows: Sequence[Row], entries: int) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 from operators.algorithms.masking import contact_sheet
 from operators.text import MaskedClipScore
 from pipeline.errors import RecipeError
-from pipeline.operator import owner
 from pipeline.plan.session import Session
+from pipeline.plan.stored import require
 from pipeline.run.decode import decode
-from pipeline.storage.folder import Files
-from pipeline.storage.ranges import TarBytes
+from pipeline.schema import owner
+from pipeline.storage.folder import Folder
+from pipeline.storage.ranges import ByteRanges
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
@@ -26,14 +27,14 @@ def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
     if Path(out).suffix.lower() not in FORMATS:
         raise RecipeError(f"sheet: {out} must end in {', '.join(FORMATS)}")
     if (boxes := owner(operator.boxes)) is not None:
-        session.require([boxes])
+        require(session, [boxes])
     pairs, titles = list[tuple[np.ndarray, np.ndarray]](), list[str]()
     for image, found, title in _with_text(session, operator.boxes):
         pairs.append((image, operator.masked(image, found)))
         titles.append(title)
         if len(pairs) == pictures:
             break
-    with Files(out).publishing("") as path:
+    with Folder(out).publishing("") as path:
         contact_sheet(pairs, titles).save(path, FORMATS[Path(out).suffix.lower()])
     return len(pairs)
 
@@ -43,7 +44,7 @@ def _with_text(session: Session, boxes: str) -> Iterator[tuple[np.ndarray, list[
     columns = session.columns
     for shard in session.shards:
         frame = columns.read(shard.name, ["image_offset", "image_length", "text", boxes])
-        with TarBytes(shard.path) as tar:
+        with ByteRanges(shard.path) as tar:
             for offset, length, text, found in frame.iter_rows():
                 pixels = decode(tar.read(offset, length))[0] if found else None
                 if pixels is not None:

@@ -19,9 +19,11 @@ from jobs.steps import fill, write_exports
 from pipeline.decide.decide import decide
 from pipeline.export.subset_algebra import combine, mapped
 from pipeline.plan.session import Session
-from pipeline.recipe.load import Recipe, parse
-from pipeline.run.compute import Executor
-from pipeline.storage.folder import Files
+from pipeline.plan.stored import complete
+from pipeline.recipe.load import parse
+from pipeline.recipe.sections import Recipe
+from pipeline.run.executor import Executor
+from pipeline.storage.folder import Folder
 
 ASKED, AVAILABLE, LOST = "sample_ids.npy", "available.npy", "lost.npy"
 
@@ -47,12 +49,12 @@ def recipe_of(subset: str, pool: Sequence[str], out: str, store: str, samples_pe
 def reshard(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
     """Write the shards; returns what was written, how much of the subset the pool has, and the shards that
     could not be read. Raises RecipeError for a file that is no subset."""
-    files = Files(session.recipe.export.shards or "")
+    files = Folder(session.recipe.export.shards or "")
     subset = str(session.recipe.operator("subset").model_dump()["file"])
     with mapped(subset) as rows:  # a mistake shows before the pool is read
         asked = len(rows)
     log = fill(session, executor, quiet=quiet)
-    done = session.without(log.pending).complete()
+    done = complete(session.without(log.pending))
     decide(done)
     written = write_exports(done, executor, quiet)
     _copy(subset, files)
@@ -67,8 +69,8 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> dict[s
     }
 
 
-def _copy(subset: str, files: Files) -> None:
+def _copy(subset: str, files: Folder) -> None:
     """The subset beside the shards, byte for byte."""
-    source = Files(subset)
+    source = Folder(subset)
     with files.publishing(ASKED) as aside:
         source.fs.get_file(source.base, aside)

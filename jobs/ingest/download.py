@@ -30,7 +30,7 @@ from jobs.ingest.guard import Guard, install
 from pipeline.errors import ShardError, worded
 from pipeline.pool.img2dataset import STATS
 from pipeline.run.decode import MAX_PIXELS
-from pipeline.storage.folder import Files
+from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
 
 DIGITS = 8  # of a shard's number, as DataComp has it; img2dataset's own five end at 100,000 shards
@@ -90,7 +90,7 @@ def fetch(settings: Settings, chunk: Chunk) -> Fetched:
     """Download a shard and publish it. Never raises: what goes wrong leaves the shard undone, by name."""
     os.environ.update(ENVIRONMENT)  # before anything imports OpenCV
     install(settings.guard)
-    files = Files(settings.out)
+    files = Folder(settings.out)
     try:
         with files.folder_aside() as folder, contextlib.redirect_stdout(sys.stderr):
             _download(settings, chunk, folder)

@@ -8,7 +8,7 @@ lower-cased, without an adjective's marker such as (ip), to which NLTK adds `.n.
 import re
 
 from pipeline.errors import RecipeError
-from pipeline.storage.folder import Files
+from pipeline.storage.folder import Folder
 
 PARTS = ("data.noun", "data.verb", "data.adj", "data.adv")
 LICENCE = "  "  # what the licence's lines at the head of each file begin with
@@ -18,20 +18,20 @@ _MARKER = re.compile(r"\((?:a|p|ip)\)$")
 
 def synset_names(folder: str) -> list[str]:
     """Distinct names in code point order, on any fsspec path. Raises RecipeError."""
-    files = Files(folder)
+    files = Folder(folder)
     return sorted({name for part in PARTS for name in _names(files, part)} - {""})
 
 
 def check_folder(folder: str) -> None:
     """Raises RecipeError where a file of a WNDB folder is missing."""
     for part in PARTS:
-        if not Files(folder).exists(part):
+        if not Folder(folder).exists(part):
             raise RecipeError(
                 f"--wordnet {folder} must be a WNDB folder with {', '.join(PARTS)}; it has no {part}"
             )
 
 
-def _names(files: Files, part: str) -> set[str]:
+def _names(files: Folder, part: str) -> set[str]:
     lines = files.read(part).decode("utf-8", "replace").split("\n")
     where = f"--wordnet {files.path(part)}"
     rows = [(n, line) for n, line in enumerate(lines, 1) if line and not line.startswith(LICENCE)]

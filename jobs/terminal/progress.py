@@ -20,7 +20,7 @@ from jobs.terminal.tables import console
 from pipeline.export.tar_writer import Written
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.run.batches import Read
-from pipeline.run.compute import Event, Report
+from pipeline.run.executor import Event, Report
 from pipeline.run.stage import Tally
 
 if TYPE_CHECKING:

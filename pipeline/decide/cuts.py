@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 
 from pipeline.pool.columns import Columns
-from pipeline.rule import Cut, Rule, from_ordered_bits, ordered_bits, rank_from_top, uid_halves
+from pipeline.rule import Cut, Rule
+from pipeline.uids import uid_halves
 
 DIGIT = 16  # bits a pass settles
 FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass
@@ -156,3 +157,30 @@ def _gather(
             else:
                 found[name][0] += array
     return found
+
+
+def ordered_bits(values: np.ndarray) -> np.ndarray:
+    """float32/float64/int -> uint64 whose order is the values' order (IEEE 754 total order, -0 = 0)."""
+    numbers = values.astype(np.float64) + 0.0
+    bits = numbers.view(np.int64)
+    return np.where(bits < 0, ~bits, bits ^ np.int64(-(2**63))).view(np.uint64)
+
+
+def from_ordered_bits(bits: int) -> float:
+    """The float64 that `ordered_bits` maps to `bits`."""
+    raw = bits ^ (1 << 63) if bits >> 63 else ~bits & (2**64 - 1)
+    return float(np.uint64(raw).view(np.float64))
+
+
+def rank_from_top(rule: Rule, count: int, rows: int = 0) -> int:
+    """How many of the `count` values that exist are asked for: ceil(share * count), at least 1, or all where
+    more samples are asked for than there are.
+
+    With `ties: datacomp` it is int(share * rows) + 1 of all rows, those without a value last, so perhaps more
+    than there are values: its cut is element int(len * fraction), from 0, of the scores in descending order
+    (`baselines/apply_filter.py`, get_threshold)."""
+    asked = rule.top if rule.top is not None else rule.bottom
+    assert asked is not None
+    if rule.ties == "datacomp":
+        return int(rows * asked) + 1
+    return min(asked, count) if isinstance(asked, int) else max(1, int(np.ceil(np.round(asked * count, 9))))

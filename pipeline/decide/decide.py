@@ -16,16 +16,17 @@ import orjson
 import polars as pl
 
 from pipeline.decide.cuts import in_threads, resolve_cuts
-from pipeline.operator import owner
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 from pipeline.rule import Cut, Rule
+from pipeline.schema import owner
+from pipeline.storage import layout
 
 
 def decide(session: Session) -> dict[str, Any]:
     """The content of `rules.json` for this session's shards, computed unless it is there already."""
     folder = session.decisions
-    if session.store.files.exists(f"{folder}/rules.json"):
+    if session.store.files.exists(layout.rules(folder)):
         return summary(session)
     rules = session.recipe.keep
     columns = session.columns
@@ -36,9 +37,9 @@ def decide(session: Session) -> dict[str, Any]:
     for found, per_shard in in_threads(decide_group, columns.groups(names)):
         counts.add(found)
         rows += per_shard
-    session.store.write(f"{folder}/shards.parquet", pl.DataFrame(rows, schema=SHARDS).sort("shard"))
+    session.store.write(layout.decided_shards(folder), pl.DataFrame(rows, schema=SHARDS).sort("shard"))
     result = counts.summary(session, cuts)
-    session.store.files.publish(f"{folder}/rules.json", orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    session.store.files.publish(layout.rules(folder), orjson.dumps(result, option=orjson.OPT_INDENT_2))
     return result
 
 
@@ -48,7 +49,7 @@ SHARDS = {"shard": pl.String, "samples": pl.Int64, "kept": pl.Int64, "part": pl.
 
 def summary(session: Session) -> dict[str, Any]:
     """The stored `rules.json`. Raises FileNotFoundError."""
-    return dict(orjson.loads(session.store.files.read(f"{session.decisions}/rules.json")))
+    return dict(orjson.loads(session.store.files.read(layout.rules(session.decisions))))
 
 
 @dataclass
@@ -123,7 +124,7 @@ def _decide_group(
     ]
     counts, decided = tally(rules, verdicts, frame, owners)
     lengths = dict(frame["shard"].rle().struct.unnest().select("value", "len").iter_rows())
-    session.store.write(f"{folder}/{group[0]}.parquet", decided)
+    session.store.write(layout.part(folder, group[0]), decided)
     rows, start = [], 0
     for shard in group:
         kept = decided["keep"].slice(start, lengths.get(shard, 0))

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 import polars as pl
 
 from pipeline.operator import Stat
-from pipeline.plan.passes import stat_path
 from pipeline.plan.session import Session
+from pipeline.plan.stored import require
 from pipeline.pool.shards import Shard
-from pipeline.run.compute import Executor, StatTask, reduced
+from pipeline.run.executor import Executor
+from pipeline.run.stats import StatTask, reduced
+from pipeline.storage import layout
 
 
 def effects(session: Session, executor: Executor) -> dict[str, Mapping[str, pl.DataFrame]]:
@@ -24,8 +26,8 @@ def effects(session: Session, executor: Executor) -> dict[str, Mapping[str, pl.D
         stat = session.recipe.operator(name)
         if not isinstance(stat, Stat) or type(stat).compare is Stat.compare:
             continue
-        session.require([name, *stat.owners()])
-        before = session.store.read(stat_path(name, session.keys[name]))
+        require(session, [name, *stat.owners()])
+        before = session.store.read(layout.stat(name, session.keys[name]))
         sources = {owner: session.recipe.operator(owner) for owner in stat.owners()}
         found[name] = stat.compare(before, _after(session, executor, name), sources)
         for table, frame in found[name].items():
@@ -35,7 +37,7 @@ def effects(session: Session, executor: Executor) -> dict[str, Mapping[str, pl.D
 
 def folder(session: Session) -> str:
     """Where the effects of a session's decision lie in the store."""
-    return session.decisions.replace("decisions/", "effects/", 1)
+    return layout.effects_folder(session.decisions)
 
 
 def _after(session: Session, executor: Executor, name: str) -> pl.DataFrame:

@@ -7,10 +7,11 @@ from typing import Any
 from pipeline.decide.cuts import in_threads
 from pipeline.decide.decide import summary
 from pipeline.errors import RecipeError
-from pipeline.operator import Stat, Writer, owner
-from pipeline.plan.passes import stat_path
+from pipeline.operator import Stat, Writer
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
+from pipeline.schema import owner
+from pipeline.storage import layout
 
 SHOWN = ("uid", "shard", "row", "key", "text", "url", "width", "height")
 
@@ -75,7 +76,7 @@ def _evidence(session: Session, columns: Columns, shard: str, row: int) -> dict[
         inputs = operator.inputs()
         tables = [n for n in inputs if n in recipe.compute and isinstance(recipe.operator(n), Stat)]
         try:
-            stats = {n: session.store.read(stat_path(n, session.keys[n])) for n in tables}
+            stats = {n: session.store.read(layout.stat(n, session.keys[n])) for n in tables}
             frame = columns.read(shard, [n for n in inputs if n not in tables])
         except FileNotFoundError:
             continue

@@ -25,12 +25,13 @@ import pyarrow.parquet as pq
 from pipeline.errors import RecipeError
 from pipeline.export import faiss_build
 from pipeline.export.faiss_file import growing
-from pipeline.export.subset import kept_counts
-from pipeline.operator import owner
+from pipeline.export.kept import kept_counts
 from pipeline.plan.session import Session
-from pipeline.rule import draw
-from pipeline.storage.folder import Files
+from pipeline.schema import owner
+from pipeline.storage import layout
+from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
+from pipeline.uids import draw
 
 INDEX, METADATA, ABOUT = "image.index", "metadata/metadata_0.parquet", "image.json"
 BATCH = 4_096  # rows added at a time, at least: enough to keep BLAS busy, 8 MiB at 512 dimensions
@@ -43,7 +44,7 @@ def write_index(session: Session) -> dict[str, Any]:
     section = session.recipe.export.index
     if section is None:
         raise RecipeError("export.index is missing: {embedding: clip.image_embedding, path: ...}")
-    kept, files = sum(kept_counts(session).values()), Files(section.path)
+    kept, files = sum(kept_counts(session).values()), Folder(section.path)
     files.sweep()
     about = _identity(session)
     before = _about(files)
@@ -68,13 +69,13 @@ def _identity(session: Session) -> dict[str, Any]:
     return {
         "decision": session.decisions,
         "embedding": section.embedding,
-        "columns": session.folder(name) if name is not None else "samples",
+        "columns": session.folder(name) if name is not None else layout.SAMPLES,
         "factory": section.factory,
         "metric": "inner_product",
     }
 
 
-def _about(files: Files) -> dict[str, Any] | None:
+def _about(files: Folder) -> dict[str, Any] | None:
     """The `image.json` that is there. Raises RecipeError for one of another program."""
     if not files.exists(ABOUT):
         return None
@@ -143,7 +144,7 @@ class Hits(NamedTuple):
 
 def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
     """The k nearest samples to each of (n, d) vectors of any length. `path`: an index's folder."""
-    files = Files(path)
+    files = Folder(path)
     if _about(files) is None:
         raise RecipeError(f"{path} is no index: it has no {ABOUT}; run `winnow export` first")
     with _local(files, INDEX) as local:
@@ -158,7 +159,7 @@ def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
 
 
 @contextmanager
-def _local(files: Files, relative: str) -> Iterator[str]:
+def _local(files: Folder, relative: str) -> Iterator[str]:
     """A path on this machine with that file's bytes."""
     if files.local:
         yield files.path(relative)

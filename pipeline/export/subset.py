@@ -15,19 +15,17 @@ What all exports share is here too: what is kept, and files that appear whole or
 """
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
 
 from pipeline.errors import RecipeError
+from pipeline.export.kept import written_counts, written_uids
 from pipeline.plan.session import Session
-from pipeline.rule import uid_halves
-from pipeline.storage.folder import Files
+from pipeline.storage.folder import Folder, working
+from pipeline.uids import uid_halves
 
 DTYPE = np.dtype("u8,u8")
 AT_ONCE = 1 << 22  # rows sorted in memory: 64 MiB, and as much again for the order
@@ -42,7 +40,7 @@ def write_subset(session: Session, at_once: int = AT_ONCE, path: str | None = No
         raise RecipeError("export.subset is missing: name the .npy file to write")
     counts = written_counts(session)
     rows = map(_halves, written_uids(session, [shard for shard, count in counts.items() if count]))
-    files = Files(path)
+    files = Folder(path)
     with working(files) as folder:
         with open(f"{folder}/subset", "wb") as file:
             write_header(file, sum(counts.values()))
@@ -54,7 +52,7 @@ def write_subset(session: Session, at_once: int = AT_ONCE, path: str | None = No
 
 def read_subset(path: str) -> np.ndarray:
     """(n,) array of dtype u8,u8: the upper and lower 64 bits of each uid. Raises RecipeError."""
-    with Files(path).fs.open(Files(path).base, "rb") as file:
+    with Folder(path).fs.open(Folder(path).base, "rb") as file:
         found: np.ndarray = np.load(file, allow_pickle=False)
     if found.dtype != DTYPE or found.ndim != 1:
         raise RecipeError(f"{path} must be a list of u8,u8, got {found.dtype} {found.shape}")
@@ -67,51 +65,6 @@ def subset_uids(subset: np.ndarray) -> list[str]:
 
 
 # --- what is kept ---------------------------------------------------------------------------------
-
-
-def kept_counts(session: Session) -> dict[str, int]:
-    """Shard -> kept samples, in pool order. Raises RecipeError where nothing is decided yet."""
-    folder = session.decisions
-    if not session.store.files.exists(f"{folder}/rules.json"):
-        raise RecipeError(f"nothing to export: no {folder} in the store; run `winnow keep` first")
-    table = session.store.read(f"{folder}/shards.parquet", ["shard", "kept"])
-    counts = dict(table.iter_rows())
-    return {shard.name: counts[shard.name] for shard in session.shards}
-
-
-class Chosen:
-    """Which rows of a shard are written, as often as `export.repeats` says. Travels to workers."""
-
-    def __init__(self, session: Session) -> None:
-        self.decisions, self.repeats = session.decisions, session.recipe.export.repeats
-        self.columns, self.store = session.columns, session.store
-
-    def rows(self, shard: str) -> np.ndarray:
-        """Row numbers, ascending, each as often as it is written; a null or negative number is none."""
-        kept = self.store.kept(self.decisions, shard).arg_true().to_numpy()
-        if self.repeats is None:
-            return kept
-        times = self.columns.read(shard, [self.repeats])[self.repeats].cast(pl.Int64).fill_null(0)
-        return np.repeat(kept, times.clip(0).to_numpy()[kept])
-
-
-def written_counts(session: Session) -> dict[str, int]:
-    """Shard -> samples that shards and the subset get of it. Raises RecipeError where nothing is decided."""
-    kept, chosen = kept_counts(session), Chosen(session)
-    if chosen.repeats is None:
-        return kept
-    return {shard: len(chosen.rows(shard)) if count else 0 for shard, count in kept.items()}
-
-
-def written_uids(session: Session, shards: Sequence[str]) -> Iterator[pl.Series]:
-    """The uids of the samples that are written of these shards, in their order; several shards at a time."""
-    chosen = Chosen(session)
-    for group in session.columns.groups(shards):
-        rows, start = list[np.ndarray](), 0
-        for shard in group:
-            rows.append(start + chosen.rows(shard))
-            start += len(chosen.store.kept(chosen.decisions, shard))
-        yield session.columns.read_many(group, ["uid"])["uid"].gather(np.concatenate(rows))
 
 
 # --- sorting --------------------------------------------------------------------------------------
@@ -190,20 +143,3 @@ def _chunks(name: str, rows: int) -> Iterator[np.ndarray]:
 
 
 # --- files that appear whole or not at all --------------------------------------------------------
-
-
-@contextmanager
-def working(files: Files) -> Iterator[str]:
-    """An empty folder: beside the file on local storage, so that a move is a rename, else in the
-    system's place. What a killed process left in it goes first."""
-    if not files.local:
-        with tempfile.TemporaryDirectory() as folder:
-            yield folder
-        return
-    folder = f"{files.base}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)

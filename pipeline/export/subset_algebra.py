@@ -5,7 +5,7 @@
     and    the smallest count of all files      minus  the first file's count less those of the others
     or     the largest                          xor    the difference of the two counts
 
-Files are sorted, so they are mapped and merged block by block: memory stays flat at any number of rows. A uid that a
+Folder are sorted, so they are mapped and merged block by block: memory stays flat at any number of rows. A uid that a
 single file holds more often than a block has rows is held whole.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RecipeError
-from pipeline.export.subset import DTYPE, working, write_header
-from pipeline.rule import first_unsorted, search_uids
-from pipeline.storage.folder import Files
+from pipeline.export.subset import DTYPE, write_header
+from pipeline.storage.folder import Folder, working
+from pipeline.uids import first_unsorted, search_uids
 
 BLOCK = 1 << 20  # rows of a file that are merged at a time: 16 MB, and some ten times as much to work in
 
@@ -87,7 +87,7 @@ def difference(paths: Sequence[str], block: int = BLOCK) -> dict[str, dict[str, 
 @contextmanager
 def mapped(path: str) -> Iterator[np.ndarray]:
     """(n,) u8,u8 rows of a file, mapped; one on object storage is fetched first. Raises RecipeError."""
-    files = Files(path)
+    files = Folder(path)
     with ExitStack() as stack:
         local = files.base
         if not files.exists("") or files.fs.isdir(files.base):
@@ -106,7 +106,7 @@ def mapped(path: str) -> Iterator[np.ndarray]:
 
 def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], out: str) -> dict[str, Any]:
     """Publish the uids, each as often as it counts."""
-    files, rows, distinct = Files(out), 0, 0
+    files, rows, distinct = Folder(out), 0, 0
     with working(files) as folder:
         with open(f"{folder}/subset", "wb") as file:
             write_header(file, 0)

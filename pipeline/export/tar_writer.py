@@ -21,11 +21,12 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from pipeline.errors import ShardError
-from pipeline.export.subset import Chosen
+from pipeline.export.kept import Chosen
 from pipeline.operator import Writer
 from pipeline.plan.session import Session
-from pipeline.pool.shards import Shard, iter_fields
-from pipeline.storage.ranges import TarBytes
+from pipeline.pool.shards import Shard
+from pipeline.pool.tar_reader import iter_fields
+from pipeline.storage.ranges import ByteRanges
 from pipeline.storage.retry import persist
 from pipeline.storage.store import Store
 
@@ -126,7 +127,7 @@ class Packer:
         rows = zip(keys, frame.iter_rows(named=True), strict=True)
         with TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True) as writer:
             for part in output.parts:
-                with TarBytes(part.shard.path) as tar:
+                with ByteRanges(part.shard.path) as tar:
                     for key, row in islice(rows, part.stop - part.start):
                         fields = iter_fields(tar.read(row["offset"], row["length"]), row["key"])
                         if not fields:

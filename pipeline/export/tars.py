@@ -20,12 +20,12 @@ from typing import Any
 import orjson
 
 from pipeline.errors import RecipeError, ShardError
-from pipeline.export.subset import written_counts
+from pipeline.export.kept import written_counts
 from pipeline.export.tar_writer import STATS, Output, Packer, Part, Written
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
-from pipeline.run.compute import Executor
-from pipeline.storage.folder import Files
+from pipeline.run.executor import Executor
+from pipeline.storage.folder import Folder
 
 MANIFEST, SIZES, META = "_winnow.json", "sizes.json", "meta.json"
 SUFFIXES = (STATS, ".parquet", ".tar")
@@ -41,7 +41,7 @@ def export_shards(
     if path is None:
         raise RecipeError("export.shards is missing: name the folder to write")
     outputs = cut(session.shards, written_counts(session), session.recipe.export.samples_per_shard)
-    files, packer = Files(path), Packer(session, path)
+    files, packer = Folder(path), Packer(session, path)
     done = _prepare(files, _manifest(session, packer, outputs))
     todo = [output for output in outputs if output.name not in done]
     failed: dict[str, str] = {}
@@ -95,7 +95,7 @@ def _manifest(session: Session, packer: Packer, outputs: Sequence[Output]) -> di
     }
 
 
-def _prepare(files: Files, manifest: Mapping[str, Any]) -> set[str]:
+def _prepare(files: Folder, manifest: Mapping[str, Any]) -> set[str]:
     """Make the folder ready for what the manifest says; returns the names of the complete tars."""
     files.sweep()
     found = files.names("", "")
@@ -116,7 +116,7 @@ def _prepare(files: Files, manifest: Mapping[str, Any]) -> set[str]:
     return set()
 
 
-def _read_manifest(files: Files) -> dict[str, Any]:
+def _read_manifest(files: Folder) -> dict[str, Any]:
     try:
         found = orjson.loads(files.read(MANIFEST))
         return {**found, "shards": int(found["shards"])}

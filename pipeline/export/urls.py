@@ -24,12 +24,12 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline.errors import RecipeError
-from pipeline.export.subset import kept_counts
+from pipeline.export.kept import kept_counts
 from pipeline.export.tars import MANIFEST
 from pipeline.plan.session import Session
-from pipeline.pool.shards import BATCH_BYTES
 from pipeline.pool.table_reader import cut
-from pipeline.storage.folder import Files
+from pipeline.pool.tar_reader import BATCH_BYTES
+from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
 
 ROWS_PER_FILE = 1_000_000  # img2dataset reads a whole file at a time
@@ -46,7 +46,7 @@ def write_urls(session: Session) -> dict[str, Any]:
     if path is None:
         raise RecipeError("export.urls is missing: name the folder to write")
     kept = [shard for shard, rows in kept_counts(session).items() if rows]
-    files, counts = Files(path), Counter[str](files=0, rows=0, without_url=0)
+    files, counts = Folder(path), Counter[str](files=0, rows=0, without_url=0)
     manifest = {"export": "urls", "decision": session.decisions, "complete": False}
     _prepare(files, manifest)
     groups = cut(_with_url(session, kept, counts), GROUP, BATCH_BYTES)
@@ -70,14 +70,14 @@ def _with_url(session: Session, shards: Iterable[str], counts: Counter[str]) -> 
         yield found
 
 
-def _write(files: Files, name: str, groups: Iterable[pl.DataFrame]) -> None:
+def _write(files: Folder, name: str, groups: Iterable[pl.DataFrame]) -> None:
     """One file, a row group per frame, published in one step."""
     with files.publishing(name) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
         for group in groups:
             writer.write_table(to_arrow(group))
 
 
-def _prepare(files: Files, manifest: dict[str, Any]) -> None:
+def _prepare(files: Folder, manifest: dict[str, Any]) -> None:
     """Empty the folder of an earlier list. Raises RecipeError for a folder of anything else."""
     files.sweep()
     found = files.names("", "")
@@ -91,7 +91,7 @@ def _prepare(files: Files, manifest: dict[str, Any]) -> None:
         files.fs.rm_file(files.path(name))
 
 
-def _is_list(files: Files) -> bool:
+def _is_list(files: Folder) -> bool:
     try:
         return bool(orjson.loads(files.read(MANIFEST))["export"] == "urls")
     except (ValueError, KeyError, TypeError):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pipeline.errors import RecipeError
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
-from pipeline.recipe.load import Recipe, Resources
+from pipeline.recipe.sections import Recipe, Resources
 
 READ_CPUS = 0.25  # a read task waits for storage most of its time; so many run beside the pools as fit
 STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to reading

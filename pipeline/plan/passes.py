@@ -5,15 +5,13 @@ Stat is a barrier: what reads it comes in a later pass. Shards that lack differe
 kill, or when an operator is added) are in different passes, so that nothing stored is computed again.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from pipeline.operator import ImageScore, Stat, Writer, cache_key, owner
+from pipeline.operator import ImageScore, Stat, Writer
 from pipeline.pool.shards import Shard
-from pipeline.recipe.load import Recipe, Resources
-from pipeline.recipe.lookup import Entry
+from pipeline.recipe.sections import Recipe, Resources
+from pipeline.storage import layout
 
 # Rows of a batch by default: large enough to fill a GPU; small enough that CPU workers, at some ten
 # pictures a second with a large model, end together; many where only columns are read.
@@ -65,37 +63,6 @@ class StatPass:
 Pass = ScorePass | StatPass
 
 
-def keys(
-    recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, Any]]
-) -> dict[str, str]:
-    """Operator name -> cache key. `contents[name][field]` is the digest of a file that a field names.
-    A Stat's key covers the shards it reduces; what reads it inherits that."""
-    pool = hashlib.blake2b("\n".join(s.name for s in shards).encode(), digest_size=8).hexdigest()
-    found: dict[str, str] = {}
-    for name, entry in recipe.compute.items():
-        inputs = input_keys(entry, found)
-        if isinstance(entry.operator, Stat):
-            inputs["the pool's shards"] = pool
-        found[name] = cache_key(entry.use, entry.operator, inputs, contents.get(name, {}))
-    return found
-
-
-def input_keys(entry: Entry, keys: Mapping[str, str]) -> dict[str, str]:
-    """What an operator reads, by name, with the keys; and the source of a plugin."""
-    inputs = {need: keys[o] for need in entry.operator.inputs() if (o := owner(need)) is not None}
-    return inputs | ({"the plugin's source": entry.source} if entry.source else {})
-
-
-def folder(name: str, key: str) -> str:
-    """Where an operator's parts lie in the store."""
-    return f"columns/{name}-{key}"
-
-
-def stat_path(name: str, key: str) -> str:
-    """Where a Stat's table lies in the store."""
-    return f"stats/{name}-{key}.parquet"
-
-
 def plan(
     recipe: Recipe,
     shards: Sequence[Shard],
@@ -105,9 +72,9 @@ def plan(
 ) -> list[Pass]:
     """The passes that are missing, in order. `only` names the operators wanted (with all they need)."""
     wanted = closure(recipe, only or recipe.compute)
-    done_stats = {name for name in wanted if stat_path(name, keys[name]) in stored.stats}
+    done_stats = {name for name in wanted if layout.stat(name, keys[name]) in stored.stats}
     pending = [n for n in recipe.compute if n in wanted and n not in done_stats and shards]
-    indexed = set(stored.parts.get("samples", ()))
+    indexed = set(stored.parts.get(layout.SAMPLES, ()))
     passes: list[Pass] = []
     finished = set(recipe.compute) - set(pending)
     while pending:
@@ -161,7 +128,9 @@ def _score_passes(
     """One pass per set of missing columns. `indexed` names the shards whose samples are known by then."""
     groups: dict[tuple[tuple[str, ...], bool], list[Shard]] = {}
     for shard in shards:
-        todo = tuple(n for n in names if shard.name not in stored.parts.get(folder(n, keys[n]), ()))
+        todo = tuple(
+            n for n in names if shard.name not in stored.parts.get(layout.columns_folder(n, keys[n]), ())
+        )
         if todo or shard.name not in indexed:
             images = any(isinstance(recipe.operator(n), ImageScore) for n in todo)
             groups.setdefault((todo, images or shard.name not in indexed), []).append(shard)

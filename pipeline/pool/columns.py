@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.operator import owner
 from pipeline.pool.datacomp import Metadata
+from pipeline.schema import owner
+from pipeline.storage import layout
 from pipeline.storage.store import Store
 
 GROUP_BYTES, GROUP_SHARDS = 1 << 20, 64  # of samples parts that are decided on together
@@ -29,7 +30,7 @@ class Columns:
     def folder(self, column: str) -> str:
         """The folder whose parts hold a column."""
         name = owner(column)
-        return f"columns/{name}-{self.keys[name]}" if name else "samples"
+        return layout.columns_folder(name, self.keys[name]) if name else layout.SAMPLES
 
     def read(self, shard: str, names: Sequence[str]) -> pl.DataFrame:
         """(n, len(names)) frame in the shard's row order. Raises FileNotFoundError."""
@@ -89,5 +90,5 @@ class Columns:
     def _size(self, shard: str) -> int:
         """Bytes of a shard's samples; on object storage, where asking costs, a table of DataComp's is full."""
         if self.metadata is None:
-            return self.store.part_size("samples", shard)
+            return self.store.part_size(layout.SAMPLES, shard)
         return os.path.getsize(self.metadata.path(shard)) if self.metadata.local else GROUP_BYTES

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import RecipeError, ShardError
-from pipeline.operator import SAMPLE_COLUMNS
 from pipeline.pool.npz import Rows, open_npz
+from pipeline.schema import SAMPLE_COLUMNS
+from pipeline.storage import layout
 
 SCORES = {
     "datacomp.b32_score": "clip_b32_similarity_score",
@@ -42,7 +43,6 @@ MOST_PIXELS = (1 << 31) - 1
 PARQUET, NPZ = ".parquet", ".npz"
 THREADS = 16  # footers read at a time: object storage is slow to begin
 READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file
-INDEX = "datacomp.json"  # in the store: what was read of the folder when it was first seen
 
 
 class Metadata:
@@ -217,7 +217,9 @@ def _checked(uids: pl.Series, path: str, first: int) -> pl.Series:
 def known_rows(metadata: Metadata, files: Any, shards: Iterable[str]) -> dict[str, int]:
     """Shard -> samples. What was once read of the folder lies in the store (`files`: files.Files), so that it is
     looked at once, and a folder that has changed since, or another one, is told. Raises RecipeError, OSError."""
-    before: Mapping[str, Any] = orjson.loads(files.read(INDEX)) if files.exists(INDEX) else {}
+    before: Mapping[str, Any] = (
+        orjson.loads(files.read(layout.DATACOMP)) if files.exists(layout.DATACOMP) else {}
+    )
     names, now = list(shards), metadata.files()
     if changed := next((n for n in names if n in before and tuple(before[n][:2]) != now[n]), None):
         raise RecipeError(
@@ -231,5 +233,5 @@ def known_rows(metadata: Metadata, files: Any, shards: Iterable[str]) -> dict[st
             raise RecipeError(f"pool.datacomp: {error}") from None
     found = {**before, **{name: [*now[name], count] for name, count in zip(new, rows, strict=True)}}
     if new:
-        files.publish(INDEX, orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        files.publish(layout.DATACOMP, orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     return {shard: found[shard][2] for shard in names}

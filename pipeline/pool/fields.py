@@ -4,15 +4,12 @@ The uid is the sample's own where it has one of 32 hex digits, else md5 of text 
 so DataComp make it, else a hash of where the sample is.
 """
 
-import hashlib
 import json
-import re
 from typing import Any
 
 import orjson
 
 BAD_JSON, NO_CAPTION = "json cannot be parsed", "no caption"
-UID = re.compile(r"[0-9a-fA-F]{32}")
 MOST_PIXELS = (1 << 31) - 1  # of a side: an int32
 
 
@@ -44,22 +41,3 @@ def string(value: object) -> str | None:
 def pixels(value: object) -> int | None:
     """A side in pixels, or None for what can be none."""
     return value if type(value) is int and 0 < value <= MOST_PIXELS else None
-
-
-def own_uid(value: object) -> str | None:
-    """The uid that a sample brings along, in lower case; None where it is of another form."""
-    return value.lower() if isinstance(value, str) and UID.fullmatch(value) else None
-
-
-def made_uid(text: str | None, url: str | None) -> str | None:
-    """md5 of text + url; None without a url."""
-    if not url:
-        return None
-    return hashlib.md5(((text or "") + url).encode(), usedforsecurity=False).hexdigest()
-
-
-def placed_uid(shard: str, key: str, occurrence: int) -> str:
-    """A uid where all else is missing; names hold no NUL, so the parts cannot mix. `occurrence` counts the
-    earlier samples of the shard with the same key."""
-    text = "\0".join((shard, key, str(occurrence)) if occurrence else (shard, key))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

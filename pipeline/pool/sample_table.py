@@ -12,15 +12,12 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ShardError
-from pipeline.pool.shards import SAMPLE_SCHEMA
+from pipeline.schema import EMPTY
+from pipeline.storage import layout
 from pipeline.storage.store import ROW_GROUP, Store, packed, to_arrow
-
-_ONE = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
-EMPTY = pl.DataFrame(_ONE).clear()  # from no rows at all, pyarrow would import pandas: half a second
 
 
 class Samples(Protocol):
@@ -36,8 +33,8 @@ class Samples(Protocol):
 @contextmanager
 def samples_of(store: Store, shard: str) -> Iterator[Samples]:
     """Raises ShardError where the rows are not as many as the store has. What is not finished is gone."""
-    path = f"samples/{shard}.parquet"
-    if known := store.footer("samples", shard):
+    path = layout.part(layout.SAMPLES, shard)
+    if known := store.footer(layout.SAMPLES, shard):
         yield _Compared(known[0])
         return
     with (

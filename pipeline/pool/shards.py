@@ -1,9 +1,4 @@
-"""A pool's shards, and a shard's samples as Arrow tables.
-
-`list_shards` turns what a recipe calls `pool.shards` into named shards, tars or tables; `read_samples`
-reads one tar once, from front to back, and yields its samples in batches, encoded images included.
-(`tables.py` reads tables.)
-"""
+"""A pool's shards: the named tars or tables that the paths, patterns and folders of `pool.shards` stand for."""
 
 from __future__ import annotations
 
@@ -15,19 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from braceexpand import braceexpand
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.pool.tar import Damage, Member, Walk, walk
-from pipeline.pool.webdataset import SAMPLE_SCHEMA, Sample, describe, group
-
-__all__ = ["SAMPLE_SCHEMA", "SampleReader", "Shard", "iter_fields", "list_shards", "read_samples"]
-
-BATCH_BYTES = 64 << 20
-STREAM_SCHEMA = SAMPLE_SCHEMA.append(pa.field("image", pa.large_binary()))
 SUFFIX = ".tar"
 TABLES = (".parquet", ".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
@@ -127,101 +113,3 @@ def _names(paths: Sequence[str]) -> list[str]:
 def _stem(name: str) -> str:
     suffix = next((suffix for suffix in (SUFFIX, *TABLES) if name.endswith(suffix)), "")
     return name.removesuffix(suffix)
-
-
-class SampleReader:
-    """Tables of a shard's samples. `rows` and `damage` are known once the loop has ended.
-
-    The last sample before a break is left out unless it is known to be whole, so that what is read
-    of a damaged tar equals the first samples of the undamaged one.
-    """
-
-    def __init__(self, shard: Shard, batch_rows: int, batch_bytes: int) -> None:
-        self._shard, self._batch_rows, self._batch_bytes = shard, batch_rows, batch_bytes
-        self.rows = 0
-        self.damage: Damage | None = None
-
-    def __iter__(self) -> Iterator[pa.Table]:
-        self.rows, self.damage = 0, None
-        rows: list[tuple[Any, ...]] = []
-        held = 0
-        for row, size in self._rows():
-            if rows and (len(rows) == self._batch_rows or held + size > self._batch_bytes):
-                yield _table(rows)
-                rows, held = [], 0
-            rows.append(row)
-            held += size
-        if rows:
-            yield _table(rows)
-
-    def _rows(self) -> Iterator[tuple[tuple[Any, ...], int]]:
-        """Each sample's row and the bytes of it that are held in memory."""
-        seen: Counter[str] = Counter()
-        members = walk(self._shard.path)
-        for sample in _whole(members):
-            row = describe(sample, self._shard.name, self.rows, seen[sample.key])
-            seen[sample.key] += 1
-            self.rows += 1
-            yield row, len(row[-1] or b"") + len(row[4] or "") + len(row[5] or "")
-        self.damage = members.damage
-
-
-def read_samples(shard: Shard, *, batch_rows: int = 256, batch_bytes: int = BATCH_BYTES) -> SampleReader:
-    """Tables of SAMPLE_SCHEMA plus `image` (the encoded bytes), in the order of the tar.
-
-    A table has at most batch_rows rows, and at most batch_bytes of images and texts unless one
-    sample has more: the cuts follow from the shard's content alone. After the loop, `.rows` counts
-    the samples and `.damage` tells of a break. Raises OSError where storage does.
-    """
-    return SampleReader(shard, batch_rows, batch_bytes)
-
-
-def iter_fields(raw: bytes | memoryview, key: str) -> list[tuple[str, memoryview]]:
-    """(suffix as written, contents) of the members in one sample's byte range, in order, less those of
-    other keys that lie between and those over MAX_MEMBER."""
-    found = []
-    for member in walk(raw):
-        suffix = member.name.removeprefix(f"{key}.")
-        if suffix != member.name and "/" not in suffix and member.data is not None:
-            found.append((suffix, member.data))
-    return found
-
-
-def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    *columns, images = zip(*rows, strict=True)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, SAMPLE_SCHEMA, strict=True)]
-    return pa.Table.from_arrays([*arrays, binary(images)], schema=STREAM_SCHEMA)
-
-
-def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
-    """Bytes, copied once into an array. Not by pa.array: up to pyarrow 26 it never lets go of a memoryview,
-    and with it of the mapped file."""
-    offsets = np.zeros(len(values) + 1, np.int64)
-    np.cumsum([0 if value is None else len(value) for value in values], out=offsets[1:])
-    present = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
-    data = b"".join(value for value in values if value is not None)
-    buffers = [present, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
-
-
-def _whole(members: Walk) -> Iterator[Sample]:
-    """The samples less the last, where a break has cut it or may have.
-
-    The member at the break takes part in the grouping, so that its name tells where it belongs.
-    Where that is unknown, a sample with the same suffixes as the one before counts as whole.
-    """
-    before = last = None
-    for sample in group(_with_cut_member(members)):
-        if last is not None:
-            yield last
-        before, last = last, sample
-    if last is None or any(member.offset < 0 for member in last.members.values()):
-        return
-    if members.damage is None or (before and before.members.keys() == last.members.keys()):
-        yield last
-
-
-def _with_cut_member(members: Walk) -> Iterator[Member]:
-    yield from members
-    if members.damage:
-        yield Member(members.damage.member or "", -1, -1, 0, None)

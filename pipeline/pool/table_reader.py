@@ -21,12 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ShardError
-from pipeline.pool.fields import MOST_PIXELS, NO_CAPTION, UID, made_uid, placed_uid, string
-from pipeline.pool.sample_table import EMPTY
-from pipeline.pool.shards import BATCH_BYTES, Shard
+from pipeline.pool.fields import MOST_PIXELS, NO_CAPTION, string
+from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage
+from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.text_tables import PIECE, Break, Name, Table, open_text
+from pipeline.schema import EMPTY
 from pipeline.storage.ranges import local_path
+from pipeline.uids import UID, made_uid, placed_uid
 
 SIZES = ("width", "height", "original_width", "original_height")
 NAMES: Mapping[str, tuple[str, ...]] = {

@@ -18,9 +18,7 @@ from contextlib import ExitStack
 from functools import lru_cache
 from typing import NamedTuple
 
-from pipeline.storage.ranges import CHUNK, Location, Source, TarBytes, open_source, read_range
-
-__all__ = ["MAX_MEMBER", "Damage", "Member", "TarBytes", "Walk", "read_range", "walk"]
+from pipeline.storage.ranges import CHUNK, Location, Source, open_source
 
 BLOCK = 512
 MAX_MEMBER = 256 << 20  # a larger member is yielded without its data

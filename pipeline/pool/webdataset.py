@@ -15,11 +15,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import simplejpeg
 
-from pipeline.pool.fields import BAD_JSON, NO_CAPTION, made_uid, own_uid, parse, pixels, placed_uid, string
+from pipeline.pool.fields import BAD_JSON, NO_CAPTION, parse, pixels, string
 from pipeline.pool.tar import MAX_MEMBER, Member
+from pipeline.uids import made_uid, own_uid, placed_uid
 
 NO_IMAGE, NO_JSON = "no image member", "no json"
 LARGE = f"larger than {MAX_MEMBER >> 20} MiB"
@@ -34,20 +34,6 @@ LOOK_AHEAD = 256  # members after which names without a plain suffix are settled
 LOOK_AHEAD_BYTES = 64 << 20
 META = re.compile(r"__[^/]*__($|/)")  # webdataset's members about the tar, not in it
 PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF")
-
-SAMPLE_SCHEMA = pa.schema(
-    {
-        "shard": pa.string(),
-        "row": pa.uint32(),
-        "uid": pa.string(),
-        "key": pa.string(),
-        "text": pa.large_string(),
-        "url": pa.string(),
-        **dict.fromkeys(("width", "height", "original_width", "original_height"), pa.int32()),
-        **dict.fromkeys(("offset", "length", "image_offset", "image_length"), pa.int64()),
-        **dict.fromkeys(("image_format", "error"), pa.string()),
-    }
-)
 
 
 Named = tuple[str, str, Member]  # key, suffix as written, member

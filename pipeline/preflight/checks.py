@@ -11,7 +11,7 @@ paths that its machines do not share. Warnings are what would run badly, each wi
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, plac
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX
+from pipeline.storage import layout, packs
 from pipeline.storage.ranges import local_path
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
@@ -140,3 +141,19 @@ def _noting(wrong: list[str]) -> Iterator[None]:
         yield
     except RecipeError as error:
         wrong.append(str(error))
+
+
+MANY, FEW_ROWS = 1000, 1000  # so many parts of their own, of fewer rows on average, are worth a word
+
+
+def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
+    """A warning where very many small parts are files of their own. `rows`: samples by shard."""
+    if not session.sample_folders:
+        return []
+    index = packs.known(session.store.files, layout.SAMPLES)
+    loose = len(rows) - (len(index.rows) if index else 0)
+    if loose < MANY or sum(rows.values()) >= FEW_ROWS * len(rows):
+        return []
+    return [
+        f"pool.store: {loose:,} small parts for each operator; `winnow compact` makes keep and plan quicker"
+    ]

@@ -9,12 +9,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.decide.books import speeds
 from pipeline.errors import ShardError
 from pipeline.plan.passes import Pass, ScorePass, Stored
 from pipeline.plan.session import Session
+from pipeline.plan.stored import sample_counts
 from pipeline.pool.shards import Shard
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from pipeline.run.log import speeds
+from pipeline.storage import layout
 from pipeline.storage.ranges import local_path
 
 ASKED = 1000  # shards whose size is looked up
@@ -40,7 +43,7 @@ def measure(session: Session, count: int, missing: Sequence[Pass], stored: Store
         sample = Session(session.recipe.model_copy(update={"pool": pool}), tuple(lacking))
         _copy(session, sample, stored)
         log = compute(sample, LocalExecutor(), names)
-        rows = sample.without(log.pending).rows()
+        rows = sample_counts(sample.without(log.pending))
         if not rows:
             raise ShardError(f"nothing to measure: {next(iter(log.pending.values()), 'no shard')}")
         rates = speeds(sample.store)
@@ -76,4 +79,4 @@ def _copy(session: Session, sample: Session, stored: Stored) -> None:
         there = [shard.name for shard in sample.shards if shard.name in stored.parts.get(folder, ())]
         for shard, footer in session.store.footers(folder, there).items():
             part = session.store.parts(folder, [shard])
-            sample.store.write(f"{folder}/{shard}.parquet", part, footer.notes)
+            sample.store.write(layout.part(folder, shard), part, footer.notes)

@@ -9,14 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.decide.books import speeds
 from pipeline.plan.cluster import Node, Placement
 from pipeline.plan.passes import Pass, ScorePass, plan
 from pipeline.plan.session import Session
-from pipeline.preflight.checks import check_cluster, check_shards, check_storage
+from pipeline.plan.stored import list_stored
+from pipeline.preflight.checks import check_cluster, check_parts, check_shards, check_storage
 from pipeline.preflight.measure import Measured, measure, total_bytes
 from pipeline.preflight.upload import check_upload
-from pipeline.storage.compact import check_parts
+from pipeline.run.log import speeds
 
 Rates = Mapping[str, Mapping[str, float]]
 
@@ -31,7 +31,7 @@ def preview(
     that the job is meant for; `count`: shards to measure on; `hours`: see `estimate`. Raises RecipeError for what
     cannot run, else as `measure` does."""
     warnings = check_storage(session)
-    stored = session.stored()
+    stored = list_stored(session)
     todo = plan(session.recipe, session.shards, session.keys, stored)
     pools, index = check_cluster(session, todo, cluster) if cluster else ([], None)
     sample = measure(session, count, todo, stored) if count and todo else None

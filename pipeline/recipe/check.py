@@ -11,12 +11,13 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
-from pipeline.operator import READY, READY_COLUMNS, SAMPLE_COLUMNS, Stat, Writer
-from pipeline.recipe.lookup import Entry
+from pipeline.operator import Stat, Writer
+from pipeline.recipe.sections import Entry
 from pipeline.rule import Rule
+from pipeline.schema import READY, READY_COLUMNS, SAMPLE_COLUMNS
 
 if TYPE_CHECKING:
-    from pipeline.recipe.load import Recipe
+    from pipeline.recipe.sections import Recipe
 
 INDEX = "index"  # in `run:`, where export.index is built
 

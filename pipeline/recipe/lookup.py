@@ -10,42 +10,21 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pipeline.errors import RecipeError, worded
 from pipeline.operator import Operator, Stat, Writer
+from pipeline.recipe.sections import Entry
+from pipeline.recipe.wording import messages
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 _USE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_]*")
 _ROOT = "operators"
-_PLAIN = {  # pydantic's words, and ours
-    "Input should be": "must be",
-    "String should": "must",
-    "a valid dictionary": "a mapping",
-    " or instance of Rule": "",
-    "a valid tuple": "a list",
-    "greater than or equal to": ">=",
-    "less than or equal to": "<=",
-    "greater than": ">",
-    "less than": "<",
-}
-_WORDS = re.compile("|".join(_PLAIN))
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of `compute`: the import path, the instance, and the content hash of a plugin's source
-    (so that an edited plugin is computed anew)."""
-
-    use: str
-    operator: Operator
-    source: str | None = None
 
 
 def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
@@ -136,46 +115,3 @@ def _load_plugin(file: Path) -> tuple[ModuleType, str]:
             del sys.modules[name]
             raise RecipeError(f"plugins: {file} fails on import: {worded(error)}") from error
     return sys.modules[name], digest
-
-
-def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """One line per mistake: the key, the value, what is allowed."""
-    for item in error.errors(include_url=False):
-        key = prefix + ".".join(str(part) for part in item["loc"] if part not in ("function-after",))
-        yield _message(key.rstrip("."), item, model)
-
-
-def _message(key: str, item: Any, model: type[BaseModel]) -> str:
-    value, kind = item["input"], item["type"]
-    if kind == "missing":
-        return f"{key} is missing"
-    if kind == "extra_forbidden":
-        allowed = _fields_at(model, item["loc"][:-1])
-        close = get_close_matches(str(item["loc"][-1]), allowed, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        return f"{key} is not a known key{hint}; allowed: {', '.join(allowed) or 'none'}"
-    if kind == "value_error":
-        return f"{key} {item['ctx']['error']}"
-    share = key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal")
-    allowed_text = "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], item["msg"])
-    return f"{key} {allowed_text}, got {value!r}{_guess(value, share)}"
-
-
-def _guess(value: Any, share: bool) -> str:
-    """What may have been meant: 30 for 0.30; YAML takes a bare no, on, off or yes for a Boolean."""
-    if share and 1 < value <= 100:
-        return f" (did you mean {value / 100:.2f}?)"
-    return " (a word such as no or on must be quoted)" if isinstance(value, bool) else ""
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """The field names of the model found by following `loc` through annotations."""
-    current: Any = model
-    for part in loc:
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[part].annotation
-        for candidate in getattr(current, "__args__", ()):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                current = candidate
-    is_model = isinstance(current, type) and issubclass(current, BaseModel)
-    return list(current.model_fields) if is_model else []

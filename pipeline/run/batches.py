@@ -14,16 +14,18 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import ShardError, worded
-from pipeline.operator import READY_COLUMNS, SAMPLE_COLUMNS, Stat, Writer, owner
-from pipeline.plan.passes import ROWS, ScorePass, folder, stat_path
+from pipeline.operator import Stat
+from pipeline.plan.passes import ROWS, ScorePass
 from pipeline.pool.columns import Columns
 from pipeline.pool.img2dataset import lost
-from pipeline.pool.sample_table import EMPTY, samples_of
-from pipeline.pool.shards import SampleReader, Shard, read_samples
+from pipeline.pool.sample_table import samples_of
+from pipeline.pool.shards import Shard
 from pipeline.pool.table_reader import TableReader, read_table, reading
-from pipeline.recipe.load import Recipe
-from pipeline.recipe.lookup import Entry
-from pipeline.storage.retry import ATTEMPTS, FINAL, from_storage, persist, wait
+from pipeline.pool.tar_reader import SampleReader, read_samples
+from pipeline.recipe.sections import Entry, Recipe
+from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS, owner
+from pipeline.storage import layout
+from pipeline.storage.retry import ATTEMPTS, FINAL, from_storage, wait
 from pipeline.storage.store import Store
 
 ALWAYS = ("shard", "row", "width", "height")
@@ -76,12 +78,12 @@ class Work:
         """The tables that the operators read."""
         tables = [n for n, entry in self.entries.items() if isinstance(entry.operator, Stat)]
         store = Store(self.store)
-        return {name: store.read(stat_path(name, self.keys[name])) for name in tables}
+        return {name: store.read(layout.stat(name, self.keys[name])) for name in tables}
 
     def unpublished(self, shards: Sequence[Shard]) -> list[Shard]:
         """Those of some shards that lack a part, by one listing an operator."""
         store = Store(self.store)
-        there = [store.part_names(folder(name, self.keys[name])) for name in self.names]
+        there = [store.part_names(layout.columns_folder(name, self.keys[name])) for name in self.names]
         return [shard for shard in shards if not all(shard.name in names for names in there)]
 
 
@@ -194,46 +196,3 @@ def _parted(table: pa.Table | pl.DataFrame) -> tuple[pl.DataFrame, Encoded | Non
 def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
     """Views of a binary column's values: nothing is copied."""
     return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
-
-
-class Collector:
-    """Gathers the new columns of shards in any order of batches and publishes a shard's files when all
-    its rows are there, or says in `failed` why not. Idempotent: a batch that comes twice counts once."""
-
-    def __init__(self, work: Work) -> None:
-        self.work, self.store = work, Store(work.store)
-        self.parts: dict[str, dict[int, pl.DataFrame]] = {}
-        self.expected, self.failed = dict[str, int](), dict[str, str]()
-
-    def add(self, batch: Batch) -> None:
-        """Rows of a shard, with every new column."""
-        columns = [c for n in self.work.names for c in (*_written(self.work, n), f"{n}.error")]
-        self.parts.setdefault(batch.shard, {})[batch.start] = batch.frame.select("shard", "row", *columns)
-        self._publish_if_whole(batch.shard)
-
-    def expect(self, shard: str, rows: int) -> None:
-        """The shard has that many rows in all."""
-        self.expected[shard] = rows
-        self._publish_if_whole(shard)
-
-    def _publish_if_whole(self, shard: str) -> None:
-        parts = self.parts.get(shard)
-        if parts is None or sum(map(len, parts.values())) != self.expected.get(shard):
-            return
-        frame = pl.concat([parts[start] for start in sorted(parts)], rechunk=True)
-        del self.parts[shard], self.expected[shard]
-        try:
-            persist(lambda: self._publish(shard, frame))
-        except ShardError as error:
-            self.failed[shard] = str(error)
-
-    def _publish(self, shard: str, frame: pl.DataFrame) -> None:
-        for name in self.work.names:
-            columns = ("shard", "row", *_written(self.work, name), f"{name}.error")
-            self.store.write(f"{folder(name, self.work.keys[name])}/{shard}.parquet", frame.select(columns))
-
-
-def _written(work: Work, name: str) -> list[str]:
-    operator = work.entries[name].operator
-    assert isinstance(operator, Writer)
-    return [f"{name}.{column}" for column in operator.writes]

@@ -46,9 +46,9 @@ from pipeline.plan.passes import Stage
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.recipe.check import INDEX
-from pipeline.recipe.load import Recipe
+from pipeline.recipe.sections import Recipe
 from pipeline.run.batches import Read, Work
-from pipeline.run.compute import Event, Report
+from pipeline.run.executor import Event, Report
 from pipeline.run.ray_workers import CollectorActor, StageWorker, event, read_shards
 from pipeline.storage.retry import ATTEMPTS
 

@@ -16,9 +16,11 @@ import pyarrow as pa
 from pipeline.errors import OperatorError
 from pipeline.operator import ImageScore
 from pipeline.plan.passes import Stage
-from pipeline.pool.shards import Shard, binary
-from pipeline.run.batches import Batch, Collector, Read, Work, batches, buffers
-from pipeline.run.compute import Event, device_of, runner_of
+from pipeline.pool.shards import Shard
+from pipeline.pool.tar_reader import binary
+from pipeline.run.batches import Batch, Read, Work, batches, buffers
+from pipeline.run.collector import Collector
+from pipeline.run.executor import Event, device_of, runner_of
 from pipeline.run.stage import Tally
 from pipeline.storage.store import to_arrow
 

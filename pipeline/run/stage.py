@@ -16,7 +16,7 @@ import polars as pl
 
 from pipeline.errors import OperatorError, worded
 from pipeline.operator import Device, ImageScore, Score, Writer
-from pipeline.recipe.lookup import Entry
+from pipeline.recipe.sections import Entry
 from pipeline.run.decode import Decoder, pixel_slices
 
 PIXEL_BUDGET = 64_000_000  # decoded pixels held at a time (192 MB), over the one image in hand

@@ -7,16 +7,14 @@ in one place or the other whenever the process is killed, and what is read is th
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.operator import Stat
-from pipeline.plan.session import Session
-from pipeline.storage import packs
+from pipeline.storage import layout, packs
 from pipeline.storage.footers import REQUESTS, parse
 from pipeline.storage.store import Store
 
@@ -24,27 +22,6 @@ SMALL = 64 << 10  # bytes of a part worth packing: to ask object storage for a f
 TOGETHER = 64  # parts in a pack, at most: as many as are decided on together
 ROW_GROUP = 16_384  # so that a shard's rows are read without many others
 SAVED = 256  # packs after which the index is written
-MANY, FEW_ROWS = 1000, 1000  # so many parts of their own, of fewer rows on average, are worth a word
-
-
-def part_folders(session: Session) -> list[str]:
-    """The folders of the store that hold a part for each shard."""
-    recipe = session.recipe
-    scores = [name for name in recipe.compute if not isinstance(recipe.operator(name), Stat)]
-    return [*session.sample_folders, *map(session.folder, scores)]
-
-
-def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
-    """A warning where very many small parts are files of their own. `rows`: samples by shard."""
-    if not session.sample_folders:
-        return []
-    index = packs.known(session.store.files, "samples")
-    loose = len(rows) - (len(index.rows) if index else 0)
-    if loose < MANY or sum(rows.values()) >= FEW_ROWS * len(rows):
-        return []
-    return [
-        f"pool.store: {loose:,} small parts for each operator; `winnow compact` makes keep and plan quicker"
-    ]
 
 
 def compact(
@@ -57,7 +34,7 @@ def compact(
     there = {shard: sizes[shard] for shard in shards if shard in sizes}
     found = index.table if index else pl.DataFrame(schema=packs.INDEX)
     left = {shard for shard in there if index and shard in index.rows}  # by a process that was killed
-    files.remove([f"{folder}/{shard}.parquet" for shard in left])
+    files.remove([layout.part(folder, shard) for shard in left])
     before, number = found["pack"].n_unique(), len(found) and int(found["pack"][-1]) + 1
     single, pending = [s for s in shards if s in there and s not in left], list[str]()
     for run in runs(single, there):
@@ -91,12 +68,12 @@ def runs(shards: Sequence[str], sizes: dict[str, int]) -> Iterator[list[str]]:
 
 def _pack(store: Store, folder: str, number: int, run: Sequence[str], sizes: dict[str, int]) -> pl.DataFrame:
     """Write one pack; returns its rows of the index."""
-    paths = [f"{folder}/{shard}.parquet" for shard in run]
+    paths = [layout.part(folder, shard) for shard in run]
     with ThreadPoolExecutor(1 if store.files.local else REQUESTS) as pool:
         parts = list(pool.map(store.files.read, paths))
     footers = [parse(pq.read_metadata(io.BytesIO(part))) for part in parts]
     frame = pl.read_parquet(parts)
-    store.write(f"{packs.home(folder)}/{number:06d}.parquet", frame, row_group=ROW_GROUP)
+    store.write(layout.pack(folder, number), frame, row_group=ROW_GROUP)
     rows = pl.Series("rows", [footer.rows for footer in footers], pl.Int64)
     return pl.DataFrame(
         {
@@ -113,5 +90,5 @@ def _pack(store: Store, folder: str, number: int, run: Sequence[str], sizes: dic
 
 def _save(store: Store, folder: str, found: pl.DataFrame, packed: Sequence[str]) -> None:
     """Name the packs, and only then remove what they took up."""
-    store.write(f"{packs.home(folder)}.parquet", found)
-    store.files.remove([f"{folder}/{shard}.parquet" for shard in packed])
+    store.write(layout.pack_index(folder), found)
+    store.files.remove([layout.part(folder, shard) for shard in packed])

@@ -9,29 +9,29 @@ from typing import Any
 
 import orjson
 
-from pipeline.storage.folder import Files
+from pipeline.storage import layout
+from pipeline.storage.folder import Folder
 
 LARGE = 64 << 20  # bytes from which on a local file's digest is remembered
-REMEMBERED = "digests.json"
 
 
-def field_digest(paths: str | Mapping[str, str], store: Files) -> Any:
+def field_digest(paths: str | Mapping[str, str], store: Folder) -> Any:
     """What a field counts by: the digest of the file it names, or of several by name; None for no file."""
     if isinstance(paths, str):
         return _remembered(paths, store)
     return {name: _remembered(path, store) or path for name, path in paths.items()}
 
 
-def _remembered(path: str, store: Files) -> str | None:
+def _remembered(path: str, store: Folder) -> str | None:
     local = os.path.abspath(os.path.expanduser(path))
     if not os.path.isfile(local) or os.path.getsize(local) < LARGE:
         return file_digest(path)
     now = os.stat(local)
     state = [now.st_size, now.st_mtime_ns]
-    known: dict[str, Any] = orjson.loads(store.read(REMEMBERED)) if store.exists(REMEMBERED) else {}
+    known: dict[str, Any] = orjson.loads(store.read(layout.DIGESTS)) if store.exists(layout.DIGESTS) else {}
     if known.get(local, {}).get("state") != state:
         known[local] = {"state": state, "digest": file_digest(path)}
-        store.publish(REMEMBERED, orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        store.publish(layout.DIGESTS, orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     return str(known[local]["digest"])
 
 
@@ -40,7 +40,7 @@ def file_digest(path: str) -> str | None:
     web, which counts by its address: nobody waits for a download before each decision."""
     if path.startswith(("http://", "https://")):
         return None
-    files = Files(path)
+    files = Folder(path)
     if not files.exists("") or files.fs.isdir(files.base):
         return None
     digest = hashlib.blake2b(digest_size=16)

@@ -24,7 +24,7 @@ WEEK = 7 * 86_400  # seconds
 _HOST = socket.gethostname().replace(".", "-")
 
 
-class Files:
+class Folder:
     """A folder on any fsspec file system. Paths given to its methods are relative to it."""
 
     def __init__(self, root: str) -> None:
@@ -179,3 +179,20 @@ def _alive(pid: int) -> bool:
     except PermissionError:  # another user's
         pass
     return True
+
+
+@contextmanager
+def working(files: Folder) -> Iterator[str]:
+    """An empty folder: beside the file on local storage, so that a move is a rename, else in the
+    system's place. What a killed process left in it goes first."""
+    if not files.local:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+        return
+    folder = f"{files.base}.tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow.parquet as pq
 
-from pipeline.storage.folder import Files
+from pipeline.storage import layout
+from pipeline.storage.folder import Folder
 from pipeline.storage.retry import from_storage
 
 REQUESTS = 32  # at a time, of object storage
@@ -38,14 +39,14 @@ def parse(meta: pq.FileMetaData) -> Footer:
     return Footer(meta.num_rows, {key: orjson.loads(value) for key, value in notes.items()})
 
 
-def footers(files: Files, folder: str, shards: Collection[str]) -> dict[str, Footer]:
+def footers(files: Folder, folder: str, shards: Collection[str]) -> dict[str, Footer]:
     """The footer of each of these shards' parts that is published in the folder, in the order of `shards`."""
     states = _states(files, folder)
     there = [shard for shard in shards if shard in states]
     known = {n: entry for n, entry in _remembered(files, folder).items() if states.get(n) == entry[0]}
     new = [shard for shard in there if shard not in known]
     with ThreadPoolExecutor(LOCAL_READS if files.local else REQUESTS) as pool:
-        found = list(pool.map(lambda shard: _read(files, f"{folder}/{shard}.parquet"), new))
+        found = list(pool.map(lambda shard: _read(files, layout.part(folder, shard)), new))
     known |= {
         shard: [states[shard], *footer]
         for shard, footer in zip(new, found, strict=True)
@@ -56,7 +57,7 @@ def footers(files: Files, folder: str, shards: Collection[str]) -> dict[str, Foo
     return {shard: Footer(*known[shard][1:]) for shard in there if shard in known}
 
 
-def _states(files: Files, folder: str) -> dict[str, str]:
+def _states(files: Folder, folder: str) -> dict[str, str]:
     """Part -> its state, "" where storage tells none."""
     base = f"{files.path(folder)}/"
     if files.local:
@@ -79,7 +80,7 @@ def _state(info: Mapping[str, Any]) -> str:
     return " ".join([str(info.get("size")), *told]) if told else ""
 
 
-def _read(files: Files, relative: str) -> Footer | None:
+def _read(files: Folder, relative: str) -> Footer | None:
     """None for a part that was removed after it was listed."""
     try:
         return parse(files.footer(relative))
@@ -87,14 +88,10 @@ def _read(files: Files, relative: str) -> Footer | None:
         return None
 
 
-def _path(folder: str) -> str:
-    return f"footers/{folder}.json"
-
-
-def _remembered(files: Files, folder: str) -> dict[str, list[Any]]:
+def _remembered(files: Folder, folder: str) -> dict[str, list[Any]]:
     """[state, rows, notes] by part, as far as an earlier run has left them in good order."""
     try:
-        found = orjson.loads(files.read(_path(folder)))
+        found = orjson.loads(files.read(layout.footers(folder)))
     except (FileNotFoundError, orjson.JSONDecodeError):
         return {}
     return {n: entry for n, entry in found.items() if _sound(entry)} if isinstance(found, dict) else {}
@@ -105,10 +102,10 @@ def _sound(entry: Any) -> bool:
     return isinstance(entry, list) and [type(e) for e in entry] == [str, int, dict] and entry[0] != ""
 
 
-def _remember(files: Files, folder: str, known: Mapping[str, Any]) -> None:
+def _remember(files: Folder, folder: str, known: Mapping[str, Any]) -> None:
     """Write what is known; where two processes do so at a time, what one of them knows is read again."""
     try:
-        files.publish(_path(folder), orjson.dumps(known))
+        files.publish(layout.footers(folder), orjson.dumps(known))
     except Exception as error:  # a store that may only be read, say
         if not from_storage(error):
             raise

@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 import polars as pl
 
-from pipeline.storage.folder import Files
+from pipeline.storage import layout
+from pipeline.storage.folder import Folder
 from pipeline.storage.footers import Footer
 
 INDEX = {
@@ -34,7 +35,7 @@ _KNOWN: dict[str, "Index | None"] = {}  # by path, in this process; `known` read
 class Index:
     """Where the parts of a folder lie that are in packs."""
 
-    files: Files
+    files: Folder
     folder: str
     table: pl.DataFrame
 
@@ -60,7 +61,7 @@ class Index:
         """The parts of some shards that one pack holds. Raises FileNotFoundError."""
         places = [self.place(shard)[1:] for shard in shards]
         first, last = min(start for start, _ in places), max(start + rows for start, rows in places)
-        source: Any = f"{self.files.path(home(self.folder))}/{pack:06d}.parquet"
+        source: Any = self.files.path(layout.pack(self.folder, pack))
         if not self.files.local:
             source = io.BytesIO(_fetched(self, pack))
         scan = pl.scan_parquet(source, glob=False)
@@ -71,9 +72,9 @@ class Index:
         return pl.concat([frame.slice(start, rows) for start, (_, rows) in zip(starts, places, strict=True)])
 
 
-def known(files: Files, folder: str, fresh: bool = False) -> Index | None:
+def known(files: Folder, folder: str, fresh: bool = False) -> Index | None:
     """A folder's index, or None where nothing is packed; `fresh`: not what this process remembers of it."""
-    path = f"{home(folder)}.parquet"
+    path = layout.pack_index(folder)
     full = f"{files.fs.protocol} {files.path(path)}"
     if fresh or full not in _KNOWN:
         try:
@@ -83,12 +84,7 @@ def known(files: Files, folder: str, fresh: bool = False) -> Index | None:
     return _KNOWN[full]
 
 
-def home(folder: str) -> str:
-    """Where the packs of a folder lie."""
-    return f"packs/{folder}"
-
-
 @lru_cache(maxsize=8)
 def _fetched(index: Index, pack: int) -> bytes:
     """A pack on object storage: shards are read one after the other, and it is fetched once."""
-    return bytes(index.files.read(f"{home(index.folder)}/{pack:06d}.parquet"))
+    return bytes(index.files.read(layout.pack(index.folder, pack)))

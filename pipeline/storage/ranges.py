@@ -94,7 +94,7 @@ def map_file(path: str) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-class TarBytes:
+class ByteRanges:
     """Many byte ranges of one file, in any order: a context manager."""
 
     def __init__(self, location: Location) -> None:
@@ -126,5 +126,5 @@ class TarBytes:
 
 def read_range(location: Location, offset: int, length: int) -> bytes:
     """Bytes [offset, offset + length) of one file; OSError if it is missing or ends before."""
-    with TarBytes(location) as file:
+    with ByteRanges(location) as file:
         return file.read(offset, length)

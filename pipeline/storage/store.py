@@ -24,8 +24,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.storage import packs
-from pipeline.storage.folder import Files
+from pipeline.storage import layout, packs
+from pipeline.storage.folder import Folder
 from pipeline.storage.footers import REQUESTS, Footer, footers, parse
 
 ROW_GROUP = 65_536
@@ -45,7 +45,7 @@ class Store:
     """The tables of one pool. Shards go by name."""
 
     def __init__(self, root: str) -> None:
-        self.files = Files(root)
+        self.files = Folder(root)
         self._forget()
 
     def _forget(self) -> None:
@@ -102,12 +102,12 @@ class Store:
         """(n, 1 + rules) Boolean: `keep` and the verdict of each rule on a shard's rows, null where it has no value,
         or some of these columns. Raises FileNotFoundError."""
         if decisions not in self._places:
-            table = self.read(f"{decisions}/shards.parquet", ["shard", "part", "start", "samples"])
+            table = self.read(layout.decided_shards(decisions), ["shard", "part", "start", "samples"])
             self._places[decisions] = {row[0]: row[1:] for row in table.iter_rows()}
         if shard not in self._places[decisions]:
             raise FileNotFoundError(f"{decisions}: no {shard}")
         part, start, rows = self._places[decisions][shard]
-        wanted = (f"{decisions}/{part}.parquet", columns)
+        wanted = (layout.part(decisions, part), columns)
         if self._part is None or self._part[0] != wanted:
             self._part = (wanted, self.read(*wanted))
         return self._part[1].slice(start, rows)
@@ -124,12 +124,12 @@ class Store:
         self, folder: str, shards: Sequence[str], columns: Sequence[str] | None, index: packs.Index | None
     ) -> pl.DataFrame:
         if index is None:
-            return self.read_many([f"{folder}/{shard}.parquet" for shard in shards], columns)
+            return self.read_many([layout.part(folder, shard) for shard in shards], columns)
         found = []
         for pack, run in groupby(shards, lambda s: index.place(s)[0] if s in index.rows else None):
             some = list(run)
             if pack is None:
-                found.append(self.read_many([f"{folder}/{shard}.parquet" for shard in some], columns))
+                found.append(self.read_many([layout.part(folder, shard) for shard in some], columns))
             else:
                 found.append(index.read(pack, some, columns))
         return pl.concat(found)
@@ -142,7 +142,7 @@ class Store:
     def part_size(self, folder: str, shard: str) -> int:
         """Bytes of a part; 0 on object storage, where asking costs a request. Raises FileNotFoundError."""
         try:
-            return self.files.size(f"{folder}/{shard}.parquet")
+            return self.files.size(layout.part(folder, shard))
         except FileNotFoundError:
             if (index := packs.known(self.files, folder)) and shard in index.rows:
                 return index.size(shard)
@@ -151,7 +151,7 @@ class Store:
     def footer(self, folder: str, shard: str) -> Footer | None:
         """(rows, notes) of a shard's part, or None where there is none."""
         try:
-            return parse(self.files.footer(f"{folder}/{shard}.parquet"))
+            return parse(self.files.footer(layout.part(folder, shard)))
         except FileNotFoundError:
             index = packs.known(self.files, folder)
             return index.footer(shard) if index else None

@@ -18,8 +18,10 @@ import polars as pl
 import torch
 
 from pipeline.plan.session import Session
-from pipeline.recipe.load import Recipe, parse
-from pipeline.run.compute import Executor, LocalExecutor, compute
+from pipeline.recipe.load import parse
+from pipeline.recipe.sections import Recipe
+from pipeline.run.compute import compute
+from pipeline.run.executor import Executor, LocalExecutor
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "photos"
 

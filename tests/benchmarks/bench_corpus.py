@@ -181,7 +181,7 @@ def run(path: Path, captions: int, alone: dict[str, float]) -> None:
         [sys.executable, "-m", "jobs", "keep", str(path), "--json"], capture_output=True, check=True
     )
     print(f"keep again: {time.perf_counter() - again:.1f} s, kept {orjson.loads(shown.stdout)['kept']:,}")
-    from pipeline.decide.books import speeds
+    from pipeline.run.log import speeds
     from pipeline.storage.store import Store
 
     for name, speed in speeds(Store(f"{path.parent}/store")).items():

@@ -21,7 +21,8 @@ import numpy as np
 import polars as pl
 
 from pipeline.plan.session import Session
-from pipeline.recipe.load import Recipe, parse
+from pipeline.recipe.load import parse
+from pipeline.recipe.sections import Recipe
 
 PER_SHARD = 10_000
 
@@ -87,7 +88,7 @@ import sys, time; from pathlib import Path
 sys.path.insert(0, {here!r})
 from bench_keep import recipe; from pipeline.plan.session import Session; from pipeline.decide.decide import decide
 start = time.perf_counter()
-session = Session.open(recipe(Path({folder!r}), {shards})).complete()
+session = complete(Session.open(recipe(Path({folder!r}), {shards})))
 planned = time.perf_counter() - start
 print(decide(session)["kept"], f"(listing {{planned:.1f}} s)", end=" ")
 """

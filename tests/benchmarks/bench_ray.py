@@ -33,7 +33,8 @@ def work(way: str, pool: str, model: str, weights: str) -> None:
     """A child: one pass over its shards; prints when the first batch came, the end, and what it did."""
     from pipeline.plan.session import Session
     from pipeline.recipe.load import parse
-    from pipeline.run.compute import Event, LocalExecutor, compute
+    from pipeline.run.compute import compute
+    from pipeline.run.executor import Event, LocalExecutor
 
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as store:

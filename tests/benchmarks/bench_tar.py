@@ -22,8 +22,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.pool.shards import list_shards, read_samples
+from pipeline.pool.shards import list_shards
 from pipeline.pool.tar import walk
+from pipeline.pool.tar_reader import read_samples
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "photos"
 

@@ -239,7 +239,8 @@ def whole_pass(samples: int, model: str = "ViT-B-32") -> None:
     """clip, text and masked over photos in one stage: CPU seconds of one thread by what was done."""
     from bench_clip import checkpoint
 
-    from pipeline.pool.shards import Shard, read_samples
+    from pipeline.pool.shards import Shard
+    from pipeline.pool.tar_reader import read_samples
     from pipeline.recipe.lookup import build
     from pipeline.run import stage
 

@@ -12,7 +12,8 @@ from jobs.toy.sample_pool import make_pool
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 
 MODEL = Path(__file__).parents[2] / "jobs" / "toy" / "models" / "scene_clip"
 

@@ -10,8 +10,9 @@ import pytest
 from operators.clip import ClipModel, ClipScore
 from pipeline.errors import OperatorError
 from pipeline.operator import Device
-from pipeline.pool.shards import Shard, read_samples
-from pipeline.recipe.lookup import Entry
+from pipeline.pool.shards import Shard
+from pipeline.pool.tar_reader import read_samples
+from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples

@@ -23,8 +23,10 @@ from ray import cloudpickle
 from safetensors.torch import save_file
 
 import operators
-from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer, cache_key
-from pipeline.recipe.lookup import Entry, build, find
+from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer
+from pipeline.plan.keys import cache_key
+from pipeline.recipe.lookup import build, find
+from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples, uid

@@ -15,10 +15,11 @@ from operators.algorithms.matching import Matcher, spaced_entry
 from operators.metaclip import EntryCount, EntryMatch
 from pipeline.decide.decide import decide
 from pipeline.operator import Device
-from pipeline.plan.passes import stat_path
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from pipeline.storage import layout
 from tests.conftest import DATA
 from tests.support.parts import spaced
 
@@ -154,7 +155,7 @@ def outcome(made: Session, executor: Any) -> tuple[dict[str, list[Any]], list[pl
     uids = made.columns.read_many(shards, ["uid"])["uid"]
     rows = pl.concat([made.store.verdicts(made.decisions, shard) for shard in shards])
     verdicts = {uid: list(row) for uid, row in zip(uids, rows.iter_rows(), strict=True)}
-    return verdicts, [made.store.read(stat_path(name, made.keys[name])) for name in ("counts", "words")]
+    return verdicts, [made.store.read(layout.stat(name, made.keys[name])) for name in ("counts", "words")]
 
 
 def test_the_cut_of_the_pool_the_order_and_the_workers_change_nothing(tmp_path: Path) -> None:

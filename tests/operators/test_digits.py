@@ -13,7 +13,7 @@ from jobs.toy.sample_pool import CODES
 from operators.clip import ClipModel, ClipScore, unit
 from operators.digits import NumberFreeScore, without_numbers
 from pipeline.operator import Device
-from pipeline.recipe.lookup import Entry
+from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
 from tests.conftest import TinyClip, picture, samples

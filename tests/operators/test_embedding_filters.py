@@ -13,7 +13,8 @@ from pipeline.decide.decide import decide
 from pipeline.export.subset import read_subset, subset_uids, write_subset
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from tests.conftest import TINY
 
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}

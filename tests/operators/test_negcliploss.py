@@ -156,7 +156,7 @@ def test_threads_and_sizes_change_nothing():
 
 
 def test_the_reference_is_the_lowest_draws_each_uid_once():
-    from pipeline.rule import draw
+    from pipeline.uids import draw
 
     pool = drawn(40, 4)
     lowest = pool["uid"].gather(np.argsort(draw(5, pool["uid"]))).to_list()

@@ -10,7 +10,7 @@ import torch
 from operators.normsim import NormSim
 from pipeline.operator import Device
 from pipeline.plan.session import Session
-from pipeline.storage.folder import Files
+from pipeline.storage.folder import Folder
 from tests.support.exports import recipe
 
 G, F = np.array([[1, 0], [0.8, 0.6]]), np.array([[1, 0], [0, 1], [0.6, 0.8]])
@@ -93,7 +93,7 @@ def test_every_kind_of_file(save, tmp_path):
         assert scored(F, str(tmp_path / name), array=array)["score"].to_list() == pytest.approx(expected), (
             name
         )
-    Files("memory://normsim").publish("g.npy", Path(save(G)).read_bytes())
+    Folder("memory://normsim").publish("g.npy", Path(save(G)).read_bytes())
     assert scored(F, "memory://normsim/g.npy")["score"].to_list() == pytest.approx(expected)
     parts = {"a": save(G[:1], "a.npy"), "b": save(G[1:], "b.npy")}
     assert scored(F, parts)["score"].to_list() == pytest.approx(expected)

@@ -19,8 +19,9 @@ from pipeline.operator import Device
 from pipeline.plan.session import Session
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
-from pipeline.rule import draw
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from pipeline.uids import draw
 from tests.conftest import picture, samples
 from tests.support.parts import OPERATORS
 

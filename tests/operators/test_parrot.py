@@ -14,7 +14,8 @@ from jobs.toy.scenes import describe, random_scene
 from operators.parrot import FIGURES, CoEmbeddedText, MaskEffect, TextFigures, co_embedded
 from pipeline.errors import RecipeError
 from pipeline.operator import Device
-from pipeline.recipe.lookup import Entry, build
+from pipeline.recipe.lookup import build
+from pipeline.recipe.sections import Entry
 from pipeline.run.stage import StageRunner
 from tests.conftest import samples
 

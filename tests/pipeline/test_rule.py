@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.rule import Cut, Rule, draw, from_ordered_bits, ordered_bits, rank_from_top, uid_halves
+from pipeline.decide.cuts import from_ordered_bits, ordered_bits, rank_from_top
+from pipeline.rule import Cut, Rule
+from pipeline.uids import draw, uid_halves
 
 UIDS = pl.Series([f"{random.Random(row).getrandbits(128):032x}" for row in range(20_000)])
 MASK = 2**64 - 1

@@ -11,7 +11,8 @@ from PIL import Image
 from pipeline.decide.decide import decide
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 
 PLUGIN = '''
 import numpy as np

@@ -25,8 +25,10 @@ from operators.algorithms.wordnet import ENDINGS
 from pipeline.decide.decide import decide
 from pipeline.export.subset import write_subset
 from pipeline.plan.session import Session
+from pipeline.plan.stored import complete
 from pipeline.recipe.load import load
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from tests.support.parts import EXCEPTIONS, INDEX, write_wordnet
 
 ROWS, FILES, WIDTH = 100_000, 3, 16
@@ -276,7 +278,7 @@ def test_the_subset_is_datacomps(name, pool, monkeypatch):
         load(f"{RECIPES}/{recipe}.yaml", [*places, *overrides(pool).get(recipe, []), *sets])
     )
     assert not compute(session, LocalExecutor()).pending
-    decide(session.complete())
+    decide(complete(session))
     written = write_subset(session, path=f"{pool.folder}/subset.npy")
     keep = rule(pool)
     uids = pool.table["uid"].filter(pl.Series(keep))

@@ -18,8 +18,8 @@ from pipeline.errors import RecipeError
 from pipeline.export.subset import DTYPE, read_subset, subset_uids, write_subset
 from pipeline.export.tars import export_shards
 from pipeline.operator import Device
-from pipeline.run.compute import LocalExecutor
-from pipeline.storage.folder import Files
+from pipeline.run.executor import LocalExecutor
+from pipeline.storage.folder import Folder
 from tests.conftest import TINY
 from tests.support.exports import contents, decided, ordinary, read_tar, recipe, sample, uid, write_tar
 
@@ -178,12 +178,12 @@ def test_files_that_will_not_do(out, tmp_path):
 
 def test_object_storage(subset, tmp_path):
     winnow(subset, tmp_path / "pool", tmp_path / "out", "--samples-per-shard", 3)
-    Files("memory://reshard").publish("subset.npy", subset.read_bytes())
+    Folder("memory://reshard").publish("subset.npy", subset.read_bytes())
     found = winnow(
         "memory://reshard/subset.npy", tmp_path / "pool", "memory://reshard/out", "--samples-per-shard", 3
     )
     assert found["available"] == 8
-    memory = Files("memory://reshard/out")
+    memory = Folder("memory://reshard/out")
     local = contents(tmp_path / "out")
     assert {name: memory.read(name) for name in memory.names("", "")} == local
 

@@ -21,9 +21,9 @@ from jobs.commands.ingest import columns_of
 from jobs.ingest import download
 from jobs.ingest.download import Chunk, Settings, fetch
 from pipeline.errors import RecipeError
-from pipeline.pool.fields import made_uid
 from pipeline.pool.img2dataset import lost, reason, reasons
 from pipeline.pool.shards import Shard, list_shards
+from pipeline.uids import made_uid
 from tests.support.ingests import LOOPBACK, ROOT, accounted, done, in_tars, ingest, killed, write_list
 from tests.support.web import KINDS, photo, web
 

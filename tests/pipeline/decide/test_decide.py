@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipeline.decide import cuts as module
-from pipeline.decide.cuts import resolve_cuts
+from pipeline.decide.cuts import rank_from_top, resolve_cuts
 from pipeline.decide.decide import decide, tally
 from pipeline.plan.session import Session
-from pipeline.rule import Rule, rank_from_top
+from pipeline.rule import Rule
 from tests.conftest import put, uid
 
 NAN = float("nan")

@@ -11,7 +11,8 @@ from pipeline.decide.effects import effects, folder
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from pipeline.storage.store import Store
 
 CAPTIONS = ["a dog", "a cat", "dog and cat", None, "a dog", "zzzz", "a b c d", "of a dog"]

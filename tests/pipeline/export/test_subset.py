@@ -11,7 +11,7 @@ from pipeline.errors import RecipeError
 from pipeline.export import subset
 from pipeline.export.subset import read_subset, subset_uids, write_subset
 from pipeline.plan.session import Session
-from pipeline.storage.folder import Files
+from pipeline.storage.folder import Folder
 from tests.support.exports import decided, ordinary, recipe, sample, uid, write_tar
 
 GOLDEN = ["139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203"]
@@ -123,7 +123,7 @@ def test_needs_a_path(tmp_path):
 
 
 def test_publishing_leaves_nothing_behind_on_error(tmp_path):
-    files = Files(str(tmp_path))
+    files = Folder(str(tmp_path))
 
     def fill_the_disk():
         with files.publishing("a/b") as path, open(path, "wb"):
@@ -135,6 +135,6 @@ def test_publishing_leaves_nothing_behind_on_error(tmp_path):
 
 
 def test_publishing_to_object_storage():
-    with Files("memory://publish-test").publishing("a/b") as path, open(path, "wb") as file:
+    with Folder("memory://publish-test").publishing("a/b") as path, open(path, "wb") as file:
         file.write(b"whole")
     assert fsspec.filesystem("memory").cat_file("/publish-test/a/b") == b"whole"

@@ -15,8 +15,8 @@ from jobs.__main__ import app
 from pipeline.errors import RecipeError
 from pipeline.export.subset import DTYPE, read_subset, subset_uids
 from pipeline.export.subset_algebra import combine, describe, difference
-from pipeline.rule import search_uids
-from pipeline.storage.folder import Files
+from pipeline.storage.folder import Folder
+from pipeline.uids import search_uids
 
 EDGES = ["0" * 32, "0" * 31 + "1", "0" * 15 + "1" + "0" * 16, "f" * 32, "f" * 16 + "0" * 16]
 UIDS = st.lists(st.sampled_from([*EDGES, *(f"{i:032x}" for i in range(6))]), max_size=30)
@@ -133,7 +133,7 @@ def test_files_that_will_not_do(tmp_path):
 
 def test_object_storage(tmp_path):
     local = write(tmp_path / "a.npy", EDGES)
-    Files("memory://algebra").publish("a.npy", Path(local).read_bytes())
+    Folder("memory://algebra").publish("a.npy", Path(local).read_bytes())
     combine(["memory://algebra/a.npy", local], "and", "memory://algebra/out.npy")
     assert uids_of("memory://algebra/out.npy") == sorted(EDGES)
 

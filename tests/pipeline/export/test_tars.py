@@ -21,7 +21,7 @@ from pipeline.export.tar_writer import Part
 from pipeline.export.tars import cut, export_shards
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
-from pipeline.run.compute import LocalExecutor
+from pipeline.run.executor import LocalExecutor
 from tests.support.exports import (
     contents,
     decided,

@@ -24,10 +24,12 @@ from pipeline.errors import RecipeError
 from pipeline.export import urls
 from pipeline.export.urls import write_urls
 from pipeline.plan.session import Session
-from pipeline.pool.shards import Shard, list_shards, read_samples
+from pipeline.pool.shards import Shard, list_shards
 from pipeline.pool.table_reader import read_table
+from pipeline.pool.tar_reader import read_samples
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from tests.conftest import picture
 from tests.support.exports import contents, decided, ordinary, recipe, uid
 

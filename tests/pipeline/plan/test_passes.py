@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan.passes import ScorePass, Stage, StatPass, Stored, folder, keys, plan, stat_path
+from pipeline.plan.keys import keys
+from pipeline.plan.passes import ScorePass, Stage, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
-from pipeline.recipe.load import Recipe, Resources, parse
-from pipeline.run.compute import LocalExecutor, compute
-from pipeline.storage import digests
+from pipeline.recipe.load import parse
+from pipeline.recipe.sections import Recipe, Resources
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from pipeline.storage import digests, layout
 from pipeline.storage.digests import file_digest
-from pipeline.storage.folder import Files
+from pipeline.storage.folder import Folder
 
 SHARDS = tuple(Shard(name, f"/pool/{name}.tar", 10) for name in ("a", "b", "c"))
 
@@ -54,8 +57,11 @@ def passes(recipe: Recipe, stored: Stored = Stored(), shards=SHARDS, only=()) ->
 def holding(recipe: Recipe, stats=(), shards=SHARDS, **columns: str) -> Stored:
     """A store that holds, by operator (or `samples`), some shards."""
     found = key(recipe, shards)
-    parts = {n if n == "samples" else folder(n, found[n]): set(names) for n, names in columns.items()}
-    return Stored(parts, {stat_path(name, found[name]) for name in stats})
+    parts = {
+        n if n == "samples" else layout.columns_folder(n, found[n]): set(names)
+        for n, names in columns.items()
+    }
+    return Stored(parts, {layout.stat(name, found[name]) for name in stats})
 
 
 # --- passes ----------------------------------------------------------------------------------------
@@ -296,7 +302,7 @@ def test_file_digest(tmp_path):
 
 def test_a_large_files_digest_is_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.storage.digests.LARGE", 4)
-    store, path = Files(str(tmp_path / "store")), tmp_path / "f"
+    store, path = Folder(str(tmp_path / "store")), tmp_path / "f"
     path.write_bytes(b"weights")
     first = digests.field_digest(str(path), store)
     assert first == file_digest(str(path))
@@ -322,7 +328,7 @@ def test_a_stat_reads_columns_and_a_score_reads_the_stat(recipe, write_pool, tmp
     seen = []
     compute(session, LocalExecutor(), observe=lambda todo: seen.append(type(todo)) or (lambda event: None))
     assert seen == [ScorePass, StatPass, ScorePass]
-    table = session.store.read(stat_path("histogram", session.keys["histogram"]))
+    table = session.store.read(layout.stat("histogram", session.keys["histogram"]))
     assert table.rows() == [(2.0, 3), (3.0, 1), (4.0, 1)]
     frame = session.store.read(f"{session.folder('frequency')}/0.parquet")
     assert frame["frequency.count"].to_list() == [3, 1, 3, None]

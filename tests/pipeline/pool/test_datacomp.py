@@ -21,20 +21,22 @@ from typer.testing import CliRunner
 
 from jobs.__main__ import app
 from jobs.datacomp.pool import Plan, make_pool
-from pipeline.decide.cuts import Selection
+from pipeline.decide.cuts import Selection, rank_from_top
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError, ShardError
 from pipeline.export import faiss_index
-from pipeline.export.subset import written_uids
+from pipeline.export.kept import written_uids
 from pipeline.plan.passes import plan
 from pipeline.plan.session import Session
+from pipeline.plan.stored import complete, list_stored
 from pipeline.pool.columns import Columns
 from pipeline.pool.datacomp import EMBEDDINGS, Metadata
 from pipeline.pool.npz import open_npz
 from pipeline.recipe.load import parse
-from pipeline.rule import Rule, rank_from_top
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.rule import Rule
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from tests.support.parts import tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
@@ -76,7 +78,7 @@ def write(folder: Path, name: str = "a", **columns: Any) -> None:
 
 
 def kept(session: Session) -> list[str]:
-    decide(session.complete())
+    decide(complete(session))
     return [uid for shard in session.shards for uid in _kept(session, shard.name)]
 
 
@@ -220,10 +222,12 @@ def test_operators_read_captions_and_embeddings(folder, session):
         run={"length": {"batch_size": 64}},
     )
     assert [
-        todo.tar for todo in plan(made.recipe, made.shards, made.keys, made.stored()) if hasattr(todo, "tar")
+        todo.tar
+        for todo in plan(made.recipe, made.shards, made.keys, list_stored(made))
+        if hasattr(todo, "tar")
     ] == [False] * 2
     assert not compute(made, LocalExecutor()).pending
-    assert plan(made.recipe, made.shards, made.keys, made.stored()) == []
+    assert plan(made.recipe, made.shards, made.keys, list_stored(made)) == []
     table = pl.concat([pl.read_parquet(path) for path in sorted(folder.glob("*.parquet"))])
     expected = table.filter(
         (pl.col("text").str.len_chars() >= 4) & (pl.col("clip_l14_similarity_score") + 0.05 >= 0.3)
@@ -238,7 +242,7 @@ def test_a_stat_and_an_index_see_a_large_table_in_parts(folder, session, tmp_pat
     faiss = pytest.importorskip("faiss")
     found = []
     for rows in (37, 65_536):
-        monkeypatch.setattr("pipeline.run.compute.ROWS_PER_PARTIAL", rows)
+        monkeypatch.setattr("pipeline.run.stats.ROWS_PER_PARTIAL", rows)
         monkeypatch.setattr("pipeline.export.faiss_index.BATCH", rows)
         made = session(
             {"datacomp.l14_score": {"top": 0.5}},
@@ -297,7 +301,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(folder, tmp_path, planted):
 
 def test_explain(folder, session):
     made = session({"datacomp.l14_score": {"top": 0.5}})
-    decide(made.complete())
+    decide(complete(made))
     row = pl.read_parquet(folder / "00000001.parquet").row(7, named=True)
     (entry,) = explain(made, [row["uid"].upper()])
     assert (entry["shard"], entry["row"], entry["text"]) == ("00000001", 7, row["text"])
@@ -427,7 +431,7 @@ def test_unequal_lengths(folder, session):
     arrays = dict(np.load(folder / "00000001.npz"))
     np.savez(folder / "00000001.npz", **{**arrays, "l14_txt": arrays["l14_txt"][:-1]})
     with pytest.raises(RecipeError, match=r"00000001\.npz: l14_txt has 199 rows, the parquet 200"):
-        session().complete()
+        complete(session())
 
 
 @pytest.mark.parametrize("bad", ["a" * 31, "g" * 32, "a" * 33, "", None, "é" * 16])
@@ -444,14 +448,14 @@ def test_a_missing_column(tmp_path, session):
         "no column text or caption (for text); there are: uid" in compute(made, LocalExecutor()).pending["a"]
     )
     with pytest.raises(ShardError, match="no column clip_b32_similarity_score"):
-        decide(session({"datacomp.b32_score": {"min": 0}}).complete())
+        decide(complete(session({"datacomp.b32_score": {"min": 0}})))
 
 
 def test_a_garbled_npz(folder, session):
     whole = (folder / "00000000.npz").read_bytes()
     (folder / "00000000.npz").write_bytes(whole[:-100])
     with pytest.raises(RecipeError, match=r"00000000\.npz is no whole \.npz"):
-        session().complete()
+        complete(session())
 
 
 def test_a_garbled_row_of_an_npz(folder, session):
@@ -477,12 +481,12 @@ def test_no_parquet(tmp_path, session):
 
 def test_a_store_is_of_one_folder(tmp_path, session):
     write(tmp_path / "metadata")
-    session().complete()
+    complete(session())
     write(tmp_path / "metadata", name="b")
-    assert len(session().complete().shards) == 2  # more files are more shards
+    assert len(complete(session()).shards) == 2  # more files are more shards
     write(tmp_path / "metadata", uid=UIDS[:5])
     with pytest.raises(RecipeError, match=r"a\.parquet or its npz is not what the store was made from"):
-        session().complete()
+        complete(session())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 
 from pipeline.errors import ShardError
 from pipeline.pool import sample_table as module
-from pipeline.pool.sample_table import EMPTY, samples_of
+from pipeline.pool.sample_table import samples_of
+from pipeline.schema import EMPTY
 from pipeline.storage.store import ROW_GROUP, Store
 from tests.support.parts import tree
 

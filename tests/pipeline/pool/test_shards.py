@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.pool import tar, webdataset
-from pipeline.pool.shards import SAMPLE_SCHEMA, Shard, binary, iter_fields, list_shards, read_samples
+from pipeline.pool.shards import Shard, list_shards
+from pipeline.pool.tar_reader import binary, iter_fields, read_samples
 from pipeline.pool.webdataset import image_size
+from pipeline.schema import SAMPLE_SCHEMA
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
 

@@ -17,16 +17,18 @@ from pipeline.decide.books import noted
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError, ShardError
-from pipeline.operator import SAMPLE_COLUMNS
 from pipeline.plan.passes import plan
 from pipeline.plan.session import Session
+from pipeline.plan.stored import complete, list_stored
 from pipeline.pool import text_tables
-from pipeline.pool.sample_table import EMPTY
-from pipeline.pool.shards import SAMPLE_SCHEMA, Shard
+from pipeline.pool.shards import Shard
 from pipeline.pool.table_reader import pick, read_table
 from pipeline.preflight.preview import preview
-from pipeline.recipe.load import PARTS, parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.recipe.load import parse
+from pipeline.recipe.sections import PARTS
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from pipeline.schema import EMPTY, SAMPLE_COLUMNS, SAMPLE_SCHEMA
 from tests.support.parts import OPERATORS, tree
 
 UID = "0123456789abcdef" * 2
@@ -194,7 +196,7 @@ def test_uids_equal_those_of_a_tar(read, tmp_path):
 
     record = {"url": "http://x/é", "caption": "a\ud800"}
     write_tar(tmp_path / "0.tar", [("0.json", json.dumps(record).encode())])
-    from pipeline.pool.shards import read_samples
+    from pipeline.pool.tar_reader import read_samples
 
     (table,) = read_samples(Shard("s", str(tmp_path / "0.tar")))
     (row,) = read("t.jsonl", json.dumps(record))
@@ -464,9 +466,9 @@ def test_the_second_pass_reads_the_store(pool):
     for path in (pool / "pool").iterdir():
         path.write_bytes(b"")
     more = Session.open(recipe(pool, compute={"slow": {"use": "mine.Slow", "seconds": 0}}))
-    assert [(todo.names, todo.tar) for todo in plan(more.recipe, more.shards, more.keys, more.stored())] == [
-        (("slow",), False)
-    ]
+    assert [
+        (todo.names, todo.tar) for todo in plan(more.recipe, more.shards, more.keys, list_stored(more))
+    ] == [(("slow",), False)]
     assert compute(more, LocalExecutor()).pending == {}
     assert more.store.read(f"{more.folder('slow')}/a.parquet")["slow.length"].to_list() == [15, 5, 11, 3, 15]
 
@@ -501,7 +503,7 @@ def test_a_table_without_captions_stays_pending_and_the_rest_is_done(pool):
     log = compute(session, LocalExecutor())
     expected = "no column text or caption or TEXT or alt (pool.columns.text); there are: a, b"
     assert log.pending == {"d": f"{pool}/pool/d.tsv: {expected}"}
-    assert [shard.name for shard in session.complete().shards] == ["a", "b", "c"]
+    assert [shard.name for shard in complete(session).shards] == ["a", "b", "c"]
     again = compute(Session.open(recipe(pool)), LocalExecutor())
     assert list(again.pending) == ["d"]
 
@@ -511,7 +513,11 @@ def test_where_the_first_table_lacks_a_column_nothing_is_done(pool):
     expected = (
         r"pool\.shards: .*a\.parquet: no column TITLE \(pool\.columns\.text\); there are: uid, text, url"
     )
-    for command in (lambda: compute(session, LocalExecutor()), lambda: preview(session), session.complete):
+    for command in (
+        lambda: compute(session, LocalExecutor()),
+        lambda: preview(session),
+        lambda: complete(session),
+    ):
         with pytest.raises(RecipeError, match=expected):
             command()
     assert not (pool / "store" / "columns").exists()
@@ -524,11 +530,11 @@ def test_a_store_remembers_how_tables_were_read(pool):
     compute(Session.open(recipe(pool)), LocalExecutor())
     other = Session.open(recipe(pool, pool={"columns": {"text": "url"}}))
     with pytest.raises(RecipeError, match=r"pool\.store: .* holds samples of tables with pool\.columns \{\}"):
-        other.stored()
+        list_stored(other)
     for path in (pool / "pool").iterdir():
         path.rename(path.with_name(path.name.partition(".")[0] + ".tar"))
     with pytest.raises(RecipeError, match=r"of tables with .*, the recipe has tars; use a new store"):
-        Session.open(recipe(pool)).stored()
+        list_stored(Session.open(recipe(pool)))
 
 
 def test_what_needs_images_is_refused_before_any_work(pool, write_pool):

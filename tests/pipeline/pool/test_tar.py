@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.pool import tar
-from pipeline.pool.tar import Damage, TarBytes, read_range, walk
+from pipeline.pool.tar import Damage, walk
 from pipeline.storage import ranges
+from pipeline.storage.ranges import ByteRanges, read_range
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
 LONG = "folder/" * 30 + "000000000.jpg"  # 223 characters: over ustar's 100, and no 155 + 100 either
@@ -379,7 +380,7 @@ def test_ranges(tmp_path, memory_url):
     (tmp_path / "0.tar").write_bytes(b"0123456789")
     for location in (tmp_path / "0.tar", f"file://{tmp_path}/0.tar", memory_url(b"0123456789")):
         assert read_range(location, 2, 3) == b"234"
-        with TarBytes(location) as file:
+        with ByteRanges(location) as file:
             assert [file.read(7, 3), file.read(0, 1), file.read(5, 0)] == [b"789", b"0", b""]
             with pytest.raises(OSError, match="ends before byte 11: was it replaced"):
                 file.read(9, 2)

@@ -13,7 +13,8 @@ from pipeline.pool.shards import Shard
 from pipeline.preflight.measure import total_bytes
 from pipeline.preflight.preview import estimate, preview
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 
 CHAIN = {
     "bright": {"use": "planted.Brightness"},

@@ -12,7 +12,8 @@ import yaml
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.check import column_types
-from pipeline.recipe.load import Recipe, Resources, load, parse
+from pipeline.recipe.load import load, parse
+from pipeline.recipe.sections import Recipe, Resources
 
 GOOD = """
 pool: {shards: "pool/*.tar", store: store}

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from operators.caption import Caption
 from operators.clip import ClipScore
 from pipeline.errors import RecipeError
-from pipeline.operator import Column, Score, Stat, Writer, cache_key
-from pipeline.recipe.lookup import build, find, messages
+from pipeline.operator import Column, Score, Stat, Writer
+from pipeline.plan.keys import cache_key
+from pipeline.recipe.lookup import build, find
+from pipeline.recipe.wording import messages
 
 LENGTH = "from pipeline.operator import Score\nclass Length(Score):\n    times: int = {}\n"
 

@@ -11,11 +11,14 @@ import pytest
 from pipeline.decide.books import books
 from pipeline.decide.decide import decide
 from pipeline.errors import OperatorError, RecipeError
-from pipeline.plan.passes import stat_path
 from pipeline.plan.session import Session
+from pipeline.plan.stored import complete
 from pipeline.recipe.load import parse
 from pipeline.run import batches
-from pipeline.run.compute import LocalExecutor, StatTask, compute, reduced
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from pipeline.run.stats import StatTask, reduced
+from pipeline.storage import layout
 from tests.conftest import picture
 from tests.pipeline.plan.test_passes import CHAIN
 
@@ -58,17 +61,17 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
     log = compute(session, LocalExecutor())
     assert not log.tally.rows
     assert files(tmp_path) == before
-    assert decide(session.complete())["kept"] == 3
+    assert decide(complete(session))["kept"] == 3
 
 
 def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
     """The table is the same; no more than two of a task's are held at a time."""
     session = opened()
     compute(session, LocalExecutor())
-    path = stat_path("histogram", session.keys["histogram"])
+    path = layout.stat("histogram", session.keys["histogram"])
     whole = session.store.read(path)
     held = []
-    monkeypatch.setattr("pipeline.run.compute.HELD", 1)
+    monkeypatch.setattr("pipeline.run.stats.HELD", 1)
     monkeypatch.setattr(
         StatTask,
         "merge",
@@ -85,9 +88,9 @@ def test_a_shard_that_is_missing_stays_pending_and_the_rest_is_complete(pool, op
     log = compute(session, LocalExecutor())
     assert list(log.pending) == ["2"]
     assert log.pending["2"].startswith("FileNotFoundError: ")
-    done = opened().complete()
+    done = complete(opened())
     assert [shard.name for shard in done.shards] == ["0", "1"]
-    table = done.store.read(stat_path("histogram", done.keys["histogram"]))
+    table = done.store.read(layout.stat("histogram", done.keys["histogram"]))
     assert table.rows() == [(2.0, 2), (3.0, 1), (4.0, 1)]
     result = decide(done)
     assert (result["samples"], result["kept"], result["dropped"]) == (4, 2, 2)
@@ -101,7 +104,7 @@ def test_a_shard_that_comes_later_is_added(pool, opened, tmp_path):
     log = compute(opened(), LocalExecutor())
     assert log.pending == {}
     assert (log.tally.rows["length"], log.tally.rows["frequency"]) == (1, 5)  # the Stat is another
-    assert decide(opened().complete())["kept"] == 3
+    assert decide(complete(opened()))["kept"] == 3
     assert {name: files(tmp_path)[name] for name in before} == before
 
 
@@ -109,7 +112,7 @@ def test_no_shard_can_be_read(opened, tmp_path):
     log = compute(opened(), LocalExecutor())
     assert list(log.pending) == ["0", "1", "2"]
     with pytest.raises(RecipeError, match=r"no shard has every column yet; run `winnow compute` first"):
-        opened().complete()
+        complete(opened())
 
 
 def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
@@ -117,7 +120,7 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
     session = opened()
     assert compute(session, LocalExecutor()).pending == {}
     assert session.store.rows(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
-    assert decide(session.complete())["samples"] == 4
+    assert decide(complete(session))["samples"] == 4
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -249,7 +252,7 @@ def test_the_books_balance_on_a_messy_pool(write_pool, opened):
     compute_ = {"length": {"use": "planted.Length"}, "bright": {"use": "planted.Brightness"}}
     session = opened("0.tar", compute_, {"bright.mean": {"top": 1.0}, "length.value": {"min": 2}})
     log = compute(session, LocalExecutor())
-    ledger = books(session, decide(session.complete()), log.pending)
+    ledger = books(session, decide(complete(session)), log.pending)
     assert ledger["samples"] == 5
     assert ledger["samples"] == ledger["kept"] + ledger["dropped"] + ledger["failed"]
     assert ledger["rules"]["bright.mean"]["failed"] == {"image cannot be decoded": 2, "no image": 1}

@@ -15,8 +15,10 @@ from pipeline.plan.cluster import MOST_TASKS, Node, check_paths, place, read_tas
 from pipeline.plan.passes import Stage
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
-from pipeline.recipe.load import Recipe, Resources, parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.recipe.load import parse
+from pipeline.recipe.sections import Recipe, Resources
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from tests.support.parts import OPERATORS, tree
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline.errors import OperatorError
 from pipeline.operator import Column, Device, ImageScore, Score, Writer
-from pipeline.recipe.lookup import Entry
+from pipeline.recipe.sections import Entry
 from pipeline.run.stage import SYSTEMATIC, StageRunner, Tally
 from tests.conftest import samples
 

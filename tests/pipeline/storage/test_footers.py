@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from pipeline.storage import footers
-from pipeline.storage.folder import Files
+from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
 
 Reads = list[str]
@@ -27,8 +27,8 @@ def store(request, tmp_path) -> Store:
 def reads(monkeypatch) -> Reads:
     """The parts whose footers are read."""
     seen: Reads = []
-    original = Files.footer
-    monkeypatch.setattr(Files, "footer", lambda self, path: seen.append(path) or original(self, path))
+    original = Folder.footer
+    monkeypatch.setattr(Folder, "footer", lambda self, path: seen.append(path) or original(self, path))
     return seen
 
 
@@ -102,7 +102,7 @@ def test_a_store_that_cannot_be_written_is_read(store, reads, monkeypatch):
     def refuse(*_: object) -> None:
         raise PermissionError("read only")
 
-    monkeypatch.setattr(Files, "publish", refuse)
+    monkeypatch.setattr(Folder, "publish", refuse)
     for count in (1, 2):
         assert found(store, "a") == {"a": (3, {})}
         assert len(reads) == count

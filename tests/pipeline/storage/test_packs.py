@@ -10,13 +10,16 @@ from polars.testing import assert_frame_equal
 
 from pipeline.decide.decide import decide
 from pipeline.plan.session import Session
+from pipeline.plan.stored import sample_counts
+from pipeline.preflight.checks import check_parts
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from pipeline.storage import compact as module
 from pipeline.storage import packs
-from pipeline.storage.compact import check_parts, compact, part_folders, runs
-from pipeline.storage.folder import Files
+from pipeline.storage.compact import compact, runs
+from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
 from tests.jobs.test_commands import winnow
 from tests.support.parts import tree
@@ -109,7 +112,7 @@ def test_killed_at_any_step(store, allowed, monkeypatch):
 
     with monkeypatch.context() as limited:
         for name in ("publish", "remove"):
-            limited.setattr(Files, name, until(getattr(Files, name)))
+            limited.setattr(Folder, name, until(getattr(Folder, name)))
         with pytest.raises(KeyboardInterrupt):
             compact(store, FOLDER, SHARDS)
     again = Store(store.files.base if store.files.local else f"memory://{store.files.base}")
@@ -162,7 +165,7 @@ def test_a_pool_decides_exports_and_goes_on_the_same(pool, tmp_path):
     store, names = tmp_path / "store", [f"{number:03d}" for number in range(12)]
     before = [tree(store / "decisions"), tree(tmp_path / "out"), (tmp_path / "subset.npy").read_bytes()]
     session = pool()
-    for folder in part_folders(session):
+    for folder in session.part_folders:
         assert compact(session.store, folder, names) == (12, 1)
     result = run_all(pool(), local=True, quiet=True)
     assert list(result["books"]["damaged"]) == ["011"]
@@ -193,7 +196,7 @@ def test_a_pool_decides_exports_and_goes_on_the_same(pool, tmp_path):
 def test_measuring_reads_packed_parts(pool):
     compute(pool(), LocalExecutor())
     session = pool()
-    for folder in part_folders(session):
+    for folder in session.part_folders:
         compact(session.store, folder, [shard.name for shard in session.shards])
     found = preview(pool(plus={"use": "planted.Plus", "of": "length.value"}), count=3)
     assert found["measured"] == {"shards": 3, "samples": 12}
@@ -203,7 +206,7 @@ def test_measuring_reads_packed_parts(pool):
 def test_one_shard_more(pool, write_pool):
     compute(pool(), LocalExecutor())
     session = pool()
-    for folder in part_folders(session):
+    for folder in session.part_folders:
         compact(session.store, folder, [shard.name for shard in session.shards])
     write_pool(["one", "two"], shard="012")
     log = compute(pool(), LocalExecutor())
@@ -222,10 +225,10 @@ def test_a_changed_tar_is_told_from_packed_samples_too(pool, write_pool):
 
 
 def test_plan_says_when_it_is_worth_it(pool, monkeypatch):
-    monkeypatch.setattr(module, "MANY", 10)
+    monkeypatch.setattr("pipeline.preflight.checks.MANY", 10)
     compute(pool(), LocalExecutor())
     session = pool()
-    rows = session.rows()
+    rows = sample_counts(session)
     [warning] = check_parts(session, rows)
     assert "12 small parts" in warning
     assert "winnow compact" in warning

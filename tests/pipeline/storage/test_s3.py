@@ -11,7 +11,8 @@ from jobs.__main__ import app, main
 from jobs.toy.sample_pool import make_pool
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run.compute import LocalExecutor, compute
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
 from pipeline.storage.retry import from_storage
 from tests.support.exports import contents
 from tests.support.ingests import LOOPBACK, ingest, write_list

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; equal tables make equal bytes; on a disk and on fsspec alike."""
+"""Folder appear whole or not at all; equal tables make equal bytes; on a disk and on fsspec alike."""
 
 import os
 import subprocess
@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline.operator import SAMPLE_COLUMNS
+from pipeline.plan.stored import complete, list_stored
 from pipeline.pool.columns import Columns
-from pipeline.pool.webdataset import SAMPLE_SCHEMA
-from pipeline.storage.folder import Files
+from pipeline.schema import SAMPLE_COLUMNS, SAMPLE_SCHEMA
+from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
 from tests.conftest import put
 
@@ -104,7 +104,7 @@ def test_plain_parquet_for_every_reader(root, tmp_path):
 @pytest.mark.parametrize("fails", ["write", "rename"])
 def test_nothing_is_visible_after_a_crash(tmp_path, monkeypatch, fails):
     """A kill between the write and the rename: the old file stands, a new name is absent."""
-    files = Files(str(tmp_path))
+    files = Folder(str(tmp_path))
     files.publish("folder/old.parquet", b"old")
 
     def die(*_):
@@ -124,7 +124,7 @@ def test_nothing_is_visible_after_a_crash(tmp_path, monkeypatch, fails):
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
-    files = Files(str(tmp_path))
+    files = Folder(str(tmp_path))
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -137,12 +137,12 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_a_killed_process_leaves_nothing_visible_and_is_swept(tmp_path):
     code = (
-        "import os, signal, sys; from pipeline import store\n"
-        "store.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "store.Files(sys.argv[1]).publish('samples/a.parquet', b'half')"
+        "import os, signal, sys; from pipeline.storage import folder\n"
+        "folder.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "folder.Folder(sys.argv[1]).publish('samples/a.parquet', b'half')"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    files = Files(str(tmp_path))
+    files = Folder(str(tmp_path))
     assert len(os.listdir(tmp_path / "samples")) == 1  # it lies there, and nobody sees it
     assert files.names("samples", ".parquet") == set()
     files.sweep()
@@ -150,7 +150,7 @@ def test_a_killed_process_leaves_nothing_visible_and_is_swept(tmp_path):
 
 
 def test_sweep_spares_living_processes_and_other_machines(tmp_path):
-    files = Files(str(tmp_path))
+    files = Folder(str(tmp_path))
     with files.publishing("samples/a.parquet") as aside:  # by this process, which lives
         Path(aside).write_bytes(b"half")
         (tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet").write_bytes(b"")
@@ -195,11 +195,11 @@ def test_a_part_of_another_length_does_not_count(stored):
     frames = {"a": pl.DataFrame({"f32": [0.5, 1.5]}), "b": pl.DataFrame({"f32": [0.5]})}
     session = stored(frames, {"given.f32": {"min": 0}})
     folder = session.folder("given")
-    assert session.stored().parts[folder] == {"a", "b"}
+    assert list_stored(session).parts[folder] == {"a", "b"}
     put(session, "a", pl.DataFrame({"f32": [0.5, 1.5]}))
     session.store.write(f"{folder}/a.parquet", session.store.read(f"{folder}/a.parquet")[:1])
-    assert session.stored().parts[folder] == {"b"}
-    assert [shard.name for shard in session.complete().shards] == ["b"]
+    assert list_stored(session).parts[folder] == {"b"}
+    assert [shard.name for shard in complete(session).shards] == ["b"]
 
 
 def test_sample_columns_are_those_of_the_samples_table():

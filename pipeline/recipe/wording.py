@@ -1,0 +1,66 @@
+"""Pydantic's errors in the words of a recipe: the key, the value, what is allowed."""
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+_PLAIN = {  # pydantic's words, and ours
+    "Input should be": "must be",
+    "String should": "must",
+    "a valid dictionary": "a mapping",
+    " or instance of Rule": "",
+    "a valid tuple": "a list",
+    "greater than or equal to": ">=",
+    "less than or equal to": "<=",
+    "greater than": ">",
+    "less than": "<",
+}
+
+
+_WORDS = re.compile("|".join(_PLAIN))
+
+
+def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """One line per mistake: the key, the value, what is allowed."""
+    for item in error.errors(include_url=False):
+        key = prefix + ".".join(str(part) for part in item["loc"] if part not in ("function-after",))
+        yield _message(key.rstrip("."), item, model)
+
+
+def _message(key: str, item: Any, model: type[BaseModel]) -> str:
+    value, kind = item["input"], item["type"]
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "extra_forbidden":
+        allowed = _fields_at(model, item["loc"][:-1])
+        close = get_close_matches(str(item["loc"][-1]), allowed, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        return f"{key} is not a known key{hint}; allowed: {', '.join(allowed) or 'none'}"
+    if kind == "value_error":
+        return f"{key} {item['ctx']['error']}"
+    share = key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal")
+    allowed_text = "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], item["msg"])
+    return f"{key} {allowed_text}, got {value!r}{_guess(value, share)}"
+
+
+def _guess(value: Any, share: bool) -> str:
+    """What may have been meant: 30 for 0.30; YAML takes a bare no, on, off or yes for a Boolean."""
+    if share and 1 < value <= 100:
+        return f" (did you mean {value / 100:.2f}?)"
+    return " (a word such as no or on must be quoted)" if isinstance(value, bool) else ""
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """The field names of the model found by following `loc` through annotations."""
+    current: Any = model
+    for part in loc:
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[part].annotation
+        for candidate in getattr(current, "__args__", ()):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                current = candidate
+    is_model = isinstance(current, type) and issubclass(current, BaseModel)
+    return list(current.model_fields) if is_model else []
