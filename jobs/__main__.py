@@ -8,21 +8,19 @@ operator failed.
 """
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any
 
-import orjson
 import typer
 
 from jobs.commands.compact import compact
 from jobs.commands.datacomp import app as datacomp
+from jobs.commands.demo import demo
 from jobs.commands.ingest import ingest
 from jobs.commands.metadata import app as metadata
-from jobs.commands.options import Json, Limit, Local, Overrides, RecipePath
 from jobs.commands.plan import plan
+from jobs.commands.recipe import compute, effects, explain, export, keep, run
+from jobs.commands.sheet import sheet
 from jobs.commands.subset import app as subset
 from pipeline.errors import WinnowError, worded
-from pipeline.plan.stored import complete
 from pipeline.storage.retry import from_storage
 
 app = typer.Typer(
@@ -38,193 +36,8 @@ app.command()(ingest)
 app.command()(plan)
 app.command()(compact)
 app.add_typer(datacomp, name="datacomp")
-
-
-@app.command()
-def compute(
-    recipe: RecipePath,
-    names: Annotated[
-        list[str] | None, typer.Argument(help="operators; all of the recipe's by default")
-    ] = None,
-    set_: Overrides = None,
-    shards: Limit = None,
-    local: Local = False,
-    json: Json = False,
-) -> None:
-    """Fill missing columns and stats; resumes by itself."""
-    from jobs import steps
-
-    session = steps.open_session(recipe, set_, shards)
-    log = steps.fill(session, steps.executor_of(session, local), names or [], quiet=json)
-    _out(log.summary()) if json else print(session.store.files.base)
-    _finish(log.pending)
-
-
-@app.command()
-def keep(
-    recipe: RecipePath,
-    set_: Overrides = None,
-    shards: Limit = None,
-    subset: Annotated[
-        str | None, typer.Option(metavar="PATH", help="write the kept uids there, as DataComp's .npy")
-    ] = None,
-    overlap: Annotated[
-        bool, typer.Option("--overlap", help="how much of the pool passes each two rules")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
-    from jobs.terminal import tables
-    from pipeline.export.subset import write_subset
-
-    done, result, pending = _decided(recipe, set_, shards)
-    written = {"subset": write_subset(done, path=subset)} if subset else {}
-    if json:
-        _out({**result, **written, "pending": pending})
-    else:
-        tables.funnel(result)
-        if overlap:
-            tables.overlap(result)
-        print(done.store.files.path(done.decisions))
-        for entry in written.values():
-            print(entry["path"])
-    _finish(pending)
-
-
-@app.command()
-def explain(
-    recipe: RecipePath,
-    uids: Annotated[list[str], typer.Argument(metavar="UID...")],
-    set_: Overrides = None,
-    shards: Limit = None,
-    json: Json = False,
-) -> None:
-    """Every rule for one sample."""
-    from jobs.terminal import tables
-    from pipeline.decide.explain import explain as look_up
-
-    done, *_ = _decided(recipe, set_, shards)
-    found = look_up(done, uids)
-    if json:
-        _out(found)
-        return
-    for entry in found:
-        tables.explanation(entry)
-
-
-@app.command()
-def effects(
-    recipe: RecipePath,
-    set_: Overrides = None,
-    shards: Limit = None,
-    local: Local = False,
-    json: Json = False,
-) -> None:
-    """What the decision did to the pool's statistics, such as how often each entry or word occurs."""
-    from jobs import steps
-    from jobs.terminal import tables
-    from pipeline.decide.effects import effects as compare
-    from pipeline.decide.effects import folder
-
-    done, _, pending = _decided(recipe, set_, shards)
-    found = compare(done, steps.executor_of(done, local))
-    if json:
-        _out({s: {t: f.to_dicts() for t, f in tables.items()} for s, tables in found.items()})
-    else:
-        tables.effects(found)
-        print(done.store.files.path(folder(done)))
-    _finish(pending)
-
-
-@app.command()
-def sheet(
-    recipe: RecipePath,
-    name: Annotated[str, typer.Argument(help="a text.MaskedClipScore of the recipe")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="picture to write: .jpg or .png")],
-    set_: Overrides = None,
-    pictures: Annotated[int, typer.Option(min=1, max=300, help="at most so many")] = 30,
-) -> None:
-    """A contact sheet of pictures before and after their text is masked."""
-    from jobs import steps
-    from jobs.commands.sheet import write_sheet
-
-    session = steps.open_session(recipe, set_, None)
-    write_sheet(complete(session), name, out, pictures)
-    print(out)
-
-
-@app.command()
-def export(
-    recipe: RecipePath,
-    set_: Overrides = None,
-    shards: Limit = None,
-    local: Local = False,
-    json: Json = False,
-) -> None:
-    """Filtered shards, FAISS index, subset file, URL list."""
-    from jobs import steps
-
-    done, _, pending = _decided(recipe, set_, shards)
-    written = steps.write_exports(done, steps.executor_of(done, local), quiet=json)
-    _out(written) if json else steps.paths(written)
-    _finish(pending)
-
-
-@app.command()
-def run(
-    recipe: RecipePath,
-    set_: Overrides = None,
-    shards: Limit = None,
-    local: Local = False,
-    json: Json = False,
-) -> None:
-    """All of it: compute, keep, export, and the books."""
-    from jobs import steps as steps
-
-    result = steps.run_all(steps.open_session(recipe, set_, shards), local, quiet=json)
-    _out(result) if json else steps.paths(result["written"])
-    _finish(result["books"]["pending"])
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(help="where pool, store and outputs go")] = Path("demo"),
-    samples: Annotated[int, typer.Option(min=20, help="samples in the pool")] = 2000,
-    seed: int = 0,
-    local: Local = False,
-) -> None:
-    """The whole of it on a sample pool made on the spot."""
-    from jobs.commands.demo import demo as run_demo
-
-    run_demo(folder, samples, seed, local)
-
-
-def _out(data: Any) -> None:
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    print(orjson.dumps(data, option=options).decode())
-
-
-def _decided(
-    recipe: str, overrides: list[str] | None, shards: int | None
-) -> tuple[Any, dict[str, Any], dict[str, str]]:
-    """The session over the shards that are complete, their decision, and the shards that are not, with why."""
-    from jobs import steps
-    from pipeline.decide.decide import decide
-
-    session = steps.open_session(recipe, overrides, shards)
-    done = complete(session)
-    names = {shard.name for shard in done.shards}
-    pending = {s.name: "not computed yet" for s in session.shards if s.name not in names}
-    return done, decide(done), pending
-
-
-def _finish(pending: dict[str, str]) -> None:
-    """Exit 1 if shards are left, saying which and how to go on."""
-    if pending:
-        from jobs.terminal import tables
-
-        tables.pending(pending, " ".join(["winnow", *sys.argv[1:]]))
-        raise typer.Exit(1)
+for command in (compute, keep, explain, effects, sheet, export, run, demo):
+    app.command()(command)
 
 
 def main() -> None:

@@ -5,33 +5,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
-import fsspec
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-from jobs.terminal.tables import console
 from pipeline.decide.cuts import in_turn
-from pipeline.errors import RecipeError
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # `map`, or one that uses processes
-Tick = Callable[[int, float], None]  # so many are done, which is this share of all
 AHEAD = 2  # items a worker that are read before their turn
-
-
-def files_of(option: str, pattern: str, inside: str) -> list[str]:
-    """Paths in name order: a file, a glob's, or those called like `inside` in a folder. Raises RecipeError."""
-    fs, path = fsspec.core.url_to_fs(os.path.expanduser(pattern))
-    if fs.isdir(path):
-        path = f"{path.rstrip('/')}/{inside}"
-    found = [path] if fs.isfile(path) else sorted(name for name in fs.glob(path) if fs.isfile(name))
-    if not found:
-        raise RecipeError(
-            f"{option} must be a file, a folder with {inside} or a glob, found none at {pattern}"
-        )
-    local = "file" in fs.protocol
-    return found if local else [fs.unstrip_protocol(name) for name in found]
 
 
 def in_order(workers: int) -> Each:
@@ -62,24 +41,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-@contextmanager
-def progress(label: str, unit: str) -> Iterator[Tick]:
-    """A line on stderr with a bar, items and items/s; nothing where there is no terminal."""
-    text = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn())
-    bars = Progress(
-        *text,
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    task = bars.add_task(label, total=1.0, note="")
-
-    def tick(items: int, share: float) -> None:
-        rate = items / max(bars.tasks[0].elapsed or 0.0, 1e-9)
-        bars.update(task, completed=share, note=f"{items:,} {unit}  {rate:,.0f}/s")
-
-    with bars:
-        yield tick

@@ -11,21 +11,17 @@ in code point order, then words, pairs and titles, best first; of equal entries 
 **Differs**: the released code builds a set, whose order changes from run to run.
 """
 
-import math
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.metadata.entries import NUMERALS, SUFFIXES, Row, Source, encode, union
+from jobs.metadata.entries import NUMERALS, SUFFIXES, Source, encode, union
 from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
-    from jobs.metadata.pageviews import Wanted
-    from jobs.metadata.words import Bounds
-    from jobs.processes import Each
+    pass
 
 DUMPS, HOURS = "*.xml*", "pageviews-*"  # what the files are called in a folder
 
@@ -74,8 +70,9 @@ def build(
 ) -> None:
     """Make a list from WordNet, Wikipedia dumps and pageview files."""
     from jobs.metadata.pageviews import Wanted
+    from jobs.metadata.sources import files_of, viewed_titles, wikipedia_words, wordnet_names
     from jobs.metadata.words import Bounds
-    from jobs.processes import files_of, in_order
+    from jobs.processes import in_order
 
     _check(out, wordnet, wikipedia, pageviews)
     joint = "" if unspaced else " "
@@ -84,9 +81,9 @@ def build(
     dumps = files_of("--wikipedia", wikipedia, DUMPS) if wikipedia else []
     hours = files_of("--pageviews", pageviews, HOURS) if pageviews else []
     each = in_order(workers or os.cpu_count() or 1)
-    sources = [NUMERALS, *(_names(wordnet) if wordnet else ())]
-    sources += _words(dumps, bounds, tokenizer, each) if dumps else ()
-    sources += _titles(hours, wanted, each) if hours else ()
+    sources = [NUMERALS, *(wordnet_names(wordnet) if wordnet else ())]
+    sources += wikipedia_words(dumps, bounds, tokenizer, each) if dumps else ()
+    sources += viewed_titles(hours, wanted, each) if hours else ()
     _write(sources, max_length, out)
 
 
@@ -102,69 +99,12 @@ def _check(out: str, wordnet: str | None, *others: str | None) -> None:
         check_folder(wordnet)
 
 
-def _names(folder: str) -> Iterator[Source]:
-    from jobs.metadata.wordnet import synset_names
-
-    names = synset_names(folder)
-    yield Source("WordNet names", names, len(names))
-
-
-def _words(dumps: Sequence[str], bounds: "Bounds", tokenizer: str | None, each: "Each") -> Iterator[Source]:
-    from jobs.metadata.wikipedia import batches
-    from jobs.metadata.words import rank
-    from jobs.processes import progress
-
-    with tempfile.TemporaryDirectory() as folder, progress("Wikipedia", "articles") as tick:
-        corpus = rank(batches(dumps, tick), bounds, tokenizer, folder, each)
-    _say(corpus.failed, "articles could not be parsed and are left out")
-    if bounds.bigrams and not corpus.pairs.found:
-        _warn_of_pmi(corpus.total, bounds.bigram_pmi)
-    yield Source("unigrams", corpus.words.entries, corpus.words.found)
-    yield Source("bigrams", corpus.pairs.entries, corpus.pairs.found)
-
-
-def _titles(hours: Sequence[str], wanted: "Wanted", each: "Each") -> Iterator[Source]:
-    from jobs.metadata.pageviews import rank_titles
-    from jobs.processes import progress
-
-    with progress("page views", "files") as tick:
-        best = rank_titles(hours, wanted, each, tick)
-    _say(best.broken, "rows of the project could not be read and are left out")
-    yield Source("titles", best.entries, best.found)
-
-
 def _write(sources: Sequence[Source], max_length: int, out: str) -> None:
     """Publish the list; its path goes to stdout, its books to stderr."""
+    from jobs.metadata.sources import show_sources
     from pipeline.storage.folder import Folder
 
     entries, rows = union(sources, max_length)
     Folder(out).publish("", encode(entries, out))
-    _show(rows, len(entries))
+    show_sources(rows, len(entries))
     print(Folder(out).base)
-
-
-def _show(rows: Sequence[Row], entries: int) -> None:
-    from jobs.terminal import tables
-
-    made = tables.table("Metadata", "source", "found", "under cap", "new")
-    for row in rows:
-        made.add_row(row.source, f"{row.found:,}", f"{row.capped:,}", f"{row.new:,}")
-    made.add_row("list", "", "", f"{entries:,}")
-    tables.console.print(made)
-
-
-def _say(count: int, what: str) -> None:
-    from jobs.terminal import tables
-
-    if count:
-        tables.console.print(f"{count:,} {what}", highlight=False)
-
-
-def _warn_of_pmi(total: int, least: float) -> None:
-    """No pair of N words has a PMI over log2 N."""
-    from jobs.terminal import tables
-
-    most = math.log2(max(total, 1))
-    if least > most:
-        say = f"no bigram: of {total:,} words none has a PMI over {most:.1f}; lower --bigram-pmi"
-        tables.console.print(say, highlight=False)

@@ -1,51 +1,24 @@
-"""`winnow sheet RECIPE NAME OUT.jpg`: pictures before and after masking, since people check masks with their eyes."""
+"""winnow sheet: pictures before and after masking, since people check masks with their eyes."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Annotated
 
-import numpy as np
+import typer
 
-from operators.algorithms.masking import contact_sheet
-from operators.text import MaskedClipScore
-from pipeline.errors import RecipeError
-from pipeline.plan.session import Session
-from pipeline.plan.stored import require
-from pipeline.run.decode import decode
-from pipeline.schema import owner
-from pipeline.storage.folder import Folder
-from pipeline.storage.ranges import ByteRanges
-
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+from jobs.commands.options import Overrides, RecipePath
+from pipeline.plan.stored import complete
 
 
-def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
-    """Write the first `pictures` of the pool that have text, masked as the operator `name` masks them; returns
-    how many there are. Raises RecipeError."""
-    operator = session.recipe.operator(name) if name in session.recipe.compute else None
-    if not isinstance(operator, MaskedClipScore):
-        raise RecipeError(f"sheet: {name} is no text.MaskedClipScore of the recipe")
-    if Path(out).suffix.lower() not in FORMATS:
-        raise RecipeError(f"sheet: {out} must end in {', '.join(FORMATS)}")
-    if (boxes := owner(operator.boxes)) is not None:
-        require(session, [boxes])
-    pairs, titles = list[tuple[np.ndarray, np.ndarray]](), list[str]()
-    for image, found, title in _with_text(session, operator.boxes):
-        pairs.append((image, operator.masked(image, found)))
-        titles.append(title)
-        if len(pairs) == pictures:
-            break
-    with Folder(out).publishing("") as path:
-        contact_sheet(pairs, titles).save(path, FORMATS[Path(out).suffix.lower()])
-    return len(pairs)
+def sheet(
+    recipe: RecipePath,
+    name: Annotated[str, typer.Argument(help="a text.MaskedClipScore of the recipe")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="picture to write: .jpg or .png")],
+    set_: Overrides = None,
+    pictures: Annotated[int, typer.Option(min=1, max=300, help="at most so many")] = 30,
+) -> None:
+    """A contact sheet of pictures before and after their text is masked."""
+    from jobs import steps
+    from jobs.terminal.contact_sheet import write_sheet
 
-
-def _with_text(session: Session, boxes: str) -> Iterator[tuple[np.ndarray, list[list[int]], str]]:
-    """(pixels, boxes, caption) of the samples that have boxes, in pool order."""
-    columns = session.columns
-    for shard in session.shards:
-        frame = columns.read(shard.name, ["image_offset", "image_length", "text", boxes])
-        with ByteRanges(shard.path) as tar:
-            for offset, length, text, found in frame.iter_rows():
-                pixels = decode(tar.read(offset, length))[0] if found else None
-                if pixels is not None:
-                    yield pixels, found, text or ""
+    session = steps.open_session(recipe, set_, None)
+    write_sheet(complete(session), name, out, pictures)
+    print(out)

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import fsspec
 
 from jobs.metadata.entries import fits
-from jobs.processes import Each, Tick
+from jobs.processes import Each
+from jobs.terminal.bar import Tick
 from pipeline.errors import RecipeError, worded
 
 FORMAT = "`project title views bytes`"

@@ -23,7 +23,7 @@ import mwparserfromhell
 from mwparserfromhell.nodes import Argument, Comment, Tag, Template, Wikilink
 from mwparserfromhell.parser import ParserError
 
-from jobs.processes import Tick
+from jobs.terminal.bar import Tick
 from pipeline.errors import RecipeError, worded
 
 CHUNK = 1 << 20  # bytes of XML parsed at once

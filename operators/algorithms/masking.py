@@ -6,12 +6,10 @@ Source: T-MARS (arXiv 2307.03132), which fills text with the mean colour around 
 inpainting technique based on the fast marching method", by OpenCV, as Parrot Captions (arXiv 2312.14232) does.
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 LINE = 10  # pixels: boxes whose upper left corners differ less in height are on one line (RapidOCR's bound)
 NARROWEST = 2  # pixels: a ring is at least this wide
@@ -81,21 +79,3 @@ def fill_telea(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
     found: np.ndarray = cv2.inpaint(image, text_mask(boxes, *image.shape[:2]), REACH, cv2.INPAINT_TELEA)
     return found
-
-
-def contact_sheet(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]], titles: Sequence[str], columns: int = 3, side: int = 320
-) -> Image.Image:
-    """Pictures before and after, side by side with a title each, `columns` pairs a row. A sheet of none is
-    one blank cell."""
-    rows = max(1, math.ceil(len(pairs) / columns))
-    sheet = Image.new("RGB", (columns * (2 * side + 12), rows * (side + 28)), "white")
-    canvas = ImageDraw.Draw(sheet)
-    for place, (pair, title) in enumerate(zip(pairs, titles, strict=True)):
-        left, top = place % columns * (2 * side + 12), place // columns * (side + 28)
-        canvas.text((left + 4, top + 4), title.encode("latin-1", "replace").decode("latin-1")[:90], "black")
-        for half, pixels in enumerate(pair):
-            picture = Image.fromarray(pixels)
-            picture.thumbnail((side, side))
-            sheet.paste(picture, (left + 4 + half * (side + 2), top + 22))
-    return sheet

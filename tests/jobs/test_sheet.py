@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.commands.sheet import write_sheet
+from jobs.terminal.contact_sheet import write_sheet
 from jobs.toy.sample_pool import make_pool
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session

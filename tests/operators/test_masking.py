@@ -5,14 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.algorithms.masking import (
-    contact_sheet,
-    fill_ring,
-    fill_telea,
-    reading_order,
-    ring_colour,
-    text_mask,
-)
+from jobs.terminal.contact_sheet import contact_sheet
+from operators.algorithms.masking import fill_ring, fill_telea, reading_order, ring_colour, text_mask
 
 
 def box(left: int, top: int, right: int, bottom: int) -> np.ndarray:

@@ -17,9 +17,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from jobs.__main__ import app
-from jobs.commands.ingest import columns_of
 from jobs.ingest import download
 from jobs.ingest.download import Chunk, Settings, fetch
+from jobs.ingest.steps import columns_of
 from pipeline.errors import RecipeError
 from pipeline.pool.img2dataset import lost, reason, reasons
 from pipeline.pool.shards import Shard, list_shards

@@ -22,10 +22,11 @@ from jobs.commands.metadata import app
 from jobs.commands.metadata import build as metadata_build
 from jobs.metadata.entries import Source, encode, fits, union
 from jobs.metadata.pageviews import Wanted, rank_titles, read_hour
+from jobs.metadata.sources import files_of
 from jobs.metadata.wikipedia import Batch, batches, plain
 from jobs.metadata.wordnet import synset_names
 from jobs.metadata.words import Bounds, Tally, count_lines, rank
-from jobs.processes import files_of, in_order
+from jobs.processes import in_order
 from pipeline.errors import RecipeError
 
 LICENCE = (

@@ -1,0 +1,38 @@
+"""What became of a list of URLs: listed = downloaded + lost, by reason."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.ingest.download import Fetched
+from pipeline.pool.img2dataset import reasons
+
+
+@dataclass
+class Books:
+    """listed = downloaded + lost, over the shards that are done; `pending` names the others, with why."""
+
+    listed: int = 0
+    downloaded: int = 0
+    shards: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    pending: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+
+    def add(self, fetched: Fetched) -> None:
+        """Count a shard."""
+
+        if fetched.error is not None:
+            self.pending[fetched.name] = fetched.error
+            return
+        self.shards += 1
+        self.listed += fetched.stats["count"]
+        self.downloaded += fetched.stats["successes"]
+        self.lost.update(reasons(fetched.stats))
+
+    def summary(self) -> dict[str, Any]:
+        """As plain data, or an AssertionError."""
+        if self.listed != self.downloaded + self.lost.total():
+            raise AssertionError(f"the books do not balance: {self}")
+        lost = sorted(self.lost.items(), key=lambda item: (-item[1], item[0]))
+        return {**vars(self), "lost": dict(lost)}

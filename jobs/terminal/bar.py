@@ -1,0 +1,31 @@
+"""One progress bar on stderr, for commands that read large files."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from jobs.terminal.tables import console
+
+Tick = Callable[[int, float], None]  # so many are done, which is this share of all
+
+
+@contextmanager
+def progress(label: str, unit: str) -> Iterator[Tick]:
+    """A line on stderr with a bar, items and items/s; nothing where there is no terminal."""
+    text = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn())
+    bars = Progress(
+        *text,
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = bars.add_task(label, total=1.0, note="")
+
+    def tick(items: int, share: float) -> None:
+        rate = items / max(bars.tasks[0].elapsed or 0.0, 1e-9)
+        bars.update(task, completed=share, note=f"{items:,} {unit}  {rate:,.0f}/s")
+
+    with bars:
+        yield tick
