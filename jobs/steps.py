@@ -1,7 +1,8 @@
 """The steps that the commands share: open a session, compute with progress, export, and all of it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from jobs.terminal import tables
 from jobs.terminal.progress import Progress
@@ -16,6 +17,9 @@ from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.run.log import RunLog
+
+if TYPE_CHECKING:
+    from pipeline.export.exporter import Report, Result
 
 
 def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
@@ -47,27 +51,17 @@ def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet:
         return compute(session, executor, names, observe)
 
 
-def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
-    """Everything the recipe's `export` asks for, by kind."""
-    from pipeline.export.faiss_index import write_index
-    from pipeline.export.kept import written_counts
-    from pipeline.export.subset import write_subset
-    from pipeline.export.tars import export_shards
-    from pipeline.export.urls import write_urls
+def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, "Result"]:
+    """Write every export that the recipe asks for; returns the results by the exporter's name."""
+    from pipeline.export.exporters import requested
 
-    wanted = session.recipe.export
-    written: dict[str, Any] = {}
-    if wanted.shards:
-        tars = -(-sum(written_counts(session).values()) // wanted.samples_per_shard)
+    @contextmanager
+    def watch(tasks: int) -> Iterator["Report"]:
         with Progress(quiet) as progress:
-            written["shards"] = export_shards(session, executor, progress.export(tars))
-    if wanted.subset:
-        written["subset"] = write_subset(session)
-    if wanted.urls:
-        written["urls"] = write_urls(session)
-    if wanted.index:
-        written["index"] = executor.index(write_index, session)
-    return written
+            yield progress.export(tasks)
+
+    exporters = requested(session.recipe.export)
+    return {exporter.name: exporter.write(session, executor, watch) for exporter in exporters}
 
 
 def run_all(session: Session, local: bool, quiet: bool = False) -> dict[str, Any]:
@@ -86,7 +80,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> dict[str, Any
     return {"written": written, "books": ledger}
 
 
-def paths(written: Mapping[str, Any]) -> None:
-    """What was written, a path a line, on stdout."""
-    for entry in written.values():
-        print(entry["path"])
+def print_paths(written: Mapping[str, "Result"]) -> None:
+    """Print the paths of exports on stdout, one per line."""
+    for result in written.values():
+        print(result.path)

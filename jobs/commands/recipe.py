@@ -55,7 +55,7 @@ def keep(
             tables.overlap(result)
         print(done.store.files.path(done.decisions))
         for entry in written.values():
-            print(entry["path"])
+            print(entry.path)
     _finish(pending)
 
 
@@ -114,7 +114,7 @@ def export(
 
     done, _, pending = _decided(recipe, set_, shards)
     written = steps.write_exports(done, steps.executor_of(done, local), quiet=json)
-    _out(written) if json else steps.paths(written)
+    _out(written) if json else steps.print_paths(written)
     _finish(pending)
 
 
@@ -129,7 +129,7 @@ def run(
     from jobs import steps as steps
 
     result = steps.run_all(steps.open_session(recipe, set_, shards), local, quiet=json)
-    _out(result) if json else steps.paths(result["written"])
+    _out(result) if json else steps.print_paths(result["written"])
     _finish(result["books"]["pending"])
 
 

@@ -110,8 +110,8 @@ def shards(
     else:
         subset_tables.resharded(found)
         print(out)
-    if found["pending"]:
-        tables.pending(found["pending"], " ".join(["winnow", *sys.argv[1:]]))
+    if found.pending:
+        tables.pending(found.pending, " ".join(["winnow", *sys.argv[1:]]))
         raise typer.Exit(1)
 
 
@@ -123,7 +123,7 @@ def _combined(files: list[str], operation: str, out: str | None, json: bool) -> 
     if json:
         _out(found)
         return
-    tables.console.print(f"{found['rows']:,} rows, {found['distinct']:,} distinct uids")
+    tables.console.print(f"{found.rows:,} rows, {found.distinct:,} distinct uids")
     if out:
         print(out)
 

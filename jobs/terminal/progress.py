@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from jobs.terminal.tables import console
-from pipeline.export.tar_writer import Written
+from pipeline.export.exporter import TaskReport
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.run.batches import Read
 from pipeline.run.executor import Event, Report
@@ -59,7 +59,7 @@ class Progress:
         names = todo.names if isinstance(todo, ScorePass) else (todo.name,)
         return _PassDisplay(self, ", ".join(names) or "index", len(todo.shards))
 
-    def export(self, tars: int) -> Callable[[Written], None]:
+    def export(self, tars: int) -> Callable[[TaskReport], None]:
         """Show an export of so many tars; returns its callback."""
         display = _PassDisplay(self, "export", tars)
         return lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))

@@ -56,8 +56,8 @@ def _reason(error: RuntimeError) -> str:
     return str(error).rpartition(": ")[2]
 
 
-def wanted(index: Any) -> int:
-    """How many vectors to train it on."""
+def training_rows(index: Any) -> int:
+    """How many vectors to train an index on."""
     ivf = _lists(index)
     return max(PER_LIST * ivf.nlist if ivf else 0, AT_LEAST)
 

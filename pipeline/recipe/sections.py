@@ -154,12 +154,12 @@ Mark = TypeVar("Mark")
 
 
 def _marked(section: Section, kind: type[Mark], key: str) -> Iterator[tuple[str, str, Mark]]:
-    """(key, value, mark) of the fields with such a mark that are not empty, at any depth of a section."""
+    """(key, value, mark) of the fields with such a mark that the recipe sets, at any depth of a section."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from _marked(value, kind, f"{key}.{name}")
-        elif value:
+        elif value is not None:
             yield from ((f"{key}.{name}", value, mark) for mark in field.metadata if isinstance(mark, kind))
 
 
