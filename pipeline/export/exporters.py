@@ -7,6 +7,7 @@ for exporter in requested(recipe.export):
 from pipeline.export.exporter import Exporter
 from pipeline.export.faiss_index import IndexExporter
 from pipeline.export.subset import SubsetExporter
+from pipeline.export.table import TableExporter
 from pipeline.export.tars import TarsExporter
 from pipeline.export.urls import UrlsExporter
 from pipeline.recipe.sections import Export
@@ -15,6 +16,7 @@ EXPORTERS: tuple[Exporter, ...] = (
     TarsExporter(),
     SubsetExporter(),
     UrlsExporter(),
+    TableExporter(),
     IndexExporter(),
 )
 

@@ -129,6 +129,7 @@ class Export(Section):
     shards    a folder of tars with the kept samples
     subset    a .npy file of their uids, as DataComp's training code reads it
     urls      a folder of parquet files: the list that img2dataset downloads
+    table     a parquet file with a row for each of them: caption, url, size, every score
     index     a FAISS index of their embeddings
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample
     samples_per_shard   samples in every tar of `shards` but the last
@@ -138,6 +139,7 @@ class Export(Section):
     subset: Annotated[str | None, Destination()] = None
     repeats: Annotated[str | None, WHOLE_NUMBERS] = None
     urls: Annotated[str | None, Destination()] = None
+    table: Annotated[str | None, Destination()] = None
     index: Index | None = None
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
 
