@@ -1,7 +1,7 @@
 """Uids: where a sample's uid comes from, how uids are searched, and the random draw that depends on them.
 
-A sample's uid is its own if it has one of 32 hex digits; else md5 of text + url, as cc2dataset and so DataComp
-make it; else a hash of the shard, the key, and the number of earlier samples with that key.
+A sample's uid is its own if it has one of 32 hex digits; else md5 of text + url, as cc2dataset and so
+DataComp make it; else a hash of the shard, the key, and the number of earlier samples with that key.
 """
 
 import hashlib

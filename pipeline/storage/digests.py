@@ -1,5 +1,5 @@
-"""Digests of the files that operators' fields name. Those of large files are remembered in the store, by size and
-time of change: reading gigabytes of weights anew would make each decision wait.
+"""Digests of the files that operators' fields name. Those of large files are remembered in the store, by size
+and time of change: reading gigabytes of weights anew would make each decision wait.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ def _remembered(path: str, store: Folder) -> str | None:
 
 
 def file_digest(path: str) -> str | None:
-    """blake2b of a file's content, or None where `path` names no file (a `pretrained` tag, say) or a page of the
-    web, which counts by its address: nobody waits for a download before each decision."""
+    """blake2b of a file's content, or None where `path` names no file (a `pretrained` tag, say) or a page of
+    the web, which counts by its address: nobody waits for a download before each decision."""
     if path.startswith(("http://", "https://")):
         return None
     files = Folder(path)
