@@ -17,7 +17,7 @@ def compact(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, js
 
     session = steps.open_session(recipe, set_, shards)
     names, found = [shard.name for shard in session.shards], []
-    session.store.files.sweep()
+    session.store.root.remove_leftovers()
     with Progress(quiet=json) as progress:
         for folder in session.part_folders:
             before, after = pack(session.store, folder, names, progress.compact(folder, len(names)))
@@ -26,4 +26,4 @@ def compact(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, js
         print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
         tables.compacted(found)
-        print(session.store.files.base)
+        print(session.store.root.base)

@@ -25,7 +25,7 @@ def compute(
 
     session = steps.open_session(recipe, set_, shards)
     log = steps.fill(session, steps.executor_of(session, local), names or [], quiet=json)
-    _out(log.summary()) if json else print(session.store.files.base)
+    _out(log.summary()) if json else print(session.store.root.base)
     _finish(log.pending)
 
 
@@ -53,7 +53,7 @@ def keep(
         tables.funnel(result)
         if overlap:
             tables.overlap(result)
-        print(done.store.files.path(done.decisions))
+        print(done.store.root.path(done.decisions))
         for entry in written.values():
             print(entry["path"])
     _finish(pending)
@@ -98,7 +98,7 @@ def effects(
         _out({s: {t: f.to_dicts() for t, f in tables.items()} for s, tables in found.items()})
     else:
         tables.effects(found)
-        print(done.store.files.path(folder(done)))
+        print(done.store.root.path(folder(done)))
     _finish(pending)
 
 

@@ -26,7 +26,7 @@ from pipeline.storage import layout
 def decide(session: Session) -> dict[str, Any]:
     """The content of `rules.json` for this session's shards, computed unless it is there already."""
     folder = session.decisions
-    if session.store.files.exists(layout.rules(folder)):
+    if session.store.root.exists(layout.rules(folder)):
         return summary(session)
     rules = session.recipe.keep
     columns = session.columns
@@ -39,7 +39,7 @@ def decide(session: Session) -> dict[str, Any]:
         rows += per_shard
     session.store.write(layout.decided_shards(folder), pl.DataFrame(rows, schema=SHARDS).sort("shard"))
     result = counts.summary(session, cuts)
-    session.store.files.publish(layout.rules(folder), orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    session.store.root.publish(layout.rules(folder), orjson.dumps(result, option=orjson.OPT_INDENT_2))
     return result
 
 
@@ -49,7 +49,7 @@ SHARDS = {"shard": pl.String, "samples": pl.Int64, "kept": pl.Int64, "part": pl.
 
 def summary(session: Session) -> dict[str, Any]:
     """The stored `rules.json`. Raises FileNotFoundError."""
-    return dict(orjson.loads(session.store.files.read(layout.rules(session.decisions))))
+    return dict(orjson.loads(session.store.root.read(layout.rules(session.decisions))))
 
 
 @dataclass

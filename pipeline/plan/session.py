@@ -66,7 +66,7 @@ class Session:
             name: {
                 field: digest
                 for field, paths in entry.operator.fields_of("file")
-                if (digest := field_digest(paths, self.store.files)) is not None
+                if (digest := field_digest(paths, self.store.root)) is not None
             }
             for name, entry in self.recipe.compute.items()
         }

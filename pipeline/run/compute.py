@@ -27,7 +27,7 @@ def compute(
 ) -> RunLog:
     """Fill what is missing. `observe` is told of each pass and gives the callback for its events. The log
     names the shards that could not be read; the rest of the pool is complete when this returns."""
-    session.store.files.sweep()
+    session.store.root.remove_leftovers()
     log = RunLog(session.store)
     while passes := plan(session.recipe, session.shards, session.keys, list_stored(session), only):
         for todo in passes:
@@ -35,7 +35,7 @@ def compute(
                 log.pending.update(failed)
                 session = session.without(failed)
                 break  # fewer shards have other Stats: plan anew
-        session.store.files.sweep()
+        session.store.root.remove_leftovers()
     log.write()
     return log
 
@@ -63,7 +63,7 @@ def _scores(
         report(event)
 
     for name in todo.names:
-        session.store.files.publish(layout.meta(session.folder(name)), session.describe(name))
+        session.store.root.publish(layout.meta(session.folder(name)), session.describe(name))
     log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
     folders = [*session.sample_folders, *map(session.folder, todo.names)]
     there = [session.store.part_names(f) for f in folders]
