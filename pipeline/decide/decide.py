@@ -15,10 +15,11 @@ import numpy as np
 import orjson
 import polars as pl
 
-from pipeline.decide.cuts import in_threads, resolve_cuts
+from pipeline.decide.cuts import resolve_cuts
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 from pipeline.rule import Cut, Rule
+from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
 from pipeline.storage import layout
 
@@ -34,7 +35,7 @@ def decide(session: Session) -> dict[str, Any]:
     cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, columns, names)
     counts, rows = Counts(list(rules)), []
     decide_group = partial(_decide_group, session, columns, cuts, folder)
-    for found, per_shard in in_threads(decide_group, columns.groups(names)):
+    for found, per_shard in threaded_map(decide_group, columns.groups(names)):
         counts.add(found)
         rows += per_shard
     session.store.write(layout.decided_shards(folder), pl.DataFrame(rows, schema=SHARDS).sort("shard"))

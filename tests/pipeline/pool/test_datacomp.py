@@ -223,7 +223,7 @@ def test_operators_read_captions_and_embeddings(folder, session):
         run={"length": {"batch_size": 64}},
     )
     assert [
-        todo.tar
+        todo.reads_pool
         for todo in plan(made.recipe, made.shards, made.keys, list_stored(made))
         if hasattr(todo, "tar")
     ] == [False] * 2
