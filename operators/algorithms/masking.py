@@ -1,9 +1,9 @@
-"""Boxes of text and what takes their place in a picture, free of columns and batches.
+"""Boxes of text, and the colours that replace them in a picture; free of columns and batches.
 
-Boxes are (n, 4, 2) int32, corners in pixels (x, y), upper left first, then clockwise.
+Boxes are (n, 4, 2) int32: corners in pixels (x, y), upper left first, then clockwise.
 
 Source: T-MARS (arXiv 2307.03132), which fills text with the mean colour around it; Telea 2004, "An image
-inpainting technique based on the fast marching method", by OpenCV, as Parrot Captions (arXiv 2312.14232) does.
+inpainting technique based on the fast marching method", in OpenCV, as in Parrot Captions (arXiv 2312.14232).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ REACH = 3  # pixels around one that Telea's method looks at
 
 
 def reading_order(boxes: Sequence[np.ndarray]) -> list[int]:
-    """Places of the boxes from top to bottom, and from left to right within a line."""
+    """Indices of the boxes from top to bottom, and from left to right within a line."""
     by_height = sorted(range(len(boxes)), key=lambda place: boxes[place][0][1])
     lines, line = [0] * len(boxes), 0
     for before, place in pairwise(by_height):
@@ -27,7 +27,7 @@ def reading_order(boxes: Sequence[np.ndarray]) -> list[int]:
 
 
 def shorter_side(box: np.ndarray) -> float:
-    """Pixels, of a box of any angle."""
+    """Length in pixels of the shorter side of a box at any angle."""
     return min(float(np.linalg.norm(box[0] - corner)) for corner in (box[1], box[3]))
 
 
@@ -42,9 +42,9 @@ def text_mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def fill_ring(image: np.ndarray, boxes: np.ndarray, ring: float) -> np.ndarray:
-    """A copy, (h, w, 3) uint8, each box filled with the mean colour of a ring around it: `ring` times the
-    box's shorter side wide, pixels of other boxes left out. A box without such a ring takes the mean colour
-    of all that is no text; where all is text, of the picture."""
+    """A copy, (h, w, 3) uint8, with each box filled with the mean colour of a ring around it. The ring is
+    `ring` times the box's shorter side wide, and leaves out pixels of other boxes. A box without such a ring
+    takes the mean colour of all pixels that are not text; if all are text, the mean of the picture."""
     filled, mask = image.copy(), text_mask(boxes, *image.shape[:2])
     for box in boxes:
         _fill(filled, box, ring_colour(image, mask, box, ring))
@@ -52,7 +52,7 @@ def fill_ring(image: np.ndarray, boxes: np.ndarray, ring: float) -> np.ndarray:
 
 
 def ring_colour(image: np.ndarray, mask: np.ndarray, box: np.ndarray, ring: float) -> tuple[int, ...]:
-    """The mean colour around a box, of the pixels that `mask` does not hold for text."""
+    """The mean colour around a box, over the pixels that `mask` does not mark as text."""
     import cv2
 
     wide = max(NARROWEST, round(ring * shorter_side(box)))
@@ -68,13 +68,14 @@ def ring_colour(image: np.ndarray, mask: np.ndarray, box: np.ndarray, ring: floa
 
 
 def _fill(image: np.ndarray, box: np.ndarray, colour: tuple[int, ...]) -> None:
+    """Fill a box, in place."""
     import cv2
 
     cv2.fillPoly(image, [box], colour)
 
 
 def fill_telea(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """A copy, (h, w, 3) uint8, its boxes painted over from their edges inwards."""
+    """A copy, (h, w, 3) uint8, with its boxes painted over from their edges inwards."""
     import cv2
 
     found: np.ndarray = cv2.inpaint(image, text_mask(boxes, *image.shape[:2]), REACH, cv2.INPAINT_TELEA)

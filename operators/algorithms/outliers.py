@@ -1,4 +1,4 @@
-"""Local outlier scores from distances to nearest neighbours. Of all: higher is more suspicious.
+"""Local outlier scores from distances to nearest neighbours. For all of them, higher is more suspicious.
 
 r_1 <= ... <= r_k are a point's distances to its k nearest neighbours nn_1 ... nn_k, itself excluded, and
 kd = r_k its k-distance. Source: Huang et al. 2025 (ICLR), Detecting Backdoor Samples in Contrastive
@@ -72,8 +72,8 @@ def published(images: np.ndarray, k: int, texts: np.ndarray | None = None) -> Ma
 
 
 def _pairwise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n, d), (m, d) -> (n, m) float64 Euclidean distances; 0 where they are below a millionth of the lengths,
-    which is what rounding makes of equal vectors."""
+    """(n, d), (m, d) -> (n, m) float64 Euclidean distances; 0 if below a millionth of the
+    lengths, as rounding leaves them between equal vectors."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     lengths = np.square(x).sum(1)[:, None] + np.square(y).sum(1)
     squared = lengths - 2 * x @ y.T

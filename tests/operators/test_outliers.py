@@ -292,7 +292,7 @@ def test_fields_that_do_not_fit(fields, part):
 
 def test_another_width():
     rows = frame(np.random.default_rng(0).normal(size=(20, 3)))
-    with pytest.raises(ValueError, match="has 3 numbers a row, r has 2"):
+    with pytest.raises(ValueError, match="has 3 numbers per row, r has 2"):
         scored(rows, table(frame(np.random.default_rng(0).normal(size=(20, 2))), k=2))
 
 
