@@ -119,7 +119,7 @@ def test_probabilities_by_hand():
 
 
 def test_each_language_has_its_t(metadata):
-    counts = [1, 2, 3, 10, 50, 200, 1000, 8734]  # METHODS 1.4: t_en = 51 gives 50 elsewhere
+    counts = [1, 2, 3, 10, 50, 200, 1000, 8734]  # GOLDENS.md: t_en = 51 gives 50 elsewhere
     ids = [[entry] for entry, count in enumerate(counts) for _ in range(count)]
     batch = pl.concat([pairs(ids, at=[language] * len(ids)) for language in ("en", "ja")])
     operator = BalanceProbability(entries="entries.ids", counts="counts", languages="at", t=51, tail_of="en")

@@ -1,5 +1,5 @@
-"""Word frequencies and the score made of them: the golden values, words worked out by hand, and a plain
-restatement of the tokenizer with open_clip's own functions."""
+"""Word frequencies and the score made of them: the golden values (GOLDENS.md), words worked out by hand, and a
+plain restatement of the tokenizer with open_clip's own functions."""
 
 import csv
 import gzip
