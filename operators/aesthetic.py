@@ -53,13 +53,14 @@ class AestheticScore(Score):
         layers = _layers(_tensors(local_file(self.weights)), self.weights)
         weight, bias = layers[0]
         for next_weight, next_bias in layers[1:]:
-            weight, bias = next_weight @ weight, next_weight @ bias + next_bias
+            weight = next_weight @ weight
+            bias = next_weight @ bias + next_bias
         self._head = weight[0], float(bias[0])
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> (n,) scores."""
         embedding = batch[self.image_embedding]
-        known = embedding.is_not_null()
+        present = embedding.is_not_null()
         weight, bias = self._head
         vectors = embedding.drop_nulls().to_numpy().astype(np.float64)
         if len(vectors) and vectors.shape[1] != len(weight):
@@ -68,9 +69,9 @@ class AestheticScore(Score):
                 f"wants {len(weight)}; V2's head is for ViT-L-14, pretrained openai"
             )
         vectors = vectors.reshape(-1, len(weight))
-        found = np.full(len(batch), np.nan)
-        found[known.to_numpy()] = (vectors * weight).sum(1) + bias
-        return pl.DataFrame({"score": pl.Series(found, dtype=pl.Float32).fill_nan(None)})
+        scores = np.full(len(batch), np.nan)
+        scores[present.to_numpy()] = (vectors * weight).sum(1) + bias
+        return pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float32).fill_nan(None)})
 
 
 def _tensors(path: str) -> dict[str, np.ndarray]:

@@ -66,20 +66,20 @@ class Caption(Score):
         """(n,) rows -> the columns above."""
         text, width, height = pl.col("text"), pl.col("width"), pl.col("height")
         shorter, longer = pl.min_horizontal(width, height), pl.max_horizontal(width, height)
-        known = width.is_not_null() & height.is_not_null() & (shorter > 0)
+        has_size = width.is_not_null() & height.is_not_null() & (shorter > 0)
         guesses = [self._language(caption) for caption in batch["text"]]
         return batch.select(
             characters=text.str.len_chars(),
             words=text.str.count_matches(r"\S+"),
             language=pl.Series([code for code, _ in guesses], dtype=pl.String),
             language_probability=pl.Series([share for _, share in guesses], dtype=pl.Float32),
-            side=pl.when(known).then(shorter).cast(pl.UInt32),
-            aspect=pl.when(known).then(longer / shorter).cast(pl.Float32),
+            side=pl.when(has_size).then(shorter).cast(pl.UInt32),
+            aspect=pl.when(has_size).then(longer / shorter).cast(pl.Float32),
             error=pl.when(text.is_null())
             .then(pl.lit(NO_CAPTION))
             .when(text.str.strip_chars() == "")
             .then(pl.lit(EMPTY_CAPTION))
-            .when(pl.col("image_length").is_not_null() & ~known)
+            .when(pl.col("image_length").is_not_null() & ~has_size)
             .then(pl.lit("image header cannot be read")),
         )
 

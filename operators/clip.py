@@ -79,7 +79,8 @@ class ClipModel:
         self.tokenizer = open_clip.get_tokenizer(model)
         self.special = dict(getattr(self.tokenizer, "cache", {}))
         self.head, self.tail = _split(transform)
-        self.device, self.chunk = device.name, CHUNK[device.name]
+        self.device = device.name
+        self.chunk = CHUNK[device.name]
         self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
 
     @cached_property
@@ -102,10 +103,12 @@ class ClipModel:
         """Tokens, (n, context), as the model's tokenizer gives them. With room for one more, a caption that
         is too long shows; only those are tokenized again, since their last token changes."""
         self._forget_words()
-        clean, length = _clean(texts), self.tokenizer.context_length
+        clean = _clean(texts)
+        length = self.tokenizer.context_length
         pad = self.tokenizer([""], context_length=length + 1)[0, -1]
         longer = self.tokenizer(clean, context_length=length + 1)
-        tokens, cut = longer[:, :length].contiguous(), (longer[:, length] != pad).tolist()
+        tokens = longer[:, :length].contiguous()
+        cut = (longer[:, length] != pad).tolist()
         if long := [row for row, is_cut in enumerate(cut) if is_cut]:
             tokens[long] = self.tokenizer([clean[row] for row in long], context_length=length)
         return tokens, cut
@@ -120,8 +123,8 @@ class ClipModel:
     def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
         """(n, d) float32: the items encoded, `self.chunk` of them per forward pass."""
         chunks = [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]
-        found = list(self.over_chunks(encode, chunks))
-        return np.concatenate(found) if found else np.empty((0, self.width), np.float32)
+        encoded = list(self.over_chunks(encode, chunks))
+        return np.concatenate(encoded) if encoded else np.empty((0, self.width), np.float32)
 
     def _images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """(n, d) float32 of at most a chunk of images."""
@@ -159,9 +162,9 @@ def load(model: str, pretrained: str, device: Device) -> ClipModel:
     """The model, one for all operators of a worker that ask for the same, as long as one of them lives."""
     files = [path.stat().st_mtime_ns for path in (Path(model), Path(pretrained)) if path.is_file()]
     key = (model, pretrained, device, *files)
-    found = _LOADED.get(key) or ClipModel(model, pretrained, device)
-    _LOADED[key] = found
-    return found
+    loaded = _LOADED.get(key) or ClipModel(model, pretrained, device)
+    _LOADED[key] = loaded
+    return loaded
 
 
 def _clean(texts: Sequence[str]) -> list[str]:
@@ -240,8 +243,8 @@ class ClipScore(ClipWeights, ImageScore):
         seen = [row for row, image in enumerate(images) if image is not None]
         read = [row for row, text in enumerate(texts) if text is not None and text.strip()]
         image = _scatter(self._clip.images([images[row] for row in seen]), seen, len(batch))
-        found, cut = self._clip.texts([texts[row] for row in read])
-        text = _scatter(found, read, len(batch))
+        encoded, cut = self._clip.texts([texts[row] for row in read])
+        text = _scatter(encoded, read, len(batch))
         image_norm, text_norm = (np.linalg.norm(features, axis=1) for features in (image, text))
         image, text = unit(image), unit(text)
         truncated = dict(zip(read, cut, strict=True))

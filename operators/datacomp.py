@@ -70,15 +70,16 @@ class Facts(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""
-        text, sides = pl.col("text"), (pl.col("original_width"), pl.col("original_height"))
+        text = pl.col("text")
+        sides = (pl.col("original_width"), pl.col("original_height"))
         shorter, longer = pl.min_horizontal(sides), pl.max_horizontal(sides)
-        known = sides[0].is_not_null() & sides[1].is_not_null() & (shorter > 0)
+        has_size = sides[0].is_not_null() & sides[1].is_not_null() & (shorter > 0)
         return batch.select(
             characters=text.str.len_chars(),
             words=text.str.count_matches(WORD),
             tokens=text.str.count_matches(TOKEN),
-            side=pl.when(known).then(shorter).cast(pl.UInt32),
-            aspect=pl.when(known).then(longer / shorter).cast(pl.Float64),
+            side=pl.when(has_size).then(shorter).cast(pl.UInt32),
+            aspect=pl.when(has_size).then(longer / shorter).cast(pl.Float64),
             error=no_caption(),
         )
 
@@ -174,7 +175,8 @@ class TextEntity(Score):
         wrong = next((line for line in lines if not line[1:].isdigit()), None)
         if wrong is not None or not lines:
             raise ValueError(f"ids: {self.ids} must hold ids such as n02084071, one per line, got {wrong!r}")
-        self._entities, self._first = {int(line[1:]) for line in lines}, FirstSynset(self.wordnet)
+        self._entities = {int(line[1:]) for line in lines}
+        self._first = FirstSynset(self.wordnet)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) found."""
@@ -223,15 +225,15 @@ class NearestCentroid(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> (n,) centroids."""
         vectors = batch[self.embedding]
-        found = np.zeros(len(batch), np.int64)
-        known = vectors.is_not_null()
-        if known.any():
-            found[known.to_numpy()] = self._nearest(vectors.drop_nulls().to_numpy(), self.embedding)
-        if_known = pl.when(pl.Series(known))
+        nearest = np.zeros(len(batch), np.int64)
+        present = vectors.is_not_null()
+        if present.any():
+            nearest[present.to_numpy()] = self._nearest(vectors.drop_nulls().to_numpy(), self.embedding)
+        if_present = pl.when(pl.Series(present))
         return pl.select(
-            centroid=if_known.then(pl.Series(found)).cast(pl.UInt32),
-            target=if_known.then(pl.Series(self._wanted[found])),
-            error=pl.when(~pl.Series(known)).then(pl.lit(NO_EMBEDDING)),
+            centroid=if_present.then(pl.Series(nearest)).cast(pl.UInt32),
+            target=if_present.then(pl.Series(self._wanted[nearest])),
+            error=pl.when(~pl.Series(present)).then(pl.lit(NO_EMBEDDING)),
         )
 
     def _nearest(self, vectors: np.ndarray, name: str) -> np.ndarray:
@@ -242,8 +244,9 @@ class NearestCentroid(Score):
         width = self._centroids.shape[1]
         if vectors.shape[1] != width:
             raise ValueError(f"{name} has {vectors.shape[1]} numbers per row, {self.centroids} has {width}")
-        found, rows = np.empty(len(vectors), np.int64), BLOCK.get(self._device, BLOCK["cpu"])
+        nearest = np.empty(len(vectors), np.int64)
+        rows = BLOCK.get(self._device, BLOCK["cpu"])
         for start in range(0, len(vectors), rows):
             part = torch.from_numpy(vectors[start : start + rows].astype(np.float32)).to(self._device)
-            found[start : start + rows] = torch.argmax(part @ self._centroids.T, dim=1).cpu().numpy()
-        return found
+            nearest[start : start + rows] = torch.argmax(part @ self._centroids.T, dim=1).cpu().numpy()
+        return nearest

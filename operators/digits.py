@@ -128,8 +128,8 @@ class NumberFreeScore(ClipWeights, Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""
-        known = pl.col(self.image_embedding).is_not_null()
-        plain = pl.when(known).then(pl.col(self.plain).cast(pl.Float32))
+        has_image = pl.col(self.image_embedding).is_not_null()
+        plain = pl.when(has_image).then(pl.col(self.plain).cast(pl.Float32))
         text = without_numbers(pl.col("text"))
         rows = batch.select(image=self.image_embedding, plain=plain, text=text)
         return rows.with_columns(masked=self._masked(rows)).select(
@@ -149,7 +149,8 @@ class NumberFreeScore(ClipWeights, Score):
         text = unit(self._clip.texts(again["text"].to_list())[0])
         image = again["image"].to_numpy().astype(np.float32)
         if text.shape != image.shape:
-            wanted, found = text.shape[1], image.shape[1]
+            wanted = text.shape[1]
+            found = image.shape[1]
             raise ValueError(f"image_embedding must be of the model's width {wanted}, got {found}")
         masked = rows["plain"].to_numpy().copy()
         masked[changed.to_numpy()] = (image * text).sum(1)

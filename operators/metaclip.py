@@ -103,16 +103,17 @@ class EntryMatch(Score):
         """(n,) which list each caption is searched for."""
         if not self.languages:
             return pl.repeat(None, len(batch), dtype=pl.String, eager=True)
-        known = pl.col(self.languages).is_in(list(self.metadata))
+        has_list = pl.col(self.languages).is_in(list(self.metadata))
         fallback = OTHER if OTHER in self.metadata else None
-        chosen = pl.when(known).then(pl.col(self.languages)).otherwise(pl.lit(fallback, pl.String))
+        chosen = pl.when(has_list).then(pl.col(self.languages)).otherwise(pl.lit(fallback, pl.String))
         return batch.select(pl.when(pl.col("text").is_not_null()).then(chosen)).to_series()
 
     def _match(self, texts: pl.Series, languages: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """(total,) ids of all captions, (n,) how many each has, each from its own language's list."""
         if not self.languages:
             return self._matchers[None](texts)
-        counts, found = np.zeros(len(texts), np.int64), [np.zeros((2, 0), np.int64)]
+        counts = np.zeros(len(texts), np.int64)
+        found = [np.zeros((2, 0), np.int64)]
         for language, matcher in self._matchers.items():
             rows = (languages == language).fill_null(False).arg_true().to_numpy()
             ids, counts[rows] = matcher(texts[rows])
@@ -124,10 +125,10 @@ class EntryMatch(Score):
 def lists(values: np.ndarray, counts: np.ndarray, present: pl.Series) -> pl.Series:
     """(n,) List(UInt32) of `counts[i]` values each; null where not present."""
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    made = pa.LargeListArray.from_arrays(
+    arrays = pa.LargeListArray.from_arrays(
         pa.array(offsets, pa.int64()), pa.array(values, pa.uint32()), mask=(~present).to_arrow()
     )
-    return pl.Series(made, dtype=pl.List(pl.UInt32))
+    return pl.Series(arrays, dtype=pl.List(pl.UInt32))
 
 
 class EntryCount(Stat):
@@ -152,10 +153,10 @@ class EntryCount(Stat):
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Counts of one batch."""
         language = pl.col(self.languages) if self.languages else pl.lit(None, pl.String)
-        found = batch.select(language=language, entry=pl.col(self.entries)).drop_nulls("entry")
-        pairs = found.explode("entry").drop_nulls("entry").group_by("language", "entry").len("count")
+        matched = batch.select(language=language, entry=pl.col(self.entries)).drop_nulls("entry")
+        pairs = matched.explode("entry").drop_nulls("entry").group_by("language", "entry").len("count")
         none = (pl.col("entry").list.len() == 0).sum()
-        texts = found.group_by("language").agg(count=none, texts=pl.len())
+        texts = matched.group_by("language").agg(count=none, texts=pl.len())
         return pl.concat([pairs, texts], how="diagonal").select(
             pl.col("language"),
             pl.col("entry").cast(pl.UInt32),
@@ -261,6 +262,6 @@ class BalanceThreshold(_Balanced, Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) lists of ids -> (n,) thresholds."""
         places, counts = self._rows(batch)
-        found = pl.Series(critical_t(self._balance.count[places], counts, draw(self.seed, batch["uid"])))
+        thresholds = pl.Series(critical_t(self._balance.count[places], counts, draw(self.seed, batch["uid"])))
         none = batch[self.entries].list.len() == 0
-        return pl.select(t=found.fill_nan(None), error=pl.when(none).then(pl.lit("no entry matches")))
+        return pl.select(t=thresholds.fill_nan(None), error=pl.when(none).then(pl.lit("no entry matches")))

@@ -39,7 +39,8 @@ from operators.algorithms.vectors import Chunks, directed, unit, unit_column
 from pipeline.operator import Column, Device, Score, Stat, Table
 from pipeline.uids import draw
 
-ROWS, BLOCK = 256, 4096  # rows by others of one product: 4 MB of cosines, which stay in a core's cache
+ROWS = 256  # rows of one product
+BLOCK = 4096  # others of one product: 4 MB of cosines, which stay in a core's cache
 ORDER = ("draw", "uid", "shard", "row")
 
 
@@ -87,9 +88,9 @@ class Reference(Stat):
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """The lowest draws of one batch, among rows that have both embeddings."""
         names = {"image_embedding": self.image_embedding, "text_embedding": self.text_embedding}
-        known = np.logical_and(*(directed(batch[name]) for name in names.values()))
+        usable = np.logical_and(*(directed(batch[name]) for name in names.values()))
         drawn = pl.Series("draw", draw(self.seed, batch["uid"]), pl.Float64)
-        return self.merge(batch.select(drawn, "uid", "shard", "row", **names).filter(known))
+        return self.merge(batch.select(drawn, "uid", "shard", "row", **names).filter(usable))
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
         """The lowest draws of all."""
@@ -160,11 +161,11 @@ class NegClipLoss(Score):
         (image, has_image), (text, has_text) = vectors["image"], vectors["text"]
         self._check_width(image, text)
         own = batch.select("uid").join(self._places, on="uid", how="left", maintain_order="left")["place"]
-        found = self._chunks(self._score, image, text, own.fill_null(-1).to_numpy())
-        known = {side: pl.Series(present) for side, (_, present) in vectors.items()}
+        scores = self._chunks(self._score, image, text, own.fill_null(-1).to_numpy())
+        directions = {side: pl.Series(present) for side, (_, present) in vectors.items()}
         return pl.select(
-            score=pl.when(pl.Series(has_image & has_text)).then(pl.Series(found, dtype=pl.Float32)),
-            error=no_direction(columns, known),
+            score=pl.when(pl.Series(has_image & has_text)).then(pl.Series(scores, dtype=pl.Float32)),
+            error=no_direction(columns, directions),
         )
 
     def _check_width(self, image: np.ndarray, text: np.ndarray) -> None:
@@ -189,7 +190,8 @@ class NegClipLoss(Score):
         """log(exp(own cosine / T) + sum over the others' exp(cosine / T)), (r,)."""
         import torch
 
-        scaled, parts = rows / self.temperature, [cosine / self.temperature]
+        scaled = rows / self.temperature
+        parts = [cosine / self.temperature]
         for start, others in blocks:
             logits = scaled @ others
             here = ((own >= start) & (own < start + others.shape[1])).nonzero()[:, 0]

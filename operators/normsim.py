@@ -29,7 +29,8 @@ from operators.algorithms.vector_files import read_vectors
 from operators.algorithms.vectors import Chunks, unit, unit_column
 from pipeline.operator import Column, Device, Files, Score
 
-ROWS, BLOCK = 1024, 4096  # rows by proxies of one product: 16 MB
+ROWS = 1024  # rows of one product
+BLOCK = 4096  # proxies of one product: 16 MB
 
 
 class NormSim(Score):
@@ -65,7 +66,8 @@ class NormSim(Score):
         widths = {block.shape[1] for block in blocks}
         if len(widths) != 1:
             raise ValueError(f"proxy: files must be of one width, got {sorted(widths)}")
-        self._width, self._chunks = widths.pop(), Chunks(device, ROWS)
+        self._width = widths.pop()
+        self._chunks = Chunks(device, ROWS)
         if self.p == 2:
             self._proxies = self._chunks.tensor(_gram(blocks))
         elif device.name == "cpu":  # where they lie, which may be a mapped file that all workers share
@@ -76,15 +78,15 @@ class NormSim(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) image embeddings -> (n,) norms."""
         column = batch[self.image_embedding]
-        image, known = unit_column(column)
+        image, has_direction = unit_column(column)
         if image.shape[1] != self._width:
             raise ValueError(
                 f"image_embedding must be of the proxies' width {self._width}, got {image.shape[1]}"
             )
-        found = self._chunks(self._two, image) if self.p == 2 else self._most(image)
+        norms = self._chunks(self._two, image) if self.p == 2 else self._most(image)
         return pl.select(
-            score=pl.when(pl.Series(known)).then(pl.Series(found, dtype=pl.Float32)),
-            error=no_direction({"image": column}, {"image": pl.Series(known)}),
+            score=pl.when(pl.Series(has_direction)).then(pl.Series(norms, dtype=pl.Float32)),
+            error=no_direction({"image": column}, {"image": pl.Series(has_direction)}),
         )
 
     def _two(self, rows: Any) -> Any:
@@ -126,8 +128,8 @@ def _blocks(path: str, vectors: np.ndarray) -> list[np.ndarray]:
 
 def _gram(blocks: list[np.ndarray]) -> np.ndarray:
     """(d, d) float64: the sum of outer products of the unit vectors."""
-    found = np.zeros((blocks[0].shape[1],) * 2)
+    gram = np.zeros((blocks[0].shape[1],) * 2)
     for block in blocks:
         rows = unit(block)[0].astype(np.float64)
-        found += rows.T @ rows
-    return found
+        gram += rows.T @ rows
+    return gram

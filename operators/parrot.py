@@ -72,13 +72,13 @@ FIGURES = (
 
 def co_embedded(caption: Sequence[str], spotted: Sequence[str], similarity: float) -> tuple[list[str], int]:
     """The words of a caption that are spotted too; and how many are at least similar to a spotted one."""
-    known = set(spotted)
-    exact = [word for word in caption if word in known]
-    rest = [word for word in caption if word not in known]
-    if not rest or not known:
+    distinct = set(spotted)
+    exact = [word for word in caption if word in distinct]
+    rest = [word for word in caption if word not in distinct]
+    if not rest or not distinct:
         return exact, len(exact)
-    found = process.cdist(rest, spotted, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
-    return exact, len(exact) + int((found.max(axis=1) >= similarity - ROUNDING).sum())
+    similarities = process.cdist(rest, spotted, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
+    return exact, len(exact) + int((similarities.max(axis=1) >= similarity - ROUNDING).sum())
 
 
 class CoEmbeddedText(Score):
@@ -108,14 +108,15 @@ class CoEmbeddedText(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions and lists of words -> the columns above."""
-        text, spotted = batch["text"], batch[self.words]
-        known = text.is_not_null() & spotted.is_not_null()
-        rows = known & (spotted.list.len() > 0)
+        text = batch["text"]
+        spotted = batch[self.words]
+        has_both = text.is_not_null() & spotted.is_not_null()
+        rows = has_both & (spotted.list.len() > 0)
         pairs = zip(text.filter(rows).to_list(), spotted.filter(rows).to_list(), strict=True)
-        found = [self._row(caption, lines) for caption, lines in pairs]
-        table = pl.DataFrame([*found, NOTHING], schema=FOUND, orient="row")
-        place = (rows.cum_sum() - 1).zip_with(rows, pl.repeat(len(found), len(batch), eager=True))
-        table = table[place].select(pl.when(known).then(pl.all()))
+        results = [self._row(caption, lines) for caption, lines in pairs]
+        table = pl.DataFrame([*results, NOTHING], schema=FOUND, orient="row")
+        place = (rows.cum_sum() - 1).zip_with(rows, pl.repeat(len(results), len(batch), eager=True))
+        table = table[place].select(pl.when(has_both).then(pl.all()))
         lines = table["lines"]
         return table.drop("lines").with_columns(
             boxes=batch[self.boxes].list.gather(lines) if self.boxes else pl.lit(None, NO_BOXES),
@@ -124,7 +125,8 @@ class CoEmbeddedText(Score):
 
     def _row(self, caption: str, lines: Sequence[str]) -> tuple[float, float, list[str], list[int]]:
         """rate, fuzzy_rate, words and lines of one sample."""
-        words, parts = list(dict.fromkeys(caption.split())), [line.split() for line in lines]
+        words = list(dict.fromkeys(caption.split()))
+        parts = [line.split() for line in lines]
         spotted = list(dict.fromkeys(chain.from_iterable(parts)))
         exact, similar = co_embedded(words, spotted, self.similarity)
         where = [line for line, part in enumerate(parts) if not set(exact).isdisjoint(part)]
@@ -179,8 +181,11 @@ class TextFigures(Stat):
 
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> `figure`, `value`."""
-        words, rate, fuzzy = pl.col(self.words), pl.col(self.rate), pl.col(self.fuzzy_rate)
-        text, pair = words.list.len() > 0, rate.is_not_null()
+        words = pl.col(self.words)
+        rate = pl.col(self.rate)
+        fuzzy = pl.col(self.fuzzy_rate)
+        text = words.list.len() > 0
+        pair = rate.is_not_null()
         values = (
             words.is_not_null().sum(),
             text.sum(),

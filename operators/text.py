@@ -98,9 +98,9 @@ class TextBoxes(ImageScore):
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the columns above."""
         seen = [row for row, image in enumerate(images) if image is not None]
-        found = self._reader([images[row] for row in seen])
+        read = self._reader([images[row] for row in seen])
         rows: list[dict[str, Any]] = [{} for _ in images]
-        for row, lines in zip(seen, found, strict=True):
+        for row, lines in zip(seen, read, strict=True):
             image = images[row]
             assert image is not None
             rows[row] = self._row(lines, *image.shape[:2])
@@ -166,7 +166,8 @@ class MaskedClipScore(ClipWeights, ImageScore):
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the column above."""
         scores: list[float | None] = [None] * len(batch)
-        boxes, plain = batch[self.boxes].to_list(), self._plain(batch)
+        boxes = batch[self.boxes].to_list()
+        plain = self._plain(batch)
         present = (batch[self.text_embedding].is_not_null() & batch[self.boxes].is_not_null()).to_list()
         ready = [row for row, image in enumerate(images) if image is not None and present[row]]
         again = [row for row in ready if boxes[row] or plain[row] is None]

@@ -185,9 +185,9 @@ class WordFrequencyScore(Score):
 
     def _level_of(self, words: pl.Series) -> np.ndarray:
         """(m,) words -> (m,) index of each one's P among the ascending distinct values."""
-        place = self._words.search_sorted(words, side="right") - 1
-        known = self._words.gather(place) == words
-        levels: np.ndarray = self._codes[np.where(known.to_numpy(), place.to_numpy(), 0)]
+        index = self._words.search_sorted(words, side="right") - 1
+        listed = self._words.gather(index) == words
+        levels: np.ndarray = self._codes[np.where(listed.to_numpy(), index.to_numpy(), 0)]
         return levels
 
 

@@ -143,5 +143,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _sha256(path: str) -> str:
+    """The digest of a local file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

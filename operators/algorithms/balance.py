@@ -61,8 +61,8 @@ def thresholds_by_language(
     if not tail_of:
         return dict.fromkeys(counts, t)
     if tail_of not in counts:
-        known = ", ".join(str(language) for language in counts)
-        raise ValueError(f"tail_of must be a language with matches, got {tail_of!r}; there are: {known}")
+        languages = ", ".join(str(language) for language in counts)
+        raise ValueError(f"tail_of must be a language with matches, got {tail_of!r}; there are: {languages}")
     share = tail_share(counts[tail_of], t)
     return {
         language: t if language == tail_of else tail_threshold(c, share) for language, c in counts.items()
@@ -83,13 +83,14 @@ def tail_threshold(counts: np.ndarray, share: float) -> float:
 def effective_t(before: np.ndarray, after: np.ndarray) -> float:
     """The t whose sum of min(count, t) over `before` is the sum of `after`: solved exactly, since the sum is
     piecewise linear in t. inf if nothing was lost."""
-    ordered, wanted = np.sort(before).astype(np.float64), float(after.sum())
+    ordered = np.sort(before).astype(np.float64)
+    wanted = float(after.sum())
     if wanted >= ordered.sum():
         return float("inf")
     below = np.concatenate([[0.0], np.cumsum(ordered)[:-1]])
     sums = below + ordered * np.arange(len(ordered), 0, -1)  # at t = each count
-    place = int(np.searchsorted(sums, wanted))
-    return float((wanted - below[place]) / (len(ordered) - place))
+    segment = int(np.searchsorted(sums, wanted))
+    return float((wanted - below[segment]) / (len(ordered) - segment))
 
 
 def keep_probability(probability: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -102,19 +103,19 @@ def keep_probability(probability: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def row_sums(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(n,) sums over runs of `counts[i]` consecutive values; 0 for an empty run."""
-    found = np.zeros(len(counts))
+    sums = np.zeros(len(counts))
     full = counts > 0
     if full.any():
         starts = np.cumsum(counts) - counts
-        found[full] = np.add.reduceat(values, starts[full])
-    return found
+        sums[full] = np.add.reduceat(values, starts[full])
+    return sums
 
 
 def critical_t(count: np.ndarray, counts: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """(n,) the smallest t with 1 - prod(1 - t / max(count, t)) >= draw, per row of `counts[i]` entries; NaN
     for a row without any. By Newton's method on g(t) = sum(log(1 - t / count)) - log(1 - draw), concave and
     falling, from the right, so that it never leaves (0, smallest count)."""
-    found = np.full(len(counts), np.nan)
+    thresholds = np.full(len(counts), np.nan)
     rows = np.flatnonzero(counts)
     lengths = counts[rows]
     weights = 1.0 / count.astype(np.float64)
@@ -122,18 +123,21 @@ def critical_t(count: np.ndarray, counts: np.ndarray, draws: np.ndarray) -> np.n
     if len(rows):
         starts = np.cumsum(lengths) - lengths
         rarest = 1.0 / np.maximum.reduceat(weights, starts)
-        found[rows] = np.minimum(-wanted / np.add.reduceat(weights, starts), draws[rows] * rarest)
+        thresholds[rows] = np.minimum(-wanted / np.add.reduceat(weights, starts), draws[rows] * rarest)
     for _ in range(STEPS):
         if not len(rows):
             break
-        starts, t = np.cumsum(lengths) - lengths, found[rows]
+        starts = np.cumsum(lengths) - lengths
+        t = thresholds[rows]
         rest = 1.0 - np.repeat(t, lengths) * weights
         step = (np.add.reduceat(np.log(rest), starts) - wanted) / np.add.reduceat(weights / rest, starts)
-        found[rows] = np.maximum(t + step, 0.0)
+        thresholds[rows] = np.maximum(t + step, 0.0)
         moving = np.abs(step) > CLOSE * t  # a row stops by itself, whatever its neighbours do
         weights = weights[np.repeat(moving, lengths)]
-        rows, lengths, wanted = rows[moving], lengths[moving], wanted[moving]
-    return found
+        rows = rows[moving]
+        lengths = lengths[moving]
+        wanted = wanted[moving]
+    return thresholds
 
 
 # --- what balancing did ---------------------------------------------------------------------------
@@ -189,7 +193,8 @@ def _summary(
 ) -> pl.DataFrame:
     """The figures of one language, or of all (None): language, figure, before, after."""
     chosen = pl.lit(True) if language is None else pl.col("language") == language
-    own, tables = entries.filter(chosen), [table.filter(chosen) for table in (before, after)]
+    own = entries.filter(chosen)
+    tables = [table.filter(chosen) for table in (before, after)]
     pairs = [own["before"].to_numpy(), own["after"].to_numpy()]
     t = effective_t(*pairs) if len(own) else float("inf")
     texts = [int(table["texts"].sum()) for table in tables]

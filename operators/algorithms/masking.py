@@ -19,7 +19,8 @@ REACH = 3  # pixels around one that Telea's method looks at
 def reading_order(boxes: Sequence[np.ndarray]) -> list[int]:
     """Indices of the boxes from top to bottom, and from left to right within a line."""
     by_height = sorted(range(len(boxes)), key=lambda place: boxes[place][0][1])
-    lines, line = [0] * len(boxes), 0
+    lines = [0] * len(boxes)
+    line = 0
     for before, place in pairwise(by_height):
         line += bool(boxes[place][0][1] - boxes[before][0][1] >= LINE)
         lines[place] = line
@@ -45,7 +46,8 @@ def fill_ring(image: np.ndarray, boxes: np.ndarray, ring: float) -> np.ndarray:
     """A copy, (h, w, 3) uint8, with each box filled with the mean colour of a ring around it. The ring is
     `ring` times the box's shorter side wide, and leaves out pixels of other boxes. A box without such a ring
     takes the mean colour of all pixels that are not text; if all are text, the mean of the picture."""
-    filled, mask = image.copy(), text_mask(boxes, *image.shape[:2])
+    filled = image.copy()
+    mask = text_mask(boxes, *image.shape[:2])
     for box in boxes:
         _fill(filled, box, ring_colour(image, mask, box, ring))
     return filled
@@ -58,7 +60,8 @@ def ring_colour(image: np.ndarray, mask: np.ndarray, box: np.ndarray, ring: floa
     wide = max(NARROWEST, round(ring * shorter_side(box)))
     low = np.maximum(box.min(0) - wide - 1, 0)
     right, bottom = box.max(0) + wide + 2
-    part, text = image[low[1] : bottom, low[0] : right], mask[low[1] : bottom, low[0] : right]
+    part = image[low[1] : bottom, low[0] : right]
+    text = mask[low[1] : bottom, low[0] : right]
     around = np.zeros_like(text)
     cv2.polylines(around, [box - low], True, 1, 2 * wide + 1)
     for pixels, chosen in ((part, around & (1 - text)), (image, 1 - mask)):

@@ -41,15 +41,15 @@ class Points:
         wanted = min(k + SPARE, len(self.vectors))
         with faiss_threads(self.threads):
             near, ids = self.index.search(queries, wanted)
-            found = self._sorted(queries, ids, own, k)
+            keys = self._sorted(queries, ids, own, k)
             if wanted < len(self.vectors):
-                doubtful = np.flatnonzero(~(near[:, -1] - self._error(queries) > _squared(found)[:, -1]))
+                doubtful = np.flatnonzero(~(near[:, -1] - self._error(queries) > _squared(keys)[:, -1]))
                 everything = np.arange(len(self.vectors))
                 for start in range(0, len(doubtful), BLOCK):
                     rows = doubtful[start : start + BLOCK]
                     ids = np.broadcast_to(everything, (len(rows), len(everything)))
-                    found[rows] = self._sorted(queries[rows], ids, own[rows], k)
-        return np.sqrt(_squared(found).astype(np.float64)), (found & 0xFFFFFFFF).astype(np.int64)
+                    keys[rows] = self._sorted(queries[rows], ids, own[rows], k)
+        return np.sqrt(_squared(keys).astype(np.float64)), (keys & 0xFFFFFFFF).astype(np.int64)
 
     def _sorted(self, queries: np.ndarray, ids: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
         """(n, k) uint64: the k least of (squared distance, id), both packed in one number. The bits of

@@ -29,7 +29,9 @@ MODELS = {
 CHUNK = {"detect": 16, "direction": 64, "read": 32}  # items of one call on GPU
 BLOCK = {"cpu": 1, "cuda": 64}  # pictures that go through the networks together
 STEP = {"cpu": 32, "cuda": 160}  # crops are padded to a multiple of this width: few shapes on GPU
-STRIP, TURN_WIDTH, WIDEST = 48, 192, 3200  # pixels: height of a crop, width for the direction, widest crop
+STRIP = 48  # pixels: height of a crop
+TURN_WIDTH = 192  # pixels: width of a crop whose direction is judged
+WIDEST = 3200  # pixels: width of a crop at most
 UPSIDE_DOWN = 0.99  # RapidOCR turns a strip from 0.9 on, and so one upright word in ninety
 SURE = 0.9  # least confidence of a large box: of 45 on 200 photos, 2 of which were text, it keeps those 2 and 2 others
 UNCLIP = 1.6  # RapidOCR's: how far a box outgrows the core that the detector marks
@@ -102,14 +104,17 @@ class TextReader:
         from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
 
         opencv_on_one_thread()
-        self.side, self.enlarge = side, enlarge
-        self.block, self.step = BLOCK[device.name], STEP[device.name]
+        self.side = side
+        self.enlarge = enlarge
+        self.block = BLOCK[device.name]
+        self.step = STEP[device.name]
         self.square = device.name != "cpu"
         pool = ThreadPoolExecutor(device.threads) if device.threads > 1 and device.name == "cpu" else None
         self.over_blocks: Callable[..., Iterable[Any]] = pool.map if pool else map
         self.detect = Network("detect", device)
         self.boxes_of = DBPostProcess(threshold / 2, threshold, unclip_ratio=UNCLIP, use_dilation=True)
-        self.direction, self.read = Network("direction", device), Network("read", device)
+        self.direction = Network("direction", device)
+        self.read = Network("read", device)
         self.recognise = recognise
         letters = self.read.session.get_modelmeta().custom_metadata_map["character"].splitlines()
         self.decode = CTCLabelDecode(letters)
@@ -124,13 +129,14 @@ class TextReader:
         lines = self._find(images)
         asked = [n for n, (_, line) in enumerate(lines) if self.recognise or line.large]
         readings = self._read([strip(images[lines[n][0]], lines[n][1].box) for n in asked])
-        texts, found = dict(zip(asked, readings, strict=True)), [list[Line]() for _ in images]
+        texts = dict(zip(asked, readings, strict=True))
+        kept = [list[Line]() for _ in images]
         for n, (place, line) in enumerate(lines):
             text, confidence = texts.get(n, ("", 0.0))
             if confidence >= SURE or not line.large:
                 read = line._replace(text=text, confidence=confidence)
-                found[place].append(read if self.recognise else line)
-        return found
+                kept[place].append(read if self.recognise else line)
+        return kept
 
     def _find(self, images: Sequence[np.ndarray]) -> list[tuple[int, Line]]:
         """The boxes in reading order, each with the index of its image."""

@@ -62,7 +62,8 @@ def published(images: np.ndarray, k: int, texts: np.ndarray | None = None) -> Ma
     mask = np.tile(~np.eye(n, dtype=bool), len(points) // n)
     among = _pairwise(images, points)[mask].reshape(n, -1)
     order = np.argsort(among, axis=1, kind="stable")[:, :k]
-    a, full = np.sort(among, axis=1), np.sort(_pairwise(points, points), axis=1)
+    a = np.sort(among, axis=1)
+    full = np.sort(_pairwise(points, points), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = a[:, k, None] / full[order, k]
         lids = [-k / np.log(d[:, :k] / d[:, k, None] + 1e-4).sum(1) for d in (a, full)]

@@ -89,8 +89,8 @@ def _density(points: pl.DataFrame, k: int) -> tuple[pl.Series, pl.Series]:
         return none.alias("k_distance"), none.alias("lid")
     samples = points["uid"].rank("dense").to_numpy().astype(np.int64)
     vectors = points["vector"].to_numpy()
-    found, _ = Points(vectors, samples, Device()).nearest(vectors, samples, k)
-    return pl.Series("k_distance", found[:, -1]), pl.Series("lid", lid(found))
+    distances, _ = Points(vectors, samples, Device()).nearest(vectors, samples, k)
+    return pl.Series("k_distance", distances[:, -1]), pl.Series("lid", lid(distances))
 
 
 def nearest_points(table: pl.DataFrame, vector: np.ndarray, uid: str) -> pl.DataFrame:
@@ -108,7 +108,8 @@ class Search:
     about the same rows one after the other, the first searches for all."""
 
     def __init__(self, table: pl.DataFrame, device: Device) -> None:
-        self.table, self.device = table, device
+        self.table = table
+        self.device = device
         self.k = table["k"][0] if len(table) else 0
         self.samples = pl.DataFrame({"uid": table["uid"].unique().sort()}).with_row_index("sample")
         draws = table.partition_by("draw", maintain_order=True) if self.k else []
@@ -129,15 +130,15 @@ class Search:
         """(n, d) float32 and (n,) their uids -> the four scores, (n,) each, the mean over the draws; a row
         never meets its own points. There must be a draw."""
         if self._last is not None:
-            last_vectors, last_uids, found = self._last
+            last_vectors, last_uids, scored = self._last
             if last_uids.equals(uids) and np.array_equal(last_vectors, vectors):
-                return found
+                return scored
         own = self._numbers(uids)
         blocks = [slice(start, start + ROWS) for start in range(0, max(1, len(vectors)), ROWS)]
         parts = [self._block(vectors[block], own[block]) for block in blocks]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in SCORES}
-        self._last = vectors, uids, found
-        return found
+        scored = {name: np.concatenate([part[name] for part in parts]) for name in SCORES}
+        self._last = vectors, uids, scored
+        return scored
 
     def _block(self, vectors: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
         """The same for at most ROWS rows."""

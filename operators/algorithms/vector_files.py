@@ -56,6 +56,7 @@ def read_centroids(address: str) -> np.ndarray:
 
 
 def _checked(vectors: Any, address: str) -> np.ndarray:
+    """The vectors, if they are (m, d) floats. Raises ValueError."""
     if not isinstance(vectors, np.ndarray):
         raise ValueError(f"{address} must hold (m, d) floats, got {type(vectors).__name__}")
     if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating) or not len(vectors):
@@ -64,11 +65,13 @@ def _checked(vectors: Any, address: str) -> np.ndarray:
 
 
 def _of_npz(local: str, address: str, array: str) -> np.ndarray:
+    """One of the arrays of an .npz."""
     with np.load(local, allow_pickle=False) as arrays:
         return np.asarray(arrays[_chosen(address, array, list(arrays))])
 
 
 def _of_parquet(local: str, address: str, array: str) -> np.ndarray:
+    """A column of vectors of a .parquet, (m, d)."""
     name = _chosen(address, array, list(pl.read_parquet_schema(local)))
     return _stacked(address, pl.read_parquet(local, columns=[name])[name])
 
@@ -133,6 +136,7 @@ class _Array(pickle.Unpickler):
     """Builds arrays of numbers and nothing else: every other name in a file is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """The two classes and one function that an array's pickle names. Raises ValueError for any other."""
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
         if module == "numpy" and name in ("ndarray", "dtype"):

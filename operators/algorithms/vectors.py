@@ -30,10 +30,12 @@ def unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def unit_column(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The same for an Array column. A null row becomes zeros without a direction."""
     present = column.is_not_null().to_numpy()
-    found, directed = unit(column.drop_nulls().to_numpy())
-    rows, known = np.zeros((len(column), found.shape[1]), np.float32), present.copy()
-    rows[present], known[present] = found, directed
-    return rows, known
+    vectors, directed = unit(column.drop_nulls().to_numpy())
+    rows = np.zeros((len(column), vectors.shape[1]), np.float32)
+    has_direction = present.copy()
+    rows[present] = vectors
+    has_direction[present] = directed
+    return rows, has_direction
 
 
 def directed(column: pl.Series) -> np.ndarray:
@@ -67,8 +69,8 @@ class Chunks:
         """`function(*tensors) -> (rows,)`, for each chunk of the arrays -> (n,) float32."""
         count = len(arrays[0])
         starts = range(0, count, self.rows)
-        found = self.over(lambda start: self._one(function, start, arrays), starts)
-        return np.concatenate([*found, np.zeros(0, np.float32)])[:count]
+        parts = self.over(lambda start: self._one(function, start, arrays), starts)
+        return np.concatenate([*parts, np.zeros(0, np.float32)])[:count]
 
     def _one(self, function: Callable[..., Any], start: int, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
         """(rows,) float32: the result for the chunk that begins at row `start`, padding included."""

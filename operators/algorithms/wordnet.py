@@ -57,20 +57,21 @@ class FirstSynset:
         if word not in self._known:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            found = (self._senses[part][form] for part in PARTS for form in self._forms(word, part))
-            self._known[word] = next(found, None)
+            offsets = (self._senses[part][form] for part in PARTS for form in self._forms(word, part))
+            self._known[word] = next(offsets, None)
         return self._known[word]
 
     def _forms(self, word: str, part: str) -> list[str]:
         """The forms of a word that this part of speech lists, in NLTK's order."""
-        exceptions, senses = self._exceptions[part], self._senses[part]
+        exceptions = self._exceptions[part]
+        senses = self._senses[part]
         if word in exceptions:
             return [form for form in (word, *exceptions[word]) if form in senses]
         forms = [word]
-        found = [form for form in (word, *_shortened(forms, part)) if form in senses]
-        while not found and (forms := _shortened(forms, part)):
-            found = [form for form in forms if form in senses]
-        return found
+        listed = [form for form in (word, *_shortened(forms, part)) if form in senses]
+        while not listed and (forms := _shortened(forms, part)):
+            listed = [form for form in forms if form in senses]
+        return listed
 
 
 def _shortened(forms: list[str], part: str) -> list[str]:
@@ -84,7 +85,9 @@ def _index(folder: str, part: str) -> Iterator[tuple[str, int]]:
     for number, line in _lines(folder, f"index.{part}"):
         fields = line.split()
         try:
-            lemma, synsets, pointers = fields[0], int(fields[2]), int(fields[3])
+            lemma = fields[0]
+            synsets = int(fields[2])
+            pointers = int(fields[3])
             yield lemma, int(fields[4 + pointers + 2 : 4 + pointers + 2 + synsets][0])
         except (ValueError, IndexError):
             raise ValueError(

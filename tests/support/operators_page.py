@@ -133,6 +133,7 @@ def meanings(cls: type) -> dict[str, str]:
 
 
 def joined(text: str) -> str:
+    """A text on one line, with single spaces."""
     return " ".join(text.split())
 
 
@@ -158,6 +159,7 @@ def kind_of(field: FieldInfo) -> str:
 
 
 def default_of(field: FieldInfo) -> str:
+    """Whether a field must be given, or its default."""
     if field.default is PydanticUndefined:
         return "required"
     if field.default in ("", None):
@@ -185,10 +187,12 @@ def reads(cls: type[Operator]) -> str:
 
 
 def bullet(text: str) -> str:
+    """An item of a list, wrapped."""
     return fill(text, "- ", "  ")
 
 
 def fill(text: str, first: str = "", rest: str = "") -> str:
+    """A paragraph, wrapped to WIDTH; code spans and names with hyphens are not broken."""
     return textwrap.fill(
         text,
         WIDTH,
