@@ -114,7 +114,8 @@ class ClipModel:
         return tokens, cut
 
     def _forget_words(self) -> None:
-        """open_clip's tokenizer remembers every word it has met, and the web has no end of words."""
+        """Empty the memory of open_clip's tokenizer, which keeps every word it meets: web captions never run
+        out of new ones."""
         cache = getattr(self.tokenizer, "cache", {})
         if len(cache) > WORDS:
             cache.clear()

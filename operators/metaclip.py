@@ -123,7 +123,7 @@ class EntryMatch(Score):
 
 
 def lists(values: np.ndarray, counts: np.ndarray, present: pl.Series) -> pl.Series:
-    """(n,) List(UInt32) of `counts[i]` values each; null where not present."""
+    """(n,) List(UInt32) of `counts[i]` values each; null if not present."""
     offsets = np.concatenate([[0], np.cumsum(counts)])
     arrays = pa.LargeListArray.from_arrays(
         pa.array(offsets, pa.int64()), pa.array(values, pa.uint32()), mask=(~present).to_arrow()
@@ -174,7 +174,7 @@ class EntryCount(Stat):
     def compare(
         self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
     ) -> Mapping[str, pl.DataFrame]:
-        """What a decision did to the distribution of entries: see `balance.compare`."""
+        """The effect of a decision on the distribution of entries: see `balance.compare`."""
         match = sources[owner(self.entries) or ""]
         return compare_counts(before, after, match.names() if isinstance(match, EntryMatch) else {})
 

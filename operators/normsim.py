@@ -70,7 +70,7 @@ class NormSim(Score):
         self._chunks = Chunks(device, ROWS)
         if self.p == 2:
             self._proxies = self._chunks.tensor(_gram(blocks))
-        elif device.name == "cpu":  # where they lie, which may be a mapped file that all workers share
+        elif device.name == "cpu":  # not copied: they may be a mapped file, whose pages all workers share
             self._proxies = [[block] for block in blocks]
         else:
             self._proxies = [[self._placed(block) for block in blocks]]

@@ -59,7 +59,7 @@ class Reference(Stat):
     norm            the images' lengths, such as clip.image_norm, if embeddings are stored at unit length
     text_norm       the captions' lengths likewise, such as clip.text_norm
     size            samples in each draw; see the trap above
-    k               neighbours that a density rests on; 64, where the paper has 16, still finds the poison if
+    k               neighbours that a density rests on; the paper has 16; 64 still finds the poison if
                     one sample in a hundred is poisoned, and costs little if fewer are
                     (jobs/poison_lab/POISON_LAB.md)
     draws           independent samples, of the seeds `seed`, `seed` + 1, ...; one if the pool has at most
@@ -204,7 +204,7 @@ class _Against(Operator):
         return arithmetic.nearest_points(table, vectors[0], row["uid"][0]).head(SHOWN)
 
     def _prepare(self, device: Device) -> Any:
-        """What `_values` needs, made from the reference once per worker."""
+        """The object that `_values` needs, made from the reference once per worker."""
         return arithmetic.search_of(self._table, device)
 
     def _values(self, vectors: np.ndarray, uids: pl.Series) -> np.ndarray:

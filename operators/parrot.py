@@ -129,9 +129,9 @@ class CoEmbeddedText(Score):
         parts = [line.split() for line in lines]
         spotted = list(dict.fromkeys(chain.from_iterable(parts)))
         exact, similar = co_embedded(words, spotted, self.similarity)
-        where = [line for line, part in enumerate(parts) if not set(exact).isdisjoint(part)]
+        lines_with_one = [line for line, part in enumerate(parts) if not set(exact).isdisjoint(part)]
         total = max(1, len(words))
-        return len(exact) / total, similar / total, exact, where
+        return len(exact) / total, similar / total, exact, lines_with_one
 
 
 class MaskEffect(Score):
@@ -208,14 +208,15 @@ class TextFigures(Stat):
     def compare(
         self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
     ) -> Mapping[str, pl.DataFrame]:
-        """`summary`: the paper's figures of the pool and of what is kept: figure, before, after."""
+        """`summary`: the paper's figures, of the pool and of the samples that are kept: figure, before,
+        after."""
         old, new = _summary(before), _summary(after)
         schema = {"figure": pl.String, "before": pl.Float64, "after": pl.Float64}
         return {"summary": pl.DataFrame([list(old), list(old.values()), list(new.values())], schema=schema)}
 
 
 def _summary(table: pl.DataFrame) -> dict[str, float | None]:
-    """Shares and means of a TextFigures table; null where there is nothing to divide by."""
+    """Shares and means of a TextFigures table; null if there is nothing to divide by."""
     value = dict(table.iter_rows())
     images, text, pairs, pairs_with_text, parrots, rate, fuzzy = (value[name] for name in FIGURES)
 

@@ -40,7 +40,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _finite(column: str) -> pl.Expr:
-    """The scores, null where they are not finite."""
+    """The scores, null if not finite."""
     score = pl.col(column).cast(pl.Float64)
     return pl.when(score.is_finite()).then(score)
 

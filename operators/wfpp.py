@@ -107,7 +107,7 @@ class WordFrequency(Stat):
     def compare(
         self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
     ) -> Mapping[str, pl.DataFrame]:
-        """What a decision did to the words:
+        """The effect of a decision on the words:
 
         summary  figure, before, after: distinct words, words in all, mean count of a word, shares of the most
                  frequent words (each side's own)

@@ -2,10 +2,11 @@
 
     python -m tests.support.operators_page      writes it (or: make docs); a test compares
 
-A module's docstring holds, in this order: a sentence, recipes (indented), notes, and the sections Columns, Errors,
-Source, Differs; any other section, such as `Words:`, goes before Source. A class's docstring holds: a sentence on
-what it measures; a paragraph that begins with "Use it"; a table of fields, two spaces after each name; for a Stat a
-paragraph `Table: ...`; and a paragraph `Cost: ...`. Fields of a base class stand in the base's docstring.
+A module's docstring holds, in this order: a sentence, recipes (indented), notes, and the sections Columns,
+Errors, Source, Differs; any other section, such as `Words:`, goes before Source. A class's docstring holds: a
+sentence on what it measures; a paragraph that begins with "Use it"; a table of fields, two spaces after each
+name; for a Stat a paragraph `Table: ...`; and a paragraph `Cost: ...`. Fields of a base class stand in the
+base's docstring.
 """
 
 import importlib
@@ -52,7 +53,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Module:
-    """What a module's docstring says. `body` is its notes and recipes in order: (whether a recipe, text)."""
+    """A module's docstring in its parts. `body` is its notes and recipes in order: (whether a recipe,
+    text)."""
 
     name: str
     first: str
@@ -170,7 +172,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def reads(cls: type[Operator]) -> str:
-    """What an operator reads, from its bases, needs and fields."""
+    """The inputs of an operator in words, from its bases, needs and fields."""
     parts = ["pixels"] if issubclass(cls, ImageScore) else []
     parts += [SAMPLES.get(need, f"the {need}") for need in cls.needs if need not in UNSAID]
     for kind, noun in (("column", "column"), ("table", "Stat"), ("file", "file")):
@@ -269,7 +271,7 @@ def reference() -> str:
 
 
 def page() -> str:
-    """The whole README: the part above MARK as it stands, and the reference."""
+    """The whole README: the part above MARK, unchanged, and the reference."""
     by_hand, _, _ = README.read_text().partition(MARK)
     return f"{by_hand}{MARK}\n{reference()}"
 
