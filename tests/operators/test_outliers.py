@@ -22,8 +22,8 @@ from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.uids import draw
-from tests.conftest import picture, samples
-from tests.support.parts import OPERATORS
+from tests.support.paths import PLUGINS
+from tests.support.samples import picture, samples
 
 LINE = np.array([[0.0], [1], [2], [3], [10]])
 CLASSES = (outliers.KDistance, outliers.Slof, outliers.Lid, outliers.Dao)
@@ -392,14 +392,13 @@ def test_the_trap_is_told():
 @pytest.fixture
 def session(write_pool, tmp_path):
     """Fifteen pictures, scored and decided on."""
-    (tmp_path / "mine.py").write_text(OPERATORS)
     write_pool([*(f"picture {n}" for n in range(13)), None, "same"], [*map(picture, range(14)), b"broken"])
     recipe = parse(
         {
-            "plugins": [f"{tmp_path}/mine.py"],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"},
             "compute": {
-                "tiny": {"use": "mine.Thumbnail"},
+                "tiny": {"use": "thumbnails.Thumbnail"},
                 "near": {"use": "outliers.Reference", "embedding": "tiny.vector", "normalise": True}
                 | {"k": 2, "size": 1000},
                 "outlier": {"use": "outliers.Slof", "embedding": "tiny.vector", "reference": "near"},

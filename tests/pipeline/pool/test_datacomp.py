@@ -38,7 +38,7 @@ from pipeline.rule import Rule
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage.store import Store
-from tests.support.parts import tree
+from tests.support.folders import tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
 UIDS = tuple(f"{number:032x}" for number in range(10))

@@ -17,7 +17,7 @@ from pipeline.pool.shards import Shard
 from pipeline.preflight.checks import check_cluster, check_shards, check_storage, parse_cluster
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
-from tests.support.s3 import s3
+from tests.support.s3_server import s3
 
 TWO = {"bright": {"use": "planted.Brightness"}, "length": {"use": "planted.Length"}}
 
