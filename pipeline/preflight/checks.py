@@ -18,7 +18,7 @@ from typing import Any
 import fsspec
 
 from pipeline.errors import RecipeError, worded
-from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_index
+from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX
@@ -70,7 +70,7 @@ def check_cluster(
             pools.append(place(stages, nodes, batches_of(todo.shards)) if stages else [])
     if session.recipe.export.index:
         with _noting(wrong):
-            index = place_index(session.recipe.resources(INDEX), nodes)
+            index = place_task(f"run.{INDEX}", session.recipe.resources(INDEX), nodes)
     if wrong:
         raise RecipeError("\n".join(dict.fromkeys(wrong)))
     return pools, index

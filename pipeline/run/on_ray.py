@@ -38,15 +38,13 @@ from pipeline.plan.cluster import (
     batches_of,
     check_paths,
     place,
-    place_index,
+    place_task,
     read_tasks,
     readers_beside,
 )
 from pipeline.plan.passes import Stage
-from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
-from pipeline.recipe.check import INDEX
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections import Recipe, Resources
 from pipeline.run.batches import Read, Work
 from pipeline.run.executor import Event, Report, log_begun
 from pipeline.run.ray_workers import CollectorActor, StageWorker, event, read_shards, run_task
@@ -145,18 +143,17 @@ class RayExecutor:
             ready, pending = ray.wait(pending, num_returns=1)
             yield _get(ready[0])
 
-    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
-        """See execute.Executor."""
-        asked = session.recipe.resources(INDEX)
-        placed = place_index(asked, _nodes())
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+        """See Executor. Without a memory in `asked`, the machine with the most of it is preferred."""
+        placed = place_task(key, asked, _nodes())
         options: dict[str, Any] = {"num_cpus": placed.cpus, "max_retries": RETRIES}
         if asked.memory:
             options["memory"] = int(asked.memory * GIB)
-        else:  # rather there than elsewhere
+        else:
             able = [node for node in _alive() if node["Resources"].get("CPU")]
             most = max(able, key=lambda node: node["Resources"].get("memory", 0))
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(most["NodeID"], soft=True)
-        return cast(Result, _get(ray.remote(**options)(lambda: build(session)).remote()))
+        return cast(Result, _get(ray.remote(**options)(run_task).remote(function, item)))
 
     def reduce(
         self,
