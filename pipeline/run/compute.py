@@ -34,7 +34,7 @@ def compute(
     """Fill what is missing, of the operators `only` and what they need if any are named. `observe` is called
     with each pass and returns the callback for its events. The returned log names the shards that could not
     be read; the rest of the pool is complete. Raises OperatorError."""
-    session.store.files.sweep()
+    session.store.root.remove_leftovers()
     log = RunLog(session.store)
     while passes := plan(session.recipe, session.shards, session.keys, list_stored(session), only):
         for todo in passes:
@@ -42,7 +42,7 @@ def compute(
                 log.pending.update(failed)
                 session = session.without(failed)
                 break  # fewer shards have other Stats: plan anew
-        session.store.files.sweep()
+        session.store.root.remove_leftovers()
     log.write()
     return log
 
@@ -86,7 +86,7 @@ def _run_scores(
         report(event)
 
     for name in todo.names:
-        session.store.files.publish(layout.meta(session.folder(name)), session.describe(name))
+        session.store.root.publish(layout.meta(session.folder(name)), session.describe(name))
     log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
     failed = _unfinished(session, todo, heard.errors)
     _log_done(todo.names, time.perf_counter() - started, heard, failed)

@@ -121,7 +121,7 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
     pool([], shard="2")
     session = opened()
     assert compute(session, LocalExecutor()).pending == {}
-    assert session.store.rows(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
+    assert session.store.row_counts(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
     assert decide(complete(session))["samples"] == 4
 
 
@@ -174,7 +174,7 @@ def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
     log = compute(session, LocalExecutor())
     assert log.pending == {}
     assert log.tally.rows["length"] == 5  # what had been handed out was not computed again
-    assert session.store.rows("samples", ["0"]) == {"0": 2}
+    assert session.store.row_counts("samples", ["0"]) == {"0": 2}
 
 
 class Stream:
@@ -287,7 +287,7 @@ def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened, tm
     session = opened("0.tar", {"bad": {"use": "bad.Bad"}}, {}, [str(tmp_path / "bad.py")])
     with pytest.raises(OperatorError, match=r"^bad fails on every row of a batch: ValueError: always$"):
         compute(session, LocalExecutor())
-    assert session.store.files.names(session.folder("bad"), ".parquet") == set()
+    assert session.store.root.file_names(session.folder("bad"), ".parquet") == set()
 
 
 def test_the_books_balance_on_a_messy_pool(write_pool, opened):
@@ -307,15 +307,15 @@ def test_the_books_balance_on_a_messy_pool(write_pool, opened):
 def test_only_what_is_asked_for(pool, opened):
     session = opened()
     compute(session, LocalExecutor(), ["plus"])
-    assert session.store.rows(session.folder("plus"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 1}
-    assert session.store.rows(session.folder("frequency"), ["0", "1", "2"]) == {}
+    assert session.store.row_counts(session.folder("plus"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 1}
+    assert session.store.row_counts(session.folder("frequency"), ["0", "1", "2"]) == {}
 
 
 def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
     write_pool(["aa"], shard="0")
     session = opened("0.tar", {"caption": {"use": "caption.Caption"}}, {}, [])
     compute(session, LocalExecutor())
-    meta = session.store.files.read(f"{session.folder('caption')}/meta.json")
+    meta = session.store.root.read(f"{session.folder('caption')}/meta.json")
     assert json.loads(meta) == {
         "name": "caption",
         "use": "caption.Caption",
