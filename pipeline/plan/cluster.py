@@ -81,6 +81,11 @@ def readers_beside(placed: Sequence[Placement], nodes: Sequence[Node], shards: i
     return min(shards, max(1, int(left / READ_CPUS)))
 
 
+def collectors_beside(nodes: Sequence[Node]) -> int:
+    """Collectors for the results of all workers."""
+    return max(1, int(sum(node.cpus for node in nodes) // CPUS_PER_COLLECTOR))
+
+
 def read_tasks(shards: Sequence[Shard], readers: int) -> int:
     """Tasks that read so many shards, some of them or, of large ones, one each."""
     by_bytes = sum(READ_BYTES if shard.size is None else shard.size for shard in shards) // READ_BYTES

@@ -80,10 +80,10 @@ class LocalExecutor:
                 for runner in runners:
                     batch.frame, more = runner.run(batch.frame, batch.data)
                     tally += more
-                collector.add(batch)
+                collector.add_batch(batch)
                 report(Event(len(batch.frame), tally))
             if read.error is None:
-                collector.expect(shard.name, read.rows)
+                collector.expect_rows(shard.name, read.rows)
                 read.error = collector.failed.get(shard.name)
             report(Event(read=read))
         return {}
