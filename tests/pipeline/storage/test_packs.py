@@ -257,7 +257,7 @@ def test_a_changed_tar_is_told_from_packed_samples_too(pool, write_pool):
 
 
 def test_plan_says_when_it_is_worth_it(pool, monkeypatch):
-    monkeypatch.setattr("pipeline.preflight.checks.MANY", 10)
+    monkeypatch.setattr("pipeline.preflight.checks.MANY_PARTS", 10)
     compute(pool(), LocalExecutor())
     session = pool()
     rows = sample_counts(session)
