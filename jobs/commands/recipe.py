@@ -1,13 +1,13 @@
 """The commands that take a recipe: compute, keep, explain, effects, export, run."""
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import orjson
 import typer
 
 from jobs.commands.options import Json, Limit, Local, Overrides, RecipePath
-from pipeline.plan.stored import complete
 
 
 def compute(
@@ -42,21 +42,22 @@ def keep(
     json: Json = False,
 ) -> None:
     """Decide: verdicts of every rule on every sample, and the funnel, in seconds."""
+    from jobs import steps
     from jobs.terminal import tables
     from pipeline.export.subset import write_subset
 
-    done, result, pending = _decided(recipe, set_, shards)
+    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    done = decided.session
     written = {"subset": write_subset(done, path=subset)} if subset else {}
     if json:
-        _out({**result, **written, "pending": pending})
+        _out({**vars(decided.decision), **written, "pending": decided.pending})
     else:
-        tables.funnel(result)
+        tables.funnel(decided.decision)
         if overlap:
-            tables.overlap(result)
+            tables.overlap(decided.decision)
         print(done.store.root.path(done.decisions))
-        for entry in written.values():
-            print(entry["path"])
-    _finish(pending)
+        steps.paths(written)
+    _finish(decided.pending)
 
 
 def explain(
@@ -67,16 +68,17 @@ def explain(
     json: Json = False,
 ) -> None:
     """Every rule for one sample."""
+    from jobs import steps
     from jobs.terminal import tables
     from pipeline.decide.explain import explain as look_up
 
-    done, *_ = _decided(recipe, set_, shards)
-    found = look_up(done, uids)
+    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    explanations = look_up(decided.session, uids)
     if json:
-        _out(found)
+        _out(explanations)
         return
-    for entry in found:
-        tables.explanation(entry)
+    for explanation in explanations:
+        tables.explanation(explanation)
 
 
 def effects(
@@ -90,16 +92,15 @@ def effects(
     from jobs import steps
     from jobs.terminal import tables
     from pipeline.decide.effects import effects as compare
-    from pipeline.decide.effects import folder
 
-    done, _, pending = _decided(recipe, set_, shards)
-    found = compare(done, steps.executor_of(done, local))
+    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    changes = compare(decided.session, steps.executor_of(decided.session, local))
     if json:
-        _out({s: {t: f.to_dicts() for t, f in tables.items()} for s, tables in found.items()})
+        _out(changes.to_rows())
     else:
-        tables.effects(found)
-        print(done.store.root.path(folder(done)))
-    _finish(pending)
+        tables.effects(changes)
+        print(decided.session.store.root.path(changes.folder))
+    _finish(decided.pending)
 
 
 def export(
@@ -112,10 +113,11 @@ def export(
     """Filtered shards, FAISS index, subset file, URL list."""
     from jobs import steps
 
-    done, _, pending = _decided(recipe, set_, shards)
-    written = steps.write_exports(done, steps.executor_of(done, local), quiet=json)
+    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    executor = steps.executor_of(decided.session, local)
+    written = steps.write_exports(decided.session, executor, quiet=json)
     _out(written) if json else steps.paths(written)
-    _finish(pending)
+    _finish(decided.pending)
 
 
 def run(
@@ -129,8 +131,8 @@ def run(
     from jobs import steps as steps
 
     result = steps.run_all(steps.open_session(recipe, set_, shards), local, quiet=json)
-    _out(result) if json else steps.paths(result["written"])
-    _finish(result["books"]["pending"])
+    _out(result) if json else steps.paths(result.written)
+    _finish(result.books.pending)
 
 
 def _out(data: Any) -> None:
@@ -138,21 +140,7 @@ def _out(data: Any) -> None:
     print(orjson.dumps(data, option=options).decode())
 
 
-def _decided(
-    recipe: str, overrides: list[str] | None, shards: int | None
-) -> tuple[Any, dict[str, Any], dict[str, str]]:
-    """The session over the shards that are complete, their decision, and the shards that are not, with why."""
-    from jobs import steps
-    from pipeline.decide.decide import decide
-
-    session = steps.open_session(recipe, overrides, shards)
-    done = complete(session)
-    names = {shard.name for shard in done.shards}
-    pending = {s.name: "not computed yet" for s in session.shards if s.name not in names}
-    return done, decide(done), pending
-
-
-def _finish(pending: dict[str, str]) -> None:
+def _finish(pending: Mapping[str, str]) -> None:
     """Exit 1 if shards are left, saying which and how to go on."""
     if pending:
         from jobs.terminal import tables

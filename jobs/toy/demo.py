@@ -52,7 +52,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
         {
             "pool": {"path": folder / "pool"},
             "store": {"path": folder / "store"},
-            **result["written"],
+            **result.written,
         }
     )
 

@@ -304,8 +304,8 @@ def test_explain(folder, session):
     decide(complete(made))
     row = pl.read_parquet(folder / "00000001.parquet").row(7, named=True)
     (entry,) = explain(made, [row["uid"].upper()])
-    assert (entry["shard"], entry["row"], entry["text"]) == ("00000001", 7, row["text"])
-    assert entry["rules"][0]["value"] == row["clip_l14_similarity_score"]
+    assert (entry.shard, entry.row, entry.text) == ("00000001", 7, row["text"])
+    assert entry.rules[0].value == row["clip_l14_similarity_score"]
 
 
 def test_keep_writes_the_golden_subset(tmp_path):
