@@ -59,8 +59,8 @@ class Decided:
 
 
 def decide_complete(session: Session, unread: Mapping[str, str] = {}) -> Decided:
-    """Decide on the shards whose columns are all stored. `unread`: shards that could not be read, with reasons.
-    Raises RecipeError if a session has shards, but none is complete."""
+    """Decide on the shards whose columns are all stored. `unread`: shards that could not be read, with
+    reasons. Raises RecipeError if a session has shards, but none is complete."""
     done = complete(session.without(unread))
     names = {shard.name for shard in done.shards}
     missing = [shard.name for shard in session.shards if shard.name not in names]
@@ -70,7 +70,8 @@ def decide_complete(session: Session, unread: Mapping[str, str] = {}) -> Decided
 def decide_and_export(
     session: Session, executor: Executor, unread: Mapping[str, str] = {}, quiet: bool = False
 ) -> tuple[Decided, dict[str, Any]]:
-    """Decide on the shards that are complete, see `decide_complete`, and write the recipe's exports of them."""
+    """Decide on the shards that are complete, see `decide_complete`, and write the recipe's exports of
+    them."""
     decided = decide_complete(session, unread)
     return decided, write_exports(decided.session, executor, quiet)
 

@@ -24,7 +24,8 @@ MOST_ROWS = 60  # of a table of effects on the terminal; larger ones are in the 
 
 
 def table(title: str, *columns: str, text: int = 1) -> Table:
-    """An empty table; the first `text` columns hold text, folded where the screen is narrow, the others numbers."""
+    """An empty table; the first `text` columns hold text, folded where the screen is narrow, the others
+    numbers."""
     made = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         made.add_column(

@@ -1,7 +1,7 @@
 """The books: how many samples were read, kept, dropped and failed, what could not be read, and at what speed.
 
-All of it is merged from the store, so it is right after any number of kills and restarts. Counts come from the
-decision, damaged shards and lost URLs from the footers of the samples, speeds from the logs of all runs.
+All of it is merged from the store, so it is right after any number of kills and restarts. Counts come from
+the decision, damaged shards and lost URLs from the footers of the samples, speeds from the logs of all runs.
 """
 
 from collections import Counter
@@ -43,8 +43,8 @@ class Losses:
 
 
 def losses(session: Session) -> Losses:
-    """The damage and the lost URLs that stand in the footers of the samples. In a packed table the byte is that
-    of the unpacked data."""
+    """The damage and the lost URLs that stand in the footers of the samples. In a packed table the byte is
+    that of the unpacked data."""
     damaged: dict[str, str] = {}
     lost: Counter[str] = Counter()
     names = [shard.name for shard in session.shards if session.sample_folders]
@@ -56,8 +56,8 @@ def losses(session: Session) -> Losses:
 
 
 def books(session: Session, decision: Decision, pending: Mapping[str, str]) -> Books:
-    """The books of a decision; `pending`: the shards that could not be read, with reasons. Raises AssertionError
-    if they do not balance."""
+    """The books of a decision; `pending`: the shards that could not be read, with reasons. Raises
+    AssertionError if they do not balance."""
     if decision.samples != decision.kept + decision.dropped + decision.failed:
         raise AssertionError(f"the books do not balance: {decision}")
     lacking = losses(session)

@@ -17,8 +17,8 @@ NO_VALUE = "no value"  # the reason of a row that lacks a value, if its operator
 
 @dataclass
 class Counts:
-    """Counts over rows; those of several shards add up. A row is either kept, or counted once in `dropped`, or
-    once in `failed`: samples = kept + sum(dropped) + sum(failed).
+    """Counts over rows; those of several shards add up. A row is either kept, or counted once in `dropped`,
+    or once in `failed`: samples = kept + sum(dropped) + sum(failed).
 
     passes, fails, fails_only, dropped   by rule, see RuleCount
     passes_both                          by (rule, other rule)
@@ -109,7 +109,8 @@ def _need_a_value(rules: Mapping[str, Rule]) -> list[str]:
 
 
 def _reasons(columns: pl.DataFrame, operator: str | None, rows: pl.Series) -> dict[str, int]:
-    """Reason -> how many of the marked rows lack a value for it: an operator's error, up to its first colon."""
+    """Reason -> how many of the marked rows lack a value for it: an operator's error, up to its first
+    colon."""
     if operator is None:
         return {NO_VALUE: int(rows.sum())}
     errors = columns[f"{operator}.error"].filter(rows).fill_null(NO_VALUE)

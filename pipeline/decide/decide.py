@@ -3,8 +3,8 @@
     decision = decide(session)
     print(decision.kept, decision.rules["clip.score"].cut)
 
-First each share (`top: 0.3`) becomes a cut (cuts.py). Then the shards get their verdicts, a group of shards at a
-time, and the verdicts are counted (counts.py). `rules.json`, with cuts and counts, is written last.
+First each share (`top: 0.3`) becomes a cut (cuts.py). Then the shards get their verdicts, a group of shards
+at a time, and the verdicts are counted (counts.py). `rules.json`, with cuts and counts, is written last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,8 +43,8 @@ SHARDS_SCHEMA = {
 
 
 def decide(session: Session) -> Decision:
-    """The decision of the session's rules on its shards. Verdicts are computed and stored, unless they already
-    are. Raises FileNotFoundError if a column that a rule reads is not stored."""
+    """The decision of the session's rules on its shards. Verdicts are computed and stored, unless they
+    already are. Raises FileNotFoundError if a column that a rule reads is not stored."""
     store, folder = session.store, session.decisions
     if store.root.exists(layout.rules(folder)):
         return stored_decision(session)
@@ -98,7 +98,8 @@ def _decide_group(
 
 
 def _read_columns(session: Session, group: Sequence[str]) -> pl.DataFrame:
-    """Of some shards, one below the other: `shard`, the columns that rules read, and their operators' errors."""
+    """Of some shards, one below the other: `shard`, the columns that rules read, and their operators'
+    errors."""
     rules = session.recipe.keep.values()
     uid = ["uid"] if any(rule.needs_uid for rule in rules) else []
     columns = [rule.column for rule in rules]
@@ -107,7 +108,8 @@ def _read_columns(session: Session, group: Sequence[str]) -> pl.DataFrame:
 
 
 def _decided_shards(group: Sequence[str], shards: pl.Series, keep: pl.Series) -> list[DecidedShard]:
-    """Which rows belong to which shard. `shards`, `keep`: by row; a shard without rows occurs in `group` alone."""
+    """Which rows belong to which shard. `shards`, `keep`: by row; a shard without rows occurs in `group`
+    alone."""
     lengths = dict(shards.rle().struct.unnest().select("value", "len").iter_rows())
     decided = list[DecidedShard]()
     start = 0

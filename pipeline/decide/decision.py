@@ -12,7 +12,8 @@ class RuleCount:
 
     column       the column that the rule reads
     bound        the rule in words, with its cut: `>= 0.281 (top 30%)`
-    cut          the value that a share (`top`, `bottom`) came to; None for other rules, or if no sample has a value
+    cut          the value that a share (`top`, `bottom`) came to; None for other rules, or if no sample has a
+                 value
     passes       samples that pass
     fails        samples that fail
     fails_only   samples that fail this rule and pass all others: what the rule alone removes

@@ -1,5 +1,5 @@
-"""What a decision did to the statistics of the pool: every Stat again, over the kept samples alone, and the tables
-in which its operator compares the two.
+"""What a decision did to the statistics of the pool: every Stat again, over the kept samples alone, and the
+tables in which its operator compares the two.
 
     effects/<recipe>-<key>/<stat>-<key>.parquet      the Stat over the kept samples
     effects/<recipe>-<key>/<stat>/<table>.parquet    one table of the operator's `compare`
@@ -36,8 +36,9 @@ class Effects:
 
 
 def effects(session: Session, executor: Executor) -> Effects:
-    """Compare every Stat before and after the decision, and store the tables. Stats whose operator does not define
-    `compare` are left out. The decision must be stored. Raises RecipeError if a Stat is not computed."""
+    """Compare every Stat before and after the decision, and store the tables. Stats whose operator does not
+    define `compare` are left out. The decision must be stored. Raises RecipeError if a Stat is not
+    computed."""
     folder = layout.effects_folder(session.decisions)
     compared = {}
     for name in session.recipe.compute:

@@ -1,5 +1,5 @@
-"""Why a sample was kept or dropped: every rule with its value, its bound and its verdict, and the evidence that
-operators show for their values, such as nearest neighbours.
+"""Why a sample was kept or dropped: every rule with its value, its bound and its verdict, and the evidence
+that operators show for their values, such as nearest neighbours.
 
     (explanation,) = explain(session, ["7d1e141fee937058d0f5f11e1fa44f04"])
 """
@@ -56,8 +56,8 @@ class Explanation:
 
 
 def explain(session: Session, uids: Sequence[str]) -> list[Explanation]:
-    """The samples with these uids, in the order of the uids; several samples may share one. The decision must be
-    stored. Raises RecipeError if the pool lacks one of them."""
+    """The samples with these uids, in the order of the uids; several samples may share one. The decision must
+    be stored. Raises RecipeError if the pool lacks one of them."""
     wanted = [uid.strip().lower() for uid in uids]
     decision = stored_decision(session)
     explanations = [_explain(session, decision, shard, row) for shard, row in _find(session, wanted)]
@@ -106,8 +106,8 @@ def _verdict(
 def _evidence(
     session: Session, columns: Columns, shard: str, row: int
 ) -> dict[str, Sequence[Mapping[str, object]]]:
-    """The evidence of every operator that a rule reads. An operator has none if columns or Stats that it would
-    show are no longer stored."""
+    """The evidence of every operator that a rule reads. An operator has none if columns or Stats that it
+    would show are no longer stored."""
     recipe = session.recipe
     operators = [name for rule in recipe.keep.values() if (name := owner(rule.column)) is not None]
     evidence = {}

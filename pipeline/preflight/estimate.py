@@ -46,7 +46,8 @@ class MissingPass:
 
 @dataclass(frozen=True)
 class OperatorCost:
-    """One operator's seconds of one worker, its share of all, and how many workers it needs for the hours given."""
+    """One operator's seconds of one worker, its share of all, and how many workers it needs for the hours
+    given."""
 
     seconds: float
     share: float
@@ -74,8 +75,8 @@ class Estimate:
 def estimate(passes: Sequence[MissingPass], hours: float | None = None) -> Estimate:
     """The cost of all passes, and the workers that it takes to be done in `hours`.
 
-    A pass gets the share of the hours that it has of the seconds. Its operators run side by side, so each of them
-    needs as many workers as keep up."""
+    A pass gets the share of the hours that it has of the seconds. Its operators run side by side, so each of
+    them needs as many workers as keep up."""
     total = sum(sum(step.costs.values()) for step in passes)
     known = bool(passes) and all(step.seconds is not None for step in passes)
     costs: dict[str, float] = {}

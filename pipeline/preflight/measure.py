@@ -1,7 +1,7 @@
 """Speeds of the operators that are missing, measured on the first few shards before anything large starts.
 
-The plain loop runs the missing passes over these shards into a temporary store. The real store would not do: a Stat
-over a few shards is another table than the Stat over the pool, under another key.
+The plain loop runs the missing passes over these shards into a temporary store. The real store would not do:
+a Stat over a few shards is another table than the Stat over the pool, under another key.
 """
 
 import os
@@ -33,7 +33,8 @@ class MeasuredOn:
 
 @dataclass(frozen=True)
 class Measured:
-    """`speeds`: by operator, with `read` and `decode`; `bytes` of the shards they were measured on, if known."""
+    """`speeds`: by operator, with `read` and `decode`; `bytes` of the shards they were measured on, if
+    known."""
 
     speeds: dict[str, Speed]
     on: MeasuredOn
@@ -41,8 +42,8 @@ class Measured:
 
 
 def measure(session: Session, count: int, missing: Sequence[Pass], stored: Stored) -> Measured:
-    """Run the missing passes on the first `count` shards that lack something. Raises ShardError if none of them can
-    be read, OperatorError as `compute` does."""
+    """Run the missing passes on the first `count` shards that lack something. Raises ShardError if none of
+    them can be read, OperatorError as `compute` does."""
     names = {n for todo in missing for n in (todo.names if isinstance(todo, ScorePass) else (todo.name,))}
     lacking = next((todo.shards for todo in missing if isinstance(todo, ScorePass)), session.shards)[:count]
     with tempfile.TemporaryDirectory(prefix="winnow-measure") as folder:
@@ -68,8 +69,8 @@ def _over(speed: Speed, samples: int) -> Speed:
 
 
 def total_bytes(shards: Sequence[Shard]) -> int | None:
-    """Bytes of these shards. If the listing did not tell all sizes, an estimate from about SIZES_LOOKED_UP local files;
-    None if that would cost one request per shard."""
+    """Bytes of these shards. If the listing did not tell all sizes, an estimate from about SIZES_LOOKED_UP
+    local files; None if that would cost one request per shard."""
     if all(shard.size is not None for shard in shards):
         return sum(shard.size or 0 for shard in shards)
     looked_up = shards[:: max(1, len(shards) // SIZES_LOOKED_UP)]
@@ -84,8 +85,8 @@ def _local_size(shard: Shard) -> int | None:
 
 
 def _copy(session: Session, sample: Session, stored: Stored) -> None:
-    """Copy to the temporary store those parts of these shards that have the same key there, so that they are not
-    measured."""
+    """Copy to the temporary store those parts of these shards that have the same key there, so that they are
+    not measured."""
     names = [n for n in session.recipe.compute if session.keys[n] == sample.keys[n]]
     for folder in (*session.sample_folders, *map(session.folder, names)):
         parts = stored.parts.get(folder, ())

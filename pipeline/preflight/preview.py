@@ -1,11 +1,11 @@
-"""What `winnow plan` shows: which passes are missing, on how many samples and bytes, roughly how long they take and
-on how many workers; and what would keep the job from running well.
+"""What `winnow plan` shows: which passes are missing, on how many samples and bytes, roughly how long they
+take and on how many workers; and what would keep the job from running well.
 
     shown = preview(session, cluster=parse_cluster("16x8"), hours=24)
     print(shown.estimate.seconds, shown.warnings)
 
-Speeds come from earlier runs on the store, or are measured on a few shards. They are those of one worker of the
-plain loop, on the machine where they were measured.
+Speeds come from earlier runs on the store, or are measured on a few shards. They are those of one worker of
+the plain loop, on the machine where they were measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,8 +60,9 @@ def preview(
     count: int | None = None,
     hours: float | None = None,
 ) -> Preview:
-    """The missing passes and what they cost. `cluster`: the machines that the job is meant for; `count`: shards to
-    measure on; `hours`: see `estimate`. Raises RecipeError for what cannot run, and what `measure` raises."""
+    """The missing passes and what they cost. `cluster`: the machines that the job is meant for; `count`:
+    shards to measure on; `hours`: see `estimate`. Raises RecipeError for what cannot run, and what `measure`
+    raises."""
     storage_warnings = check_storage(session)
     stored = list_stored(session)
     missing = plan(session.recipe, session.shards, session.keys, stored)

@@ -386,7 +386,9 @@ def test_any_cut_is_datacomps(scores, share, split):
     values, selection = pl.Series("x", scores, dtype=pl.Float64), Selection(rule)
     none = pl.Series([], dtype=pl.String)
     while selection.cut is None:
-        selection.settle([selection.partial(part, none) for part in (values[:split], values[split:])])
+        selection.settle_digit(
+            [selection.count_rows(part, none) for part in (values[:split], values[split:])]
+        )
     numbers = np.array([np.nan if s is None else s for s in scores])
     expected = numbers >= -np.sort(-numbers)[int(len(numbers) * share)]
     assert rule.verdict(values, none, selection.cut).fill_null(False).to_list() == expected.tolist()
