@@ -14,6 +14,7 @@ The cut into tars follows from the counts of samples alone. So each tar is a tas
 that reads only the byte ranges it needs, and an export that was killed goes on to the same bytes.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.pool.shards import Shard
 from pipeline.run.executor import Executor
 from pipeline.storage.folder import Folder
 
+LOG = logging.getLogger("winnow.export")
 MANIFEST, SIZES, META = "_winnow.json", "sizes.json", "meta.json"
 SUFFIXES = (STATS, ".parquet", ".tar")
 
@@ -48,6 +50,7 @@ def export_shards(
     for written in executor.each(packer.run, todo):
         if written.error is not None:
             failed[written.name] = written.error
+            LOG.warning("%s.tar failed: %s", written.name, written.error)
         if report:
             report(written)
     if failed:
