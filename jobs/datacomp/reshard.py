@@ -17,12 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from jobs.steps import fill, write_exports
-from pipeline.decide.decide import decide
+from jobs.steps import decide_and_export, fill
 from pipeline.export.subset_algebra import Combination, combine, mapped
 from pipeline.export.tars import TarsResult
 from pipeline.plan.session import Session
-from pipeline.plan.stored import complete
 from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe
 from pipeline.run.executor import Executor
@@ -68,9 +66,7 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> Reshar
     with mapped(subset) as rows:  # a mistake shows before the pool is read
         asked = len(rows)
     log = fill(session, executor, quiet=quiet)
-    done = complete(session.without(log.pending))
-    decide(done)
-    written = write_exports(done, executor, quiet)
+    decided, written = decide_and_export(session, executor, log.pending, quiet)
     _copy_subset(subset, out)
     lost = combine([subset, _url(out, AVAILABLE)], "minus", _url(out, LOST))
     return Resharding(
@@ -78,7 +74,7 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> Reshar
         asked=asked,
         available=asked - lost.rows,
         lost=replace(lost, path=out.path(LOST)),
-        pending=log.pending,
+        pending=decided.pending,
     )
 
 

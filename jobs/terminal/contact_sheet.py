@@ -1,4 +1,5 @@
-"""A contact sheet: pictures before and after their text is painted over, for people who check masks by eye."""
+"""A contact sheet: pictures before and after their text is painted over, for people who check masks by
+eye."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,15 +14,15 @@ from pipeline.plan.session import Session
 from pipeline.plan.stored import require
 from pipeline.run.decode import decode
 from pipeline.schema import owner
-from pipeline.storage.folder import Folder
+from pipeline.storage.folder import publishing_at
 from pipeline.storage.ranges import ByteRanges
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
-    """Write the first `pictures` of the pool that have text, masked as the operator `name` masks them; returns
-    how many there are. Raises RecipeError."""
+    """Write the first `pictures` of the pool that have text, masked as the operator `name` masks them;
+    returns how many there are. Raises RecipeError."""
     operator = session.recipe.operator(name) if name in session.recipe.compute else None
     if not isinstance(operator, MaskedClipScore):
         raise RecipeError(f"sheet: {name} is no text.MaskedClipScore of the recipe")
@@ -35,7 +36,7 @@ def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
         titles.append(title)
         if len(pairs) == pictures:
             break
-    with Folder(out).publishing("") as path:
+    with publishing_at(out) as path:
         contact_sheet(pairs, titles).save(path, FORMATS[Path(out).suffix.lower()])
     return len(pairs)
 

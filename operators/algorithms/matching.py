@@ -3,29 +3,27 @@
     matcher = Matcher(read_entries("metadata.json"), "english")
     matcher(pl.Series(["a photo of a dog"]))   -> (entry ids of all texts, ids per text)
 
-An automaton is built once per machine, not once per worker: the first process to need one leaves it in the
-user's part of the system's temporary folder, the others load it in hundredths of a second.
+An automaton is built once per machine, not once per worker. The first process that needs it leaves it in the
+user's part of the system's temporary folder; the others load it in hundredths of a second.
 
 Source: MetaCLIP (arXiv 2309.16671) section 3.2 and its released matching; MetaCLIP 2 (arXiv 2507.22062) for
 `worldwide`. Differs: the 25 CJK and curly punctuation marks of MetaCLIP 2's list are our own choice, OPEN.
 """
 
-import fcntl
 import hashlib
-import os
 import string
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
-import fsspec
 import numpy as np
 import orjson
 import polars as pl
 from daachorse import DoubleArrayAhoCorasick as Automaton
+
+from pipeline.assets import once_per_machine, read_bytes
 
 Spacing = Literal["english", "worldwide"]
 
@@ -33,19 +31,28 @@ PACKAGED = Path(__file__).parents[1] / "data" / "wordnet.txt.gz"
 SPACED = {**{mark: f" {mark} " for mark in ",.;:?!`"}, **dict.fromkeys("\t\n\r", " ")}
 OPEN = set(string.punctuation + "。、，．；：？！“”‘’（）《》〈〉【】「」『』…—～·")  # noqa: RUF001
 UNSPACED = (  # scripts written without spaces: ideographs, Thai, Lao, Burmese, Tibetan, Khmer
-    *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2EBEF), (0xF900, 0xFAFF), (0x2E80, 0x2FFF)),
-    *((0x0E00, 0x0E7F), (0x0E80, 0x0EFF), (0x1000, 0x109F), (0x0F00, 0x0FFF), (0x1780, 0x17FF)),
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2EBEF),
+    (0xF900, 0xFAFF),
+    (0x2E80, 0x2FFF),
+    (0x0E00, 0x0E7F),
+    (0x0E80, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x0F00, 0x0FFF),
+    (0x1780, 0x17FF),
 )
 
 
 def spaced_texts(texts: pl.Series) -> pl.Series:
-    """Texts as they are searched: `,.;:?!` and the backtick between spaces, other white space as one space."""
+    """(n,) texts as they are searched: `,.;:?!` and the backtick between spaces, other white space as one
+    space."""
     return " " + texts.str.replace_many(list(SPACED), list(SPACED.values())) + " "
 
 
 def spaced_entry(entry: str, spacing: Spacing) -> str:
-    """An entry as it is searched for: between spaces, but with `worldwide` none beside a character of a
-    script without spaces, or punctuation."""
+    """An entry as it is searched for: between spaces. With `worldwide` there is no space beside a character
+    of a script without spaces, or beside punctuation."""
     if spacing == "english":
         return f" {entry} "
     before, after = ("" if _is_open(c) else " " for c in (entry[0], entry[-1]))
@@ -53,15 +60,15 @@ def spaced_entry(entry: str, spacing: Spacing) -> str:
 
 
 def _is_open(character: str) -> bool:
+    """Whether `worldwide` puts no space beside this character."""
     return character in OPEN or any(low <= ord(character) <= high for low, high in UNSPACED)
 
 
 def read_entries(path: str) -> list[str]:
-    """A metadata list: a JSON list of strings (an entry's id is its place in it), or text with one entry a
-    line, blank lines left out; .gz, .bz2, .xz unpacked; any fsspec path; "" is the packaged list.
-    Raises ValueError, OSError."""
-    with fsspec.open(path or str(PACKAGED), "rb", compression="infer") as file:
-        data = file.read()
+    """A metadata list that `pipeline.assets` can find; "" is the packaged list. It is a JSON list of strings,
+    or text with one entry per line, blank lines left out. An entry's id is its index in the list. Files that
+    end in .gz, .bz2 or .xz are unpacked. Raises ValueError, OSError."""
+    data = read_bytes(path or str(PACKAGED))
     if data.lstrip()[:1] != b"[":
         return [line for line in data.decode("utf-8").splitlines() if line.strip()]
     entries = orjson.loads(data)
@@ -83,35 +90,23 @@ class Matcher:
         self._automaton = Automaton.deserialize(once_per_machine(name, lambda: _built(patterns)))
 
     def __call__(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """(total,) uint32 ids, each once per text and ascending; (n,) int64 how many each text has."""
-        found, counts, number = list[int](), np.zeros(len(texts), np.int64), itemgetter(2)
+        """(total,) uint32 ids of all texts, ascending and unique within a text; (n,) int64 how many each text
+        has."""
+        numbers: list[int] = []
+        counts = np.zeros(len(texts), np.int64)
+        number = itemgetter(2)  # of a match: (start, end, number of the pattern)
         find = self._automaton.find_overlapping
         for row, text in enumerate(spaced_texts(texts).cast(pl.Binary).to_list()):
             if text is not None:
                 matches = find(text)
                 counts[row] = len(matches)
-                found += map(number, matches)
-        pairs = np.repeat(np.arange(len(texts)), counts) << 32 | np.array(found, np.int64)
+                numbers += map(number, matches)
+        pairs = np.repeat(np.arange(len(texts)), counts) << 32 | np.array(numbers, np.int64)
         pairs.sort()  # by text, then by id
         pairs = pairs[np.diff(pairs, prepend=-1) != 0]
         return self.ids[pairs & 0xFFFFFFFF], np.bincount(pairs >> 32, minlength=len(texts))
 
 
 def _built(patterns: list[str]) -> bytes:
+    """A serialised automaton."""
     return Automaton([pattern.encode() for pattern in patterns]).serialize()
-
-
-def once_per_machine(name: str, build: Callable[[], bytes]) -> bytes:
-    """What `build` returns, from this user's temporary folder if a process has left it there."""
-    folder = Path(tempfile.gettempdir()) / f"winnow-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
-        return build()  # somebody else's folder: do not trust what is in it
-    with open(folder / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (path := folder / name).exists():
-            return path.read_bytes()
-        data = build()
-        (folder / f"{name}.tmp").write_bytes(data)
-        os.replace(folder / f"{name}.tmp", path)
-        return data

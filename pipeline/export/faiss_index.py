@@ -28,6 +28,7 @@ from pipeline.export.exporter import Watch
 from pipeline.export.faiss_file import growing
 from pipeline.export.kept import kept_counts
 from pipeline.plan.session import Session
+from pipeline.recipe.check import INDEX_TASK
 from pipeline.recipe.sections import Index
 from pipeline.run.executor import Executor
 from pipeline.schema import owner
@@ -72,7 +73,8 @@ class IndexExporter:
     def write(self, session: Session, executor: Executor, watch: Watch) -> IndexResult:
         """See exporters.Exporter. The index is built on a machine that has the CPUs and memory of
         `run.index`."""
-        return executor.index(write_index, session)
+        resources = session.recipe.resources(INDEX_TASK)
+        return executor.one(write_index, session, resources, f"run.{INDEX_TASK}")
 
 
 def write_index(session: Session) -> IndexResult:
@@ -81,7 +83,7 @@ def write_index(session: Session) -> IndexResult:
     path = _section(session).path
     kept = sum(kept_counts(session).values())
     out = Folder(path)
-    out.sweep()
+    out.remove_leftovers()
     about = _identity(session)
     before = _read_about(out)
     if before and before.items() >= about.items() and before.keys() >= _ABOUT_KEYS:

@@ -17,7 +17,7 @@ from pipeline.storage import layout
 def kept_counts(session: Session) -> dict[str, int]:
     """Shard -> kept rows, in pool order. Raises RecipeError if there is no decision yet."""
     decision = session.decisions
-    if not session.store.files.exists(layout.rules(decision)):
+    if not session.store.root.exists(layout.rules(decision)):
         raise RecipeError(f"nothing to export: no {decision} in the store; run `winnow keep` first")
     table = session.store.read(layout.decided_shards(decision), ["shard", "kept"])
     counts = dict(table.iter_rows())

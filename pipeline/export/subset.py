@@ -27,7 +27,7 @@ from pipeline.export.exporter import Watch
 from pipeline.export.kept import written_counts, written_uids
 from pipeline.plan.session import Session
 from pipeline.run.executor import Executor
-from pipeline.storage.folder import Folder, working
+from pipeline.storage.folder import Folder, working_beside
 from pipeline.uids import uid_halves
 
 DTYPE = np.dtype("u8,u8")
@@ -63,13 +63,12 @@ def write_subset(session: Session, at_once: int = AT_ONCE, path: str | None = No
     counts = written_counts(session)
     total = sum(counts.values())
     uids = written_uids(session, [shard for shard, count in counts.items() if count])
-    out = Folder(path)
-    with working(out) as folder:
+    with working_beside(path) as folder:
         with open(f"{folder}/subset", "wb") as file:
             write_header(file, total)
             for rows in _sorted(map(_halves, uids), at_once, folder):
                 file.write(rows.data)
-        out.move(f"{folder}/subset", "")
+        Folder(path).publish_file(f"{folder}/subset", "")
     return SubsetResult(path, total)
 
 

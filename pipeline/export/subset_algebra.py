@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.errors import RecipeError
 from pipeline.export.subset import DTYPE, write_header
-from pipeline.storage.folder import Folder, working
+from pipeline.storage.folder import Folder, working_beside
 from pipeline.uids import first_unsorted, search_uids
 
 BLOCK = 1 << 20  # rows of a file that are merged at a time: 16 MB, and some ten times as much to work in
@@ -150,9 +150,8 @@ def mapped(path: str) -> Iterator[np.ndarray]:
 
 def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], path: str) -> Combination:
     """Publish the uids of (uids, counts), each as often as it counts."""
-    out = Folder(path)
     rows = distinct = 0
-    with working(out) as folder:
+    with working_beside(path) as folder:
         with open(f"{folder}/subset", "wb") as file:
             write_header(file, 0)
             for uids, counts in results:
@@ -161,7 +160,7 @@ def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], path: str) -> Combi
                 distinct += int((counts > 0).sum())
             file.seek(0)
             write_header(file, rows)
-        out.move(f"{folder}/subset", "")
+        Folder(path).publish_file(f"{folder}/subset", "")
     return Combination(path, rows, distinct)
 
 

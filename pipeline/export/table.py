@@ -38,7 +38,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
 from pipeline.run.executor import Executor
 from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
-from pipeline.storage.folder import Folder, working
+from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.store import ROW_GROUP, to_arrow
 
 SOURCES = {  # of the columns that every table has
@@ -93,9 +93,9 @@ def write_table(session: Session) -> TableResult:
     out = Folder(path)
     if _read_note(out) == note:
         return TableResult(path, rows, written=False)
-    with working(out) as folder:
+    with working_beside(path) as folder:
         _write(f"{folder}/table", session, scores, note)
-        out.move(f"{folder}/table", "")
+        out.publish_file(f"{folder}/table", "")
     return TableResult(path, rows, written=True)
 
 
@@ -146,7 +146,7 @@ def _read_note(out: Folder) -> dict[str, Any] | None:
 def _note(out: Folder) -> dict[str, Any] | None:
     """The note in a parquet file's footer; None if it has none."""
     try:
-        note = orjson.loads((out.footer("").metadata or {})[NOTE])
+        note = orjson.loads((out.parquet_footer("").metadata or {})[NOTE])
     except (pa.ArrowException, KeyError, ValueError):
         return None
     return note if isinstance(note, dict) and note.get("export") == "table" else None

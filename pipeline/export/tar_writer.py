@@ -103,11 +103,11 @@ class TarBuilder:
     def _build(self, tar: OutputTar) -> TaskReport:
         frame = pl.concat([self._rows(run) for run in tar.runs])
         keys = output_keys(frame["uid"])
-        with self.target.files.publishing(f"{tar.name}.tar") as path, open(path, "wb") as file:
+        with self.target.root.publishing(f"{tar.name}.tar") as path, open(path, "wb") as file:
             records = list(self._copy_members(tar, frame, keys, file))
             size = file.tell()
         self.target.write(f"{tar.name}.parquet", sidecar(frame, keys, records))
-        self.target.files.publish(f"{tar.name}{STATS_SUFFIX}", orjson.dumps(stats(len(frame))))
+        self.target.root.publish(f"{tar.name}{STATS_SUFFIX}", orjson.dumps(stats(len(frame))))
         return TaskReport(tar.name, len(frame), size)
 
     def _rows(self, run: ShardRows) -> pl.DataFrame:

@@ -13,6 +13,7 @@
 The cut into tars follows from the counts of samples alone. So each tar is a task of its own that reads only
 the byte ranges it needs, and an export that was killed resumes and ends with the same bytes."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from pipeline.run.executor import Executor
 from pipeline.storage.folder import Folder
 
 MANIFEST, SIZES, META = "_winnow.json", "sizes.json", "meta.json"
+LOG = logging.getLogger("winnow.export")
 SUFFIXES = (STATS_SUFFIX, ".parquet", ".tar")
 
 
@@ -70,6 +72,7 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
     for done in executor.each(builder.build, missing):
         if done.error is not None:
             failed[done.name] = done.error
+            LOG.warning("%s.tar failed: %s", done.name, done.error)
         if report:
             report(done)
     if failed:
@@ -120,8 +123,8 @@ def _manifest(session: Session, builder: TarBuilder, tars: Sequence[OutputTar]) 
 def _prepare(out: Folder, manifest: Mapping[str, Any]) -> set[str]:
     """Empty the folder of another export's files; returns the names of the tars that are complete already.
     Raises RecipeError for a folder of anything else."""
-    out.sweep()
-    files = out.names("", "")
+    out.remove_leftovers()
+    files = out.file_names()
     if MANIFEST in files:
         before = _read_manifest(out)
         if before == manifest:
@@ -153,4 +156,6 @@ def _finish(out: Folder, tars: Sequence[OutputTar]) -> None:
     meta = {"output_shard_count": len(tars), "output_shard_format": "{:08d}.tar"}
     out.publish(SIZES, orjson.dumps(sizes, option=orjson.OPT_INDENT_2))
     out.publish(META, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
-    out.sweep(everyone=True)  # half-written files of workers that died: other workers have written their tars
+    out.remove_leftovers(
+        also_live=True
+    )  # half-written files of workers that died: other workers have written their tars

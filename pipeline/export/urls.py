@@ -104,8 +104,8 @@ def _write(out: Folder, name: str, groups: Iterable[pl.DataFrame]) -> None:
 
 def _prepare(out: Folder, manifest: dict[str, Any]) -> None:
     """Empty the folder of an earlier list. Raises RecipeError for a folder of anything else."""
-    out.sweep()
-    files = out.names("", "")
+    out.remove_leftovers()
+    files = out.file_names()
     if files and not (MANIFEST in files and _is_list(out)):
         raise RecipeError(
             f"export.urls: {out.base} is not empty and not a list that Winnow wrote (it has {min(files)}); "

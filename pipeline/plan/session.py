@@ -46,7 +46,7 @@ class Session:
     @cached_property
     def columns(self) -> Columns:
         """The columns of the pool's shards."""
-        return Columns(self.recipe.pool.store, self.keys, self.recipe.pool.datacomp)
+        return Columns(self.store, self.keys, self.recipe.pool.datacomp)
 
     @property
     def sample_folders(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class Session:
             name: {
                 field: digest
                 for field, paths in entry.operator.fields_of("file")
-                if (digest := field_digest(paths, self.store.files)) is not None
+                if (digest := field_digest(paths, self.store.root)) is not None
             }
             for name, entry in self.recipe.compute.items()
         }

@@ -19,7 +19,7 @@ from pipeline.schema import READY, READY_COLUMNS, SAMPLE_COLUMNS
 if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe
 
-INDEX = "index"  # in `run:`, where export.index is built
+INDEX_TASK = "index"  # `run.index`: the machine that builds export.index
 
 
 def check(recipe: "Recipe") -> dict[str, Entry]:
@@ -32,18 +32,20 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
         _check_rule(name, rule, columns)
     _check_export(recipe, columns)
     for name in recipe.run:
-        known = [*recipe.compute, *([INDEX] if recipe.export.index else [])]
+        known = [*recipe.compute, *([INDEX_TASK] if recipe.export.index else [])]
         _known("run", name, known, "an operator of this recipe")
-    if extra := recipe.resources(INDEX).model_fields_set - {"cpus", "memory"}:
-        raise RecipeError(f"run.{INDEX}: the FAISS index takes cpus and memory, got {min(extra)}")
+    if extra := recipe.resources(INDEX_TASK).model_fields_set - {"cpus", "memory"}:
+        raise RecipeError(f"run.{INDEX_TASK}: the FAISS index takes cpus and memory, got {min(extra)}")
     return _in_order(recipe.compute)
 
 
 def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], tables: Collection[str]) -> None:
     """A Score may read columns and Stats, a Stat columns, nothing else."""
     operator = recipe.operator(name)
-    if name == INDEX:
-        raise RecipeError(f"compute.{name}: `run.{INDEX}` is the FAISS index; give the operator another name")
+    if name == INDEX_TASK:
+        raise RecipeError(
+            f"compute.{name}: `run.{INDEX_TASK}` is the FAISS index; give the operator another name"
+        )
     if name == READY:
         raise RecipeError(f"compute.{name}: the columns of pool.datacomp are called so; give it another name")
     if name in tables and name in SAMPLE_COLUMNS:

@@ -3,6 +3,7 @@
 `LocalExecutor` and `on_ray.RayExecutor` differ in speed only; their columns are equal to the byte.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +13,15 @@ import polars as pl
 
 from pipeline.operator import Device
 from pipeline.plan.passes import Stage
-from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
+from pipeline.recipe.sections import Resources
 from pipeline.run.batches import Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.stage import StageRunner, Tally
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
+LOG = logging.getLogger("winnow.run")
 
 
 @dataclass
@@ -47,8 +47,9 @@ class Executor(Protocol):
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of independent tasks, in any order."""
 
-    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
-        """The result of building a FAISS index, on a machine that has what `run.index` asks for."""
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+        """The result of one large task, on a machine that has what the recipe asks for under `key`. Raises
+        RecipeError if no machine has it."""
 
     def reduce(
         self,
@@ -69,6 +70,7 @@ class LocalExecutor:
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
         """See Executor."""
+        log_begun(work.names, shards, f"this process, {self.threads} threads")
         stats = work.stats()
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
         for shard in shards:
@@ -78,10 +80,10 @@ class LocalExecutor:
                 for runner in runners:
                     batch.frame, more = runner.run(batch.frame, batch.data)
                     tally += more
-                collector.add(batch)
+                collector.add_batch(batch)
                 report(Event(len(batch.frame), tally))
             if read.error is None:
-                collector.expect(shard.name, read.rows)
+                collector.expect_rows(shard.name, read.rows)
                 read.error = collector.failed.get(shard.name)
             report(Event(read=read))
         return {}
@@ -90,9 +92,9 @@ class LocalExecutor:
         """See Executor."""
         return map(function, items)
 
-    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
-        """See Executor."""
-        return build(session)
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+        """See Executor. This machine is the only one."""
+        return function(item)
 
     def reduce(
         self,
@@ -105,6 +107,13 @@ class LocalExecutor:
         for item in items[1:]:
             merged = merge([merged, function(item)])
         return merged
+
+
+def log_begun(names: Sequence[str], shards: Sequence[Shard], workers: str) -> None:
+    """Log the one line with which a pass of Scores begins. `workers`: how many there are, and where."""
+    LOG.info(
+        "pass begun: %s; shards: %s; workers: %s", ", ".join(names) or "samples", f"{len(shards):,}", workers
+    )
 
 
 def device_of(stage: Stage, threads: int) -> Device:

@@ -21,8 +21,9 @@ from pipeline.export.tars import export_shards
 from pipeline.operator import Device
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage.folder import Folder
-from tests.conftest import TINY
-from tests.support.exports import contents, decided, ordinary, read_tar, recipe, sample, uid, write_tar
+from tests.support.decided_pool import decided, ordinary, read_tar, recipe, sample, uid, write_tar
+from tests.support.folders import contents
+from tests.support.tiny_clip import TINY
 
 ASKED = [*(uid(i) for i in (0, 1, 2, 2, 2, 5, 9, 11)), uid("gone"), uid("gone"), uid("dead")]
 
@@ -186,7 +187,7 @@ def test_object_storage(subset, tmp_path):
     assert found["available"] == 8
     memory = Folder("memory://reshard/out")
     local = contents(tmp_path / "out")
-    assert {name: memory.read(name) for name in memory.names("", "")} == local
+    assert {name: memory.read(name) for name in memory.file_names()} == local
 
 
 # --- repeats, in any recipe -------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from pipeline.errors import RecipeError
 from pipeline.export.exporters import EXPORTERS, requested
 from pipeline.plan.cluster import check_paths
 from pipeline.recipe.sections import Export
-from tests.support.exports import PLUGIN, decided, ordinary, recipe
+from tests.support.decided_pool import decided, ordinary, recipe
+from tests.support.paths import PLUGINS
 
 OPTIONS = {"repeats", "samples_per_shard"}  # fields of `export` that are not exports
 EVERY = {
@@ -73,19 +74,12 @@ def test_a_decision_covers_the_columns_that_exports_read(tmp_path):
 def test_every_export_of_one_recipe(tmp_path):
     """The results are dataclasses, of which --json prints the fields."""
     ordinary(tmp_path / "pool")
-    (tmp_path / "vectors.py").write_text(PLUGIN)
-    export = {
-        name: {**value, "path": f"{tmp_path}/index"}
-        if isinstance(value, dict)
-        else value
-        if name == "repeats"
-        else f"{tmp_path}/{value}"
-        for name, value in EVERY.items()
-    }
+    export = {name: f"{tmp_path}/{EVERY[name]}" for name in ("shards", "subset", "urls", "table")}
+    export |= {"index": {**EVERY["index"], "path": f"{tmp_path}/index"}, "repeats": "caption.words"}
     data = {
         "name": "test",
         "pool": {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"},
-        "plugins": [f"{tmp_path}/vectors.py"],
+        "plugins": [str(PLUGINS)],
         "compute": {"caption": {"use": "caption.Caption"}, "vector": {"use": "vectors.Vector"}},
         "keep": {"caption.characters": {"min": 3}},
         "export": export,

@@ -20,7 +20,7 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.support.exports import decided, ordinary, recipe, sample, uid, write_tar
+from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
 
 KEPT = [0, 1, 3, 4, 6, 7, 9, 10]
 

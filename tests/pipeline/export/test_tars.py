@@ -22,17 +22,8 @@ from pipeline.export.tars import TarsResult, cut_tars, export_shards
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.run.executor import LocalExecutor
-from tests.support.exports import (
-    contents,
-    decided,
-    jpeg,
-    ordinary,
-    read_tar,
-    recipe,
-    sample,
-    uid,
-    write_tar,
-)
+from tests.support.decided_pool import decided, jpeg, ordinary, read_tar, recipe, sample, uid, write_tar
+from tests.support.folders import contents
 
 
 def export(session) -> TarsResult:
@@ -233,12 +224,15 @@ def test_nothing_kept(tmp_path, out):
     assert (out / "sizes.json").read_bytes() == b"{}"
 
 
-def test_a_shard_that_is_gone(session, out, tmp_path):
+def test_a_shard_that_is_gone(session, out, tmp_path, caplog):
     gone = tmp_path / "pool" / "00002.tar"
     kept = gone.read_bytes()
     gone.unlink()
     with pytest.raises(ShardError, match=r"2 of 3 not written:\n  00000001\.tar: .*00002\.tar"):
         export(session)
+    messages = [record.getMessage() for record in caplog.records if record.name == "winnow.export"]
+    assert [message.split(": ")[0] for message in messages] == ["00000001.tar failed", "00000002.tar failed"]
+    assert all("00002.tar" in message for message in messages)
     assert (out / "00000000_stats.json").exists()
     assert not (out / "sizes.json").exists()
     assert not list(out.glob(".tmp.*"))
@@ -299,7 +293,7 @@ def test_odd_samples(tmp_path, out):
         (f"{up}.x-__key__", b"y"),
         (f"{up}.x-a__2Jb", b"x"),
     ]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "pool", "store", "vectors.py"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "pool", "store"]
 
 
 def test_object_storage(tmp_path):

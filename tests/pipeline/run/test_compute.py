@@ -1,6 +1,8 @@
 """The plain loop, end to end: what is computed, what is left pending, what stops it."""
 
 import json
+import logging
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +21,9 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.stats import StatTask, reduced
 from pipeline.storage import layout
-from tests.conftest import picture
 from tests.pipeline.plan.test_passes import CHAIN
+from tests.support.paths import PLUGINS
+from tests.support.samples import picture
 
 CHANGED = "does not have the 2 samples that are in the store: it changed; use a new store"
 KEEP = {"frequency.count": {"min": 2}}
@@ -61,7 +64,7 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
     log = compute(session, LocalExecutor())
     assert not log.tally.rows
     assert files(tmp_path) == before
-    assert decide(complete(session))["kept"] == 3
+    assert decide(complete(session)).kept == 3
 
 
 def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
@@ -93,7 +96,7 @@ def test_a_shard_that_is_missing_stays_pending_and_the_rest_is_complete(pool, op
     table = done.store.read(layout.stat("histogram", done.keys["histogram"]))
     assert table.rows() == [(2.0, 2), (3.0, 1), (4.0, 1)]
     result = decide(done)
-    assert (result["samples"], result["kept"], result["dropped"]) == (4, 2, 2)
+    assert (result.samples, result.kept, result.dropped) == (4, 2, 2)
 
 
 def test_a_shard_that_comes_later_is_added(pool, opened, tmp_path):
@@ -104,7 +107,7 @@ def test_a_shard_that_comes_later_is_added(pool, opened, tmp_path):
     log = compute(opened(), LocalExecutor())
     assert log.pending == {}
     assert (log.tally.rows["length"], log.tally.rows["frequency"]) == (1, 5)  # the Stat is another
-    assert decide(complete(opened()))["kept"] == 3
+    assert decide(complete(opened())).kept == 3
     assert {name: files(tmp_path)[name] for name in before} == before
 
 
@@ -119,8 +122,8 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
     pool([], shard="2")
     session = opened()
     assert compute(session, LocalExecutor()).pending == {}
-    assert session.store.rows(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
-    assert decide(complete(session))["samples"] == 4
+    assert session.store.row_counts(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
+    assert decide(complete(session)).samples == 4
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -137,24 +140,12 @@ def test_a_shard_that_changed_is_refused(pool, opened, tmp_path, rows):
     assert log.pending == {"1": CHANGED}
 
 
-BOTH = """
-from pipeline.operator import Column, ImageScore
-import polars as pl
-class Both(ImageScore):
-    of: Column
-    writes = {"value": pl.Float64}
-    def score(self, batch, images):
-        return batch.select(value=pl.col(self.of))
-"""
-
-
 @pytest.mark.parametrize("rows", [0, 1, 3, 300])
-def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, opened, tmp_path, rows):
-    (tmp_path / "both.py").write_text(BOTH)
+def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, opened, rows):
     compute(opened(), LocalExecutor())
     pool(["xx"] * rows, [picture()] * rows, shard="1")
-    later = {**CHAIN, "both": {"use": "both.Both", "of": "length.value"}}
-    log = compute(opened(compute=later, plugins=[str(tmp_path / "both.py")]), LocalExecutor())
+    later = {**CHAIN, "both": {"use": "planted.ImageAndColumn", "of": "length.value"}}
+    log = compute(opened(compute=later), LocalExecutor())
     assert log.pending == {"1": CHANGED}
 
 
@@ -172,7 +163,7 @@ def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
     log = compute(session, LocalExecutor())
     assert log.pending == {}
     assert log.tally.rows["length"] == 5  # what had been handed out was not computed again
-    assert session.store.rows("samples", ["0"]) == {"0": 2}
+    assert session.store.row_counts("samples", ["0"]) == {"0": 2}
 
 
 class Stream:
@@ -187,7 +178,7 @@ class Stream:
         return iter(self.tables)
 
 
-def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatch):
+def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatch, caplog):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
     real = batches.read_samples
@@ -201,49 +192,73 @@ def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatc
     log = compute(opened(), LocalExecutor())
     assert log.pending == {"0": "OSError: connection reset (after 4 attempts)"}
     assert waits[:3] == [0.5, 1.0, 2.0]
+    reset = "OSError: connection reset"
+    assert [record.getMessage() for record in caplog.records] == [
+        "attempt 1 of 4 failed, next in 0.5 s: shard 0: " + reset,
+        "attempt 2 of 4 failed, next in 1 s: shard 0: " + reset,
+        "attempt 3 of 4 failed, next in 2 s: shard 0: " + reset,
+        "shard 0 failed: OSError: connection reset (after 4 attempts)",
+    ]
 
 
-BROKEN_STAT = """
-import polars as pl
-from pipeline.operator import Stat
-class Broken(Stat):
-    needs = ("text",)
-    def partial(self, batch):
-        return pl.DataFrame({{"n": [len(batch)]}}){}
-    def merge(self, parts):
-        return parts.sum(){}
-"""
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The log's messages, with every time in them as `T`."""
+    return [re.sub(r"\b\d+\.\d s\b", "T", record.getMessage()) for record in caplog.records]
+
+
+def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, opened, tmp_path, caplog):
+    """Rows, time, rows without a result, failed shards; the failed shard has a line of its own, a warning."""
+    write_pool(["aa", "bbb"], [picture(), b"garbage"], shard="0")
+    write_pool(["cc"], shard="1")
+    (tmp_path / "pool" / "1.tar").unlink()
+    parts = {
+        "length": {"use": "planted.Length"},
+        "bright": {"use": "planted.Brightness"},
+        "histogram": {"use": "planted.Histogram", "of": "length.value"},
+    }
+    session = opened("{0..1}.tar", parts, {})
+    with caplog.at_level(logging.INFO, "winnow"):
+        compute(session, LocalExecutor(2))
+    missing = f"FileNotFoundError: [Errno 2] No such file or directory: '{tmp_path}/pool/1.tar'"
+    assert lines(caplog) == [
+        "pass begun: bright, length; shards: 2; workers: this process, 2 threads",
+        f"shard 1 failed: {missing}",
+        "pass done: bright, length; rows: 2; rows without a result: decode 1, bright 1; failed shards: 1; T",
+        "pass begun: histogram (Stat); shards: 1",
+        "pass done: histogram; rows of its table: 2; T",
+    ]
+    levels = {record.getMessage(): record.levelname for record in caplog.records}
+    assert [message for message, level in levels.items() if level != "INFO"] == [f"shard 1 failed: {missing}"]
+    assert {record.name for record in caplog.records} == {"winnow.run"}
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "winnow"):
+        compute(session.without(["1"]), LocalExecutor())
+    assert lines(caplog) == []  # nothing is missing
 
 
 @pytest.mark.parametrize(
-    ("partial", "merge", "reason"),
+    ("stat", "reason"),
     [
-        (".nonsense()", "", "AttributeError: 'DataFrame' object has no attribute 'nonsense'"),
-        ("", ".select('m')", 'ColumnNotFoundError: unable to find column "m"'),
-        ('["n"]', "", "partial() must return a polars DataFrame, got Series"),
+        ("NoPartial", "AttributeError: 'DataFrame' object has no attribute 'nonsense'"),
+        ("NoMerge", 'ColumnNotFoundError: unable to find column "m"'),
+        ("NotATable", "partial() must return a polars DataFrame, got Series"),
     ],
 )
-def test_a_stat_that_fails_names_itself(pool, opened, tmp_path, partial, merge, reason):
-    (tmp_path / "broken.py").write_text(BROKEN_STAT.format(partial, merge))
-    session = opened(
-        compute={"sum": {"use": "broken.Broken"}}, keep={}, plugins=[str(tmp_path / "broken.py")]
-    )
+def test_a_stat_that_fails_names_itself(pool, opened, stat, reason):
+    session = opened(compute={"sum": {"use": f"faulty.{stat}"}}, keep={}, plugins=[str(PLUGINS)])
     with pytest.raises(OperatorError) as raised:
         compute(session, LocalExecutor())
     assert str(raised.value).startswith("sum")
     assert reason in str(raised.value)
 
 
-def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened, tmp_path):
-    (tmp_path / "bad.py").write_text(
-        "import polars as pl\nfrom pipeline.operator import Score\nclass Bad(Score):\n    needs = ('text',)\n"
-        "    writes = {'v': pl.Float64}\n    def score(self, batch):\n        raise ValueError('always')\n"
-    )
+def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened):
     write_pool(["aa"] * 20, shard="0")
-    session = opened("0.tar", {"bad": {"use": "bad.Bad"}}, {}, [str(tmp_path / "bad.py")])
-    with pytest.raises(OperatorError, match=r"^bad fails on every row of a batch: ValueError: always$"):
+    session = opened("0.tar", {"bad": {"use": "faulty.Broken"}}, {}, [str(PLUGINS)])
+    message = r"^bad fails on every row of a batch: ValueError: no row is good enough$"
+    with pytest.raises(OperatorError, match=message):
         compute(session, LocalExecutor())
-    assert session.store.files.names(session.folder("bad"), ".parquet") == set()
+    assert session.store.root.file_names(session.folder("bad"), ".parquet") == set()
 
 
 def test_the_books_balance_on_a_messy_pool(write_pool, opened):
@@ -252,26 +267,26 @@ def test_the_books_balance_on_a_messy_pool(write_pool, opened):
     compute_ = {"length": {"use": "planted.Length"}, "bright": {"use": "planted.Brightness"}}
     session = opened("0.tar", compute_, {"bright.mean": {"top": 1.0}, "length.value": {"min": 2}})
     log = compute(session, LocalExecutor())
-    ledger = books(session, decide(complete(session)), log.pending)
-    assert ledger["samples"] == 5
-    assert ledger["samples"] == ledger["kept"] + ledger["dropped"] + ledger["failed"]
-    assert ledger["rules"]["bright.mean"]["failed"] == {"image cannot be decoded": 2, "no image": 1}
-    assert ledger["rules"]["length.value"]["failed"] == {"no value": 1}
-    assert (ledger["kept"], ledger["dropped"], ledger["failed"]) == (1, 0, 4)
+    balance = books(session, decide(complete(session)), log.pending)
+    assert balance.samples == 5
+    assert balance.samples == balance.kept + balance.dropped + balance.failed
+    assert balance.rules["bright.mean"].failed == {"image cannot be decoded": 2, "no image": 1}
+    assert balance.rules["length.value"].failed == {"no value": 1}
+    assert (balance.kept, balance.dropped, balance.failed) == (1, 0, 4)
 
 
 def test_only_what_is_asked_for(pool, opened):
     session = opened()
     compute(session, LocalExecutor(), ["plus"])
-    assert session.store.rows(session.folder("plus"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 1}
-    assert session.store.rows(session.folder("frequency"), ["0", "1", "2"]) == {}
+    assert session.store.row_counts(session.folder("plus"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 1}
+    assert session.store.row_counts(session.folder("frequency"), ["0", "1", "2"]) == {}
 
 
 def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
     write_pool(["aa"], shard="0")
     session = opened("0.tar", {"caption": {"use": "caption.Caption"}}, {}, [])
     compute(session, LocalExecutor())
-    meta = session.store.files.read(f"{session.folder('caption')}/meta.json")
+    meta = session.store.root.read(f"{session.folder('caption')}/meta.json")
     assert json.loads(meta) == {
         "name": "caption",
         "use": "caption.Caption",
