@@ -44,8 +44,9 @@ def subset_difference(difference: Difference) -> None:
 def resharded(result: "Resharding") -> None:
     """How much of a subset the pool still has."""
     lost = result.lost
+    available = f"{result.available:,} ({share(result.available, result.asked)})"
     tables.console.print(
-        f"asked for {result.asked:,}, available {result.available:,} ({share(result.available, result.asked)}), "
+        f"asked for {result.asked:,}, available {available}, "
         f"lost {lost.rows:,} ({lost.distinct:,} uids, in {lost.path})",
         highlight=False,
         markup=False,

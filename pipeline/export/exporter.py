@@ -40,11 +40,12 @@ class Exporter(Protocol):
     """One kind of export. These steps use it, in this order:
 
     1. The recipe sets `export.<name>`. The marks on that field (`Destination` and `ColumnName` in
-       recipe/sections.py) declare which paths the export writes, which columns it reads, and whether it copies
-       images. The checks of the recipe, of the pool and of paths on a cluster follow from the marks, and so does the
-       key of the decision. No code of the exporter runs.
+       recipe/sections.py) declare which paths the export writes, which columns it reads, and whether it
+       copies images. The checks of the recipe, of the pool and of paths on a cluster follow from the marks,
+       and so does the key of the decision. No code of the exporter runs.
     2. The decision is computed and stored.
-    3. `write` is called in the driver's process. Exporters run one after the other, in the order of EXPORTERS.
+    3. `write` is called in the driver's process. Exporters run one after the other, in the order of
+       EXPORTERS.
     """
 
     @property

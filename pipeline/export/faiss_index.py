@@ -66,12 +66,12 @@ class IndexResult:
 
 
 class IndexExporter:
-    """See exporters.Exporter."""
+    """See exporter.Exporter."""
 
     name = "index"
 
     def write(self, session: Session, executor: Executor, watch: Watch) -> IndexResult:
-        """See exporters.Exporter. The index is built on a machine that has the CPUs and memory of
+        """See exporter.Exporter. The index is built on a machine that has the CPUs and memory of
         `run.index`."""
         resources = session.recipe.resources(INDEX_TASK)
         return executor.one(write_index, session, resources, f"run.{INDEX_TASK}")

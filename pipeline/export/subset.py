@@ -45,12 +45,12 @@ class SubsetResult:
 
 
 class SubsetExporter:
-    """See exporters.Exporter."""
+    """See exporter.Exporter."""
 
     name = "subset"
 
     def write(self, session: Session, executor: Executor, watch: Watch) -> SubsetResult:
-        """See exporters.Exporter."""
+        """See exporter.Exporter."""
         return write_subset(session)
 
 

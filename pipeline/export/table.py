@@ -1,4 +1,5 @@
-"""`export.table`: one parquet file of the kept samples with every score, to look into a decision with any tool.
+"""`export.table`: one parquet file of the kept samples with every score, to look into a decision with any
+tool.
 
     result = write_table(session)
     pl.scan_parquet("out/kept.parquet").sort("clip.score").select("uid", "caption", "clip.score").head(20)
@@ -8,15 +9,16 @@ It has one row per kept sample, in pool order, with these columns:
     uid, key, caption, url   String; caption and url may be null
     width, height            Int32, pixels; null if unknown
     shard, row               String, UInt32: the place of the sample in the pool
-    clip.score ...           every column with one value per row that an operator of the recipe writes, and those
-                             scores of a DataComp folder that the recipe reads, under their full names
+    clip.score ...           every score, under its full name
 
-Embeddings and lists are left out. A score is null for the shards of which the store lacks it. `export.repeats` is not
-applied: a sample has one row, and the column that says how often it repeats is one of the scores.
+Scores are the columns with one value per row that the recipe's operators write, and those scores of a DataComp
+folder that the recipe reads. Embeddings and lists are left out. A score is null for the shards of which the
+store lacks it. `export.repeats` is not applied: each sample has one row, and the column that says how often it
+repeats is one of the scores.
 
-The footer's key `winnow` holds what the bytes depend on: the decision and the scores. A table that has the same
-there is left alone. A file without it was not written by Winnow, and is an error. Memory holds one row group and one
-shard's columns, however many samples are kept.
+The footer's key `winnow` holds what the bytes depend on: the decision and the scores. A table with the same note
+is left alone. A file without one was not written by Winnow; it is left alone, too, and is an error. Memory holds
+one row group and one shard's columns, however many samples are kept.
 """
 
 from collections.abc import Iterator
@@ -76,8 +78,8 @@ class TableExporter:
 
 
 def write_table(session: Session) -> TableResult:
-    """Write `export.table`. Raises RecipeError if there is no decision yet, and for a path that holds something that
-    Winnow did not write."""
+    """Write `export.table`. Raises RecipeError if there is no decision yet, and for a path that holds
+    something that Winnow did not write."""
     path = session.recipe.export.table
     if path is None:
         raise RecipeError("export.table is missing: name the parquet file to write")
@@ -123,16 +125,16 @@ def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFram
 
 
 def _pool_scores(session: Session) -> dict[str, PolarsDataType]:
-    """The scores that the pool itself brings along and the recipe reads, by full name. Of others it is not known
-    whether the pool has them."""
+    """The scores that the pool itself brings along and the recipe reads, by full name. Of others it is not
+    known whether the pool has them."""
     read = set(session.columns_read())
     read |= {name for entry in session.recipe.compute.values() for name in entry.operator.inputs()}
     return {n: dtype for n, dtype in READY_COLUMNS.items() if n in read and not dtype.is_nested()}
 
 
 def _read_note(out: Folder) -> dict[str, Any] | None:
-    """The note in the footer of the table at a path; None if there is no file. Raises RecipeError for anything that
-    is not a table of Winnow's."""
+    """The note in the footer of the table at a path; None if there is no file. Raises RecipeError for
+    anything that is not a table of Winnow's."""
     if not out.exists(""):
         return None
     note = None if out.fs.isdir(out.base) or out.fs.tail(out.base, len(MAGIC)) != MAGIC else _note(out)

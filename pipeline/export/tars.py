@@ -47,12 +47,12 @@ class TarsResult:
 
 
 class TarsExporter:
-    """See exporters.Exporter."""
+    """See exporter.Exporter."""
 
     name = "shards"
 
     def write(self, session: Session, executor: Executor, watch: Watch) -> TarsResult:
-        """See exporters.Exporter. Tars are tasks of the executor."""
+        """See exporter.Exporter. Tars are tasks of the executor."""
         samples = sum(written_counts(session).values())
         with watch(-(-samples // session.recipe.export.samples_per_shard)) as report:
             return export_shards(session, executor, report)

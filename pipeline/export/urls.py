@@ -53,12 +53,12 @@ class UrlsResult:
 
 
 class UrlsExporter:
-    """See exporters.Exporter."""
+    """See exporter.Exporter."""
 
     name = "urls"
 
     def write(self, session: Session, executor: Executor, watch: Watch) -> UrlsResult:
-        """See exporters.Exporter."""
+        """See exporter.Exporter."""
         return write_urls(session)
 
 

@@ -1,4 +1,4 @@
-"""The index's folder: rows and ids, searching, equal bytes. Factories are in test_nearest.py."""
+"""The index's folder: rows and ids, searching, equal bytes. test_faiss_build.py tests the factories."""
 
 import json
 import os
