@@ -11,15 +11,14 @@ It has one row per kept sample, in pool order, with these columns:
     shard, row               String, UInt32: the place of the sample in the pool
     clip.score ...           every score, under its full name
 
-Scores are the columns with one value per row that the recipe's operators write, and those scores of a DataComp
-folder that the recipe reads. Embeddings and lists are left out. A score is null for the shards of which the
-store lacks it. `export.repeats` is not applied: each sample has one row, and the column that says how often it
-repeats is one of the scores.
+Scores are the columns with one value per row that the recipe's operators write, and those scores of a
+DataComp folder that the recipe reads. Embeddings and lists are left out. A score is null for the shards of
+which the store lacks it. `export.repeats` is not applied: each sample has one row, and the column that says
+how often it repeats is one of the scores.
 
-The footer's key `winnow` holds what the bytes depend on: the decision and the scores. A table with the same note
-is left alone. A file without one was not written by Winnow; it is left alone, too, and is an error. Memory holds
-one row group and one shard's columns, however many samples are kept.
-"""
+The footer's key `winnow` holds what the bytes depend on: the decision and the scores. A table with the same
+note is left alone. A file without one was not written by Winnow; it is left alone, too, and is an error.
+Memory holds one row group and one shard's columns, however many samples are kept. """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
