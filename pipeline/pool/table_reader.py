@@ -59,11 +59,6 @@ def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
         _open(shard, columns, stack)
 
 
-def reading(shard: Shard, columns: Mapping[str, Name]) -> dict[str, Any]:
-    """What the footer of its samples says of how a table was read. A tar can be read in one way only."""
-    return {"columns": dict(columns)} if shard.table else {}
-
-
 class TableReader:
     """Frames of a table's samples; `damage` is known once the loop has ended."""
 

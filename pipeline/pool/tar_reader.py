@@ -100,6 +100,11 @@ def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
     return pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
 
 
+def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
+    """Views of a binary column's values: nothing is copied."""
+    return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
+
+
 def _whole(members: Walk) -> Iterator[Sample]:
     """The samples less the last, where a break has cut it or may have.
 

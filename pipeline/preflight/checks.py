@@ -15,15 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import fsspec
-
 from pipeline.errors import RecipeError, worded
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_index
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX
 from pipeline.storage import layout, packs
-from pipeline.storage.ranges import local_path
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
 
@@ -45,10 +42,10 @@ def parse_cluster(text: str) -> list[Node]:
 
 def check_storage(session: Session) -> list[str]:
     """Warnings about the pool. Raises RecipeError where the store or the first shard may not be read."""
-    pool = "pool.datacomp" if session.recipe.pool.datacomp else "pool.shards"
+    pool = session.kind.key
     problems = {
         "pool.store": _trouble(session.recipe.pool.store, _list_store),
-        pool: _trouble(session.shards[0].path, _touch),
+        pool: _trouble(session.shards[0].path, lambda _: session.kind.touch(session.shards[0])),
     }
     if wrong := [f"{key}: {text}" for key, (text, fatal) in problems.items() if text and fatal]:
         raise RecipeError("\n".join(wrong))
@@ -116,19 +113,6 @@ def _list_store(url: str) -> None:
         folder = os.path.dirname(folder)
     if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
         raise PermissionError(f"{folder} cannot be written")
-
-
-def _touch(url: str) -> None:
-    """Read a byte of a shard; of a web server, which may send it whole, its length."""
-    if (path := local_path(url)) is not None:
-        with open(path, "rb") as file:
-            file.read(1)
-        return
-    fs, path = fsspec.core.url_to_fs(url)
-    if url.startswith("http"):
-        fs.info(path)
-    else:
-        fs.cat_file(path, start=0, end=1)
 
 
 # --- the cluster ----------------------------------------------------------------------------------

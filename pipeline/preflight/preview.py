@@ -37,7 +37,10 @@ def preview(
     sample = measure(session, count, todo, stored) if count and todo else None
     rates: Rates = {**speeds(session.store), **(sample.rates if sample else {})}
     sizes = _Sizes(stored.rows, sample)
-    passes = [_pass(step, sizes, rates, pools[number] if pools else ()) for number, step in enumerate(todo)]
+    passes = [
+        _pass(session.kind.noun, step, sizes, rates, pools[number] if pools else ())
+        for number, step in enumerate(todo)
+    ]
     return {
         "shards": len(session.shards),
         "indexed": len(stored.rows),
@@ -81,10 +84,9 @@ class _Sizes:
         return round(self.sample.bytes / self.sample.shards * len(todo.shards))
 
 
-def _pass(todo: Pass, sizes: _Sizes, rates: Rates, pools: Sequence[Placement]) -> dict[str, Any]:
+def _pass(kind: str, todo: Pass, sizes: _Sizes, rates: Rates, pools: Sequence[Placement]) -> dict[str, Any]:
     """One missing pass."""
     names = list(todo.names) if isinstance(todo, ScorePass) else [todo.name]
-    kind = "tables" if todo.shards[0].table else "tars"
     reads_pool = isinstance(todo, ScorePass) and todo.reads_pool
     samples = sizes.samples(todo)
     costs = {

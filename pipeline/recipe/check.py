@@ -14,7 +14,7 @@ from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer
 from pipeline.recipe.sections import Entry
 from pipeline.rule import Rule
-from pipeline.schema import READY, READY_COLUMNS, SAMPLE_COLUMNS
+from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
 
 if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe
@@ -53,8 +53,8 @@ def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], table
     operator = recipe.operator(name)
     if name == INDEX:
         raise RecipeError(f"compute.{name}: `run.{INDEX}` is the FAISS index; give the operator another name")
-    if name == READY:
-        raise RecipeError(f"compute.{name}: the columns of pool.datacomp are called so; give it another name")
+    if name in READY_COLUMNS:
+        raise RecipeError(f"compute.{name}: the columns of pool.{name} are called so; give it another name")
     if name in tables and name in SAMPLE_COLUMNS:
         raise RecipeError(f"compute.{name}: a Stat cannot be called {name}, as a sample's column is")
     for field, value in operator.fields_of("table"):
@@ -86,7 +86,7 @@ def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) ->
 
 def column_types(recipe: "Recipe") -> dict[str, PolarsDataType]:
     """Every column a recipe may name, with its type (`pl.Array` stands for any width)."""
-    found = dict(SAMPLE_COLUMNS) | (dict(READY_COLUMNS) if recipe.pool.datacomp else {})
+    found = dict(SAMPLE_COLUMNS) | dict(READY_COLUMNS.get(recipe.pool.kind_name or "", {}))
     for name in recipe.compute:
         if isinstance(writer := recipe.operator(name), Writer):
             found |= {f"{name}.{short}": dtype for short, dtype in writer.writes.items()}

@@ -48,6 +48,18 @@ class Pool(Section):
     store: str
     columns: dict[str, str | int] = {}
 
+    @property
+    def kind_name(self) -> str | None:
+        """The kind of pool, if the recipe says it."""
+        return "datacomp" if self.datacomp else None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that say where the pool is."""
+        if self.datacomp:
+            return (self.datacomp,)
+        return (self.shards,) if isinstance(self.shards, str) else self.shards or ()
+
     @model_validator(mode="after")
     def _one_kind(self) -> "Pool":
         if (self.shards is None) == (self.datacomp is None):

@@ -17,8 +17,8 @@ from pipeline.errors import OperatorError
 from pipeline.operator import ImageScore
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
-from pipeline.pool.tar_reader import binary
-from pipeline.run.batches import Batch, Read, Work, batches, buffers
+from pipeline.pool.tar_reader import binary, buffers
+from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.executor import Event, device_of, runner_of
 from pipeline.run.stage import Tally

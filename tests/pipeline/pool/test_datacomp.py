@@ -31,12 +31,14 @@ from pipeline.plan.passes import plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete, list_stored
 from pipeline.pool.columns import Columns
-from pipeline.pool.datacomp import EMBEDDINGS, Metadata
+from pipeline.pool.datacomp_reader import EMBEDDINGS, Metadata
+from pipeline.pool.kinds.datacomp import InPlace
 from pipeline.pool.npz import open_npz
 from pipeline.recipe.load import parse
 from pipeline.rule import Rule
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.storage.store import Store
 from tests.support.parts import tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
@@ -224,7 +226,7 @@ def test_operators_read_captions_and_embeddings(folder, session):
     assert [
         todo.reads_pool
         for todo in plan(made.recipe, made.shards, made.keys, list_stored(made))
-        if hasattr(todo, "tar")
+        if hasattr(todo, "reads_pool")
     ] == [False] * 2
     assert not compute(made, LocalExecutor()).pending
     assert plan(made.recipe, made.shards, made.keys, list_stored(made)) == []
@@ -518,5 +520,6 @@ def test_only_such_pools_have_such_columns(planted):
 
 
 def test_columns_travel(folder, tmp_path):
-    columns = pickle.loads(pickle.dumps(Columns(f"{tmp_path}/store", {}, str(folder))))
+    samples = InPlace(str(folder), Store(f"{tmp_path}/store"))
+    columns = pickle.loads(pickle.dumps(Columns(f"{tmp_path}/store", {}, samples)))
     assert len(columns.read("00000000", ["uid"])) == 300

@@ -13,8 +13,8 @@ from pipeline.decide.decide import decide
 from pipeline.errors import OperatorError, RecipeError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
+from pipeline.pool.kinds import tars
 from pipeline.recipe.load import parse
-from pipeline.run import batches
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.stats import StatTask, reduced
@@ -160,14 +160,14 @@ def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, open
 
 def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
     monkeypatch.setattr("pipeline.storage.retry.BACKOFF", 0)
-    real, broken = batches.read_samples, iter([True, True, True, False])
+    real, broken = tars.read_samples, iter([True, True, True, False])
 
     def flaky(shard, **options):
         yield next(iter(real(shard, **options)))  # the first batch comes, then the line goes dead
         if shard.name == "0" and next(broken, False):
             raise OSError("connection reset")
 
-    monkeypatch.setattr("pipeline.run.batches.read_samples", lambda *a, **k: Stream(flaky(*a, **k)))
+    monkeypatch.setattr("pipeline.pool.kinds.tars.read_samples", lambda *a, **k: Stream(flaky(*a, **k)))
     session = opened()
     log = compute(session, LocalExecutor())
     assert log.pending == {}
@@ -190,14 +190,14 @@ class Stream:
 def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatch):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    real = batches.read_samples
+    real = tars.read_samples
 
     def broken(shard, **options):
         if shard.name == "0":
             raise OSError("connection reset")
         return real(shard, **options)
 
-    monkeypatch.setattr("pipeline.run.batches.read_samples", broken)
+    monkeypatch.setattr("pipeline.pool.kinds.tars.read_samples", broken)
     log = compute(opened(), LocalExecutor())
     assert log.pending == {"0": "OSError: connection reset (after 4 attempts)"}
     assert waits[:3] == [0.5, 1.0, 2.0]
