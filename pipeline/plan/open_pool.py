@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pipeline.errors import RecipeError, ShardError
 from pipeline.operator import ImageScore
 from pipeline.pool.kinds.kind import PoolKind
-from pipeline.pool.kinds.registry import KINDS, usual_kind
+from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
 from pipeline.pool.shards import Shard
 from pipeline.pool.text_tables import Break
 from pipeline.recipe.sections import Recipe
@@ -13,8 +13,10 @@ from pipeline.storage.retry import from_storage
 
 
 def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
-    """The kind of a recipe's pool. If the recipe does not say it, the names of the shards do."""
+    """The kind of a recipe's pool. If the recipe does not say it, the names of the shards do. Raises RecipeError."""
     pool = recipe.pool
+    if pool.kind is not None and pool.kind not in NAMED:
+        raise RecipeError(f"pool.kind must be one of {', '.join(NAMED)}, got {pool.kind!r}")
     return KINDS[pool.kind_name or usual_kind(shards)](pool.paths, pool.columns)
 
 

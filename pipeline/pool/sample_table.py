@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import ShardError
 from pipeline.schema import EMPTY
 from pipeline.storage import layout
+from pipeline.storage.footers import Footer
 from pipeline.storage.store import ROW_GROUP, Store, packed, to_arrow
 
 
@@ -97,7 +98,7 @@ def samples_of(store: Store, shard: str) -> Iterator[Samples]:
     """Raises ShardError where the rows are not as many as the store has. What is not finished is gone."""
     path = layout.part(layout.SAMPLES, shard)
     if known := store.footer(layout.SAMPLES, shard):
-        yield _Compared(known[0])
+        yield _Compared(known)
         return
     with (
         store.files.publishing(path) as aside,
@@ -126,19 +127,20 @@ class _Growing:
 class _Compared:
     """Rows that the store has already."""
 
-    def __init__(self, known: int) -> None:
-        self.known, self.rows = known, 0
+    def __init__(self, known: Footer) -> None:
+        self.known = known
+        self.rows = 0
 
     def add(self, frame: pl.DataFrame) -> None:
         self.rows += len(frame)
-        if self.rows > self.known:
+        if self.rows > self.known.rows:
             self._changed()
 
     def finish(self, notes: Mapping[str, Any]) -> None:
-        if self.rows != self.known:
+        if self.rows != self.known.rows or notes.get("content") != self.known.notes.get("content"):
             self._changed()
 
     def _changed(self) -> None:
         raise ShardError(
-            f"does not have the {self.known} samples that are in the store: it changed; use a new store"
+            f"does not have the {self.known.rows} samples that are in the store: it changed; use a new store"
         )

@@ -39,6 +39,9 @@ class Pool(Section):
     only; `store` the folder that keeps everything computed about them. Instead of `shards`, `datacomp` names
     a DataComp metadata folder, parquet and npz, whose scores and embeddings are columns as they are.
 
+    `kind` is needed only if the names of the files do not say it: `kind: files` reads a folder of name.jpg + name.txt
+    + name.json.
+
     `columns` tells where a table has what: {text: TITLE, url: LINK} where the names are not the usual
     ones, or positions from 0, {text: 0, url: 1}, where a TSV or CSV has no header line.
     """
@@ -46,12 +49,13 @@ class Pool(Section):
     shards: str | tuple[str, ...] | None = None
     datacomp: Annotated[str, Field(min_length=1)] | None = None
     store: str
+    kind: str | None = None
     columns: dict[str, str | int] = {}
 
     @property
     def kind_name(self) -> str | None:
         """The kind of pool, if the recipe says it."""
-        return "datacomp" if self.datacomp else None
+        return "datacomp" if self.datacomp else self.kind
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -67,6 +71,8 @@ class Pool(Section):
             raise ValueError(
                 f"must have exactly one of shards (tars, tables) and datacomp (a folder), got {both}"
             )
+        if self.datacomp and self.kind:
+            raise ValueError("has a kind, which only `shards` takes")
         if self.datacomp and self.columns:
             raise ValueError("has columns, which only the tables of `shards` use")
         return self

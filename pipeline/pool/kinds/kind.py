@@ -59,11 +59,13 @@ class PoolKind(Protocol):
         storage raises."""
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
-        """Raises RecipeError if the pool lacks one of these columns, which a recipe reads."""
+        """Raises RecipeError if the shards are not what the recipe says, or lack one of these columns, which it
+        reads."""
+        return  # by default any shard will do
 
     def check_shard(self, shard: Shard) -> None:
-        """Read as much of a shard as says whether `read` can. Raises ShardError and OSError. By default nothing
-        can be wrong with it."""
+        """Read as much of a shard as says whether `read` can. Raises ShardError and OSError."""
+        return  # by default nothing can be wrong with it
 
     def touch(self, shard: Shard) -> None:
         """Read as little of a shard as shows that storage allows it. Raises what storage raises."""

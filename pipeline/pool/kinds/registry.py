@@ -1,18 +1,23 @@
 """Which kinds of pool there are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.pool.kinds.datacomp import DataComp
-from pipeline.pool.kinds.kind import ColumnNames, PoolKind
+from pipeline.pool.kinds.files import Files
+from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.tables import Tables
 from pipeline.pool.kinds.tars import Tars
 from pipeline.pool.shards import Shard
 
-KINDS: Mapping[str, Callable[[Sequence[str], ColumnNames], PoolKind]] = {
+KINDS: Mapping[str, type[PoolKind]] = {
     "tars": Tars,
     "tables": Tables,
+    "files": Files,
     "datacomp": DataComp,
 }
+NAMED = tuple(
+    name for name, kind in KINDS.items() if kind.key == "pool.shards"
+)  # those that `pool.kind` may name
 
 
 def usual_kind(shards: Sequence[Shard]) -> str:

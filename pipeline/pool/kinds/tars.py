@@ -1,13 +1,13 @@
 """Tars with a WebDataset's samples, as img2dataset's `webdataset` output format and many others have it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from pipeline.errors import ShardError
+from pipeline.errors import RecipeError, ShardError
 from pipeline.pool.img2dataset import lost
 from pipeline.pool.kinds.kind import Batch, Fields, MembersOf, PoolKind
 from pipeline.pool.shards import Shard, list_shards
@@ -24,6 +24,11 @@ class Tars(PoolKind):
     def list_shards(self) -> list[Shard]:
         """See PoolKind."""
         return list_shards(self.paths)
+
+    def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
+        """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
+        if shards[0].table:
+            raise RecipeError(f"pool.kind is tars, and {shards[0].path} is a table")
 
     def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
         """See PoolKind."""
