@@ -1,7 +1,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test check docs bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ test: install  ## the test suite
 
 check: install  ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+docs: install  ## make the pages that are generated: jobs/COMMANDS.md
+	$(BIN)/python -m jobs.commands.reference
 
 bench: install  ## the benchmarks, side by side with what a user would run otherwise
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

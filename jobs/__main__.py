@@ -1,13 +1,11 @@
-"""winnow: turn raw web image-text pools into training sets for CLIP-like models.
+"""The command line: which commands there are, in which order, and which exit status an error has.
 
-    winnow run jobs/recipes/demo.yaml        (the same as: python -m jobs run ...)
-
-Tables go to the terminal (stderr), paths of what was written to stdout, `--json` puts the numbers there
-instead. Exit status: 0 done; 1 done, but some shards could not be read; 2 wrong recipe or flag; 3 an
-operator failed.
+winnow run jobs/recipes/demo.yaml        the same as: python -m jobs run jobs/recipes/demo.yaml
 """
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -23,25 +21,68 @@ from jobs.commands.subset import app as subset
 from pipeline.errors import WinnowError, worded
 from pipeline.storage.retry import from_storage
 
-app = typer.Typer(
-    help=__doc__.split("\n")[0],
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
+PANELS = {  # the commands of the help, by panel
+    "Everyday": (run, plan, compute, keep, explain, export),
+    "Look closer": (effects, sheet),
+    "Prepare": (demo, ingest, compact),
+}
+GROUPS = (
+    ("metadata", metadata, "Prepare"),
+    ("subset", subset, "DataComp"),
+    ("datacomp", datacomp, "DataComp"),
 )
+EXIT_STATUS = """
+Exit status:
 
-app.add_typer(metadata, name="metadata")
-app.add_typer(subset, name="subset")
-app.command()(ingest)
-app.command()(plan)
-app.command()(compact)
-app.add_typer(datacomp, name="datacomp")
-for command in (compute, keep, explain, effects, sheet, export, run, demo):
-    app.command()(command)
+  0    done
+  1    some shards could not be read, or storage failed: run it again
+  2    the recipe, a flag or a setting is wrong; nothing was computed
+  3    an operator failed on every row, or returned a wrong table
+  130  stopped by Ctrl-C
+"""
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _print_version(wanted: bool) -> None:
+    """`--version`: the version of the installed package."""
+    if wanted:
+        print(f"winnow {version('winnow-curation')}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXIT_STATUS)
+def winnow(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Turn raw web image-text pools into training sets for CLIP-like models.
+
+    A recipe (a YAML file) names the pool, the columns to compute, the rules that
+    decide, and the exports. Start with one of these:
+
+      winnow demo                everything, on a sample pool made on the spot
+      winnow plan recipe.yaml    what a recipe would run on your pool
+      winnow run recipe.yaml     compute, decide, export
+
+    Everything computed is stored, so a command that was stopped or that failed
+    continues if you run it again. Progress and tables go to stderr, the paths
+    of what was written to stdout; with --json the numbers go there instead.
+    `winnow COMMAND --help` explains a command.
+    """
+
+
+for _panel, _commands in PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+for _name, _group, _panel in GROUPS:
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
 
 
 def main() -> None:
-    """The console script."""
+    """The console script: run a command; print an error without a traceback and exit with its status."""
     try:
         app()
     except WinnowError as error:

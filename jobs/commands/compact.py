@@ -1,29 +1,35 @@
-"""winnow compact: a store of very many small files becomes one of few; no result changes.
-
-winnow compact recipe.yaml
-"""
-
-import orjson
+"""`winnow compact`: the same store in fewer files."""
 
 from jobs.commands.options import Json, Limit, Overrides, RecipePath
+from jobs.commands.output import print_json
 
 
 def compact(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
-    """Pack small parts of the store, 64 to a file; not while another job fills it."""
+    """Pack the store's small files, up to 64 into one.
+
+    For pools of very many small shards: a store with fewer files is faster to
+    list and to read. No result changes. Files of 64 KiB and more stay as they
+    are. Do not run it while another command writes to the same store.
+
+    Example:
+
+      winnow compact recipe.yaml
+    """
     from jobs import steps
     from jobs.terminal import tables
     from jobs.terminal.progress import Progress
     from pipeline.storage.compact import compact as pack
 
     session = steps.open_session(recipe, set_, shards)
-    names, found = [shard.name for shard in session.shards], []
-    session.store.files.sweep()
+    names = [shard.name for shard in session.shards]
+    folders = []
+    session.store.root.remove_leftovers()
     with Progress(quiet=json) as progress:
         for folder in session.part_folders:
             before, after = pack(session.store, folder, names, progress.compact(folder, len(names)))
-            found.append({"folder": folder, "before": before, "after": after})
+            folders.append({"folder": folder, "before": before, "after": after})
     if json:
-        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        print_json(folders)
     else:
-        tables.compacted(found)
-        print(session.store.files.base)
+        tables.compacted(folders)
+        print(session.store.root.base)

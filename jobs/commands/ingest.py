@@ -1,52 +1,89 @@
-"""`winnow ingest`: a list of URLs and captions, downloaded with img2dataset into shards that a recipe can name.
+"""`winnow ingest`: download a list of URLs and captions into shards that a recipe can name.
 
-    winnow ingest 'urls/*.parquet' shards
-    winnow ingest pool.tsv s3://bucket/shards --column text=0 --column url=1
-
-The list is read as any pool of tables is (`pipeline/pool/table_reader.py`), so every row has the uid that it has
-there. Rows go to shards in order; a shard is published when it is whole, and says in its `_stats.json`
-which rows it was made of. Run again, the command does what is missing and adds up the books from all that
-is there. What is lost is never tried again by itself: the sidecars, which list it, are lists themselves.
+The list is read like any pool of tables (`pipeline/pool/table_reader.py`), so a row has the same uid in both.
+Rows go to shards in the order of the list. A shard is published when it is complete, and its `_stats.json` says
+which rows it was made of. Run again, the command downloads the missing shards only, and counts all of them.
+URLs that failed are not tried again: the sidecar parquet files list them, and are lists that `winnow ingest` takes.
 """
 
 import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
+from jobs.commands.options import Json
+from jobs.commands.output import exit_if_pending, print_json
 from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
     from jobs.processes import Each
 
-PATIENCE = 6  # a response may take so many time-outs, as long as something comes
+PATIENCE = 6  # a whole response may take this many times --timeout, as long as bytes keep coming
 
 
 def ingest(
-    urls: Annotated[str, typer.Argument(help="parquet, TSV, CSV or JSON lines: path, braces, glob, folder")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="folder of the shards, local or any fsspec URL")],
+    urls: Annotated[
+        str,
+        typer.Argument(
+            metavar="URLS",
+            help="The list: parquet, TSV, CSV or JSON lines; a file, folder, glob or brace pattern.",
+        ),
+    ],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="Folder for the shards: a path or a URL such as s3://.")
+    ],
     column: Annotated[
         list[str] | None,
-        typer.Option(metavar="PART=NAME", help="where text, url, uid are, such as url=LINK, or url=1"),
+        typer.Option(
+            metavar="FIELD=COLUMN",
+            help="The list's column that holds text, url or uid, by name (url=LINK) or number (url=1). "
+            "Repeatable.",
+        ),
     ] = None,
-    size: Annotated[int, typer.Option(min=16, help="longer side to which larger pictures are scaled")] = 512,
-    rows: Annotated[int, typer.Option(min=1, max=100_000, help="URLs a shard")] = 10_000,
-    threads: Annotated[int, typer.Option(min=1, help="downloads at a time in a process")] = 64,
-    processes: Annotated[int | None, typer.Option(min=1, help="with --local; as many as cores")] = None,
+    size: Annotated[
+        int,
+        typer.Option(metavar="PIXELS", min=16, help="Scale larger pictures down to this longer side."),
+    ] = 512,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="URLs per shard.")] = 10_000,
+    threads: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Downloads at the same time, per process.")
+    ] = 64,
+    processes: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Processes, with --local. Default: one per CPU core."),
+    ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help=f"seconds without an answer; {PATIENCE} times that in all")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            help=f"Give up on a server that is silent for so long, or not done after {PATIENCE} times that.",
+        ),
     ] = 10.0,
-    retries: Annotated[int, typer.Option(min=0, help="further attempts for each URL")] = 1,
+    retries: Annotated[int, typer.Option(metavar="N", min=0, help="Further attempts per URL.")] = 1,
     allow: Annotated[
         list[str] | None,
-        typer.Option(metavar="NETWORK", help="private addresses to let through, such as 10.0.0.0/8"),
+        typer.Option(
+            metavar="NETWORK",
+            help="Let downloads connect to this private network, such as 10.0.0.0/8. Repeatable.",
+        ),
     ] = None,
-    local: Annotated[bool, typer.Option("--local", help="processes on this machine, no Ray")] = False,
-    json: Annotated[bool, typer.Option("--json", help="numbers as JSON on stdout, no tables")] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Use processes of this machine instead of Ray.")
+    ] = False,
+    json: Json = False,
 ) -> None:
-    """Download a list of URLs and captions into shards, with img2dataset; resumes by itself."""
+    """Download a list of URLs and captions into shards.
+
+    Downloads with img2dataset, and counts every URL: listed = downloaded + lost
+    by reason. Private addresses are refused unless --allow names them. To
+    resume a stopped run, run it again.
+
+    Examples:
+
+      winnow ingest 'urls/*.parquet' shards
+      winnow ingest pool.tsv s3://mine/shards --column text=0 --column url=1
+    """
     from jobs.ingest.download import Settings
     from jobs.ingest.guard import Guard, networks
     from jobs.ingest.steps import columns_of, download
@@ -57,21 +94,19 @@ def ingest(
         guard = Guard(networks(allow or ()), seconds=PATIENCE * timeout)
     except ValueError as error:
         raise RecipeError(f"--allow must be a network such as 10.0.0.0/8: {error}") from None
-    base = Folder(out)
+    folder = Folder(out)
     settings = Settings(_shared(out), size, rows, threads, timeout, retries, guard)
     books = download(settings, urls, columns_of(column or ()), _workers(local, processes), quiet=json)
     if json:
-        print(orjson.dumps(books.summary(), option=orjson.OPT_INDENT_2).decode())
+        print_json(books.summary())
     else:
         tables.ingested(books.summary())
-        print(base.base)
-    if books.pending:
-        tables.pending(books.pending, " ".join(["winnow", *sys.argv[1:]]))
-        raise typer.Exit(1)
+        print(folder.base)
+    exit_if_pending(books.pending)
 
 
 def _workers(local: bool, processes: int | None) -> "Each":
-    """Processes of this machine, or Ray's (imported only then)."""
+    """Processes of this machine, or Ray's workers. Ray is imported only if it is used."""
     if local:
         from jobs.processes import in_order
 

@@ -1,74 +1,112 @@
 """`winnow metadata build`: a metadata list for MetaCLIP's sub-string matching, from its four sources.
 
-    winnow metadata build list.json --wordnet /usr/share/wordnet --wikipedia 'enwiki-*-pages-articles*.xml*.bz2' \\
-        --pageviews pageviews/
+The sources are WordNet's synset names, Wikipedia's words by count and pairs of words by PMI, Wikipedia's titles by
+page views, and the numerals "0" to "99". The same sources always give the same list in the same order, and an
+entry's position is its id: numerals first, then WordNet's names in code point order, then words, pairs and titles,
+each best first. An entry that occurs twice keeps its first position.
 
-WordNet's synset names, Wikipedia's words by count and pairs of words by PMI, its titles by page views, and
-"0" to "99". The order, and with it every entry's id, is the same whenever the list is built: numerals, names
-in code point order, then words, pairs and titles, best first; of equal entries the first stays.
-
-**Source**: MetaCLIP (arXiv 2309.16671), section 3.1 and MetaCLIP 2 (arXiv 2507.22062); the defaults are the paper's.
+**Source**: MetaCLIP (arXiv 2309.16671), section 3.1, and MetaCLIP 2 (arXiv 2507.22062); the defaults are the paper's.
 **Differs**: the released code builds a set, whose order changes from run to run.
 """
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobs.metadata.entries import NUMERALS, SUFFIXES, Source, encode, union
 from pipeline.errors import RecipeError
 
-if TYPE_CHECKING:
-    pass
-
-DUMPS, HOURS = "*.xml*", "pageviews-*"  # what the files are called in a folder
+DUMPS = "*.xml*"  # Wikipedia's dumps in a folder
+HOURS = "pageviews-*"  # hourly page view files in a folder
 
 app = typer.Typer(no_args_is_help=True)
 WordNet = Annotated[
-    str | None, typer.Option(metavar="FOLDER", help="data.noun, data.verb, data.adj, data.adv")
+    str | None,
+    typer.Option(
+        metavar="FOLDER", help="WordNet's database folder, with data.noun, data.verb, data.adj and data.adv."
+    ),
 ]
 Wikipedia = Annotated[
-    str | None, typer.Option(metavar="PATH", help=f"export XML, bz2: file, glob, or folder of {DUMPS}")
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help=f"Wikipedia's article dumps (XML, plain, .bz2 or .gz): a file, a glob, or a folder of {DUMPS}.",
+    ),
 ]
 Pageviews = Annotated[
-    str | None, typer.Option(metavar="PATH", help=f"hourly files: file, glob, or folder of {HOURS}")
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help=f"Wikimedia's hourly page view files: a file, a glob, or a folder of {HOURS}.",
+    ),
 ]
 Tokenizer = Annotated[
     str | None,
-    typer.Option(metavar="IMPORT.PATH", help="function from a line to its words and punctuation marks"),
+    typer.Option(
+        metavar="MODULE.FUNCTION",
+        help="Python function that splits a line into words and punctuation marks. Default: our own.",
+    ),
 ]
+
+
+def _at_least(unit: str, least: int) -> typer.models.OptionInfo:
+    """A threshold or cap: a whole number."""
+    option: typer.models.OptionInfo = typer.Option(metavar="N", min=least, help=unit)
+    return option
 
 
 @app.callback()
 def metadata() -> None:
-    """Metadata lists for MetaCLIP's sub-string matching."""
+    """Make the list of entries that MetaCLIP balances by.
+
+    `metaclip.EntryMatch` looks for the entries of such a list in every caption.
+    """
 
 
 @app.command()
 def build(
-    out: Annotated[str, typer.Argument(metavar="OUT", help=f"list to write: {', '.join(SUFFIXES)}")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help=f"List to write; ends in {', '.join(SUFFIXES)}.")],
     wordnet: WordNet = None,
     wikipedia: Wikipedia = None,
     pageviews: Pageviews = None,
-    unigram_count: Annotated[int, typer.Option(min=1, help="least count of a word")] = 100,
-    unigrams: Annotated[int, typer.Option(min=0, help="most words")] = 251_465,
-    bigram_pmi: Annotated[float, typer.Option(min=-64, max=64, help="least PMI (log2) of a pair")] = 30,
-    bigram_count: Annotated[int, typer.Option(min=1, help="least count of a pair")] = 1,
-    bigrams: Annotated[int, typer.Option(min=0, help="most pairs")] = 100_646,
-    title_views: Annotated[int, typer.Option(min=1, help="least views of a title in all hours")] = 70,
-    hourly_views: Annotated[int, typer.Option(min=1, help="least views for an hour to count")] = 50,
-    titles: Annotated[int, typer.Option(min=0, help="most titles")] = 61_235,
-    project: Annotated[str, typer.Option(help="whose rows of the pageview files")] = "en",
+    unigram_count: Annotated[int, _at_least("Take words that occur N times or more.", 1)] = 100,
+    unigrams: Annotated[int, _at_least("Take at most N words, the most frequent first.", 0)] = 251_465,
+    bigram_pmi: Annotated[
+        float,
+        typer.Option(
+            metavar="BITS", min=-64, max=64, help="Take pairs of words whose PMI (log2) is BITS or more."
+        ),
+    ] = 30,
+    bigram_count: Annotated[int, _at_least("Take pairs that occur N times or more.", 1)] = 1,
+    bigrams: Annotated[int, _at_least("Take at most N pairs, the highest PMI first.", 0)] = 100_646,
+    title_views: Annotated[int, _at_least("Take titles with N views or more in all hours.", 1)] = 70,
+    hourly_views: Annotated[
+        int, _at_least("Ignore an hour in which the title has fewer than N views.", 1)
+    ] = 50,
+    titles: Annotated[int, _at_least("Take at most N titles, the most viewed first.", 0)] = 61_235,
+    project: Annotated[
+        str, typer.Option(metavar="CODE", help="Project of the page view files; en is the English Wikipedia.")
+    ] = "en",
     unspaced: Annotated[
-        bool, typer.Option("--unspaced", help="pairs without a space: zh, ja, th, ...")
+        bool, typer.Option("--unspaced", help="Join the words of a pair without a space, for zh, ja, th.")
     ] = False,
     tokenizer: Tokenizer = None,
-    max_length: Annotated[int, typer.Option(min=1, help="most characters of an entry")] = 256,
-    workers: Annotated[int | None, typer.Option(min=1, help="processes; as many as cores")] = None,
+    max_length: Annotated[int, _at_least("Leave out entries of more than N characters.", 1)] = 256,
+    workers: Annotated[int | None, _at_least("Processes. Default: one per CPU core.", 1)] = None,
 ) -> None:
-    """Make a list from WordNet, Wikipedia dumps and pageview files."""
+    """Make a list from WordNet, Wikipedia dumps and page views.
+
+    Give one source or more. "0" to "99" are always in the list. The defaults
+    are MetaCLIP's.
+
+    Examples:
+
+      winnow metadata build list.json --wordnet /usr/share/wordnet
+      winnow metadata build list.json --wordnet /usr/share/wordnet \\
+          --wikipedia dumps/ --pageviews pageviews/
+    """
     from jobs.metadata.pageviews import Wanted
     from jobs.metadata.sources import files_of, viewed_titles, wikipedia_words, wordnet_names
     from jobs.metadata.words import Bounds
@@ -88,7 +126,7 @@ def build(
 
 
 def _check(out: str, wordnet: str | None, *others: str | None) -> None:
-    """Raises RecipeError before anything is read."""
+    """Raises RecipeError for a wrong OUT or no source, before anything is read."""
     if not out.endswith(SUFFIXES):
         raise RecipeError(f"OUT must end in one of {', '.join(SUFFIXES)}, got {out}")
     if not (wordnet or any(others)):
@@ -100,11 +138,11 @@ def _check(out: str, wordnet: str | None, *others: str | None) -> None:
 
 
 def _write(sources: Sequence[Source], max_length: int, out: str) -> None:
-    """Publish the list; its path goes to stdout, its books to stderr."""
+    """Write the list; print its path on stdout and what each source gave on stderr."""
     from jobs.metadata.sources import show_sources
-    from pipeline.storage.folder import Folder
+    from pipeline.storage.folder import Folder, publish_at
 
     entries, rows = union(sources, max_length)
-    Folder(out).publish("", encode(entries, out))
+    publish_at(out, encode(entries, out))
     show_sources(rows, len(entries))
     print(Folder(out).base)

@@ -1,18 +1,26 @@
-"""The arguments and flags that commands share."""
+"""The arguments and flags that several commands share."""
 
 from typing import Annotated
 
 import typer
 
-RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="YAML file, local or any fsspec URL")]
+RecipePath = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file, as a path or a URL such as s3://.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="override one key, such as keep.clip.score.top=0.2; repeatable",
+        help="Change one key of the recipe for this call, such as keep.clip.score.top=0.2. Repeatable.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--shards", min=1, help="the first N shards of the pool only")]
-Local = Annotated[bool, typer.Option("--local", help="a plain loop in this process, no Ray")]
-Json = Annotated[bool, typer.Option("--json", help="numbers as JSON on stdout, no tables")]
+Limit = Annotated[
+    int | None, typer.Option("--shards", metavar="N", min=1, help="Use the first N shards of the pool only.")
+]
+Local = Annotated[
+    bool, typer.Option("--local", help="Run in this process, without Ray. The results are the same.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the numbers as JSON on stdout, instead of tables on stderr.")
+]

@@ -1,14 +1,11 @@
-"""winnow plan: what is stored, what would run and how long, and what would go wrong.
-
-winnow plan recipe.yaml --cluster 16x8,2x12:1 --measure 4 --hours 24
-"""
+"""`winnow plan`: which passes are missing, how long they take, and what would go wrong."""
 
 from typing import Annotated
 
-import orjson
 import typer
 
 from jobs.commands.options import Json, Limit, Overrides, RecipePath
+from jobs.commands.output import print_json
 
 
 def plan(
@@ -19,19 +16,35 @@ def plan(
         str | None,
         typer.Option(
             metavar="SHAPE",
-            help="check a job on such machines: 16x8,2x12:1@64 is 16 of 8 CPUs, 2 of 12, a GPU and 64 GiB",
+            help="Check the job against these machines. 16x8,2x12:1@64 means 16 machines with 8 CPUs each, "
+            "and 2 with 12 CPUs, 1 GPU and 64 GiB each.",
         ),
     ] = None,
     measure: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="run what is missing on N shards, into a temporary store"),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Run the missing passes on N shards first, into a temporary store, to learn their speed.",
+        ),
     ] = None,
     hours: Annotated[
-        float | None, typer.Option(min=0.001, help="how many workers it takes to be done in so many hours")
+        float | None,
+        typer.Option(metavar="H", min=0.001, help="Say how many workers finish the job in H hours."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """What is stored, what would run, on how many rows, roughly how long; and what would go wrong."""
+    """Show what would run, how long it takes, and what would go wrong.
+
+    Nothing is computed and nothing is written to the store. Estimates come from
+    earlier runs on this store; before the first run, add --measure.
+
+    Examples:
+
+      winnow plan recipe.yaml
+      winnow plan recipe.yaml --measure 4 --hours 24
+      winnow plan recipe.yaml --cluster 16x8,2x12:1
+    """
     from jobs import steps
     from jobs.terminal import tables
     from pipeline.preflight.checks import parse_cluster
@@ -39,4 +52,4 @@ def plan(
 
     machines = parse_cluster(cluster) if cluster else ()
     found = preview(steps.open_session(recipe, set_, shards), machines, measure, hours)
-    print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()) if json else tables.plan(found)
+    print_json(found) if json else tables.plan(found)

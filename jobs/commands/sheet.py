@@ -1,4 +1,4 @@
-"""winnow sheet: pictures before and after masking, since people check masks with their eyes."""
+"""`winnow sheet`: pictures before and after masking, so that people can check the masks by eye."""
 
 from typing import Annotated
 
@@ -10,12 +10,24 @@ from pipeline.plan.stored import complete
 
 def sheet(
     recipe: RecipePath,
-    name: Annotated[str, typer.Argument(help="a text.MaskedClipScore of the recipe")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="picture to write: .jpg or .png")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The recipe's name for a text.MaskedClipScore.")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Picture to write; ends in .jpg or .png.")],
     set_: Overrides = None,
-    pictures: Annotated[int, typer.Option(min=1, max=300, help="at most so many")] = 30,
+    pictures: Annotated[
+        int, typer.Option(metavar="N", min=1, max=300, help="Most pictures on the sheet.")
+    ] = 30,
 ) -> None:
-    """A contact sheet of pictures before and after their text is masked."""
+    """Draw pictures before and after their text is painted over.
+
+    The pictures are the first of the pool in which text was found. The operator
+    that finds it (such as text.TextBoxes) must be computed.
+
+    Example:
+
+      winnow sheet recipe.yaml masked sheet.jpg --pictures 60
+    """
     from jobs import steps
     from jobs.terminal.contact_sheet import write_sheet
 

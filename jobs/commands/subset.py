@@ -1,132 +1,181 @@
 """`winnow subset`: look at DataComp subset files, combine them, and make shards of one.
 
-    winnow subset info a.npy b.npy c.npy          rows, distinct uids, and the overlap of each two
-    winnow subset and a.npy b.npy --out both.npy
-    winnow subset diff a.npy b.npy
-    winnow subset shards both.npy downloaded/ out/
-
-A subset is a multiset: its file holds a uid once per time it is trained on. `and` takes the smallest of a uid's
-counts, `or` the largest, `minus` takes the others' counts away from the first's, `xor` is the difference of two.
+A subset is a multiset: its file holds a uid once for each time that training sees the sample.
 """
 
-import sys
 import tempfile
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
+
+from jobs.commands.options import Json, Local
+from jobs.commands.output import exit_if_pending, print_json
 
 app = typer.Typer(no_args_is_help=True)
 Paths = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="subset files (.npy), local or any fsspec URL")
+    list[str], typer.Argument(metavar="FILE", help="Subset files (.npy), as paths or URLs such as s3://.")
 ]
-First = Annotated[str, typer.Argument(metavar="A", help="a subset file (.npy)")]
-Second = Annotated[str, typer.Argument(metavar="B", help="another one")]
+First = Annotated[str, typer.Argument(metavar="FIRST", help="A subset file (.npy).")]
+Second = Annotated[str, typer.Argument(metavar="SECOND", help="Another subset file (.npy).")]
 Out = Annotated[
-    str | None, typer.Option(metavar="FILE", help="subset file to write; the counts alone without it")
+    str | None,
+    typer.Option(metavar="FILE", help="Write the result to FILE (.npy). Without it, only count."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="numbers as JSON on stdout, no tables")]
 
 
 @app.callback()
 def subset() -> None:
-    """DataComp subset files: look at them, combine them, make shards of one."""
+    """Look at DataComp subset files, combine them, make shards.
+
+    A subset file is a sorted NumPy array of uids. It may hold a uid more than
+    once: training then sees the sample as often.
+    """
 
 
 @app.command()
 def info(files: Paths, json: Json = False) -> None:
-    """Rows, distinct uids, and how much each two have in common."""
+    """Count rows and distinct uids, and how many rows files share.
+
+    The rows that two files share are those that `winnow subset and` would write.
+
+    Example:
+
+      winnow subset info a.npy b.npy c.npy
+    """
     from jobs.terminal import subset_tables
     from pipeline.export.subset_algebra import describe
 
     found = describe(files)
-    _out(found) if json else subset_tables.subsets(found)
+    print_json(found) if json else subset_tables.subsets(found)
 
 
 @app.command("and")
 def and_(files: Paths, out: Out = None, json: Json = False) -> None:
-    """What all files have: of each uid the smallest count."""
+    """Intersect: each uid as often as in the file that has it least.
+
+    A uid that is missing from one file is left out.
+
+    Example:
+
+      winnow subset and a.npy b.npy --out both.npy
+    """
     _combined(files, "and", out, json)
 
 
 @app.command("or")
 def or_(files: Paths, out: Out = None, json: Json = False) -> None:
-    """What any file has: of each uid the largest count."""
+    """Unite: each uid as often as in the file that has it most.
+
+    Equal uids are not added up: a uid that each file has once is written once.
+
+    Example:
+
+      winnow subset or a.npy b.npy --out any.npy
+    """
     _combined(files, "or", out, json)
 
 
 @app.command()
 def minus(files: Paths, out: Out = None, json: Json = False) -> None:
-    """What the first file has more often than all others together."""
+    """Subtract: the first file's uids less those of the others.
+
+    A uid that the first file holds three times and the others hold once in all
+    is left twice.
+
+    Example:
+
+      winnow subset minus a.npy b.npy --out rest.npy
+    """
     _combined(files, "minus", out, json)
 
 
 @app.command()
 def xor(first: First, second: Second, out: Out = None, json: Json = False) -> None:
-    """What one of two files has more often than the other."""
+    """Keep the uids that one of two files holds more often.
+
+    Each uid is written as often as the two files' counts differ.
+
+    Example:
+
+      winnow subset xor a.npy b.npy --out different.npy
+    """
     _combined([first, second], "xor", out, json)
 
 
 @app.command()
 def diff(first: First, second: Second, json: Json = False) -> None:
-    """How two files differ: what both have, what only one has, and what one has more often."""
+    """Count how two files differ.
+
+    Counts the rows in both, only in the first, only in the second, and the uids
+    that one file holds more often than the other.
+
+    Example:
+
+      winnow subset diff a.npy b.npy
+    """
     from jobs.terminal import subset_tables
     from pipeline.export.subset_algebra import difference
 
     found = difference([first, second])
-    _out(found) if json else subset_tables.subset_difference(found)
+    print_json(found) if json else subset_tables.subset_difference(found)
 
 
 @app.command()
 def shards(
-    subset: Annotated[str, typer.Argument(metavar="SUBSET", help="a subset file (.npy)")],
+    subset: Annotated[str, typer.Argument(metavar="SUBSET", help="A subset file (.npy).")],
     pool: Annotated[
-        str, typer.Argument(metavar="POOL", help="downloaded tars: folder, glob or brace pattern")
+        str, typer.Argument(metavar="POOL", help="The downloaded tars: a folder, glob or brace pattern.")
     ],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="folder to write")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write the shards to.")],
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR", help="keeps the pool's index, so that another subset reads no tar for it"
+            metavar="FOLDER",
+            help="Keep the index of the pool in FOLDER. The next subset then need not read the tars for it.",
         ),
     ] = None,
     samples_per_shard: Annotated[
-        int, typer.Option(min=1, max=10_000, help="in all tars but the last")
+        int,
+        typer.Option(metavar="N", min=1, max=10_000, help="Samples per tar; the last one may hold fewer."),
     ] = 10_000,
-    local: Annotated[bool, typer.Option("--local", help="a plain loop in this process, no Ray")] = False,
+    local: Local = False,
     json: Json = False,
 ) -> None:
-    """The samples that a subset asks for, as DataComp's resharder writes them; and what the pool has lost."""
+    """Write the samples of a subset as shards for training.
+
+    As DataComp's resharder does. Also writes lost.npy, the uids that no tar of
+    the pool holds any more, and available.npy, the uids that were written.
+
+    Examples:
+
+      winnow subset shards subset.npy 'shards/*.tar' training/
+      winnow subset shards subset.npy s3://mine/shards out/ --store index/
+    """
     from jobs.datacomp.reshard import recipe_of, reshard
     from jobs.steps import executor_of
-    from jobs.terminal import subset_tables, tables
+    from jobs.terminal import subset_tables
     from pipeline.plan.session import Session
 
     with tempfile.TemporaryDirectory() as folder:
         session = Session.open(recipe_of(subset, [pool], out, store or folder, samples_per_shard))
         found = reshard(session, executor_of(session, local), quiet=json)
     if json:
-        _out(found)
+        print_json(found)
     else:
         subset_tables.resharded(found)
         print(out)
-    if found["pending"]:
-        tables.pending(found["pending"], " ".join(["winnow", *sys.argv[1:]]))
-        raise typer.Exit(1)
+    exit_if_pending(found["pending"])
 
 
 def _combined(files: list[str], operation: str, out: str | None, json: bool) -> None:
+    """Combine subset files, count the result, and print its path if it was written."""
     from jobs.terminal import tables
     from pipeline.export.subset_algebra import combine
 
     found = combine(files, operation, out)
     if json:
-        _out(found)
+        print_json(found)
         return
     tables.console.print(f"{found['rows']:,} rows, {found['distinct']:,} distinct uids")
     if out:
         print(out)
-
-
-def _out(found: Any) -> None:
-    print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())

@@ -44,20 +44,20 @@ def _check_uses(recipe: Recipe, kind: PoolKind, first: Shard) -> None:
     if kind.has_images:
         return
     without = f"{kind.key} are {kind.noun} without images (the first: {first.path})"
-    if recipe.export.shards:
-        raise RecipeError(f"export.shards copies images out of tars, and {without}; see export.urls")
+    for key, (_, destination) in recipe.export.destinations().items():
+        if destination.images:
+            raise RecipeError(f"{key} copies images out of tars, and {without}; see export.urls")
     for name in recipe.compute:
         if isinstance(recipe.operator(name), ImageScore):
             raise RecipeError(f"compute.{name} reads images, and {without}")
 
 
 def _columns_read(recipe: Recipe) -> set[str]:
-    """The columns and Stats that operators, rules and the index read."""
-    index = recipe.export.index
+    """The columns and Stats that operators, rules and exports read."""
     return {
         *(need for entry in recipe.compute.values() for need in entry.operator.inputs()),
         *(rule.column for rule in recipe.keep.values()),
-        *([index.embedding] if index else []),
+        *(column for column, _ in recipe.export.columns().values()),
     }
 
 

@@ -20,7 +20,7 @@ from pipeline.errors import ShardError
 from pipeline.schema import EMPTY
 from pipeline.storage import layout
 from pipeline.storage.footers import Footer
-from pipeline.storage.store import ROW_GROUP, Store, packed, to_arrow
+from pipeline.storage.store import ROW_GROUP, Store, footer_notes, to_arrow
 
 
 class SampleTable(Protocol):
@@ -59,7 +59,7 @@ class StoredSamples:
 
     def counts(self, shards: Sequence[str]) -> dict[str, int]:
         """See SampleTable."""
-        return self.store.rows(layout.SAMPLES, shards)
+        return self.store.row_counts(layout.SAMPLES, shards)
 
     def read(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
         """See SampleTable. Raises FileNotFoundError."""
@@ -101,7 +101,7 @@ def samples_of(store: Store, shard: str) -> Iterator[Samples]:
         yield _Compared(known)
         return
     with (
-        store.files.publishing(path) as aside,
+        store.root.publishing(path) as aside,
         pq.ParquetWriter(aside, to_arrow(EMPTY).schema, compression="zstd", compression_level=1) as writer,
     ):
         yield _Growing(writer)
@@ -121,7 +121,7 @@ class _Growing:
 
     def finish(self, notes: Mapping[str, Any]) -> None:
         self.writer.write_table(to_arrow(self.held))
-        self.writer.add_key_value_metadata(packed(notes))
+        self.writer.add_key_value_metadata(footer_notes(notes))
 
 
 class _Compared:

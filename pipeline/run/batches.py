@@ -127,7 +127,7 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
             if isinstance(error, (*FINAL, ShardError)):
                 return
             read.error += f" (after {attempt + 1} attempts)"
-            wait(attempt)
+            wait(attempt, f"shard {shard.name}: {worded(error)}")
 
 
 def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:

@@ -79,9 +79,9 @@ class InPlace(Metadata):
     def counts(self, shards: Sequence[str]) -> dict[str, int]:
         """Shard -> samples. Raises RecipeError if the folder is not the one that the store was made from, or has
         changed since, and OSError."""
-        files = self.store.files
+        root = self.store.root
         before: Mapping[str, Any] = (
-            orjson.loads(files.read(layout.DATACOMP)) if files.exists(layout.DATACOMP) else {}
+            orjson.loads(root.read(layout.DATACOMP)) if root.exists(layout.DATACOMP) else {}
         )
         now = self.files()
         if changed := next((n for n in shards if n in before and tuple(before[n][:2]) != now[n]), None):
@@ -97,5 +97,5 @@ class InPlace(Metadata):
         known = {**before, **{n: [*now[n], rows] for n, rows in zip(new, counted, strict=True)}}
         if new:
             options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-            files.publish(layout.DATACOMP, orjson.dumps(known, option=options))
+            root.publish(layout.DATACOMP, orjson.dumps(known, option=options))
         return {shard: known[shard][2] for shard in shards}

@@ -443,7 +443,7 @@ def test_plan_compute_keep_and_explain(pool):
     assert list(broken) == ["b"]
     assert "the file ends inside its gzip data (byte " in broken["b"]
     result = decide(session)
-    rows = session.store.rows("samples", ["a", "b", "c"])
+    rows = session.store.row_counts("samples", ["a", "b", "c"])
     assert (rows["a"], rows["c"]) == (5, 2)
     assert result["samples"] == sum(rows.values())
     assert result["rules"]["caption.words"]["failed"] == {"no caption": 1}  # the broken line
