@@ -30,8 +30,8 @@ def list_pool(recipe: Recipe) -> list[Shard]:
         text = str(error)
         raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
     kind = open_kind(recipe, shards)
-    _check_uses(recipe, kind, shards[0])
     kind.check(shards, _columns_read(recipe))
+    _check_uses(recipe, kind, shards[0])
     return shards
 
 

@@ -116,8 +116,9 @@ def _names(paths: Sequence[str]) -> list[str]:
 
 
 def check_name(name: str, path: str) -> None:
-    """Raises ValueError unless the name of the shard at `path` can name output files."""
-    if {"", ".", ".."} & set(name.split("/")) or "\0" in name:
+    """Raises ValueError unless the name of the shard at `path` can name output files: it must be UTF-8, too."""
+    unsafe = not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name
+    if unsafe or name.encode(errors="replace").decode() != name:
         raise ValueError(f"pool.shards: {path!r} gives no safe name for output files")
 
 

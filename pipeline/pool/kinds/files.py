@@ -10,8 +10,8 @@ over: the root of img2dataset's output holds its parquet and json files alone. S
 as in a tar, symbolic links: nothing outside the pool is read.
 
 File names are put together to samples as member names of a tar are, and faults of a sample have the same reasons.
-Differs: files that share a name but are none of picture, caption and json make no sample. A sample has no byte
-range; `length` is the bytes of all its files.
+Differs: a name that has neither a picture, a caption nor a json is passed over (README.md, metadata.csv). A sample
+has no byte range; `length` is the bytes of all its files.
 
 Every file is a request on object storage. Beyond a few million samples there, tars are much faster.
 """
@@ -41,8 +41,16 @@ from pipeline.pool.webdataset import IMAGES, Ranges, Sample, describe, group
 from pipeline.storage.ranges import local_path
 
 SAMPLES = 10_000  # of a shard, at most: as many as in img2dataset's folders
-FIRST = "00000"  # the last part of the name of a folder's first shard
-READ = {*IMAGES, "txt", "json"}  # suffixes of the files that a row is made of
+FIRST = "00000"  # how the name of a folder's first shard ends
+OF_A_ROW = {*IMAGES, "txt", "json"}  # suffixes of the files that are read
+OTHERS = {
+    "gif",
+    "bmp",
+    "tif",
+    "tiff",
+    "avif",
+    "heic",
+}  # of pictures that are not read, yet are samples: with a reason
 REQUESTS = 32  # samples read at a time from object storage
 MEASURED = 100  # files of a shard whose size is looked up, for an estimate
 
@@ -212,7 +220,7 @@ def _grouped(names: Iterable[str]) -> list[Group]:
     return [
         Group(key, {suffix: ordered[member.offset] for suffix, member in found.items()})
         for key, found in group(members)
-        if not READ.isdisjoint(found)
+        if not (OF_A_ROW | OTHERS).isdisjoint(found)
     ]
 
 
@@ -250,7 +258,7 @@ def _samples(shard: Shard) -> Iterator[tuple[str, dict[str, Member], list[str]]]
 
     def read(sample: Group) -> tuple[str, dict[str, Member], list[str]]:
         members = {
-            suffix: _read(shard.path, name, sizes[name], suffix in READ)
+            suffix: _read(shard.path, name, sizes[name], suffix in OF_A_ROW)
             for suffix, name in sample.names.items()
         }
         return sample.key, members, list(sample.names.values())
