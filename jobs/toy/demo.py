@@ -51,7 +51,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
         {
             "pool": {"path": folder / "pool"},
             "store": {"path": folder / "store"},
-            **result["written"],
+            **result.written,
         }
     )
 
@@ -75,7 +75,7 @@ def planted(session: Session) -> pl.DataFrame:
     no operator looks at."""
     parts = []
     for shard in session.shards:
-        samples = session.store.parts("samples", [shard.name])
+        samples = session.store.read_parts("samples", [shard.name])
         with session.kind.members(shard) as members_of:
             labels = [
                 orjson.loads(dict(members_of(row))["json"])["planted"] or "clean"
@@ -128,7 +128,8 @@ SUSPICIOUS = {  # columns that say something about a pair, and what of them is s
 
 
 def show_auroc(session: Session, truth: pl.DataFrame) -> None:
-    """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean one."""
+    """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean
+    one."""
     columns = session.columns
     frames = [columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
     found = truth.select("planted").hstack(pl.concat(frames))

@@ -52,7 +52,7 @@ class Session:
     @cached_property
     def columns(self) -> Columns:
         """The columns of the pool's shards."""
-        return Columns(self.recipe.pool.store, self.keys, self.kind.samples(self.store))
+        return Columns(self.store, self.keys, self.kind.samples(self.store))
 
     @property
     def sample_folders(self) -> tuple[str, ...]:

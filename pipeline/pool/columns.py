@@ -23,8 +23,8 @@ class Columns:
     keys in `keys` (operator -> key); a sample's own lie in `samples`, by default in the store too. Travels to
     workers."""
 
-    def __init__(self, root: str, keys: Mapping[str, str], samples: SampleTable | None = None) -> None:
-        self.store = Store(root)
+    def __init__(self, store: Store, keys: Mapping[str, str], samples: SampleTable | None = None) -> None:
+        self.store = store
         self.keys = dict(keys)
         self.samples = samples or StoredSamples(self.store)
 
@@ -49,7 +49,7 @@ class Columns:
         """Columns of one operator, or of the samples."""
         if operator is None:
             return self.samples.read(shards, names)
-        return self.store.parts(self.folder(names[0]), shards, names)
+        return self.store.read_parts(self.folder(names[0]), shards, names)
 
     def batches(self, shard: str, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         """A shard's rows, `rows` at a time; at least one frame."""

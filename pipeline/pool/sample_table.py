@@ -63,7 +63,7 @@ class StoredSamples:
 
     def read(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
         """See SampleTable. Raises FileNotFoundError."""
-        return self.store.parts(layout.SAMPLES, shards, names)
+        return self.store.read_parts(layout.SAMPLES, shards, names)
 
     def batches(self, shard: str, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         """See SampleTable."""

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from jobs import steps
-from pipeline.decide.books import noted
+from pipeline.decide.books import Losses, losses
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError, ShardError
@@ -27,8 +27,9 @@ from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.support.exports import PLUGIN, contents, jpeg, read_tar, sample, uid, write_tar
-from tests.support.parts import tree
+from tests.support.decided_pool import jpeg, read_tar, sample, uid, write_tar
+from tests.support.folders import contents, tree
+from tests.support.paths import PLUGINS
 
 JPEG = jpeg(1)
 CHANGED = "does not have the {} samples that are in the store: it changed; use a new store"
@@ -338,7 +339,6 @@ def ordinary(folder: Path, counts=(7, 5)) -> Path:
 
 def recipe(tmp_path: Path, export=None, store="store", pool=None, **more):
     """Keeps captions of three characters and more."""
-    (tmp_path / "vectors.py").write_text(PLUGIN)
     return parse(
         {
             "name": "test",
@@ -348,7 +348,7 @@ def recipe(tmp_path: Path, export=None, store="store", pool=None, **more):
                 "store": str(tmp_path / store),
                 **(pool or {}),
             },
-            "plugins": [str(tmp_path / "vectors.py")],
+            "plugins": [str(PLUGINS)],
             "compute": {"caption": {"use": "caption.Caption"}, "vector": {"use": "vectors.Vector"}},
             "keep": {"caption.characters": {"min": 3}},
             "export": export or {},
@@ -375,11 +375,11 @@ def test_everything_at_once(tmp_path):
     out = {"shards": f"{tmp_path}/out", "subset": f"{tmp_path}/subset.npy", "samples_per_shard": 3}
     index = {"embedding": "vector.embedding", "path": f"{tmp_path}/index"}
     session = Session.open(recipe(tmp_path, {**out, "index": index}))
-    assert [step["reads"] for step in preview(session)["passes"]] == ["files, 0 MB"]
+    assert [step.reads for step in preview(session).passes] == ["files, 0 MB"]
     result = steps.run_all(session, local=True, quiet=True)
-    books = result["books"]
-    assert (books["samples"], books["kept"], books["dropped"], books["failed"]) == (12, 8, 4, 0)
-    assert (books["listed"], books["lost"], books["damaged"]) == (16, {"HTTP 404": 4}, {})
+    books = result.books
+    assert (books.samples, books.kept, books.dropped, books.failed) == (12, 8, 4, 0)
+    assert (books.listed, books.lost, books.damaged) == (16, {"HTTP 404": 4}, {})
     kept = [number for number in range(12) if number % 3 != 2]
     found = exported(tmp_path / "out")
     assert found == {
@@ -393,8 +393,8 @@ def test_everything_at_once(tmp_path):
     assert sidecar["source_key"].to_list() == [f"{number:09d}" for number in kept]
     assert sidecar["sha256"].to_list() == ["ab" * 32] * 8
     assert subset_uids(read_subset(out["subset"])) == sorted(uid(number) for number in kept)
-    assert result["written"]["index"]["rows"] == 8
-    assert preview(session)["passes"] == []
+    assert result.written["index"]["rows"] == 8
+    assert preview(session).passes == []
     assert check_storage(session) == []
     assert len(list(pool.rglob("*"))) == 12 * 3 + 4  # nothing was written there
 
@@ -403,13 +403,13 @@ def test_explain(tmp_path):
     ordinary(tmp_path / "pool")
     session = decided(tmp_path)
     (entry,) = explain(session, [uid(8)])
-    assert (entry["shard"], entry["row"], entry["key"], entry["keep"]) == (
+    assert (entry.shard, entry.row, entry.key, entry.keep) == (
         "00001/00000",
         1,
         "000000008",
         False,
     )
-    assert [(line["value"], line["verdict"]) for line in entry["rules"]] == [(2, "fails")]
+    assert [(rule.value, rule.verdict) for rule in entry.rules] == [(2, "fails")]
 
 
 def test_lost_urls_count_once_if_a_folder_is_several_shards(tmp_path, monkeypatch):
@@ -420,7 +420,7 @@ def test_lost_urls_count_once_if_a_folder_is_several_shards(tmp_path, monkeypatc
         *(f"00000/{number:05d}" for number in range(3)),
         *(f"00001/{number:05d}" for number in range(2)),
     ]
-    assert noted(session) == {"damaged": {}, "lost": {"HTTP 404": 4}}
+    assert losses(session) == Losses({}, {"HTTP 404": 4})
 
 
 def test_stopped_between_shards_and_started_again(tmp_path, monkeypatch):
@@ -518,13 +518,13 @@ def test_a_folder_that_changed_is_not_exported(tmp_path, change):
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_shard_that_changed_is_refused_by_a_later_pass(tmp_path, planted, change):
+def test_a_shard_that_changed_is_refused_by_a_later_pass(tmp_path, change):
     """Even if it has as many samples as before."""
     pool = ordinary(tmp_path / "pool")
     decided(tmp_path)
     change(pool)
     more = {"bright": {"use": "planted.Brightness"}}
-    log = compute(Session.open(recipe(tmp_path, compute=more, plugins=[planted], keep={})), LocalExecutor())
+    log = compute(Session.open(recipe(tmp_path, compute=more, keep={})), LocalExecutor())
     assert log.pending == {"00000/00000": CHANGED.format(7)}
 
 
