@@ -14,6 +14,7 @@ from pipeline.errors import RecipeError
 from pipeline.plan.passes import Pass
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
+from pipeline.recipe.check import INDEX
 from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
@@ -95,7 +96,8 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
     if wanted.urls:
         written["urls"] = write_urls(session)
     if wanted.index:
-        written["index"] = executor.index(write_index, session)
+        asked = session.recipe.resources(INDEX)
+        written["index"] = executor.one(write_index, session, asked, f"run.{INDEX}")
     return written
 
 

@@ -92,5 +92,5 @@ def _copy(session: Session, sample: Session, stored: Stored) -> None:
         parts = stored.parts.get(folder, ())
         done = [shard.name for shard in sample.shards if shard.name in parts]
         for shard, footer in session.store.footers(folder, done).items():
-            part = session.store.parts(folder, [shard])
+            part = session.store.read_parts(folder, [shard])
             sample.store.write(layout.part(folder, shard), part, footer.notes)
