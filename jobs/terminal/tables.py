@@ -69,8 +69,8 @@ def funnel(decision: Decision, lost: Mapping[str, int] = {}, damaged: Mapping[st
         rows.add_row(label, rule.bound, *(f"{figure:,}" for figure in figures))
     console.print(rows)
     console.print(
-        "Each sample is counted once: as dropped at the first rule that it fails, or as failed at the first rule\n"
-        "that finds no value to judge.",
+        "Each sample is counted once: as dropped at the first rule that it fails, or as failed at the first\n"
+        "rule that finds no value to judge.",
         style="dim",
     )
     _balance(decision, listed)
