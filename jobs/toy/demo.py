@@ -123,7 +123,7 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
 
 
 RECALL_NOTE = """\
-recall: of the samples with this defect, the share that is removed; by the rule: the share that the rule fails.
+recall: of the samples with this defect, the share that is removed; by the rule: that the rule fails.
 precision: of the samples that the rule fails, the share with this defect; any defect: the share with any.
 No rule looks for duplicates, so they stay."""
 
