@@ -46,10 +46,10 @@ def plan(
       winnow plan recipe.yaml --cluster 16x8,2x12:1
     """
     from jobs import steps
-    from jobs.terminal import tables
+    from jobs.terminal import plan_tables
     from pipeline.preflight.checks import parse_cluster
     from pipeline.preflight.preview import preview
 
     machines = parse_cluster(cluster) if cluster else ()
     found = preview(steps.open_session(recipe, set_, shards), machines, measure, hours)
-    print_json(found) if json else tables.plan(found)
+    print_json(found) if json else plan_tables.plan(found)

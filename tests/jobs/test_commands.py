@@ -116,9 +116,9 @@ def test_a_missing_shard_is_pending_and_the_rest_is_done(ran: dict[str, dict], p
         "run", place / "recipe.yaml", "--set", more, "--local", "--set", f"export.shards={place}/out2"
     )
     assert done.returncode == 1
-    assert "1 shards are not done" in done.stderr
+    assert "1 shard is not done:" in done.stderr
     assert "00003: FileNotFoundError" in done.stderr
-    assert "run again to retry them: winnow run" in done.stderr
+    assert "run again to retry: winnow run" in done.stderr
     assert f"read {ran['books']['samples']:,} =" in done.stderr
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.terminal import tables
+from jobs.terminal import plan_tables, tables
 from operators import outliers
 from operators.algorithms.neighbours import Points
 from operators.algorithms.outliers import SCORES, lid, published, scores
@@ -415,7 +415,7 @@ def session(write_pool, tmp_path):
 def test_plan_shows_what_operators_warn_of(session, capsys):
     found = preview(session)
     assert [warning.split(":")[0] for warning in found.warnings] == ["compute.near"]
-    tables.plan(found)
+    plan_tables.plan(found)
     assert "warning compute.near: size 1,000 x assumed_rate 0.003 = 3.0 poisoned" in capsys.readouterr().err
 
 
