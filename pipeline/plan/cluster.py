@@ -82,6 +82,11 @@ def readers_beside(placed: Sequence[Placement], nodes: Sequence[Node], shards: i
     return min(shards, max(1, int(free / READ_CPUS)))
 
 
+def collectors_beside(nodes: Sequence[Node]) -> int:
+    """Collectors for the results of all workers."""
+    return max(1, int(sum(node.cpus for node in nodes) // CPUS_PER_COLLECTOR))
+
+
 def read_tasks(shards: Sequence[Shard], readers: int) -> int:
     """Number of tasks that read these shards: one per large shard, one for several small ones."""
     by_bytes = sum(READ_BYTES if shard.size is None else shard.size for shard in shards) // READ_BYTES
@@ -118,17 +123,18 @@ def _pool(stage: Stage, nodes: Sequence[Node], share: float, batches: int) -> Pl
     )
 
 
-def place_index(wanted: Resources, nodes: Sequence[Node]) -> Placement:
-    """The one task that builds the FAISS index: what `run.index` asks for, by default 75 % of the CPUs of the
-    machine with the most memory. Raises RecipeError if no machine has what it asks for."""
+def place_task(key: str, wanted: Resources, nodes: Sequence[Node]) -> Placement:
+    """What a single large task reserves, such as building the FAISS index: the CPUs and memory that the recipe
+    asks for under `key` (`run.index`), by default 75 % of the CPUs of the machine with the most memory. Raises
+    RecipeError if no machine has them."""
     workers = [node for node in nodes if node.cpus]  # not a head that only schedules
-    suitable = _suitable("run.index", wanted, workers)
+    suitable = _suitable(key, wanted, workers)
     best = max(suitable, key=lambda node: (node.memory, node.cpus))
+    largest = max(node.cpus for node in suitable)
     cpus = wanted.cpus or STAGE_SHARE * best.cpus
-    if cpus > max(node.cpus for node in suitable):
+    if cpus > largest:
         raise RecipeError(
-            f"run.index.cpus asks for {cpus:g}, the largest machine that has its GPUs and memory has "
-            f"{max(node.cpus for node in suitable):g}"
+            f"{key}.cpus asks for {cpus:g}, the largest machine that has its GPUs and memory has {largest:g}"
         )
     return Placement(1, cpus, 0, max(1, int(cpus)), wanted.memory or 0)
 

@@ -24,8 +24,8 @@ from pipeline.errors import RecipeError
 from pipeline.pool.img2dataset import lost, reason, reasons
 from pipeline.pool.shards import Shard, list_shards
 from pipeline.uids import text_url_uid
-from tests.support.ingests import LOOPBACK, ROOT, accounted, done, in_tars, ingest, killed, write_list
-from tests.support.web import KINDS, photo, web
+from tests.support.ingest_runs import LOOPBACK, ROOT, accounted, done, in_tars, ingest, killed, write_list
+from tests.support.web_server import KINDS, photo, web
 
 EACH = 3  # URLs of a kind
 HERE = ("--local", "--processes", 1)

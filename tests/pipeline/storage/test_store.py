@@ -19,7 +19,7 @@ from pipeline.pool.columns import Columns
 from pipeline.schema import SAMPLE_COLUMNS, SAMPLE_SCHEMA
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
-from tests.conftest import put
+from tests.support.samples import store_given
 
 FRAME = pl.DataFrame(
     {
@@ -236,7 +236,7 @@ def test_a_part_of_another_length_does_not_count(stored):
     session = stored(frames, {"given.f32": {"min": 0}})
     folder = session.folder("given")
     assert list_stored(session).parts[folder] == {"a", "b"}
-    put(session, "a", pl.DataFrame({"f32": [0.5, 1.5]}))
+    store_given(session, "a", pl.DataFrame({"f32": [0.5, 1.5]}))
     session.store.write(f"{folder}/a.parquet", session.store.read(f"{folder}/a.parquet")[:1])
     assert list_stored(session).parts[folder] == {"b"}
     assert [shard.name for shard in complete(session).shards] == ["b"]
