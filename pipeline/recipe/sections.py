@@ -101,8 +101,8 @@ class Destination:
 
 @dataclass(frozen=True)
 class ColumnName:
-    """Marks a field of `export` as the name of a column that the export reads. `suits` tests the column's dtype;
-    `expected` says in words which dtypes do."""
+    """Marks a field of `export` as the name of a column that the export reads. `suits` tests the column's
+    dtype; `expected` says in words which dtypes do."""
 
     suits: Callable[[PolarsDataType], bool]
     expected: str
