@@ -225,7 +225,7 @@ def test_operators_read_captions_and_embeddings(folder, session):
     assert [
         todo.reads_pool
         for todo in plan(made.recipe, made.shards, made.keys, list_stored(made))
-        if hasattr(todo, "tar")
+        if hasattr(todo, "reads_pool")
     ] == [False] * 2
     assert not compute(made, LocalExecutor()).pending
     assert plan(made.recipe, made.shards, made.keys, list_stored(made)) == []
