@@ -74,7 +74,7 @@ class Operator(BaseModel):
 
 
 class Writer(Operator):
-    """What Score and ImageScore share: they add columns row by row.
+    """Base of Score and ImageScore, which add columns row by row.
 
     `writes` maps a column's short name to its dtype (`pl.Array` stands for any width). The column is stored
     as `<name>.<short>`, <name> being the operator's key in the recipe. `score` returns exactly these columns,

@@ -86,12 +86,14 @@ class Rule(BaseModel):
     @field_validator("chance")
     @classmethod
     def _chance_is_true(cls, value: bool | None) -> bool | None:
+        """`chance: false` would be a rule without a bound."""
         if value is False:
             raise ValueError("must be true (leave the rule out to switch it off)")
         return value
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Rule":
+        """Exactly one bound, and no key that only another bound uses."""
         given = [bound for bound in BOUNDS if getattr(self, bound) is not None]
         if len(given) != 1:
             names = " and ".join(given) or "none"
@@ -137,8 +139,8 @@ class Rule(BaseModel):
         return f"draw(seed {self.seed}, uid) < value"
 
     def verdict(self, values: pl.Series, uids: pl.Series, cut: "Cut | None" = None) -> pl.Series:
-        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to; `uids`
-        may be empty where the rule does not need them."""
+        """(n,) Boolean: whether each value passes; null if it is null or NaN. `uids`: (n,) String, or empty
+        unless `needs_uid`. `cut`: what the share of `top` or `bottom` became."""
         if values.dtype.is_float():
             values = values.fill_nan(None)
         if values.dtype == pl.Boolean:

@@ -46,7 +46,8 @@ class Placement:
 
 
 class Node(NamedTuple):
-    """What one machine offers. Memory in GiB; infinite for a planned cluster whose memory is not given."""
+    """The resources of one machine. Memory in GiB; infinite for a planned cluster whose memory is not
+    given."""
 
     cpus: float
     gpus: float
@@ -124,9 +125,9 @@ def _pool(stage: Stage, nodes: Sequence[Node], share: float, batches: int) -> Pl
 
 
 def place_task(key: str, wanted: Resources, nodes: Sequence[Node]) -> Placement:
-    """What a single large task reserves, such as building the FAISS index: the CPUs and memory that the recipe
-    asks for under `key` (`run.index`), by default 75 % of the CPUs of the machine with the most memory. Raises
-    RecipeError if no machine has them."""
+    """The reservation of a single large task, such as building the FAISS index: the CPUs and memory that the
+    recipe asks for under `key` (`run.index`), by default 75 % of the CPUs of the machine with the most
+    memory. Raises RecipeError if no machine has them."""
     workers = [node for node in nodes if node.cpus]  # not a head that only schedules
     suitable = _suitable(key, wanted, workers)
     best = max(suitable, key=lambda node: (node.memory, node.cpus))

@@ -22,7 +22,7 @@ ROWS = {"gpu": 256, "images": 64, "columns": 8192}
 
 @dataclass(frozen=True)
 class Stored:
-    """What a store holds of a recipe.
+    """The results of a recipe that a store holds.
 
     parts   folder (`samples`, `columns/<name>-<key>`) -> the shards with a complete part there
     stats   the files of the Stats' tables

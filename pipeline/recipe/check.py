@@ -1,5 +1,5 @@
-"""Compares the sections of a recipe with each other: every name must exist, types must fit, and operators must
-not need each other in a circle.
+"""Compares the sections of a recipe with each other: every name must exist, types must fit, and operators
+must not need each other in a circle.
 """
 
 from collections.abc import Collection, Mapping
@@ -40,7 +40,8 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
 
 
 def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], tables: Collection[str]) -> None:
-    """Its name is free and what it reads exists. Scores may read columns and Stats; Stats may read columns."""
+    """Its name is free and what it reads exists. Scores may read columns and Stats; Stats may read
+    columns."""
     operator = recipe.operator(name)
     if name == INDEX:
         raise RecipeError(
@@ -89,11 +90,11 @@ def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> No
 
 def column_types(recipe: "Recipe") -> dict[str, PolarsDataType]:
     """Every column that a recipe may name, with its type (`pl.Array` stands for any width)."""
-    found = dict(SAMPLE_COLUMNS) | (dict(READY_COLUMNS) if recipe.pool.datacomp else {})
+    types = dict(SAMPLE_COLUMNS) | (dict(READY_COLUMNS) if recipe.pool.datacomp else {})
     for name in recipe.compute:
         if isinstance(writer := recipe.operator(name), Writer):
-            found |= {f"{name}.{short}": dtype for short, dtype in writer.writes.items()}
-    return found
+            types |= {f"{name}.{short}": dtype for short, dtype in writer.writes.items()}
+    return types
 
 
 def _check_name(key: str, value: str, allowed: Collection[str], what: str) -> None:

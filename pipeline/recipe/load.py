@@ -25,6 +25,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key which is given twice. YAML itself keeps the last one silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See yaml.SafeLoader. Raises RecipeError for a key that is given twice."""
         lines: dict[str, int] = {}
         for key, _ in node.value:  # `<<` merges another mapping and may come twice
             line = key.start_mark.line + 1

@@ -211,7 +211,7 @@ class Recipe(Section):
 
     name      what decisions and logs are called; default: the file's name without its suffix
     pool      where the samples are: Pool
-    compute   the operators, by name. `use` is the import path of a class under `operators/` or in a plugin; all
+    compute   the operators, by name. `use` is the import path of a class in `operators/` or in a plugin; all
               other keys are its fields. Here they are in dependency order
     keep      the rules, by name: pipeline.rule.Rule. None: every sample is kept
     export    the files to write: Export
