@@ -512,7 +512,10 @@ def test_images_are_not_there(folder, session):
 
 
 def test_the_name_is_taken(folder, session):
-    with pytest.raises(RecipeError, match=r"compute\.datacomp: the columns of pool\.datacomp are called so"):
+    with pytest.raises(
+        RecipeError,
+        match=r"compute\.datacomp: this name is reserved for the columns of pool\.datacomp; choose another",
+    ):
         session(compute={"datacomp": {"use": "planted.Length"}})
 
 

@@ -98,11 +98,11 @@ def test_where_the_index_is_built(tiny_clip):
         placed(asked, "4x8@32")
     with pytest.raises(RecipeError, match=r"run.index.cpus asks for 24, the largest machine .* has 8"):
         placed({"index": {"cpus": 24, "memory": 20}}, "4x8@32,64@16")
-    with pytest.raises(RecipeError, match=r"run.index: the FAISS index takes cpus and memory, got workers"):
+    with pytest.raises(RecipeError, match=r"run.index.workers: the FAISS index takes cpus and memory only"):
         placed({"index": {"workers": 2}}, "8")
     with pytest.raises(RecipeError, match=r"run: index is not an operator of this recipe"):
         parse({**data, "export": {}, "run": {"index": {"cpus": 1}}})
-    with pytest.raises(RecipeError, match=r"compute.index: `run.index` is the FAISS index"):
+    with pytest.raises(RecipeError, match=r"compute.index: this name is reserved for the FAISS index"):
         parse({**data, "compute": {"clip": clip, "index": {"use": "caption.Caption"}}})
 
 
