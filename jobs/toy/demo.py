@@ -76,7 +76,7 @@ def planted(session: Session) -> pl.DataFrame:
     no operator looks at."""
     parts = []
     for shard in session.shards:
-        samples = session.store.parts("samples", [shard.name])
+        samples = session.store.read_parts("samples", [shard.name])
         with ByteRanges(shard.path) as tar:
             labels = [
                 orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"

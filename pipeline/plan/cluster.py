@@ -3,8 +3,8 @@
 A pool that reserves every CPU leaves none for reading and Ray Data then waits for ever without a word, so
 operators get three quarters of the CPUs by default, in fractions, and a request that cannot be met is an
 error before anything starts. What nodes are started with (memory for Ray's object store, a third; spilling to
-disk beyond it is Ray's default) stands in ray_cluster.yaml and jobs/rayjob.yaml; what an operator reserves, and
-how many workers it has, in a recipe's `run:`.
+disk beyond it is Ray's default) stands in ray_cluster.yaml and jobs/rayjob.yaml; what an operator reserves,
+and how many workers it has, in a recipe's `run:`.
 """
 
 import math
@@ -132,7 +132,8 @@ def place_task(key: str, asked: Resources, nodes: Sequence[Node]) -> Placement:
 
 
 def _able(key: str, asked: Resources, nodes: Sequence[Node]) -> list[Node]:
-    """The machines that have the GPUs and the memory of one worker. Raises RecipeError where there is none."""
+    """The machines that have the GPUs and the memory of one worker. Raises RecipeError where there is
+    none."""
     wanted = {"gpus": asked.gpus, "memory": asked.memory or 0}
     for name, need in wanted.items():
         most = max((getattr(node, name) for node in nodes), default=0)

@@ -23,7 +23,7 @@ from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, plac
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX
-from pipeline.storage import layout, packs
+from pipeline.storage import layout
 from pipeline.storage.ranges import local_path
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
@@ -104,8 +104,8 @@ def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
     """A warning if the store holds very many small parts in files of their own. `rows`: samples by shard."""
     if not session.sample_folders:
         return []
-    index = packs.known(session.store.root, layout.SAMPLES)
-    loose = len(rows) - (len(index.rows) if index else 0)
+    index = session.store.pack_index(layout.SAMPLES)
+    loose = len(rows) - (len(index.shards) if index else 0)
     if loose < MANY_PARTS or sum(rows.values()) >= SMALL_PART * len(rows):
         return []
     return [

@@ -78,5 +78,5 @@ def _copy(session: Session, sample: Session, stored: Stored) -> None:
     for folder in (*session.sample_folders, *map(session.folder, names)):
         there = [shard.name for shard in sample.shards if shard.name in stored.parts.get(folder, ())]
         for shard, footer in session.store.footers(folder, there).items():
-            part = session.store.parts(folder, [shard])
+            part = session.store.read_parts(folder, [shard])
             sample.store.write(layout.part(folder, shard), part, footer.notes)

@@ -15,7 +15,7 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.conftest import TINY
+from tests.support.tiny_clip import TINY
 
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
 

@@ -20,7 +20,7 @@ from pipeline.decide.cuts import rank_from_top, resolve_cuts
 from pipeline.decide.decide import decide, tally
 from pipeline.plan.session import Session
 from pipeline.rule import Rule
-from tests.conftest import put, uid
+from tests.support.samples import store_given, uid
 
 NAN = float("nan")
 
@@ -410,7 +410,7 @@ def test_new_values_are_a_new_decision_only_under_a_new_key(stored):
     """What a decision reads is named by key: the same keys mean the same values."""
     session = stored({"a": pl.DataFrame({"f32": [1.0]})}, {"given.f32": {"min": 2}})
     assert decide(session)["kept"] == 0
-    put(session, "a", pl.DataFrame({"f32": [3.0]}))
+    store_given(session, "a", pl.DataFrame({"f32": [3.0]}))
     assert decide(session)["kept"] == 0
 
 

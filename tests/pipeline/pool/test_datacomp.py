@@ -37,7 +37,8 @@ from pipeline.recipe.load import parse
 from pipeline.rule import Rule
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.support.parts import tree
+from pipeline.storage.store import Store
+from tests.support.folders import tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
 UIDS = tuple(f"{number:032x}" for number in range(10))
@@ -518,5 +519,5 @@ def test_only_such_pools_have_such_columns(planted):
 
 
 def test_columns_travel(folder, tmp_path):
-    columns = pickle.loads(pickle.dumps(Columns(f"{tmp_path}/store", {}, str(folder))))
+    columns = pickle.loads(pickle.dumps(Columns(Store(f"{tmp_path}/store"), {}, str(folder))))
     assert len(columns.read("00000000", ["uid"])) == 300

@@ -29,7 +29,8 @@ from pipeline.recipe.sections import PARTS
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.schema import EMPTY, SAMPLE_COLUMNS, SAMPLE_SCHEMA
-from tests.support.parts import OPERATORS, tree
+from tests.support.folders import tree
+from tests.support.paths import PLUGINS
 
 UID = "0123456789abcdef" * 2
 CC = {"text": 0, "url": 1}  # Conceptual Captions: no header line
@@ -192,7 +193,7 @@ def test_uids(read):
 
 
 def test_uids_equal_those_of_a_tar(read, tmp_path):
-    from tests.support.exports import write_tar
+    from tests.support.decided_pool import write_tar
 
     record = {"url": "http://x/é", "caption": "a\ud800"}
     write_tar(tmp_path / "0.tar", [("0.json", json.dumps(record).encode())])
@@ -409,7 +410,6 @@ def pool(tmp_path):
     whole = gzip.compress(("text\turl\n" + many(20_000)).encode())
     (folder / "b.tsv.gz").write_bytes(whole[: len(whole) // 2])
     (folder / "c.jsonl").write_text('{"caption": "a dog", "url": "http://x/c"}\n{"caption":\n')
-    (tmp_path / "mine.py").write_text(OPERATORS)
     return tmp_path
 
 
@@ -417,12 +417,12 @@ def recipe(place: Path, store: str = "store", **more):
     return parse(
         {
             "name": "test",
-            "plugins": [str(place / "mine.py")],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": str(place / "pool"), "store": str(place / store), **more.pop("pool", {})},
             "compute": {
                 "caption": {"use": "caption.Caption"},
-                "words": {"use": "mine.WordCount"},
-                "rare": {"use": "mine.RarestWord", "words": "words"},
+                "words": {"use": "rare_words.WordCount"},
+                "rare": {"use": "rare_words.RarestWord", "words": "words"},
                 **more.pop("compute", {}),
             },
             "keep": {"caption.words": {"min": 2}, "rare.count": {"min": 2}},
@@ -465,7 +465,7 @@ def test_the_second_pass_reads_the_store(pool):
     compute(Session.open(recipe(pool)), LocalExecutor())
     for path in (pool / "pool").iterdir():
         path.write_bytes(b"")
-    more = Session.open(recipe(pool, compute={"slow": {"use": "mine.Slow", "seconds": 0}}))
+    more = Session.open(recipe(pool, compute={"slow": {"use": "faulty.Slow", "seconds": 0}}))
     assert [
         (todo.names, todo.reads_pool) for todo in plan(more.recipe, more.shards, more.keys, list_stored(more))
     ] == [(("slow",), False)]
@@ -540,7 +540,7 @@ def test_a_store_remembers_how_tables_were_read(pool):
 def test_what_needs_images_is_refused_before_any_work(pool, write_pool):
     first = rf"\(the first: {pool}/pool/a\.parquet\)"
     with pytest.raises(RecipeError, match=rf"compute\.bright reads images, and pool\.shards are .* {first}"):
-        Session.open(recipe(pool, compute={"bright": {"use": "mine.Brightness"}}))
+        Session.open(recipe(pool, compute={"bright": {"use": "planted.Brightness"}}))
     with pytest.raises(RecipeError, match=rf"export\.shards copies images out of tars, .* {first}"):
         Session.open(recipe(pool, export={"shards": str(pool / "out")}))
     for path in (pool / "pool").iterdir():

@@ -17,7 +17,7 @@ from pipeline.pool.shards import Shard
 from pipeline.preflight.checks import check_cluster, check_shards, check_storage, parse_cluster
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
-from tests.support.s3 import s3
+from tests.support.s3_server import s3
 
 TWO = {"bright": {"use": "planted.Brightness"}, "length": {"use": "planted.Length"}}
 
@@ -139,7 +139,9 @@ def test_a_missing_first_shard_is_a_warning(tmp_path, write_pool):
     done = CliRunner().invoke(app, ["plan", recipe, "--json"])
     assert done.exit_code == 0, done.output
     (warning,) = json.loads(done.stdout)["warnings"]
-    assert warning.startswith(f"pool.shards: {tmp_path}/pool/00000.tar does not exist; a missing shard stays pending")
+    assert warning.startswith(
+        f"pool.shards: {tmp_path}/pool/00000.tar does not exist; a missing shard stays pending"
+    )
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")

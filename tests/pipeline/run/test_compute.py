@@ -21,8 +21,9 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.stats import StatTask, reduced
 from pipeline.storage import layout
-from tests.conftest import picture
 from tests.pipeline.plan.test_passes import CHAIN
+from tests.support.paths import PLUGINS
+from tests.support.samples import picture
 
 CHANGED = "does not have the 2 samples that are in the store: it changed; use a new store"
 KEEP = {"frequency.count": {"min": 2}}
@@ -139,24 +140,12 @@ def test_a_shard_that_changed_is_refused(pool, opened, tmp_path, rows):
     assert log.pending == {"1": CHANGED}
 
 
-BOTH = """
-from pipeline.operator import Column, ImageScore
-import polars as pl
-class Both(ImageScore):
-    of: Column
-    writes = {"value": pl.Float64}
-    def score(self, batch, images):
-        return batch.select(value=pl.col(self.of))
-"""
-
-
 @pytest.mark.parametrize("rows", [0, 1, 3, 300])
-def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, opened, tmp_path, rows):
-    (tmp_path / "both.py").write_text(BOTH)
+def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, opened, rows):
     compute(opened(), LocalExecutor())
     pool(["xx"] * rows, [picture()] * rows, shard="1")
-    later = {**CHAIN, "both": {"use": "both.Both", "of": "length.value"}}
-    log = compute(opened(compute=later, plugins=[str(tmp_path / "both.py")]), LocalExecutor())
+    later = {**CHAIN, "both": {"use": "planted.ImageAndColumn", "of": "length.value"}}
+    log = compute(opened(compute=later), LocalExecutor())
     assert log.pending == {"1": CHANGED}
 
 
@@ -247,45 +236,27 @@ def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, open
     assert lines(caplog) == []  # nothing is missing
 
 
-BROKEN_STAT = """
-import polars as pl
-from pipeline.operator import Stat
-class Broken(Stat):
-    needs = ("text",)
-    def partial(self, batch):
-        return pl.DataFrame({{"n": [len(batch)]}}){}
-    def merge(self, parts):
-        return parts.sum(){}
-"""
-
-
 @pytest.mark.parametrize(
-    ("partial", "merge", "reason"),
+    ("stat", "reason"),
     [
-        (".nonsense()", "", "AttributeError: 'DataFrame' object has no attribute 'nonsense'"),
-        ("", ".select('m')", 'ColumnNotFoundError: unable to find column "m"'),
-        ('["n"]', "", "partial() must return a polars DataFrame, got Series"),
+        ("NoPartial", "AttributeError: 'DataFrame' object has no attribute 'nonsense'"),
+        ("NoMerge", 'ColumnNotFoundError: unable to find column "m"'),
+        ("NotATable", "partial() must return a polars DataFrame, got Series"),
     ],
 )
-def test_a_stat_that_fails_names_itself(pool, opened, tmp_path, partial, merge, reason):
-    (tmp_path / "broken.py").write_text(BROKEN_STAT.format(partial, merge))
-    session = opened(
-        compute={"sum": {"use": "broken.Broken"}}, keep={}, plugins=[str(tmp_path / "broken.py")]
-    )
+def test_a_stat_that_fails_names_itself(pool, opened, stat, reason):
+    session = opened(compute={"sum": {"use": f"faulty.{stat}"}}, keep={}, plugins=[str(PLUGINS)])
     with pytest.raises(OperatorError) as raised:
         compute(session, LocalExecutor())
     assert str(raised.value).startswith("sum")
     assert reason in str(raised.value)
 
 
-def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened, tmp_path):
-    (tmp_path / "bad.py").write_text(
-        "import polars as pl\nfrom pipeline.operator import Score\nclass Bad(Score):\n    needs = ('text',)\n"
-        "    writes = {'v': pl.Float64}\n    def score(self, batch):\n        raise ValueError('always')\n"
-    )
+def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened):
     write_pool(["aa"] * 20, shard="0")
-    session = opened("0.tar", {"bad": {"use": "bad.Bad"}}, {}, [str(tmp_path / "bad.py")])
-    with pytest.raises(OperatorError, match=r"^bad fails on every row of a batch: ValueError: always$"):
+    session = opened("0.tar", {"bad": {"use": "faulty.Broken"}}, {}, [str(PLUGINS)])
+    message = r"^bad fails on every row of a batch: ValueError: no row is good enough$"
+    with pytest.raises(OperatorError, match=message):
         compute(session, LocalExecutor())
     assert session.store.root.file_names(session.folder("bad"), ".parquet") == set()
 

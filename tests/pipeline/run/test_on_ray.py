@@ -19,7 +19,8 @@ from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.support.parts import OPERATORS, tree
+from tests.support.folders import tree
+from tests.support.paths import PLUGINS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
@@ -31,7 +32,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards = make_pool(folder / "pool", shards=3, per_shard=70, seed=1, image_size=48)
     whole = shards[1].read_bytes()
     shards[1].write_bytes(whole[: len(whole) * 2 // 3])
-    (folder / "mine.py").write_text(OPERATORS)
     np.save(folder / "target.npy", np.random.default_rng(0).standard_normal((9, 128)))
     np.save(folder / "subset.npy", np.zeros(1, "u8,u8"))
     return folder
@@ -54,7 +54,7 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
     weights = {"model": f"{model}.json", "pretrained": f"{model}.safetensors"}
     return parse(
         {
-            "plugins": [str(pool / "mine.py")],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / store)},
             "compute": {
                 "caption": {"use": "caption.Caption"},
@@ -118,9 +118,9 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
                     "temperature": 0.01,
                 },
                 "asked": {"use": "subset.Copies", "file": str(pool / "subset.npy")},
-                "bright": {"use": "mine.Brightness"},
-                "words": {"use": "mine.WordCount"},
-                "rare": {"use": "mine.RarestWord", "words": "words"},
+                "bright": {"use": "planted.Brightness"},
+                "words": {"use": "rare_words.WordCount"},
+                "rare": {"use": "rare_words.RarestWord", "words": "words"},
             },
             **more,
         }
@@ -188,9 +188,9 @@ def test_a_missing_shard_stays_pending_and_the_rest_is_done(pool: Path, local: d
 def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
     made = parse(
         {
-            "plugins": [str(pool / "mine.py")],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "broken")},
-            "compute": {"broken": {"use": "mine.Broken"}},
+            "compute": {"broken": {"use": "faulty.Broken"}},
         }
     )
     with pytest.raises(OperatorError, match="broken fails on every row"):
@@ -204,9 +204,9 @@ def test_an_operator_that_ends_its_process_does_not_run_for_ever(
     monkeypatch.setattr("pipeline.run.on_ray.PATIENCE", 24)
     made = parse(
         {
-            "plugins": [str(pool / "mine.py")],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "deadly")},
-            "compute": {"deadly": {"use": "mine.Deadly"}},
+            "compute": {"deadly": {"use": "faulty.Deadly"}},
         }
     )
     with pytest.raises(
@@ -284,9 +284,9 @@ def test_one_large_task_runs_in_a_worker(pool: Path) -> None:
     from pipeline.run.on_ray import RayExecutor
 
     made = {
-        "plugins": [str(pool / "mine.py")],
+        "plugins": [str(PLUGINS)],
         "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "task")},
-        "compute": {"thumb": {"use": "mine.Thumbnail"}},
+        "compute": {"thumb": {"use": "thumbnails.Thumbnail"}},
         "export": {"index": {"embedding": "thumb.vector", "path": f"{pool}/index"}},
     }
     for run in ({}, {"index": {"cpus": 1, "memory": 0.5}}):

@@ -9,7 +9,7 @@ from jobs.toy.sample_pool import make_pool
 from pipeline.plan.session import Session
 from pipeline.preflight.checks import check_storage
 from tests.pipeline.storage.test_s3 import EACH, SHARDS, recipe
-from tests.support.exports import contents
+from tests.support.folders import contents
 
 gcsfs = pytest.importorskip("gcsfs", reason="needs gcsfs")
 emulator = pytest.importorskip("gcp_storage_emulator.server", reason="needs gcp-storage-emulator: the server")

@@ -7,8 +7,8 @@ from jobs.toy.sample_pool import make_pool
 from pipeline.plan.session import Session
 from pipeline.storage import retry
 from tests.pipeline.storage.test_s3 import EACH, SHARDS, recipe
-from tests.support.exports import contents
-from tests.support.hub import hub
+from tests.support.folders import contents
+from tests.support.hub_server import hub
 
 
 def test_a_pool_on_the_hub_gives_the_same_bytes(tmp_path, monkeypatch):

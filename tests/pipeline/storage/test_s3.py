@@ -14,10 +14,10 @@ from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage.retry import from_storage
-from tests.support.exports import contents
-from tests.support.ingests import LOOPBACK, ingest, write_list
-from tests.support.s3 import S3, s3
-from tests.support.web import web
+from tests.support.folders import contents
+from tests.support.ingest_runs import LOOPBACK, ingest, write_list
+from tests.support.s3_server import S3, s3
+from tests.support.web_server import web
 
 s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
 pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
