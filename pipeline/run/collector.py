@@ -1,8 +1,8 @@
 """The end of a batch's life: its new columns wait here until their shard is whole, and are then published.
 
-A worker adds batches, in any order. The reader of the shard says how many rows to expect. When that many are
-there, the collector puts them in order and publishes one part per operator. A shard is published whole or not at
-all, and a batch that comes twice counts once.
+A worker adds batches, in any order. The reader of the shard says how many rows to expect. When that many
+are there, the collector puts them in order and publishes one part per operator. A shard is published whole
+or not at all, and a batch that comes twice counts once.
 """
 
 import polars as pl

@@ -30,36 +30,24 @@ def test_ray_version_of_the_image_is_the_pinned_one() -> None:
     assert f"ray:{pinned['ray']}-py311" in (ROOT / "ray_cluster.yaml").read_text()
 
 
-RAYJOB = {  # what KubeRay's API reference says of RayJobSpec, RayClusterSpec and its groups
-    "spec": {
-        *("entrypoint", "runtimeEnvYAML", "jobId", "metadata", "clusterSelector", "entrypointNumCpus"),
-        *(
-            "entrypointNumGpus",
-            "entrypointResources",
-            "shutdownAfterJobFinishes",
-            "suspend",
-            "submissionMode",
-        ),
-        *("submitterPodTemplate", "submitterConfig", "ttlSecondsAfterFinished", "activeDeadlineSeconds"),
-        *("backoffLimit", "managedBy", "deletionStrategy", "rayClusterSpec"),
-    },
-    "cluster": {
-        *("rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"),
-        *("authOptions", "gcsFaultToleranceOptions", "headServiceAnnotations", "suspend", "managedBy"),
-    },
-    "head": {
-        "template",
-        "headService",
-        "enableIngress",
-        "resources",
-        "labels",
-        "rayStartParams",
-        "serviceType",
-    },
-    "worker": {
-        *("groupName", "replicas", "minReplicas", "maxReplicas", "idleTimeoutSeconds", "resources", "labels"),
-        *("rayStartParams", "template", "scaleStrategy", "numOfHosts", "suspend"),
-    },
+RAYJOB = {  # the fields in KubeRay's API reference, of RayJobSpec, RayClusterSpec and its groups
+    name: set(fields.split())
+    for name, fields in {
+        "spec": """
+            entrypoint runtimeEnvYAML jobId metadata clusterSelector entrypointNumCpus entrypointNumGpus
+            entrypointResources shutdownAfterJobFinishes suspend submissionMode submitterPodTemplate submitterConfig
+            ttlSecondsAfterFinished activeDeadlineSeconds backoffLimit managedBy deletionStrategy rayClusterSpec
+        """,
+        "cluster": """
+            rayVersion enableInTreeAutoscaling autoscalerOptions headGroupSpec workerGroupSpecs authOptions
+            gcsFaultToleranceOptions headServiceAnnotations suspend managedBy
+        """,
+        "head": "template headService enableIngress resources labels rayStartParams serviceType",
+        "worker": """
+            groupName replicas minReplicas maxReplicas idleTimeoutSeconds resources labels rayStartParams template
+            scaleStrategy numOfHosts suspend
+        """,
+    }.items()
 }
 
 

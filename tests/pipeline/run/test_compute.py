@@ -74,7 +74,7 @@ def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, mon
     path = layout.stat("histogram", session.keys["histogram"])
     whole = session.store.read(path)
     held = []
-    monkeypatch.setattr("pipeline.run.stats.HELD", 1)
+    monkeypatch.setattr("pipeline.run.stats.MERGE_BYTES", 1)
     monkeypatch.setattr(
         StatTask,
         "merge",

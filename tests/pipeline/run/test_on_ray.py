@@ -40,12 +40,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
 BALANCED = {"entries": "entries.ids", "counts": "counts"}
 OUTLIER = {"embedding": "clip.image_embedding", "norm": "clip.image_norm", "reference": "reference"}
-STATS = ("words", "figures", "counts", "frequency", "reference", "batches", "scores")
-SCORES = (
-    *("caption", "clip", "bright", "rare", "text", "masked", "parrot", "effect", "digits"),
-    *("entries", "balance", "threshold", "wfpp", "k_distance", "slof", "lid", "dao", "forest"),
-    *("ncl", "norm", "sampled", "asked"),
-)
+STATS = "words figures counts frequency reference batches scores".split()
+SCORES = """
+    caption clip bright rare text masked parrot effect digits
+    entries balance threshold wfpp k_distance slof lid dao forest
+    ncl norm sampled asked
+""".split()
 
 
 def recipe(pool: Path, store: str, **more: object) -> Recipe:

@@ -328,8 +328,8 @@ def test_an_empty_batch_has_the_columns(planted):
 
 def test_tallies_add_up_and_travel():
     one, two = Tally(), Tally()
-    one.add("x", 0.0, 3, 1)
-    two.add("x", 0.0, 4)
+    one.add_call("x", 0.0, 3, 1)
+    two.add_call("x", 0.0, 4)
     one += two
     assert (one.rows["x"], one.failed["x"]) == (7, 1)
     assert Tally.of(one.as_dict()) == one
