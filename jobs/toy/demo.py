@@ -52,7 +52,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
         {
             "pool": {"path": folder / "pool"},
             "store": {"path": folder / "store"},
-            **result["written"],
+            **result.written,
         }
     )
 
@@ -129,7 +129,8 @@ SUSPICIOUS = {  # columns that say something about a pair, and what of them is s
 
 
 def show_auroc(session: Session, truth: pl.DataFrame) -> None:
-    """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean one."""
+    """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean
+    one."""
     columns = session.columns
     frames = [columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
     found = truth.select("planted").hstack(pl.concat(frames))

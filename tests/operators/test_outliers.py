@@ -414,7 +414,7 @@ def session(write_pool, tmp_path):
 
 def test_plan_shows_what_operators_warn_of(session, capsys):
     found = preview(session)
-    assert [warning.split(":")[0] for warning in found["warnings"]] == ["compute.near"]
+    assert [warning.split(":")[0] for warning in found.warnings] == ["compute.near"]
     tables.plan(found)
     assert "warning compute.near: size 1,000 x assumed_rate 0.003 = 3.0 poisoned" in capsys.readouterr().err
 
@@ -426,7 +426,7 @@ def test_explain_names_the_nearest_neighbours(session):
     (entry,) = explain(session, [frame["uid"][4]])
     distances = np.linalg.norm(vectors - vectors[4], axis=1)
     near = [int(row) for row in np.argsort(distances) if row != 4][:5]
-    shown = entry["evidence"]["outlier"]
+    shown = entry.evidence["outlier"]
     assert [line["uid"] for line in shown] == [frame["uid"][row] for row in near]
     assert [line["caption"] for line in shown] == [frame["text"][row] for row in near]
     np.testing.assert_allclose([line["distance"] for line in shown], distances[near], rtol=1e-4)
@@ -436,8 +436,8 @@ def test_explain_without_neighbours(session, capsys):
     """A picture that cannot be read has none; nor has a sample whose embeddings are no longer stored."""
     uids = session.store.read("samples/00000.parquet")["uid"]
     broken, whole = explain(session, [uids[14], uids[0]])
-    assert (broken["evidence"], len(whole["evidence"]["outlier"])) == ({}, 5)
+    assert (broken.evidence, len(whole.evidence["outlier"])) == ({}, 5)
     tables.explanation(whole)
-    assert whole["evidence"]["outlier"][0]["uid"] in capsys.readouterr().err
+    assert whole.evidence["outlier"][0]["uid"] in capsys.readouterr().err
     Path(session.store.root.path(f"{session.folder('tiny')}/00000.parquet")).unlink()
-    assert explain(session, [uids[0]])[0]["evidence"] == {}
+    assert explain(session, [uids[0]])[0].evidence == {}

@@ -209,7 +209,7 @@ def test_a_plan_for_a_cluster(bound, tmp_path, write_pool, planted, monkeypatch)
     session = Session.open(parse({"pool": pool, "compute": TWO, "plugins": [planted]}))
     monkeypatch.setattr("pipeline.preflight.preview.check_upload", lambda folder: [f"too large: {folder}"])
     found = preview(session, parse_cluster("2x2"))
-    ((step,),) = [found["passes"]]
-    assert [pool["operators"] for pool in step["pools"]] == [["bright", "length"]]
-    assert "too large: ." in found["warnings"]
-    assert preview(session)["warnings"] == []
+    ((step,),) = [found.passes]
+    assert [pool.operators for pool in step.pools] == [("bright", "length")]
+    assert "too large: ." in found.warnings
+    assert preview(session).warnings == []

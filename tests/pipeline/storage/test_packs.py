@@ -13,6 +13,7 @@ from pipeline.decide.decide import decide
 from pipeline.plan.session import Session
 from pipeline.plan.stored import sample_counts
 from pipeline.preflight.checks import check_parts
+from pipeline.preflight.measure import MeasuredOn
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
@@ -200,7 +201,7 @@ def test_a_pool_decides_exports_and_goes_on_the_same(pool, tmp_path):
     for folder in session.part_folders:
         assert compact(session.store, folder, names) == (12, 1)
     result = run_all(pool(), local=True, quiet=True)
-    assert list(result["books"]["damaged"]) == ["011"]
+    assert list(result.books.damaged) == ["011"]
     assert result["written"]["shards"]["written"] == 0
     log = compute(pool(), LocalExecutor())
     assert not log.tally.rows  # nothing was done again
@@ -231,8 +232,8 @@ def test_measuring_reads_packed_parts(pool):
     for folder in session.part_folders:
         compact(session.store, folder, [shard.name for shard in session.shards])
     found = preview(pool(plus={"use": "planted.Plus", "of": "length.value"}), count=3)
-    assert found["measured"] == {"shards": 3, "samples": 12}
-    assert list(found["estimate"]["operators"]) == ["plus"]
+    assert found.measured == MeasuredOn(shards=3, samples=12)
+    assert list(found.estimate.operators) == ["plus"]
 
 
 def test_one_shard_more(pool, write_pool):
@@ -243,7 +244,7 @@ def test_one_shard_more(pool, write_pool):
     write_pool(["one", "two"], shard="012")
     log = compute(pool(), LocalExecutor())
     assert log.tally.rows["length"] == 2
-    assert decide(pool())["shards"] == 13
+    assert decide(pool()).shards == 13
 
 
 def test_a_changed_tar_is_told_from_packed_samples_too(pool, write_pool):
