@@ -38,6 +38,7 @@ class Collector:
         self._publish_if_whole(shard)
 
     def _publish_if_whole(self, shard: str) -> None:
+        """Publish a shard if all its rows are here, and forget it."""
         parts = self.parts.get(shard)
         if parts is None or sum(map(len, parts.values())) != self.expected.get(shard):
             return

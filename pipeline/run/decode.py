@@ -33,6 +33,7 @@ def decode(data: bytes | memoryview | None) -> tuple[np.ndarray | None, str | No
 
 
 def _decode_with_pillow(data: bytes | memoryview) -> tuple[np.ndarray | None, str | None]:
+    """See `decode`."""
     from PIL import Image
 
     try:
@@ -62,11 +63,13 @@ def pixel_slices(pixels: Sequence[int], rows: int, budget: int) -> list[tuple[in
     """Cut rows 0..n into runs [start, stop) of at most `rows` rows and `budget` pixels, so that decoded
     images stay bounded. A single image may have more. `pixels[i]` is an upper bound for row i, 0 if
     unknown."""
-    cuts, start, total = [], 0, 0
+    cuts: list[tuple[int, int]] = []
+    start = total = 0
     for row, size in enumerate(pixels):
         if row > start and (row - start >= rows or total + size > budget):
             cuts.append((start, row))
-            start, total = row, 0
+            start = row
+            total = 0
         total += size
     return [*cuts, (start, len(pixels))] if len(pixels) > start else cuts
 
@@ -81,6 +84,7 @@ class Decoder:
     def __call__(
         self, data: Sequence[bytes | memoryview | None]
     ) -> list[tuple[np.ndarray | None, str | None]]:
+        """(pixels, None) or (None, reason) per image, in order: see `decode`."""
         self.decoded += sum(item is not None for item in data)
         with warnings.catch_warnings():  # Pillow's, on odd files; here, since filters are not per thread
             warnings.simplefilter("ignore")

@@ -68,9 +68,12 @@ class RunLog:
     """What one run did, and how fast. `pending` holds shards that could not be read, with reasons."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.started, self.flushed = store, time.time(), time.time()
+        self.store = store
+        self.started = time.time()
+        self.flushed = time.time()
         self.path = layout.run_log(f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
-        self.tally, self.bytes = Tally(), 0
+        self.tally = Tally()
+        self.bytes = 0
         self.pending: dict[str, str] = {}
         self.workers: dict[str, int] = {}
 

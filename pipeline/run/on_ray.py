@@ -10,8 +10,7 @@ Facts about Ray 2.60 that this code relies on; a comment names the number at the
 
  1. Read tasks get only the CPUs that the pools of actors leave. If these reserve every CPU, Ray Data waits
     for ever without a message. So the pools reserve fractions of CPUs, sized beforehand (plan/cluster.py).
- 2. A pool that may grow adds one actor at a time, and GPUs stand idle for minutes. So pools have a fixed
-    size.
+ 2. A pool that may grow adds one actor at a time, while GPUs idle for minutes. So pools have a fixed size.
  3. Ray Data starts an actor whose process died again, without end, and gives it the same block. So a pass
     fails if no operator makes progress for PATIENCE seconds.
  4. Ray Data cuts and joins blocks by their bytes, but never cuts a row. So a batch travels as one row, and
@@ -22,8 +21,7 @@ Facts about Ray 2.60 that this code relies on; a comment names the number at the
     token of its process. If the token has changed, the shards that are not published are computed again.
  7. An error in a task reaches the driver inside a RayTaskError. So the driver raises its cause.
  8. Ray's C++ core writes to the process's stderr, past Python's logging. So its start has none (ray_log.py).
- 9. Workers import modules by name. A plugin is a file that only the driver has, so its classes travel by
-    value.
+ 9. Workers import modules by name. Only the driver has the file of a plugin, so its classes travel by value.
 """
 
 import logging
@@ -138,18 +136,17 @@ class RayExecutor:
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
     ) -> pl.DataFrame:
-        """See Executor. Workers merge the partial tables in a tree of tasks; the driver gets only the
-        last."""
+        """See Executor. Workers merge the tables in a tree of tasks. The driver gets only the last table."""
         start_merge = partial(_remote(ray_workers.merge_task).remote, merge, ray.get)
-        limit, fan_in = self.tasks_at_a_time, cluster.MERGE_FAN_IN
-        return cast(
-            pl.DataFrame, _get(run_tree(_starter(function), start_merge, _wait, items, limit, fan_in))
-        )
+        limit = self.tasks_at_a_time
+        table = run_tree(_starter(function), start_merge, _wait, items, limit, cluster.MERGE_FAN_IN)
+        return cast(pl.DataFrame, _get(table))
 
     def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:
         """Pools for the machines that the cluster has now (fact 1). If these are too few, pools for the
         machines of the pass before: some of them are probably being replaced."""
-        nodes, batches = _nodes(), cluster.batches_of(shards)
+        batches = cluster.batches_of(shards)
+        nodes = _nodes()
         with suppress(RecipeError):
             placed = cluster.place(stages, nodes, batches)
             self.nodes = nodes
@@ -218,6 +215,7 @@ def _states(collectors: Sequence[Any]) -> list[ray_workers.CollectorState]:
 
 
 def _remote(function: Callable[..., Any]) -> Any:
+    """A function that Ray runs as a task."""
     return ray.remote(num_cpus=cluster.TASK_CPUS, max_retries=cluster.RETRIES)(function)
 
 
@@ -262,6 +260,7 @@ def _own_errors() -> Iterator[None]:
 
 
 def _start(cpus: int | None, gpus: int | None) -> None:
+    """Connect to the cluster at RAY_ADDRESS, else start Ray on this machine."""
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)

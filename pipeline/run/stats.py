@@ -44,7 +44,8 @@ class StatTask:
             tables.append(self._table("partial", self.operator.partial, [frame]))
             size += int(tables[-1].estimated_size())
             if size > MERGE_BYTES and len(tables) > 1:
-                tables, size = [self.merge(tables)], 0
+                tables = [self.merge(tables)]
+                size = 0
         return self.merge(tables)
 
     def frames(self, shard: Shard) -> Iterator[pl.DataFrame]:
