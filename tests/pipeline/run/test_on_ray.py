@@ -311,7 +311,8 @@ def test_the_plain_loop_imports_no_ray(pool: Path) -> None:
     code = (
         "import sys; from tests.pipeline.run.test_on_ray import recipe; from pathlib import Path\n"
         "sys.modules.pop('ray', None); [sys.modules.pop(m) for m in list(sys.modules) if m.startswith('ray.')]\n"
-        "from pipeline.run.compute import LocalExecutor, compute; from pipeline.plan.session import Session\n"
+        "from pipeline.run.compute import compute; from pipeline.run.executor import LocalExecutor\n"
+        "from pipeline.plan.session import Session\n"
         f"compute(Session.open(recipe(Path({str(pool)!r}), 'noray')), LocalExecutor())\n"
         "assert 'ray' not in sys.modules"
     )
