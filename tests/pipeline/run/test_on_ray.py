@@ -310,7 +310,8 @@ def _refuse(session: Session) -> None:
 def test_the_plain_loop_imports_no_ray(pool: Path) -> None:
     code = (
         "import sys; from tests.pipeline.run.test_on_ray import recipe; from pathlib import Path\n"
-        "sys.modules.pop('ray', None); [sys.modules.pop(m) for m in list(sys.modules) if m.startswith('ray.')]\n"
+        "for name in list(sys.modules):\n"
+        "    if name.split('.')[0] == 'ray' or name == 'pipeline.run.on_ray': del sys.modules[name]\n"
         "from pipeline.run.compute import compute; from pipeline.run.executor import LocalExecutor\n"
         "from pipeline.plan.session import Session\n"
         f"compute(Session.open(recipe(Path({str(pool)!r}), 'noray')), LocalExecutor())\n"
