@@ -1,4 +1,4 @@
-"""`ray_cluster.yaml` against Ray's own schema, and a submission to a real Ray head on this machine."""
+"""`ray_cluster.yaml` fits Ray's own schema, and a Ray head on this machine runs a submitted job."""
 
 import os
 import signal
@@ -83,7 +83,7 @@ def test_the_rayjobs_entrypoint_is_a_command() -> None:
 
 
 def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
-    """A head with its dashboard on loopback, the working directory uploaded, exit code and logs back."""
+    """The working directory is uploaded to a head on loopback; exit status and output come back."""
     make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=48)
     port = free_port()
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "PATH": f"{RAY.parent}:{os.environ['PATH']}"}

@@ -30,7 +30,7 @@ def test_place_reserves_no_more_cpus_than_stand_beside_a_gpu() -> None:
 
 
 def test_place_puts_no_worker_where_no_machine_is_large_enough() -> None:
-    """Sixteen CPUs in machines of two: one worker gets no twelve."""
+    """Sixteen CPUs in machines of two: one worker cannot have twelve."""
     nodes = [Node(0, 0), *[Node(2, 0)] * 8]
     assert place([Stage(("clip",), Resources(workers=1))], nodes, 100)[0].cpus == 1.5
     with pytest.raises(RecipeError, match=r"run.clip.cpus asks for 4, the largest machine .* has 2"):
@@ -38,7 +38,7 @@ def test_place_puts_no_worker_where_no_machine_is_large_enough() -> None:
 
 
 def test_place_leaves_room_for_the_gpu_stage_in_whatever_order() -> None:
-    """The CPU stage's workers may come first and lie on the GPU machine too."""
+    """Ray may start the CPU stage's workers first, and on the GPU machine too."""
     nodes = [Node(0, 0), Node(2, 0), Node(2, 0), Node(2, 1)]
     text, clip = place([Stage(("text",), Resources()), Stage(("clip",), Resources(gpus=1))], nodes, 100)
     assert (text.workers, text.cpus) == (3, 0.75)
@@ -46,7 +46,7 @@ def test_place_leaves_room_for_the_gpu_stage_in_whatever_order() -> None:
 
 
 def test_place_counts_gpus_by_machine() -> None:
-    """0.4 of a GPU is two on each, and two GPUs are on no machine of one."""
+    """With 0.4 of a GPU each, a GPU holds two workers; a worker with two GPUs needs a machine that has two."""
     nodes = [Node(8, 1), Node(8, 1)]
     assert place([Stage(("clip",), Resources(gpus=0.4))], nodes, 100)[0].workers == 4
     with pytest.raises(RecipeError, match=r"run.clip.gpus asks for 2, the largest machine has 1"):

@@ -1,4 +1,4 @@
-"""The same passes on Ray Data: equal bytes, whatever the number of workers; placement; failures."""
+"""Passes on Ray Data: bytes equal to the plain loop's with any number of workers; failures; log lines."""
 
 import os
 import re
@@ -72,7 +72,7 @@ SCORES += [
 
 
 def recipe(pool: Path, store: str, **more: object) -> Recipe:
-    """A recipe with every operator (the aesthetic head aside, whose weights nobody has here) and plugins."""
+    """A recipe with every operator but the aesthetic head, whose weights are a download, and with plugins."""
     model = Path(__file__).parents[3] / "jobs" / "toy" / "models" / "scene_clip"
     weights = {"model": f"{model}.json", "pretrained": f"{model}.safetensors"}
     return parse(
@@ -152,7 +152,7 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
 
 @pytest.fixture(scope="module")
 def local(pool: Path) -> dict[str, bytes]:
-    """Every file of the store that the plain loop makes."""
+    """Every file of the plain loop's store."""
     made = recipe(pool, "local")
     compute(Session.open(made), LocalExecutor())
     return tree(pool / "local")
@@ -165,7 +165,7 @@ def _shutdown() -> object:
 
 
 def few(workers: int) -> dict[str, object]:
-    """So many workers for the operators, which share one pool."""
+    """A `run:` section: `workers` workers for the operators, which share one pool."""
     return {name: {"workers": workers, "cpus": 0.5} for name in SCORES}
 
 
@@ -189,7 +189,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, byte
 
 
 def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) -> None:
-    run = few(1) | {"bright": {"gpus": 1}}  # Brightness pays no heed to the device: only placement is tested
+    run = few(1) | {"bright": {"gpus": 1}}  # Brightness runs on CPU anyway: the test is about placement
     log = run_on_ray(recipe(pool, "gpu", run=run))
     assert log.workers["bright"] == 1
     assert tree(pool / "gpu") == local
