@@ -1,8 +1,11 @@
-"""What surrounds the operators in a pass: batches of a shard come out of tars, tables and the store, the
-new columns go back into it, one published file per shard and operator.
+"""The start of a batch's life: a shard of the pool is read and cut into batches.
 
-Batches are cut inside a shard, at places that depend on its content alone, and never mixed. So an
-operator always sees the same rows together, whatever the number of workers: equal inputs, equal bytes.
+A batch is a run of rows of one shard: columns of its samples, stored columns that the pass's operators need
+and, if they need pixels, encoded images. Stages add columns to it (stage.py), and a collector publishes
+them (collector.py).
+
+The cuts depend on the shard's content alone, and rows of two shards are never mixed. So an operator always
+sees the same rows together, whatever the number of workers: equal inputs give equal bytes.
 """
 
 import time
@@ -27,7 +30,7 @@ from pipeline.storage import layout
 from pipeline.storage.retry import ATTEMPTS, FINAL, from_storage, wait
 from pipeline.storage.store import Store
 
-ALWAYS = ("shard", "row", "width", "height")
+ALWAYS = ("shard", "row", "width", "height")  # sample columns that the engine itself needs
 
 
 @dataclass(frozen=True)
