@@ -279,7 +279,7 @@ def test_lengths_are_never_taken_silently():
     ("fields", "part"),
     [
         ({"normalise": True, "norm": "e.n"}, "must not have `norm`"),
-        ({"text_norm": "e.m"}, "must have `text_embedding` where"),
+        ({"text_norm": "e.m"}, "must have `text_embedding` if `text_norm` is given"),
         ({"norm": "e.n", "text_embedding": "t.v"}, "must have both"),
         ({"size": 0}, "greater than or equal to 1"),
         ({"assumed_rate": 0}, "greater than 0"),
