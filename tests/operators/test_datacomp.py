@@ -9,8 +9,8 @@ import pytest
 from operators.algorithms.wordnet import FirstSynset
 from operators.datacomp import Facts, Language, NearestCentroid, TextEntity
 from pipeline.operator import Device
-from tests.conftest import samples
-from tests.support.parts import write_wordnet
+from tests.support.samples import samples
+from tests.support.tiny_wordnet import write_wordnet
 
 
 def facts(**columns: object) -> dict[str, object]:

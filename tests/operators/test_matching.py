@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from operators.algorithms import matching
 from operators.algorithms.matching import Matcher, Spacing, read_entries, spaced_entry
-from tests.support.parts import spaced
+from tests.support.metaclip_spacing import spaced
 
 ENGLISH = [
     "dog",

@@ -16,7 +16,7 @@ from pipeline.recipe.load import parse
 from pipeline.recipe.lookup import build
 from pipeline.rule import Cut, Rule
 from pipeline.storage.digests import file_digest
-from tests.conftest import uid
+from tests.support.samples import uid
 
 ENTRIES = ["dog", "cat", "of", "hot dog"]
 NO_STATS: dict[str, pl.DataFrame] = {}

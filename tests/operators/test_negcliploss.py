@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from operators.negcliploss import NegClipLoss, Reference, neg_clip_loss
 from pipeline.operator import Device
-from tests.conftest import uid
+from tests.support.samples import uid
 
 COLUMNS = {"image_embedding": "c.image", "text_embedding": "c.text"}
 IMAGES, TEXTS = [[1, 0], [0, 1], [0.6, 0.8]], [[0.8, 0.6], [0, 1], [1, 0]]

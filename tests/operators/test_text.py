@@ -19,7 +19,7 @@ from pipeline.recipe.lookup import build
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
 from tests.benchmarks.bench_text import figures, lemmas, ours, parrots, photos, rendered, street_scenes
-from tests.conftest import picture, samples
+from tests.support.samples import picture, samples
 
 
 def card(*lines: str, size: int = 36, width: int = 320, height: int = 200, angle: float = 0) -> Image.Image:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from operators.wfpp import CLEAN, QUOTES, WordFrequency, WordFrequencyScore, words_of
 from pipeline.operator import Device
-from tests.conftest import samples
+from tests.support.samples import samples
 
 GOLDEN = {"a": 1_000_000, "photo": 400_000, "dog": 50_000, "okapi": 30, "rare": 10}  # of 10,000,000
 PATTERN = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""", regex.IGNORECASE)

@@ -29,7 +29,7 @@ from pipeline.plan.stored import complete
 from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.support.parts import EXCEPTIONS, INDEX, write_wordnet
+from tests.support.tiny_wordnet import EXCEPTIONS, INDEX, write_wordnet
 
 ROWS, FILES, WIDTH = 100_000, 3, 16
 RECIPES = Path(__file__).parents[3] / "jobs" / "recipes" / "datacomp"
