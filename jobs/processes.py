@@ -40,7 +40,9 @@ def in_order(workers: int) -> Each:
 def _begin() -> None:
     """Set up a process of the pool. It ends when its parent does: if the parent is killed, it would otherwise
     wait for work for ever, or go on writing."""
-    os.environ["POLARS_MAX_THREADS"] = "1"  # polars reads it at its first computation: see pipeline/threads.py
+    os.environ["POLARS_MAX_THREADS"] = (
+        "1"  # polars reads it at its first computation: see pipeline/threads.py
+    )
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
