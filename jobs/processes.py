@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from pipeline.decide.cuts import in_turn
+from pipeline.run.ordered_map import ordered_map
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # `map`, or one that uses processes
 AHEAD = 2  # items a worker that are read before their turn
@@ -22,7 +22,7 @@ def in_order(workers: int) -> Each:
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, spawn, _begin)
         try:
-            yield from in_turn(pool, AHEAD * workers - 1, function, items)
+            yield from ordered_map(pool, AHEAD * workers, function, items)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
+from pipeline.assets import local_file
 from pipeline.operator import Column, Device, File, Score
 
 _LAYER = re.compile(r"(?:layers\.)?(\d*)\.?(weight|bias)")
@@ -34,7 +35,7 @@ class AestheticScore(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Multiply the layers into one: nothing but dropout, which rests, lies between them."""
-        layers = _layers(_tensors(self.weights), self.weights)
+        layers = _layers(_tensors(local_file(self.weights)), self.weights)
         weight, bias = layers[0]
         for next_weight, next_bias in layers[1:]:
             weight, bias = next_weight @ weight, next_weight @ bias + next_bias

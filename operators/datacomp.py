@@ -31,7 +31,8 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
-from operators.algorithms.assets import asset, read_vectors
+from operators.algorithms.published import asset
+from operators.algorithms.vector_files import read_centroids, read_vectors
 from operators.algorithms.wordnet import FirstSynset
 from pipeline.operator import Column, Device, File, Files, Score
 
@@ -181,7 +182,8 @@ class NearestCentroid(Score):
         import torch
 
         self._device = device.name
-        self._centroids = torch.from_numpy(read_vectors(self.centroids)).to(device.name)
+        centroids = read_centroids(self.centroids).astype(np.float32)
+        self._centroids = torch.from_numpy(centroids).to(device.name)
         self._wanted = np.zeros(len(self._centroids), bool)
         for path in self.targets.values() if isinstance(self.targets, dict) else [self.targets]:
             self._wanted[self._nearest(read_vectors(path), path)] = True

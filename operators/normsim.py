@@ -22,7 +22,8 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
-from operators.algorithms.vectors import Chunks, no_direction, read_vectors, unit, unit_column
+from operators.algorithms.vector_files import read_vectors
+from operators.algorithms.vectors import Chunks, no_direction, unit, unit_column
 from pipeline.operator import Column, Device, Files, Score
 
 ROWS, BLOCK = 1024, 4096  # rows by proxies of one product: 16 MB

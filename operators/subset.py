@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
-from operators.algorithms.vectors import map_npy
+from pipeline.assets import map_array
 from pipeline.operator import Device, File, Score
 from pipeline.uids import first_unsorted, search_uids, uid_halves
 
@@ -35,7 +35,7 @@ class Copies(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Map the file. Raises ValueError for one that is no sorted list of u8,u8."""
-        self._rows = map_npy(self.file)
+        self._rows = map_array(self.file)
         if self._rows.dtype != np.dtype("u8,u8") or self._rows.ndim != 1:
             raise ValueError(
                 f"file: {self.file} must be a list of u8,u8, got {self._rows.dtype} {self._rows.shape}"

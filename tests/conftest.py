@@ -148,7 +148,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def own_automata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Automata of tests stay out of the machine's folder."""
-    monkeypatch.setattr("operators.algorithms.matching.tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("pipeline.assets.tempfile.gettempdir", lambda: str(tmp_path))
 
 
 @pytest.fixture

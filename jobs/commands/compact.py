@@ -23,7 +23,7 @@ def compact(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, js
     session = steps.open_session(recipe, set_, shards)
     names = [shard.name for shard in session.shards]
     folders = []
-    session.store.files.sweep()
+    session.store.root.remove_leftovers()
     with Progress(quiet=json) as progress:
         for folder in session.part_folders:
             before, after = pack(session.store, folder, names, progress.compact(folder, len(names)))
@@ -32,4 +32,4 @@ def compact(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, js
         print_json(folders)
     else:
         tables.compacted(folders)
-        print(session.store.files.base)
+        print(session.store.root.base)

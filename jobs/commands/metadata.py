@@ -140,9 +140,9 @@ def _check(out: str, wordnet: str | None, *others: str | None) -> None:
 def _write(sources: Sequence[Source], max_length: int, out: str) -> None:
     """Write the list; print its path on stdout and what each source gave on stderr."""
     from jobs.metadata.sources import show_sources
-    from pipeline.storage.folder import Folder
+    from pipeline.storage.folder import Folder, publish_at
 
     entries, rows = union(sources, max_length)
-    Folder(out).publish("", encode(entries, out))
+    publish_at(out, encode(entries, out))
     show_sources(rows, len(entries))
     print(Folder(out).base)

@@ -63,7 +63,7 @@ def compute(
 
     session = steps.open_session(recipe, set_, shards)
     log = steps.fill(session, steps.executor_of(session, local), names or [], quiet=json)
-    print_json(log.summary()) if json else print(session.store.files.base)
+    print_json(log.summary()) if json else print(session.store.root.base)
     exit_if_pending(log.pending)
 
 
@@ -103,7 +103,7 @@ def keep(
         tables.funnel(result)
         if overlap:
             tables.overlap(result)
-        print(done.store.files.path(done.decisions))
+        print(done.store.root.path(done.decisions))
         for entry in written.values():
             print(entry["path"])
     exit_if_pending(pending)
@@ -166,7 +166,7 @@ def effects(
         print_json({s: {t: f.to_dicts() for t, f in tables.items()} for s, tables in found.items()})
     else:
         tables.effects(found)
-        print(done.store.files.path(folder(done)))
+        print(done.store.root.path(folder(done)))
     exit_if_pending(pending)
 
 

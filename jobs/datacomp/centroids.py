@@ -20,7 +20,7 @@ from pipeline.export.kept import kept_counts
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.recipe.check import column_types
-from pipeline.storage.folder import Folder
+from pipeline.storage.folder import publishing_at
 
 ROUNDS, MOST_POINTS = 20, 10_000_000  # of k-means; points per centroid, above which faiss would sub-sample
 BATCH = 8192
@@ -44,7 +44,7 @@ def write_centroids(session: Session, path: str, asked: Clustering) -> dict[str,
     """Write (clusters, d) float32; returns how many rows were clustered. Raises RecipeError."""
     vectors = _gathered(session, asked)
     found = kmeans(vectors, asked.clusters, asked.seed)
-    with Folder(path).publishing("") as aside, open(aside, "wb") as file:
+    with publishing_at(path) as aside, open(aside, "wb") as file:
         np.save(file, found)
     return {"path": path, "rows": len(vectors), "clusters": len(found)}
 

@@ -49,7 +49,7 @@ def recipe_of(subset: str, pool: Sequence[str], out: str, store: str, samples_pe
 def reshard(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
     """Write the shards; returns what was written, how much of the subset the pool has, and the shards that
     could not be read. Raises RecipeError for a file that is no subset."""
-    files = Folder(session.recipe.export.shards or "")
+    out = Folder(session.recipe.export.shards or "")
     subset = str(session.recipe.operator("subset").model_dump()["file"])
     with mapped(subset) as rows:  # a mistake shows before the pool is read
         asked = len(rows)
@@ -57,20 +57,20 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> dict[s
     done = complete(session.without(log.pending))
     decide(done)
     written = write_exports(done, executor, quiet)
-    _copy(subset, files)
-    available = str(files.fs.unstrip_protocol(files.path(AVAILABLE)))
-    lost = combine([subset, available], "minus", str(files.fs.unstrip_protocol(files.path(LOST))))
+    _copy(subset, out)
+    available = str(out.fs.unstrip_protocol(out.path(AVAILABLE)))
+    lost = combine([subset, available], "minus", str(out.fs.unstrip_protocol(out.path(LOST))))
     return {
         "shards": written["shards"],
         "asked": asked,
         "available": asked - lost["rows"],
-        "lost": {**lost, "path": files.path(LOST)},
+        "lost": {**lost, "path": out.path(LOST)},
         "pending": log.pending,
     }
 
 
-def _copy(subset: str, files: Folder) -> None:
+def _copy(subset: str, out: Folder) -> None:
     """The subset beside the shards, byte for byte."""
     source = Folder(subset)
-    with files.publishing(ASKED) as aside:
+    with out.publishing(ASKED) as aside:
         source.fs.get_file(source.base, aside)

@@ -90,15 +90,15 @@ def fetch(settings: Settings, chunk: Chunk) -> Fetched:
     """Download a shard and publish it. Never raises: what goes wrong leaves the shard undone, by name."""
     os.environ.update(ENVIRONMENT)  # before anything imports OpenCV
     install(settings.guard)
-    files = Folder(settings.out)
+    out = Folder(settings.out)
     try:
-        with files.folder_aside() as folder, contextlib.redirect_stdout(sys.stderr):
+        with out.temporary_folder() as folder, contextlib.redirect_stdout(sys.stderr):
             _download(settings, chunk, folder)
             stats = _checked(chunk, folder)
             for ending in (".tar", ".parquet"):
-                files.move(f"{folder}/{chunk.name}{ending}", chunk.name + ending)
+                out.publish_file(f"{folder}/{chunk.name}{ending}", chunk.name + ending)
             stats["winnow"] = chunk.origin(settings)
-            files.publish(chunk.name + STATS, json.dumps(stats, indent=4).encode())
+            out.publish(chunk.name + STATS, json.dumps(stats, indent=4).encode())
         return Fetched(chunk.name, stats)
     except Exception as error:  # storage and img2dataset raise nearly anything
         return Fetched(chunk.name, error=worded(error))

@@ -101,14 +101,14 @@ def missing(settings: Settings, found: Iterable[Chunk], count: Any) -> Iterator[
     """The chunks that are not in the folder; `count` gets the others. Raises RecipeError where a shard there
     was made of something else."""
 
-    files = Folder(settings.out)
-    files.sweep()
-    there = files.names("", "")
+    out = Folder(settings.out)
+    out.remove_leftovers()
+    there = out.file_names()
     for chunk in found:
         if not there.issuperset({f"{chunk.name}{ending}" for ending in (".tar", ".parquet", STATS)}):
             yield chunk
             continue
-        stats = orjson.loads(files.read(chunk.name + STATS))
+        stats = orjson.loads(out.read(chunk.name + STATS))
         if stats.get("winnow") != chunk.origin(settings):
             raise RecipeError(
                 f"OUT: {chunk.name} in {settings.out} was made of other rows, or with another --size or "

@@ -18,8 +18,8 @@ _MARKER = re.compile(r"\((?:a|p|ip)\)$")
 
 def synset_names(folder: str) -> list[str]:
     """Distinct names in code point order, on any fsspec path. Raises RecipeError."""
-    files = Folder(folder)
-    return sorted({name for part in PARTS for name in _names(files, part)} - {""})
+    wordnet = Folder(folder)
+    return sorted({name for part in PARTS for name in _names(wordnet, part)} - {""})
 
 
 def check_folder(folder: str) -> None:
@@ -31,9 +31,9 @@ def check_folder(folder: str) -> None:
             )
 
 
-def _names(files: Folder, part: str) -> set[str]:
-    lines = files.read(part).decode("utf-8", "replace").split("\n")
-    where = f"--wordnet {files.path(part)}"
+def _names(wordnet: Folder, part: str) -> set[str]:
+    lines = wordnet.read(part).decode("utf-8", "replace").split("\n")
+    where = f"--wordnet {wordnet.path(part)}"
     rows = [(n, line) for n, line in enumerate(lines, 1) if line and not line.startswith(LICENCE)]
     if not rows:
         raise RecipeError(f"{where} holds no synset")

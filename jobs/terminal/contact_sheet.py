@@ -13,7 +13,7 @@ from pipeline.plan.session import Session
 from pipeline.plan.stored import require
 from pipeline.run.decode import decode
 from pipeline.schema import owner
-from pipeline.storage.folder import Folder
+from pipeline.storage.folder import publishing_at
 from pipeline.storage.ranges import ByteRanges
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
@@ -35,7 +35,7 @@ def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
         titles.append(title)
         if len(pairs) == pictures:
             break
-    with Folder(out).publishing("") as path:
+    with publishing_at(out) as path:
         contact_sheet(pairs, titles).save(path, FORMATS[Path(out).suffix.lower()])
     return len(pairs)
 

@@ -10,22 +10,20 @@ Source: MetaCLIP (arXiv 2309.16671) section 3.2 and its released matching; MetaC
 `worldwide`. Differs: the 25 CJK and curly punctuation marks of MetaCLIP 2's list are our own choice, OPEN.
 """
 
-import fcntl
 import hashlib
-import os
 import string
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
-import fsspec
 import numpy as np
 import orjson
 import polars as pl
 from daachorse import DoubleArrayAhoCorasick as Automaton
+
+from pipeline.assets import once_per_machine, read_bytes
 
 Spacing = Literal["english", "worldwide"]
 
@@ -60,8 +58,7 @@ def read_entries(path: str) -> list[str]:
     """A metadata list: a JSON list of strings (an entry's id is its place in it), or text with one entry a
     line, blank lines left out; .gz, .bz2, .xz unpacked; any fsspec path; "" is the packaged list.
     Raises ValueError, OSError."""
-    with fsspec.open(path or str(PACKAGED), "rb", compression="infer") as file:
-        data = file.read()
+    data = read_bytes(path or str(PACKAGED))
     if data.lstrip()[:1] != b"[":
         return [line for line in data.decode("utf-8").splitlines() if line.strip()]
     entries = orjson.loads(data)
@@ -99,19 +96,3 @@ class Matcher:
 
 def _built(patterns: list[str]) -> bytes:
     return Automaton([pattern.encode() for pattern in patterns]).serialize()
-
-
-def once_per_machine(name: str, build: Callable[[], bytes]) -> bytes:
-    """What `build` returns, from this user's temporary folder if a process has left it there."""
-    folder = Path(tempfile.gettempdir()) / f"winnow-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
-        return build()  # somebody else's folder: do not trust what is in it
-    with open(folder / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (path := folder / name).exists():
-            return path.read_bytes()
-        data = build()
-        (folder / f"{name}.tmp").write_bytes(data)
-        os.replace(folder / f"{name}.tmp", path)
-        return data

@@ -5,45 +5,19 @@ the candidates that are left; when few are left they are collected and sorted. T
 four at most (and as many for each half of the uid that ties go by), and memory does not grow with the pool.
 """
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from pipeline.pool.columns import Columns
 from pipeline.rule import Cut, Rule
+from pipeline.run.ordered_map import threaded_map
 from pipeline.uids import uid_halves
 
 DIGIT = 16  # bits a pass settles
 FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def in_threads(function: Callable[[list[str]], Result], groups: Iterable[list[str]]) -> Iterator[Result]:
-    """Results in order. Two groups a core are in memory, for each waits now and then: for the disk, for another thread
-    of polars. polars, numpy and pyarrow release the lock."""
-    workers = 2 * (os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        yield from in_turn(pool, workers - 1, function, groups)
-
-
-def in_turn(
-    pool: Executor, most: int, function: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[Result]:
-    """Results in the order of the items, which are taken as they are needed: `most` wait at a time."""
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > most:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 class Selection:
@@ -128,7 +102,7 @@ def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[s
     """Rule -> its cut: the k-th highest (lowest) of the values that exist, k from the share."""
     selections = {name: Selection(rule) for name, rule in rules.items()}
     while open_ := {name: s for name, s in selections.items() if s.cut is None}:
-        gathered = _gather(in_threads(partial(_partials, columns, open_), columns.groups(shards)), open_)
+        gathered = _gather(threaded_map(partial(_partials, columns, open_), columns.groups(shards)), open_)
         for name, selection in open_.items():
             selection.settle(gathered[name])
     return {name: s.cut for name, s in selections.items() if s.cut is not None}

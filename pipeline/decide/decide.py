@@ -15,10 +15,11 @@ import numpy as np
 import orjson
 import polars as pl
 
-from pipeline.decide.cuts import in_threads, resolve_cuts
+from pipeline.decide.cuts import resolve_cuts
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 from pipeline.rule import Cut, Rule
+from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
 from pipeline.storage import layout
 
@@ -26,7 +27,7 @@ from pipeline.storage import layout
 def decide(session: Session) -> dict[str, Any]:
     """The content of `rules.json` for this session's shards, computed unless it is there already."""
     folder = session.decisions
-    if session.store.files.exists(layout.rules(folder)):
+    if session.store.root.exists(layout.rules(folder)):
         return summary(session)
     rules = session.recipe.keep
     columns = session.columns
@@ -34,12 +35,12 @@ def decide(session: Session) -> dict[str, Any]:
     cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, columns, names)
     counts, rows = Counts(list(rules)), []
     decide_group = partial(_decide_group, session, columns, cuts, folder)
-    for found, per_shard in in_threads(decide_group, columns.groups(names)):
+    for found, per_shard in threaded_map(decide_group, columns.groups(names)):
         counts.add(found)
         rows += per_shard
     session.store.write(layout.decided_shards(folder), pl.DataFrame(rows, schema=SHARDS).sort("shard"))
     result = counts.summary(session, cuts)
-    session.store.files.publish(layout.rules(folder), orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    session.store.root.publish(layout.rules(folder), orjson.dumps(result, option=orjson.OPT_INDENT_2))
     return result
 
 
@@ -49,7 +50,7 @@ SHARDS = {"shard": pl.String, "samples": pl.Int64, "kept": pl.Int64, "part": pl.
 
 def summary(session: Session) -> dict[str, Any]:
     """The stored `rules.json`. Raises FileNotFoundError."""
-    return dict(orjson.loads(session.store.files.read(layout.rules(session.decisions))))
+    return dict(orjson.loads(session.store.root.read(layout.rules(session.decisions))))
 
 
 @dataclass

@@ -43,7 +43,7 @@ def folder(session: Session) -> str:
 def _after(session: Session, executor: Executor, name: str) -> pl.DataFrame:
     """The Stat over the kept samples, from the store where it is there already."""
     path = f"{folder(session)}/{name}-{session.keys[name]}.parquet"
-    if not session.store.files.exists(path):
+    if not session.store.root.exists(path):
         session.store.write(path, reduced(executor, _KeptTask(session, name), session.shards))
     return session.store.read(path)
 

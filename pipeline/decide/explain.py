@@ -4,12 +4,12 @@ operators have to show for it."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.decide.cuts import in_threads
 from pipeline.decide.decide import summary
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
+from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
 from pipeline.storage import layout
 
@@ -33,7 +33,7 @@ def _find(session: Session, uids: Sequence[str]) -> list[tuple[str, int]]:
     columns, groups = session.columns, ([shard.name] for shard in session.shards)
     return [
         (shard, row)
-        for (shard, rows) in in_threads(lambda group: (group[0], columns.find(group[0], uids)), groups)
+        for (shard, rows) in threaded_map(lambda group: (group[0], columns.find(group[0], uids)), groups)
         for row in rows
     ]
 

@@ -44,20 +44,20 @@ def write_index(session: Session) -> dict[str, Any]:
     section = session.recipe.export.index
     if section is None:
         raise RecipeError("export.index is missing: {embedding: clip.image_embedding, path: ...}")
-    kept, files = sum(kept_counts(session).values()), Folder(section.path)
-    files.sweep()
+    kept, out = sum(kept_counts(session).values()), Folder(section.path)
+    out.remove_leftovers()
     about = _identity(session)
-    before = _about(files)
+    before = _about(out)
     if before and before.items() >= about.items():
         return {**before, "path": section.path, "written": False}
     if before:
-        files.fs.rm_file(files.path(ABOUT))
+        out.fs.rm_file(out.path(ABOUT))
     index, key = _trained(session, kept)
     rows = Rows(session)
-    with files.publishing(INDEX) as path, files.publishing(METADATA) as table:
+    with out.publishing(INDEX) as path, out.publishing(METADATA) as table:
         _fill(index, path, rows, table)
     about |= {"key": key, "rows": rows.rows, "missing": rows.missing, "dimension": index.d}
-    files.publish(ABOUT, orjson.dumps(about, option=orjson.OPT_INDENT_2))
+    out.publish(ABOUT, orjson.dumps(about, option=orjson.OPT_INDENT_2))
     return {**about, "path": section.path, "written": True}
 
 
@@ -75,16 +75,16 @@ def _identity(session: Session) -> dict[str, Any]:
     }
 
 
-def _about(files: Folder) -> dict[str, Any] | None:
+def _about(folder: Folder) -> dict[str, Any] | None:
     """The `image.json` that is there. Raises RecipeError for one of another program."""
-    if not files.exists(ABOUT):
+    if not folder.exists(ABOUT):
         return None
     try:
-        found = dict(orjson.loads(files.read(ABOUT)))
+        found = dict(orjson.loads(folder.read(ABOUT)))
     except ValueError:
         found = {}
     if "decision" not in found:
-        raise RecipeError(f"export.index.path: {files.path(ABOUT)} is no index of Winnow's; move it")
+        raise RecipeError(f"export.index.path: {folder.path(ABOUT)} is no index of Winnow's; move it")
     return found
 
 
@@ -144,14 +144,14 @@ class Hits(NamedTuple):
 
 def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
     """The k nearest samples to each of (n, d) vectors of any length. `path`: an index's folder."""
-    files = Folder(path)
-    if _about(files) is None:
+    folder = Folder(path)
+    if _about(folder) is None:
         raise RecipeError(f"{path} is no index: it has no {ABOUT}; run `winnow export` first")
-    with _local(files, INDEX) as local:
+    with _local(folder, INDEX) as local:
         scores, ids = faiss_build.query(local, vectors, k)
     query, rank = (grid.ravel() for grid in np.indices(ids.shape))
     hits = pl.DataFrame({"query": query, "rank": rank, "score": scores.ravel(), "id": ids.ravel()})
-    with _local(files, METADATA) as local:
+    with _local(folder, METADATA) as local:
         wanted = pl.col("id").is_in(np.unique(ids).tolist())
         metadata = pl.scan_parquet(local).filter(wanted).collect()
     rows = hits.join(metadata, on="id", how="inner", maintain_order="left")
@@ -159,14 +159,14 @@ def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
 
 
 @contextmanager
-def _local(files: Folder, relative: str) -> Iterator[str]:
+def _local(folder: Folder, relative: str) -> Iterator[str]:
     """A path on this machine with that file's bytes."""
-    if files.local:
-        yield files.path(relative)
+    if folder.local:
+        yield folder.path(relative)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        files.fs.get_file(files.path(relative), f"{folder}/file")
-        yield f"{folder}/file"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder.fs.get_file(folder.path(relative), f"{temporary}/file")
+        yield f"{temporary}/file"
 
 
 # --- rows -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pipeline.storage import layout
 def kept_counts(session: Session) -> dict[str, int]:
     """Shard -> kept samples, in pool order. Raises RecipeError where nothing is decided yet."""
     folder = session.decisions
-    if not session.store.files.exists(layout.rules(folder)):
+    if not session.store.root.exists(layout.rules(folder)):
         raise RecipeError(f"nothing to export: no {folder} in the store; run `winnow keep` first")
     table = session.store.read(layout.decided_shards(folder), ["shard", "kept"])
     counts = dict(table.iter_rows())

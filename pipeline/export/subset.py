@@ -24,7 +24,7 @@ import polars as pl
 from pipeline.errors import RecipeError
 from pipeline.export.kept import written_counts, written_uids
 from pipeline.plan.session import Session
-from pipeline.storage.folder import Folder, working
+from pipeline.storage.folder import Folder, working_beside
 from pipeline.uids import uid_halves
 
 DTYPE = np.dtype("u8,u8")
@@ -40,13 +40,12 @@ def write_subset(session: Session, at_once: int = AT_ONCE, path: str | None = No
         raise RecipeError("export.subset is missing: name the .npy file to write")
     counts = written_counts(session)
     rows = map(_halves, written_uids(session, [shard for shard, count in counts.items() if count]))
-    files = Folder(path)
-    with working(files) as folder:
+    with working_beside(path) as folder:
         with open(f"{folder}/subset", "wb") as file:
             write_header(file, sum(counts.values()))
             for part in _sorted(rows, at_once, folder):
                 file.write(part.data)
-        files.move(f"{folder}/subset", "")
+        Folder(path).publish_file(f"{folder}/subset", "")
     return {"path": path, "rows": sum(counts.values())}
 
 

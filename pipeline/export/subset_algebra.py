@@ -5,7 +5,7 @@
     and    the smallest count of all files      minus  the first file's count less those of the others
     or     the largest                          xor    the difference of the two counts
 
-Folder are sorted, so they are mapped and merged block by block: memory stays flat at any number of rows. A uid that a
+Files are sorted, so they are mapped and merged block by block: memory stays flat at any number of rows. A uid that a
 single file holds more often than a block has rows is held whole.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.errors import RecipeError
 from pipeline.export.subset import DTYPE, write_header
-from pipeline.storage.folder import Folder, working
+from pipeline.storage.folder import Folder, working_beside
 from pipeline.uids import first_unsorted, search_uids
 
 BLOCK = 1 << 20  # rows of a file that are merged at a time: 16 MB, and some ten times as much to work in
@@ -87,14 +87,14 @@ def difference(paths: Sequence[str], block: int = BLOCK) -> dict[str, dict[str, 
 @contextmanager
 def mapped(path: str) -> Iterator[np.ndarray]:
     """(n,) u8,u8 rows of a file, mapped; one on object storage is fetched first. Raises RecipeError."""
-    files = Folder(path)
+    source = Folder(path)
     with ExitStack() as stack:
-        local = files.base
-        if not files.exists("") or files.fs.isdir(files.base):
+        local = source.base
+        if not source.exists("") or source.fs.isdir(source.base):
             raise RecipeError(f"{path}: no such file; must be a subset file (.npy)")
-        if not files.local:
+        if not source.local:
             local = f"{stack.enter_context(tempfile.TemporaryDirectory())}/subset.npy"
-            files.fs.get_file(files.base, local)
+            source.fs.get_file(source.base, local)
         try:
             rows = np.lib.format.open_memmap(local, mode="r")
         except (ValueError, EOFError, OSError) as error:
@@ -106,8 +106,8 @@ def mapped(path: str) -> Iterator[np.ndarray]:
 
 def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], out: str) -> dict[str, Any]:
     """Publish the uids, each as often as it counts."""
-    files, rows, distinct = Folder(out), 0, 0
-    with working(files) as folder:
+    rows = distinct = 0
+    with working_beside(out) as folder:
         with open(f"{folder}/subset", "wb") as file:
             write_header(file, 0)
             for uids, counts in results:
@@ -115,7 +115,7 @@ def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], out: str) -> dict[s
                 rows, distinct = rows + int(counts.sum()), distinct + int((counts > 0).sum())
             file.seek(0)
             write_header(file, rows)
-        files.move(f"{folder}/subset", "")
+        Folder(out).publish_file(f"{folder}/subset", "")
     return {"path": out, "rows": rows, "distinct": distinct}
 
 

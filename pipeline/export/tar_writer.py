@@ -100,11 +100,11 @@ class Packer:
     def _write(self, output: Output) -> Written:
         frame = pl.concat([self._rows(part) for part in output.parts])
         keys = output_keys(frame["uid"])
-        with self.target.files.publishing(f"{output.name}.tar") as path, open(path, "wb") as file:
+        with self.target.root.publishing(f"{output.name}.tar") as path, open(path, "wb") as file:
             records = list(self._pack(output, frame, keys, file))
             size = file.tell()
         self.target.write(f"{output.name}.parquet", sidecar(frame, keys, records))
-        self.target.files.publish(f"{output.name}{STATS}", orjson.dumps(stats(len(frame))))
+        self.target.root.publish(f"{output.name}{STATS}", orjson.dumps(stats(len(frame))))
         return Written(output.name, len(frame), size)
 
     def _rows(self, part: Part) -> pl.DataFrame:

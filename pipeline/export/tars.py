@@ -14,6 +14,7 @@ The cut into tars follows from the counts of samples alone. So each tar is a tas
 that reads only the byte ranges it needs, and an export that was killed goes on to the same bytes.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.pool.shards import Shard
 from pipeline.run.executor import Executor
 from pipeline.storage.folder import Folder
 
+LOG = logging.getLogger("winnow.export")
 MANIFEST, SIZES, META = "_winnow.json", "sizes.json", "meta.json"
 SUFFIXES = (STATS, ".parquet", ".tar")
 
@@ -41,13 +43,14 @@ def export_shards(
     if path is None:
         raise RecipeError("export.shards is missing: name the folder to write")
     outputs = cut(session.shards, written_counts(session), session.recipe.export.samples_per_shard)
-    files, packer = Folder(path), Packer(session, path)
-    done = _prepare(files, _manifest(session, packer, outputs))
+    out, packer = Folder(path), Packer(session, path)
+    done = _prepare(out, _manifest(session, packer, outputs))
     todo = [output for output in outputs if output.name not in done]
     failed: dict[str, str] = {}
     for written in executor.each(packer.run, todo):
         if written.error is not None:
             failed[written.name] = written.error
+            LOG.warning("%s.tar failed: %s", written.name, written.error)
         if report:
             report(written)
     if failed:
@@ -55,9 +58,9 @@ def export_shards(
         raise ShardError(f"export.shards: {len(failed)} of {len(outputs)} not written:\n{reasons}")
     sizes = {f"{output.name}.tar": output.rows for output in outputs}
     meta = {"output_shard_count": len(outputs), "output_shard_format": "{:08d}.tar"}
-    files.publish(SIZES, orjson.dumps(sizes, option=orjson.OPT_INDENT_2))
-    files.publish(META, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
-    files.sweep(everyone=True)  # of workers that died on the way: others have written their tars
+    out.publish(SIZES, orjson.dumps(sizes, option=orjson.OPT_INDENT_2))
+    out.publish(META, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+    out.remove_leftovers(also_live=True)  # of workers that died on the way: others have written their tars
     counts = {"shards": len(outputs), "samples": sum(sizes.values())}
     return {"path": path, **counts, "written": len(todo), "skipped": len(outputs) - len(todo)}
 
@@ -95,30 +98,30 @@ def _manifest(session: Session, packer: Packer, outputs: Sequence[Output]) -> di
     }
 
 
-def _prepare(files: Folder, manifest: Mapping[str, Any]) -> set[str]:
+def _prepare(out: Folder, manifest: Mapping[str, Any]) -> set[str]:
     """Make the folder ready for what the manifest says; returns the names of the complete tars."""
-    files.sweep()
-    found = files.names("", "")
+    out.remove_leftovers()
+    found = out.file_names()
     if MANIFEST in found:
-        before = _read_manifest(files)
+        before = _read_manifest(out)
         if before == manifest:
             return {name.removesuffix(STATS) for name in found if name.endswith(STATS)}
         ours = [f"{i:08d}{s}" for s in SUFFIXES for i in range(before["shards"])]
         for name in (SIZES, META, *ours, MANIFEST):
             if name in found:
-                files.fs.rm_file(files.path(name))
+                out.fs.rm_file(out.path(name))
     elif found:
         raise RecipeError(
-            f"export.shards: {files.base} is not empty and no export of Winnow's (it has "
+            f"export.shards: {out.base} is not empty and no export of Winnow's (it has "
             f"{min(found)}); name another folder, or empty this one"
         )
-    files.publish(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+    out.publish(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
     return set()
 
 
-def _read_manifest(files: Folder) -> dict[str, Any]:
+def _read_manifest(out: Folder) -> dict[str, Any]:
     try:
-        found = orjson.loads(files.read(MANIFEST))
+        found = orjson.loads(out.read(MANIFEST))
         return {**found, "shards": int(found["shards"])}
     except (ValueError, KeyError, TypeError):
-        raise RecipeError(f"export.shards: {files.path(MANIFEST)} is garbled; empty the folder") from None
+        raise RecipeError(f"export.shards: {out.path(MANIFEST)} is garbled; empty the folder") from None

@@ -46,16 +46,16 @@ def write_urls(session: Session) -> dict[str, Any]:
     if path is None:
         raise RecipeError("export.urls is missing: name the folder to write")
     kept = [shard for shard, rows in kept_counts(session).items() if rows]
-    files, counts = Folder(path), Counter[str](files=0, rows=0, without_url=0)
+    out, counts = Folder(path), Counter[str](files=0, rows=0, without_url=0)
     manifest = {"export": "urls", "decision": session.decisions, "complete": False}
-    _prepare(files, manifest)
+    _prepare(out, manifest)
     groups = cut(_with_url(session, kept, counts), GROUP, BATCH_BYTES)
     for number in count():
         if (first := next(groups, None)) is None:
             break
-        _write(files, f"{number:08d}.parquet", chain([first], islice(groups, ROWS_PER_FILE // GROUP - 1)))
+        _write(out, f"{number:08d}.parquet", chain([first], islice(groups, ROWS_PER_FILE // GROUP - 1)))
         counts["files"] += 1
-    files.publish(MANIFEST, _json({**manifest, "complete": True, **counts}))
+    out.publish(MANIFEST, _json({**manifest, "complete": True, **counts}))
     return {"path": path, **counts}
 
 
@@ -70,30 +70,30 @@ def _with_url(session: Session, shards: Iterable[str], counts: Counter[str]) -> 
         yield found
 
 
-def _write(files: Folder, name: str, groups: Iterable[pl.DataFrame]) -> None:
+def _write(out: Folder, name: str, groups: Iterable[pl.DataFrame]) -> None:
     """One file, a row group per frame, published in one step."""
-    with files.publishing(name) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
+    with out.publishing(name) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
         for group in groups:
             writer.write_table(to_arrow(group))
 
 
-def _prepare(files: Folder, manifest: dict[str, Any]) -> None:
+def _prepare(out: Folder, manifest: dict[str, Any]) -> None:
     """Empty the folder of an earlier list. Raises RecipeError for a folder of anything else."""
-    files.sweep()
-    found = files.names("", "")
-    if found and not (MANIFEST in found and _is_list(files)):
+    out.remove_leftovers()
+    found = out.file_names()
+    if found and not (MANIFEST in found and _is_list(out)):
         raise RecipeError(
-            f"export.urls: {files.base} is not empty and no list of Winnow's (it has {min(found)}); "
+            f"export.urls: {out.base} is not empty and no list of Winnow's (it has {min(found)}); "
             "name another folder, or empty this one"
         )
-    files.publish(MANIFEST, _json(manifest))
+    out.publish(MANIFEST, _json(manifest))
     for name in filter(LIST.fullmatch, sorted(found)):
-        files.fs.rm_file(files.path(name))
+        out.fs.rm_file(out.path(name))
 
 
-def _is_list(files: Folder) -> bool:
+def _is_list(out: Folder) -> bool:
     try:
-        return bool(orjson.loads(files.read(MANIFEST))["export"] == "urls")
+        return bool(orjson.loads(out.read(MANIFEST))["export"] == "urls")
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -169,15 +169,12 @@ def _check_totals(stages: Sequence[Stage], placed: Sequence[Placement], nodes: S
 
 def check_paths(recipe: Recipe) -> None:
     """On a cluster a relative path is another folder on every machine. Raises RecipeError for one."""
-    shards, index = recipe.pool.shards or (), recipe.export.index
+    shards = recipe.pool.shards or ()
     paths = {
         "pool.shards": (shards,) if isinstance(shards, str) else shards,
         "pool.datacomp": (recipe.pool.datacomp,),
         "pool.store": (recipe.pool.store,),
-        "export.shards": (recipe.export.shards,),
-        "export.subset": (recipe.export.subset,),
-        "export.urls": (recipe.export.urls,),
-        "export.index.path": (index.path if index else None,),
+        **{key: (path,) for key, (path, _) in recipe.export.destinations().items()},
     }
     for key, path in ((key, path) for key, some in paths.items() for path in some if path):
         if "://" not in path and not path.startswith(("/", "~")):

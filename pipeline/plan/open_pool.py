@@ -42,9 +42,9 @@ def _metadata_shards(recipe: Recipe, folder: str) -> list[Shard]:
         raise RecipeError(f"pool.datacomp: {worded(error)}") from None
     shards = [Shard(name, metadata.path(name), size) for name, (size, _) in files.items()]
     _check_kind(recipe, shards[0], "pool.datacomp")
-    index = recipe.export.index
     read = {i for entry in recipe.compute.values() for i in entry.operator.inputs()}
-    read |= {rule.column for rule in recipe.keep.values()} | ({index.embedding} if index else set())
+    read |= {rule.column for rule in recipe.keep.values()}
+    read |= {column for column, _ in recipe.export.columns().values()}
     lacks = sorted(read & EMBEDDINGS.keys()) if files[shards[0].name][1] is None else []
     if lacks:
         raise RecipeError(f"pool.datacomp: {metadata.base} holds no npz files, and {lacks[0]} lies in them")
@@ -56,8 +56,9 @@ def _check_kind(recipe: Recipe, first: Shard, key: str = "pool.shards") -> None:
     tables = f"{key} are tables without images (the first: {first.path})"
     if not first.table and recipe.pool.columns:
         raise RecipeError(f"pool.columns is for tables, and pool.shards are tars (the first: {first.path})")
-    if first.table and recipe.export.shards:
-        raise RecipeError(f"export.shards copies images out of tars, and {tables}; see export.urls")
+    copying = [key for key, (_, mark) in recipe.export.destinations().items() if mark.images]
+    if first.table and copying:
+        raise RecipeError(f"{copying[0]} copies images out of tars, and {tables}; see export.urls")
     for name in recipe.compute if first.table else ():
         if isinstance(recipe.operator(name), ImageScore):
             raise RecipeError(f"compute.{name} reads images, and {tables}")

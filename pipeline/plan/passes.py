@@ -39,12 +39,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class ScorePass:
-    """Fill the columns of `stages` for `shards`; `tar` says whether the shards themselves are read, tars
-    or tables."""
+    """Fill the columns of `stages` for `shards`. `reads_pool`: whether the pool's files must be opened, or stored
+    columns suffice."""
 
     shards: tuple[Shard, ...]
     stages: tuple[Stage, ...]
-    tar: bool
+    reads_pool: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ def _score_passes(
         if todo or shard.name not in indexed:
             images = any(isinstance(recipe.operator(n), ImageScore) for n in todo)
             groups.setdefault((todo, images or shard.name not in indexed), []).append(shard)
-    return [ScorePass(tuple(g), _stages(recipe, todo), tar) for (todo, tar), g in groups.items()]
+    return [ScorePass(tuple(g), _stages(recipe, todo), reads) for (todo, reads), g in groups.items()]
 
 
 def _stages(recipe: Recipe, names: Sequence[str]) -> tuple[Stage, ...]:

@@ -66,7 +66,7 @@ class Session:
             name: {
                 field: digest
                 for field, paths in entry.operator.fields_of("file")
-                if (digest := field_digest(paths, self.store.files)) is not None
+                if (digest := field_digest(paths, self.store.root)) is not None
             }
             for name, entry in self.recipe.compute.items()
         }
@@ -102,9 +102,5 @@ class Session:
 
     def columns_read(self) -> list[str]:
         """The columns that rules and exports read."""
-        export = self.recipe.export
-        return [
-            *(rule.column for rule in self.recipe.keep.values()),
-            *([export.index.embedding] if export.index else []),
-            *([export.repeats] if export.repeats else []),
-        ]
+        rules = [rule.column for rule in self.recipe.keep.values()]
+        return rules + [column for column, _ in self.recipe.export.columns().values()]

@@ -28,18 +28,18 @@ def list_stored(session: Session) -> Stored:
     parts: dict[str, Collection[str]] = {layout.SAMPLES: samples.keys()}
     for name in session.recipe.compute:
         if not isinstance(session.recipe.operator(name), Stat):
-            rows = session.store.rows(session.folder(name), names)
+            rows = session.store.row_counts(session.folder(name), names)
             parts[session.folder(name)] = {s for s, count in rows.items() if samples.get(s) == count}
     stats = [layout.stat(name, key) for name, key in session.keys.items()]
-    return Stored(parts, {path for path in stats if session.store.files.exists(path)}, samples)
+    return Stored(parts, {path for path in stats if session.store.root.exists(path)}, samples)
 
 
 def sample_counts(session: Session) -> dict[str, int]:
     """Shard -> samples, of the shards whose samples are known. Raises RecipeError."""
     names = [shard.name for shard in session.shards]
     if metadata := session.columns.metadata:
-        return known_rows(metadata, session.store.files, names)
-    return session.store.rows(layout.SAMPLES, names)
+        return known_rows(metadata, session.store.root, names)
+    return session.store.row_counts(layout.SAMPLES, names)
 
 
 def complete(session: Session) -> Session:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import ShardError
 from pipeline.schema import EMPTY
 from pipeline.storage import layout
-from pipeline.storage.store import ROW_GROUP, Store, packed, to_arrow
+from pipeline.storage.store import ROW_GROUP, Store, footer_notes, to_arrow
 
 
 class Samples(Protocol):
@@ -38,7 +38,7 @@ def samples_of(store: Store, shard: str) -> Iterator[Samples]:
         yield _Compared(known[0])
         return
     with (
-        store.files.publishing(path) as aside,
+        store.root.publishing(path) as aside,
         pq.ParquetWriter(aside, to_arrow(EMPTY).schema, compression="zstd", compression_level=1) as writer,
     ):
         yield _Growing(writer)
@@ -58,7 +58,7 @@ class _Growing:
 
     def finish(self, notes: Mapping[str, Any]) -> None:
         self.writer.write_table(to_arrow(self.held))
-        self.writer.add_key_value_metadata(packed(notes))
+        self.writer.add_key_value_metadata(footer_notes(notes))
 
 
 class _Compared:

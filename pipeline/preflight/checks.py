@@ -107,11 +107,11 @@ def _trouble(url: str, look: Callable[[str], Any]) -> tuple[str, bool]:
 
 
 def _list_store(url: str) -> None:
-    files = Store(url).files
-    if not files.local:
-        files.find(f"{files.base}/runs")  # a listing, of few files
+    root = Store(url).root
+    if not root.local:
+        root.listing(layout.RUNS)  # a listing, of few files
         return
-    folder = os.path.abspath(files.base)
+    folder = os.path.abspath(root.base)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
@@ -150,7 +150,7 @@ def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
     """A warning where very many small parts are files of their own. `rows`: samples by shard."""
     if not session.sample_folders:
         return []
-    index = packs.known(session.store.files, layout.SAMPLES)
+    index = packs.known(session.store.root, layout.SAMPLES)
     loose = len(rows) - (len(index.rows) if index else 0)
     if loose < MANY or sum(rows.values()) >= FEW_ROWS * len(rows):
         return []

@@ -85,19 +85,19 @@ def _pass(todo: Pass, sizes: _Sizes, rates: Rates, pools: Sequence[Placement]) -
     """One missing pass."""
     names = list(todo.names) if isinstance(todo, ScorePass) else [todo.name]
     kind = "tables" if todo.shards[0].table else "tars"
-    tar = isinstance(todo, ScorePass) and todo.tar
+    reads_pool = isinstance(todo, ScorePass) and todo.reads_pool
     samples = sizes.samples(todo)
     costs = {
         name: samples / rates[name]["rows_per_second"]
-        for name in [*names, *(["read", "decode"] if tar else [])]
+        for name in [*names, *(["read", "decode"] if reads_pool else [])]
         if samples and rates.get(name, {}).get("rows_per_second")
     }
-    size = sizes.bytes(todo) if tar else None
+    size = sizes.bytes(todo) if reads_pool else None
     stages = todo.stages if isinstance(todo, ScorePass) else ()
     return {
         "operators": names,
         "kind": "score" if isinstance(todo, ScorePass) else "stat",
-        "reads": (f"{kind}, {size / 1e6:,.0f} MB" if size else kind) if tar else "columns",
+        "reads": (f"{kind}, {size / 1e6:,.0f} MB" if size else kind) if reads_pool else "columns",
         "bytes": size,
         "shards": len(todo.shards),
         "samples": samples,

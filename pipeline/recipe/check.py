@@ -30,16 +30,7 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
         _check_operator(recipe, name, columns, tables)
     for name, rule in recipe.keep.items():
         _check_rule(name, rule, columns)
-    if index := recipe.export.index:
-        _known("export.index.embedding", index.embedding, columns, "a column of this recipe")
-        if (dtype := columns[index.embedding]) != pl.Array:
-            raise RecipeError(
-                f"export.index.embedding: {index.embedding} is {dtype}, must be an Array (an embedding)"
-            )
-    if repeats := recipe.export.repeats:
-        _known("export.repeats", repeats, columns, "a column of this recipe")
-        if not (dtype := columns[repeats]).is_integer():
-            raise RecipeError(f"export.repeats: {repeats} is {dtype}, must be whole numbers (how often)")
+    _check_export(recipe, columns)
     for name in recipe.run:
         known = [*recipe.compute, *([INDEX] if recipe.export.index else [])]
         _known("run", name, known, "an operator of this recipe")
@@ -82,6 +73,14 @@ def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) ->
             f"keep.{name}.{rule.bound}: {rule.column} is {dtype}; "
             "`among` takes a String column, every other bound a column of numbers (min and max a Boolean, too)"
         )
+
+
+def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> None:
+    """The columns that exports read exist, and their types suit."""
+    for key, (column, mark) in recipe.export.columns().items():
+        _known(key, column, columns, "a column of this recipe")
+        if not mark.suits(dtype := columns[column]):
+            raise RecipeError(f"{key}: {column} is {dtype}, must be {mark.expected}")
 
 
 def column_types(recipe: "Recipe") -> dict[str, PolarsDataType]:

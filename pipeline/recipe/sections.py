@@ -4,10 +4,13 @@ A recipe has `pool`, `compute`, `keep`, `export`, `run` and `plugins`; each is a
 what each key means.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import fsspec
+import polars as pl
+from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.operator import Operator
@@ -89,25 +92,75 @@ class Pool(Section):
         return value
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Marks a field of `export` as the path of one export. `images`: the export copies the pool's images."""
+
+    images: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnName:
+    """Marks a field of `export` as the name of a column that the export reads. `suits` tests the column's dtype;
+    `expected` says in words which dtypes do."""
+
+    suits: Callable[[PolarsDataType], bool]
+    expected: str
+
+
+EMBEDDING = ColumnName(lambda dtype: dtype == pl.Array, "an Array (an embedding)")
+WHOLE_NUMBERS = ColumnName(lambda dtype: dtype.is_integer(), "whole numbers (how often)")
+
+
 class Index(Section):
     """A FAISS index of one embedding column of the kept samples. `factory` is FAISS's factory string, or
     `auto` to choose by the number of rows."""
 
-    embedding: str
-    path: str
+    embedding: Annotated[str, EMBEDDING]
+    path: Annotated[str, Destination()]
     factory: str = "auto"
 
 
 class Export(Section):
-    """What `winnow export` writes. `urls`: a folder of parquet files, the list that img2dataset downloads.
-    `repeats`: a column that says how often each kept sample is in `shards` and `subset`."""
+    """The files that `winnow export` writes. Each export is one field here and one entry of
+    `pipeline.export.exporters.EXPORTERS`. The marks on the fields are all that the recipe's check, the
+    check of paths on a cluster, and the key of a decision need to know of an export.
 
-    shards: str | None = None
-    subset: str | None = None
-    repeats: str | None = None
-    urls: str | None = None
+    shards    a folder of tars with the kept samples
+    subset    a .npy file of their uids, as DataComp's training code reads it
+    urls      a folder of parquet files: the list that img2dataset downloads
+    index     a FAISS index of their embeddings
+    repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample
+    samples_per_shard   samples in every tar of `shards` but the last
+    """
+
+    shards: Annotated[str | None, Destination(images=True)] = None
+    subset: Annotated[str | None, Destination()] = None
+    repeats: Annotated[str | None, WHOLE_NUMBERS] = None
+    urls: Annotated[str | None, Destination()] = None
     index: Index | None = None
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
+
+    def destinations(self) -> dict[str, tuple[str, Destination]]:
+        """(path, mark) of each export that the recipe asks for, by key: `export.index.path`."""
+        return {key: (value, mark) for key, value, mark in _marked(self, Destination, "export")}
+
+    def columns(self) -> dict[str, tuple[str, ColumnName]]:
+        """(column, mark) of each column that the exports read, by key: `export.index.embedding`."""
+        return {key: (value, mark) for key, value, mark in _marked(self, ColumnName, "export")}
+
+
+Mark = TypeVar("Mark")
+
+
+def _marked(section: Section, kind: type[Mark], key: str) -> Iterator[tuple[str, str, Mark]]:
+    """(key, value, mark) of the fields with such a mark that are not empty, at any depth of a section."""
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _marked(value, kind, f"{key}.{name}")
+        elif value:
+            yield from ((f"{key}.{name}", value, mark) for mark in field.metadata if isinstance(mark, kind))
 
 
 class Resources(Section):

@@ -41,7 +41,7 @@ class Work:
     entries: Mapping[str, Entry]
     keys: Mapping[str, str]
     stages: tuple[tuple[str, ...], ...]
-    tar: bool
+    reads_pool: bool
     batch_rows: int
     columns: Mapping[str, str | int] = field(default_factory=dict)  # pool.columns
     datacomp: str | None = None  # pool.datacomp
@@ -56,7 +56,7 @@ class Work:
             {name: recipe.compute[name] for name in owners},
             {name: keys[name] for name in owners},
             tuple(stage.names for stage in todo.stages),
-            todo.tar,
+            todo.reads_pool,
             rows,
             recipe.pool.columns,
             recipe.pool.datacomp,
@@ -133,7 +133,7 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
             if isinstance(error, (*FINAL, ShardError)):
                 return
             read.error += f" (after {attempt + 1} attempts)"
-            wait(attempt)
+            wait(attempt, f"shard {shard.name}: {worded(error)}")
 
 
 def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
@@ -150,7 +150,7 @@ def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
 def _once(work: Work, shard: Shard) -> Iterator[Batch]:
     columns = Columns(work.store, work.keys, work.datacomp)
     samples, stored = work.needs()
-    if work.tar:
+    if work.reads_pool:
         frame = columns.read(shard.name, stored) if stored else pl.DataFrame()
         yield from _from_shard(work, shard, columns.store, samples, frame)
         return

@@ -1,13 +1,17 @@
-"""Passes, executed: `compute` fills what is missing, with any executor.
+"""Compute what is missing, pass by pass, with any executor.
 
     log = compute(session, LocalExecutor())
 
-`compute` plans, runs the passes that are missing, and plans again from what is then stored, until nothing
-is missing. A shard that cannot be read is left out of the later passes and reported; nothing else stops.
+`compute` plans, runs the passes, and plans again from what is then stored, until nothing is missing. A shard
+that cannot be read is left out of the later passes and reported; the others go on. Each pass has one line in
+the log as it begins and one when it is done, and each failed shard has one.
 """
 
+import logging
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
 from pipeline.plan.session import Session
@@ -18,6 +22,8 @@ from pipeline.run.log import RunLog
 from pipeline.run.stats import StatTask, reduced
 from pipeline.storage import layout
 
+LOG = logging.getLogger("winnow.run")
+
 
 def compute(
     session: Session,
@@ -25,9 +31,10 @@ def compute(
     only: Collection[str] = (),
     observe: Callable[[Pass], Report] = lambda todo: lambda event: None,
 ) -> RunLog:
-    """Fill what is missing. `observe` is told of each pass and gives the callback for its events. The log
-    names the shards that could not be read; the rest of the pool is complete when this returns."""
-    session.store.files.sweep()
+    """Fill what is missing, of the operators `only` and what they need if any are named. `observe` is called
+    with each pass and returns the callback for its events. The returned log names the shards that could not
+    be read; the rest of the pool is complete. Raises OperatorError."""
+    session.store.root.remove_leftovers()
     log = RunLog(session.store)
     while passes := plan(session.recipe, session.shards, session.keys, list_stored(session), only):
         for todo in passes:
@@ -35,7 +42,7 @@ def compute(
                 log.pending.update(failed)
                 session = session.without(failed)
                 break  # fewer shards have other Stats: plan anew
-        session.store.files.sweep()
+        session.store.root.remove_leftovers()
     log.write()
     return log
 
@@ -43,35 +50,78 @@ def compute(
 def _run(session: Session, executor: Executor, todo: Pass, report: Report, log: RunLog) -> dict[str, str]:
     """Run a pass; returns the shards that it could not finish, with reasons."""
     if isinstance(todo, ScorePass):
-        return _scores(session, executor, todo, report, log)
-    started = time.perf_counter()
-    _stat(session, executor, todo)
-    log.stat(todo.name, time.perf_counter() - started)
+        return _run_scores(session, executor, todo, report, log)
+    _run_stat(session, executor, todo, log)
     return {}
 
 
-def _scores(
+@dataclass
+class _Heard:
+    """The events of one pass, added up: rows, rows without a result by operator, and shards that could not
+    be read, with reasons."""
+
+    rows: int = 0
+    failed_rows: Counter[str] = field(default_factory=Counter)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def add_event(self, event: Event) -> None:
+        """Count one event."""
+        self.rows += event.rows
+        self.failed_rows.update(event.tally.failed)
+        if event.read is not None and event.read.error:
+            self.errors[event.read.shard] = event.read.error
+
+
+def _run_scores(
     session: Session, executor: Executor, todo: ScorePass, report: Report, log: RunLog
 ) -> dict[str, str]:
-    """Run a pass; returns the shards that it could not finish, with reasons."""
-    work, errors = Work.of(session.recipe, session.keys, todo), {}
+    """Run a pass of Scores; returns the shards that it could not finish, with reasons."""
+    work = Work.of(session.recipe, session.keys, todo)
+    started = time.perf_counter()
+    heard = _Heard()
 
     def listen(event: Event) -> None:
         log.add(event.tally, event.read)
-        if event.read is not None and event.read.error:
-            errors[event.read.shard] = event.read.error
+        heard.add_event(event)
         report(event)
 
     for name in todo.names:
-        session.store.files.publish(layout.meta(session.folder(name)), session.describe(name))
+        session.store.root.publish(layout.meta(session.folder(name)), session.describe(name))
     log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
+    failed = _unfinished(session, todo, heard.errors)
+    _log_done(todo.names, time.perf_counter() - started, heard, failed)
+    return failed
+
+
+def _unfinished(session: Session, todo: ScorePass, errors: Mapping[str, str]) -> dict[str, str]:
+    """The shards of a pass that lack a published part, with the reason that was reported for each."""
     folders = [*session.sample_folders, *map(session.folder, todo.names)]
-    there = [session.store.part_names(f) for f in folders]
-    unfinished = [s.name for s in todo.shards if not all(s.name in names for names in there)]
+    published = [session.store.part_names(folder) for folder in folders]
+    unfinished = [s.name for s in todo.shards if not all(s.name in names for names in published)]
     return {name: errors.get(name, "lost by a worker that died") for name in unfinished}
 
 
-def _stat(session: Session, executor: Executor, todo: StatPass) -> None:
+def _run_stat(session: Session, executor: Executor, todo: StatPass, log: RunLog) -> None:
     """Reduce and publish one Stat."""
+    started = time.perf_counter()
+    LOG.info("pass begun: %s (Stat); shards: %s", todo.name, f"{len(todo.shards):,}")
     table = reduced(executor, StatTask(session, todo.name), todo.shards)
     session.store.write(layout.stat(todo.name, session.keys[todo.name]), table)
+    seconds = time.perf_counter() - started
+    log.stat(todo.name, seconds)
+    LOG.info("pass done: %s; rows of its table: %s; %.1f s", todo.name, f"{len(table):,}", seconds)
+
+
+def _log_done(names: Collection[str], seconds: float, heard: _Heard, failed: Mapping[str, str]) -> None:
+    """Log each failed shard, and the one line with which a pass of Scores ends."""
+    for shard, reason in failed.items():
+        LOG.warning("shard %s failed: %s", shard, reason)
+    without = ", ".join(f"{name} {count:,}" for name, count in heard.failed_rows.items() if count) or "none"
+    LOG.info(
+        "pass done: %s; rows: %s; rows without a result: %s; failed shards: %d; %.1f s",
+        ", ".join(names) or "samples",
+        f"{heard.rows:,}",
+        without,
+        len(failed),
+        seconds,
+    )

@@ -3,6 +3,7 @@
 `LocalExecutor` and `on_ray.RayExecutor` differ in speed only; their columns are equal to the byte.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,8 @@ from pipeline.run.collector import Collector
 from pipeline.run.stage import StageRunner, Tally
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
+LOG = logging.getLogger("winnow.run")
 
 
 @dataclass
@@ -69,6 +69,7 @@ class LocalExecutor:
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
         """See Executor."""
+        log_begun(work.names, shards, f"this process, {self.threads} threads")
         stats = work.stats()
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
         for shard in shards:
@@ -105,6 +106,13 @@ class LocalExecutor:
         for item in items[1:]:
             merged = merge([merged, function(item)])
         return merged
+
+
+def log_begun(names: Sequence[str], shards: Sequence[Shard], workers: str) -> None:
+    """Log the one line with which a pass of Scores begins. `workers`: how many there are, and where."""
+    LOG.info(
+        "pass begun: %s; shards: %s; workers: %s", ", ".join(names) or "samples", f"{len(shards):,}", workers
+    )
 
 
 def device_of(stage: Stage, threads: int) -> Device:

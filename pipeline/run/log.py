@@ -46,7 +46,7 @@ class RunLog:
         """Write the log, if anything was done."""
         self.flushed = time.time()
         if self.tally.seconds:
-            self.store.files.publish(self.path, orjson.dumps(self.summary(), option=orjson.OPT_INDENT_2))
+            self.store.root.publish(self.path, orjson.dumps(self.summary(), option=orjson.OPT_INDENT_2))
 
     def summary(self) -> dict[str, Any]:
         """As plain data."""
@@ -63,8 +63,8 @@ def speeds(store: Store) -> dict[str, dict[str, float]]:
     """Operator -> rows, seconds of one worker, rows per second and worker, over all runs on this store."""
     tally = Tally()
     busy: dict[str, float] = defaultdict(float)
-    for name in sorted(store.files.names(layout.RUNS, ".json")):
-        run = orjson.loads(store.files.read(layout.run_log(name)))
+    for name in sorted(store.root.file_names(layout.RUNS, ".json")):
+        run = orjson.loads(store.root.read(layout.run_log(name)))
         tally += Tally.of(run["operators"])
         for operator, seconds in run["operators"]["seconds"].items():
             workers = run["workers"].get(operator) or run["workers"].get(

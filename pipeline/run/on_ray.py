@@ -48,12 +48,13 @@ from pipeline.pool.shards import Shard
 from pipeline.recipe.check import INDEX
 from pipeline.recipe.sections import Recipe
 from pipeline.run.batches import Read, Work
-from pipeline.run.executor import Event, Report
-from pipeline.run.ray_workers import CollectorActor, StageWorker, event, read_shards
+from pipeline.run.executor import Event, Report, log_begun
+from pipeline.run.ray_workers import CollectorActor, StageWorker, event, read_shards, run_task
 from pipeline.storage.retry import ATTEMPTS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+LOG = logging.getLogger("winnow.run")
 
 
 class RayExecutor:
@@ -101,6 +102,8 @@ class RayExecutor:
         placed = self._place(stages, shards)
         readers = readers_beside(placed, self.nodes, len(shards))
         pools = list(zip(stages, placed, strict=True))
+        workers = {name: pool.workers for stage, pool in pools for name in stage.names} | {"read": readers}
+        log_begun(work.names, shards, ", ".join(f"{name} {count}" for name, count in workers.items()))
         for _ in range(ATTEMPTS):
             unread = dict[str, str]()
 
@@ -116,12 +119,19 @@ class RayExecutor:
             failed = {shard: error for _, some in after for shard, error in some.items()}
             for shard, error in failed.items():
                 report(Event(read=Read(shard, error=error)))
-            if [life for life, _ in before] == [life for life, _ in after]:
+            restarted = sum(old != new for (old, _), (new, _) in zip(before, after, strict=True))
+            if not restarted:
                 break
             shards = work.unpublished([s for s in shards if s.name not in failed | unread])
+            LOG.warning(
+                "Ray restarted %d of %d collectors; the rows of %s shards were lost and are computed again",
+                restarted,
+                len(after),
+                f"{len(shards):,}",
+            )
             if not shards:
                 break
-        return {name: pool.workers for stage, pool in pools for name in stage.names} | {"read": readers}
+        return workers
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See execute.Executor. Keeps as many tasks in flight as there are CPUs."""
@@ -282,7 +292,7 @@ def _quiet_start() -> Iterator[None]:
 
 def _call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A Ray task that calls `function` with one argument."""
-    remote = ray.remote(num_cpus=TASK_CPUS, max_retries=RETRIES)(lambda item: function(item))
+    remote = ray.remote(num_cpus=TASK_CPUS, max_retries=RETRIES)(lambda item: run_task(function, item))
     return lambda item: remote.remote(item)
 
 

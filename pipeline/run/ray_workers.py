@@ -5,9 +5,10 @@ What travels is one row per batch: its shard, its start, and the batch itself as
 a batch stays whole, which is what makes results independent of the number of workers.
 """
 
+import logging
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import orjson
 import polars as pl
@@ -21,9 +22,13 @@ from pipeline.pool.tar_reader import binary
 from pipeline.run.batches import Batch, Read, Work, batches, buffers
 from pipeline.run.collector import Collector
 from pipeline.run.executor import Event, device_of, runner_of
+from pipeline.run.ray_log import log_in_worker
 from pipeline.run.stage import Tally
 from pipeline.storage.store import to_arrow
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+LOG = logging.getLogger("winnow.run")
 ROW = pa.schema(
     [
         ("shard", pa.string()),
@@ -46,6 +51,7 @@ class Sink(Protocol):
 
 def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
     """A read task: shards in, batches out; tells the sink how many rows to expect."""
+    log_in_worker()
     for item in rows.to_pylist():
         shard = Shard(**item)
         read = Read(shard.name)
@@ -63,6 +69,8 @@ class StageWorker:
     """An actor that runs one stage. The last stage hands its columns to the sink."""
 
     def __init__(self, work: Work, stage: Stage, index: int, threads: int, sink: Sink) -> None:
+        log_in_worker()
+        LOG.info("stage worker begun: %s; %d threads", ", ".join(stage.names), threads)
         self.work, self.sink = work, sink
         self.last = index == len(work.stages) - 1
         later = [name for names in work.stages[index + 1 :] for name in names]
@@ -104,6 +112,8 @@ class CollectorActor:
     again, without what it held."""
 
     def __init__(self, work: Work) -> None:
+        log_in_worker()
+        LOG.info("collector begun: %s", ", ".join(work.names) or "samples")
         self.collector, self.life = Collector(work), os.urandom(16)
 
     def add(self, shard: str, start: int, payload: bytes) -> None:
@@ -117,6 +127,12 @@ class CollectorActor:
     def told(self) -> tuple[bytes, dict[str, str]]:
         """Its life, and the shards that storage refused in it, with reasons."""
         return self.life, self.collector.failed
+
+
+def run_task(function: Callable[[Item], Result], item: Item) -> Result:
+    """A task of a Stat or of an export: `function(item)`."""
+    log_in_worker()
+    return function(item)
 
 
 def pack(batch: Batch, images: bool) -> pa.Buffer:

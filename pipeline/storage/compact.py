@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline.storage import layout, packs
-from pipeline.storage.footers import REQUESTS, parse
+from pipeline.storage.footers import REQUESTS, parse_footer
 from pipeline.storage.store import Store
 
 SMALL = 64 << 10  # bytes of a part worth packing: to ask object storage for a file costs as much as these
@@ -29,12 +29,12 @@ def compact(
 ) -> tuple[int, int]:
     """Pack the small parts of a folder, in the order of `shards`. Returns the number of files that held them before
     and after. `report` hears how many parts a pack took up."""
-    files, index = store.files, packs.known(store.files, folder, fresh=True)
-    sizes = files.sizes(folder)
+    root, index = store.root, packs.known(store.root, folder, fresh=True)
+    sizes = root.parquet_sizes(folder)
     there = {shard: sizes[shard] for shard in shards if shard in sizes}
     found = index.table if index else pl.DataFrame(schema=packs.INDEX)
     left = {shard for shard in there if index and shard in index.rows}  # by a process that was killed
-    files.remove([layout.part(folder, shard) for shard in left])
+    root.remove([layout.part(folder, shard) for shard in left])
     before, number = found["pack"].n_unique(), len(found) and int(found["pack"][-1]) + 1
     single, pending = [s for s in shards if s in there and s not in left], list[str]()
     for run in runs(single, there):
@@ -46,7 +46,7 @@ def compact(
             pending = []
     if pending:
         _save(store, folder, found, pending)
-    after = packs.known(files, folder, fresh=True)
+    after = packs.known(root, folder, fresh=True)
     rest = [shard for shard in single if not (after and shard in after.rows)]
     return before + len(single), found["pack"].n_unique() + len(rest)
 
@@ -69,9 +69,9 @@ def runs(shards: Sequence[str], sizes: dict[str, int]) -> Iterator[list[str]]:
 def _pack(store: Store, folder: str, number: int, run: Sequence[str], sizes: dict[str, int]) -> pl.DataFrame:
     """Write one pack; returns its rows of the index."""
     paths = [layout.part(folder, shard) for shard in run]
-    with ThreadPoolExecutor(1 if store.files.local else REQUESTS) as pool:
-        parts = list(pool.map(store.files.read, paths))
-    footers = [parse(pq.read_metadata(io.BytesIO(part))) for part in parts]
+    with ThreadPoolExecutor(1 if store.root.local else REQUESTS) as pool:
+        parts = list(pool.map(store.root.read, paths))
+    footers = [parse_footer(pq.read_metadata(io.BytesIO(part))) for part in parts]
     frame = pl.read_parquet(parts)
     store.write(layout.pack(folder, number), frame, row_group=ROW_GROUP)
     rows = pl.Series("rows", [footer.rows for footer in footers], pl.Int64)
@@ -91,4 +91,4 @@ def _pack(store: Store, folder: str, number: int, run: Sequence[str], sizes: dic
 def _save(store: Store, folder: str, found: pl.DataFrame, packed: Sequence[str]) -> None:
     """Name the packs, and only then remove what they took up."""
     store.write(layout.pack_index(folder), found)
-    store.files.remove([layout.part(folder, shard) for shard in packed])
+    store.root.remove([layout.part(folder, shard) for shard in packed])

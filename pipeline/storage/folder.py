@@ -1,7 +1,13 @@
-"""A folder on any file system that fsspec knows: what is published there is whole.
+"""A folder on any fsspec file system. Files are written under a temporary name and renamed, so a file that exists is
+complete.
 
-A file is written aside and published in one step (rename locally, one PUT on object storage), so what
-exists is whole.
+    out = Folder("s3://bucket/out")
+    out.publish("meta.json", b"{}")
+    with out.publishing("rows.parquet") as path:     # a local path to write to
+        frame.write_parquet(path)
+    out.file_names()                                 # {"meta.json", "rows.parquet"}
+
+Object storage has no rename: there a file is uploaded in one request, and shows when it is whole.
 """
 
 import os
@@ -10,8 +16,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import fsspec
@@ -19,13 +25,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-TAIL = 64 << 10  # bytes asked of the end of a parquet file, where the footer is
+FOOTER_GUESS = 64 << 10  # bytes asked of the end of a parquet file on object storage: most footers fit
 WEEK = 7 * 86_400  # seconds
+TEMPORARY = ".tmp."  # what the names of unpublished files begin with; then host, process, thread
 _HOST = socket.gethostname().replace(".", "-")
 
 
 class Folder:
-    """A folder on any fsspec file system. Paths given to its methods are relative to it."""
+    """A folder on any fsspec file system. Paths given to its methods are relative to it; "" is the folder's own
+    path, which a single file may have (`publish_at`)."""
 
     def __init__(self, root: str) -> None:
         self.fs, base = fsspec.core.url_to_fs(os.path.expanduser(root))
@@ -33,71 +41,98 @@ class Folder:
         self.local = isinstance(self.fs, LocalFileSystem)
 
     def path(self, relative: str) -> str:
-        """The full path of a file, as its file system knows it."""
+        """The full path of a file, as its file system knows it (without the protocol)."""
         return f"{self.base}/{relative}" if relative else self.base
 
-    def exists(self, relative: str) -> bool:
-        """Whether that file is published."""
-        return bool(self.fs.exists(self.path(relative)))
+    # --- writing ----------------------------------------------------------------------------------
 
     def publish(self, relative: str, data: bytes | memoryview) -> None:
         """Write a file so that it appears whole or not at all."""
         if not self.local:
             self.fs.pipe_file(self.path(relative), bytes(data))
             return
-        with self.publishing(relative) as aside, open(aside, "wb") as file:
+        with self.publishing(relative) as path, open(path, "wb") as file:
             file.write(data)
 
     @contextmanager
     def publishing(self, relative: str) -> Iterator[str]:
-        """A local path to write to; what it holds when the block ends well is published. Where a process is
-        killed, the file it leaves has a name that `sweep` knows."""
+        """A local path to write to. The file there is published if the block ends without an error. If the
+        process is killed, the file it leaves behind has a name that `remove_leftovers` recognises."""
         if not self.local:
             with tempfile.TemporaryDirectory() as folder:
-                yield f"{folder}/aside"
-                self.move(f"{folder}/aside", relative)
+                yield f"{folder}/file"
+                self.publish_file(f"{folder}/file", relative)
             return
         folder, name = os.path.split(self.path(relative))
         os.makedirs(folder, exist_ok=True)
-        aside = f"{folder}/.tmp.{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
+        temporary = f"{folder}/{TEMPORARY}{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
         try:
-            yield aside
-            self.move(aside, relative)
-        finally:  # a full disk, say: leave nothing behind
+            yield temporary
+            self.publish_file(temporary, relative)
+        finally:  # after an error, such as a full disk, the file is still there
             with suppress(FileNotFoundError):
-                os.unlink(aside)
+                os.unlink(temporary)
+
+    def publish_file(self, path: str, relative: str) -> None:
+        """Publish a file of this machine: rename it (same file system), or upload it."""
+        if self.local:
+            os.replace(path, self.path(relative))
+        else:
+            self.fs.put_file(path, self.path(relative))
 
     @contextmanager
-    def folder_aside(self) -> Iterator[str]:
-        """A local folder for files that `move` is to publish; gone when the block ends, or by `sweep`."""
+    def temporary_folder(self) -> Iterator[str]:
+        """A local folder for files that `publish_file` publishes later; removed when the block ends. If the process
+        is killed, `remove_leftovers` removes it."""
         if self.local:
             os.makedirs(self.base, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".tmp.{_HOST}.{os.getpid()}.", dir=self.base if self.local else None
-        ) as folder:
+        beside = self.base if self.local else None
+        with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{_HOST}.{os.getpid()}.", dir=beside) as folder:
             yield folder
 
-    def move(self, aside: str, relative: str) -> None:
-        """Publish a local file: rename it, or upload it (object storage shows it when it is whole)."""
+    def remove(self, relatives: Sequence[str]) -> None:
+        """Remove published files; on object storage many of them per request."""
+        paths = [self.path(relative) for relative in relatives]
         if self.local:
-            os.replace(aside, self.path(relative))
-        else:
-            self.fs.put_file(aside, self.path(relative))
+            for path in paths:
+                os.unlink(path)
+        elif paths:
+            self.fs.rm(paths)
+
+    def remove_leftovers(self, also_live: bool = False) -> None:
+        """Remove the unpublished files that killed processes left on a local disk: those of this machine whose
+        process has ended, and those of other machines that nobody has touched for a week. `also_live`: all of
+        them, for a folder that is finished and that no process may still write to."""
+        for folder, folders, files in os.walk(self.base) if self.local else ():
+            for name in (*folders, *files):
+                path = os.path.join(folder, name)
+                if name.startswith(TEMPORARY) and (also_live or _abandoned(path)):
+                    _remove(path)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def exists(self, relative: str) -> bool:
+        """Whether that file is published."""
+        return bool(self.fs.exists(self.path(relative)))
 
     def read(self, relative: str) -> bytes:
-        """A whole file that is not empty. Raises FileNotFoundError."""
+        """All bytes of a file, which must not be empty. Raises FileNotFoundError."""
         if self.local:
             with open(self.path(relative), "rb") as file:
                 return file.read()
-        return bytes(self.fs.cat_file(self.path(relative), start=0))  # a start: s3fs asks for no size first
+        return bytes(
+            self.fs.cat_file(self.path(relative), start=0)
+        )  # without a start, s3fs asks for the size first
 
-    def footer(self, relative: str) -> pq.FileMetaData:
-        """A parquet file's footer; of other storage one request, as a rule. Raises FileNotFoundError."""
+    def parquet_footer(self, relative: str) -> pq.FileMetaData:
+        """A parquet file's footer; one request on object storage if it fits FOOTER_GUESS. Raises FileNotFoundError."""
         path = self.path(relative)
         if self.local:
             return pq.read_metadata(path)
-        tail = self.fs.cat_file(path, start=-TAIL)
-        length = int.from_bytes(tail[-8:-4], "little") + 8  # what a footer ends with: its length, PAR1
+        tail = self.fs.cat_file(path, start=-FOOTER_GUESS)
+        length = (
+            int.from_bytes(tail[-8:-4], "little") + 8
+        )  # a parquet file ends with its footer's length and "PAR1"
         if length > len(tail):
             tail = self.fs.cat_file(path, start=-length)
         return pq.read_metadata(pa.BufferReader(tail))
@@ -106,62 +141,92 @@ class Folder:
         """Bytes of a published file; 0 on object storage, where asking costs a request."""
         return os.path.getsize(self.path(relative)) if self.local else 0
 
-    def names(self, folder: str, suffix: str) -> set[str]:
-        """Relative names, without the suffix, of the published files below a folder, in one listing."""
+    def file_names(self, folder: str = "", suffix: str = "") -> set[str]:
+        """Names, relative to the folder and without the suffix, of the published files below it, to any depth. One
+        listing."""
         base = self.path(folder) + "/"
-        if self.local:
-            found = (os.path.join(d, f) for d, _, files in os.walk(base) for f in files)
-        else:
-            found = iter(self.find(base))
+        paths = _walk(base) if self.local else self._find(base)
+        return {path[len(base) :].removesuffix(suffix) for path in paths if _published(path, suffix)}
+
+    def listing(self, folder: str, suffix: str = "") -> dict[str, Mapping[str, Any]]:
+        """The same names on other storage than a local disk, each with what the file system's listing says of the
+        file (`size`, and what fsspec passes on: etag, time of change)."""
+        base = self.path(folder) + "/"
+        found = dict(self._find(base, detail=True))
         return {
-            path[len(base) :].removesuffix(suffix)
-            for path in found
-            if path.endswith(suffix) and not os.path.basename(path).startswith(".tmp.")
+            path[len(base) :].removesuffix(suffix): info
+            for path, info in found.items()
+            if _published(path, suffix)
         }
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of each published parquet file below a folder, by name without the suffix."""
-        base = self.path(folder) + "/"
+    def parquet_sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of each published parquet file below a folder, by its name without the suffix. One listing."""
         if self.local:
-            return {n: os.path.getsize(f"{base}{n}.parquet") for n in self.names(folder, ".parquet")}
-        found = self.find(base, detail=True).items()
-        return {
-            p[len(base) : -len(".parquet")]: int(info["size"]) for p, info in found if p.endswith(".parquet")
-        }
+            names = self.file_names(folder, ".parquet")
+            return {name: os.path.getsize(self.path(f"{folder}/{name}.parquet")) for name in names}
+        return {name: int(info["size"]) for name, info in self.listing(folder, ".parquet").items()}
 
-    def remove(self, relatives: Sequence[str]) -> None:
-        """Remove published files, on object storage many in a request."""
-        paths = [self.path(relative) for relative in relatives]
-        if self.local:
-            for path in paths:
-                os.unlink(path)
-        elif paths:
-            self.fs.rm(paths)
-
-    def find(self, base: str, **options: bool) -> Any:
-        """What fsspec's `find` tells of a folder's files, to any depth, on object storage: one listing."""
+    def _find(self, base: str, **options: bool) -> Any:
+        """fsspec's `find`, and nothing for a folder that does not exist."""
         self.fs.invalidate_cache()  # other processes publish too
         try:
             return self.fs.find(base, **options)
         except FileNotFoundError:
             return {}
 
-    def sweep(self, everyone: bool = False) -> None:
-        """Remove what killed processes left half written: those of this machine, of others what nobody has
-        touched for a week, and with `everyone`, for a folder that is finished, all of it."""
-        for folder, folders, files in os.walk(self.base) if self.local else ():
-            for name in (*folders, *files):
-                if name.startswith(".tmp.") and (everyone or _left(os.path.join(folder, name))):
-                    _remove(os.path.join(folder, name))
+
+# --- single files ---------------------------------------------------------------------------------
+
+
+def publish_at(path: str, data: bytes) -> None:
+    """Write one file, a path or URL, so that it appears whole or not at all."""
+    Folder(path).publish("", data)
+
+
+def publishing_at(path: str) -> AbstractContextManager[str]:
+    """As `Folder.publishing`, for one file by its path or URL."""
+    return Folder(path).publishing("")
+
+
+@contextmanager
+def working_beside(path: str) -> Iterator[str]:
+    """An empty local folder to build the file `path` in. It lies beside a local file, so that publishing is a rename,
+    and is removed at the end; the next run removes one that a killed process left."""
+    target = Folder(path)
+    if not target.local:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+        return
+    folder = f"{target.base}.tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+# --- leftovers ------------------------------------------------------------------------------------
+
+
+def _walk(base: str) -> Iterable[str]:
+    """The full paths of all files below a local folder."""
+    return (os.path.join(folder, name) for folder, _, names in os.walk(base) for name in names)
+
+
+def _published(path: str, suffix: str) -> bool:
+    """Whether a path is a complete file with that suffix."""
+    return path.endswith(suffix) and not os.path.basename(path).startswith(TEMPORARY)
 
 
 def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):  # another process sweeps too
+    """Remove a file or folder; another process may be faster."""
+    with suppress(FileNotFoundError):
         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
 
-def _left(path: str) -> bool:
-    """Whether nobody will finish a file that lies aside."""
+def _abandoned(path: str) -> bool:
+    """Whether the process that began an unpublished file will not finish it."""
     host, pid = [*os.path.basename(path).split("."), "", "", ""][2:4]
     if host == _HOST and pid.isdigit():
         return not _alive(int(pid))
@@ -172,27 +237,11 @@ def _left(path: str) -> bool:
 
 
 def _alive(pid: int) -> bool:
+    """Whether this machine runs a process with that id."""
     try:
-        os.kill(pid, 0)  # signal 0 only asks
+        os.kill(pid, 0)  # signal 0 checks and sends nothing
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # it is another user's
         pass
     return True
-
-
-@contextmanager
-def working(files: Folder) -> Iterator[str]:
-    """An empty folder: beside the file on local storage, so that a move is a rename, else in the
-    system's place. What a killed process left in it goes first."""
-    if not files.local:
-        with tempfile.TemporaryDirectory() as folder:
-            yield folder
-        return
-    folder = f"{files.base}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)

@@ -33,37 +33,36 @@ class Footer(NamedTuple):
     notes: dict[str, Any]
 
 
-def parse(meta: pq.FileMetaData) -> Footer:
-    """Rows, and the notes that `store.packed` made."""
+def parse_footer(meta: pq.FileMetaData) -> Footer:
+    """Rows, and the notes that `store.footer_notes` made."""
     notes = {k.decode(): v for k, v in (meta.metadata or {}).items() if k != b"ARROW:schema"}
     return Footer(meta.num_rows, {key: orjson.loads(value) for key, value in notes.items()})
 
 
-def footers(files: Folder, folder: str, shards: Collection[str]) -> dict[str, Footer]:
+def read_footers(root: Folder, folder: str, shards: Collection[str]) -> dict[str, Footer]:
     """The footer of each of these shards' parts that is published in the folder, in the order of `shards`."""
-    states = _states(files, folder)
+    states = _states(root, folder)
     there = [shard for shard in shards if shard in states]
-    known = {n: entry for n, entry in _remembered(files, folder).items() if states.get(n) == entry[0]}
+    known = {n: entry for n, entry in _remembered(root, folder).items() if states.get(n) == entry[0]}
     new = [shard for shard in there if shard not in known]
-    with ThreadPoolExecutor(LOCAL_READS if files.local else REQUESTS) as pool:
-        found = list(pool.map(lambda shard: _read(files, layout.part(folder, shard)), new))
+    with ThreadPoolExecutor(LOCAL_READS if root.local else REQUESTS) as pool:
+        found = list(pool.map(lambda shard: _read(root, layout.part(folder, shard)), new))
     known |= {
         shard: [states[shard], *footer]
         for shard, footer in zip(new, found, strict=True)
         if footer is not None
     }
     if any(states[shard] for shard in new):
-        _remember(files, folder, known)
+        _remember(root, folder, known)
     return {shard: Footer(*known[shard][1:]) for shard in there if shard in known}
 
 
-def _states(files: Folder, folder: str) -> dict[str, str]:
+def _states(root: Folder, folder: str) -> dict[str, str]:
     """Part -> its state, "" where storage tells none."""
-    base = f"{files.path(folder)}/"
-    if files.local:
-        return {name: _local_state(f"{base}{name}.parquet") for name in files.names(folder, ".parquet")}
-    found = files.find(base, detail=True).items()
-    return {path[len(base) : -len(".parquet")]: _state(i) for path, i in found if path.endswith(".parquet")}
+    base = f"{root.path(folder)}/"
+    if root.local:
+        return {name: _local_state(f"{base}{name}.parquet") for name in root.file_names(folder, ".parquet")}
+    return {name: _state(info) for name, info in root.listing(folder, ".parquet").items()}
 
 
 def _local_state(path: str) -> str:
@@ -80,18 +79,18 @@ def _state(info: Mapping[str, Any]) -> str:
     return " ".join([str(info.get("size")), *told]) if told else ""
 
 
-def _read(files: Folder, relative: str) -> Footer | None:
+def _read(root: Folder, relative: str) -> Footer | None:
     """None for a part that was removed after it was listed."""
     try:
-        return parse(files.footer(relative))
+        return parse_footer(root.parquet_footer(relative))
     except FileNotFoundError:
         return None
 
 
-def _remembered(files: Folder, folder: str) -> dict[str, list[Any]]:
+def _remembered(root: Folder, folder: str) -> dict[str, list[Any]]:
     """[state, rows, notes] by part, as far as an earlier run has left them in good order."""
     try:
-        found = orjson.loads(files.read(layout.footers(folder)))
+        found = orjson.loads(root.read(layout.footer_cache(folder)))
     except (FileNotFoundError, orjson.JSONDecodeError):
         return {}
     return {n: entry for n, entry in found.items() if _sound(entry)} if isinstance(found, dict) else {}
@@ -102,10 +101,10 @@ def _sound(entry: Any) -> bool:
     return isinstance(entry, list) and [type(e) for e in entry] == [str, int, dict] and entry[0] != ""
 
 
-def _remember(files: Folder, folder: str, known: Mapping[str, Any]) -> None:
+def _remember(root: Folder, folder: str, known: Mapping[str, Any]) -> None:
     """Write what is known; where two processes do so at a time, what one of them knows is read again."""
     try:
-        files.publish(layout.footers(folder), orjson.dumps(known))
+        root.publish(layout.footer_cache(folder), orjson.dumps(known))
     except Exception as error:  # a store that may only be read, say
         if not from_storage(error):
             raise

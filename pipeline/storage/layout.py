@@ -74,7 +74,7 @@ def pack(folder: str, number: int) -> str:
     return f"packs/{folder}/{number:06d}.parquet"
 
 
-def footers(folder: str) -> str:
+def footer_cache(folder: str) -> str:
     """What is remembered of the footers of a folder's parts."""
     return f"footers/{folder}.json"
 

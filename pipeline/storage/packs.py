@@ -35,7 +35,7 @@ _KNOWN: dict[str, "Index | None"] = {}  # by path, in this process; `known` read
 class Index:
     """Where the parts of a folder lie that are in packs."""
 
-    files: Folder
+    root: Folder
     folder: str
     table: pl.DataFrame
 
@@ -61,8 +61,8 @@ class Index:
         """The parts of some shards that one pack holds. Raises FileNotFoundError."""
         places = [self.place(shard)[1:] for shard in shards]
         first, last = min(start for start, _ in places), max(start + rows for start, rows in places)
-        source: Any = self.files.path(layout.pack(self.folder, pack))
-        if not self.files.local:
+        source: Any = self.root.path(layout.pack(self.folder, pack))
+        if not self.root.local:
             source = io.BytesIO(_fetched(self, pack))
         scan = pl.scan_parquet(source, glob=False)
         frame = (scan if columns is None else scan.select(columns)).slice(first, last - first).collect()
@@ -72,13 +72,13 @@ class Index:
         return pl.concat([frame.slice(start, rows) for start, (_, rows) in zip(starts, places, strict=True)])
 
 
-def known(files: Folder, folder: str, fresh: bool = False) -> Index | None:
+def known(root: Folder, folder: str, fresh: bool = False) -> Index | None:
     """A folder's index, or None where nothing is packed; `fresh`: not what this process remembers of it."""
     path = layout.pack_index(folder)
-    full = f"{files.fs.protocol} {files.path(path)}"
+    full = f"{root.fs.protocol} {root.path(path)}"
     if fresh or full not in _KNOWN:
         try:
-            _KNOWN[full] = Index(files, folder, pl.read_parquet(io.BytesIO(files.read(path))))
+            _KNOWN[full] = Index(root, folder, pl.read_parquet(io.BytesIO(root.read(path))))
         except FileNotFoundError:
             _KNOWN[full] = None
     return _KNOWN[full]
@@ -87,4 +87,4 @@ def known(files: Folder, folder: str, fresh: bool = False) -> Index | None:
 @lru_cache(maxsize=8)
 def _fetched(index: Index, pack: int) -> bytes:
     """A pack on object storage: shards are read one after the other, and it is fetched once."""
-    return bytes(index.files.read(layout.pack(index.folder, pack)))
+    return bytes(index.root.read(layout.pack(index.folder, pack)))

@@ -3,6 +3,7 @@
 persist(lambda: store.write(path, frame))      raises ShardError where storage stays down
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,6 +11,7 @@ from typing import TypeVar
 from pipeline.errors import ShardError, worded
 
 Result = TypeVar("Result")
+LOG = logging.getLogger("winnow.storage")
 
 ATTEMPTS = 4  # over those that the file system's client makes itself, with its own back-off
 BACKOFF = 0.5  # seconds before the second attempt, doubled each time
@@ -36,10 +38,13 @@ def persist(work: Callable[[], Result]) -> Result:
             if isinstance(error, FINAL):
                 raise ShardError(worded(error)) from None
             reason = worded(error)
-            wait(attempt)
+            wait(attempt, reason)
     raise ShardError(f"{reason} (after {ATTEMPTS} attempts)")
 
 
-def wait(attempt: int) -> None:
-    """Sleep before the next attempt, if there is one; they count from 0."""
-    time.sleep(BACKOFF * 2**attempt if attempt + 1 < ATTEMPTS else 0)
+def wait(attempt: int, reason: str) -> None:
+    """Log why an attempt failed and sleep before the next, if there is one; attempts count from 0."""
+    if attempt + 1 < ATTEMPTS:
+        seconds = BACKOFF * 2**attempt
+        LOG.warning("attempt %d of %d failed, next in %g s: %s", attempt + 1, ATTEMPTS, seconds, reason)
+        time.sleep(seconds)

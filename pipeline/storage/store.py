@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from pipeline.storage import layout, packs
 from pipeline.storage.folder import Folder
-from pipeline.storage.footers import REQUESTS, Footer, footers, parse
+from pipeline.storage.footers import REQUESTS, Footer, parse_footer, read_footers
 
 ROW_GROUP = 65_536
 
@@ -36,7 +36,7 @@ def to_arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
 
 
-def packed(notes: Mapping[str, Any]) -> dict[str, bytes]:
+def footer_notes(notes: Mapping[str, Any]) -> dict[str, bytes]:
     """Notes as they stand in a parquet footer, which `Store.footer` reads."""
     return {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
 
@@ -45,7 +45,7 @@ class Store:
     """The tables of one pool. Shards go by name."""
 
     def __init__(self, root: str) -> None:
-        self.files = Folder(root)
+        self.root = Folder(root)
         self._forget()
 
     def _forget(self) -> None:
@@ -57,10 +57,10 @@ class Store:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"files": self.files}
+        return {"root": self.root}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.files = state["files"]
+        self.root = state["root"]
         self._forget()
 
     def write(
@@ -73,10 +73,10 @@ class Store:
         """Publish a frame as parquet; `notes` go into the footer as JSON."""
         table = to_arrow(frame)
         if notes:
-            table = table.replace_schema_metadata(packed(notes))
+            table = table.replace_schema_metadata(footer_notes(notes))
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=row_group)
-        self.files.publish(relative, sink.getbuffer())
+        self.root.publish(relative, sink.getbuffer())
 
     def read(self, relative: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """A published frame, or some of its columns. Raises FileNotFoundError."""
@@ -84,10 +84,10 @@ class Store:
 
     def read_many(self, relatives: Sequence[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Several published frames of equal columns, one below the other. Raises FileNotFoundError."""
-        sources: list[Any] = [self.files.path(relative) for relative in relatives]
-        if not self.files.local:
+        sources: list[Any] = [self.root.path(relative) for relative in relatives]
+        if not self.root.local:
             with ThreadPoolExecutor(min(REQUESTS, len(relatives))) as pool:
-                sources = [io.BytesIO(data) for data in pool.map(self.files.read, relatives)]
+                sources = [io.BytesIO(data) for data in pool.map(self.root.read, relatives)]
         elif missing := next((path for path in sources if not os.path.exists(path)), None):
             raise FileNotFoundError(missing)
         wanted = list(columns) if columns is not None else None
@@ -116,9 +116,9 @@ class Store:
         """The parts of some shards, one below the other, or some of their columns; whether each is a file of its own
         or in a pack. Raises FileNotFoundError."""
         try:
-            return self._parts(folder, shards, columns, packs.known(self.files, folder))
+            return self._parts(folder, shards, columns, packs.known(self.root, folder))
         except FileNotFoundError:  # packed since this process has looked
-            return self._parts(folder, shards, columns, packs.known(self.files, folder, fresh=True))
+            return self._parts(folder, shards, columns, packs.known(self.root, folder, fresh=True))
 
     def _parts(
         self, folder: str, shards: Sequence[str], columns: Sequence[str] | None, index: packs.Index | None
@@ -136,35 +136,35 @@ class Store:
 
     def part_names(self, folder: str) -> set[str]:
         """The shards that have a part in a folder."""
-        index = packs.known(self.files, folder, fresh=True)
-        return self.files.names(folder, ".parquet").union(index.rows if index else ())
+        index = packs.known(self.root, folder, fresh=True)
+        return self.root.file_names(folder, ".parquet").union(index.rows if index else ())
 
     def part_size(self, folder: str, shard: str) -> int:
         """Bytes of a part; 0 on object storage, where asking costs a request. Raises FileNotFoundError."""
         try:
-            return self.files.size(layout.part(folder, shard))
+            return self.root.size(layout.part(folder, shard))
         except FileNotFoundError:
-            if (index := packs.known(self.files, folder)) and shard in index.rows:
+            if (index := packs.known(self.root, folder)) and shard in index.rows:
                 return index.size(shard)
             raise
 
     def footer(self, folder: str, shard: str) -> Footer | None:
         """(rows, notes) of a shard's part, or None where there is none."""
         try:
-            return parse(self.files.footer(layout.part(folder, shard)))
+            return parse_footer(self.root.parquet_footer(layout.part(folder, shard)))
         except FileNotFoundError:
-            index = packs.known(self.files, folder)
+            index = packs.known(self.root, folder)
             return index.footer(shard) if index else None
 
     def footers(self, folder: str, shards: Collection[str]) -> dict[str, Footer]:
         """The footer of each of these shards' parts that is published in the folder."""
-        index = packs.known(self.files, folder, fresh=True)
-        found = footers(self.files, folder, shards)
+        index = packs.known(self.root, folder, fresh=True)
+        found = read_footers(self.root, folder, shards)
         if index is None:
             return found
         either = ((shard, found.get(shard) or index.footer(shard)) for shard in shards)
         return {shard: footer for shard, footer in either if footer is not None}
 
-    def rows(self, folder: str, shards: Collection[str]) -> dict[str, int]:
+    def row_counts(self, folder: str, shards: Collection[str]) -> dict[str, int]:
         """Rows of each of these shards' parts that is published in the folder."""
         return {shard: footer.rows for shard, footer in self.footers(folder, shards).items()}

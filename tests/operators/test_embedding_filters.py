@@ -134,5 +134,5 @@ def test_a_recipe_of_all(folder, tiny_clip, tmp_path):
     assert subset_uids(read_subset(written["path"])) == expected
     assert max(times.values()) > 1
     assert abs(found["sampled.repeats"].sum() - 200) < 25
-    about = json.loads(opened.store.files.read(f"{opened.folder('norm')}/meta.json"))
+    about = json.loads(opened.store.root.read(f"{opened.folder('norm')}/meta.json"))
     assert set(about["fields"]["proxy"]) == {"content"}

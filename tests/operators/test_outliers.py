@@ -440,5 +440,5 @@ def test_explain_without_neighbours(session, capsys):
     assert (broken["evidence"], len(whole["evidence"]["outlier"])) == ({}, 5)
     tables.explanation(whole)
     assert whole["evidence"]["outlier"][0]["uid"] in capsys.readouterr().err
-    Path(session.store.files.path(f"{session.folder('tiny')}/00000.parquet")).unlink()
+    Path(session.store.root.path(f"{session.folder('tiny')}/00000.parquet")).unlink()
     assert explain(session, [uids[0]])[0]["evidence"] == {}

@@ -185,7 +185,7 @@ def test_object_storage(subset, tmp_path):
     assert found["available"] == 8
     memory = Folder("memory://reshard/out")
     local = contents(tmp_path / "out")
-    assert {name: memory.read(name) for name in memory.names("", "")} == local
+    assert {name: memory.read(name) for name in memory.file_names()} == local
 
 
 # --- repeats, in any recipe -------------------------------------------------------------------------

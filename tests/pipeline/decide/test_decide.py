@@ -289,8 +289,8 @@ def test_what_is_stored(stored):
     result = decide(session)
     folder = session.decisions
     assert folder.startswith("decisions/test-")
-    assert session.store.files.names(folder, "") == {"rules.json", "shards.parquet", "dir/0.parquet"}
-    assert orjson.loads(session.store.files.read(f"{folder}/rules.json")) == result
+    assert session.store.root.file_names(folder, "") == {"rules.json", "shards.parquet", "dir/0.parquet"}
+    assert orjson.loads(session.store.root.read(f"{folder}/rules.json")) == result
     assert (result["recipe"], result["shards"], list(result["rules"])) == ("test", 3, list(KEEP))
     assert result["rules"]["given.f32"]["bound"].endswith("(top 60%)")
     frame = session.store.verdicts(folder, "dir/1")
@@ -336,7 +336,7 @@ def test_shards_that_are_decided_on_together_share_a_file(stored, monkeypatch, t
     expected = reference(session.recipe.keep, frames)
     monkeypatch.setattr("pipeline.pool.columns.GROUP_SHARDS", together)
     decide(session)
-    assert len(session.store.files.names(session.decisions, ".parquet")) == 1 + -(-6 // together)
+    assert len(session.store.root.file_names(session.decisions, ".parquet")) == 1 + -(-6 // together)
     store = pickle.loads(pickle.dumps(session.store))
     for shard in (*frames, *reversed(frames)):
         assert session.store.kept(session.decisions, shard).to_list() == expected["kept"][shard]

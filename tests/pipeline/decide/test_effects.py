@@ -84,6 +84,6 @@ def test_a_decision_that_keeps_nothing(session: Session) -> None:
 
 
 def test_a_stat_that_is_not_computed(session: Session) -> None:
-    session.store.files.fs.rm_file(session.store.files.path(f"stats/words-{session.keys['words']}.parquet"))
+    session.store.root.fs.rm_file(session.store.root.path(f"stats/words-{session.keys['words']}.parquet"))
     with pytest.raises(RecipeError, match=r"^compute.words is not computed yet; run `winnow compute` first$"):
         effects(session, LocalExecutor())

@@ -238,12 +238,15 @@ def test_nothing_kept(tmp_path, out):
     assert (out / "sizes.json").read_bytes() == b"{}"
 
 
-def test_a_shard_that_is_gone(session, out, tmp_path):
+def test_a_shard_that_is_gone(session, out, tmp_path, caplog):
     gone = tmp_path / "pool" / "00002.tar"
     kept = gone.read_bytes()
     gone.unlink()
     with pytest.raises(ShardError, match=r"2 of 3 not written:\n  00000001\.tar: .*00002\.tar"):
         export(session)
+    messages = [record.getMessage() for record in caplog.records if record.name == "winnow.export"]
+    assert [message.split(": ")[0] for message in messages] == ["00000001.tar failed", "00000002.tar failed"]
+    assert all("00002.tar" in message for message in messages)
     assert (out / "00000000_stats.json").exists()
     assert not (out / "sizes.json").exists()
     assert not list(out.glob(".tmp.*"))

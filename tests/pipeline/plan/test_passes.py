@@ -47,7 +47,7 @@ def key(recipe: Recipe, shards=SHARDS, contents=None) -> dict[str, str]:
 def passes(recipe: Recipe, stored: Stored = Stored(), shards=SHARDS, only=()) -> list[tuple]:  # noqa: B008
     """Passes as plain tuples: (names, shards, reads tars) or (stat, shards)."""
     return [
-        (todo.names, "".join(s.name for s in todo.shards), todo.tar)
+        (todo.names, "".join(s.name for s in todo.shards), todo.reads_pool)
         if isinstance(todo, ScorePass)
         else (todo.name, "".join(s.name for s in todo.shards))
         for todo in plan(recipe, shards, key(recipe, shards), stored, only)

@@ -222,7 +222,7 @@ def test_operators_read_captions_and_embeddings(folder, session):
         run={"length": {"batch_size": 64}},
     )
     assert [
-        todo.tar
+        todo.reads_pool
         for todo in plan(made.recipe, made.shards, made.keys, list_stored(made))
         if hasattr(todo, "tar")
     ] == [False] * 2
@@ -233,8 +233,8 @@ def test_operators_read_captions_and_embeddings(folder, session):
         (pl.col("text").str.len_chars() >= 4) & (pl.col("clip_l14_similarity_score") + 0.05 >= 0.3)
     )
     assert kept(made) == expected["uid"].to_list()
-    assert not made.store.files.exists("samples")
-    assert not made.store.files.exists("columns/datacomp")
+    assert not made.store.root.exists("samples")
+    assert not made.store.root.exists("columns/datacomp")
 
 
 def test_a_stat_and_an_index_see_a_large_table_in_parts(folder, session, tmp_path, monkeypatch):

@@ -443,7 +443,7 @@ def test_plan_compute_keep_and_explain(pool):
     assert list(broken) == ["b"]
     assert "the file ends inside its gzip data (byte " in broken["b"]
     result = decide(session)
-    rows = session.store.rows("samples", ["a", "b", "c"])
+    rows = session.store.row_counts("samples", ["a", "b", "c"])
     assert (rows["a"], rows["c"]) == (5, 2)
     assert result["samples"] == sum(rows.values())
     assert result["rules"]["caption.words"]["failed"] == {"no caption": 1}  # the broken line
@@ -467,7 +467,7 @@ def test_the_second_pass_reads_the_store(pool):
         path.write_bytes(b"")
     more = Session.open(recipe(pool, compute={"slow": {"use": "mine.Slow", "seconds": 0}}))
     assert [
-        (todo.names, todo.tar) for todo in plan(more.recipe, more.shards, more.keys, list_stored(more))
+        (todo.names, todo.reads_pool) for todo in plan(more.recipe, more.shards, more.keys, list_stored(more))
     ] == [(("slow",), False)]
     assert compute(more, LocalExecutor()).pending == {}
     assert more.store.read(f"{more.folder('slow')}/a.parquet")["slow.length"].to_list() == [15, 5, 11, 3, 15]

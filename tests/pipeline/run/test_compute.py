@@ -1,6 +1,8 @@
 """The plain loop, end to end: what is computed, what is left pending, what stops it."""
 
 import json
+import logging
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,7 +121,7 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
     pool([], shard="2")
     session = opened()
     assert compute(session, LocalExecutor()).pending == {}
-    assert session.store.rows(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
+    assert session.store.row_counts(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
     assert decide(complete(session))["samples"] == 4
 
 
@@ -172,7 +174,7 @@ def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
     log = compute(session, LocalExecutor())
     assert log.pending == {}
     assert log.tally.rows["length"] == 5  # what had been handed out was not computed again
-    assert session.store.rows("samples", ["0"]) == {"0": 2}
+    assert session.store.row_counts("samples", ["0"]) == {"0": 2}
 
 
 class Stream:
@@ -187,7 +189,7 @@ class Stream:
         return iter(self.tables)
 
 
-def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatch):
+def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatch, caplog):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
     real = batches.read_samples
@@ -201,6 +203,48 @@ def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatc
     log = compute(opened(), LocalExecutor())
     assert log.pending == {"0": "OSError: connection reset (after 4 attempts)"}
     assert waits[:3] == [0.5, 1.0, 2.0]
+    reset = "OSError: connection reset"
+    assert [record.getMessage() for record in caplog.records] == [
+        "attempt 1 of 4 failed, next in 0.5 s: shard 0: " + reset,
+        "attempt 2 of 4 failed, next in 1 s: shard 0: " + reset,
+        "attempt 3 of 4 failed, next in 2 s: shard 0: " + reset,
+        "shard 0 failed: OSError: connection reset (after 4 attempts)",
+    ]
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The log's messages, with every time in them as `T`."""
+    return [re.sub(r"\b\d+\.\d s\b", "T", record.getMessage()) for record in caplog.records]
+
+
+def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, opened, tmp_path, caplog):
+    """Rows, time, rows without a result, failed shards; the failed shard has a line of its own, a warning."""
+    write_pool(["aa", "bbb"], [picture(), b"garbage"], shard="0")
+    write_pool(["cc"], shard="1")
+    (tmp_path / "pool" / "1.tar").unlink()
+    parts = {
+        "length": {"use": "planted.Length"},
+        "bright": {"use": "planted.Brightness"},
+        "histogram": {"use": "planted.Histogram", "of": "length.value"},
+    }
+    session = opened("{0..1}.tar", parts, {})
+    with caplog.at_level(logging.INFO, "winnow"):
+        compute(session, LocalExecutor(2))
+    missing = f"FileNotFoundError: [Errno 2] No such file or directory: '{tmp_path}/pool/1.tar'"
+    assert lines(caplog) == [
+        "pass begun: bright, length; shards: 2; workers: this process, 2 threads",
+        f"shard 1 failed: {missing}",
+        "pass done: bright, length; rows: 2; rows without a result: decode 1, bright 1; failed shards: 1; T",
+        "pass begun: histogram (Stat); shards: 1",
+        "pass done: histogram; rows of its table: 2; T",
+    ]
+    levels = {record.getMessage(): record.levelname for record in caplog.records}
+    assert [message for message, level in levels.items() if level != "INFO"] == [f"shard 1 failed: {missing}"]
+    assert {record.name for record in caplog.records} == {"winnow.run"}
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "winnow"):
+        compute(session.without(["1"]), LocalExecutor())
+    assert lines(caplog) == []  # nothing is missing
 
 
 BROKEN_STAT = """
@@ -243,7 +287,7 @@ def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened, tm
     session = opened("0.tar", {"bad": {"use": "bad.Bad"}}, {}, [str(tmp_path / "bad.py")])
     with pytest.raises(OperatorError, match=r"^bad fails on every row of a batch: ValueError: always$"):
         compute(session, LocalExecutor())
-    assert session.store.files.names(session.folder("bad"), ".parquet") == set()
+    assert session.store.root.file_names(session.folder("bad"), ".parquet") == set()
 
 
 def test_the_books_balance_on_a_messy_pool(write_pool, opened):
@@ -263,15 +307,15 @@ def test_the_books_balance_on_a_messy_pool(write_pool, opened):
 def test_only_what_is_asked_for(pool, opened):
     session = opened()
     compute(session, LocalExecutor(), ["plus"])
-    assert session.store.rows(session.folder("plus"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 1}
-    assert session.store.rows(session.folder("frequency"), ["0", "1", "2"]) == {}
+    assert session.store.row_counts(session.folder("plus"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 1}
+    assert session.store.row_counts(session.folder("frequency"), ["0", "1", "2"]) == {}
 
 
 def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
     write_pool(["aa"], shard="0")
     session = opened("0.tar", {"caption": {"use": "caption.Caption"}}, {}, [])
     compute(session, LocalExecutor())
-    meta = session.store.files.read(f"{session.folder('caption')}/meta.json")
+    meta = session.store.root.read(f"{session.folder('caption')}/meta.json")
     assert json.loads(meta) == {
         "name": "caption",
         "use": "caption.Caption",

@@ -27,8 +27,10 @@ def store(request, tmp_path) -> Store:
 def reads(monkeypatch) -> Reads:
     """The parts whose footers are read."""
     seen: Reads = []
-    original = Folder.footer
-    monkeypatch.setattr(Folder, "footer", lambda self, path: seen.append(path) or original(self, path))
+    original = Folder.parquet_footer
+    monkeypatch.setattr(
+        Folder, "parquet_footer", lambda self, path: seen.append(path) or original(self, path)
+    )
     return seen
 
 
@@ -61,7 +63,7 @@ def test_a_part_that_is_written_anew_is_read_anew(store, reads):
     assert found(store, "a") == {"a": (3, {"note": 1})}
     write(store, "a", 3, note=2)  # of the same length
     assert found(store, "a") == {"a": (3, {"note": 2})}
-    store.files.fs.rm_file(store.files.path("columns/x-1/a.parquet"))
+    store.root.fs.rm_file(store.root.path("columns/x-1/a.parquet"))
     assert found(store, "a") == {}
 
 
@@ -89,7 +91,7 @@ def test_what_is_garbled_or_stale_is_ignored_and_put_right(store, damage: Callab
     write(store, "a", 3)
     write(store, "b", 2)
     expected = found(store, "a", "b")
-    store.files.publish(KNOWN, damage(store.files.read(KNOWN)))
+    store.root.publish(KNOWN, damage(store.root.read(KNOWN)))
     assert found(store, "a", "b") == expected
     assert len(reads) == 4
     assert found(store, "a", "b") == expected
@@ -109,12 +111,12 @@ def test_a_store_that_cannot_be_written_is_read(store, reads, monkeypatch):
 
 
 def test_storage_that_tells_no_time_is_read_each_time(store, reads, monkeypatch):
-    monkeypatch.setattr(footers, "_states", lambda files, folder: {"a": ""})
+    monkeypatch.setattr(footers, "_states", lambda root, folder: {"a": ""})
     write(store, "a", 3)
     for count in (1, 2):
         assert found(store, "a") == {"a": (3, {})}
         assert len(reads) == count
-    assert not store.files.exists(KNOWN)
+    assert not store.root.exists(KNOWN)
 
 
 def test_many_at_a_time(store):

@@ -48,7 +48,7 @@ def write(store: Store, shard: str, number: int) -> None:
 def everything(store: Store) -> tuple:
     """What readers ask of a folder."""
     wanted = [*SHARDS, "absent"]
-    return store.part_names(FOLDER), store.footers(FOLDER, wanted), store.rows(FOLDER, wanted)
+    return store.part_names(FOLDER), store.footers(FOLDER, wanted), store.row_counts(FOLDER, wanted)
 
 
 def test_reads_are_the_same(store, monkeypatch):
@@ -57,7 +57,7 @@ def test_reads_are_the_same(store, monkeypatch):
     before, whole = everything(store), store.parts(FOLDER, SHARDS)
     picked, one = store.parts(FOLDER, some, ["t"]), store.parts(FOLDER, [SHARDS[0]])
     assert compact(store, FOLDER, SHARDS[:17]) == (17, 3)
-    assert store.files.names(FOLDER, ".parquet") == set(SHARDS[17:])
+    assert store.root.file_names(FOLDER, ".parquet") == set(SHARDS[17:])
     assert everything(store) == before
     assert list(store.footers(FOLDER, SHARDS)) == SHARDS
     assert_frame_equal(store.parts(FOLDER, SHARDS), whole)
@@ -70,7 +70,7 @@ def test_reads_are_the_same(store, monkeypatch):
         with pytest.raises(FileNotFoundError):
             store.parts(FOLDER, absent)
     with pytest.raises(FileNotFoundError):
-        Store(f"{store.files.base}/elsewhere").part_size(FOLDER, "absent")
+        Store(f"{store.root.base}/elsewhere").part_size(FOLDER, "absent")
 
 
 def test_parts_that_come_later_are_packed_beside_the_others(store):
@@ -78,14 +78,14 @@ def test_parts_that_come_later_are_packed_beside_the_others(store):
     assert compact(store, FOLDER, SHARDS[::2]) == (10, 1)
     assert compact(store, FOLDER, SHARDS[::2]) == (1, 1)  # nothing is left to do
     assert compact(store, FOLDER, SHARDS) == (11, 2)
-    assert store.files.names(FOLDER, ".parquet") == set()
+    assert store.root.file_names(FOLDER, ".parquet") == set()
     assert_frame_equal(store.parts(FOLDER, SHARDS), whole)
 
 
 def test_another_process_finds_what_was_packed_meanwhile(store):
     """It looked before: nothing was packed then."""
-    whole, path = store.parts(FOLDER, SHARDS), f"{store.files.fs.protocol} "
-    path += store.files.path(f"packs/{FOLDER}.parquet")
+    whole, path = store.parts(FOLDER, SHARDS), f"{store.root.fs.protocol} "
+    path += store.root.path(f"packs/{FOLDER}.parquet")
     compact(store, FOLDER, SHARDS)
     packs._KNOWN[path] = None
     assert_frame_equal(store.parts(FOLDER, SHARDS), whole)
@@ -115,13 +115,13 @@ def test_killed_at_any_step(store, allowed, monkeypatch):
             limited.setattr(Folder, name, until(getattr(Folder, name)))
         with pytest.raises(KeyboardInterrupt):
             compact(store, FOLDER, SHARDS)
-    again = Store(store.files.base if store.files.local else f"memory://{store.files.base}")
+    again = Store(store.root.base if store.root.local else f"memory://{store.root.base}")
     assert_frame_equal(again.parts(FOLDER, SHARDS), whole)
     assert everything(again) == footers
     assert compact(again, FOLDER, SHARDS)[1] == 2
     assert_frame_equal(again.parts(FOLDER, SHARDS), whole)
     assert everything(again) == footers
-    assert again.files.names(FOLDER, ".parquet") == set()
+    assert again.root.file_names(FOLDER, ".parquet") == set()
 
 
 def test_runs():

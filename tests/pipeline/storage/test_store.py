@@ -1,4 +1,4 @@
-"""Folder appear whole or not at all; equal tables make equal bytes; on a disk and on fsspec alike."""
+"""Files appear whole or not at all; equal tables make equal bytes; on a disk and on fsspec alike."""
 
 import os
 import subprocess
@@ -46,10 +46,10 @@ def test_round_trip(root):
 def test_what_is_not_there(root):
     store = Store(root)
     assert store.footer("samples", "s") is None
-    assert store.files.names("samples", ".parquet") == set()
-    assert store.rows("samples", ["s"]) == {}
-    assert not store.files.exists("samples/s.parquet")
-    for read in (store.read, store.files.read):
+    assert store.root.file_names("samples", ".parquet") == set()
+    assert store.row_counts("samples", ["s"]) == {}
+    assert not store.root.exists("samples/s.parquet")
+    for read in (store.read, store.root.read):
         with pytest.raises(FileNotFoundError):
             read("samples/s.parquet")
 
@@ -58,21 +58,21 @@ def test_names_and_rows(root):
     store = Store(root)
     for name, rows in (("a", 3), ("b/c", 2), ("b/d", 0)):
         store.write(f"samples/{name}.parquet", FRAME[:rows])
-    store.files.publish("samples/rules.json", b"{}")
-    assert store.files.names("samples", ".parquet") == {"a", "b/c", "b/d"}
-    assert store.rows("samples", ["a", "b/c", "b/d", "z"]) == {"a": 3, "b/c": 2, "b/d": 0}
-    assert store.rows("samples", ["a"]) == {"a": 3}
+    store.root.publish("samples/rules.json", b"{}")
+    assert store.root.file_names("samples", ".parquet") == {"a", "b/c", "b/d"}
+    assert store.row_counts("samples", ["a", "b/c", "b/d", "z"]) == {"a": 3, "b/c": 2, "b/d": 0}
+    assert store.row_counts("samples", ["a"]) == {"a": 3}
 
 
 def test_files_of_other_processes_are_seen():
     """Object stores cache listings; what a worker has published since must not stay hidden."""
     store = Store(f"memory://{uuid.uuid4().hex}")
     asked = []
-    store.files.fs = type("Caching", (), {
+    store.root.fs = type("Caching", (), {
         "invalidate_cache": lambda self: asked.append("forget"),
         "find": lambda self, base: asked.append("find") or [f"{base}a.parquet"],
     })()  # fmt: skip
-    assert store.files.names("samples", ".parquet") == {"a"}
+    assert store.root.file_names("samples", ".parquet") == {"a"}
     assert asked == ["forget", "find"]
 
 
@@ -81,13 +81,13 @@ def test_equal_tables_make_equal_bytes(root, frame):
     store = Store(root)
     store.write("one.parquet", frame)
     store.write("two.parquet", pl.concat([frame[:1], frame[1:2], frame[2:]], rechunk=False))
-    assert store.files.read("one.parquet") == store.files.read("two.parquet")
+    assert store.root.read("one.parquet") == store.root.read("two.parquet")
 
 
 def test_plain_parquet_for_every_reader(root, tmp_path):
     store = Store(root)
     store.write("one.parquet", FRAME, {"note": 1})
-    (tmp_path / "copy.parquet").write_bytes(store.files.read("one.parquet"))
+    (tmp_path / "copy.parquet").write_bytes(store.root.read("one.parquet"))
     table = pq.read_table(tmp_path / "copy.parquet")
     types = {field.name: str(field.type) for field in table.schema}
     assert types["a"] == "float"
@@ -104,8 +104,8 @@ def test_plain_parquet_for_every_reader(root, tmp_path):
 @pytest.mark.parametrize("fails", ["write", "rename"])
 def test_nothing_is_visible_after_a_crash(tmp_path, monkeypatch, fails):
     """A kill between the write and the rename: the old file stands, a new name is absent."""
-    files = Folder(str(tmp_path))
-    files.publish("folder/old.parquet", b"old")
+    folder = Folder(str(tmp_path))
+    folder.publish("folder/old.parquet", b"old")
 
     def die(*_):
         raise KeyboardInterrupt
@@ -116,22 +116,22 @@ def test_nothing_is_visible_after_a_crash(tmp_path, monkeypatch, fails):
         monkeypatch.setattr("builtins.open", lambda *a, **k: die() if "w" in a[1] else None)
     for name in ("old", "new"):
         with pytest.raises(KeyboardInterrupt):
-            files.publish(f"folder/{name}.parquet", b"new")
+            folder.publish(f"folder/{name}.parquet", b"new")
     monkeypatch.undo()
-    assert files.read("folder/old.parquet") == b"old"
-    assert not files.exists("folder/new.parquet")
-    assert files.names("folder", ".parquet") == {"old"}
+    assert folder.read("folder/old.parquet") == b"old"
+    assert not folder.exists("folder/new.parquet")
+    assert folder.file_names("folder", ".parquet") == {"old"}
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
-    files = Folder(str(tmp_path))
+    folder = Folder(str(tmp_path))
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipeline.storage.store.os.replace", full)
     with pytest.raises(OSError, match="No space left"):
-        files.publish("folder/new.parquet", b"new")
+        folder.publish("folder/new.parquet", b"new")
     assert os.listdir(tmp_path / "folder") == []
 
 
@@ -142,27 +142,27 @@ def test_a_killed_process_leaves_nothing_visible_and_is_swept(tmp_path):
         "folder.Folder(sys.argv[1]).publish('samples/a.parquet', b'half')"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    files = Folder(str(tmp_path))
+    folder = Folder(str(tmp_path))
     assert len(os.listdir(tmp_path / "samples")) == 1  # it lies there, and nobody sees it
-    assert files.names("samples", ".parquet") == set()
-    files.sweep()
+    assert folder.file_names("samples", ".parquet") == set()
+    folder.remove_leftovers()
     assert os.listdir(tmp_path / "samples") == []
 
 
 def test_sweep_spares_living_processes_and_other_machines(tmp_path):
-    files = Folder(str(tmp_path))
-    with files.publishing("samples/a.parquet") as aside:  # by this process, which lives
+    folder = Folder(str(tmp_path))
+    with folder.publishing("samples/a.parquet") as aside:  # by this process, which lives
         Path(aside).write_bytes(b"half")
         (tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet").write_bytes(b"")
         (tmp_path / "samples" / "c.parquet").write_bytes(b"")
         before = sorted(os.listdir(tmp_path / "samples"))
-        files.sweep()
+        folder.remove_leftovers()
         assert sorted(os.listdir(tmp_path / "samples")) == before
         assert len(before) == 3
         os.utime(tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet", (0, time.time() - 700_000))
-        files.sweep()  # nobody has touched it for a week
+        folder.remove_leftovers()  # nobody has touched it for a week
         assert len(os.listdir(tmp_path / "samples")) == 2
-        files.sweep(everyone=True)
+        folder.remove_leftovers(also_live=True)
         assert os.listdir(tmp_path / "samples") == ["c.parquet"]
         Path(aside).write_bytes(b"half")
 

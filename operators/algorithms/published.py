@@ -1,0 +1,47 @@
+"""Files that were published with a method: their addresses, and the sha256 of what their authors published.
+
+    asset("lid.176.bin")                                    -> the same path, checked
+    asset("https://.../imagenet21k_wordnet_ids.txt")        -> the path of its copy on this machine, checked
+
+A file with the name of a published one must have its sha256. Files of one's own need other names.
+
+Source: DataComp's `baselines/utils.py` for names, addresses and digests.
+"""
+
+import os
+from urllib.parse import urlsplit
+
+from pipeline.assets import WrongContent, local_file
+
+RELEASE = "https://github.com/sagadre/datacomp_baseline_assets/releases/download/v0.1.0-alpha/"
+FASTTEXT = "https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.bin"
+PUBLISHED = {
+    FASTTEXT: "7e69ec5451bc261cc7844e49e4792a85d7f09c06789ec800fc4a44aec362764e",
+    f"{RELEASE}imagenet21k_wordnet_ids.txt": "66362bdedf36d933382edca5493fc562dcc17128ce36403c9e730a75f48cb2f2",
+    f"{RELEASE}in1k_clip_vit_l14_0.pt": "304990fd492f40ba90072b80af78d6e8edcab9d042476ef513e03441cf53743b",
+    f"{RELEASE}in1k_clip_vit_l14_1.pt": "72f008e6aa3bfb54174fa322963215337f843fc90fd642a9dccc815dd9e7ee76",
+    f"{RELEASE}in1k_clip_vit_l14_2.pt": "83c3cc6503b8a50a22cac7023ca6cd61b130ab9725db2a7519f1bec5cabf5493",
+    f"{RELEASE}in1k_clip_vit_l14_3.pt": "83faa289f847799ddcd438e5b74df1cb5973c345674896d10ba31ea48bc63804",
+    f"{RELEASE}in1k_clip_vit_l14_4.pt": "067a45f4a140a93371876510a2fd9198a89ac1d194ae4063a51b45a6da69cadf",
+    f"{RELEASE}small_centroids_l14.pt": "23c66a05e49ad77283c1e2b33355c7eb088ac332a944c97ff85d5dfd48a5b251",
+    f"{RELEASE}medium_centroids_l14.pt": "028b1721b1d0f139c565b6b0ac99f8a1756f4bae89c36b0ec6d1c6ea9b6f112d",
+    f"{RELEASE}large_centroids_l14.pt": "04eeab1069d3540c246cf7ce69323147351a474017fc472e4c50a018ca32240b",
+    f"{RELEASE}xlarge_centroids_l14.pt": "3f62e5f8ae3a715ce84e422846fcfce1536d184455ea234790c4a6465c4c6726",
+}
+ADDRESSES = {url.rsplit("/", 1)[1]: url for url in PUBLISHED}  # by file name
+
+
+def asset(address: str) -> str:
+    """The path of a file on this machine, as `local_file` finds it. Raises FileNotFoundError, which says where a
+    published file can be downloaded, and ValueError if it is not the published one."""
+    name = os.path.basename(urlsplit(address).path)
+    published = ADDRESSES.get(name, "")
+    try:
+        return local_file(address, PUBLISHED.get(published, ""))
+    except FileNotFoundError as error:
+        hint = f"; it is published at {published}: download it, or give this URL as the path"
+        raise FileNotFoundError(f"{error}{hint if published else ''}") from None
+    except WrongContent as error:
+        raise ValueError(
+            f"{error}, as the published {name}: download it again, or give a file of your own another name"
+        ) from None

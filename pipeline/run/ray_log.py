@@ -1,0 +1,45 @@
+"""Log lines of a run on Ray: every process writes its own, and none of them travel.
+
+The driver logs passes, failed shards and restarts; `--verbose` shows these on its terminal. A worker process
+logs its start and its retries of storage to its stderr, which Ray keeps in a file per worker,
+`worker-<id>-<job>-<pid>.err` in the folder `logs` of Ray's session on that machine (by default
+/tmp/ray/session_latest/logs; the dashboard shows them under Logs). Ray is told not to copy them to the
+driver: a hundred workers that retry at once would drown its progress display.
+"""
+
+import logging
+import sys
+
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class LineFormatter(logging.Formatter):
+    """One printable line per record. Names of shards and messages of storage come from strangers, so every
+    character that is not printable (line breaks, terminal escapes, text direction) is written as Python
+    escapes it: `\\x1b`."""
+
+    def __init__(self) -> None:
+        super().__init__(LINE, datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, always safe to print."""
+        return printable(super().format(record))
+
+
+def printable(text: str) -> str:
+    """The text with each unprintable character escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def log_in_worker() -> None:
+    """Write the records of `winnow`, from INFO, to the stderr of this process. Every task and actor calls
+    this first; only the first call in a process has an effect."""
+    logger = logging.getLogger("winnow")
+    if any(isinstance(handler.formatter, LineFormatter) for handler in logger.handlers):
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

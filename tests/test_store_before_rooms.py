@@ -1,0 +1,114 @@
+"""A store that older code made is complete for today's code, and today's code makes the same bytes.
+
+`data/store_before_rooms` holds a pool, a recipe, the store and the exports. The last commit before `pipeline/` was
+divided into rooms made them. A change of the store's law (another key, another format) may replace the folder: run
+`winnow run recipe.yaml --local` in it, and delete `store/runs` and `store/footers`. The bytes of parquet files follow
+from the versions of polars and pyarrow, which `.ci/constraints.txt` pins.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from jobs.__main__ import app
+from tests.support.parts import tree
+
+BEFORE = Path(__file__).parent / "data" / "store_before_rooms"
+OF_ONE_RUN = ("runs", "footers")  # folders of the store that differ between runs
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the fixture, which is also the current folder."""
+    shutil.copytree(BEFORE, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture
+def winnow(folder: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """winnow("plan", ...) runs a command on the recipe in this process; returns what it prints as JSON."""
+
+    def run(command: str, *arguments: str) -> Any:
+        app([command, "recipe.yaml", *arguments, "--json"], standalone_mode=False)
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every published byte of the store and of the exports."""
+    files = {f"store/{name}": data for name, data in tree(folder / "store", without=OF_ONE_RUN).items()}
+    return files | {f"export/{name}": data for name, data in tree(folder / "export", without=()).items()}
+
+
+def test_nothing_is_left_to_compute(winnow: Any) -> None:
+    plan = winnow("plan")
+    assert (plan["shards"], plan["indexed"], plan["samples"], plan["passes"]) == (2, 2, 24, [])
+    assert plan["operators"] == {
+        "caption": "caption-00af4aab579314cc",
+        "colour": "colour-d6980d949dc47005",
+        "words": "words-ee0258eac6a6c55d",
+        "wfpp": "wfpp-4d83b5ada0e702b8",
+        "entries": "entries-7c499d52a88a670d",
+        "counts": "counts-d4a98a668c849e27",
+        "balance": "balance-b1027dec2f416c49",
+    }
+
+
+def test_a_stat_that_is_deleted_is_planned_again(winnow: Any) -> None:
+    Path("store/stats/words-ee0258eac6a6c55d.parquet").unlink()
+    assert [step["operators"] for step in winnow("plan")["passes"]] == [["words"]]
+
+
+def test_the_stored_decision_stands(folder: Path, winnow: Any) -> None:
+    before = outputs(folder)
+    decision = winnow("keep")
+    assert {name: decision[name] for name in ("samples", "kept", "dropped", "failed", "pending")} == {
+        "samples": 24,
+        "kept": 9,
+        "dropped": 14,
+        "failed": 1,
+        "pending": {},
+    }
+    cuts = {name: rule["cut"] for name, rule in decision["rules"].items() if rule["cut"] is not None}
+    assert cuts == {"wfpp.score": 0.070913398316755, "colour.light": 174.02575757575758}
+    assert outputs(folder) == before
+
+
+def test_a_sample_is_explained_from_stored_columns(winnow: Any) -> None:
+    uid = pl.read_parquet("store/samples/00000.parquet")["uid"][3]
+    [explanation] = winnow("explain", uid)
+    assert (explanation["key"], explanation["keep"]) == ("000000003", False)
+    assert [(rule["rule"], rule["value"], rule["verdict"]) for rule in explanation["rules"]] == [
+        ("caption.words", 12, "passes"),
+        ("wfpp.score", 0.070913398316755, "fails"),  # the cut, but not among the first uids that have it
+        ("colour.light", 174.02575757575758, "passes"),
+        ("balance.probability", 1 / 3, "fails"),
+    ]
+
+
+def test_a_run_computes_and_exports_nothing_again(folder: Path, winnow: Any) -> None:
+    rooms = ("samples", "columns", "stats", "decisions")
+    files = [
+        *folder.glob("export/shards/*.tar"),
+        *(p for r in rooms for p in folder.glob(f"store/{r}/**/*.parquet")),
+    ]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    written = winnow("run", "--local")["written"]
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    assert (written["shards"]["written"], written["shards"]["skipped"]) == (0, 2)
+
+
+def test_from_an_empty_store_every_byte_is_the_same(folder: Path, winnow: Any) -> None:
+    before = outputs(folder)
+    shutil.rmtree("store")
+    shutil.rmtree("export")
+    winnow("run", "--local")
+    after = outputs(folder)
+    assert after.keys() == before.keys()
+    assert [name for name in before if after[name] != before[name]] == []
