@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.options import Json
+from jobs.commands.options import Json, Verbose
 from jobs.commands.output import exit_if_pending, print_json
 from pipeline.errors import RecipeError
 
@@ -72,6 +72,7 @@ def ingest(
         bool, typer.Option("--local", help="Use processes of this machine instead of Ray.")
     ] = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Download a list of URLs and captions into shards.
 

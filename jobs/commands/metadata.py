@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands.options import Verbose
 from jobs.metadata.entries import NUMERALS, SUFFIXES, Source, encode, union
 from pipeline.errors import RecipeError
 
@@ -95,6 +96,7 @@ def build(
     tokenizer: Tokenizer = None,
     max_length: Annotated[int, _at_least("Leave out entries of more than N characters.", 1)] = 256,
     workers: Annotated[int | None, _at_least("Processes. Default: one per CPU core.", 1)] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Make a list from WordNet, Wikipedia dumps and page views.
 
@@ -107,15 +109,15 @@ def build(
       winnow metadata build list.json --wordnet /usr/share/wordnet \\
           --wikipedia dumps/ --pageviews pageviews/
     """
-    from jobs.metadata.pageviews import Wanted
+    from jobs.metadata.pageviews import TitleBounds
     from jobs.metadata.sources import files_of, viewed_titles, wikipedia_words, wordnet_names
-    from jobs.metadata.words import Bounds
+    from jobs.metadata.words import WordBounds
     from jobs.processes import in_order
 
     _check(out, wordnet, wikipedia, pageviews)
     joint = "" if unspaced else " "
-    bounds = Bounds(unigram_count, unigrams, bigram_pmi, bigram_count, bigrams, joint, max_length)
-    wanted = Wanted(project, hourly_views, title_views, titles, max_length)
+    bounds = WordBounds(unigram_count, unigrams, bigram_pmi, bigram_count, bigrams, joint, max_length)
+    wanted = TitleBounds(project, hourly_views, title_views, titles, max_length)
     dumps = files_of("--wikipedia", wikipedia, DUMPS) if wikipedia else []
     hours = files_of("--pageviews", pageviews, HOURS) if pageviews else []
     each = in_order(workers or os.cpu_count() or 1)

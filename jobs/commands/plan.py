@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Json, Limit, Overrides, RecipePath
+from jobs.commands.options import Json, Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import print_json
 
 
@@ -33,6 +33,7 @@ def plan(
         typer.Option(metavar="H", min=0.001, help="Say how many workers finish the job in H hours."),
     ] = None,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show what would run, how long it takes, and what would go wrong.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Json, Local
+from jobs.commands.options import Json, Local, Verbose
 from jobs.commands.output import exit_if_pending, print_json
 
 app = typer.Typer(no_args_is_help=True)
@@ -140,6 +140,7 @@ def shards(
     ] = 10_000,
     local: Local = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write the samples of a subset as shards for training.
 
