@@ -22,8 +22,9 @@ test: install  ## the test suite
 check: install  ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
-docs: install  ## make the pages that are generated: jobs/COMMANDS.md
+docs: install  ## make the pages that are generated: jobs/COMMANDS.md, the reference in operators/README.md
 	$(BIN)/python -m jobs.commands.reference
+	$(BIN)/python -m tests.support.operators_page
 
 bench: install  ## the benchmarks, side by side with what a user would run otherwise
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -5,121 +5,21 @@ import json
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import settings
-from PIL import Image
 
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
-from pipeline.schema import SAMPLE_COLUMNS
+from tests.support.paths import DATA, PLUGINS
+from tests.support.samples import picture, store_given
+from tests.support.tiny_clip import TINY, TinyClip
 
 settings.register_profile("ours", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("ours")
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
-
-TINY = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
-}
-
-PLANTED = '''
-"""Operators whose results are known by hand.
-
-Columns: as named in `writes`.
-Source: none; planted.
-Differs: nothing.
-"""
-import polars as pl
-from pipeline.operator import Column, ImageScore, Score, Stat, Table
-
-
-class Given(Score):
-    """A column of every type that rules meet; tests store its values themselves."""
-    needs = ("text",)
-    writes = {"f32": pl.Float32, "f64": pl.Float64, "u32": pl.UInt32, "i64": pl.Int64,
-              "word": pl.String, "flag": pl.Boolean}
-    def score(self, batch):
-        null = [pl.lit(None, dtype).alias(name) for name, dtype in self.writes.items()]
-        return batch.select(pl.col("text").alias("_")).with_columns(null).drop("_")
-
-
-class Length(Score):
-    """Characters of the caption, times `scale`."""
-    needs = ("text",)
-    writes = {"value": pl.Float64}
-    scale: int = 1
-    def score(self, batch):
-        return batch.select(value=batch["text"].str.len_chars().cast(pl.Float64) * self.scale)
-
-
-class Plus(Score):
-    """Another column plus `by`."""
-    writes = {"value": pl.Float64}
-    of: Column
-    by: float = 1.0
-    def score(self, batch):
-        return batch.select(value=pl.col(self.of).cast(pl.Float64) + self.by)
-
-
-class Histogram(Stat):
-    """How often each value of a column occurs."""
-    of: Column
-    def partial(self, batch):
-        return batch.select(value=pl.col(self.of).cast(pl.Float64)).drop_nulls().group_by("value").agg(
-            count=pl.len().cast(pl.Int64))
-    def merge(self, parts):
-        return parts.group_by("value").agg(pl.col("count").sum())
-    def finish(self, merged):
-        return merged.sort("value")
-
-
-class Nested(Stat):
-    """Breaks the law: a Stat that reads a Stat."""
-    table: Table
-
-
-class Frequency(Score):
-    """How often a row's value occurs in the pool."""
-    writes = {"count": pl.Int64}
-    of: Column
-    table: Table
-    _table: object = None
-    def setup(self, stats, device):
-        self._table = stats[self.table]
-    def score(self, batch):
-        values = batch.select(value=pl.col(self.of).cast(pl.Float64))
-        return values.join(self._table, on="value", how="left", maintain_order="left").select("count")
-
-
-class Brightness(ImageScore):
-    """Mean of all channels."""
-    writes = {"mean": pl.Float64}
-    def score(self, batch, images):
-        return pl.DataFrame({"mean": [None if i is None else float(i.mean()) for i in images]},
-                            schema=dict(self.writes))
-
-
-class Redness(ImageScore):
-    """Mean of the red channel."""
-    writes = {"red": pl.Float64}
-    def score(self, batch, images):
-        return pl.DataFrame({"red": [None if i is None else float(i[..., 0].mean()) for i in images]},
-                            schema=dict(self.writes))
-'''
-
-
-class TinyClip(NamedTuple):
-    """A CLIP with random weights: an open_clip config and a checkpoint."""
-
-    config: str
-    weights: str
 
 
 @pytest.fixture(scope="session")
@@ -138,11 +38,9 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> TinyClip:
 
 
 @pytest.fixture(scope="session")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> str:
+def planted() -> str:
     """The path of a plugin, `use: planted.Length` and others."""
-    file = tmp_path_factory.mktemp("plugins") / "planted.py"
-    file.write_text(PLANTED)
-    return str(file)
+    return str(PLUGINS / "planted.py")
 
 
 @pytest.fixture
@@ -157,16 +55,6 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip("no ../shared/data beside this checkout")
     return DATA
-
-
-def picture(
-    seed: int = 0, width: int = 24, height: int = 16, format: str = "PNG", mode: str = "RGB"
-) -> bytes:
-    """An encoded image of smooth noise."""
-    noise = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).convert(mode).save(out, format)
-    return out.getvalue()
 
 
 @pytest.fixture
@@ -197,30 +85,6 @@ def write_pool(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def samples(rows: int, shard: str = "s", **columns: Any) -> pl.DataFrame:
-    """A samples table with plain captions; other columns as given."""
-    frame: dict[str, Any] = {
-        "shard": [shard] * rows,
-        "row": range(rows),
-        "uid": [uid(shard, row) for row in range(rows)],
-        "key": [f"{row:05}" for row in range(rows)],
-        "text": [f"caption number {row}" for row in range(rows)],
-        "width": [24] * rows,
-        "height": [16] * rows,
-        **columns,
-    }
-    return pl.DataFrame(
-        {name: frame.get(name, [None] * rows) for name in SAMPLE_COLUMNS}, schema=SAMPLE_COLUMNS
-    )
-
-
-def uid(shard: str, row: int) -> str:
-    """A well-mixed uid."""
-    import hashlib
-
-    return hashlib.md5(f"{shard}/{row}".encode()).hexdigest()
-
-
 @pytest.fixture
 def stored(tmp_path: Path, planted: str) -> Callable[..., Session]:
     """stored({"a": frame, ...}, keep) -> a session over shards whose `given.*` columns are those frames (all
@@ -238,23 +102,7 @@ def stored(tmp_path: Path, planted: str) -> Callable[..., Session]:
         )
         session = Session(recipe, tuple(Shard(shard, f"{shard}.tar") for shard in frames))
         for shard, frame in frames.items():
-            put(session, shard, frame)
+            store_given(session, shard, frame)
         return session
 
     return build
-
-
-def put(session: Session, shard: str, given: pl.DataFrame) -> None:
-    """Store a shard's samples and its `given.*` columns."""
-    table = samples(len(given), shard)
-    writes = {**session.recipe.operator("given").writes, "error": pl.String}  # type: ignore[attr-defined]
-    columns = [
-        (given[n].cast(t) if n in given.columns else pl.Series([None] * len(given), dtype=t)).alias(
-            f"given.{n}"
-        )
-        for n, t in writes.items()
-    ]
-    session.store.write(f"samples/{shard}.parquet", table)
-    session.store.write(
-        f"{session.folder('given')}/{shard}.parquet", table.select("shard", "row").with_columns(columns)
-    )

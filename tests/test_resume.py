@@ -8,51 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from jobs.toy.sample_pool import make_pool
-from tests.support.parts import OPERATORS, tree
-
-ROOT = Path(__file__).parents[1]
-OUTPUTS = ("store", "shards", "index", "subset.npy")
-
-
-def write_recipe(folder: Path, pool: Path) -> Path:
-    """A recipe whose outputs lie in `folder`, slow enough to be killed in the middle."""
-    (folder / "mine.py").write_text(OPERATORS)
-    recipe = {
-        "plugins": [str(folder / "mine.py")],
-        "pool": {"shards": f"{pool}/*.tar", "store": str(folder / "store")},
-        "compute": {
-            "caption": {"use": "caption.Caption"},
-            "slow": {"use": "mine.Slow", "seconds": 0.004},
-            "embedding": {"use": "mine.Thumbnail"},
-            "words": {"use": "mine.WordCount"},
-            "rare": {"use": "mine.RarestWord", "words": "words"},
-        },
-        "keep": {
-            "caption.words": {"min": 3},
-            "rare.count": {"top": 0.9},
-            "draw": {"column": "embedding.luma", "chance": True, "missing": "keep"},
-        },
-        "export": {
-            "shards": str(folder / "shards"),
-            "samples_per_shard": 40,
-            "subset": str(folder / "subset.npy"),
-            "index": {"embedding": "embedding.vector", "path": str(folder / "index")},
-        },
-    }
-    path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    return path
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    """Every published byte, run logs and what is remembered of footers aside."""
-    found = tree(folder, without=("runs", "mine.py", "recipe.yaml", "__pycache__"))
-    return {
-        name: data for name, data in found.items() if not name.startswith(("store/runs/", "store/footers/"))
-    }
+from tests.support.killable_run import outputs, write_recipe
+from tests.support.paths import ROOT
 
 
 def published(folder: Path) -> dict[str, int]:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from jobs.__main__ import app
-from tests.support.parts import tree
+from tests.support.folders import tree
 
 BEFORE = Path(__file__).parent / "data" / "store_before_rooms"
 OF_ONE_RUN = ("runs", "footers")  # folders of the store that differ between runs

@@ -18,8 +18,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.toy.sample_pool import make_pool
-from tests.support.faults import FAULTS, LIMITED, PHASES, SHAPE, Bed, Outcome, cluster, try_fault, undisturbed
-from tests.support.nodes import add
+from tests.support.cluster_faults import (
+    FAULTS,
+    LIMITED,
+    PHASES,
+    SHAPE,
+    Bed,
+    Outcome,
+    cluster,
+    try_fault,
+    undisturbed,
+)
+from tests.support.ray_nodes import add
 
 
 def runs(todo: list[tuple[str, str, int]], top: Path) -> Iterator[Outcome]:

@@ -15,8 +15,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.support.ingests import LOOPBACK, accounted, done, ingest, killed, write_list
-from tests.support.web import KINDS, web
+from tests.support.ingest_runs import LOOPBACK, accounted, done, ingest, killed, write_list
+from tests.support.web_server import KINDS, web
 
 FAILURES = 0.3
 SHARD = 100  # URLs

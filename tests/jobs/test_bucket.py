@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from jobs.toy.sample_pool import make_pool
-from tests.jobs import test_ray_job as cluster
-from tests.support.s3 import s3
+from tests.support.ray_head import free_port, short_folder, wait_for
+from tests.support.s3_server import s3
 from tests.test_readme import README, ROOT, blocks
 
 s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
@@ -41,7 +41,7 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
     recipe["compute"]["clip"] |= {"model": f"{MODEL}.json", "pretrained": f"{MODEL}.safetensors"}
     recipe["pool"]["shards"] = "s3://mine/pool/*.tar"
     recipe.pop("run")
-    port = cluster._free_port()
+    port = free_port()
     folder = tmp_path / "here"  # the working directory that is uploaded
     for name in ("jobs", "pipeline", "operators"):
         shutil.copytree(
@@ -64,12 +64,12 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
                     environment.setdefault(name, value)  # the keys are the server's
                 elif words[:3] == ["ray", "start", "--head"]:
                     words += ["--block", "--num-cpus=2", "--port=0", f"--dashboard-port={port}"]
-                    words += ["--disable-usage-stats", f"--temp-dir={cluster._short_folder()}"]
-                    words += [f"--dashboard-agent-listen-port={cluster._free_port()}"]
+                    words += ["--disable-usage-stats", f"--temp-dir={short_folder()}"]
+                    words += [f"--dashboard-agent-listen-port={free_port()}"]
                     head = subprocess.Popen(
                         words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
                     )
-                    cluster._wait_for(port)
+                    wait_for(port)
                 elif words[:2] not in (["ray", "up"], ["ray", "dashboard"]):
                     words = [word.replace("localhost:8265", f"127.0.0.1:{port}") for word in words]
                     done = _run(words, environment, folder)

@@ -1,22 +1,17 @@
 """`ray_cluster.yaml` against Ray's own schema, and a submission to a real Ray head on this machine."""
 
-import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from jobs.toy.sample_pool import make_pool
-
-ROOT = Path(__file__).parents[2]
-RAY = Path(sys.executable).parent / "ray"
+from tests.support.paths import ROOT
+from tests.support.ray_head import RAY, free_port, short_folder, submit, wait_for
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -102,28 +97,28 @@ def test_the_rayjobs_entrypoint_is_a_command() -> None:
 def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
     """A head with its dashboard on loopback, the working directory uploaded, exit code and logs back."""
     make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=48)
-    port = _free_port()
+    port = free_port()
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "PATH": f"{RAY.parent}:{os.environ['PATH']}"}
     subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, capture_output=True, check=True)
     head = [RAY, "start", "--head", "--block", "--num-cpus=2", "--port=0", f"--dashboard-port={port}"]
-    head += ["--disable-usage-stats", f"--temp-dir={_short_folder()}"]
+    head += ["--disable-usage-stats", f"--temp-dir={short_folder()}"]
     head += [
-        f"--dashboard-agent-listen-port={_free_port()}"
+        f"--dashboard-agent-listen-port={free_port()}"
     ]  # another Ray on this machine may have the usual one
     running = subprocess.Popen(head, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_for(port)
+        wait_for(port)
         where = [f"pool.shards={tmp_path}/pool/*.tar", f"pool.store={tmp_path}/store"]
         where += [f"export.shards={tmp_path}/out", f"export.subset={tmp_path}/subset.npy"]
         where += [f"export.index.path={tmp_path}/index"]
         sets = [word for key in where for word in ("--set", key)]
-        submit = [RAY, "job", "submit", "--address", f"http://127.0.0.1:{port}", "--working-dir", ".", "--"]
-        submit += ["python", "-m", "jobs", "run", "jobs/recipes/demo.yaml", *sets]
-        done = _submit(submit, environment)
+        words = [RAY, "job", "submit", "--address", f"http://127.0.0.1:{port}", "--working-dir", ".", "--"]
+        words += ["python", "-m", "jobs", "run", "jobs/recipes/demo.yaml", *sets]
+        done = submit(words, environment)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "read 60 = kept" in done.stdout + done.stderr
         assert (tmp_path / "out" / "sizes.json").exists()
-        broken = [*submit[: submit.index("python")], "python", "-m", "jobs", "run", "nowhere.yaml"]
+        broken = [*words[: words.index("python")], "python", "-m", "jobs", "run", "nowhere.yaml"]
         failed = subprocess.run(
             broken, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300
         )
@@ -132,32 +127,3 @@ def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
     finally:
         running.send_signal(signal.SIGINT)
         running.wait(60)
-
-
-def _submit(command: list[object], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Submit; the head's job agent may need some seconds more than its port."""
-    for _ in range(60):
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
-        if "No available agent" not in done.stdout + done.stderr:
-            break
-        time.sleep(1)
-    return done
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _short_folder() -> str:
-    """Ray's sockets lie there, and a socket's path has at most 107 bytes."""
-    return tempfile.mkdtemp(prefix="ray")
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(120):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.5)
-    raise TimeoutError(f"nothing listens on port {port}")

@@ -5,7 +5,7 @@ import pytest
 
 from operators.caption import SHOWN, Caption
 from pipeline.operator import Device
-from tests.conftest import samples
+from tests.support.samples import samples
 
 
 @pytest.fixture(scope="module")

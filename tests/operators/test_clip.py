@@ -15,7 +15,8 @@ from pipeline.pool.tar_reader import read_samples
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
-from tests.conftest import TinyClip, picture, samples
+from tests.support.samples import picture, samples
+from tests.support.tiny_clip import TinyClip
 
 CAPTIONS = ["a dog on a beach", "Ein Hund", "x", "a dog on a beach " * 30, "A  DOG\n", "沙滩上的狗", "12:30"]
 

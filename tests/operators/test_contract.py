@@ -29,8 +29,9 @@ from pipeline.recipe.lookup import build, find
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
-from tests.conftest import TinyClip, picture, samples, uid
-from tests.support.parts import write_wordnet
+from tests.support.samples import picture, samples, uid
+from tests.support.tiny_clip import TinyClip
+from tests.support.tiny_wordnet import write_wordnet
 
 ROWS = 37  # more than one chunk of a model, and no multiple of one
 

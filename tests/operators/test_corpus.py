@@ -20,8 +20,8 @@ from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage import layout
-from tests.conftest import DATA
-from tests.support.parts import spaced
+from tests.support.metaclip_spacing import spaced
+from tests.support.paths import DATA
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 WORDS = [

@@ -16,7 +16,8 @@ from pipeline.operator import Device
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
-from tests.conftest import TinyClip, picture, samples
+from tests.support.samples import picture, samples
+from tests.support.tiny_clip import TinyClip
 
 SAME = None  # the caption stands as it is
 

@@ -1,4 +1,4 @@
-"""Sub-string matching: MetaCLIP's golden rows, and equality with the definition itself."""
+"""Sub-string matching: golden rows of MetaCLIP's rules (GOLDENS.md), and equality with the definition itself."""
 # ruff: noqa: E501 (lists)
 
 import gzip
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from operators.algorithms import matching
 from operators.algorithms.matching import Matcher, Spacing, read_entries, spaced_entry
-from tests.support.parts import spaced
+from tests.support.metaclip_spacing import spaced
 
 ENGLISH = [
     "dog",

@@ -1,4 +1,4 @@
-"""negCLIPLoss: METHODS' golden in both forms, what the reference is, and no number that overflows."""
+"""negCLIPLoss: a golden value in both forms (GOLDENS.md), what the reference is, and no number that overflows."""
 
 import numpy as np
 import polars as pl
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from operators.negcliploss import NegClipLoss, Reference, neg_clip_loss
 from pipeline.operator import Device
-from tests.conftest import uid
+from tests.support.samples import uid
 
 COLUMNS = {"image_embedding": "c.image", "text_embedding": "c.text"}
 IMAGES, TEXTS = [[1, 0], [0, 1], [0.6, 0.8]], [[0.8, 0.6], [0, 1], [1, 0]]

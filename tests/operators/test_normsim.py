@@ -1,4 +1,4 @@
-"""NormSim: METHODS' golden, the ways a target's embeddings may come, and odd rows."""
+"""NormSim: a golden value (GOLDENS.md), the ways a target's embeddings may come, and odd rows."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from operators.normsim import NormSim
 from pipeline.operator import Device
 from pipeline.plan.session import Session
 from pipeline.storage.folder import Folder
-from tests.support.exports import recipe
+from tests.support.decided_pool import recipe
 
 G, F = np.array([[1, 0], [0.8, 0.6]]), np.array([[1, 0], [0, 1], [0.6, 0.8]])
 TWO, MOST = [1.280625, 0.6, 1.132078], [1, 0.6, 0.96]

@@ -17,7 +17,7 @@ from pipeline.operator import Device
 from pipeline.recipe.lookup import build
 from pipeline.recipe.sections import Entry
 from pipeline.run.stage import StageRunner
-from tests.conftest import samples
+from tests.support.samples import samples
 
 WORDS = pl.List(pl.String)
 BOXES = pl.List(pl.List(pl.Float32))

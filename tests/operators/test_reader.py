@@ -19,7 +19,7 @@ from operators.clip import ClipScore
 from operators.parrot import CoEmbeddedText, MaskEffect
 from operators.text import MaskedClipScore, TextBoxes
 from pipeline.operator import Device
-from tests.conftest import samples
+from tests.support.samples import samples
 
 WORDS = ("apple", "bread", "chair", "dress", "eagle", "flute", "grape", "horse")
 STYLES = (("white", "black"), ("black", "white"), ("gray", "white"), ("gray", "black"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from operators.softcap import Repeats, ScoreCount
 from pipeline.operator import Device
-from tests.conftest import uid
+from tests.support.samples import uid
 
 
 def frame(scores) -> pl.DataFrame:

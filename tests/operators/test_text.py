@@ -19,7 +19,7 @@ from pipeline.recipe.lookup import build
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
 from tests.benchmarks.bench_text import figures, lemmas, ours, parrots, photos, rendered, street_scenes
-from tests.conftest import picture, samples
+from tests.support.samples import picture, samples
 
 
 def card(*lines: str, size: int = 36, width: int = 320, height: int = 200, angle: float = 0) -> Image.Image:
@@ -333,7 +333,7 @@ def test_the_embedding_of_another_model_is_refused(text, plain, masked):
         pl.Series("clip.text_embedding", np.ones((1, 16), np.float16))
     )
     with pytest.raises(
-        ValueError, match=r"^text_embedding: clip.text_embedding has 16 numbers a row, .* 32;"
+        ValueError, match=r"^text_embedding: clip.text_embedding has 16 numbers per row, .* 32;"
     ):
         masked().score(frame, images)
 

@@ -20,8 +20,9 @@ from pipeline.export.tars import export_shards
 from pipeline.operator import Device
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage.folder import Folder
-from tests.conftest import TINY
-from tests.support.exports import contents, decided, ordinary, read_tar, recipe, sample, uid, write_tar
+from tests.support.decided_pool import decided, ordinary, read_tar, recipe, sample, uid, write_tar
+from tests.support.folders import contents
+from tests.support.tiny_clip import TINY
 
 ASKED = [*(uid(i) for i in (0, 1, 2, 2, 2, 5, 9, 11)), uid("gone"), uid("gone"), uid("dead")]
 

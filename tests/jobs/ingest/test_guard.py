@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from jobs.ingest.guard import Guard, ascii_url, install, networks, opener
-from tests.support.web import Handler, photo, web
+from tests.support.web_server import Handler, photo, web
 
 LOOPBACK = Guard(networks(["127.0.0.1"]))
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1"]

@@ -13,7 +13,8 @@ from pipeline.errors import RecipeError
 from pipeline.export import faiss_index as module
 from pipeline.export.faiss_index import search, write_index
 from pipeline.plan.session import Session
-from tests.support.exports import contents, decided, ordinary, recipe, sample, uid, write_tar
+from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
+from tests.support.folders import contents
 
 KEPT = [0, 1, 3, 4, 6, 7, 9, 10]
 

@@ -12,7 +12,7 @@ from pipeline.export import subset
 from pipeline.export.subset import read_subset, subset_uids, write_subset
 from pipeline.plan.session import Session
 from pipeline.storage.folder import Folder
-from tests.support.exports import decided, ordinary, recipe, sample, uid, write_tar
+from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
 
 GOLDEN = ["139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203"]
 

@@ -30,8 +30,9 @@ from pipeline.pool.tar_reader import read_samples
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.conftest import picture
-from tests.support.exports import contents, decided, ordinary, recipe, uid
+from tests.support.decided_pool import decided, ordinary, recipe, uid
+from tests.support.folders import contents
+from tests.support.samples import picture
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pipeline.pool import sample_table as module
 from pipeline.pool.sample_table import samples_of
 from pipeline.schema import EMPTY
 from pipeline.storage.store import ROW_GROUP, Store
-from tests.support.parts import tree
+from tests.support.folders import tree
 
 
 def frame(rows: int) -> pl.DataFrame:

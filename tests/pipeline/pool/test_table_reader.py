@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decide.books import noted
+from pipeline.decide.books import losses
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError, ShardError
@@ -29,7 +29,8 @@ from pipeline.recipe.sections import PARTS
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.schema import EMPTY, SAMPLE_COLUMNS, SAMPLE_SCHEMA
-from tests.support.parts import OPERATORS, tree
+from tests.support.folders import tree
+from tests.support.paths import PLUGINS
 
 UID = "0123456789abcdef" * 2
 CC = {"text": 0, "url": 1}  # Conceptual Captions: no header line
@@ -192,7 +193,7 @@ def test_uids(read):
 
 
 def test_uids_equal_those_of_a_tar(read, tmp_path):
-    from tests.support.exports import write_tar
+    from tests.support.decided_pool import write_tar
 
     record = {"url": "http://x/é", "caption": "a\ud800"}
     write_tar(tmp_path / "0.tar", [("0.json", json.dumps(record).encode())])
@@ -409,7 +410,6 @@ def pool(tmp_path):
     whole = gzip.compress(("text\turl\n" + many(20_000)).encode())
     (folder / "b.tsv.gz").write_bytes(whole[: len(whole) // 2])
     (folder / "c.jsonl").write_text('{"caption": "a dog", "url": "http://x/c"}\n{"caption":\n')
-    (tmp_path / "mine.py").write_text(OPERATORS)
     return tmp_path
 
 
@@ -417,12 +417,12 @@ def recipe(place: Path, store: str = "store", **more):
     return parse(
         {
             "name": "test",
-            "plugins": [str(place / "mine.py")],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": str(place / "pool"), "store": str(place / store), **more.pop("pool", {})},
             "compute": {
                 "caption": {"use": "caption.Caption"},
-                "words": {"use": "mine.WordCount"},
-                "rare": {"use": "mine.RarestWord", "words": "words"},
+                "words": {"use": "rare_words.WordCount"},
+                "rare": {"use": "rare_words.RarestWord", "words": "words"},
                 **more.pop("compute", {}),
             },
             "keep": {"caption.words": {"min": 2}, "rare.count": {"min": 2}},
@@ -435,25 +435,25 @@ def test_plan_compute_keep_and_explain(pool):
     session = Session.open(recipe(pool))
     assert [shard.name for shard in session.shards] == ["a", "b", "c"]
     megabytes = sum(path.stat().st_size for path in (pool / "pool").iterdir()) / 1e6
-    before = preview(session)["passes"]
-    assert [step["reads"] for step in before] == [f"tables, {megabytes:,.0f} MB", "columns", "columns"]
+    before = preview(session).passes
+    assert [step.reads for step in before] == [f"tables, {megabytes:,.0f} MB", "columns", "columns"]
     log = compute(session, LocalExecutor())
-    assert (log.pending, preview(session)["passes"]) == ({}, [])
-    broken = noted(session)["damaged"]
+    assert (log.pending, preview(session).passes) == ({}, [])
+    broken = losses(session).damaged
     assert list(broken) == ["b"]
     assert "the file ends inside its gzip data (byte " in broken["b"]
     result = decide(session)
     rows = session.store.row_counts("samples", ["a", "b", "c"])
     assert (rows["a"], rows["c"]) == (5, 2)
-    assert result["samples"] == sum(rows.values())
-    assert result["rules"]["caption.words"]["failed"] == {"no caption": 1}  # the broken line
+    assert result.samples == sum(rows.values())
+    assert result.rules["caption.words"].failed == {"no caption": 1}  # the broken line
     words = dict(session.store.read(f"stats/words-{session.keys['words']}.parquet").iter_rows())
     assert (words["dog"], words["lawn"], words["caption"]) == (4, 1, rows["b"])
     kept = session.store.kept(f"decisions/{_decision(session)}", "a").to_list()
     assert kept == [False, True, False, False, False]  # lawn, red, one word only, and: rare
     (entry,) = explain(session, [md5("0")])
-    assert (entry["text"], entry["keep"]) == (CAPTIONS[0], False)
-    assert [(line["value"], line["verdict"]) for line in entry["rules"]] == [(5, "passes"), (1, "fails")]
+    assert (entry.text, entry.keep) == (CAPTIONS[0], False)
+    assert [(rule.value, rule.verdict) for rule in entry.rules] == [(5, "passes"), (1, "fails")]
 
 
 def _decision(session: Session) -> str:
@@ -465,7 +465,7 @@ def test_the_second_pass_reads_the_store(pool):
     compute(Session.open(recipe(pool)), LocalExecutor())
     for path in (pool / "pool").iterdir():
         path.write_bytes(b"")
-    more = Session.open(recipe(pool, compute={"slow": {"use": "mine.Slow", "seconds": 0}}))
+    more = Session.open(recipe(pool, compute={"slow": {"use": "faulty.Slow", "seconds": 0}}))
     assert [
         (todo.names, todo.reads_pool) for todo in plan(more.recipe, more.shards, more.keys, list_stored(more))
     ] == [(("slow",), False)]
@@ -540,7 +540,7 @@ def test_a_store_remembers_how_tables_were_read(pool):
 def test_what_needs_images_is_refused_before_any_work(pool, write_pool):
     first = rf"\(the first: {pool}/pool/a\.parquet\)"
     with pytest.raises(RecipeError, match=rf"compute\.bright reads images, and pool\.shards are .* {first}"):
-        Session.open(recipe(pool, compute={"bright": {"use": "mine.Brightness"}}))
+        Session.open(recipe(pool, compute={"bright": {"use": "planted.Brightness"}}))
     with pytest.raises(RecipeError, match=rf"export\.shards copies images out of tars, .* {first}"):
         Session.open(recipe(pool, export={"shards": str(pool / "out")}))
     for path in (pool / "pool").iterdir():

@@ -21,8 +21,9 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.stats import StatTask, reduced
 from pipeline.storage import layout
-from tests.conftest import picture
 from tests.pipeline.plan.test_passes import CHAIN
+from tests.support.paths import PLUGINS
+from tests.support.samples import picture
 
 CHANGED = "does not have the 2 samples that are in the store: it changed; use a new store"
 KEEP = {"frequency.count": {"min": 2}}
@@ -63,7 +64,7 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
     log = compute(session, LocalExecutor())
     assert not log.tally.rows
     assert files(tmp_path) == before
-    assert decide(complete(session))["kept"] == 3
+    assert decide(complete(session)).kept == 3
 
 
 def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
@@ -95,7 +96,7 @@ def test_a_shard_that_is_missing_stays_pending_and_the_rest_is_complete(pool, op
     table = done.store.read(layout.stat("histogram", done.keys["histogram"]))
     assert table.rows() == [(2.0, 2), (3.0, 1), (4.0, 1)]
     result = decide(done)
-    assert (result["samples"], result["kept"], result["dropped"]) == (4, 2, 2)
+    assert (result.samples, result.kept, result.dropped) == (4, 2, 2)
 
 
 def test_a_shard_that_comes_later_is_added(pool, opened, tmp_path):
@@ -106,7 +107,7 @@ def test_a_shard_that_comes_later_is_added(pool, opened, tmp_path):
     log = compute(opened(), LocalExecutor())
     assert log.pending == {}
     assert (log.tally.rows["length"], log.tally.rows["frequency"]) == (1, 5)  # the Stat is another
-    assert decide(complete(opened()))["kept"] == 3
+    assert decide(complete(opened())).kept == 3
     assert {name: files(tmp_path)[name] for name in before} == before
 
 
@@ -122,7 +123,7 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
     session = opened()
     assert compute(session, LocalExecutor()).pending == {}
     assert session.store.row_counts(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
-    assert decide(complete(session))["samples"] == 4
+    assert decide(complete(session)).samples == 4
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -139,24 +140,12 @@ def test_a_shard_that_changed_is_refused(pool, opened, tmp_path, rows):
     assert log.pending == {"1": CHANGED}
 
 
-BOTH = """
-from pipeline.operator import Column, ImageScore
-import polars as pl
-class Both(ImageScore):
-    of: Column
-    writes = {"value": pl.Float64}
-    def score(self, batch, images):
-        return batch.select(value=pl.col(self.of))
-"""
-
-
 @pytest.mark.parametrize("rows", [0, 1, 3, 300])
-def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, opened, tmp_path, rows):
-    (tmp_path / "both.py").write_text(BOTH)
+def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, opened, rows):
     compute(opened(), LocalExecutor())
     pool(["xx"] * rows, [picture()] * rows, shard="1")
-    later = {**CHAIN, "both": {"use": "both.Both", "of": "length.value"}}
-    log = compute(opened(compute=later, plugins=[str(tmp_path / "both.py")]), LocalExecutor())
+    later = {**CHAIN, "both": {"use": "planted.ImageAndColumn", "of": "length.value"}}
+    log = compute(opened(compute=later), LocalExecutor())
     assert log.pending == {"1": CHANGED}
 
 
@@ -247,45 +236,27 @@ def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, open
     assert lines(caplog) == []  # nothing is missing
 
 
-BROKEN_STAT = """
-import polars as pl
-from pipeline.operator import Stat
-class Broken(Stat):
-    needs = ("text",)
-    def partial(self, batch):
-        return pl.DataFrame({{"n": [len(batch)]}}){}
-    def merge(self, parts):
-        return parts.sum(){}
-"""
-
-
 @pytest.mark.parametrize(
-    ("partial", "merge", "reason"),
+    ("stat", "reason"),
     [
-        (".nonsense()", "", "AttributeError: 'DataFrame' object has no attribute 'nonsense'"),
-        ("", ".select('m')", 'ColumnNotFoundError: unable to find column "m"'),
-        ('["n"]', "", "partial() must return a polars DataFrame, got Series"),
+        ("NoPartial", "AttributeError: 'DataFrame' object has no attribute 'nonsense'"),
+        ("NoMerge", 'ColumnNotFoundError: unable to find column "m"'),
+        ("NotATable", "partial() must return a polars DataFrame, got Series"),
     ],
 )
-def test_a_stat_that_fails_names_itself(pool, opened, tmp_path, partial, merge, reason):
-    (tmp_path / "broken.py").write_text(BROKEN_STAT.format(partial, merge))
-    session = opened(
-        compute={"sum": {"use": "broken.Broken"}}, keep={}, plugins=[str(tmp_path / "broken.py")]
-    )
+def test_a_stat_that_fails_names_itself(pool, opened, stat, reason):
+    session = opened(compute={"sum": {"use": f"faulty.{stat}"}}, keep={}, plugins=[str(PLUGINS)])
     with pytest.raises(OperatorError) as raised:
         compute(session, LocalExecutor())
     assert str(raised.value).startswith("sum")
     assert reason in str(raised.value)
 
 
-def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened, tmp_path):
-    (tmp_path / "bad.py").write_text(
-        "import polars as pl\nfrom pipeline.operator import Score\nclass Bad(Score):\n    needs = ('text',)\n"
-        "    writes = {'v': pl.Float64}\n    def score(self, batch):\n        raise ValueError('always')\n"
-    )
+def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened):
     write_pool(["aa"] * 20, shard="0")
-    session = opened("0.tar", {"bad": {"use": "bad.Bad"}}, {}, [str(tmp_path / "bad.py")])
-    with pytest.raises(OperatorError, match=r"^bad fails on every row of a batch: ValueError: always$"):
+    session = opened("0.tar", {"bad": {"use": "faulty.Broken"}}, {}, [str(PLUGINS)])
+    message = r"^bad fails on every row of a batch: ValueError: no row is good enough$"
+    with pytest.raises(OperatorError, match=message):
         compute(session, LocalExecutor())
     assert session.store.root.file_names(session.folder("bad"), ".parquet") == set()
 
@@ -296,12 +267,12 @@ def test_the_books_balance_on_a_messy_pool(write_pool, opened):
     compute_ = {"length": {"use": "planted.Length"}, "bright": {"use": "planted.Brightness"}}
     session = opened("0.tar", compute_, {"bright.mean": {"top": 1.0}, "length.value": {"min": 2}})
     log = compute(session, LocalExecutor())
-    ledger = books(session, decide(complete(session)), log.pending)
-    assert ledger["samples"] == 5
-    assert ledger["samples"] == ledger["kept"] + ledger["dropped"] + ledger["failed"]
-    assert ledger["rules"]["bright.mean"]["failed"] == {"image cannot be decoded": 2, "no image": 1}
-    assert ledger["rules"]["length.value"]["failed"] == {"no value": 1}
-    assert (ledger["kept"], ledger["dropped"], ledger["failed"]) == (1, 0, 4)
+    balance = books(session, decide(complete(session)), log.pending)
+    assert balance.samples == 5
+    assert balance.samples == balance.kept + balance.dropped + balance.failed
+    assert balance.rules["bright.mean"].failed == {"image cannot be decoded": 2, "no image": 1}
+    assert balance.rules["length.value"].failed == {"no value": 1}
+    assert (balance.kept, balance.dropped, balance.failed) == (1, 0, 4)
 
 
 def test_only_what_is_asked_for(pool, opened):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.run.decode import MAX_PIXELS, Decoder, decode, pixel_slices
-from tests.conftest import picture
+from tests.support.samples import picture
 
 pytestmark = pytest.mark.filterwarnings("ignore:Palette images")  # Pillow's
 

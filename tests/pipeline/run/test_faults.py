@@ -8,7 +8,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from jobs.toy.sample_pool import make_pool
-from tests.support.faults import Bed, cluster, try_fault, undisturbed
+from tests.support.cluster_faults import Bed, cluster, try_fault, undisturbed
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 

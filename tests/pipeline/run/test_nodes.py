@@ -10,8 +10,8 @@ from jobs import steps
 from jobs.toy.sample_pool import make_pool
 from pipeline.plan.session import Session
 from pipeline.recipe.load import load
-from tests.support.nodes import Shape, nodes
-from tests.test_resume import outputs, write_recipe
+from tests.support.killable_run import outputs, write_recipe
+from tests.support.ray_nodes import Shape, nodes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 

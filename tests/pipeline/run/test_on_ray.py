@@ -19,7 +19,8 @@ from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.support.parts import OPERATORS, tree
+from tests.support.folders import tree
+from tests.support.paths import PLUGINS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
@@ -31,7 +32,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shards = make_pool(folder / "pool", shards=3, per_shard=70, seed=1, image_size=48)
     whole = shards[1].read_bytes()
     shards[1].write_bytes(whole[: len(whole) * 2 // 3])
-    (folder / "mine.py").write_text(OPERATORS)
     np.save(folder / "target.npy", np.random.default_rng(0).standard_normal((9, 128)))
     np.save(folder / "subset.npy", np.zeros(1, "u8,u8"))
     return folder
@@ -54,7 +54,7 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
     weights = {"model": f"{model}.json", "pretrained": f"{model}.safetensors"}
     return parse(
         {
-            "plugins": [str(pool / "mine.py")],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / store)},
             "compute": {
                 "caption": {"use": "caption.Caption"},
@@ -118,9 +118,9 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
                     "temperature": 0.01,
                 },
                 "asked": {"use": "subset.Copies", "file": str(pool / "subset.npy")},
-                "bright": {"use": "mine.Brightness"},
-                "words": {"use": "mine.WordCount"},
-                "rare": {"use": "mine.RarestWord", "words": "words"},
+                "bright": {"use": "planted.Brightness"},
+                "words": {"use": "rare_words.WordCount"},
+                "rare": {"use": "rare_words.RarestWord", "words": "words"},
             },
             **more,
         }
@@ -188,9 +188,9 @@ def test_a_missing_shard_stays_pending_and_the_rest_is_done(pool: Path, local: d
 def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
     made = parse(
         {
-            "plugins": [str(pool / "mine.py")],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "broken")},
-            "compute": {"broken": {"use": "mine.Broken"}},
+            "compute": {"broken": {"use": "faulty.Broken"}},
         }
     )
     with pytest.raises(OperatorError, match="broken fails on every row"):
@@ -201,15 +201,17 @@ def test_an_operator_that_ends_its_process_does_not_run_for_ever(
     pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    monkeypatch.setattr("pipeline.run.on_ray.PATIENCE", 20)
+    monkeypatch.setattr("pipeline.run.on_ray.PATIENCE", 24)
     made = parse(
         {
-            "plugins": [str(pool / "mine.py")],
+            "plugins": [str(PLUGINS)],
             "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "deadly")},
-            "compute": {"deadly": {"use": "mine.Deadly"}},
+            "compute": {"deadly": {"use": "faulty.Deadly"}},
         }
     )
-    with pytest.raises(ShardError, match="no batch was done for 20 s: an operator that ends its process"):
+    with pytest.raises(
+        ShardError, match=r"^no batch finished in 0\.4 minutes\. Either an operator keeps killing"
+    ):
         run_on_ray(made)
 
 
@@ -278,25 +280,26 @@ def test_place_takes_machines_that_have_the_memory() -> None:
         place([Stage(("clip",), Resources(gpus=1, memory=30))], [*nodes, Node(4, 1, 16)], 100)
 
 
-def test_the_index_is_built_by_a_task(pool: Path) -> None:
+def test_one_large_task_runs_in_a_worker(pool: Path) -> None:
     from pipeline.run.on_ray import RayExecutor
 
     made = {
-        "plugins": [str(pool / "mine.py")],
+        "plugins": [str(PLUGINS)],
         "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "task")},
-        "compute": {"thumb": {"use": "mine.Thumbnail"}},
+        "compute": {"thumb": {"use": "thumbnails.Thumbnail"}},
         "export": {"index": {"embedding": "thumb.vector", "path": f"{pool}/index"}},
     }
     for run in ({}, {"index": {"cpus": 1, "memory": 0.5}}):
         session = Session.open(parse({**made, "run": run}))
         executor = RayExecutor(session.recipe, cpus=2)
-        elsewhere, shards = executor.index(lambda s: (os.getpid(), len(s.shards)), session)
+        asked = session.recipe.resources("index")
+        elsewhere, shards = executor.one(lambda s: (os.getpid(), len(s.shards)), session, asked, "run.index")
         assert (elsewhere != os.getpid(), shards) == (True, 3)
     with pytest.raises(RecipeError, match="of the task"):  # an error of ours comes out as itself
-        executor.index(_refuse, session)
-    session = Session.open(parse({**made, "run": {"index": {"memory": 1e6}}}))
+        executor.one(_refuse, session, asked, "run.index")
+    asked = parse({**made, "run": {"index": {"memory": 1e6}}}).resources("index")
     with pytest.raises(RecipeError, match=r"run.index.memory asks for 1e\+06, the cluster has"):
-        executor.index(len, session)
+        executor.one(len, session, asked, "run.index")
 
 
 def _refuse(session: Session) -> None:

@@ -13,7 +13,7 @@ from pipeline.errors import OperatorError
 from pipeline.operator import Column, Device, ImageScore, Score, Writer
 from pipeline.recipe.sections import Entry
 from pipeline.run.stage import SYSTEMATIC, StageRunner, Tally
-from tests.conftest import samples
+from tests.support.samples import samples
 
 
 def gray(value: int) -> bytes:

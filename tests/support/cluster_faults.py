@@ -21,37 +21,15 @@ import psutil
 import yaml
 from ray.cluster_utils import Cluster
 
-from tests.support.nodes import nodes
-from tests.support.parts import OPERATORS
-from tests.test_resume import ROOT, outputs, write_recipe
+from tests.support.killable_run import outputs, write_recipe
+from tests.support.paths import ROOT
+from tests.support.ray_nodes import nodes
 
 SHAPE = [{"num_cpus": 1}, {"num_cpus": 1}, {"num_cpus": 1}]
 DEADLINE = 600.0  # seconds for one submission: a hang is the worst of faults
 HOG = 3 << 30  # bytes that a greedy worker takes at most
 AT_WORK = 3 << 29  # bytes that the nodes and a run take, about
 DISK = 24 << 20  # bytes of the disk that runs full
-HUNGRY = '''
-
-class Hungry(Score):
-    """The caption's length; takes memory until it is killed where the file `{flag}` lies, once."""
-
-    needs = ("text",)
-    writes = {{"length": pl.UInt32}}
-
-    def score(self, batch):
-        import os
-
-        try:
-            os.unlink({flag!r})
-        except FileNotFoundError:
-            return batch.select(length=pl.col("text").str.len_chars())
-        held = []
-        for _ in range({most} >> 26):
-            held.append(np.ones(1 << 26, np.uint8))
-            time.sleep(0.05)
-        time.sleep(20)  # the monitor looks every quarter of a second
-        raise MemoryError("nobody came to kill it")
-'''
 
 
 @dataclass
@@ -84,9 +62,8 @@ def write(folder: Path, pool: Path) -> Path:
     """The recipe of `test_resume`, with an operator more that may be hungry, and small tars to write."""
     path = write_recipe(folder, pool)
     recipe = yaml.safe_load(path.read_text())
-    greedy = HUNGRY.format(flag=str(pool / "hungry"), most=HOG)
-    (folder / "mine.py").write_text(OPERATORS + greedy)
-    recipe["compute"] |= {"slow": {"use": "mine.Slow", "seconds": 0.01}, "hungry": {"use": "mine.Hungry"}}
+    recipe["compute"]["slow"]["seconds"] = 0.01
+    recipe["compute"]["hungry"] = {"use": "faulty.Hungry", "flag": str(pool / "hungry"), "most": HOG}
     recipe["export"]["samples_per_shard"] = 10
     recipe["run"] = {name: {"batch_size": 16} for name in recipe["compute"] if name != "words"}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))

@@ -13,29 +13,7 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-
-PLUGIN = '''
-import numpy as np
-import polars as pl
-
-from pipeline.operator import ImageScore
-
-
-class Vector(ImageScore):
-    """Eight numbers that follow from the uid; null without an image."""
-
-    needs = ("uid",)
-    writes = {"embedding": pl.Array(pl.Float16, 8), "first": pl.Float32}
-
-    def score(self, batch, images):
-        rows = [
-            None if image is None else np.random.default_rng(int(uid[:8], 16)).standard_normal(8)
-            for uid, image in zip(batch["uid"], images)
-        ]
-        lists = [None if row is None else (row / np.linalg.norm(row)).tolist() for row in rows]
-        first = [None if row is None else row[0] for row in lists]
-        return pl.DataFrame({"embedding": lists, "first": first}, schema=dict(self.writes))
-'''
+from tests.support.paths import PLUGINS
 
 
 def uid(number) -> str:
@@ -86,12 +64,11 @@ def ordinary(folder: Path, counts=(7, 0, 5)) -> Path:
 
 def recipe(tmp_path: Path, export, pool: Path | None = None, **more):
     """Keeps captions of three characters and more."""
-    (tmp_path / "vectors.py").write_text(PLUGIN)
     return parse(
         {
             "name": "test",
             "pool": {"shards": str(pool or tmp_path / "pool"), "store": str(tmp_path / "store")},
-            "plugins": [str(tmp_path / "vectors.py")],
+            "plugins": [str(PLUGINS)],
             "compute": {"caption": {"use": "caption.Caption"}, "vector": {"use": "vectors.Vector"}},
             "keep": {"caption.characters": {"min": 3}},
             "export": export,
@@ -106,11 +83,6 @@ def decided(tmp_path: Path, export, **more) -> Session:
     compute(session, LocalExecutor())
     decide(session)
     return session
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def read_tar(path: Path) -> list[tuple[str, bytes]]:

@@ -1,0 +1,90 @@
+"""Operators that are slow, that fail, or that take their process along: `use: faulty.Slow`."""
+
+import os
+import time
+
+import numpy as np
+import polars as pl
+
+from pipeline.operator import Score, Stat
+
+
+class Slow(Score):
+    """The caption's length, after a nap of `seconds` per row: time to kill the run."""
+
+    seconds: float = 0.01
+    needs = ("text",)
+    writes = {"length": pl.UInt32}
+
+    def score(self, batch):
+        time.sleep(self.seconds * len(batch))
+        return batch.select(length=pl.col("text").str.len_chars())
+
+
+class Broken(Score):
+    """Fails on every row."""
+
+    needs = ("text",)
+    writes = {"never": pl.UInt32}
+
+    def score(self, batch):
+        if not len(batch):
+            return pl.DataFrame({"never": []}, schema=dict(self.writes))
+        raise ValueError("no row is good enough")
+
+
+class Deadly(Broken):
+    """Ends its process, as a crash in a C library does."""
+
+    def score(self, batch):
+        os._exit(1)
+
+
+class Hungry(Score):
+    """The caption's length. If the file `flag` exists, one worker deletes it and takes memory until it is killed, at
+    most `most` bytes."""
+
+    flag: str
+    most: int
+    needs = ("text",)
+    writes = {"length": pl.UInt32}
+
+    def score(self, batch):
+        try:
+            os.unlink(self.flag)
+        except FileNotFoundError:
+            return batch.select(length=pl.col("text").str.len_chars())
+        held = []
+        for _ in range(self.most >> 26):
+            held.append(np.ones(1 << 26, np.uint8))
+            time.sleep(0.05)
+        time.sleep(20)  # the monitor looks every quarter of a second
+        raise MemoryError("nobody came to kill it")
+
+
+class NoPartial(Stat):
+    """`partial` raises."""
+
+    needs = ("text",)
+
+    def partial(self, batch):
+        return pl.DataFrame({"n": [len(batch)]}).nonsense()
+
+
+class NoMerge(Stat):
+    """`merge` raises."""
+
+    needs = ("text",)
+
+    def partial(self, batch):
+        return pl.DataFrame({"n": [len(batch)]})
+
+    def merge(self, parts):
+        return parts.sum().select("m")
+
+
+class NotATable(NoMerge):
+    """`partial` returns a series."""
+
+    def partial(self, batch):
+        return super().partial(batch)["n"]

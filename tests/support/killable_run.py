@@ -1,0 +1,45 @@
+"""A recipe that runs long enough to be killed in the middle, and every byte that a run of it publishes."""
+
+from pathlib import Path
+
+import yaml
+
+from tests.support.folders import tree
+from tests.support.paths import PLUGINS
+
+
+def write_recipe(folder: Path, pool: Path) -> Path:
+    """A recipe whose outputs lie in `folder`, slow enough to be killed in the middle."""
+    recipe = {
+        "plugins": [str(PLUGINS)],
+        "pool": {"shards": f"{pool}/*.tar", "store": str(folder / "store")},
+        "compute": {
+            "caption": {"use": "caption.Caption"},
+            "slow": {"use": "faulty.Slow", "seconds": 0.004},
+            "embedding": {"use": "thumbnails.Thumbnail"},
+            "words": {"use": "rare_words.WordCount"},
+            "rare": {"use": "rare_words.RarestWord", "words": "words"},
+        },
+        "keep": {
+            "caption.words": {"min": 3},
+            "rare.count": {"top": 0.9},
+            "draw": {"column": "embedding.luma", "chance": True, "missing": "keep"},
+        },
+        "export": {
+            "shards": str(folder / "shards"),
+            "samples_per_shard": 40,
+            "subset": str(folder / "subset.npy"),
+            "index": {"embedding": "embedding.vector", "path": str(folder / "index")},
+        },
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return path
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every published byte, run logs and what is remembered of footers aside."""
+    found = tree(folder, without=("runs", "recipe.yaml", "__pycache__"))
+    return {
+        name: data for name, data in found.items() if not name.startswith(("store/runs/", "store/footers/"))
+    }

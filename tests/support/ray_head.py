@@ -1,0 +1,42 @@
+"""A Ray head on loopback, as a process of its own, and submissions to it."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.support.paths import ROOT
+
+RAY = Path(sys.executable).parent / "ray"
+
+
+def submit(command: list[object], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Submit; the head's job agent may need some seconds more than its port."""
+    for _ in range(60):
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        if "No available agent" not in done.stdout + done.stderr:
+            break
+        time.sleep(1)
+    return done
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def short_folder() -> str:
+    """Ray's sockets lie there, and a socket's path has at most 107 bytes."""
+    return tempfile.mkdtemp(prefix="ray")
+
+
+def wait_for(port: int) -> None:
+    for _ in range(120):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.5)
+    raise TimeoutError(f"nothing listens on port {port}")
