@@ -139,7 +139,9 @@ def test_a_missing_first_shard_is_a_warning(tmp_path, write_pool):
     done = CliRunner().invoke(app, ["plan", recipe, "--json"])
     assert done.exit_code == 0, done.output
     (warning,) = json.loads(done.stdout)["warnings"]
-    assert warning.startswith(f"pool.shards: {tmp_path}/pool/00000.tar does not exist; a missing shard stays pending")
+    assert warning.startswith(
+        f"pool.shards: {tmp_path}/pool/00000.tar does not exist; a missing shard stays pending"
+    )
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
