@@ -52,5 +52,5 @@ def plan(
     from pipeline.preflight.preview import preview
 
     machines = parse_cluster(cluster) if cluster else ()
-    found = preview(steps.open_session(recipe, set_, shards), machines, measure, hours)
-    print_json(found) if json else tables.plan(found)
+    result = preview(steps.open_session(recipe, set_, shards), machines, measure, hours)
+    print_json(result) if json else tables.plan(result)

@@ -45,8 +45,8 @@ def info(files: Paths, json: Json = False) -> None:
     from jobs.terminal import subset_tables
     from pipeline.export.subset_algebra import describe
 
-    found = describe(files)
-    print_json(found) if json else subset_tables.subsets(found)
+    counts = describe(files)
+    print_json(counts) if json else subset_tables.subsets(counts)
 
 
 @app.command("and")
@@ -116,8 +116,8 @@ def diff(first: First, second: Second, json: Json = False) -> None:
     from jobs.terminal import subset_tables
     from pipeline.export.subset_algebra import difference
 
-    found = difference([first, second])
-    print_json(found) if json else subset_tables.subset_difference(found)
+    counts = difference([first, second])
+    print_json(counts) if json else subset_tables.subset_difference(counts)
 
 
 @app.command()
@@ -159,13 +159,13 @@ def shards(
 
     with tempfile.TemporaryDirectory() as folder:
         session = Session.open(recipe_of(subset, [pool], out, store or folder, samples_per_shard))
-        found = reshard(session, executor_of(session, local), quiet=json)
+        result = reshard(session, executor_of(session, local), quiet=json)
     if json:
-        print_json(found)
+        print_json(result)
     else:
-        subset_tables.resharded(found)
+        subset_tables.resharded(result)
         print(out)
-    exit_if_pending(found["pending"])
+    exit_if_pending(result["pending"])
 
 
 def _combined(files: list[str], operation: str, out: str | None, json: bool) -> None:
@@ -173,10 +173,10 @@ def _combined(files: list[str], operation: str, out: str | None, json: bool) -> 
     from jobs.terminal import tables
     from pipeline.export.subset_algebra import combine
 
-    found = combine(files, operation, out)
+    counts = combine(files, operation, out)
     if json:
-        print_json(found)
+        print_json(counts)
         return
-    tables.console.print(f"{found['rows']:,} rows, {found['distinct']:,} distinct uids")
+    tables.console.print(f"{counts['rows']:,} rows, {counts['distinct']:,} distinct uids")
     if out:
         print(out)

@@ -23,7 +23,7 @@ import polars as pl
 
 PER_FILE = 500_000  # about as many as in DataComp's own files
 CHUNK = 8192  # rows of embeddings made at a time
-SHARES = (0, 0.01, 0.03, 0.10, 0.20, 0.30, 0.40, 0.50, 0.75, 0.90, 1)  # of the pool, at or above a score of
+SHARES = (0, 0.01, 0.03, 0.10, 0.20, 0.30, 0.40, 0.50, 0.75, 0.90, 1)  # of the pool at or above a quantile
 QUANTILES = {  # from the paper, but for the first and the last, which it does not give
     "b32": (0.50, 0.384, 0.358, 0.325, 0.300, 0.281, 0.263, 0.247, 0.215, 0.193, 0.05),
     "l14": (0.50, 0.364, 0.334, 0.295, 0.266, 0.243, 0.222, 0.203, 0.160, 0.129, 0.00),
@@ -34,7 +34,7 @@ ALIKE = 0.5  # correlation of the two models' scores, before they are given thei
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make.
+    """The pool to make.
 
     rows        samples in all, `per_file` of them per parquet file
     embeddings  models whose embeddings are written too: b32, l14
@@ -54,7 +54,7 @@ class Plan:
 
 
 def make_pool(plan: Plan, captions: Sequence[str], workers: int = 1) -> None:
-    """Write the folder, by so many processes. `captions` are drawn from with replacement."""
+    """Write the folder with `workers` processes. `captions` are drawn from with replacement."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     numbers = range(len(plan.sizes()))
     if workers == 1:

@@ -97,13 +97,13 @@ def attack(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
     pool = plant(experiment.pool(POOL), ATTACKS[name], experiment.rate, experiment.seed)
     clip = poisoned(experiment, name, pool, folder)
     images, texts = clip.images(pool.pixels).numpy(), clip.texts(pool.captions).numpy()
-    found = {
+    scored = {
         (view, detector): (values, scores.figures(values, pool.poisoned))
         for view, detectors in scores.views(images, texts).items()
         for detector, values in detectors.items()
     }
-    best = max(found, key=lambda key: (key[0] != "pairs", *found[key][1].values()))
-    ranks = np.argsort(-found[best][0], kind="stable")
+    best = max(scored, key=lambda key: (key[0] != "pairs", *scored[key][1].values()))
+    ranks = np.argsort(-scored[best][0], kind="stable")
     kept = np.ones(len(ranks), bool)
     kept[ranks[: round(experiment.removed * len(ranks))]] = False
     again = poisoned(experiment, f"{name}-cleaned", pool.where(kept), folder)
@@ -115,7 +115,7 @@ def attack(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
         "best": best,
         "left": int((pool.poisoned & kept).sum()),
         "cleaned": measured(again, name, test, experiment.seed),
-        "detectors": [[*key, figures] for key, (_, figures) in found.items()],
+        "detectors": [[*key, figures] for key, (_, figures) in scored.items()],
         "cpu_minutes": (time.process_time() - began) / 60,
     }
 
