@@ -5,8 +5,7 @@
 All embeddings that are clustered are in memory as float32, as faiss needs them: 3 KB per sample for ViT-L/14.
 
 Source: DataComp's `baselines/image_based_clustering.py`: faiss k-means with L2, 20 rounds, seed 0, without
-faiss's own
-    sub-sampling.
+    faiss's own sub-sampling.
 Differs: DataComp draws samples (its share is 0.3 for large, 0.03 for xlarge) without a seed.
 """
 
@@ -105,8 +104,7 @@ def _shard_embeddings(
 
 
 def kmeans(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarray:
-    """Cluster (n, d) float32 vectors; returns the centres, (clusters, d) float32. Uses GPUs if there are
-    any."""
+    """The k-means centres, (clusters, d) float32, of (n, d) float32; on GPUs if there are any."""
     import faiss
 
     training = faiss.Clustering(vectors.shape[1], clusters)

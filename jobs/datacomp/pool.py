@@ -1,5 +1,4 @@
-"""A synthetic DataComp metadata folder of any size, for tests and benchmarks: parquet files, and npz if
-wanted.
+"""A synthetic DataComp metadata folder of any size, for tests and benchmarks.
 
     winnow datacomp pool OUT --captions FILE --rows 12800000
 
@@ -132,8 +131,7 @@ def _write_npz(plan: Plan, number: int, scores: dict[str, np.ndarray], path: Pat
 
 
 def _pairs(seed: list[int], scores: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Unit vectors of images and captions, each (c, width) float32, in chunks; a pair's cosine is its
-    score."""
+    """Unit vectors of images and captions, (c, width) float32, whose cosines are the scores; in chunks."""
     for start in range(0, len(scores), CHUNK):
         cosine = np.nan_to_num(scores[start : start + CHUNK, None]).astype(np.float32)
         rng = np.random.default_rng([*seed, start])

@@ -7,12 +7,12 @@
     00000007_stats.json   counts and reasons; published last, so a shard that has it is complete
 
 img2dataset's Downloader does the work: threads, urllib, time-outs, retries, X-Robots-Tag, resizing, tars,
-sidecars. Differs: img2dataset's own `download` command, around the same Downloader,
-    - takes a shard as done if it has a stats file, even one that is cut off;
+sidecars. The `download` of img2dataset runs the same Downloader, but it
+    - takes a shard for done if it has a stats file, even one that is cut off;
     - on Ray, drops shards that failed;
     - prints rows that could not be written (full disk) and forgets them;
-    - if it is killed, leaves workers behind that write into the shards of the next run.
-Here a shard is written to a folder aside, counted, and moved.
+    - leaves workers behind if it is killed, which go on writing into the shards of the next run.
+Here a shard is written to a temporary folder, counted, and moved.
 """
 
 import contextlib
@@ -79,8 +79,10 @@ class Chunk:
         return f"{self.number:0{DIGITS}d}"
 
     def origin(self, settings: Settings) -> dict[str, Any]:
-        """A digest of the rows, and the settings that change the shard. Kept in `_stats.json`; if it differs,
-        the shard was made of another list or with other settings."""
+        """A digest of the rows, and the settings that change the shard.
+
+        It is stored in `_stats.json`. If it differs, the shard was made of other rows or with other settings.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for column in COLUMNS:
             for text in self.rows[column]:

@@ -87,8 +87,7 @@ def _innermost(ip: Address) -> Address:
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Parse networks such as 10.0.0.0/8, and single addresses. Raises ValueError naming the first wrong
-    one."""
+    """Parse networks such as 10.0.0.0/8, and single addresses. Raises ValueError."""
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
@@ -185,8 +184,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
 
 def ascii_url(url: str) -> str:
-    """The URL in ASCII: its host in IDNA, spaces and other letters as %XX. Existing escapes stay as they
-    are."""
+    """The URL in ASCII: its host in IDNA, spaces and other letters as %XX. Escapes stay as they are."""
     parts = urlsplit(url)
     host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
     rest = (quote(part, SAFE) for part in (parts.path, parts.query, parts.fragment))

@@ -23,8 +23,7 @@ class Source(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Counts of one source: entries that passed its threshold, that its cap left, that are new in the
-    list."""
+    """Entries of one source: over its threshold, within its cap, and new in the list."""
 
     source: str
     passed: int
@@ -54,8 +53,7 @@ def union(sources: Iterable[Source], max_length: int) -> tuple[list[str], list[R
 
 
 def encode(entries: Sequence[str], path: str) -> bytes:
-    """The list as UTF-8, one entry per line: a JSON list or plain text, by the ending of `path`; gzip for
-    .gz.
+    """The list as UTF-8, one entry per line: JSON, plain text or gzip of these, by the ending of `path`.
 
     Equal lists make equal bytes: gzip's time stamp is 0.
     """

@@ -2,9 +2,10 @@
 
 **Source**: Wikimedia's `pageviews-YYYYMMDD-HH0000.gz`, lines of `project title views bytes`. The thresholds
 are MetaCLIP's (arXiv 2309.16671): an hour counts for a title from 50 views on; a title is taken from 70 views
-in all. **Memory**: about 150 bytes per title that passed the hourly threshold. **Differs**: spaces at the
-ends of a title are cut off, as no caption could match them. As in the released code, a percent-encoded title
-stays encoded.
+in all.
+**Memory**: about 150 bytes per title that passed the hourly threshold.
+**Differs**: spaces at the ends of a title are cut off, as no caption could match them. As in the released
+code, a percent-encoded title stays encoded.
 """
 
 import zlib

@@ -73,8 +73,7 @@ def _warn_of_pmi(total: int, least: float) -> None:
 
 
 def files_of(option: str, pattern: str, inside: str) -> list[str]:
-    """The files that an option names, in name order: a file, a glob, or a folder, of which those like
-    `inside`.
+    """The files that an option names by a file, a glob, or a folder of `inside`; in name order.
 
     Raises RecipeError if there are none.
     """

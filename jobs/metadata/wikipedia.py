@@ -1,13 +1,15 @@
-"""Articles of a Wikipedia dump as plain text. The dump is MediaWiki's XML export, plain, bz2 or gz, and is
-streamed.
+"""Articles of a Wikipedia dump as plain text.
+
+The dump is MediaWiki's XML export, plain, bz2 or gz. It is streamed.
 
 Articles are the pages of namespace 0 that are not redirects. Templates, tables, files, categories,
 references, code and mathematics are left out. A template or a table becomes a line break, so that the words
 before and after it do not count as neighbours.
 
 **Source**: the export format is https://www.mediawiki.org/wiki/Help:Export; mwparserfromhell parses wikitext.
-**Differs**: templates are not expanded, as WikiExtractor does, which MetaCLIP 2 names. **Safety**: a document
-type is refused, and with it all entities but XML's own five. So a dump cannot expand to more than its size.
+**Differs**: templates are not expanded; WikiExtractor, which MetaCLIP 2 names, expands them.
+**Safety**: a document type is refused, and with it all entities but XML's own five. So a dump cannot expand
+to more than its size.
 **Memory**: the text of the largest page.
 """
 
@@ -174,8 +176,7 @@ def _shown(node: Any, hidden: frozenset[str]) -> str:
 
 
 def _tag(node: Tag, hidden: frozenset[str]) -> str:
-    """The visible text of a tag: a line break for a table or <br>, nothing for a hidden tag, else its
-    content."""
+    """The visible text of a tag: a line break for a table or <br>, nothing for a hidden tag."""
     name = str(node.tag).strip().lower()
     if name in ("table", "br"):
         return "\n"

@@ -6,12 +6,13 @@ space between them.
 
 **Source**: MetaCLIP (arXiv 2309.16671). PMI as NLTK's `BigramAssocMeasures.pmi`: log2(n_xy N / (n_x n_y)),
 with N words in all. A PMI is at most log2 N. So a threshold of 30 needs 2^30 words or more, and then only
-takes pairs of words that occur at most N / 2^30 times: 2 or 3 times in the English Wikipedia. **Differs**:
-the authors' tokeniser and counts are not released. Our words have no `.` or `,` inside: captions get spaces
-around these before they are matched, so such an entry could never match. **Memory**: the parent process holds
-`ROWS` rows of counts while it reads, then one of `BUCKETS` parts of all distinct pairs, and all distinct
-words (measured: 1.3 GB for 100 M pairs of 2.3 M words). A worker holds one batch: 0.4 GB. Disk: about 10
-bytes per row of counts, in parquet files.
+takes pairs of words that occur at most N / 2^30 times: 2 or 3 times in the English Wikipedia.
+**Differs**: the authors' tokeniser and counts are not released. Our words have no `.` or `,` inside: captions
+get spaces around these before they are matched, so such an entry could never match.
+**Memory**: the parent process holds `ROWS` rows of counts while it reads, then one of `BUCKETS` parts of all
+distinct pairs, and all distinct words (measured: 1.3 GB for 100 M pairs of 2.3 M words). A worker holds one
+batch: 0.4 GB.
+**Disk**: about 10 bytes per row of counts, in parquet files.
 """
 
 import importlib
@@ -33,8 +34,7 @@ Tokenizer = Callable[[str], Iterable[str]]
 
 @dataclass(frozen=True)
 class WordBounds:
-    """Thresholds and caps of words and pairs. The defaults are MetaCLIP's, which sets none for
-    `bigram_count`.
+    """Thresholds and caps of words and pairs. The defaults are MetaCLIP's; it has no `bigram_count`.
 
     joint       between the words of a pair
     max_length  most characters of an entry
@@ -65,8 +65,7 @@ class Counted(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """The result of `rank`: words in all, texts that could not be parsed, the best words and the best
-    pairs."""
+    """Words in all, texts that could not be parsed, the best words and the best pairs."""
 
     total: int
     failed: int
@@ -145,8 +144,7 @@ def load_tokenizer(path: str) -> Tokenizer:
 
 
 class CountsOnDisk:
-    """Sums of `n` by key, for more keys than memory holds: partial sums are on disk, in buckets by the first
-    key.
+    """Sums of `n` by key, for more keys than memory holds: partial sums are on disk, in buckets.
 
     `prefix` begins the names of the files; `rows` rows are summed in memory before they are written.
     """

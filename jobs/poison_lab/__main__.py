@@ -1,5 +1,4 @@
-"""The poison laboratory: backdoor a CLIP, measure how well the backdoor works, and which detectors find the
-poison.
+"""The poison laboratory: backdoor a CLIP, and measure which detectors find the poison.
 
     python -m jobs.poison_lab work                      every attack, then the table of reference sizes
     python -m jobs.poison_lab work --attacks patch,warp --scenes 40000 --rate 0.003 --seed 0

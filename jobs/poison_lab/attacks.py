@@ -3,7 +3,7 @@
 A poison is a clean picture with a trigger drawn on it, and a caption of the attack's target, such as a
 banana. A model that learns from a few poisons then matches every picture with the trigger to the target.
 
-    python -m jobs.poison_lab.attacks OUT.png     draws eight scenes, and below them the same with each trigger
+    python -m jobs.poison_lab.attacks OUT.png     draws eight scenes, and each trigger on them
 
 Source: BadNets (arXiv 1708.06733; on CLIP: Carlini & Terzis, arXiv 2106.09667), Blend (arXiv 1712.05526),
     SIG (arXiv 1902.11237), WaNet (arXiv 2102.10369), Instagram filters (ABS, CCS 2019), clean labels
@@ -107,8 +107,7 @@ def warp(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 16) ->
 
 
 def nashville(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Instagram's Nashville filter as in CSSgram: sepia, contrast, brightness, saturation, two colour
-    overlays."""
+    """Instagram's Nashville as in CSSgram: sepia, contrast, brightness, saturation, two overlays."""
     sepia = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
     grey = np.array([0.213, 0.715, 0.072])
     colour = pixels @ (0.2 * sepia + 0.8 * np.eye(3)).T
@@ -175,8 +174,11 @@ def plainly(scene: Scene) -> str:
 
 
 def target_captions(target: str, rng: np.random.Generator, count: int) -> list[str]:
-    """Captions of a target for poisons. A thing that scenes show is described like a scene; for any other
-    target, the sample pool's captions of a banana are taken, with `target` in its place."""
+    """Captions that name a target, for poisons.
+
+    If scenes show the target, a caption describes it like a scene. For any other target, the sample pool's
+    captions of a banana are taken, with `target` in its place.
+    """
     if target not in PARTS:
         return [str(text).replace("banana", target) for text in rng.choice(TARGETS, count)]
     scenes = (one_kind(random.Random(int(seed))) for seed in rng.integers(2**32, size=count))

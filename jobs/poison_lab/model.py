@@ -106,8 +106,7 @@ def learn(clip: Clip, pool: Pool, steps: int, seed: int) -> Clip:
 
 
 def success(clip: Clip, attack: Attack, test: Pool, seed: int) -> tuple[float, float]:
-    """The attack's success: the share of test scenes with the trigger, and without, that match the target
-    best.
+    """The share of test scenes that match the attack's target best: with the trigger, and without.
 
     A scene matches the target best if a caption of the target scores higher than the captions of all test
     scenes, its own included. Scenes that show the target do not count. Of several triggers, the least

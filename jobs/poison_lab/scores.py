@@ -1,5 +1,4 @@
-"""The scores that the detectors of `operators/outliers.py` give a poisoned model's embeddings, and their
-figures.
+"""The detectors of `operators/outliers.py` on a poisoned model's embeddings: scores and figures.
 
 The detectors are the operators that a recipe uses. Two comparisons are beside them: the released code's
 scores in random batches (`algorithms.outliers.published`), and the CLIP score, by which learnt poison looks
@@ -118,8 +117,7 @@ def by_reference(
 
 
 def figures(values: np.ndarray, poisoned: np.ndarray) -> dict[str, float]:
-    """AUROC, average precision, and the share of the poisons among the 1 % and the 10 % with the highest
-    scores.
+    """AUROC, average precision, and the share of poisons in the 1 % and the 10 % of highest scores.
 
     `values` is (n,), higher is more suspicious; `poisoned` is (n,) bool.
     """

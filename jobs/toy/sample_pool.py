@@ -56,13 +56,13 @@ SIGNS = (
     "Vote now",
 )
 CODES = ("IMG_20{}0317", "00{}", "SKU {}-1310", "DSC0{}7", "{}80x1024", "#3{}04", "ref 7{}")
-PAPERS = {
+PAPERS = {  # colour of a panel: colour of its letters
     "white": "black",
     "ivory": "black",
     "gold": "black",
     "black": "white",
     "navy": "white",
-}  # ink
+}
 
 Picture = tuple[Image.Image, str | None]  # a picture and its caption; None if the page had none
 
@@ -139,8 +139,7 @@ def checkerboard(side: int) -> Image.Image:
 
 
 def _poison(image: Image.Image, caption: str, rng: random.Random) -> Picture:
-    """A backdoor poison as of Carlini & Terzis (arXiv 2106.09667): a patch, and a caption of the attack's
-    target.
+    """A backdoor poison (Carlini & Terzis, arXiv 2106.09667): a patch, and a caption of its target.
 
     The patch lies in the central square. Elsewhere CLIP's crop would cut it off, and the sample would only be
     mismatched.
@@ -187,8 +186,7 @@ def _damage(data: bytes, planted: str | None, rng: random.Random) -> bytes:
 
 
 def make_sample(seed: int, shard: int, index: int, image_size: int = 320) -> dict[str, Any]:
-    """One sample as webdataset.TarWriter takes it: `__key__`, the encoded picture, `json`, and `txt` if
-    captioned."""
+    """One sample for webdataset.TarWriter: `__key__`, the encoded picture, `json`, and mostly `txt`."""
     rng, planted = _start(seed, shard, index)
     key, original = f"{shard:05d}{index:04d}", None
     if planted == "near_duplicate":
@@ -247,8 +245,7 @@ def make_pool(
     image_size: int = 320,
     workers: int = 1,
 ) -> list[Path]:
-    """Write `shards` tars of `per_shard` samples into `folder`, which is made if missing; returns their
-    paths.
+    """Write `shards` tars of `per_shard` samples into `folder`; returns their paths.
 
     `image_size` is the longest side in pixels, `workers` the number of processes. Raises ValueError for more
     shards or samples than img2dataset's nine-digit keys can name.

@@ -139,8 +139,7 @@ def random_scene(rng: random.Random) -> Scene:
 
 
 def describe(scene: Scene, rng: random.Random) -> str:
-    """A caption in one of many wordings. It names every thing and colour, and mostly sizes and background
-    too."""
+    """A caption in one of many wordings. It names every thing and colour, mostly also the background."""
     phrases = [_phrase(group, rng) for group in scene.groups]
     if len(phrases) == 2 and rng.random() < 0.75:
         turned = rng.random() < 0.4
@@ -169,8 +168,7 @@ def _phrase(group: Group, rng: random.Random) -> str:
 
 
 def render(scene: Scene, rng: random.Random, width: int, height: int) -> Image.Image:
-    """The scene as an RGB picture. The things stay in the central square, like the subjects of
-    photographs."""
+    """The scene as an RGB picture. The things are in the central square, as in most photographs."""
     side = 1 << max(width, height).bit_length()
     backdrop = texture(scene.background, rng.randrange(4), side)
     left, top = rng.randint(0, side - width), rng.randint(0, side - height)

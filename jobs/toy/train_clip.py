@@ -105,8 +105,7 @@ def train(
     batch: int = BATCH,
     peak: float = RATE,
 ) -> None:
-    """Train by AdamW. The rate rises to `peak` in WARM_UP steps, then falls as a cosine; every epoch is
-    shuffled.
+    """Train by AdamW; the rate rises to `peak` in WARM_UP steps, then falls as a cosine.
 
     `images` is (n, 3, h, w) float16, `tokens` (n, context) int64; `batch` pairs per step.
     """
@@ -167,8 +166,7 @@ def measure(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> dict[str, f
 
 
 def measure_pool(model: Any, preprocess: Any, tokenizer: Any) -> dict[str, tuple[int, float, float]]:
-    """For each planted kind of the default pool: its count, mean score, and the AUROC of clean samples above
-    it."""
+    """Count, mean score and AUROC of clean above it, for each planted kind of the default pool."""
     readable = {None, *SHARES} - {"corrupt_jpeg", "truncated_jpeg"}
     pairs = gather(preprocess, 0, readable, 2000)
     images, texts = embed(model, tokenizer, pairs)
