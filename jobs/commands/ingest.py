@@ -3,8 +3,8 @@
 The list is read like any pool of tables (`pipeline/pool/table_reader.py`), so a row has the same uid in both.
 Rows go to shards in the order of the list. A shard is published when it is complete, and its `_stats.json`
 says which rows it was made of. Run again, the command downloads the missing shards only, and counts all of
-them. URLs that failed are not tried again. The sidecar parquet files list them, and `winnow ingest` takes these
-files as lists.
+them. URLs that failed are not tried again. The sidecar parquet files list them, and `winnow ingest` takes
+these files as lists.
 """
 
 import os

@@ -1,9 +1,9 @@
 """`winnow metadata build`: a metadata list for MetaCLIP's sub-string matching, from its four sources.
 
 The sources are WordNet's synset names, Wikipedia's words by count and pairs of words by PMI, Wikipedia's
-titles by page views, and the numerals "0" to "99". The same sources always give the same list. An entry's position is
-its id: numerals are first, then WordNet's names in code point order, then words, pairs and titles, each best
-first. An entry that occurs twice keeps its first position.
+titles by page views, and the numerals "0" to "99". The same sources always give the same list. An entry's
+position is its id: numerals are first, then WordNet's names in code point order, then words, pairs and
+titles, each best first. An entry that occurs twice keeps its first position.
 
 **Source**: MetaCLIP (arXiv 2309.16671), section 3.1, and MetaCLIP 2 (arXiv 2507.22062). The defaults are
 MetaCLIP's.
