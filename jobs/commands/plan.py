@@ -37,8 +37,9 @@ def plan(
 ) -> None:
     """Show what would run, how long it takes, and what would go wrong.
 
-    Nothing is computed and nothing is written to the store. Estimates come from
-    earlier runs on this store; before the first run, add --measure.
+    Writes nothing to the store. Estimates come from earlier runs on this store;
+    before the first run, add --measure, which tries the operators on a few
+    shards.
 
     Examples:
 
