@@ -94,6 +94,7 @@ def test_the_rayjobs_entrypoint_is_a_command() -> None:
     assert "RECIPE" in done.stdout
 
 
+@pytest.mark.ray
 def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
     """A head with its dashboard on loopback, the working directory uploaded, exit code and logs back."""
     make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=48)

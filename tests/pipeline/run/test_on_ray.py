@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 
 from jobs.toy.sample_pool import make_pool
 from pipeline.errors import OperatorError, RecipeError, ShardError
@@ -19,6 +18,7 @@ from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.run.on_ray import RayExecutor
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
 
@@ -135,24 +135,17 @@ def local(pool: Path) -> dict[str, bytes]:
     return tree(pool / "local")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _shutdown() -> object:
-    yield
-    ray.shutdown()
-
-
 def few(workers: int) -> dict[str, object]:
     """So many workers for the operators, which share one pool."""
     return {name: {"workers": workers, "cpus": 0.5} for name in SCORES}
 
 
 def run_on_ray(made: Recipe) -> object:
-    """compute() on a local Ray with room for four workers and one pretended GPU."""
-    from pipeline.run.on_ray import RayExecutor
-
-    return compute(Session.open(made), RayExecutor(made, cpus=8, gpus=1))
+    """compute() on the tests' Ray."""
+    return compute(Session.open(made), RayExecutor(made))
 
 
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, bytes], workers: int) -> None:
     run_on_ray(recipe(pool, f"ray{workers}", run=few(workers)))
@@ -165,6 +158,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, byte
     assert len(local) == expected
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) -> None:
     run = few(1) | {"bright": {"gpus": 1}}  # Brightness pays no heed to the device: only placement is tested
     log = run_on_ray(recipe(pool, "gpu", run=run))
@@ -172,19 +166,19 @@ def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) ->
     assert tree(pool / "gpu") == local
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_missing_shard_stays_pending_and_the_rest_is_done(pool: Path, local: dict[str, bytes]) -> None:
     made = recipe(pool, "missing", run=few(1))
     shards = (*Session.open(made).shards,)
     gone = Session(made, (*shards[:2], type(shards[0])("00002", str(pool / "pool" / "nowhere.tar"))))
-    from pipeline.run.on_ray import RayExecutor
-
-    log = compute(gone, RayExecutor(made, cpus=8, gpus=1))
+    log = compute(gone, RayExecutor(made))
     assert list(log.pending) == ["00002"]
     assert "FileNotFoundError" in log.pending["00002"]
     done = tree(pool / "missing")
     assert done["samples/00000.parquet"] == local["samples/00000.parquet"]
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
     made = parse(
         {
@@ -197,6 +191,7 @@ def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
         run_on_ray(made)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_an_operator_that_ends_its_process_does_not_run_for_ever(
     pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,9 +273,8 @@ def test_place_takes_machines_that_have_the_memory() -> None:
         place([Stage(("clip",), Resources(gpus=1, memory=30))], [*nodes, Node(4, 1, 16)], 100)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_the_index_is_built_by_a_task(pool: Path) -> None:
-    from pipeline.run.on_ray import RayExecutor
-
     made = {
         "plugins": [str(PLUGINS)],
         "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "task")},
@@ -289,7 +283,7 @@ def test_the_index_is_built_by_a_task(pool: Path) -> None:
     }
     for run in ({}, {"index": {"cpus": 1, "memory": 0.5}}):
         session = Session.open(parse({**made, "run": run}))
-        executor = RayExecutor(session.recipe, cpus=2)
+        executor = RayExecutor(session.recipe)
         elsewhere, shards = executor.index(lambda s: (os.getpid(), len(s.shards)), session)
         assert (elsewhere != os.getpid(), shards) == (True, 3)
     with pytest.raises(RecipeError, match="of the task"):  # an error of ours comes out as itself
