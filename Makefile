@@ -28,8 +28,9 @@ test-full: install  ## run the tests with every case of the slow proofs: more ki
 check: install  ## check format, lint and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
-docs: install  ## make the pages that are generated: jobs/COMMANDS.md
+docs: install  ## make the pages that are generated: jobs/COMMANDS.md, the reference in operators/README.md
 	$(BIN)/python -m jobs.commands.reference
+	$(BIN)/python -m tests.support.operators_page
 
 bench: install  ## run the benchmarks, side by side with the alternatives
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

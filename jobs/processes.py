@@ -1,4 +1,11 @@
-"""What the readers of large inputs share: files by path or glob, a pool whose results come in order, progress."""
+"""A pool of processes for commands that read large inputs on one machine.
+
+    each = in_order(workers=4)
+    for table in each(read_file, paths):  # in the order of `paths`
+        ...
+
+On Ray, `RayExecutor.each` takes its place.
+"""
 
 import multiprocessing
 import os
@@ -9,12 +16,13 @@ from typing import Any
 
 from pipeline.run.ordered_map import ordered_map
 
-Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # `map`, or one that uses processes
-AHEAD = 2  # items a worker that are read before their turn
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # `map`, or a function used like it
+AHEAD = 2  # items per worker that are taken before the results of earlier ones are handed out
 
 
 def in_order(workers: int) -> Each:
-    """`map`, by so many processes: results in the order of the items, which are taken as they are needed."""
+    """A function like `map` that works on `workers` processes. Results come in the order of the items, and items
+    are taken as they are needed. One worker is this process."""
     if workers == 1:
         return map
 
@@ -30,13 +38,16 @@ def in_order(workers: int) -> Each:
 
 
 def _begin() -> None:
-    """As many processes as cores need no threads besides; polars reads this when it first computes. And a
-    process whose parent is killed would wait for work for ever, or go on writing: it ends with it."""
-    os.environ["POLARS_MAX_THREADS"] = "1"
+    """Set up a process of the pool. It ends when its parent does: if the parent is killed, it would otherwise
+    wait for work for ever, or go on writing."""
+    os.environ["POLARS_MAX_THREADS"] = (
+        "1"  # polars reads it at its first computation: see pipeline/threads.py
+    )
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
+    """Wait for the end of the parent process, then end this one at once."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

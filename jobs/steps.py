@@ -1,17 +1,20 @@
 """The steps that the commands share: open a session, compute with progress, export, and all of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jobs.terminal import tables
 from jobs.terminal.progress import Progress
-from pipeline.decide.books import books
+from pipeline.decide.books import Books, books
 from pipeline.decide.decide import decide
+from pipeline.decide.decision import Decision
 from pipeline.decide.effects import effects
 from pipeline.errors import RecipeError
 from pipeline.plan.passes import Pass
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
+from pipeline.recipe.check import INDEX
 from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
@@ -47,6 +50,33 @@ def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet:
         return compute(session, executor, names, observe)
 
 
+@dataclass(frozen=True)
+class Decided:
+    """A session over the shards that are complete, its decision, and why the other shards are pending."""
+
+    session: Session
+    decision: Decision
+    pending: Mapping[str, str]
+
+
+def decide_complete(session: Session, unread: Mapping[str, str] = {}) -> Decided:
+    """Decide on the shards whose columns are all stored. `unread`: shards that could not be read, with
+    reasons. Raises RecipeError if a session has shards, but none is complete."""
+    done = complete(session.without(unread))
+    names = {shard.name for shard in done.shards}
+    missing = [shard.name for shard in session.shards if shard.name not in names]
+    return Decided(done, decide(done), {name: unread.get(name, "not computed yet") for name in missing})
+
+
+def decide_and_export(
+    session: Session, executor: Executor, unread: Mapping[str, str] = {}, quiet: bool = False
+) -> tuple[Decided, dict[str, Any]]:
+    """Decide on the shards that are complete, see `decide_complete`, and write the recipe's exports of
+    them."""
+    decided = decide_complete(session, unread)
+    return decided, write_exports(decided.session, executor, quiet)
+
+
 def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
     """Everything the recipe's `export` asks for, by kind."""
     from pipeline.export.faiss_index import write_index
@@ -66,24 +96,31 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
     if wanted.urls:
         written["urls"] = write_urls(session)
     if wanted.index:
-        written["index"] = executor.index(write_index, session)
+        asked = session.recipe.resources(INDEX)
+        written["index"] = executor.one(write_index, session, asked, f"run.{INDEX}")
     return written
 
 
-def run_all(session: Session, local: bool, quiet: bool = False) -> dict[str, Any]:
-    """Compute, decide, export; returns what was written and the books."""
+@dataclass(frozen=True)
+class RunResult:
+    """What `winnow run` leaves: what was written, by kind of export, and the books."""
+
+    written: Mapping[str, Mapping[str, Any]]
+    books: Books
+
+
+def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
+    """Compute, decide, export; returns what was written and the books. Unless `quiet`, tables show them."""
     executor = executor_of(session, local)
     log = fill(session, executor, quiet=quiet)
-    done = complete(session.without(log.pending))
-    decision = decide(done)
-    written = write_exports(done, executor, quiet)
-    changes = effects(done, executor)
-    ledger = books(done, decision, log.pending)
+    decided, written = decide_and_export(session, executor, log.pending, quiet)
+    changes = effects(decided.session, executor)
+    balance = books(decided.session, decided.decision, decided.pending)
     if not quiet:
-        tables.funnel(ledger)
+        tables.funnel(balance, balance.lost, balance.damaged)
         tables.effects(changes, only="summary")
-        tables.speeds(ledger)
-    return {"written": written, "books": ledger}
+        tables.speeds(balance)
+    return RunResult(written, balance)
 
 
 def paths(written: Mapping[str, Any]) -> None:

@@ -1,10 +1,16 @@
 """Aesthetic score: how much people would like a picture, by a linear head on its CLIP embedding.
 
+    clip:      {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}
+    aesthetic: {use: aesthetic.AestheticScore, image_embedding: clip.image_embedding,
+                weights: sac+logos+ava1-l14-linearMSE.pth}
+    keep:
+      aesthetic.score: {min: 4.5}
+
 Columns
     score  Float32  about 1 to 10, higher is more pleasing; null without an embedding
 Errors: none of its own.
-Source: LAION-Aesthetics predictor V2 (Schuhmann 2022, improved-aesthetic-predictor), five linear layers on unit
-    ViT-L/14 image embeddings of OpenAI's CLIP, and V1, one layer; `weights` is their checkpoint.
+Source: LAION-Aesthetics predictor V2 (Schuhmann 2022, improved-aesthetic-predictor), five linear layers on
+    unit ViT-L/14 image embeddings of OpenAI's CLIP, and V1, one layer; `weights` is their checkpoint.
 Differs: nothing; the stored embedding is float16, which moves a score by less than 0.01.
 """
 
@@ -24,8 +30,17 @@ _LAYER = re.compile(r"(?:layers\.)?(\d*)\.?(weight|bias)")
 
 
 class AestheticScore(Score):
-    """The score that a checkpoint of linear layers gives an image embedding: .safetensors, or .pth read with
-    weights_only, its tensors named `layers.0.weight`, `layers.0.bias`, ... (or `weight`, `bias`)."""
+    """How pleasing a picture is, as people rated pictures.
+
+    Use it for training sets of image generators, or to rank pictures for people. It needs the embeddings of
+    the very CLIP that the head was trained on: ViT-L-14 with pretrained openai for LAION's.
+
+    image_embedding  unit embeddings, such as clip.image_embedding
+    weights          a checkpoint of linear layers: .safetensors, or .pth read with weights_only, its tensors
+                     named `layers.0.weight`, `layers.0.bias`, ... (or `weight`, `bias`)
+
+    Cost: very cheap: one dot product per row. No image is read.
+    """
 
     image_embedding: Column
     weights: File
@@ -34,31 +49,33 @@ class AestheticScore(Score):
     _head: Any = PrivateAttr(None)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Multiply the layers into one: nothing but dropout, which rests, lies between them."""
+        """Multiply the layers into one: between them is only dropout, which does nothing here."""
         layers = _layers(_tensors(local_file(self.weights)), self.weights)
         weight, bias = layers[0]
         for next_weight, next_bias in layers[1:]:
-            weight, bias = next_weight @ weight, next_weight @ bias + next_bias
+            weight = next_weight @ weight
+            bias = next_weight @ bias + next_bias
         self._head = weight[0], float(bias[0])
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> (n,) scores."""
         embedding = batch[self.image_embedding]
-        known = embedding.is_not_null()
+        present = embedding.is_not_null()
         weight, bias = self._head
         vectors = embedding.drop_nulls().to_numpy().astype(np.float64)
         if len(vectors) and vectors.shape[1] != len(weight):
             raise ValueError(
-                f"image_embedding: {self.image_embedding} has {vectors.shape[1]} numbers a row, {self.weights} "
+                f"image_embedding: {self.image_embedding} has {vectors.shape[1]} numbers per row, {self.weights} "
                 f"wants {len(weight)}; V2's head is for ViT-L-14, pretrained openai"
             )
         vectors = vectors.reshape(-1, len(weight))
-        found = np.full(len(batch), np.nan)
-        found[known.to_numpy()] = (vectors * weight).sum(1) + bias
-        return pl.DataFrame({"score": pl.Series(found, dtype=pl.Float32).fill_nan(None)})
+        scores = np.full(len(batch), np.nan)
+        scores[present.to_numpy()] = (vectors * weight).sum(1) + bias
+        return pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float32).fill_nan(None)})
 
 
 def _tensors(path: str) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint, by name."""
     if path.endswith(".safetensors"):
         from safetensors.numpy import load_file
 
@@ -70,7 +87,8 @@ def _tensors(path: str) -> dict[str, np.ndarray]:
 
 
 def _layers(tensors: Mapping[str, np.ndarray], path: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(weight (m, n), bias (m,)) float64 in order. Raises ValueError for tensors that are no such chain."""
+    """(weight (m, n), bias (m,)) float64 in order. Raises ValueError for tensors that are not such a
+    chain."""
     places: dict[int, dict[str, np.ndarray]] = {}
     for name, tensor in tensors.items():
         if (found := _LAYER.fullmatch(name)) is None:

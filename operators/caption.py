@@ -1,13 +1,20 @@
-"""What a caption and an image's frame say by themselves: lengths, language, size, aspect ratio.
+"""Facts of a caption and an image's frame: lengths, language, size, aspect ratio.
+
+    caption: {use: caption.Caption}
+    keep:
+      caption.language: {among: [en]}
+      caption.words:    {min: 3}
+      caption.side:     {min: 200}
+      caption.aspect:   {max: 3}
 
 Columns
     characters            UInt32   characters of the caption as it stands; null without a caption
     words                 UInt32   whitespace-separated words; null without a caption
-    language              String   ISO 639-1 code (`en`, `zh`, ...; 639-3 where there is none); null where the
+    language              String   ISO 639-1 code (`en`, `zh`, ...; 639-3 if there is none); null if the
                                    caption has no letter
     language_probability  Float32  in [0, 1], higher is surer; null with `language`
-    side                  UInt32   the image's shorter side in pixels; null where unknown
-    aspect                Float32  longer side / shorter side, >= 1; null where unknown
+    side                  UInt32   the image's shorter side in pixels; null if unknown
+    aspect                Float32  longer side / shorter side, >= 1; null if unknown
 Errors: `no caption`; `empty caption` (its lengths are given all the same); `image header cannot be read`.
 Source: DataComp's basic filter (arXiv 2304.14108, section 3.5): English, more than 2 words, more than 5
     characters, shorter side >= 200, aspect <= 3.
@@ -21,13 +28,22 @@ from typing import Any, ClassVar
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.reasons import EMPTY_CAPTION, NO_CAPTION
 from pipeline.operator import Device, Score
 
 SHOWN = 1000  # characters of a caption that the detector sees: more adds time, not certainty
 
 
 class Caption(Score):
-    """Lengths, language and image frame of a sample."""
+    """How long a caption is, which language it is in, and how large and how elongated its image is.
+
+    Use it first in every recipe: it is the cheapest filter, and removes captions and images that no model can
+    learn from. For DataComp's filter to the last sample, use `datacomp.Facts` and `datacomp.Language`
+    instead.
+
+    Cost: very cheap. Pixels are not decoded: the image's size comes from its header. Language detection takes
+    nearly all of the time: 23,500 captions per second on a CPU core (fastText alone).
+    """
 
     needs = ("text", "width", "height", "image_length")
     writes: ClassVar[Mapping[str, Any]] = {
@@ -50,24 +66,25 @@ class Caption(Score):
         """(n,) rows -> the columns above."""
         text, width, height = pl.col("text"), pl.col("width"), pl.col("height")
         shorter, longer = pl.min_horizontal(width, height), pl.max_horizontal(width, height)
-        known = width.is_not_null() & height.is_not_null() & (shorter > 0)
+        has_size = width.is_not_null() & height.is_not_null() & (shorter > 0)
         guesses = [self._language(caption) for caption in batch["text"]]
         return batch.select(
             characters=text.str.len_chars(),
             words=text.str.count_matches(r"\S+"),
             language=pl.Series([code for code, _ in guesses], dtype=pl.String),
             language_probability=pl.Series([share for _, share in guesses], dtype=pl.Float32),
-            side=pl.when(known).then(shorter).cast(pl.UInt32),
-            aspect=pl.when(known).then(longer / shorter).cast(pl.Float32),
+            side=pl.when(has_size).then(shorter).cast(pl.UInt32),
+            aspect=pl.when(has_size).then(longer / shorter).cast(pl.Float32),
             error=pl.when(text.is_null())
-            .then(pl.lit("no caption"))
+            .then(pl.lit(NO_CAPTION))
             .when(text.str.strip_chars() == "")
-            .then(pl.lit("empty caption"))
-            .when(pl.col("image_length").is_not_null() & ~known)
+            .then(pl.lit(EMPTY_CAPTION))
+            .when(pl.col("image_length").is_not_null() & ~has_size)
             .then(pl.lit("image header cannot be read")),
         )
 
     def _language(self, caption: str | None) -> tuple[str | None, float | None]:
+        """(code, probability) of a caption; None, None if it has no letter."""
         line = " ".join((caption or "")[:SHOWN].encode("utf-8", "ignore").decode().split())
         if not any(letter.isalpha() for letter in line):
             return None, None

@@ -1,12 +1,20 @@
 """CLIP score: the cosine between a sample's image embedding and its caption's, by any open_clip model.
 
+    clip: {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}
+    keep:
+      clip.score: {top: 0.3}
+
+Another checkpoint makes another filter: a data filtering network (DFN, arXiv 2309.17425) is this score with
+the weights of a CLIP that was trained to judge pairs.
+
 Columns
     score            Float32          cosine in [-1, 1], higher is better aligned; null if either is missing
     image_embedding  Array(Float16, d)  unit norm; null without a readable image
-    image_norm       Float32          the length that the model gave it; null likewise
+    image_norm       Float32          the length that the model gave it; null with `image_embedding`
     text_embedding   Array(Float16, d)  unit norm; null without a caption, or with one of spaces only
-    text_norm        Float32          as image_norm
-    truncated        Boolean          the caption has more tokens than the model's context and is cut there
+    text_norm        Float32          the length that the model gave it; null with `text_embedding`
+    truncated        Boolean          the caption has more tokens than the model's context and is cut there;
+                                      null without a caption, or with one of spaces only
 Errors: `no caption`, `empty caption`; the image's own reason.
 Source: Radford et al. 2021 (arXiv 2103.00020); as a filter, LAION-400M (arXiv 2111.02114) and DataComp.
 Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as its trainer decodes them;
@@ -25,19 +33,20 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
+from operators.algorithms.reasons import caption_error
+from operators.algorithms.threads import torch_on_one_thread
 from pipeline.operator import Device, File, ImageScore, Operator
 
-WORDS = 20_000  # that the tokenizer may remember: about 4 MB
-CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, results neither
+WORDS = 20_000  # words that the tokenizer may remember: about 4 MB
+CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, so results do not either
 
 
 class ClipModel:
     """An open_clip model with its transform and tokenizer, on one device: bf16 on GPU, fp32 on CPU.
 
-    `model` is an open_clip name, `hf-hub:` / `local-dir:` reference or a config file (.json); `pretrained` a
-    tag of that model or a checkpoint file. Checkpoints are read as safetensors or with weights_only.
-    `text_only` drops the image tower before it reaches the device, though not before all of it is read: for
-    ViT-L-14, 0.6 GB instead of 1.6 (in fp32).
+    `model` and `pretrained` are those of ClipWeights. Checkpoints are read as safetensors or with
+    weights_only. `text_only` drops the image tower before it reaches the device, though only after all of it
+    was read: ViT-L-14 then takes 0.6 GB instead of 1.6 (in fp32).
     """
 
     def __init__(self, model: str, pretrained: str, device: Device, text_only: bool = False) -> None:
@@ -52,7 +61,7 @@ class ClipModel:
         self.over_chunks: Callable[..., Iterable[Any]] = map
         self.over_images: Callable[..., Iterable[Any]] = map
         if device.name == "cpu":  # whole chunks side by side, one thread each: sums never split differently
-            torch.set_num_threads(1)
+            torch_on_one_thread()
             self.over_chunks = in_parallel
         else:
             self.over_images = in_parallel
@@ -70,7 +79,8 @@ class ClipModel:
         self.tokenizer = open_clip.get_tokenizer(model)
         self.special = dict(getattr(self.tokenizer, "cache", {}))
         self.head, self.tail = _split(transform)
-        self.device, self.chunk = device.name, CHUNK[device.name]
+        self.device = device.name
+        self.chunk = CHUNK[device.name]
         self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
 
     @cached_property
@@ -93,27 +103,32 @@ class ClipModel:
         """Tokens, (n, context), as the model's tokenizer gives them. With room for one more, a caption that
         is too long shows; only those are tokenized again, since their last token changes."""
         self._forget_words()
-        clean, length = _clean(texts), self.tokenizer.context_length
+        clean = _clean(texts)
+        length = self.tokenizer.context_length
         pad = self.tokenizer([""], context_length=length + 1)[0, -1]
         longer = self.tokenizer(clean, context_length=length + 1)
-        tokens, cut = longer[:, :length].contiguous(), (longer[:, length] != pad).tolist()
+        tokens = longer[:, :length].contiguous()
+        cut = (longer[:, length] != pad).tolist()
         if long := [row for row, is_cut in enumerate(cut) if is_cut]:
             tokens[long] = self.tokenizer([clean[row] for row in long], context_length=length)
         return tokens, cut
 
     def _forget_words(self) -> None:
-        """open_clip's tokenizer remembers every word it has met, and the web has no end of words."""
+        """Empty the memory of open_clip's tokenizer, which keeps every word it meets: web captions never run
+        out of new ones."""
         cache = getattr(self.tokenizer, "cache", {})
         if len(cache) > WORDS:
             cache.clear()
             cache.update(self.special)
 
     def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
+        """(n, d) float32: the items encoded, `self.chunk` of them per forward pass."""
         chunks = [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]
-        found = list(self.over_chunks(encode, chunks))
-        return np.concatenate(found) if found else np.empty((0, self.width), np.float32)
+        encoded = list(self.over_chunks(encode, chunks))
+        return np.concatenate(encoded) if encoded else np.empty((0, self.width), np.float32)
 
     def _images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, d) float32 of at most a chunk of images."""
         import torch
 
         ready = list(self.over_images(self.head, images))
@@ -121,9 +136,11 @@ class ClipModel:
         return self._forward(self.net.encode_image, self.tail(pixels).to(self.dtype))
 
     def _texts(self, tokens: Any) -> np.ndarray:
+        """(n, d) float32 of at most a chunk of token rows."""
         return self._forward(self.net.encode_text, tokens.to(self.device))
 
     def _forward(self, encode: Callable[[Any], Any], batch: Any) -> np.ndarray:
+        """The output of `encode` for the rows of a batch, padded to a chunk."""
         import torch
 
         rows = len(batch)
@@ -146,9 +163,9 @@ def load(model: str, pretrained: str, device: Device) -> ClipModel:
     """The model, one for all operators of a worker that ask for the same, as long as one of them lives."""
     files = [path.stat().st_mtime_ns for path in (Path(model), Path(pretrained)) if path.is_file()]
     key = (model, pretrained, device, *files)
-    found = _LOADED.get(key) or ClipModel(model, pretrained, device)
-    _LOADED[key] = found
-    return found
+    loaded = _LOADED.get(key) or ClipModel(model, pretrained, device)
+    _LOADED[key] = loaded
+    return loaded
 
 
 def _clean(texts: Sequence[str]) -> list[str]:
@@ -157,8 +174,9 @@ def _clean(texts: Sequence[str]) -> list[str]:
 
 
 def _split(transform: Any) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[Any], Any]]:
-    """open_clip's transform in two: Pillow's work, per image and on threads, and the arithmetic (ToTensor,
-    Normalize), per batch and on the device. The same operations in the same order, so the same numbers."""
+    """open_clip's transform in two parts: Pillow's steps, per image and on threads, and the arithmetic
+    (ToTensor, Normalize), per batch and on the device. The same operations in the same order give the same
+    numbers."""
     from PIL import Image
     from torchvision.transforms import Normalize, ToTensor
 
@@ -176,20 +194,33 @@ def _split(transform: Any) -> tuple[Callable[[np.ndarray], np.ndarray], Callable
 
 
 class ClipWeights(Operator):
-    """What operators that load a CLIP share: its `model` and `pretrained`, as ClipModel takes them."""
+    """Base of operators that load a CLIP.
+
+    model       an open_clip name (ViT-L-14), a `hf-hub:` or `local-dir:` reference, or a config file (.json)
+    pretrained  a tag of that model (openai) or a checkpoint file; empty for references, which bring their own
+    """
 
     model: File
     pretrained: File = ""
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
+        """Refuse a model without weights."""
         if not self.pretrained and not self.model.startswith(("hf-hub:", "local-dir:")):
             raise ValueError("needs `pretrained`: a tag of the model (such as openai) or a checkpoint file")
         return self
 
 
 class ClipScore(ClipWeights, ImageScore):
-    """Image embedding, text embedding, and their cosine."""
+    """How well an image and its caption match, by the cosine of their CLIP embeddings.
+
+    Use it as the main quality filter, and to compute the embeddings that most other operators read:
+    aesthetic, negcliploss, normsim, digits, outliers, and the FAISS index.
+
+    Cost: expensive; this is a GPU's work at scale. It decodes pixels and runs both towers: per sample 14.8
+    GFLOP for ViT-B-32, 41 for ViT-B-16, 175 for ViT-L-14, 382 for ViT-H-14. Two embeddings of d numbers take
+    4 d bytes per sample in the store.
+    """
 
     version = 2
     needs = ("text",)
@@ -213,8 +244,8 @@ class ClipScore(ClipWeights, ImageScore):
         seen = [row for row, image in enumerate(images) if image is not None]
         read = [row for row, text in enumerate(texts) if text is not None and text.strip()]
         image = _scatter(self._clip.images([images[row] for row in seen]), seen, len(batch))
-        found, cut = self._clip.texts([texts[row] for row in read])
-        text = _scatter(found, read, len(batch))
+        encoded, cut = self._clip.texts([texts[row] for row in read])
+        text = _scatter(encoded, read, len(batch))
         image_norm, text_norm = (np.linalg.norm(features, axis=1) for features in (image, text))
         image, text = unit(image), unit(text)
         truncated = dict(zip(read, cut, strict=True))
@@ -237,14 +268,8 @@ class ClipScore(ClipWeights, ImageScore):
         )
 
 
-def caption_error(text: pl.Expr) -> pl.Expr:
-    """Why a caption cannot be scored; null where it can. Empty is what Python's `strip` leaves nothing of."""
-    empty = ~text.str.contains(r"[^\s\x1c-\x1f]")
-    return pl.when(text.is_null()).then(pl.lit("no caption")).when(empty).then(pl.lit("empty caption"))
-
-
 def _scatter(found: np.ndarray, rows: Sequence[int], length: int) -> np.ndarray:
-    """Rows of `found` at their places, NaN elsewhere."""
+    """(length, d): rows of `found` at the indices `rows`, NaN elsewhere."""
     full = np.full((length, found.shape[1]), np.nan, np.float32)
     full[rows] = found
     return full

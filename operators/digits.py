@@ -3,19 +3,17 @@
     clip:   {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}
     digits: {use: digits.NumberFreeScore, image_embedding: clip.image_embedding, plain: clip.score,
              model: ViT-L-14, pretrained: openai}
-    keep:   digits.score: {top: 0.4}
-
-No image is read and no image tower kept: the caption is scored against the stored embedding, and only a
-caption that has numbers, and something beside them, is scored again.
+    keep:
+      digits.score: {top: 0.4}
 
 Columns
     score   Float32  by `combine`: the masked score, the smaller of plain and masked, or their mean; in
                      [-1, 1], higher is better aligned; null without a plain score
     masked  Float32  cosine of the image and the caption without its numbers, in [-1, 1]; the plain score, to
-                     the bit, where there is no number or nothing else; null without a plain score
-    delta   Float32  plain - masked, in [-2, 2]: above 0, the numbers inflate the plain score by as much; below,
-                     they lower it; 0 where there is no number or nothing else; null without a plain score
-    text    String   the caption without its numbers; null where it stands as it is
+                     the bit, if there is no number or nothing else; null without a plain score
+    delta   Float32  plain - masked, in [-2, 2]: above 0, the numbers inflate the plain score by as much;
+                     below, they lower it; 0 if there is no number or nothing else; null without a plain score
+    text    String   the caption without its numbers; null if it stands as it is
 Errors: `no caption`, `empty caption`; those of the plain score.
 Numbers: decimal digits of any script (3, full-width, Arabic-Indic), with
     - digits joined to them by . , : / + ~ x and dashes: 1,200.50 10:30 24/7 2019-05-14 1024x768
@@ -23,13 +21,14 @@ Numbers: decimal digits of any script (3, full-width, Arabic-Indic), with
     - signs that touch them: currencies, % and the per mille, degrees, # and numero, + ~ < >, dashes, a slash
       before, 's behind: $19.99 50% 20°C #3904 -5 1990's
     - the ending of a picture's or film's file name: IMG_2041.JPG
-    COVID-19 leaves COVID, 10-year-old year-old. Chinese, Thai or Arabic letters stay where they touch digits:
+    COVID-19 leaves COVID, 10-year-old year-old. Chinese, Thai or Arabic letters stay if they touch digits:
     they may be the whole sentence. Numbers in words (three, XII) stay, as do fractions, superscripts and
     circled digits by themselves. Punctuation that stood with a number and no word, as in `(2019),`, goes
-    with it; then spaces collapse. HTML escapes are undone first (&#39; is no number), as CLIP's cleaning does.
+    with it; then spaces collapse. HTML escapes are undone first, as in CLIP's cleaning (`&#39;` is not a
+    number).
 Source: Devil in the Number (arXiv 2309.13770): a text-masked CLIP score, by which the top 40 % are kept.
-Differs: this is our reading. Which tokens go and how the two scores combine are not in what is published.
-    The plain score was taken before its embedding was rounded to float16, the masked one is after: the same
+Differs: this is our reading. Which tokens are removed and how the two scores combine is not published. The
+    plain score was taken before its embedding was rounded to float16, the masked one is taken after: the same
     caption would score up to 5e-4 apart (2^-11, for unit norm). `model` and `pretrained` must be those of the
     embedding; only its width is checked.
 """
@@ -43,7 +42,8 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
-from operators.clip import ClipModel, ClipWeights, caption_error, unit
+from operators.algorithms.reasons import caption_error
+from operators.clip import ClipModel, ClipWeights, unit
 from pipeline.operator import Column, Device, Score
 
 DASH = r"\p{Pd}\x{2212}"
@@ -66,7 +66,7 @@ COMBINED: Mapping[str, pl.Expr] = {
 
 
 def without_numbers(captions: pl.Expr) -> pl.Expr:
-    """Captions -> the same without numbers; null where there is none, or nothing else."""
+    """(n,) captions -> the same without numbers; null if they have none, or nothing else."""
     numbered = _if_numbered(captions)
     escaped = pl.when(numbered.str.contains(ESCAPE)).then(numbered)
     clean = pl.coalesce(escaped.map_elements(_unescaped, return_dtype=pl.String), numbered)
@@ -76,11 +76,12 @@ def without_numbers(captions: pl.Expr) -> pl.Expr:
 
 
 def _if_numbered(text: pl.Expr) -> pl.Expr:
+    """The texts that have a decimal digit; null for the others."""
     return pl.when(text.str.contains(r"\p{Nd}")).then(text)
 
 
 def _word() -> pl.Expr:
-    """A list's words without their numbers; null where nothing but signs is left of one that had any."""
+    """The words of a list without their numbers; null for a word that leaves nothing but signs."""
     word = pl.element()
     rest = word.str.replace_all(NUMBER, " ")
     kept = pl.when(~rest.str.contains(RESIDUE)).then(rest)
@@ -88,6 +89,7 @@ def _word() -> pl.Expr:
 
 
 def _unescaped(text: str) -> str:
+    """A text without HTML escapes, undone twice, as in CLIP's cleaning."""
     with suppress(ValueError):  # raised for a number of more digits than Python converts
         return html.unescape(html.unescape(text))
     return text
@@ -96,9 +98,15 @@ def _unescaped(text: str) -> str:
 class NumberFreeScore(ClipWeights, Score):
     """The CLIP score of a caption without its numbers, from the image's stored embedding.
 
+    Use it against captions that score well because they repeat a number that the picture shows, such as a
+    price or a date: those have a high `delta`.
+
     image_embedding  (d,) per row, unit norm, such as clip.image_embedding
     plain            the score of the whole caption, such as clip.score
     combine          what `score` is: `masked`, `min` or `mean` of plain and masked
+
+    Cost: moderate; no image is read and no image tower is kept. The text tower runs once for each caption
+    that has numbers and something beside them; all other captions cost nothing.
     """
 
     image_embedding: Column
@@ -120,8 +128,8 @@ class NumberFreeScore(ClipWeights, Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""
-        known = pl.col(self.image_embedding).is_not_null()
-        plain = pl.when(known).then(pl.col(self.plain).cast(pl.Float32))
+        has_image = pl.col(self.image_embedding).is_not_null()
+        plain = pl.when(has_image).then(pl.col(self.plain).cast(pl.Float32))
         text = without_numbers(pl.col("text"))
         rows = batch.select(image=self.image_embedding, plain=plain, text=text)
         return rows.with_columns(masked=self._masked(rows)).select(
@@ -133,7 +141,7 @@ class NumberFreeScore(ClipWeights, Score):
         )
 
     def _masked(self, rows: pl.DataFrame) -> pl.Series:
-        """(n,) the plain scores, computed again where a caption lost its numbers."""
+        """(n,) the plain scores, computed again if a caption lost its numbers."""
         changed = rows["text"].is_not_null() & rows["plain"].is_not_null()
         again = rows.filter(changed)
         if again.is_empty():
@@ -141,7 +149,8 @@ class NumberFreeScore(ClipWeights, Score):
         text = unit(self._clip.texts(again["text"].to_list())[0])
         image = again["image"].to_numpy().astype(np.float32)
         if text.shape != image.shape:
-            wanted, found = text.shape[1], image.shape[1]
+            wanted = text.shape[1]
+            found = image.shape[1]
             raise ValueError(f"image_embedding must be of the model's width {wanted}, got {found}")
         masked = rows["plain"].to_numpy().copy()
         masked[changed.to_numpy()] = (image * text).sum(1)

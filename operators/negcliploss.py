@@ -1,26 +1,29 @@
-"""negCLIPLoss: the CLIP score less what the image and the caption also have in common with those of others.
+"""negCLIPLoss: the CLIP score minus the similarity that image and caption also have to other samples.
 
-    reference: {use: negcliploss.Reference, image_embedding: clip.image_embedding, text_embedding: clip.text_embedding}
+    clip:      {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}
+    reference: {use: negcliploss.Reference, image_embedding: clip.image_embedding,
+                text_embedding: clip.text_embedding}
     ncl:       {use: negcliploss.NegClipLoss, image_embedding: clip.image_embedding,
                 text_embedding: clip.text_embedding, reference: reference}
-    keep:      ncl.score: {top: 0.3}
+    keep:
+      ncl.score: {top: 0.3}
 
-A generic caption or image is near to many others; its cosine is high and says little. The released code takes
-the others from batches that samples are dealt into; here they are a seeded sample of the pool, the same for
+A generic caption or image is near to many others: its cosine is high and says little. The released code takes
+the others from batches that samples are dealt into. Here they are a seeded sample of the pool, the same for
 every row, so that a score depends on its row and that sample alone.
 
 Columns
     NegClipLoss  score  Float32  in about [-1, 0] at a temperature of 0.01 (it is minus the sample's own CLIP
                                  loss, in cosines); higher is better aligned; null without both embeddings, or
-                                 where one is zero or not finite
-    Reference    a table, not columns: `batch` UInt32, `uid`, `image_embedding`, `text_embedding`
+                                 if one is zero or not finite
 Errors: `image embedding is zero or not finite`, `text embedding is zero or not finite`.
-Source: Wang et al. 2024 (arXiv 2405.19547): s_ii - T/2 (log sum_j exp(s_ij / T) + log sum_j exp(s_ji / T)) with
-    batches of 32,768 and a temperature T of 0.01 (0.07 for the public DFN), averaged over at least five batches.
-    A row counts once in its own sums, also where the sample holds it.
-Differs: the others, see above: what the released code draws anew for each batch is drawn once, at twice the
-    arithmetic for a row. Its last batch is smaller and so scored too high; batches here are of one size,
-    what is left over stays out. Its exp overflows float32 for cosines over 88 T; sums here are in logarithms.
+Source: Wang et al. 2024 (arXiv 2405.19547): s_ii - T/2 (log sum_j exp(s_ij / T) + log sum_j exp(s_ji / T))
+    with batches of 32,768 and a temperature T of 0.01 (0.07 for the public DFN), averaged over at least five
+    batches. A row counts once in its own sums, also if the sample holds it.
+Differs: the others, see above: the released code draws them anew for each batch; here they are drawn once, at
+    twice the arithmetic per row. Its last batch is smaller and so scored too high; batches here are of one
+    size, and the rest stays out. Its exp overflows float32 for cosines over 88 T; sums here are in
+    logarithms.
 """
 
 from collections.abc import Mapping
@@ -31,16 +34,19 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
-from operators.algorithms.vectors import Chunks, directed, no_direction, unit, unit_column
+from operators.algorithms.reasons import no_direction
+from operators.algorithms.vectors import Chunks, directed, unit, unit_column
 from pipeline.operator import Column, Device, Score, Stat, Table
 from pipeline.uids import draw
 
-ROWS, BLOCK = 256, 4096  # rows by others of one product: 4 MB of cosines, which stay in a core's cache
+ROWS = 256  # rows of one product
+BLOCK = 4096  # others of one product: 4 MB of cosines, which stay in a core's cache
 ORDER = ("draw", "uid", "shard", "row")
 
 
 def neg_clip_loss(image: np.ndarray, text: np.ndarray, temperature: float) -> np.ndarray:
-    """(n, d), (n, d) unit norm -> (n,) float64: the score with the n rows as the one batch, as in the paper."""
+    """(n, d), (n, d) unit norm -> (n,) float64: the score with the n rows as the one batch, as in the
+    paper."""
     cosines = image.astype(np.float64) @ text.astype(np.float64).T
     sums = _log_sum_exp(cosines / temperature, 1) + _log_sum_exp(cosines / temperature, 0)
     found: np.ndarray = cosines.diagonal() - temperature / 2 * sums
@@ -48,18 +54,27 @@ def neg_clip_loss(image: np.ndarray, text: np.ndarray, temperature: float) -> np
 
 
 def _log_sum_exp(values: np.ndarray, axis: int) -> np.ndarray:
+    """log of the sum of exp along an axis, without overflow."""
     most = values.max(axis, keepdims=True)
     found: np.ndarray = np.log(np.exp(values - most).sum(axis)) + most.squeeze(axis)
     return found
 
 
 class Reference(Stat):
-    """Batches of embeddings drawn from the pool: those of the lowest draws from (seed, uid), each uid once.
+    """Batches of embeddings drawn from the pool, each uid once: the others that a pair is compared with.
 
-    batches, batch_size  so many batches of so many samples; fewer where the pool is smaller, and one with all
-                         of it where it has no `batch_size` samples. 10 of 32,768 are 0.7 GB at 512 dimensions, and
-                         twice that in each worker: on CPUs, few workers with many `cpus` each. A row then costs
-                         0.7 GFLOP: about 90 rows a second of a CPU core, which is a GPU's work at scale.
+    Use it before `negcliploss.NegClipLoss`, which reads it.
+
+    image_embedding  such as clip.image_embedding
+    text_embedding   such as clip.text_embedding
+    batches          number of batches; fewer if the pool is smaller
+    batch_size       samples in each batch; one batch of the whole pool if it has fewer samples
+    seed             of the draw: the samples with the lowest draws from (seed, uid) are taken
+
+    Table: `batch` UInt32, `uid`, `image_embedding`, `text_embedding`. 10 batches of 32,768 have 0.7 GB at 512
+    dimensions, and twice that in each worker. So on CPUs use few workers with many `cpus` each.
+
+    Cost: cheap in time: it reads two stored embeddings per row. It holds the batches in memory.
     """
 
     image_embedding: Column
@@ -73,9 +88,9 @@ class Reference(Stat):
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """The lowest draws of one batch, among rows that have both embeddings."""
         names = {"image_embedding": self.image_embedding, "text_embedding": self.text_embedding}
-        known = np.logical_and(*(directed(batch[name]) for name in names.values()))
+        usable = np.logical_and(*(directed(batch[name]) for name in names.values()))
         drawn = pl.Series("draw", draw(self.seed, batch["uid"]), pl.Float64)
-        return self.merge(batch.select(drawn, "uid", "shard", "row", **names).filter(known))
+        return self.merge(batch.select(drawn, "uid", "shard", "row", **names).filter(usable))
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
         """The lowest draws of all."""
@@ -96,10 +111,19 @@ class Reference(Stat):
 
 
 class NegClipLoss(Score):
-    """The score of a row among the reference's batches, averaged.
+    """How well a pair matches compared with how well its image and its caption match others.
 
-    reference    the table of a Reference, drawn from embeddings of the same model
-    temperature  the one the model was trained with
+    Use it instead of the plain CLIP score, or together with `normsim.NormSim`: it does not reward captions
+    and images that fit everything.
+
+    image_embedding  such as clip.image_embedding
+    text_embedding   such as clip.text_embedding
+    reference        the table of a Reference, drawn from embeddings of the same model
+    temperature      the one that the model was trained with
+
+    Cost: expensive, though no image is read: 4 d FLOP per row for each sample of the reference. With 10
+    batches of 32,768 at 512 dimensions that is 0.7 GFLOP, about 90 rows per second on a CPU core: a GPU's
+    work at scale.
     """
 
     image_embedding: Column
@@ -133,18 +157,19 @@ class NegClipLoss(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) image and text embeddings -> (n,) scores."""
         columns = {"image": batch[self.image_embedding], "text": batch[self.text_embedding]}
-        vectors = {what: unit_column(column) for what, column in columns.items()}
+        vectors = {side: unit_column(column) for side, column in columns.items()}
         (image, has_image), (text, has_text) = vectors["image"], vectors["text"]
         self._check_width(image, text)
         own = batch.select("uid").join(self._places, on="uid", how="left", maintain_order="left")["place"]
-        found = self._chunks(self._score, image, text, own.fill_null(-1).to_numpy())
-        known = {what: present for what, (_, present) in vectors.items()}
+        scores = self._chunks(self._score, image, text, own.fill_null(-1).to_numpy())
+        directions = {side: pl.Series(present) for side, (_, present) in vectors.items()}
         return pl.select(
-            score=pl.when(pl.Series(has_image & has_text)).then(pl.Series(found, dtype=pl.Float32)),
-            error=no_direction(columns, known),
+            score=pl.when(pl.Series(has_image & has_text)).then(pl.Series(scores, dtype=pl.Float32)),
+            error=no_direction(columns, directions),
         )
 
     def _check_width(self, image: np.ndarray, text: np.ndarray) -> None:
+        """Refuse embeddings and a reference of different widths."""
         others = {images.shape[0] for blocks in self._batches[:1] for _, images, _ in blocks}
         widths = {image.shape[1], text.shape[1], *others}
         if len(widths) > 1:
@@ -165,7 +190,8 @@ class NegClipLoss(Score):
         """log(exp(own cosine / T) + sum over the others' exp(cosine / T)), (r,)."""
         import torch
 
-        scaled, parts = rows / self.temperature, [cosine / self.temperature]
+        scaled = rows / self.temperature
+        parts = [cosine / self.temperature]
         for start, others in blocks:
             logits = scaled @ others
             here = ((own >= start) & (own < start + others.shape[1])).nonzero()[:, 0]

@@ -1,17 +1,19 @@
 """NormSim: how near an image lies to the images of a target, such as the training set of a task.
 
+    clip: {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}
     norm: {use: normsim.NormSim, image_embedding: clip.image_embedding, proxy: imagenet.npy, p: inf}
-    keep: norm.score: {top: 0.3}
+    keep:
+      norm.score: {top: 0.3}
 
 Columns
-    score  Float32  p inf: the highest cosine with an image of the target, in [-1, 1]; p 2: the root of the sum
-                    of squared cosines, in [0, sqrt(m)]; higher is nearer; null without an embedding, or where it
-                    is zero or not finite
+    score  Float32  p inf: the highest cosine with an image of the target, in [-1, 1]; p 2: the root of the
+                    sum of squared cosines, in [0, sqrt(m)]; higher is nearer; null without an embedding, or
+                    if it is zero or not finite
 Errors: `image embedding is zero or not finite`.
 Source: Wang et al. 2024 (arXiv 2405.19547): the p-norm of G f, G (m, d) the target's embeddings and
     f the image's, both of unit norm.
-Differs: nothing. For p 2 it is the root of f' (G'G) f, so that m costs nothing. The paper keeps the best of those
-    that negCLIPLoss keeps; a rule here takes its share of the whole pool.
+Differs: nothing. For p 2 it is the root of f' (G'G) f, so that m costs nothing. The paper keeps the best of
+    the samples that negCLIPLoss keeps; a rule here takes its share of the whole pool.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,19 +24,29 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.reasons import no_direction
 from operators.algorithms.vector_files import read_vectors
-from operators.algorithms.vectors import Chunks, no_direction, unit, unit_column
+from operators.algorithms.vectors import Chunks, unit, unit_column
 from pipeline.operator import Column, Device, Files, Score
 
-ROWS, BLOCK = 1024, 4096  # rows by proxies of one product: 16 MB
+ROWS = 1024  # rows of one product
+BLOCK = 4096  # proxies of one product: 16 MB
 
 
 class NormSim(Score):
-    """The p-norm of an image's cosines with the proxies.
+    """How similar an image is to the images of a target, by the p-norm of its cosines with them.
 
-    proxy  (m, d) embeddings by the same model: .npy, .npz, .parquet, .pt; or several files by name
-    array  which array of an .npz, column of a .parquet or tensor of a .pt, where there are several
-    p      2, or `inf` for the nearest one alone
+    Use it if you know what the model will be tested on and have its training images: samples near them help
+    most.
+
+    image_embedding  such as clip.image_embedding
+    proxy            (m, d) embeddings of the target's images by the same model: .npy, .npz, .parquet, .pt; or
+                     several files by name
+    array            which array of an .npz, column of a .parquet or tensor of a .pt, if there are several
+    p                2, or `inf` for the nearest one alone
+
+    Cost: no image is read. With p 2, one (d, d) product per row, however many proxies there are: cheap. With
+    p inf, 2 m d FLOP per row: a GPU's work for a million proxies.
     """
 
     image_embedding: Column
@@ -54,10 +66,11 @@ class NormSim(Score):
         widths = {block.shape[1] for block in blocks}
         if len(widths) != 1:
             raise ValueError(f"proxy: files must be of one width, got {sorted(widths)}")
-        self._width, self._chunks = widths.pop(), Chunks(device, ROWS)
+        self._width = widths.pop()
+        self._chunks = Chunks(device, ROWS)
         if self.p == 2:
             self._proxies = self._chunks.tensor(_gram(blocks))
-        elif device.name == "cpu":  # where they lie, which may be a mapped file that all workers share
+        elif device.name == "cpu":  # not copied: they may be a mapped file, whose pages all workers share
             self._proxies = [[block] for block in blocks]
         else:
             self._proxies = [[self._placed(block) for block in blocks]]
@@ -65,23 +78,25 @@ class NormSim(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) image embeddings -> (n,) norms."""
         column = batch[self.image_embedding]
-        image, known = unit_column(column)
+        image, has_direction = unit_column(column)
         if image.shape[1] != self._width:
             raise ValueError(
                 f"image_embedding must be of the proxies' width {self._width}, got {image.shape[1]}"
             )
-        found = self._chunks(self._two, image) if self.p == 2 else self._most(image)
+        norms = self._chunks(self._two, image) if self.p == 2 else self._most(image)
         return pl.select(
-            score=pl.when(pl.Series(known)).then(pl.Series(found, dtype=pl.Float32)),
-            error=no_direction({"image": column}, {"image": known}),
+            score=pl.when(pl.Series(has_direction)).then(pl.Series(norms, dtype=pl.Float32)),
+            error=no_direction({"image": column}, {"image": pl.Series(has_direction)}),
         )
 
     def _two(self, rows: Any) -> Any:
+        """(r, d) -> (r,) root of f' (G'G) f."""
         rows = rows.double()
         return ((rows @ self._proxies) * rows).sum(1).clamp(min=0).sqrt()
 
     def _most(self, image: np.ndarray) -> np.ndarray:
-        """(n, d) -> (n,) highest cosines. Block by block on a CPU, all blocks for a chunk of rows on a GPU."""
+        """(n, d) -> (n,) highest cosines. On a CPU block by block, on a GPU all blocks for each chunk of
+        rows."""
         best = np.full(len(image), -np.inf, np.float32)
         for group in self._proxies:
             placed = [self._placed(block) if isinstance(block, np.ndarray) else block for block in group]
@@ -94,6 +109,7 @@ class NormSim(Score):
 
 
 def _highest(blocks: Sequence[Any], rows: Any) -> Any:
+    """(r,) the highest cosine of each row over all blocks of proxies."""
     import torch
 
     return torch.stack([(rows @ block).amax(1) for block in blocks]).amax(0)
@@ -112,8 +128,8 @@ def _blocks(path: str, vectors: np.ndarray) -> list[np.ndarray]:
 
 def _gram(blocks: list[np.ndarray]) -> np.ndarray:
     """(d, d) float64: the sum of outer products of the unit vectors."""
-    found = np.zeros((blocks[0].shape[1],) * 2)
+    gram = np.zeros((blocks[0].shape[1],) * 2)
     for block in blocks:
         rows = unit(block)[0].astype(np.float64)
-        found += rows.T @ rows
-    return found
+        gram += rows.T @ rows
+    return gram

@@ -1,32 +1,34 @@
 """Backdoor outliers: how sparse the neighbourhood of a sample's embedding is in a random sample of the pool.
 
     clip:      {use: clip.ClipScore, model: RN50, pretrained: trained_on_this_pool.pt}
-    reference: {use: outliers.Reference, embedding: clip.image_embedding, norm: clip.image_norm, normalise: false}
-    outlier:   {use: outliers.Dao, embedding: clip.image_embedding, norm: clip.image_norm, reference: reference}
-    keep:      outlier.score: {bottom: 0.9}
+    reference: {use: outliers.Reference, embedding: clip.image_embedding, norm: clip.image_norm,
+                normalise: false}
+    outlier:   {use: outliers.Dao, embedding: clip.image_embedding, norm: clip.image_norm,
+                reference: reference}
+    keep:
+      outlier.score: {bottom: 0.9}
 
-A few poisoned pairs plant a backdoor in a CLIP, and that CLIP puts them apart from all else: the model must be
-one that was trained on this very pool. Scores that read one reference in one worker share one search.
+A few poisoned pairs plant a backdoor in a CLIP, and that CLIP puts them apart from everything else. So the
+model must be one that was trained on this very pool. Scores that read one reference in one worker share one
+search.
+
+The trap: a bigger reference is not a better one. Poisoned samples of one attack lie close together. Each is
+far from everything only while fewer than k others are in the reference, so size times poison rate must stay
+below k. With the whole pool as reference they are each other's neighbours, and denser than most.
 
 Columns
     KDistance, Slof, Lid, Dao, IsolationForest
                score  Float64  higher is more suspicious, the mean over the reference's draws; `Slof` in
                                [0.001, 1000], about 1 for ordinary samples; `Dao` about 0; `Lid` in (0, 1000];
-                               null where the embedding is missing, not finite, or zero and to be normalised
-    Reference  a table, not columns: `draw`, `uid`, `modality` (image or text), `text` (the caption), `vector`
-               Array(Float32, d), its `k_distance` and `lid` among the points of its draw, `k` (fewer than
-               asked for where there are no more), `normalised`, and `scaled`: whether `norm` is applied
+                               null if the embedding is missing, not finite, or zero and to be normalised
 Errors: `the embedding is not finite`; `a zero vector has no direction`; `the reference has too few samples`.
 Source: Huang et al. 2025 (ICLR), Detecting Backdoor Samples in Contrastive Language Image Pretraining:
     k-distance, SLOF, DAO (k = 16), LID (k = 64), isolation forest; Euclidean distance of the model's own
     outputs, not normalised; the reference is a batch of 2,048, images or images and texts.
 Differs: neighbours and their densities are those of the definitions; the released code mixes up indices
-    (`algorithms.outliers.published` has it as it is). The batch that a row happened to be in is here a sample
-    drawn by uid, several of them to average over. Ties and duplicates have finite scores, there 1000 or 0.
-
-The trap: a bigger reference is not a better one. Poisoned samples of one attack lie close together. Each is far
-from everything only while fewer than k others are in the reference, so size times poison rate must stay below
-k; with the whole pool as reference they are each other's neighbours, and denser than most.
+    (`algorithms.outliers.published` computes its scores as it does). There a row is compared with the batch
+    that it happened to be in, here with samples drawn by uid, several of them to average over. Ties and
+    duplicates have finite scores, there 1000 or 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,16 +50,28 @@ TOO_FEW = "the reference has too few samples"
 class Reference(Stat):
     """Random samples of the pool, each point with its density among the points of its sample.
 
+    Use it before the five outlier scores, which read it.
+
     embedding       the images', such as clip.image_embedding
+    normalise       true: unit length. false: as the column has them, times `norm`: the paper's way
     text_embedding  the captions', to have both among the points (the paper's image-text mode); a row is
                     compared with its image's all the same
-    normalise       true: unit length. false: as the column has them, times `norm`: the paper's way
-    norm, text_norm the lengths, such as clip.image_norm, of embeddings stored at unit length
+    norm            the images' lengths, such as clip.image_norm, if embeddings are stored at unit length
+    text_norm       the captions' lengths likewise, such as clip.text_norm
     size            samples in each draw; see the trap above
-    k               neighbours that a density rests on; 64, where the paper has 16, still finds the poison where one
-                    sample in a hundred is poisoned, and costs little where fewer are (jobs/poison_lab/POISON_LAB.md)
-    draws           independent samples, the seeds `seed`, `seed` + 1, ...; one if the pool has no more than `size`
-    assumed_rate    share of the pool that one attack may have poisoned; `winnow plan` warns where k is too small
+    k               neighbours that a density rests on; the paper has 16; 64 still finds the poison if
+                    one sample in a hundred is poisoned, and costs little if fewer are
+                    (jobs/poison_lab/POISON_LAB.md)
+    draws           independent samples, of the seeds `seed`, `seed` + 1, ...; one if the pool has at most
+                    `size`
+    seed            of the first draw
+    assumed_rate    share of the pool that one attack may have poisoned; `winnow plan` warns if k is too small
+
+    Table: `draw`, `uid`, `modality` (image or text), `text` (the caption), `vector` Array(Float32, d), its
+    `k_distance` and `lid` among the points of its draw, `k` (fewer than `k` if the pool is small),
+    `normalised`, and `scaled`: whether `norm` is applied.
+
+    Cost: cheap: it reads a stored embedding per row and keeps size x draws vectors.
     """
 
     embedding: Column
@@ -75,16 +89,17 @@ class Reference(Stat):
 
     @model_validator(mode="after")
     def _norms_fit(self) -> Self:
+        """Refuse lengths that would not be used, or would be used on one side only."""
         if self.normalise and (self.norm or self.text_norm):
-            raise ValueError("must not have `norm` or `text_norm` where `normalise` is true")
+            raise ValueError("must not have `norm` or `text_norm` if `normalise` is true")
         if self.text_norm and not self.text_embedding:
-            raise ValueError("must have `text_embedding` where `text_norm` is given")
+            raise ValueError("must have `text_embedding` if `text_norm` is given")
         if self.text_embedding and bool(self.norm) != bool(self.text_norm):
             raise ValueError("must have both `norm` and `text_norm`, or neither")
         return self
 
     def warnings(self) -> Sequence[str]:
-        """The trap, where the recipe walks into it."""
+        """A warning about the trap, if the recipe walks into it."""
         poisoned = self.size * self.assumed_rate
         if poisoned < self.k:
             return ()
@@ -100,13 +115,13 @@ class Reference(Stat):
         rows = batch.filter(good).select(self.needs).with_columns(vector=pl.Series(vectors))
         if self.text_embedding:
             columns = _columns(batch, self.text_embedding, self.text_norm)
-            texts, there, _ = arithmetic.features(*columns, self.normalise)
-            place = (there.cum_sum() - 1).zip_with(there, pl.repeat(None, len(there), eager=True))
+            texts, present, _ = arithmetic.features(*columns, self.normalise)
+            place = (present.cum_sum() - 1).zip_with(present, pl.repeat(None, len(present), eager=True))
             rows = rows.with_columns(text_vector=pl.Series(texts).gather(place.filter(good)))
         return self._drawn(rows)
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
-        """Of the samples of all parts, those that a draw may hold."""
+        """The samples of all parts that a draw may hold."""
         return self._drawn(parts)
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
@@ -121,28 +136,29 @@ class Reference(Stat):
         return table.with_columns(normalised=pl.lit(self.normalise), scaled=pl.lit(bool(self.norm)))
 
     def _drawn(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The samples of all draws, in the order of uids. Of several with one uid the first of the pool."""
+        """The samples of all draws, in the order of uids. Of several with one uid, the first of the pool."""
         order = rows.select("uid", "shard", "row").with_row_index("at").sort("uid", "shard", "row")
         rows = rows[order.unique("uid", keep="first", maintain_order=True)["at"]]
         return rows[np.unique(np.concatenate(self._places(rows["uid"])))]
 
     def _places(self, uids: pl.Series) -> list[np.ndarray]:
-        """(at most size,) places of each draw's samples among (n,) distinct uids, ascending: those with the
-        least draw from (seed, uid)."""
+        """Per draw, (at most size,) ascending indices of its samples among (n,) distinct uids: those with the
+        least draws from (seed, uid)."""
         seeds = range(self.seed, self.seed + self.draws)
         return [np.sort(np.argsort(draw(seed, uids), kind="stable")[: self.size]) for seed in seeds]
 
 
 def _columns(batch: pl.DataFrame, embedding: str, norm: str) -> tuple[pl.Series, pl.Series | None]:
+    """A batch's embeddings, and their lengths if a column is named."""
     return batch[embedding], batch[norm] if norm else None
 
 
 class _Against(Operator):
-    """What the scores share.
+    """Base of the scores against a reference.
 
     embedding  the images', as the reference has them
     reference  the table of a Reference
-    norm       as the reference has it
+    norm       the images' lengths, if the reference has them
     """
 
     embedding: Column
@@ -173,7 +189,7 @@ class _Against(Operator):
             error = error.zip_with(~good, pl.repeat(TOO_FEW, len(batch), eager=True))
         elif len(vectors):
             if vectors.shape[1] != (wanted := self._table["vector"].dtype.shape[0]):
-                width = f"{self.embedding} has {vectors.shape[1]} numbers a row"
+                width = f"{self.embedding} has {vectors.shape[1]} numbers per row"
                 raise ValueError(f"embedding: {width}, {self.reference} has {wanted}")
             scores[good.to_numpy()] = self._values(vectors, batch["uid"].filter(good))
         return pl.DataFrame({"score": pl.Series(scores).fill_nan(None), "error": error})
@@ -188,6 +204,7 @@ class _Against(Operator):
         return arithmetic.nearest_points(table, vectors[0], row["uid"][0]).head(SHOWN)
 
     def _prepare(self, device: Device) -> Any:
+        """The object that `_values` needs, made from the reference once per worker."""
         return arithmetic.search_of(self._table, device)
 
     def _values(self, vectors: np.ndarray, uids: pl.Series) -> np.ndarray:
@@ -197,35 +214,62 @@ class _Against(Operator):
 
 
 class KDistance(_Against, Score):
-    """The distance to the kth nearest point of the reference."""
+    """The distance to the kth nearest point of the reference.
+
+    Use it as the simplest outlier score, and to check the others against.
+
+    Cost: moderate; no image is read. The search takes nearly all of the time, and scores in one worker share
+    it: like `outliers.Slof`.
+    """
 
     figure = "k_distance"
 
 
 class Slof(_Against, Score):
-    """Simplified local outlier factor: that distance over those of the k nearest points, on the mean."""
+    """Simplified local outlier factor: a row's k-distance divided by those of its k nearest points, on
+    average.
+
+    Use it to find samples that are far from others compared with how far those are from each other, such as
+    backdoor triggers, placeholder images and mismatched pairs.
+
+    Cost: moderate; no image is read. 2,230 rows per second on a CPU core against 2,048 x 8 vectors of 512
+    (measured).
+    """
 
     figure = "slof"
 
 
 class Lid(_Against, Score):
-    """Local intrinsic dimensionality: how fast the number of points grows with distance."""
+    """Local intrinsic dimensionality: how fast the number of points grows with distance.
+
+    Use it beside the density scores: a sample that lies off the pool's manifold has a high dimensionality.
+
+    Cost: moderate; no image is read: like `outliers.Slof`.
+    """
 
     figure = "lid"
 
 
 class Dao(_Against, Score):
-    """Dimensionality-aware outlier score: SLOF's ratios as logarithms, each times its neighbour's LID."""
+    """Dimensionality-aware outlier score: SLOF's ratios as logarithms, each times its neighbour's LID.
+
+    Use it as the paper does to remove backdoor samples: keep the bottom 90 %.
+
+    Cost: moderate; no image is read: like `outliers.Slof`.
+    """
 
     figure = "dao"
 
 
 class IsolationForest(_Against, Score):
-    """How few random cuts part a row from the reference's points, the paper's baseline; by scikit-learn, of
-    which another release may cut otherwise.
+    """How few random cuts separate a row from the reference's points: the paper's baseline, by scikit-learn.
 
-    trees  of each draw's forest
+    Use it only to compare with that baseline. Another release of scikit-learn may cut otherwise.
+
+    trees  in each draw's forest
     seed   of the cuts
+
+    Cost: moderate; no image is read. A forest per draw, `trees` trees each.
     """
 
     trees: Natural = 100

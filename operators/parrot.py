@@ -1,34 +1,39 @@
-"""Parrot captions: how much of a caption is written in its image, and what of the CLIP score that text makes.
+"""Parrot captions: how much of a caption is written in its image, and how much of the CLIP score that text
+makes.
 
     clip:    {use: clip.ClipScore, model: ViT-B-32, pretrained: openai}
     text:    {use: text.TextBoxes}
     parrot:  {use: parrot.CoEmbeddedText, words: text.words}
+    masked:  {use: text.MaskedClipScore, boxes: text.boxes, text_embedding: clip.text_embedding,
+              plain: clip.score, model: ViT-B-32, pretrained: openai}
     figures: {use: parrot.TextFigures, words: text.words, rate: parrot.rate, fuzzy_rate: parrot.fuzzy_rate}
     effect:  {use: parrot.MaskEffect, plain: clip.score, all: masked.score}
-    keep:    parrot.rate: {max: 0.5}
+    keep:
+      parrot.rate: {max: 0.5}
 
 Columns
-    CoEmbeddedText  rate        Float32       in [0, 1], higher is more of a parrot: the share of the caption's
-                                              distinct words that are spotted in the image; 0 without either;
-                                              null without a caption or a text result
-                    fuzzy_rate  Float32       the same, where similar words count too; >= rate
+    CoEmbeddedText  rate        Float32       in [0, 1], higher is more of a parrot: the share of the
+                                              caption's distinct words that are spotted in the image; 0
+                                              without either; null without a caption or a text result
+                    fuzzy_rate  Float32       the same, with similar words counted too; >= rate; null as
+                                              `rate`
                     words       List(String)  the co-embedded words, as the caption has them and in its order;
                                               null as `rate`
-                    boxes       List          of `boxes`, those whose line has a co-embedded word; null as
-                                              `rate`, or where no `boxes` are given
+                    boxes       List          those of `boxes` whose line has a co-embedded word; null as
+                                              `rate`, or if no `boxes` are given
     MaskEffect      rsa         Float32       in [-2, 2]: the score lost with all text of the image, higher
                                               leans more on it; null without both scores
-                    rsc         Float32       the score lost with the co-embedded text alone
-    TextFigures     a table, not columns: `figure` String, `value` Int64
+                    rsc         Float32       in [-2, 2]: the score lost with the co-embedded text alone; null
+                                              without both scores, or if `co_embedded` is not given
 Errors: `no caption`; `empty caption` (its rates are 0 all the same); the text result's own reason.
 Source: Parrot Captions Teach CLIP to Spot Text (arXiv 2312.14232): co-embedded text rate (CoTR) and its fuzzy
     form; embedded text rate (ETR); relative scores RSA and RSC. Words are parted by whitespace, with their
     case and punctuation, and count once each.
-Differs: from which similarity on two words count as the same is not published. Here 1 - edits / length of
-    the longer, at least 0.75: one edit in four letters. Web captions against their own words with one slip in
-    each are then found at 82 % (0.67: 93, 0.8: 67, 0.9: 15), and against the signs of a stranger's street
-    photo 0.06 % of words are found wrongly (0.67: 0.21, 0.5: 1.35). The fuzzy rate keeps case as the exact
-    one does: a sign in capitals does not repeat a caption in small letters.
+Differs: the similarity from which on two words count as the same is not published. Here it is 1 - edits /
+    length of the longer, at least 0.75: one edit in four letters. Web captions against their own words with
+    one slip in each are then found at 82 % (0.67: 93, 0.8: 67, 0.9: 15), and against the signs of a
+    stranger's street photo 0.06 % of words are found wrongly (0.67: 0.21, 0.5: 1.35). The fuzzy rate keeps
+    case as the exact one does: a sign in capitals does not repeat a caption in small letters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +46,7 @@ from pydantic import Field
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from operators.clip import caption_error
+from operators.algorithms.reasons import caption_error
 from pipeline.operator import Column, Operator, Score, Stat
 
 ROUNDING = 1e-9  # 1 - 4/5 is a little less than 0.2
@@ -55,29 +60,38 @@ FOUND: Mapping[str, Any] = {
 }
 NOTHING: tuple[float, float, list[str], list[int]] = (0.0, 0.0, [], [])
 FIGURES = (
-    *("images", "images with text"),
-    *("pairs", "pairs with text", "pairs with co-embedded text"),  # where the rate is known
-    *("sum of rates, millionths", "sum of fuzzy rates, millionths"),
+    "images",
+    "images with text",
+    "pairs",  # the rate is known
+    "pairs with text",
+    "pairs with co-embedded text",
+    "sum of rates, millionths",
+    "sum of fuzzy rates, millionths",
 )
 
 
 def co_embedded(caption: Sequence[str], spotted: Sequence[str], similarity: float) -> tuple[list[str], int]:
-    """Of the words of a caption, those spotted too; and how many are at least similar to a spotted one."""
-    known = set(spotted)
-    exact = [word for word in caption if word in known]
-    rest = [word for word in caption if word not in known]
-    if not rest or not known:
+    """The words of a caption that are spotted too; and how many are at least similar to a spotted one."""
+    distinct = set(spotted)
+    exact = [word for word in caption if word in distinct]
+    rest = [word for word in caption if word not in distinct]
+    if not rest or not distinct:
         return exact, len(exact)
-    found = process.cdist(rest, spotted, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
-    return exact, len(exact) + int((found.max(axis=1) >= similarity - ROUNDING).sum())
+    similarities = process.cdist(rest, spotted, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
+    return exact, len(exact) + int((similarities.max(axis=1) >= similarity - ROUNDING).sum())
 
 
 class CoEmbeddedText(Score):
     """How many of a caption's words are written in its image.
 
-    words       lists of what was spotted, such as text.words: words, or lines of several
+    Use it to drop captions that only read out the picture, from which a CLIP learns to read and not to see.
+
+    words       lists of spotted text, such as text.words: words, or lines of several
     boxes       lists parallel to `words`, such as text.boxes
-    similarity  from which a word counts for the fuzzy rate
+    similarity  words at least this similar count for the fuzzy rate
+
+    Cost: cheap: set operations and edit distances on stored columns. The text must have been read before,
+    which is expensive.
     """
 
     words: Column
@@ -94,14 +108,15 @@ class CoEmbeddedText(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions and lists of words -> the columns above."""
-        text, spotted = batch["text"], batch[self.words]
-        known = text.is_not_null() & spotted.is_not_null()
-        rows = known & (spotted.list.len() > 0)
+        text = batch["text"]
+        spotted = batch[self.words]
+        has_both = text.is_not_null() & spotted.is_not_null()
+        rows = has_both & (spotted.list.len() > 0)
         pairs = zip(text.filter(rows).to_list(), spotted.filter(rows).to_list(), strict=True)
-        found = [self._row(caption, lines) for caption, lines in pairs]
-        table = pl.DataFrame([*found, NOTHING], schema=FOUND, orient="row")
-        place = (rows.cum_sum() - 1).zip_with(rows, pl.repeat(len(found), len(batch), eager=True))
-        table = table[place].select(pl.when(known).then(pl.all()))
+        results = [self._row(caption, lines) for caption, lines in pairs]
+        table = pl.DataFrame([*results, NOTHING], schema=FOUND, orient="row")
+        place = (rows.cum_sum() - 1).zip_with(rows, pl.repeat(len(results), len(batch), eager=True))
+        table = table[place].select(pl.when(has_both).then(pl.all()))
         lines = table["lines"]
         return table.drop("lines").with_columns(
             boxes=batch[self.boxes].list.gather(lines) if self.boxes else pl.lit(None, NO_BOXES),
@@ -109,21 +124,28 @@ class CoEmbeddedText(Score):
         )
 
     def _row(self, caption: str, lines: Sequence[str]) -> tuple[float, float, list[str], list[int]]:
-        """Of one sample, as FOUND."""
-        words, parts = list(dict.fromkeys(caption.split())), [line.split() for line in lines]
+        """rate, fuzzy_rate, words and lines of one sample."""
+        words = list(dict.fromkeys(caption.split()))
+        parts = [line.split() for line in lines]
         spotted = list(dict.fromkeys(chain.from_iterable(parts)))
         exact, similar = co_embedded(words, spotted, self.similarity)
-        where = [line for line, part in enumerate(parts) if not set(exact).isdisjoint(part)]
+        lines_with_one = [line for line, part in enumerate(parts) if not set(exact).isdisjoint(part)]
         total = max(1, len(words))
-        return len(exact) / total, similar / total, exact, where
+        return len(exact) / total, similar / total, exact, lines_with_one
 
 
 class MaskEffect(Score):
-    """How much of the score text in the image makes: RSA and RSC.
+    """How much of the CLIP score comes from text in the image.
+
+    Use it to see whether a model reads instead of looking: a high `rsa` means that the match rests on the
+    text.
 
     plain        the score of the whole image, such as clip.score
-    all          the score with all text removed
-    co_embedded  the score with the co-embedded text removed; empty: no RSC
+    all          the score with all text removed, such as masked.score
+    co_embedded  the score with the co-embedded text removed: a `text.MaskedClipScore` whose boxes are
+                 parrot.boxes; empty: `rsc` is null
+
+    Cost: very cheap: two subtractions. The masked scores it reads are expensive.
     """
 
     plain: Column
@@ -140,10 +162,17 @@ class MaskEffect(Score):
 
 
 class TextFigures(Stat):
-    """What a pool has of text and parrots, to six decimals: rates are summed as whole millionths.
+    """How much text and how many parrot captions a pool has.
 
-    words             lists of what was spotted, such as text.words
-    rate, fuzzy_rate  of a CoEmbeddedText
+    Use it with `winnow effects` to compare a pool with the figures of the paper, before and after a decision.
+
+    words       lists of spotted text, such as text.words
+    rate        of a CoEmbeddedText, such as parrot.rate
+    fuzzy_rate  likewise, such as parrot.fuzzy_rate
+
+    Table: `figure` String, `value` Int64. Rates are summed as whole millionths, so that sums are exact.
+
+    Cost: very cheap: it sums stored columns.
     """
 
     words: Column
@@ -152,8 +181,11 @@ class TextFigures(Stat):
 
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> `figure`, `value`."""
-        words, rate, fuzzy = pl.col(self.words), pl.col(self.rate), pl.col(self.fuzzy_rate)
-        text, pair = words.list.len() > 0, rate.is_not_null()
+        words = pl.col(self.words)
+        rate = pl.col(self.rate)
+        fuzzy = pl.col(self.fuzzy_rate)
+        text = words.list.len() > 0
+        pair = rate.is_not_null()
         values = (
             words.is_not_null().sum(),
             text.sum(),
@@ -176,14 +208,15 @@ class TextFigures(Stat):
     def compare(
         self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
     ) -> Mapping[str, pl.DataFrame]:
-        """`summary`: the paper's figures of the pool and of what is kept: figure, before, after."""
+        """`summary`: the paper's figures, of the pool and of the samples that are kept: figure, before,
+        after."""
         old, new = _summary(before), _summary(after)
         schema = {"figure": pl.String, "before": pl.Float64, "after": pl.Float64}
         return {"summary": pl.DataFrame([list(old), list(old.values()), list(new.values())], schema=schema)}
 
 
 def _summary(table: pl.DataFrame) -> dict[str, float | None]:
-    """Shares and means of a TextFigures table; null where there is nothing to divide by."""
+    """Shares and means of a TextFigures table; null if there is nothing to divide by."""
     value = dict(table.iter_rows())
     images, text, pairs, pairs_with_text, parrots, rate, fuzzy = (value[name] for name in FIGURES)
 

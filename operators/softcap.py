@@ -1,24 +1,27 @@
-"""Soft-cap sampling: how often to train on a sample, more for a higher score, and ever less more.
+"""Soft-cap sampling: how often to train on a sample; a higher score gets more repeats, with falling returns.
 
-    scores:  {use: softcap.ScoreCount, logit: flyt.score}
-    sampled: {use: softcap.Repeats, logit: flyt.score, scores: scores, draws: 128000000}
-    keep:    sampled.repeats: {min: 1}
-    export:  {subset: subset.npy, repeats: sampled.repeats}
+    clip:    {use: clip.ClipScore, model: ViT-B-32, pretrained: dfn.safetensors}
+    scores:  {use: softcap.ScoreCount, logit: clip.score}
+    sampled: {use: softcap.Repeats, logit: clip.score, scores: scores, draws: 128000000, temperature: 0.01}
+    keep:
+      sampled.repeats: {min: 1}
+    export: {subset: subset.npy, repeats: sampled.repeats}
 
 Columns
-    Repeats     repeats  UInt32  how often the sample is drawn, 0 or more, higher for a higher score; null without a
-                                 score, or where it is not finite
-    ScoreCount  a table, not columns: `bin` Int64, scores in steps of 1e-4, and `count` UInt64
+    Repeats  repeats  UInt32  how often the sample is drawn, 0 or more, higher for a higher score; null
+                              without a score, or if it is not finite
 Errors: `score is not finite`.
-Source: Filter Like You Test (FLYT, arXiv 2503.08805), soft cap sampling: draw from softmax(score), take 0.15 off the
-    score of what was drawn, until there are as many draws as training sees; hard cap: no more than 15 each.
-Differs: the released sampler draws batches one after the other, each from all samples. Here a sample's repeats
-    follow from its score, its uid and one number. Where each draw lowers a score by `penalty`, the draws c that a
-    score s has after a time t obey dc/dt = exp(s - penalty c), hence c = log(1 + penalty t exp(s)) / penalty; t is
-    such that all c add up to `draws`; c is rounded up or down by the sample's own draw, so that its mean is c. The
-    total is `draws`, give or take about half the root of the number of samples. Beside a simulation of the released
-    sampler, no twentieth of the scores has its mean off by 0.1 draws (tests/operators/test_softcap.py). A `chance`
-    rule of the same seed draws the same numbers: give the two different seeds.
+Source: Filter Like You Test (FLYT, arXiv 2503.08805), soft cap sampling: draw from softmax(score), subtract
+    0.15 from the score of each drawn sample, until there are as many draws as training sees; hard cap: at
+    most 15 draws of each.
+Differs: the released sampler draws batches one after the other, each from all samples. Here a sample's
+    repeats follow from its score, its uid and one number. If each draw lowers a score by `penalty`, the draws
+    c that a score s has after a time t obey dc/dt = exp(s - penalty c), hence c = log(1 + penalty t exp(s)) /
+    penalty; t is such that all c add up to `draws`; c is rounded up or down by the sample's own draw, so that
+    its mean is c. The total is `draws`, give or take about half the root of the number of samples. Beside a
+    simulation of the released sampler, no twentieth of the scores has its mean off by 0.1 draws
+    (tests/operators/test_softcap.py). A `chance` rule of the same seed draws the same numbers: give the two
+    different seeds.
 """
 
 from collections.abc import Mapping
@@ -37,13 +40,22 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _finite(column: str) -> pl.Expr:
-    """The scores, null where they are not finite."""
+    """The scores, null if not finite."""
     score = pl.col(column).cast(pl.Float64)
     return pl.when(score.is_finite()).then(score)
 
 
 class ScoreCount(Stat):
-    """How many samples have each score."""
+    """How many samples have each score, in steps of 1e-4.
+
+    Use it before `softcap.Repeats`, which finds from it how long to draw.
+
+    logit  the score to sample by
+
+    Table: `bin` Int64, the score in steps of 1e-4, and `count` UInt64.
+
+    Cost: very cheap: it counts one column.
+    """
 
     logit: Column
 
@@ -63,14 +75,20 @@ class ScoreCount(Stat):
 
 
 class Repeats(Score):
-    """How often a sample is drawn.
+    """How often a sample is drawn if samples are drawn by their score, and each draw lowers the score.
 
-    logit        the scores: a sample with one more is drawn e times as often, before any penalty
+    Use it to train on good samples several times instead of on mediocre ones once. Export with `repeats:` to
+    write each sample as often.
+
+    logit        the score: a sample with one more is drawn e times as often, before any penalty
     scores       the table of a ScoreCount of the same column
-    draws        in all, such as the samples that training sees
-    penalty      what a draw takes off a score; 0 for draws in proportion to exp(score)
+    draws        total number of draws, such as the samples that training sees
+    penalty      what each draw takes off a score; 0 for draws in proportion to exp(score)
     most         repeats of one sample at most: the hard cap
     temperature  divides the scores: 0.01 makes logits of CLIP's cosines
+    seed         of the draw that rounds
+
+    Cost: very cheap: a logarithm and a draw per row.
     """
 
     logit: Column
@@ -91,7 +109,8 @@ class Repeats(Score):
         self._time = self._time_of(table["bin"].to_numpy() * STEP, table["count"].to_numpy())
 
     def _time_of(self, scores: np.ndarray, counts: np.ndarray) -> float:
-        """log t at which `counts` samples of these scores have `draws` draws; inf where the cap forbids so many."""
+        """log t at which `counts` samples of these scores have `draws` draws; inf if the cap forbids so
+        many."""
         if not len(scores) or int(counts.sum()) * self.most <= self.draws:
             return np.inf
         logits = scores / self.temperature
@@ -103,7 +122,7 @@ class Repeats(Score):
         return high
 
     def _expected(self, scores: np.ndarray, time: float) -> np.ndarray:
-        """Draws of each score by then, at most `most`."""
+        """Expected draws of each score by time `exp(time)`, at most `most`."""
         logits = scores / self.temperature + time
         if self.penalty:
             grown = np.logaddexp(0, logits + np.log(self.penalty)) / self.penalty

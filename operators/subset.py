@@ -1,11 +1,13 @@
-"""Copies: how often a subset file asks for a sample. It puts a subset, anyone's, beside every other score.
+"""Copies: how often a subset file asks for a sample. It puts anyone's subset beside every other score.
 
     asked: {use: subset.Copies, file: subset.npy}
-    keep:  asked.copies: {min: 1}
+    keep:
+      asked.copies: {min: 1}
     export: {shards: out, repeats: asked.copies}
 
 Columns
-    copies  UInt32  how many rows of the file are this sample's uid; 0 where none is; never null
+    copies  UInt32  how many rows of the file are this sample's uid; 0 if none is; never null
+Errors: none of its own.
 Source: DataComp (arXiv 2304.14108), whose resharder looks each uid up in the sorted file.
 Differs: the file must be sorted and is checked; the resharder takes any, and finds less in one that is not.
 """
@@ -25,7 +27,15 @@ BLOCK = 1 << 20  # rows that are checked at a time
 
 
 class Copies(Score):
-    """How often a uid is in a subset file: DataComp's .npy of u8,u8, which is mapped, never held."""
+    """How often a sample's uid is in a subset file.
+
+    Use it to export the shards of somebody else's subset, or to compare that subset with your own rules
+    sample by sample.
+
+    file  DataComp's .npy of sorted u8,u8; it is mapped into memory, never held
+
+    Cost: very cheap: a binary search per row, about 2 log n reads of the file.
+    """
 
     file: File
 
@@ -34,7 +44,7 @@ class Copies(Score):
     _rows: Any = PrivateAttr(None)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Map the file. Raises ValueError for one that is no sorted list of u8,u8."""
+        """Map the file. Raises ValueError if it is not a sorted list of u8,u8."""
         self._rows = map_array(self.file)
         if self._rows.dtype != np.dtype("u8,u8") or self._rows.ndim != 1:
             raise ValueError(

@@ -1,29 +1,44 @@
-"""Text in pictures: where it is and what it says, and what a caption's CLIP score is without it.
+"""Text in pictures: its place and its words, and the CLIP score of a caption and the picture without it.
 
-Columns of TextBoxes, null without a readable image; boxes are lines of text, in reading order
-    boxes        List(Array(Int32, 8))  x, y of four corners, upper left first, clockwise, in pixels of the image
-                                        as stored (EXIF rotation is not applied, as no reader of pixels here does)
-    detections   List(Float32)  how sure the detector is of each box, in [0, 1], higher is surer
-    lines        List(String)   what each box says, "" where that is read with less than `confidence`; null with
-                                `recognise: false`
-    confidences  List(Float32)  how sure each reading is, in [0, 1], higher is surer; null with `recognise: false`
-    words        List(String)   the whitespace-separated words of all lines; null with `recognise: false`
-    characters   UInt32         letters and digits in all lines; texture that passes for text reads as one or two;
-                                null with `recognise: false`
-    coverage     Float32        share of the image that the boxes cover, in [0, 1]
-Columns of MaskedClipScore
-    score        Float32        cosine in [-1, 1] of the caption and the image without its text, higher is better
-                                aligned; null without an image, boxes or a text embedding
+    clip:   {use: clip.ClipScore, model: ViT-B-32, pretrained: openai}
+    text:   {use: text.TextBoxes}
+    masked: {use: text.MaskedClipScore, boxes: text.boxes, text_embedding: clip.text_embedding,
+             plain: clip.score, model: ViT-B-32, pretrained: openai}
+    keep:
+      masked.score: {min: 0.281}
+
+Boxes are lines of text, in reading order.
+
+Columns
+    TextBoxes        boxes        List(Array(Int32, 8))  x, y of four corners, upper left first, clockwise, in
+                                                 pixels of the image as stored (EXIF rotation is not applied,
+                                                 as no reader of pixels here applies it); null without a
+                                                 readable image
+                     detections   List(Float32)  how sure the detector is of each box, in [0, 1], higher is
+                                                 surer; null without a readable image
+                     lines        List(String)   the text of each box, "" if it is read with less than
+                                                 `confidence`; null with `recognise: false`, or without a
+                                                 readable image
+                     confidences  List(Float32)  how sure each reading is, in [0, 1], higher is surer; null as
+                                                 `lines`
+                     words        List(String)   the whitespace-separated words of all lines; null as `lines`
+                     characters   UInt32         letters and digits in all lines; texture that passes for text
+                                                 reads as one or two; null as `lines`
+                     coverage     Float32        share of the image that the boxes cover, in [0, 1]; null
+                                                 without a readable image
+    MaskedClipScore  score        Float32        cosine in [-1, 1] of the caption and the image without its
+                                                 text, higher is better aligned; null without an image, boxes
+                                                 or a text embedding
 Errors: the image's own reason; those of the operators whose columns are read.
-Source: T-MARS (arXiv 2307.03132), sections 3 and 4; Parrot Captions (arXiv 2312.14232) for inpainting. Text is
-    found and read by PP-OCRv6 small, as RapidOCR 3.10 ships it.
+Source: T-MARS (arXiv 2307.03132), sections 3 and 4; Parrot Captions (arXiv 2312.14232) for inpainting. Text
+    is found and read by PP-OCRv6 small, as RapidOCR 3.10 ships it.
 Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is not published, nor how far
-    around a box it takes the mean colour, hence `ring`. RapidOCR enlarges every picture until its shorter side
-    is 736; here `side` bounds the longer one, at most `enlarge` times its own, and the picture is sharpened
-    (tests/benchmarks/bench_text.py has what that costs and finds). A box over a third as high
-    as the image must be read with 0.9 or more, since pictured things are taken for huge letters: else 39 % of 200
-    photos had boxes, over 16 % of their area; so 19 %, over 2 %. Boxes of other lines do not depend on how they
-    are read: RapidOCR drops what it reads with less than 0.5.
+    around a box it takes the mean colour, hence `ring`. RapidOCR enlarges every picture until its shorter
+    side is 736; here `side` bounds the longer one, at most `enlarge` times its own, and the picture is
+    sharpened (tests/benchmarks/bench_text.py shows what that costs and finds). A box over a third as high as
+    the image must be read with 0.9 or more, since pictured things are taken for huge letters: without that,
+    39 % of 200 photos had boxes, over 16 % of their area; with it, 19 %, over 2 %. Boxes of other lines do
+    not depend on how they are read: RapidOCR drops those that it reads with less than 0.5.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,8 +58,21 @@ BOXES = pl.List(pl.Array(pl.Int32, 8))
 
 
 class TextBoxes(ImageScore):
-    """Lines of text, their boxes and words. A `side` twice as long takes four times as long; `threshold` is what
-    the detector's chances must reach on average over a box, and half of that at its edge."""
+    """The lines of text in a picture: their boxes, their words, and how much of the picture they cover.
+
+    Use it to find pictures that are mostly text (`coverage`, `characters`), and before `text.MaskedClipScore`
+    and `parrot.CoEmbeddedText`, which read its columns.
+
+    side        pixels of the picture's longer side as the detector sees it; twice as long takes four times as
+                long
+    enlarge     a small picture is enlarged at most this many times
+    threshold   the detector's probability must reach this on average over a box, and half of it at its edge
+    recognise   whether lines are read; without it only their boxes are found
+    confidence  a line that is read with less than this counts as unread
+
+    Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 20 web photos per
+    second on a CPU core (measured). Filter first, and run it on what the other rules keep.
+    """
 
     side: int = Field(800, ge=32, le=4096, multiple_of=32)
     enlarge: float = Field(1.25, gt=0, le=8)
@@ -70,9 +98,9 @@ class TextBoxes(ImageScore):
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the columns above."""
         seen = [row for row, image in enumerate(images) if image is not None]
-        found = self._reader([images[row] for row in seen])
+        read = self._reader([images[row] for row in seen])
         rows: list[dict[str, Any]] = [{} for _ in images]
-        for row, lines in zip(seen, found, strict=True):
+        for row, lines in zip(seen, read, strict=True):
             image = images[row]
             assert image is not None
             rows[row] = self._row(lines, *image.shape[:2])
@@ -84,6 +112,7 @@ class TextBoxes(ImageScore):
         )
 
     def _row(self, lines: Sequence[Line], height: int, width: int) -> dict[str, Any]:
+        """The columns of one image of `height` x `width` pixels."""
         boxes = np.array([line.box for line in lines], np.int32).reshape(-1, 4, 2)
         row = {
             "boxes": boxes.reshape(-1, 8).tolist(),
@@ -102,9 +131,21 @@ class TextBoxes(ImageScore):
 
 
 class MaskedClipScore(ClipWeights, ImageScore):
-    """The CLIP score of the caption and the image without its text, by the model of the operator whose
-    `text_embedding` it reads. With that operator's score as `plain`, an image without text is not encoded
-    again: it has that score. `ring` is a share of a box's shorter side."""
+    """The CLIP score of the caption and the image after the image's text was painted over.
+
+    Use it to drop pairs whose only match is text in the picture that the caption repeats, as T-MARS does:
+    their score falls without the text, while a picture that shows what the caption says keeps its score.
+
+    boxes           boxes of text, such as text.boxes
+    text_embedding  the caption's embedding by the same model, such as clip.text_embedding
+    plain           that operator's score, such as clip.score: an image without text is not encoded again, it
+                    has this score; empty: every image is encoded
+    fill            `ring`: a box takes the mean colour around it; `telea`: OpenCV's inpainting
+    ring            width of the ring, as a share of the box's shorter side
+
+    Cost: expensive. It decodes pixels and runs the image tower again; with `plain`, only for images with
+    text.
+    """
 
     boxes: Column
     text_embedding: Column
@@ -125,7 +166,8 @@ class MaskedClipScore(ClipWeights, ImageScore):
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the column above."""
         scores: list[float | None] = [None] * len(batch)
-        boxes, plain = batch[self.boxes].to_list(), self._plain(batch)
+        boxes = batch[self.boxes].to_list()
+        plain = self._plain(batch)
         present = (batch[self.text_embedding].is_not_null() & batch[self.boxes].is_not_null()).to_list()
         ready = [row for row, image in enumerate(images) if image is not None and present[row]]
         again = [row for row in ready if boxes[row] or plain[row] is None]
@@ -136,6 +178,7 @@ class MaskedClipScore(ClipWeights, ImageScore):
         return pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float32)})
 
     def _plain(self, batch: pl.DataFrame) -> list[float | None]:
+        """(n,) the plain scores; None if there is no such column."""
         return batch[self.plain].to_list() if self.plain else [None] * len(batch)
 
     def _again(
@@ -145,13 +188,13 @@ class MaskedClipScore(ClipWeights, ImageScore):
         images: Sequence[np.ndarray | None],
         boxes: Sequence[Any],
     ) -> Sequence[float]:
-        """The scores of some rows, their images masked and encoded."""
+        """The scores of these rows, with their images masked and encoded."""
         if not rows:
             return []
         texts = batch[self.text_embedding][list(rows)].to_numpy().astype(np.float32)
         if texts.shape[1] != self._clip.width:
             raise ValueError(
-                f"text_embedding: {self.text_embedding} has {texts.shape[1]} numbers a row, {self.model} gives "
+                f"text_embedding: {self.text_embedding} has {texts.shape[1]} numbers per row, {self.model} gives "
                 f"{self._clip.width}; give `model` the model of {self.text_embedding}"
             )
         masked = list(self._over_images(self.masked, [images[i] for i in rows], [boxes[i] for i in rows]))
@@ -159,7 +202,7 @@ class MaskedClipScore(ClipWeights, ImageScore):
         return scores
 
     def masked(self, image: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
-        """(h, w, 3) uint8 without what is in the boxes of 8 numbers each; the same array where there is none."""
+        """(h, w, 3) uint8 with its boxes of 8 numbers each painted over; the same array if there are none."""
         if not len(boxes):
             return image
         corners = np.array(boxes, np.int32).reshape(-1, 4, 2)

@@ -4,13 +4,13 @@
     read_bytes("https://example.org/list.txt.gz") -> its content, unpacked
     map_array("subset.npy")                       -> an array whose file is mapped into memory
 
-Operators and plugins open the files of their `File` fields with these functions, in `setup`. Nothing in a file
-is executed: no function here unpickles. All sizes are bounded.
+Operators and plugins open the files of their `File` fields with these functions, in `setup`. Nothing in a
+file is executed: no function here unpickles. All sizes are bounded.
 
 A remote file is fetched once per machine, by the first process that needs it. Its copy stays in CACHE under a
-name made from the address and, for storage, from what the storage lists of it (size, ETag, time). So a file that
-changes is fetched again, and its older copy is removed. A web address counts by itself, as in cache keys: its
-copy is never fetched again.
+name made from the address and, for storage, from what the storage lists of it (size, ETag, time). So a file
+that changes is fetched again, and its older copy is removed. A web address counts by itself, as in cache
+keys: its copy is never fetched again.
 """
 
 import fcntl
@@ -61,21 +61,22 @@ def local_file(address: str, sha256: str = "") -> str:
 
 
 def read_bytes(address: str, limit: int = IN_MEMORY) -> bytes:
-    """The content of a file, unpacked if its name ends in .gz, .bz2 or .xz. Raises ValueError if it has more than
-    `limit` bytes, and what `local_file` raises."""
+    """The content of a file, unpacked if its name ends in .gz, .bz2 or .xz. Raises ValueError if it has more
+    than `limit` bytes, and what `local_file` raises."""
     with fsspec.open(local_file(address), "rb", compression="infer") as file:
         return b"".join(_chunks(file, address, limit))
 
 
 def map_array(address: str) -> np.ndarray:
-    """The array of an .npy file, read-only and mapped into memory: all processes of a machine share its pages.
-    Raises ValueError for another kind of file or an array of Python objects, and what `local_file` raises."""
+    """The array of an .npy file, read-only and mapped into memory: all processes of a machine share its
+    pages. Raises ValueError for another kind of file or an array of Python objects, and what `local_file`
+    raises."""
     return np.lib.format.open_memmap(local_file(address), mode="r")
 
 
 def once_per_machine(name: str, build: Callable[[], bytes]) -> bytes:
-    """The result of `build`, which the first process that needs `name` leaves in this user's temporary folder for
-    the others. The name must tell apart all that the result depends on."""
+    """The result of `build`, which the first process that needs `name` leaves in this user's temporary folder
+    for the others. The name must tell apart all that the result depends on."""
     folder = Path(tempfile.gettempdir()) / f"winnow-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
@@ -143,5 +144,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _sha256(path: str) -> str:
+    """The digest of a local file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

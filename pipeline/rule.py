@@ -120,8 +120,8 @@ class Rule(BaseModel):
         return f"draw(seed {self.seed}, uid) < value"
 
     def verdict(self, values: pl.Series, uids: pl.Series, cut: "Cut | None" = None) -> pl.Series:
-        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to; `uids` may be
-        empty where the rule does not need them."""
+        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to; `uids`
+        may be empty where the rule does not need them."""
         if values.dtype.is_float():
             values = values.fill_nan(None)
         if values.dtype == pl.Boolean:

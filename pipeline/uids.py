@@ -1,23 +1,73 @@
-"""Uids: where a sample's uid comes from, how uids are searched, and the random draw that depends on them.
+"""Uids: how a sample gets one, how uids are searched, and the random draw that depends on them.
 
-A sample's uid is its own if it has one of 32 hex digits; else md5 of text + url, as cc2dataset and so DataComp
-make it; else a hash of the shard, the key, and the number of earlier samples with that key.
+The rule, in this order (`sample_uid` for one sample, `table_uids` for a table):
+
+1. the sample's own uid, in lower case, if it has one of 32 hexadecimal digits;
+2. md5 of text + url if it has a url, as cc2dataset and so DataComp make uids;
+3. a hash of the shard's name, the key, and how often the key came before in the shard.
 """
 
 import hashlib
 import re
 from binascii import unhexlify
+from collections import Counter
 
 import numpy as np
 import polars as pl
 
+UID = re.compile(r"[0-9a-fA-F]{32}")
 
-def _mix(state: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser: a bijection of uint64 that passes PractRand (Steele et al. 2014)."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = state ^ (state >> np.uint64(31))
-    return mixed
+
+# --- the rule -------------------------------------------------------------------------------------
+
+
+def sample_uid(own: object, text: str | None, url: str | None, shard: str, key: str, earlier: int) -> str:
+    """The uid of one sample. `own`: what its metadata gives as uid, of any type. `earlier`: the number of
+    earlier samples of the shard that count for its key."""
+    return own_uid(own) or text_url_uid(text, url) or key_uid(shard, key, earlier)
+
+
+def table_uids(frame: pl.DataFrame, shard: str, seen: Counter[str]) -> pl.Series:
+    """(n,) uids of a table's rows. `frame` has the String columns `uid` (null if `has_own_uid` is false), `key`,
+    `text` and `url`. `seen` counts, by key, the shard's rows that took their uid from the key; it is updated."""
+    if not frame["uid"].null_count():
+        return frame["uid"]
+    uids = frame["uid"].to_list()
+    columns = (frame[name].to_list() for name in ("key", "text", "url"))
+    for index, (own, key, text, url) in enumerate(zip(uids, *columns, strict=True)):
+        if own is None:
+            uids[index] = text_url_uid(text, url)
+            if uids[index] is None:
+                uids[index] = key_uid(shard, key, seen[key])
+                seen[key] += 1
+    return pl.Series("uid", uids, pl.String)
+
+
+def has_own_uid(column: pl.Expr) -> pl.Expr:
+    """Which values of a String column are a uid of the sample's own."""
+    return column.str.contains(f"^{UID.pattern}$")
+
+
+def own_uid(value: object) -> str | None:
+    """The uid that a sample's metadata gives, in lower case; None if it is not a string of 32 hex digits."""
+    return value.lower() if isinstance(value, str) and UID.fullmatch(value) else None
+
+
+def text_url_uid(text: str | None, url: str | None) -> str | None:
+    """md5 of text + url; None without a url."""
+    if not url:
+        return None
+    return hashlib.md5(((text or "") + url).encode(), usedforsecurity=False).hexdigest()
+
+
+def key_uid(shard: str, key: str, earlier: int) -> str:
+    """A hash of where the sample is. `earlier` tells apart samples of equal keys. Names hold no NUL, so two
+    different triples never make the same text."""
+    text = "\0".join((shard, key, str(earlier)) if earlier else (shard, key))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+# --- as numbers -----------------------------------------------------------------------------------
 
 
 def uid_halves(uids: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -28,27 +78,33 @@ def uid_halves(uids: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def search_uids(rows: np.ndarray, high: np.ndarray, low: np.ndarray, side: str) -> np.ndarray:
-    """(m,) how many of the (n,) sorted rows of u8,u8 come before each uid, its equals with them for side
-    `right`. Rows may be a mapped file: about 2 log n of them are read."""
-    first, past = np.zeros(len(high), np.int64), np.full(len(high), len(rows), np.int64)
+    """Binary search of (m,) uids, given as halves, in (n,) sorted rows of dtype u8,u8. Returns (m,) int64: how
+    many rows are smaller than each uid (`side` left), or smaller or equal (`side` right). Rows may be a mapped
+    file: about 2 log n of them are read."""
+    first = np.zeros(len(high), np.int64)
+    past = np.full(len(high), len(rows), np.int64)
     while (apart := first < past).any():
         middle = np.where(apart, (first + past) // 2, 0)
-        found = rows[middle]
-        equal, less = found["f0"] == high, found["f0"] < high
-        before = less | (equal & ((found["f1"] <= low) if side == "right" else (found["f1"] < low)))
+        probe = rows[middle]
+        equal = probe["f0"] == high
+        less = probe["f0"] < high
+        before = less | (equal & ((probe["f1"] <= low) if side == "right" else (probe["f1"] < low)))
         first = np.where(apart & before, middle + 1, first)
         past = np.where(apart & ~before, middle, past)
     return first
 
 
 def first_unsorted(rows: np.ndarray) -> str | None:
-    """Of (n,) rows of u8,u8 the first uid that comes after a larger one; None where they are sorted."""
+    """The first uid of (n,) rows of dtype u8,u8 that follows a larger one; None if the rows are sorted."""
     high, low = rows["f0"], rows["f1"]
     wrong = (high[:-1] > high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] > low[1:]))
     if not wrong.any():
         return None
-    place = int(wrong.argmax()) + 1
-    return f"{int(high[place]):016x}{int(low[place]):016x}"
+    index = int(wrong.argmax()) + 1
+    return f"{int(high[index]):016x}{int(low[index]):016x}"
+
+
+# --- the draw -------------------------------------------------------------------------------------
 
 
 def draw(seed: int, uids: pl.Series) -> np.ndarray:
@@ -62,23 +118,9 @@ def draw(seed: int, uids: pl.Series) -> np.ndarray:
     return (state >> np.uint64(11)) * 2.0**-53
 
 
-UID = re.compile(r"[0-9a-fA-F]{32}")
-
-
-def own_uid(value: object) -> str | None:
-    """The uid that a sample brings along, in lower case; None where it is of another form."""
-    return value.lower() if isinstance(value, str) and UID.fullmatch(value) else None
-
-
-def made_uid(text: str | None, url: str | None) -> str | None:
-    """md5 of text + url; None without a url."""
-    if not url:
-        return None
-    return hashlib.md5(((text or "") + url).encode(), usedforsecurity=False).hexdigest()
-
-
-def placed_uid(shard: str, key: str, occurrence: int) -> str:
-    """A uid where all else is missing; names hold no NUL, so the parts cannot mix. `occurrence` counts the
-    earlier samples of the shard with the same key."""
-    text = "\0".join((shard, key, str(occurrence)) if occurrence else (shard, key))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _mix(state: np.ndarray) -> np.ndarray:
+    """splitmix64's finaliser: a bijection of uint64 that passes PractRand (Steele et al. 2014)."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = state ^ (state >> np.uint64(31))
+    return mixed

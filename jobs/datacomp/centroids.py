@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.decide.decide import decide
+from jobs.steps import decide_complete
 from pipeline.errors import RecipeError
 from pipeline.export.kept import kept_counts
 from pipeline.plan.session import Session
-from pipeline.plan.stored import complete
 from pipeline.recipe.check import column_types
 from pipeline.storage.folder import publishing_at
 
@@ -53,8 +52,7 @@ def _gathered(session: Session, asked: Clustering) -> np.ndarray:
     """(n, d) float32: the embeddings that the recipe keeps, in pool order."""
     if asked.embedding not in column_types(session.recipe):
         raise RecipeError(f"--embedding: {asked.embedding} is not a column of this recipe")
-    done = complete(session)
-    decide(done)
+    done = decide_complete(session).session
     counts = {shard: asked.rows(kept) for shard, kept in kept_counts(done).items()}
     total = sum(counts.values())
     if total < asked.clusters:

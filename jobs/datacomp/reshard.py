@@ -15,11 +15,9 @@ rules.
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.steps import fill, write_exports
-from pipeline.decide.decide import decide
+from jobs.steps import decide_and_export, fill
 from pipeline.export.subset_algebra import combine, mapped
 from pipeline.plan.session import Session
-from pipeline.plan.stored import complete
 from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe
 from pipeline.run.executor import Executor
@@ -54,9 +52,7 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> dict[s
     with mapped(subset) as rows:  # a mistake shows before the pool is read
         asked = len(rows)
     log = fill(session, executor, quiet=quiet)
-    done = complete(session.without(log.pending))
-    decide(done)
-    written = write_exports(done, executor, quiet)
+    decided, written = decide_and_export(session, executor, log.pending, quiet)
     _copy(subset, out)
     available = str(out.fs.unstrip_protocol(out.path(AVAILABLE)))
     lost = combine([subset, available], "minus", str(out.fs.unstrip_protocol(out.path(LOST))))
@@ -65,7 +61,7 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> dict[s
         "asked": asked,
         "available": asked - lost["rows"],
         "lost": {**lost, "path": out.path(LOST)},
-        "pending": log.pending,
+        "pending": decided.pending,
     }
 
 

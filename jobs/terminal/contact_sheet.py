@@ -1,4 +1,5 @@
-"""A contact sheet: pictures before and after their text is painted over, for people who check masks by eye."""
+"""A contact sheet: pictures before and after their text is painted over, for people who check masks by
+eye."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,8 @@ FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 def write_sheet(session: Session, name: str, out: str, pictures: int) -> int:
-    """Write the first `pictures` of the pool that have text, masked as the operator `name` masks them; returns
-    how many there are. Raises RecipeError."""
+    """Write the first `pictures` of the pool that have text, masked as the operator `name` masks them;
+    returns how many there are. Raises RecipeError."""
     operator = session.recipe.operator(name) if name in session.recipe.compute else None
     if not isinstance(operator, MaskedClipScore):
         raise RecipeError(f"sheet: {name} is no text.MaskedClipScore of the recipe")

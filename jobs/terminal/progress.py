@@ -1,4 +1,5 @@
-"""A live display of a pass: shards, samples, samples/s, failures, time left. Lines where there is no terminal."""
+"""A live display of a pass: shards, samples, samples/s, failures, time left. Lines where there is no
+terminal."""
 
 import sys
 import time

@@ -8,6 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.decide.books import Books
+from pipeline.decide.decision import Decision
+from pipeline.decide.effects import Effects
+from pipeline.decide.explain import Explanation
+from pipeline.preflight.estimate import MissingPass, StagePool
+from pipeline.preflight.preview import IndexTask, Preview
+
 console = Console(stderr=True)
 if not console.is_terminal:
     console = Console(stderr=True, width=120)  # a log file need not be as narrow as 80
@@ -17,7 +24,8 @@ MOST_ROWS = 60  # of a table of effects on the terminal; larger ones are in the 
 
 
 def table(title: str, *columns: str, text: int = 1) -> Table:
-    """An empty table; the first `text` columns hold text, folded where the screen is narrow, the others numbers."""
+    """An empty table; the first `text` columns hold text, folded where the screen is narrow, the others
+    numbers."""
     made = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         made.add_column(
@@ -31,9 +39,22 @@ def share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
 
 
-def plan(found: Mapping[str, Any]) -> None:
-    """What `plan` found."""
-    pools = any(step["pools"] for step in found["passes"])
+def plan(shown: Preview) -> None:
+    """What `winnow plan` shows."""
+    known = _number(shown.samples, "?")
+    console.print(f"{shown.shards:,} shards, {shown.indexed:,} indexed, {known} samples known")
+    console.print(_missing_passes(shown.passes) if shown.passes else "Everything is computed.")
+    if shown.index:
+        where = "" if shown.index.memory else ", on the machine with the most memory"
+        console.print(f"FAISS index: {_pool(shown.index)}{where}", highlight=False)
+    if shown.estimate.bottleneck:
+        _estimate(shown)
+    for warning in shown.warnings:
+        console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
+
+
+def _missing_passes(passes: Sequence[MissingPass]) -> Table:
+    pools = any(step.pools for step in passes)
     made = table(
         "Missing passes",
         "operators",
@@ -44,51 +65,42 @@ def plan(found: Mapping[str, Any]) -> None:
         "one worker",
         text=3 if pools else 2,
     )
-    for step in found["passes"]:
+    for step in passes:
         made.add_row(
-            ", ".join(step["operators"]) or "(index only)",
-            step["reads"],
-            *([", ".join(map(_pool, step["pools"])) or "-"] if pools else []),
-            f"{step['shards']:,}",
-            _number(step["samples"], "?"),
-            _duration(step["seconds"]),
+            ", ".join(step.operators) or "(index only)",
+            step.reads,
+            *([", ".join(map(_pool, step.pools)) or "-"] if pools else []),
+            f"{step.shards:,}",
+            _number(step.samples, "?"),
+            _duration(step.seconds),
         )
-    console.print(
-        f"{found['shards']:,} shards, {found['indexed']:,} indexed, {_number(found['samples'], '?')} samples known"
-    )
-    console.print(made if found["passes"] else "Everything is computed.")
-    if found["index"]:
-        where = "" if found["index"]["memory"] else ", on the machine with the most memory"
-        console.print(f"FAISS index: {_pool(found['index'])}{where}", highlight=False)
-    if found["estimate"]["bottleneck"]:
-        _estimate(found)
-    for warning in found["warnings"]:
-        console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
+    return made
 
 
-def _pool(pool: Mapping[str, Any]) -> str:
-    gpus = f", {pool['gpus']:g} GPUs" if pool["gpus"] else ""
-    memory = f", {pool['memory']:g} GiB" if pool["memory"] else ""
-    return f"{pool['workers']} x {pool['cpus']:.2g} CPUs{gpus}{memory}"
+def _pool(pool: StagePool | IndexTask) -> str:
+    gpus = f", {pool.gpus:g} GPUs" if pool.gpus else ""
+    memory = f", {pool.memory:g} GiB" if pool.memory else ""
+    return f"{pool.workers} x {pool.cpus:.2g} CPUs{gpus}{memory}"
 
 
-def _estimate(found: Mapping[str, Any]) -> None:
-    """How long one worker takes, by operator, and how many workers it takes."""
-    whole, hours = found["estimate"], found["estimate"]["hours"]
+def _estimate(shown: Preview) -> None:
+    """How long one worker takes, by operator, and how many workers are needed."""
+    whole, hours = shown.estimate, shown.estimate.hours
     made = table(
         "Estimate", "operator", "one worker", "share", *([f"workers for {hours:g} h"] if hours else [])
     )
-    for name, cost in whole["operators"].items():
-        workers = [f"{cost['workers']:,}"] if hours else []
-        made.add_row(name, _duration(cost["seconds"]), f"{cost['share']:.0%}", *workers)
+    for name, cost in whole.operators.items():
+        workers = [f"{cost.workers:,}"] if hours else []
+        made.add_row(name, _duration(cost.seconds), f"{cost.share:.0%}", *workers)
     console.print(made)
-    if sample := found["measured"]:
-        console.print(f"measured here on {sample['samples']:,} samples in {sample['shards']:,} shards")
-    all_workers = f"; {hours:g} h take {whole['workers']:,} workers" if hours else ""
-    size = sum(step["bytes"] or 0 for step in found["passes"]) / 1e6
+    if shown.measured:
+        on = shown.measured
+        console.print(f"measured here on {on.samples:,} samples in {on.shards:,} shards")
+    all_workers = f"; {hours:g} h take {whole.workers:,} workers" if hours else ""
+    size = sum(step.bytes or 0 for step in shown.passes) / 1e6
     console.print(
-        f"{len(found['passes'])} passes, {size:,.0f} MB to read, one worker: {_duration(whole['seconds'])}"
-        f"{all_workers}; bottleneck: {whole['bottleneck']}",
+        f"{len(shown.passes)} passes, {size:,.0f} MB to read, one worker: {_duration(whole.seconds)}"
+        f"{all_workers}; bottleneck: {whole.bottleneck}",
         highlight=False,
     )
 
@@ -101,44 +113,39 @@ def compacted(found: Sequence[Mapping[str, Any]]) -> None:
     console.print(made)
 
 
-def funnel(result: Mapping[str, Any]) -> None:
-    """The books of a decision, rule by rule."""
-    total = result["samples"]
+def funnel(decision: Decision, lost: Mapping[str, int] = {}, damaged: Mapping[str, str] = {}) -> None:
+    """A decision, rule by rule. `lost`, `damaged`: see `pipeline.decide.books.Books`."""
+    total, not_downloaded = decision.samples, sum(lost.values())
     counts = ("passes", "fails", "fails alone", "dropped", "failed", "left")
-    made, left = table("Funnel", "rule", "bound", *counts, text=2), total
-    if away := result.get("lost", {}):
-        made.add_row("URLs listed", *[""] * len(counts), f"{result['listed']:,}")
-    for reason, count in away.items():
+    made = table("Funnel", "rule", "bound", *counts, text=2)
+    if lost:
+        made.add_row("URLs listed", *[""] * len(counts), f"{total + not_downloaded:,}")
+    for reason, count in lost.items():
         made.add_row(f"not downloaded: {reason}", *[""] * 5, f"{count:,}", "")
     made.add_row("samples read", *[""] * len(counts), f"{total:,}")
-    for name, rule in result["rules"].items():
-        lost = sum(rule["failed"].values())
-        left -= rule["dropped"] + lost
-        label = name if name == rule["column"] else f"{name} ({rule['column']})"
-        made.add_row(
-            label,
-            rule["bound"],
-            f"{rule['passes']:,}",
-            f"{rule['fails']:,}",
-            f"{rule['fails_only']:,}",
-            f"{rule['dropped']:,}",
-            f"{lost:,}",
-            f"{left:,}",
-        )
+    left = total
+    for name, rule in decision.rules.items():
+        failed = sum(rule.failed.values())
+        left -= rule.dropped + failed
+        label = name if name == rule.column else f"{name} ({rule.column})"
+        figures = (rule.passes, rule.fails, rule.fails_only, rule.dropped, failed, left)
+        made.add_row(label, rule.bound, *(f"{figure:,}" for figure in figures))
     console.print(made)
     console.print(
         "dropped, failed (no value to judge): each sample once, at the first such rule", style="dim"
     )
     console.print(
-        f"read {total:,} = kept {result['kept']:,} ({share(result['kept'], total)}) + dropped {result['dropped']:,} "
-        f"+ failed {result['failed']:,}"
+        f"read {total:,} = kept {decision.kept:,} ({share(decision.kept, total)}) + dropped {decision.dropped:,} "
+        f"+ failed {decision.failed:,}"
     )
-    if away:
-        console.print(f"listed {result['listed']:,} = read {total:,} + not downloaded {sum(away.values()):,}")
-    for name, rule in result["rules"].items():
-        for reason, count in rule["failed"].items():
+    if lost:
+        console.print(
+            f"listed {total + not_downloaded:,} = read {total:,} + not downloaded {not_downloaded:,}"
+        )
+    for name, rule in decision.rules.items():
+        for reason, count in rule.failed.items():
             console.print(f"  failed at {name}: {count:,} x {reason}", highlight=False)
-    for shard, reason in result.get("damaged", {}).items():
+    for shard, reason in damaged.items():
         console.print(f"  [yellow]damaged shard[/] {shard}: {reason}", highlight=False)
 
 
@@ -154,10 +161,9 @@ def ingested(books: Mapping[str, Any]) -> None:
         console.print(f"  [yellow]damaged list[/] {file}: {reason}", highlight=False)
 
 
-def overlap(result: Mapping[str, Any]) -> None:
-    """Of the samples that pass a rule, how many pass another one, too."""
-    rules = result["rules"]
-    heads = [str(number) for number in range(1, len(rules) + 1)]
+def overlap(decision: Decision) -> None:
+    """Of the samples that pass a rule, the share that passes each other rule."""
+    heads = [str(number) for number in range(1, len(decision.rules) + 1)]
     made = table(
         "Overlap: of those that pass the rule of the row, the share that passes the column's",
         "",
@@ -165,14 +171,14 @@ def overlap(result: Mapping[str, Any]) -> None:
         *heads,
         text=2,
     )
-    for number, (name, rule) in zip(heads, rules.items(), strict=True):
-        shares = (share(rule["passes_with"].get(other, rule["passes"]), rule["passes"]) for other in rules)
-        made.add_row(number, name, *shares)
+    for number, (name, rule) in zip(heads, decision.rules.items(), strict=True):
+        both = (rule.passes_with.get(other, rule.passes) for other in decision.rules)
+        made.add_row(number, name, *(share(passes, rule.passes) for passes in both))
     console.print(made)
 
 
-def speeds(ledger: Mapping[str, Any]) -> None:
-    """Seconds and samples/s per operator, over all runs on this store."""
+def speeds(books: Books) -> None:
+    """Seconds and samples per second by operator, over all runs on this store."""
     made = table(
         "Speed, all runs on this store",
         "operator",
@@ -180,17 +186,17 @@ def speeds(ledger: Mapping[str, Any]) -> None:
         "worker seconds",
         "samples/s per worker",
     )
-    for name, rate in ledger["speeds"].items():
-        counted = (f"{rate['rows']:,}", f"{rate['rows_per_second']:,.0f}") if rate["rows"] else ("-", "-")
-        made.add_row(name, counted[0], f"{rate['seconds']:,.1f}", counted[1])
+    for name, speed in books.speeds.items():
+        samples, rate = (f"{speed.rows:,}", f"{speed.rows_per_second:,.0f}") if speed.rows else ("-", "-")
+        made.add_row(name, samples, f"{speed.seconds:,.1f}", rate)
     console.print(made)
-    if ledger["bottleneck"]:
-        console.print(f"bottleneck: {ledger['bottleneck']}")
+    if books.bottleneck:
+        console.print(f"bottleneck: {books.bottleneck}")
 
 
-def effects(found: Mapping[str, Mapping[str, Any]], only: str | None = None) -> None:
-    """What a decision did to each Stat: tables of at most MOST_ROWS rows; `only` those of one name."""
-    for stat, tables in found.items():
+def effects(changes: Effects, only: str | None = None) -> None:
+    """What a decision did to each Stat: tables of at most MOST_ROWS rows; with `only`, those of that name."""
+    for stat, tables in changes.tables.items():
         for name, frame in tables.items():
             if len(frame) > MOST_ROWS or only not in (None, name):
                 continue
@@ -203,22 +209,22 @@ def effects(found: Mapping[str, Mapping[str, Any]], only: str | None = None) -> 
             console.print(made)
 
 
-def explanation(entry: Mapping[str, Any]) -> None:
+def explanation(shown: Explanation) -> None:
     """One sample and its verdicts."""
-    fate = "[green]kept[/]" if entry["keep"] else "[red]dropped[/]"
+    fate = "[green]kept[/]" if shown.keep else "[red]dropped[/]"
     made = table("", "rule", "value", "bound", "verdict", text=4)
-    for line in entry["rules"]:
-        made.add_row(line["rule"], _value(line["value"]), line["bound"], line["verdict"])
-    size = f"  {entry['width']} x {entry['height']}" if entry["width"] else ""
-    console.print(f"{entry['uid']}  {fate}  {entry['shard']}/{entry['key']}{size}")
-    console.print(repr(entry["text"]), style="italic", markup=False, highlight=False)
+    for rule in shown.rules:
+        made.add_row(rule.rule, _value(rule.value), rule.bound, rule.verdict)
+    size = f"  {shown.width} x {shown.height}" if shown.width else ""
+    console.print(f"{shown.uid}  {fate}  {shown.shard}/{shown.key}{size}")
+    console.print(repr(shown.text), style="italic", markup=False, highlight=False)
     console.print(made)
-    for name, rows in entry["evidence"].items():
-        shown = table(name, *rows[0], text=len(rows[0]))
+    for name, rows in shown.evidence.items():
+        evidence = table(name, *rows[0], text=len(rows[0]))
         for row in rows:
-            shown.add_row(*(escape(_value(value)) for value in row.values()))
-        console.print(shown)
-    for why in dict.fromkeys(line["why"] for line in entry["rules"] if line["why"]):
+            evidence.add_row(*(escape(_value(value)) for value in row.values()))
+        console.print(evidence)
+    for why in dict.fromkeys(rule.why for rule in shown.rules if rule.why):
         console.print(f"no value because: {why}", markup=False, highlight=False)
 
 
@@ -232,11 +238,11 @@ def pending(shards: Mapping[str, str], command: str) -> None:
     console.print(f"run again to retry them: {command}", highlight=False, markup=False)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _figure(value: Any) -> str:
+def _figure(value: object) -> str:
     """A count with separators, a share or mean with four digits, a text as it stands."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)

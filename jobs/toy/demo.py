@@ -52,7 +52,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
         {
             "pool": {"path": folder / "pool"},
             "store": {"path": folder / "store"},
-            **result["written"],
+            **result.written,
         }
     )
 
@@ -76,7 +76,7 @@ def planted(session: Session) -> pl.DataFrame:
     no operator looks at."""
     parts = []
     for shard in session.shards:
-        samples = session.store.parts("samples", [shard.name])
+        samples = session.store.read_parts("samples", [shard.name])
         with ByteRanges(shard.path) as tar:
             labels = [
                 orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"
@@ -129,7 +129,8 @@ SUSPICIOUS = {  # columns that say something about a pair, and what of them is s
 
 
 def show_auroc(session: Session, truth: pl.DataFrame) -> None:
-    """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean one."""
+    """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean
+    one."""
     columns = session.columns
     frames = [columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
     found = truth.select("planted").hstack(pl.concat(frames))

@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-STEPS, CLOSE = 64, 1e-13  # Newton's, which converges from one side, as a rule in five; and when it is there
+STEPS = 64  # of Newton's method at most; it converges from one side, usually in five
+CLOSE = 1e-13  # relative size of the last step
 
 
 class Balance:
-    """A table of counts, laid out for lookup: entry `e` of a language lies at `base[language] + e`."""
+    """A table of counts, laid out for lookup: entry `e` of a language lies at index `base[language] + e`."""
 
     def __init__(self, counts: pl.DataFrame, t: float = 1.0, tail_of: str = "") -> None:
         self.base: dict[str | None, int] = {}
-        arrays, thresholds, size = [np.zeros(0, np.uint64)], [np.zeros(0)], 0
+        arrays = [np.zeros(0, np.uint64)]
+        thresholds = [np.zeros(0)]
+        size = 0
         tables = counts.drop_nulls("entry").sort("language").partition_by("language", as_dict=True)
         languages = {language: own for (language,), own in tables.items()}
-        asked = thresholds_by_language(
+        t_of = thresholds_by_language(
             {n: own["count"].to_numpy() for n, own in languages.items()}, t, tail_of
         )
         for language, own in languages.items():
@@ -29,14 +32,15 @@ class Balance:
             self.base[language] = size
             size += len(found)
             arrays.append(found)
-            thresholds.append(np.full(len(found), asked[language]))
+            thresholds.append(np.full(len(found), t_of[language]))
         self.count = np.concatenate(arrays)
         self.probability = entry_probability(self.count, np.concatenate(thresholds))
 
     def places(
         self, ids: np.ndarray, counts: np.ndarray, languages: Sequence[str | None] | None
     ) -> np.ndarray:
-        """Where the entries of some rows lie: `ids` of all rows, `counts` per row, a language per row."""
+        """(total,) indices of the entries of some rows: `ids` of all rows, (n,) `counts` per row, and a
+        language per row, or None for a table without languages."""
         if languages is None:
             return ids + np.int64(self.base.get(None, 0))
         base = np.array([self.base.get(language, 0) for language in languages], np.int64)
@@ -53,12 +57,12 @@ def thresholds_by_language(
     counts: Mapping[Any, np.ndarray], t: float, tail_of: str = ""
 ) -> dict[str | None, float]:
     """Each language's t, from its counts. With `tail_of`, t is that language's, and the others follow by its
-    tail share. Raises ValueError where that language has no counts."""
+    tail share. Raises ValueError if that language has no counts."""
     if not tail_of:
         return dict.fromkeys(counts, t)
     if tail_of not in counts:
-        known = ", ".join(str(language) for language in counts)
-        raise ValueError(f"tail_of must be a language with matches, got {tail_of!r}; there are: {known}")
+        languages = ", ".join(str(language) for language in counts)
+        raise ValueError(f"tail_of must be a language with matches, got {tail_of!r}; there are: {languages}")
     share = tail_share(counts[tail_of], t)
     return {
         language: t if language == tail_of else tail_threshold(c, share) for language, c in counts.items()
@@ -77,15 +81,16 @@ def tail_threshold(counts: np.ndarray, share: float) -> float:
 
 
 def effective_t(before: np.ndarray, after: np.ndarray) -> float:
-    """The t whose sum of min(count, t) over `before` is the sum of `after`: solved exactly, since the sum
-    is piecewise linear in t. inf where nothing was lost."""
-    ordered, wanted = np.sort(before).astype(np.float64), float(after.sum())
+    """The t whose sum of min(count, t) over `before` is the sum of `after`: solved exactly, since the sum is
+    piecewise linear in t. inf if nothing was lost."""
+    ordered = np.sort(before).astype(np.float64)
+    wanted = float(after.sum())
     if wanted >= ordered.sum():
         return float("inf")
     below = np.concatenate([[0.0], np.cumsum(ordered)[:-1]])
     sums = below + ordered * np.arange(len(ordered), 0, -1)  # at t = each count
-    place = int(np.searchsorted(sums, wanted))
-    return float((wanted - below[place]) / (len(ordered) - place))
+    segment = int(np.searchsorted(sums, wanted))
+    return float((wanted - below[segment]) / (len(ordered) - segment))
 
 
 def keep_probability(probability: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -98,34 +103,41 @@ def keep_probability(probability: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def row_sums(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """(n,) sums over runs of `counts[i]` consecutive values; 0 for an empty run."""
-    found, full = np.zeros(len(counts)), counts > 0
+    sums = np.zeros(len(counts))
+    full = counts > 0
     if full.any():
         starts = np.cumsum(counts) - counts
-        found[full] = np.add.reduceat(values, starts[full])
-    return found
+        sums[full] = np.add.reduceat(values, starts[full])
+    return sums
 
 
 def critical_t(count: np.ndarray, counts: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """(n,) the smallest t with 1 - prod(1 - t / max(count, t)) >= draw, per row of `counts[i]` entries; NaN
     for a row without any. By Newton's method on g(t) = sum(log(1 - t / count)) - log(1 - draw), concave and
     falling, from the right, so that it never leaves (0, smallest count)."""
-    found, rows = np.full(len(counts), np.nan), np.flatnonzero(counts)
-    lengths, weights, wanted = counts[rows], 1.0 / count.astype(np.float64), np.log1p(-draws[rows])
+    thresholds = np.full(len(counts), np.nan)
+    rows = np.flatnonzero(counts)
+    lengths = counts[rows]
+    weights = 1.0 / count.astype(np.float64)
+    wanted = np.log1p(-draws[rows])
     if len(rows):
         starts = np.cumsum(lengths) - lengths
         rarest = 1.0 / np.maximum.reduceat(weights, starts)
-        found[rows] = np.minimum(-wanted / np.add.reduceat(weights, starts), draws[rows] * rarest)
+        thresholds[rows] = np.minimum(-wanted / np.add.reduceat(weights, starts), draws[rows] * rarest)
     for _ in range(STEPS):
         if not len(rows):
             break
-        starts, t = np.cumsum(lengths) - lengths, found[rows]
+        starts = np.cumsum(lengths) - lengths
+        t = thresholds[rows]
         rest = 1.0 - np.repeat(t, lengths) * weights
         step = (np.add.reduceat(np.log(rest), starts) - wanted) / np.add.reduceat(weights / rest, starts)
-        found[rows] = np.maximum(t + step, 0.0)
+        thresholds[rows] = np.maximum(t + step, 0.0)
         moving = np.abs(step) > CLOSE * t  # a row stops by itself, whatever its neighbours do
         weights = weights[np.repeat(moving, lengths)]
-        rows, lengths, wanted = rows[moving], lengths[moving], wanted[moving]
-    return found
+        rows = rows[moving]
+        lengths = lengths[moving]
+        wanted = wanted[moving]
+    return thresholds
 
 
 # --- what balancing did ---------------------------------------------------------------------------
@@ -136,8 +148,16 @@ SHOWN = 30  # entries that are reduced most, and least
 def compare(
     before: pl.DataFrame, after: pl.DataFrame, names: Mapping[str | None, Sequence[str]]
 ) -> dict[str, pl.DataFrame]:
-    """`summary` figures; `head` and `tail` of the distribution; the entries reduced `most` and `least`;
-    and all `entries`, the most frequent first. Arguments are EntryCount's tables."""
+    """Tables that show what balancing did; the arguments are tables of EntryCount, and each language's
+    entries.
+
+    summary  figures, before and after, of all languages and of each
+    head     the ten most frequent entries
+    tail     the ten least frequent entries
+    most     the entries that were reduced most
+    least    of the more frequent half, the entries that were reduced least
+    entries  all entries, the most frequent first
+    """
     key = ["language", "entry"]
     kept = after.drop_nulls("entry").select(*key, after="count")
     joined = (
@@ -171,9 +191,10 @@ def compare(
 def _summary(
     before: pl.DataFrame, after: pl.DataFrame, entries: pl.DataFrame, language: str | None
 ) -> pl.DataFrame:
-    """Figures of one language, or of all (None): language, figure, before, after."""
+    """The figures of one language, or of all (None): language, figure, before, after."""
     chosen = pl.lit(True) if language is None else pl.col("language") == language
-    own, tables = entries.filter(chosen), [table.filter(chosen) for table in (before, after)]
+    own = entries.filter(chosen)
+    tables = [table.filter(chosen) for table in (before, after)]
     pairs = [own["before"].to_numpy(), own["after"].to_numpy()]
     t = effective_t(*pairs) if len(own) else float("inf")
     texts = [int(table["texts"].sum()) for table in tables]
@@ -201,6 +222,7 @@ def _summary(
 
 
 def _ratio(part: float, whole: float) -> float:
+    """part / whole; 0 if there is nothing to divide by."""
     return float(part / whole) if whole else 0.0
 
 

@@ -1,9 +1,9 @@
-"""Boxes of text and what takes their place in a picture, free of columns and batches.
+"""Boxes of text, and the colours that replace them in a picture; free of columns and batches.
 
-Boxes are (n, 4, 2) int32, corners in pixels (x, y), upper left first, then clockwise.
+Boxes are (n, 4, 2) int32: corners in pixels (x, y), upper left first, then clockwise.
 
 Source: T-MARS (arXiv 2307.03132), which fills text with the mean colour around it; Telea 2004, "An image
-inpainting technique based on the fast marching method", by OpenCV, as Parrot Captions (arXiv 2312.14232) does.
+inpainting technique based on the fast marching method", in OpenCV, as in Parrot Captions (arXiv 2312.14232).
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,10 @@ REACH = 3  # pixels around one that Telea's method looks at
 
 
 def reading_order(boxes: Sequence[np.ndarray]) -> list[int]:
-    """Places of the boxes from top to bottom, and from left to right within a line."""
+    """Indices of the boxes from top to bottom, and from left to right within a line."""
     by_height = sorted(range(len(boxes)), key=lambda place: boxes[place][0][1])
-    lines, line = [0] * len(boxes), 0
+    lines = [0] * len(boxes)
+    line = 0
     for before, place in pairwise(by_height):
         line += bool(boxes[place][0][1] - boxes[before][0][1] >= LINE)
         lines[place] = line
@@ -27,7 +28,7 @@ def reading_order(boxes: Sequence[np.ndarray]) -> list[int]:
 
 
 def shorter_side(box: np.ndarray) -> float:
-    """Pixels, of a box of any angle."""
+    """Length in pixels of the shorter side of a box at any angle."""
     return min(float(np.linalg.norm(box[0] - corner)) for corner in (box[1], box[3]))
 
 
@@ -42,23 +43,25 @@ def text_mask(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def fill_ring(image: np.ndarray, boxes: np.ndarray, ring: float) -> np.ndarray:
-    """A copy, (h, w, 3) uint8, each box filled with the mean colour of a ring around it: `ring` times the
-    box's shorter side wide, pixels of other boxes left out. A box without such a ring takes the mean colour
-    of all that is no text; where all is text, of the picture."""
-    filled, mask = image.copy(), text_mask(boxes, *image.shape[:2])
+    """A copy, (h, w, 3) uint8, with each box filled with the mean colour of a ring around it. The ring is
+    `ring` times the box's shorter side wide, and leaves out pixels of other boxes. A box without such a ring
+    takes the mean colour of all pixels that are not text; if all are text, the mean of the picture."""
+    filled = image.copy()
+    mask = text_mask(boxes, *image.shape[:2])
     for box in boxes:
         _fill(filled, box, ring_colour(image, mask, box, ring))
     return filled
 
 
 def ring_colour(image: np.ndarray, mask: np.ndarray, box: np.ndarray, ring: float) -> tuple[int, ...]:
-    """The mean colour around a box, of the pixels that `mask` does not hold for text."""
+    """The mean colour around a box, over the pixels that `mask` does not mark as text."""
     import cv2
 
     wide = max(NARROWEST, round(ring * shorter_side(box)))
     low = np.maximum(box.min(0) - wide - 1, 0)
     right, bottom = box.max(0) + wide + 2
-    part, text = image[low[1] : bottom, low[0] : right], mask[low[1] : bottom, low[0] : right]
+    part = image[low[1] : bottom, low[0] : right]
+    text = mask[low[1] : bottom, low[0] : right]
     around = np.zeros_like(text)
     cv2.polylines(around, [box - low], True, 1, 2 * wide + 1)
     for pixels, chosen in ((part, around & (1 - text)), (image, 1 - mask)):
@@ -68,13 +71,14 @@ def ring_colour(image: np.ndarray, mask: np.ndarray, box: np.ndarray, ring: floa
 
 
 def _fill(image: np.ndarray, box: np.ndarray, colour: tuple[int, ...]) -> None:
+    """Fill a box, in place."""
     import cv2
 
     cv2.fillPoly(image, [box], colour)
 
 
 def fill_telea(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """A copy, (h, w, 3) uint8, its boxes painted over from their edges inwards."""
+    """A copy, (h, w, 3) uint8, with its boxes painted over from their edges inwards."""
     import cv2
 
     found: np.ndarray = cv2.inpaint(image, text_mask(boxes, *image.shape[:2]), REACH, cv2.INPAINT_TELEA)

@@ -3,8 +3,8 @@
     matcher = Matcher(read_entries("metadata.json"), "english")
     matcher(pl.Series(["a photo of a dog"]))   -> (entry ids of all texts, ids per text)
 
-An automaton is built once per machine, not once per worker: the first process to need one leaves it in the
-user's part of the system's temporary folder, the others load it in hundredths of a second.
+An automaton is built once per machine, not once per worker. The first process that needs it leaves it in the
+user's part of the system's temporary folder; the others load it in hundredths of a second.
 
 Source: MetaCLIP (arXiv 2309.16671) section 3.2 and its released matching; MetaCLIP 2 (arXiv 2507.22062) for
 `worldwide`. Differs: the 25 CJK and curly punctuation marks of MetaCLIP 2's list are our own choice, OPEN.
@@ -31,19 +31,28 @@ PACKAGED = Path(__file__).parents[1] / "data" / "wordnet.txt.gz"
 SPACED = {**{mark: f" {mark} " for mark in ",.;:?!`"}, **dict.fromkeys("\t\n\r", " ")}
 OPEN = set(string.punctuation + "。、，．；：？！“”‘’（）《》〈〉【】「」『』…—～·")  # noqa: RUF001
 UNSPACED = (  # scripts written without spaces: ideographs, Thai, Lao, Burmese, Tibetan, Khmer
-    *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2EBEF), (0xF900, 0xFAFF), (0x2E80, 0x2FFF)),
-    *((0x0E00, 0x0E7F), (0x0E80, 0x0EFF), (0x1000, 0x109F), (0x0F00, 0x0FFF), (0x1780, 0x17FF)),
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2EBEF),
+    (0xF900, 0xFAFF),
+    (0x2E80, 0x2FFF),
+    (0x0E00, 0x0E7F),
+    (0x0E80, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x0F00, 0x0FFF),
+    (0x1780, 0x17FF),
 )
 
 
 def spaced_texts(texts: pl.Series) -> pl.Series:
-    """Texts as they are searched: `,.;:?!` and the backtick between spaces, other white space as one space."""
+    """(n,) texts as they are searched: `,.;:?!` and the backtick between spaces, other white space as one
+    space."""
     return " " + texts.str.replace_many(list(SPACED), list(SPACED.values())) + " "
 
 
 def spaced_entry(entry: str, spacing: Spacing) -> str:
-    """An entry as it is searched for: between spaces, but with `worldwide` none beside a character of a
-    script without spaces, or punctuation."""
+    """An entry as it is searched for: between spaces. With `worldwide` there is no space beside a character
+    of a script without spaces, or beside punctuation."""
     if spacing == "english":
         return f" {entry} "
     before, after = ("" if _is_open(c) else " " for c in (entry[0], entry[-1]))
@@ -51,13 +60,14 @@ def spaced_entry(entry: str, spacing: Spacing) -> str:
 
 
 def _is_open(character: str) -> bool:
+    """Whether `worldwide` puts no space beside this character."""
     return character in OPEN or any(low <= ord(character) <= high for low, high in UNSPACED)
 
 
 def read_entries(path: str) -> list[str]:
-    """A metadata list: a JSON list of strings (an entry's id is its place in it), or text with one entry a
-    line, blank lines left out; .gz, .bz2, .xz unpacked; any fsspec path; "" is the packaged list.
-    Raises ValueError, OSError."""
+    """A metadata list that `pipeline.assets` can find; "" is the packaged list. It is a JSON list of strings,
+    or text with one entry per line, blank lines left out. An entry's id is its index in the list. Files that
+    end in .gz, .bz2 or .xz are unpacked. Raises ValueError, OSError."""
     data = read_bytes(path or str(PACKAGED))
     if data.lstrip()[:1] != b"[":
         return [line for line in data.decode("utf-8").splitlines() if line.strip()]
@@ -80,19 +90,23 @@ class Matcher:
         self._automaton = Automaton.deserialize(once_per_machine(name, lambda: _built(patterns)))
 
     def __call__(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """(total,) uint32 ids, each once per text and ascending; (n,) int64 how many each text has."""
-        found, counts, number = list[int](), np.zeros(len(texts), np.int64), itemgetter(2)
+        """(total,) uint32 ids of all texts, ascending and unique within a text; (n,) int64 how many each text
+        has."""
+        numbers: list[int] = []
+        counts = np.zeros(len(texts), np.int64)
+        number = itemgetter(2)  # of a match: (start, end, number of the pattern)
         find = self._automaton.find_overlapping
         for row, text in enumerate(spaced_texts(texts).cast(pl.Binary).to_list()):
             if text is not None:
                 matches = find(text)
                 counts[row] = len(matches)
-                found += map(number, matches)
-        pairs = np.repeat(np.arange(len(texts)), counts) << 32 | np.array(found, np.int64)
+                numbers += map(number, matches)
+        pairs = np.repeat(np.arange(len(texts)), counts) << 32 | np.array(numbers, np.int64)
         pairs.sort()  # by text, then by id
         pairs = pairs[np.diff(pairs, prepend=-1) != 0]
         return self.ids[pairs & 0xFFFFFFFF], np.bincount(pairs >> 32, minlength=len(texts))
 
 
 def _built(patterns: list[str]) -> bytes:
+    """A serialised automaton."""
     return Automaton([pattern.encode() for pattern in patterns]).serialize()

@@ -1,17 +1,16 @@
 """The nearest neighbours of vectors among some points: exact, whatever the batch, the threads or the BLAS.
 
-FAISS compares all pairs by one matrix product in float32, whose last bits depend on the shape of the
-batch. So a few more candidates than asked for are taken, their distances computed anew as sums of squared
-differences (which rounds nothing that matters: equal vectors are at distance 0), and sorted by these and
-then by id. Where rounding could still have hidden a nearer point, all distances are computed so.
+FAISS compares all pairs by one matrix product in float32, whose last bits depend on the shape of the batch.
+So a few spare candidates are taken. Their distances are computed again as sums of squared differences, which
+rounds nothing that matters (equal vectors are at distance 0), and are sorted by distance, then by id. If
+rounding could still have hidden a nearer point, the distances to all points are computed in this way.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from operators.algorithms.threads import faiss_threads
 from pipeline.operator import Device
 
 SPARE = 8  # candidates over k: room for a query's own points and for near ties
@@ -20,7 +19,7 @@ UNIT = 2.0**-24  # relative error of one float32 operation
 
 
 class Points:
-    """(m, d) points to be searched. `samples` (m,) names each point's sample by a number from 0: a query
+    """(m, d) points to be searched. `samples` (m,) gives each point's sample as a number from 0: a query
     never finds the points of its own sample."""
 
     def __init__(self, vectors: np.ndarray, samples: np.ndarray, device: Device) -> None:
@@ -36,25 +35,25 @@ class Points:
         self.index.add(self.vectors)
 
     def nearest(self, queries: np.ndarray, own: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """(n, d) float32 queries of the samples `own` (n,), -1 where not among the points ->
-        (n, k) float64 distances, ascending, and (n, k) ids. There must be k points of other samples."""
+        """(n, d) float32 queries, and (n,) the samples `own` that they belong to (-1 if not among the points)
+        -> (n, k) float64 distances, ascending, and (n, k) ids. There must be k points of other samples."""
         queries = np.ascontiguousarray(queries, np.float32)
         wanted = min(k + SPARE, len(self.vectors))
-        with _threads(self.threads):
+        with faiss_threads(self.threads):
             near, ids = self.index.search(queries, wanted)
-            found = self._sorted(queries, ids, own, k)
+            keys = self._sorted(queries, ids, own, k)
             if wanted < len(self.vectors):
-                doubtful = np.flatnonzero(~(near[:, -1] - self._error(queries) > _squared(found)[:, -1]))
+                doubtful = np.flatnonzero(~(near[:, -1] - self._error(queries) > _squared(keys)[:, -1]))
                 everything = np.arange(len(self.vectors))
                 for start in range(0, len(doubtful), BLOCK):
                     rows = doubtful[start : start + BLOCK]
                     ids = np.broadcast_to(everything, (len(rows), len(everything)))
-                    found[rows] = self._sorted(queries[rows], ids, own[rows], k)
-        return np.sqrt(_squared(found).astype(np.float64)), (found & 0xFFFFFFFF).astype(np.int64)
+                    keys[rows] = self._sorted(queries[rows], ids, own[rows], k)
+        return np.sqrt(_squared(keys).astype(np.float64)), (keys & 0xFFFFFFFF).astype(np.int64)
 
     def _sorted(self, queries: np.ndarray, ids: np.ndarray, own: np.ndarray, k: int) -> np.ndarray:
-        """(n, k) uint64, the k least of (squared distance, id), both in one number: the bits of a float32
-        that is not negative are in its order."""
+        """(n, k) uint64: the k least of (squared distance, id), both packed in one number. The bits of
+        float32 numbers that are not negative sort like the numbers."""
         import faiss
 
         ids = np.ascontiguousarray(ids, np.int64)
@@ -77,17 +76,5 @@ class Points:
 
 
 def _squared(keys: np.ndarray) -> np.ndarray:
+    """The squared distances in such numbers, float32."""
     return (keys >> np.uint64(32)).astype(np.uint32).view(np.float32)
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """FAISS on so many threads, for a while."""
-    import faiss
-
-    before: Any = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(number)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

@@ -1,12 +1,11 @@
 """Lines of text in a picture: PP-OCRv6 on ONNX Runtime, between RapidOCR's own post-processing.
 
-RapidOCR's detector and recogniser take one picture or six crops a call, in shapes that follow the input;
-here the three networks (detector, direction, recogniser) are called directly, so that a picture's result
-depends on that picture alone. On CPU every call holds one item: larger batches are no faster there, and
-ONNX Runtime does not add in the same order for each of them. On GPU the calls hold `CHUNK` items of one
-shape, padded.
+RapidOCR's detector and recogniser take one picture or six crops per call, in shapes that follow the input.
+Here the three networks (detector, direction, recogniser) are called directly, so that a picture's result
+depends on that picture alone. On CPU every call holds one item: larger batches are not faster there, and ONNX
+Runtime adds in another order for each batch size. On GPU a call holds `CHUNK` items of one shape, padded.
 
-Source: PP-OCR (arXiv 2009.09941); differentiable binarization (arXiv 1911.08947); the networks and the code
+Source: PP-OCR (arXiv 2009.09941); differentiable binarization (arXiv 1911.08947). The networks and the code
 between them come with RapidOCR 3.10 (Apache-2.0).
 """
 
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from operators.algorithms.masking import reading_order, shorter_side
+from operators.algorithms.threads import opencv_on_one_thread
 from pipeline.operator import Device
 
 MODELS = {
@@ -29,14 +29,17 @@ MODELS = {
 CHUNK = {"detect": 16, "direction": 64, "read": 32}  # items of one call on GPU
 BLOCK = {"cpu": 1, "cuda": 64}  # pictures that go through the networks together
 STEP = {"cpu": 32, "cuda": 160}  # crops are padded to a multiple of this width: few shapes on GPU
-STRIP, TURN_WIDTH, WIDEST = 48, 192, 3200  # pixels: height of a crop, width for the direction, widest crop
-UPSIDE_DOWN = 0.99  # RapidOCR turns at 0.9, and turns one upright word in ninety
-SURE = 0.9  # how surely a large box must be read; on 200 photos 45 were large, 2 of them text: those and 2 others are
+STRIP = 48  # pixels: height of a crop
+TURN_WIDTH = 192  # pixels: width of a crop whose direction is judged
+WIDEST = 3200  # pixels: width of a crop at most
+UPSIDE_DOWN = 0.99  # RapidOCR turns a strip from 0.9 on, and so one upright word in ninety
+SURE = 0.9  # least confidence of a large box: of 45 on 200 photos, 2 of which were text, it keeps those 2 and 2 others
 UNCLIP = 1.6  # RapidOCR's: how far a box outgrows the core that the detector marks
 
 
 class Line(NamedTuple):
-    """A line of text: corners from its upper left on, (4, 2) int32 pixels; what was read is None unasked."""
+    """A line of text. `box` is (4, 2) int32, its corners in pixels from the upper left one on; `text` and
+    `confidence` are None if it was not read."""
 
     box: np.ndarray
     detection: float
@@ -62,7 +65,7 @@ class Network:
     def __call__(
         self, inputs: Sequence[np.ndarray], finish: Callable[[np.ndarray], Sequence[Any]] = list
     ) -> list[Any]:
-        """(3, h, w) float32 each -> what `finish` makes of each row of the output."""
+        """(3, h, w) float32 inputs -> for each, what `finish` makes of its row of the output."""
         found: list[Any] = [None] * len(inputs)
         shapes: dict[tuple[int, ...], list[int]] = {}
         for place, item in enumerate(inputs):
@@ -79,6 +82,7 @@ class Network:
 
 
 def _providers(device: str) -> list[Any]:
+    """ONNX Runtime's providers for a device. Raises RuntimeError if a GPU is wanted and it has no CUDA."""
     import onnxruntime
 
     if device == "cpu":
@@ -92,23 +96,25 @@ def _providers(device: str) -> list[Any]:
 
 
 class TextReader:
-    """Finds the lines of pictures and, with `recognise`, reads them all, else only large ones, to be sure of
-    them. `device.threads` pictures at a time on CPU."""
+    """Finds the lines of pictures. With `recognise` it reads all of them, else only the large ones, to be
+    sure that they are text. On CPU it takes `device.threads` pictures at a time."""
 
     def __init__(self, device: Device, side: int, enlarge: float, threshold: float, recognise: bool) -> None:
-        import cv2
         from rapidocr.ch_ppocr_det.utils import DBPostProcess
         from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
 
-        cv2.setNumThreads(1)  # its own pool would be one more for the same cores
-        self.side, self.enlarge = side, enlarge
-        self.block, self.step = BLOCK[device.name], STEP[device.name]
+        opencv_on_one_thread()
+        self.side = side
+        self.enlarge = enlarge
+        self.block = BLOCK[device.name]
+        self.step = STEP[device.name]
         self.square = device.name != "cpu"
         pool = ThreadPoolExecutor(device.threads) if device.threads > 1 and device.name == "cpu" else None
         self.over_blocks: Callable[..., Iterable[Any]] = pool.map if pool else map
         self.detect = Network("detect", device)
         self.boxes_of = DBPostProcess(threshold / 2, threshold, unclip_ratio=UNCLIP, use_dilation=True)
-        self.direction, self.read = Network("direction", device), Network("read", device)
+        self.direction = Network("direction", device)
+        self.read = Network("read", device)
         self.recognise = recognise
         letters = self.read.session.get_modelmeta().custom_metadata_map["character"].splitlines()
         self.decode = CTCLabelDecode(letters)
@@ -119,19 +125,21 @@ class TextReader:
         return [lines for found in self.over_blocks(self._block, blocks) for lines in found]
 
     def _block(self, images: Sequence[np.ndarray]) -> list[list[Line]]:
+        """The lines of pictures that go through the networks together."""
         lines = self._find(images)
         asked = [n for n, (_, line) in enumerate(lines) if self.recognise or line.large]
         readings = self._read([strip(images[lines[n][0]], lines[n][1].box) for n in asked])
-        texts, found = dict(zip(asked, readings, strict=True)), [list[Line]() for _ in images]
+        texts = dict(zip(asked, readings, strict=True))
+        kept = [list[Line]() for _ in images]
         for n, (place, line) in enumerate(lines):
             text, confidence = texts.get(n, ("", 0.0))
             if confidence >= SURE or not line.large:
                 read = line._replace(text=text, confidence=confidence)
-                found[place].append(read if self.recognise else line)
-        return found
+                kept[place].append(read if self.recognise else line)
+        return kept
 
     def _find(self, images: Sequence[np.ndarray]) -> list[tuple[int, Line]]:
-        """Boxes in reading order, each with the place of its image."""
+        """The boxes in reading order, each with the index of its image."""
         frames = [frame(image, self.side, self.enlarge, self.square) for image in images]
         maps = self.detect([pixels for pixels, _ in frames])
         found: list[tuple[int, Line]] = []
@@ -144,6 +152,7 @@ class TextReader:
         return found
 
     def _read(self, strips: Sequence[np.ndarray]) -> list[tuple[str, float]]:
+        """(text, confidence) of each strip, turned first if it is upside down."""
         turned = self.direction([padded(item, TURN_WIDTH, TURN_WIDTH) for item in strips])
         strips = [
             np.rot90(item, 2) if chances[1] > UPSIDE_DOWN else item
@@ -154,11 +163,13 @@ class TextReader:
 
 
 def frame(image: np.ndarray, side: int, enlarge: float, square: bool) -> tuple[np.ndarray, tuple[int, int]]:
-    """The picture as the detector sees it, (3, H, W) float32, and the (h, w) of its upper left that the picture
-    takes: its longer side is `side`, or `enlarge` times what it was. As RapidOCR does, the detector's multiples
-    of 32 are met by stretching. `square` repeats the edges up to one shape for all; gray would cost 5 % recall.
+    """The picture as the detector sees it, (3, H, W) float32, and the (h, w) of the part of it, at the upper
+    left, that shows the picture. The picture's longer side becomes `side`, or `enlarge` times its length if
+    that is less. As in RapidOCR, sides are stretched to the multiples of 32 that the detector needs. `square`
+    repeats the edges to make one shape for all; gray there would cost 5 % recall.
 
-    Sharpened: on street photos the detector then finds as much at 800 pixels as at 960 without.
+    The picture is sharpened: on street photos the detector then finds as much at 800 pixels as at 960
+    without.
     """
     import cv2
 
@@ -179,14 +190,14 @@ def normal(pixels: np.ndarray) -> np.ndarray:
 
 
 def is_large(box: np.ndarray, shape: tuple[int, int]) -> bool:
-    """Over a third as high as the picture. The detector takes whatever fills a picture, a plate or a face, for
-    one huge letter: such a box must be read, and with `SURE`, to be kept."""
+    """Whether a box is over a third as high as the picture. The detector takes whatever fills a picture, a
+    plate or a face, for one huge letter. Such a box is kept only if it is read with confidence `SURE`."""
     return shorter_side(box) > min(shape) / 3
 
 
 def strip(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """What is in a box, set straight: (h, w, 3), wider than high, or turned by a quarter. Only the box's
-    neighbourhood is touched, and shrunk first to about twice the height that the recogniser takes."""
+    """The content of a box, set straight: (h, w, 3), wider than high, or turned by a quarter. Only the box's
+    neighbourhood is touched. It is first shrunk to about twice the height that the recogniser takes."""
     import cv2
     from rapidocr.utils.process_img import get_rotate_crop_image
 
@@ -203,7 +214,7 @@ def strip(image: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 
 def padded(item: np.ndarray, step: int, widest: int) -> np.ndarray:
-    """(h, w, 3) -> (3, STRIP, W) float32: W the next multiple of `step`, `widest` at most, zeros on the
+    """(h, w, 3) -> (3, STRIP, W) float32. W is the next multiple of `step`, at most `widest`; zeros on the
     right."""
     import cv2
 

@@ -1,4 +1,4 @@
-"""Local outlier scores from distances to nearest neighbours. Of all: higher is more suspicious.
+"""Local outlier scores from distances to nearest neighbours. For all of them, higher is more suspicious.
 
 r_1 <= ... <= r_k are a point's distances to its k nearest neighbours nn_1 ... nn_k, itself excluded, and
 kd = r_k its k-distance. Source: Huang et al. 2025 (ICLR), Detecting Backdoor Samples in Contrastive
@@ -62,7 +62,8 @@ def published(images: np.ndarray, k: int, texts: np.ndarray | None = None) -> Ma
     mask = np.tile(~np.eye(n, dtype=bool), len(points) // n)
     among = _pairwise(images, points)[mask].reshape(n, -1)
     order = np.argsort(among, axis=1, kind="stable")[:, :k]
-    a, full = np.sort(among, axis=1), np.sort(_pairwise(points, points), axis=1)
+    a = np.sort(among, axis=1)
+    full = np.sort(_pairwise(points, points), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = a[:, k, None] / full[order, k]
         lids = [-k / np.log(d[:, :k] / d[:, k, None] + 1e-4).sum(1) for d in (a, full)]
@@ -72,8 +73,8 @@ def published(images: np.ndarray, k: int, texts: np.ndarray | None = None) -> Ma
 
 
 def _pairwise(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n, d), (m, d) -> (n, m) float64 Euclidean distances; 0 where they are below a millionth of the lengths,
-    which is what rounding makes of equal vectors."""
+    """(n, d), (m, d) -> (n, m) float64 Euclidean distances; 0 if below a millionth of the
+    lengths, as rounding leaves them between equal vectors."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     lengths = np.square(x).sum(1)[:, None] + np.square(y).sum(1)
     squared = lengths - 2 * x @ y.T

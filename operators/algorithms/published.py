@@ -32,8 +32,8 @@ ADDRESSES = {url.rsplit("/", 1)[1]: url for url in PUBLISHED}  # by file name
 
 
 def asset(address: str) -> str:
-    """The path of a file on this machine, as `local_file` finds it. Raises FileNotFoundError, which says where a
-    published file can be downloaded, and ValueError if it is not the published one."""
+    """The path of a file on this machine, as `local_file` finds it. Raises FileNotFoundError, which says
+    where a published file can be downloaded, and ValueError if it is not the published one."""
     name = os.path.basename(urlsplit(address).path)
     published = ADDRESSES.get(name, "")
     try:

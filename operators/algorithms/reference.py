@@ -1,8 +1,8 @@
 """A reference's table: features of stored embeddings, densities among the points of a draw, and the scores of
 rows against it.
 
-Table: see `operators.outliers.Reference`. A draw's points are the images of its samples, in the order of
-uids, then their texts.
+The table is that of `operators.outliers.Reference`. A draw's points are the images of its samples in the
+order of uids, then their texts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,39 +16,42 @@ from operators.algorithms.outliers import SCORES, lid, scores
 from pipeline.operator import Device
 
 ROWS = 2048  # searched at a time
+ZERO_VECTOR = "a zero vector has no direction"
+NOT_FINITE = "the embedding is not finite"
 
 
 def features(
     embedding: pl.Series, norm: pl.Series | None, normalise: bool
 ) -> tuple[np.ndarray, pl.Series, pl.Series]:
-    """(n,) embeddings, and their lengths where they are stored at length 1 -> (m, d) float32 of the rows that
-    have one, (n,) which these are, (n,) why others that are not null have none."""
+    """(n,) embeddings, and (n,) their lengths if they are stored at length 1 -> (m, d) float32 features of
+    the rows that have one, (n,) which rows these are, (n,) why others that are not null have none."""
     width = embedding.dtype.shape[0]  # type: ignore[attr-defined]
-    there = embedding.is_not_null() & (norm.is_not_null() if norm is not None else True)
-    vectors = embedding.filter(there).to_numpy().astype(np.float32).reshape(-1, width)
+    present = embedding.is_not_null() & (norm.is_not_null() if norm is not None else True)
+    vectors = embedding.filter(present).to_numpy().astype(np.float32).reshape(-1, width)
     if norm is not None:
-        vectors = vectors * norm.filter(there).to_numpy().astype(np.float32)[:, None]
+        vectors = vectors * norm.filter(present).to_numpy().astype(np.float32)[:, None]
     length = np.sqrt(np.square(vectors, dtype=np.float64).sum(1))
     if normalise:
         with np.errstate(divide="ignore", invalid="ignore"):
             vectors = (vectors / length[:, None]).astype(np.float32)
     usable = np.isfinite(length) & ((length > 0) | (not normalise))
-    places = there.arg_true().to_numpy()
+    places = present.arg_true().to_numpy()
     good, zero = np.zeros((2, len(embedding)), bool)
-    good[places], zero[places] = usable, length == 0
+    good[places] = usable
+    zero[places] = length == 0
     error = pl.select(
-        pl.when(pl.Series(good) | ~there)
+        pl.when(pl.Series(good) | ~present)
         .then(pl.lit(None, pl.String))
         .when(pl.Series(zero))
-        .then(pl.lit("a zero vector has no direction"))
-        .otherwise(pl.lit("the embedding is not finite"))
+        .then(pl.lit(ZERO_VECTOR))
+        .otherwise(pl.lit(NOT_FINITE))
     ).to_series()
     return vectors[usable], pl.Series(good), error
 
 
 def points_of(samples: pl.DataFrame) -> pl.DataFrame:
     """Samples (`uid`, `text`, `vector`, perhaps `text_vector`) -> their points: `uid`, `modality`, `text`,
-    `vector`; a sample without a text vector has one."""
+    `vector`. A sample without a text vector has one point."""
     images = samples.select("uid", pl.lit("image").alias("modality"), "text", "vector")
     if "text_vector" not in samples.columns:
         return images
@@ -57,14 +60,14 @@ def points_of(samples: pl.DataFrame) -> pl.DataFrame:
 
 
 def of_unit_length(vectors: pl.Series) -> bool:
-    """Whether there are vectors, and all have length 1, but for the rounding of float16."""
+    """Whether there are vectors, and all have length 1 up to the rounding of float16."""
     lengths = np.linalg.norm(vectors.to_numpy(), axis=1) if len(vectors) else np.zeros(1)
     return bool(np.abs(lengths - 1).max() < 1e-2)
 
 
 def densities(draws: Sequence[pl.DataFrame], k: int) -> pl.DataFrame:
-    """The points of each draw -> one table, with `draw`, `k_distance` and `lid` by their k nearest of other
-    samples, and `k`, which is less where some point has fewer; 0 (and nulls) where one has none."""
+    """The points of each draw -> one table with `draw`, `k_distance` and `lid` by each point's k nearest of
+    other samples, and `k`, which is reduced to what every point has. With k 0 the densities are null."""
     k = min(k, *map(_others, draws))
     tables = [
         points.select(pl.lit(number, pl.UInt32).alias("draw"), pl.all(), *_density(points, k))
@@ -74,24 +77,26 @@ def densities(draws: Sequence[pl.DataFrame], k: int) -> pl.DataFrame:
 
 
 def _others(points: pl.DataFrame) -> int:
-    """How many points of other samples every point of a draw is sure to have."""
+    """How many points of other samples every point of a draw has at least."""
     most = max(points.group_by("uid").len()["len"], default=0)
     return len(points) - most
 
 
 def _density(points: pl.DataFrame, k: int) -> tuple[pl.Series, pl.Series]:
+    """`k_distance` and `lid` of a draw's points."""
     if not k:
         none = pl.Series([None] * len(points), dtype=pl.Float64)
         return none.alias("k_distance"), none.alias("lid")
     samples = points["uid"].rank("dense").to_numpy().astype(np.int64)
     vectors = points["vector"].to_numpy()
-    found, _ = Points(vectors, samples, Device()).nearest(vectors, samples, k)
-    return pl.Series("k_distance", found[:, -1]), pl.Series("lid", lid(found))
+    distances, _ = Points(vectors, samples, Device()).nearest(vectors, samples, k)
+    return pl.Series("k_distance", distances[:, -1]), pl.Series("lid", lid(distances))
 
 
 def nearest_points(table: pl.DataFrame, vector: np.ndarray, uid: str) -> pl.DataFrame:
-    """The points of all draws, each once, those of sample `uid` aside, by their distance from (d,) `vector`:
-    `uid`, `modality`, `distance`, `caption`. Without FAISS: one row needs none."""
+    """The points of all draws, each once, without those of sample `uid`, by their distance from (d,)
+    `vector`: `uid`, `modality`, `distance`, `caption`. Computed without FAISS, which one row does not need.
+    """
     points = table.filter(pl.col("uid") != uid).unique(["uid", "modality"], keep="first")
     squared = np.square(points["vector"].to_numpy() - vector, dtype=np.float64).sum(1)
     near = points.select("uid", "modality", distance=pl.Series(np.sqrt(squared)), caption="text")
@@ -99,11 +104,12 @@ def nearest_points(table: pl.DataFrame, vector: np.ndarray, uid: str) -> pl.Data
 
 
 class Search:
-    """The scores of rows against all draws of a table. It remembers the last batch: of several operators
-    that ask about the same rows, one by one, the first searches for all."""
+    """The scores of rows against all draws of a table. It remembers the last batch: if several operators ask
+    about the same rows one after the other, the first searches for all."""
 
     def __init__(self, table: pl.DataFrame, device: Device) -> None:
-        self.table, self.device = table, device
+        self.table = table
+        self.device = device
         self.k = table["k"][0] if len(table) else 0
         self.samples = pl.DataFrame({"uid": table["uid"].unique().sort()}).with_row_index("sample")
         draws = table.partition_by("draw", maintain_order=True) if self.k else []
@@ -111,6 +117,7 @@ class Search:
         self._last: tuple[np.ndarray, pl.Series, Mapping[str, np.ndarray]] | None = None
 
     def _points(self, draw: pl.DataFrame) -> Points:
+        """The points of a draw, ready to be searched."""
         return Points(draw["vector"].to_numpy(), self._numbers(draw["uid"]), self.device)
 
     def _numbers(self, uids: pl.Series) -> np.ndarray:
@@ -120,20 +127,21 @@ class Search:
         return numbers
 
     def scores(self, vectors: np.ndarray, uids: pl.Series) -> Mapping[str, np.ndarray]:
-        """(n, d) float32 and their uids -> the four scores, (n,) each, mean over the draws; own copies
-        excluded. There must be a draw."""
+        """(n, d) float32 and (n,) their uids -> the four scores, (n,) each, the mean over the draws; a row
+        never meets its own points. There must be a draw."""
         if self._last is not None:
-            before, known, found = self._last
-            if known.equals(uids) and np.array_equal(before, vectors):
-                return found
+            last_vectors, last_uids, scored = self._last
+            if last_uids.equals(uids) and np.array_equal(last_vectors, vectors):
+                return scored
         own = self._numbers(uids)
         blocks = [slice(start, start + ROWS) for start in range(0, max(1, len(vectors)), ROWS)]
         parts = [self._block(vectors[block], own[block]) for block in blocks]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in SCORES}
-        self._last = vectors, uids, found
-        return found
+        scored = {name: np.concatenate([part[name] for part in parts]) for name in SCORES}
+        self._last = vectors, uids, scored
+        return scored
 
     def _block(self, vectors: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
+        """The same for at most ROWS rows."""
         total = dict.fromkeys(SCORES, np.zeros(len(vectors)))
         for points, k_distance, lids in self.draws:
             distances, ids = points.nearest(vectors, own, self.k)
@@ -146,9 +154,10 @@ _LIVE: WeakSet[Search] = WeakSet()
 
 
 def search_of(table: pl.DataFrame, device: Device) -> Search:
-    """The search, one for all operators of a worker that ask for the same table, as long as one lives."""
+    """The search for a table: one for all operators of a worker that need it, as long as one of them
+    lives."""
     for search in _LIVE:
         if search.device == device and search.table.equals(table):
             return search
-    _LIVE.add(made := Search(table, device))
-    return made
+    _LIVE.add(search := Search(table, device))
+    return search

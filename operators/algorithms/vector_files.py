@@ -26,10 +26,10 @@ PROTOCOL_4 = b"\x80\x04"  # how a pickle of that protocol begins; torch itself w
 
 
 def read_vectors(address: str, array: str = "") -> np.ndarray:
-    """(m, d) floats of a file that `pipeline.assets` can find: .npy (mapped, not read), .npz (`array`: which of its
-    arrays), .parquet (which column), .pt or .pth (which tensor), read with weights_only. `array` may be empty if
-    there is one, or a tensor called `image_features`. A file with a published name must have the published sha256.
-    Raises ValueError, OSError, pickle.UnpicklingError."""
+    """(m, d) floats of a file that `pipeline.assets` can find: .npy (mapped, not read), .npz (`array`: which
+    of its arrays), .parquet (which column), .pt or .pth (which tensor), read with weights_only. `array` may
+    be empty if there is one, or a tensor called `image_features`. A file with a published name must have the
+    published sha256. Raises ValueError, OSError, pickle.UnpicklingError."""
     ending = os.path.splitext(urlsplit(address).path)[1]
     if ending not in ENDINGS:
         raise ValueError(f"{address} must be one of {', '.join(ENDINGS)}")
@@ -47,15 +47,16 @@ def read_vectors(address: str, array: str = "") -> np.ndarray:
 
 
 def read_centroids(address: str) -> np.ndarray:
-    """(m, d) floats of a file of centroids. DataComp's script saves a numpy array in a pickle, which torch's safe
-    reader refuses: it is read by an unpickler that builds arrays of numbers and nothing else. All other files are
-    read by `read_vectors`. Raises the same errors."""
+    """(m, d) floats of a file of centroids. DataComp's script saves a numpy array in a pickle, which torch's
+    safe reader refuses: it is read by an unpickler that builds arrays of numbers and nothing else. All other
+    files are read by `read_vectors`. Raises the same errors."""
     if address.endswith((".pt", ".pth")) and (pickled := _protocol_4(asset(address))) is not None:
         return _checked(_Array(io.BytesIO(pickled)).load(), address)
     return read_vectors(address)
 
 
 def _checked(vectors: Any, address: str) -> np.ndarray:
+    """The vectors, if they are (m, d) floats. Raises ValueError."""
     if not isinstance(vectors, np.ndarray):
         raise ValueError(f"{address} must hold (m, d) floats, got {type(vectors).__name__}")
     if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating) or not len(vectors):
@@ -64,11 +65,13 @@ def _checked(vectors: Any, address: str) -> np.ndarray:
 
 
 def _of_npz(local: str, address: str, array: str) -> np.ndarray:
+    """One of the arrays of an .npz."""
     with np.load(local, allow_pickle=False) as arrays:
         return np.asarray(arrays[_chosen(address, array, list(arrays))])
 
 
 def _of_parquet(local: str, address: str, array: str) -> np.ndarray:
+    """A column of vectors of a .parquet, (m, d)."""
     name = _chosen(address, array, list(pl.read_parquet_schema(local)))
     return _stacked(address, pl.read_parquet(local, columns=[name])[name])
 
@@ -97,7 +100,8 @@ def _chosen(address: str, array: str, names: list[str]) -> str:
 
 
 def _stacked(address: str, column: pl.Series) -> np.ndarray:
-    """(m, d) of a column of vectors, Array or List. Raises ValueError for nulls and for rows of several lengths."""
+    """(m, d) of a column of vectors, Array or List. Raises ValueError for nulls and for rows of several
+    lengths."""
     if column.dtype == pl.List:
         widths = column.list.len().unique().to_list()
         if len(widths) != 1 or widths[0] is None:
@@ -132,6 +136,7 @@ class _Array(pickle.Unpickler):
     """Builds arrays of numbers and nothing else: every other name in a file is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """The two classes and one function that an array's pickle names. Raises ValueError for any other."""
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
         if module == "numpy" and name in ("ndarray", "dtype"):

@@ -1,4 +1,6 @@
-"""Embeddings as unit vectors, and the loop that runs a function of tensors over them in chunks of one shape."""
+"""Embeddings as unit vectors, and the loop that runs a function of tensors over them in chunks of one
+shape.
+"""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,14 +9,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from operators.algorithms.threads import torch_on_one_thread
 from pipeline.operator import Device
 
 BLOCK = 65_536  # rows
 
 
 def unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, d) of any float type -> (n, d) float32 of unit norm, and (n,) whether a row has a direction: a row
-    that is zero, or not finite, has none and is all zeros."""
+    """(n, d) of any float type -> (n, d) float32 of unit norm, and (n,) whether each row has a direction. A
+    row that is zero or not finite has none, and becomes all zeros."""
     rows = vectors.astype(np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
     directed = np.isfinite(norms) & (norms > 0)
@@ -25,46 +28,39 @@ def unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unit_column(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """The same of an Array column; a null row is zeros without a direction."""
+    """The same for an Array column. A null row becomes zeros without a direction."""
     present = column.is_not_null().to_numpy()
-    found, directed = unit(column.drop_nulls().to_numpy())
-    rows, known = np.zeros((len(column), found.shape[1]), np.float32), present.copy()
-    rows[present], known[present] = found, directed
-    return rows, known
+    vectors, directed = unit(column.drop_nulls().to_numpy())
+    rows = np.zeros((len(column), vectors.shape[1]), np.float32)
+    has_direction = present.copy()
+    rows[present] = vectors
+    has_direction[present] = directed
+    return rows, has_direction
 
 
 def directed(column: pl.Series) -> np.ndarray:
-    """(n,) whether a row of an Array column has a direction; in blocks, for a shard's column may be a gigabyte."""
+    """(n,) whether each row of an Array column has a direction. Worked out block by block, since a shard's
+    column may have a gigabyte."""
     blocks = (column[start : start + BLOCK] for start in range(0, len(column), BLOCK))
     return np.concatenate([*(unit_column(block)[1] for block in blocks), np.zeros(0, bool)])
 
 
-def no_direction(columns: dict[str, pl.Series], known: dict[str, np.ndarray]) -> pl.Series:
-    """(n,) String: which embedding is there and has no direction; null where none is so."""
-    bad = {what: column.is_not_null() & ~pl.Series(known[what]) for what, column in columns.items()}
-    reasons = (
-        pl.when(rows).then(pl.lit(f"{what} embedding is zero or not finite")) for what, rows in bad.items()
-    )
-    return pl.select(pl.coalesce(*reasons)).to_series()
-
-
 class Chunks:
-    """Runs a function of tensors over rows, `rows` at a time and the last of them padded: shapes never
-    vary, so a row's result does not depend on its neighbours. On a CPU chunks run side by side, each on one
-    thread: sums never split differently."""
+    """Runs a function of tensors over rows, `rows` at a time, the last chunk padded. Shapes never vary, so a
+    row's result does not depend on its neighbours. On a CPU the chunks run side by side, each on one thread,
+    so that sums are never split differently."""
 
     def __init__(self, device: Device, rows: int) -> None:
-        import torch
-
-        self.rows, self.device = rows, device.name
+        self.rows = rows
+        self.device = device.name
         self.over: Callable[..., Iterable[Any]] = map
         if device.name == "cpu":
-            torch.set_num_threads(1)
+            torch_on_one_thread()
             if device.threads > 1:
                 self.over = ThreadPoolExecutor(device.threads).map
 
     def tensor(self, values: np.ndarray) -> Any:
-        """A copy on the device."""
+        """A copy of an array on the device."""
         import torch
 
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -73,10 +69,11 @@ class Chunks:
         """`function(*tensors) -> (rows,)`, for each chunk of the arrays -> (n,) float32."""
         count = len(arrays[0])
         starts = range(0, count, self.rows)
-        found = self.over(lambda start: self._one(function, start, arrays), starts)
-        return np.concatenate([*found, np.zeros(0, np.float32)])[:count]
+        parts = self.over(lambda start: self._one(function, start, arrays), starts)
+        return np.concatenate([*parts, np.zeros(0, np.float32)])[:count]
 
     def _one(self, function: Callable[..., Any], start: int, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+        """(rows,) float32: the result for the chunk that begins at row `start`, padding included."""
         import torch
 
         with torch.inference_mode():
@@ -86,4 +83,5 @@ class Chunks:
 
 
 def _padded(part: np.ndarray, rows: int) -> np.ndarray:
+    """(m, ...) -> (rows, ...): zeros after the rows of `part`."""
     return np.concatenate([part, np.zeros((rows - len(part), *part.shape[1:]), part.dtype)])

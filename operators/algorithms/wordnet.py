@@ -1,12 +1,12 @@
-"""WordNet's first synset of a word, as NLTK 3.8 finds it, from the files themselves.
+"""WordNet's first synset of a word, as NLTK 3.8 finds it, from WordNet's own files.
 
     offset = FirstSynset("/usr/share/wordnet")
-    offset("Dogs")      -> 2084071, offset of dog.n.01 in data.noun
+    offset("Dogs")      -> 2084071, the offset of dog.n.01 in data.noun
     offset("qwerty")    -> None
 
-**Source**: the files are WNDB's (wndb(5WN)): index.noun, noun.exc, and so on. NLTK's `wordnet.synsets(word)[0]`:
-nouns before verbs, adjectives, adverbs; in each the word itself or, from an exception list or by cutting
-endings, a form that is there; of a form its most frequent sense.
+Source: the files are WNDB's (wndb(5WN)): index.noun, noun.exc, and so on. NLTK's `wordnet.synsets(word)[0]`
+tries nouns before verbs, adjectives and adverbs. In each it takes the word itself, or a form of it that is
+listed, from the exceptions or by cutting endings; and of a form its most frequent sense.
 """
 
 import os
@@ -15,22 +15,35 @@ from collections.abc import Iterator, Mapping
 PARTS = ("noun", "verb", "adj", "adv")  # in NLTK's order
 ENDINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "noun": (
-        *(("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z")),
-        *(("ches", "ch"), ("shes", "sh"), ("men", "man"), ("ies", "y")),
+        ("s", ""),
+        ("ses", "s"),
+        ("ves", "f"),
+        ("xes", "x"),
+        ("zes", "z"),
+        ("ches", "ch"),
+        ("shes", "sh"),
+        ("men", "man"),
+        ("ies", "y"),
     ),
     "verb": (
-        *(("s", ""), ("ies", "y"), ("es", "e"), ("es", "")),
-        *(("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
+        ("s", ""),
+        ("ies", "y"),
+        ("es", "e"),
+        ("es", ""),
+        ("ed", "e"),
+        ("ed", ""),
+        ("ing", "e"),
+        ("ing", ""),
     ),
     "adj": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
     "adv": (),
 }
-REMEMBERED = 1 << 20  # words, most of which come again
+REMEMBERED = 1 << 20  # words that are looked up once; most come again
 HELP = "Debian's wordnet-base has it in /usr/share/wordnet, NLTK's download of `wordnet` in nltk_data/corpora/wordnet"
 
 
 class FirstSynset:
-    """Looks words up. Raises FileNotFoundError where a file is missing, ValueError for one that is garbled."""
+    """Looks words up. Raises FileNotFoundError if a file is missing, ValueError if one is garbled."""
 
     def __init__(self, folder: str) -> None:
         folder = os.path.expanduser(folder)
@@ -39,54 +52,58 @@ class FirstSynset:
         self._known: dict[str, int | None] = {}
 
     def __call__(self, word: str) -> int | None:
-        """The offset of the first synset, None where there is none."""
+        """The offset of the first synset; None if there is none."""
         word = word.lower()
         if word not in self._known:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            found = (self._senses[part][form] for part in PARTS for form in self._forms(word, part))
-            self._known[word] = next(found, None)
+            offsets = (self._senses[part][form] for part in PARTS for form in self._forms(word, part))
+            self._known[word] = next(offsets, None)
         return self._known[word]
 
     def _forms(self, word: str, part: str) -> list[str]:
-        """The forms of a word that are there, in NLTK's order."""
-        exceptions, senses = self._exceptions[part], self._senses[part]
+        """The forms of a word that this part of speech lists, in NLTK's order."""
+        exceptions = self._exceptions[part]
+        senses = self._senses[part]
         if word in exceptions:
             return [form for form in (word, *exceptions[word]) if form in senses]
         forms = [word]
-        found = [form for form in (word, *_shortened(forms, part)) if form in senses]
-        while not found and (forms := _shortened(forms, part)):
-            found = [form for form in forms if form in senses]
-        return found
+        listed = [form for form in (word, *_shortened(forms, part)) if form in senses]
+        while not listed and (forms := _shortened(forms, part)):
+            listed = [form for form in forms if form in senses]
+        return listed
 
 
 def _shortened(forms: list[str], part: str) -> list[str]:
+    """The forms with each ending that fits replaced."""
     endings = ENDINGS[part]
     return [form[: -len(old)] + new for form in forms for old, new in endings if form.endswith(old)]
 
 
 def _index(folder: str, part: str) -> Iterator[tuple[str, int]]:
-    """(lemma, offset of its first sense)."""
+    """(lemma, offset of its first sense) of each line of an index."""
     for number, line in _lines(folder, f"index.{part}"):
         fields = line.split()
         try:
-            lemma, synsets, pointers = fields[0], int(fields[2]), int(fields[3])
+            lemma = fields[0]
+            synsets = int(fields[2])
+            pointers = int(fields[3])
             yield lemma, int(fields[4 + pointers + 2 : 4 + pointers + 2 + synsets][0])
         except (ValueError, IndexError):
             raise ValueError(
-                f"{folder}/index.{part}, line {number} is no entry of WNDB: {line[:40]!r}"
+                f"{folder}/index.{part}, line {number} is not an entry of WNDB: {line[:40]!r}"
             ) from None
 
 
 def _exceptions(folder: str, part: str) -> Iterator[tuple[str, list[str]]]:
-    """(inflected word, its lemmas)."""
+    """(inflected word, its lemmas) of each line of a list of exceptions."""
     for _, line in _lines(folder, f"{part}.exc"):
         word, *lemmas = line.split()
         yield word, lemmas
 
 
 def _lines(folder: str, name: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines, less those of the licence, which begin with blanks."""
+    """(number, line) of a file, without its licence, whose lines begin with blanks."""
     path = os.path.join(folder, name)
     if not os.path.isfile(path):
         raise FileNotFoundError(

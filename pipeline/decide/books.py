@@ -1,42 +1,73 @@
-"""The books: what was read, kept, dropped and failed, at what speed. Merged from the store, so that they
-are right after any number of kills and relaunches.
+"""The books: how many samples were read, kept, dropped and failed, what could not be read, and at what speed.
 
-Counts come from the decisions, damage from the samples' footers. Only time cannot be told from results:
-each run keeps a small log, `runs/<start>-<pid>.json`, rewritten every few seconds.
+All of it is merged from the store, so it is right after any number of kills and restarts. Counts come from
+the decision, damaged shards and lost URLs from the footers of the samples, speeds from the logs of all runs.
 """
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
-from pipeline.run.log import speeds
+from pipeline.run.log import Speed, speeds
 from pipeline.storage import layout
 
 
-def noted(session: Session) -> dict[str, Any]:
-    """What the samples' footers tell. `damaged`: shards whose file breaks off, with the place (of a packed
-    table: in what it unpacks to) and reason. `lost`: reason -> URLs that a download has not fetched."""
-    broken: dict[str, str] = {}
+@dataclass(frozen=True)
+class Books(Decision):
+    """A decision and what became of the rest: listed = samples + sum(lost).
+
+    listed      the URLs of a pool that was downloaded; of any other pool, its samples
+    damaged     shard -> why and at which byte its file breaks off; what comes before is among the samples
+    lost        reason -> URLs that were not downloaded, most frequent reason first
+    pending     shard -> why it could not be read; its samples are not counted
+    speeds      operator -> its speed, over all runs on the store, slowest first
+    bottleneck  the slowest operator, None if nothing ran
+    """
+
+    listed: int
+    damaged: Mapping[str, str]
+    lost: Mapping[str, int]
+    pending: Mapping[str, str]
+    speeds: Mapping[str, Speed]
+    bottleneck: str | None
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the pool lacks, as it was noted when its shards were read; see `damaged` and `lost` of Books."""
+
+    damaged: Mapping[str, str]
+    lost: Mapping[str, int]
+
+
+def losses(session: Session) -> Losses:
+    """The damage and the lost URLs that stand in the footers of the samples. In a packed table the byte is
+    that of the unpacked data."""
+    damaged: dict[str, str] = {}
     lost: Counter[str] = Counter()
     names = [shard.name for shard in session.shards if session.sample_folders]
     for shard, footer in session.store.footers(layout.SAMPLES, names).items():
         if damage := footer.notes.get("damage"):
-            broken[shard] = f"{damage['reason']} (byte {damage['offset']})"
+            damaged[shard] = f"{damage['reason']} (byte {damage['offset']})"
         lost.update(footer.notes.get("lost", {}))
-    return {"damaged": broken, "lost": dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))}
+    return Losses(damaged, dict(sorted(lost.items(), key=lambda item: (-item[1], item[0]))))
 
 
-def books(session: Session, decision: dict[str, Any], pending: dict[str, str]) -> dict[str, Any]:
-    """The ledger of a decision: samples = kept + dropped + failed, or an AssertionError. Where tars were
-    downloaded, listed = samples + lost."""
-    if decision["samples"] != decision["kept"] + decision["dropped"] + decision["failed"]:
+def books(session: Session, decision: Decision, pending: Mapping[str, str]) -> Books:
+    """The books of a decision; `pending`: the shards that could not be read, with reasons. Raises
+    AssertionError if they do not balance."""
+    if decision.samples != decision.kept + decision.dropped + decision.failed:
         raise AssertionError(f"the books do not balance: {decision}")
-    rates, notes = speeds(session.store), noted(session)
-    return {
-        **decision,
-        "listed": decision["samples"] + sum(notes["lost"].values()),
-        **notes,
-        "pending": pending,
-        "speeds": rates,
-        "bottleneck": next(iter(rates), None),
-    }
+    lacking = losses(session)
+    operators = speeds(session.store)
+    return Books(
+        **vars(decision),
+        listed=decision.samples + sum(lacking.lost.values()),
+        damaged=lacking.damaged,
+        lost=lacking.lost,
+        pending=pending,
+        speeds=operators,
+        bottleneck=next(iter(operators), None),
+    )

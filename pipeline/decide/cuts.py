@@ -1,8 +1,16 @@
-"""Shares of a pool turned into cuts, exactly and without collecting a column.
+"""Shares of a pool turned into cuts: the value that the best 30 % reach, exactly and in bounded memory.
 
-A radix selection on the bits of the values: each pass over the shards counts, in a histogram of 16 bits,
-the candidates that are left; when few are left they are collected and sorted. Two passes as a rule,
-four at most (and as many for each half of the uid that ties go by), and memory does not grow with the pool.
+    cuts = resolve_cuts({"clip.score": Rule(column="clip.score", top=0.3)}, session.columns, names)
+    cuts["clip.score"].value
+
+Sorting would need every value of the pool in memory. Instead the cut is looked up like a word in a
+dictionary: first its volume, then its page, then its line. A pass over the shards counts how many values
+begin with each of the 65,536 possible first 16 bits; the counts tell how the cut begins, and the next pass
+looks only at the values that begin so.
+
+This is radix selection. As soon as a million candidates or fewer are left, they are collected and sorted. So
+two passes are the rule, and four the most for one number of 64 bits. If ties go by uid, the uid of the last
+sample that is kept is looked up in the same way, as two more numbers of 64 bits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,125 +24,153 @@ from pipeline.rule import Cut, Rule
 from pipeline.run.ordered_map import threaded_map
 from pipeline.uids import uid_halves
 
-DIGIT = 16  # bits a pass settles
-FEW = 1 << 20  # this many candidates are collected and sorted instead of another pass
+DIGIT = 16  # bits that one pass settles
+FEW = 1 << 20  # so many candidates are collected and sorted instead of counted again
+_ONES = 2**64 - 1
+
+
+def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, Cut]:
+    """Rule -> its cut: the k-th highest (lowest) of the values that exist, k from the rule's share. All rules
+    are resolved in the same passes over the shards. Raises FileNotFoundError if a column is not stored."""
+    selections = {name: Selection(rule) for name, rule in rules.items()}
+    while unresolved := {name: s for name, s in selections.items() if s.cut is None}:
+        count = partial(_count_shards, columns, unresolved)
+        counted = _by_rule(threaded_map(count, columns.groups(shards)), unresolved)
+        for name, selection in unresolved.items():
+            selection.settle_digit(counted[name])
+    return {name: s.cut for name, s in selections.items() if s.cut is not None}
 
 
 class Selection:
-    """Radix selection of one rule's cut among the values, as words of 64 bits that order like them.
+    """The search for one rule's cut. The values are searched as words: uint64 whose order is that of the
+    values.
 
-    `prefix` holds the bits of the word settled so far, `rank` how many rows at or above the cut (below,
-    for `bottom`) lie among the candidates with that prefix. Where ties go by uid and not all are kept, the
-    two halves of the uid are words that follow; `words` holds those found.
+    prefix      the first bits of the word that is searched, as far as they are settled
+    settled     how many bits that is
+    candidates  how many rows have a word that begins with `prefix`; -1 before anything is counted
+    rank        how many of these the rule keeps: those with the highest words
+    words       the words found so far: that of the cut; then, if ties go by uid, the two halves of the last
+                uid
+    cut         the result, None until it is found
     """
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.settled, self.prefix, self.rank, self.candidates = 0, 0, 0, -1
         self.words: list[int] = []
         self.cut: Cut | None = None
+        self._begin_word(rank=0, candidates=-1)
 
-    def partial(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
-        """What this pass wants of one shard: a histogram of the next digit and, last, of the rows without a value,
-        or the candidates."""
-        bits = self._bits(values.cast(pl.Float64).fill_nan(None), uids)
+    def _begin_word(self, rank: int, candidates: int) -> None:
+        self.settled = 0
+        self.prefix = 0
+        self.rank = rank
+        self.candidates = candidates
+
+    @property
+    def collects(self) -> bool:
+        """Whether so few candidates are left that they are collected and sorted."""
+        return 0 <= self.candidates <= FEW
+
+    def count_rows(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
+        """What the next digit needs to know of some rows: a histogram of that digit among the candidates, and
+        last the number of rows that are not candidates. Or the words of the candidates, if they are
+        collected."""
+        words = self._words(values.cast(pl.Float64).fill_nan(None), uids)
         if self.settled:
-            bits = bits[bits >> np.uint64(64 - self.settled) == np.uint64(self.prefix)]
-        if 0 <= self.candidates <= FEW:
-            return bits
-        digit = (bits >> np.uint64(64 - DIGIT - self.settled)) & np.uint64((1 << DIGIT) - 1)
-        found = np.bincount(digit.astype(np.int64), minlength=(1 << DIGIT) + 1)
-        found[-1] = len(values) - len(bits)
-        return found
+            words = words[words >> np.uint64(64 - self.settled) == np.uint64(self.prefix)]
+        if self.collects:
+            return words
+        digits = (words >> np.uint64(64 - DIGIT - self.settled)) & np.uint64((1 << DIGIT) - 1)
+        histogram = np.bincount(digits.astype(np.int64), minlength=(1 << DIGIT) + 1)
+        histogram[-1] = len(values) - len(words)
+        return histogram
 
-    def _bits(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
-        """The current word of the rows that have a value and equal the words found; more is kept first."""
+    def _words(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
+        """The words that are searched now: of the values; or of the uids whose value, and first half, are
+        those found. The word that a rule keeps first is the highest, so the words of `bottom` and of uids are
+        inverted."""
         if not self.words:
-            bits = ordered_bits(values.drop_nulls().to_numpy())
-            return ~bits if self.rule.bottom is not None else bits
+            words = ordered_bits(values.drop_nulls().to_numpy())
+            return ~words if self.rule.bottom is not None else words
         tied = uids.filter((values == self._value(self.words[0])).fill_null(False))
-        halves = [~half for half in uid_halves(tied)]
-        return halves[0] if len(self.words) == 1 else halves[1][halves[0] == np.uint64(self.words[1])]
+        first, second = (~half for half in uid_halves(tied))
+        return first if len(self.words) == 1 else second[first == np.uint64(self.words[1])]
 
-    def settle(self, parts: Iterable[np.ndarray]) -> None:
-        """Merge the partials of all shards; settle a digit, or a word."""
-        if 0 <= self.candidates <= FEW:
-            bits = np.sort(np.concatenate(list(parts)))
-            word = bits[len(bits) - self.rank]
-            first, past = (int(np.searchsorted(bits, word, side)) for side in ("left", "right"))
-            return self._found(int(word), self.rank - (len(bits) - past), past - first)
-        counts = np.sum(list(parts), axis=0)
-        histogram, lacking = counts[:-1], int(counts[-1])
+    def settle_digit(self, counted: Iterable[np.ndarray]) -> None:
+        """Settle the next digit, by what `count_rows` returned for all rows of the pool; or the rest of the
+        word, if the candidates were collected."""
+        if self.collects:
+            return self._sort(np.concatenate(list(counted)))
+        counts = np.sum(list(counted), axis=0)
+        histogram = counts[:-1]
         if self.candidates < 0:
-            total = int(histogram.sum())
-            self.rank = rank_from_top(self.rule, total, total + lacking)
-            if self.rank > total or total == 0:
-                self.cut = Cut(float("nan"))  # not so many values: the rule keeps nothing
+            values, rows = int(histogram.sum()), int(counts.sum())
+            self.rank = rank_from_top(self.rule, values, rows)
+            if self.rank > values or values == 0:
+                self.cut = Cut(float("nan"))  # fewer values than samples asked for: the rule keeps nothing
                 return None
-        above = np.cumsum(histogram[::-1])
-        step = int(np.searchsorted(above, self.rank))
-        digit = (1 << DIGIT) - 1 - step
-        self.rank -= int(above[step] - histogram[digit])
+        from_above = np.cumsum(histogram[::-1])
+        steps = int(np.searchsorted(from_above, self.rank))
+        digit = (1 << DIGIT) - 1 - steps
+        self.rank -= int(from_above[steps] - histogram[digit])
         self.candidates = int(histogram[digit])
         self.prefix = (self.prefix << DIGIT) | digit
         self.settled += DIGIT
         if self.settled == 64:
-            self._found(self.prefix, self.rank, self.candidates)
+            self._end_word(self.prefix, self.rank, self.candidates)
         return None
 
-    def _found(self, word: int, rank: int, ties: int) -> None:
-        """A word is known, and how many of its ties are kept. The next one, or the cut."""
+    def _sort(self, words: np.ndarray) -> None:
+        """Find the word among the collected candidates."""
+        words = np.sort(words)
+        word = words[len(words) - self.rank]
+        first = int(np.searchsorted(words, word, "left"))
+        past = int(np.searchsorted(words, word, "right"))
+        self._end_word(int(word), self.rank - (len(words) - past), past - first)
+
+    def _end_word(self, word: int, rank: int, ties: int) -> None:
+        """A word is found: `ties` rows have it, of which `rank` are kept. If that is not all of them and ties
+        go by uid, the next word is searched among them; otherwise the cut is found."""
         self.words.append(word)
         if self.rule.ties == "uid" and rank < ties and len(self.words) < 3:
-            self.settled, self.prefix, self.rank, self.candidates = 0, 0, rank, ties
+            self._begin_word(rank, ties)
             return
         uid = "".join(f"{~half & _ONES:016x}" for half in self.words[1:])
         self.cut = Cut(self._value(self.words[0]), uid.ljust(32, "f") if uid else None)
 
     def _value(self, word: int) -> float:
+        """The value of a word."""
         return from_ordered_bits(~word & _ONES if self.rule.bottom is not None else word)
 
 
-_ONES = 2**64 - 1
-
-
-def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, Cut]:
-    """Rule -> its cut: the k-th highest (lowest) of the values that exist, k from the share."""
-    selections = {name: Selection(rule) for name, rule in rules.items()}
-    while open_ := {name: s for name, s in selections.items() if s.cut is None}:
-        gathered = _gather(threaded_map(partial(_partials, columns, open_), columns.groups(shards)), open_)
-        for name, selection in open_.items():
-            selection.settle(gathered[name])
-    return {name: s.cut for name, s in selections.items() if s.cut is not None}
-
-
-def _partials(
-    columns: Columns, selections: Mapping[str, Selection], group: list[str]
+def _count_shards(
+    columns: Columns, selections: Mapping[str, Selection], shards: list[str]
 ) -> dict[str, np.ndarray]:
-    """What every open selection wants of some shards."""
-    uid = ["uid"] if any(s.words for s in selections.values()) else []
-    frame = columns.read_many(group, [*uid, *(s.rule.column for s in selections.values())])
+    """Rule -> what its selection needs to know of some shards."""
+    uid = ["uid"] if any(selection.words for selection in selections.values()) else []
+    frame = columns.read_many(shards, [*uid, *(s.rule.column for s in selections.values())])
     uids = frame["uid"] if uid else pl.Series([], dtype=pl.String)
-    return {name: s.partial(frame[s.rule.column], uids) for name, s in selections.items()}
+    return {name: s.count_rows(frame[s.rule.column], uids) for name, s in selections.items()}
 
 
-def _gather(
-    parts: Iterable[dict[str, np.ndarray]], open_: Mapping[str, Selection]
+def _by_rule(
+    parts: Iterable[dict[str, np.ndarray]], selections: Mapping[str, Selection]
 ) -> dict[str, list[np.ndarray]]:
-    """Partials by rule; histograms are summed as they come, so that memory stays flat."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in open_}
+    """Rule -> its arrays. Histograms are added up as they come, so that memory does not grow with the
+    pool."""
+    arrays: dict[str, list[np.ndarray]] = {name: [] for name in selections}
     for part in parts:
         for name, array in part.items():
-            collects = 0 <= open_[name].candidates <= FEW
-            if collects or not found[name]:
-                found[name].append(array)
+            if selections[name].collects or not arrays[name]:
+                arrays[name].append(array)
             else:
-                found[name][0] += array
-    return found
+                arrays[name][0] += array
+    return arrays
 
 
 def ordered_bits(values: np.ndarray) -> np.ndarray:
-    """float32/float64/int -> uint64 whose order is the values' order (IEEE 754 total order, -0 = 0)."""
+    """(n,) float32, float64 or int -> (n,) uint64 in the order of the values (IEEE 754 total order, -0 =
+    0)."""
     numbers = values.astype(np.float64) + 0.0
     bits = numbers.view(np.int64)
     return np.where(bits < 0, ~bits, bits ^ np.int64(-(2**63))).view(np.uint64)
@@ -142,19 +178,19 @@ def ordered_bits(values: np.ndarray) -> np.ndarray:
 
 def from_ordered_bits(bits: int) -> float:
     """The float64 that `ordered_bits` maps to `bits`."""
-    raw = bits ^ (1 << 63) if bits >> 63 else ~bits & (2**64 - 1)
+    raw = bits ^ (1 << 63) if bits >> 63 else ~bits & _ONES
     return float(np.uint64(raw).view(np.float64))
 
 
 def rank_from_top(rule: Rule, count: int, rows: int = 0) -> int:
-    """How many of the `count` values that exist are asked for: ceil(share * count), at least 1, or all where
-    more samples are asked for than there are.
+    """How many of the `count` values that exist a rule keeps: ceil(share * count), but at least 1; or the
+    number of samples that the rule asks for, but at most `count`.
 
-    With `ties: datacomp` it is int(share * rows) + 1 of all rows, those without a value last, so perhaps more
-    than there are values: its cut is element int(len * fraction), from 0, of the scores in descending order
-    (`baselines/apply_filter.py`, get_threshold)."""
-    asked = rule.top if rule.top is not None else rule.bottom
-    assert asked is not None
+    With `ties: datacomp` it is int(share * rows) + 1 of all `rows`, those without a value last, which may be
+    more than `count`. DataComp's cut is element int(rows * share), from 0, of the scores in descending order.
+    Source: DataComp, `baselines/apply_filter.py`, get_threshold."""
+    share = rule.top if rule.top is not None else rule.bottom
+    assert share is not None
     if rule.ties == "datacomp":
-        return int(rows * asked) + 1
-    return min(asked, count) if isinstance(asked, int) else max(1, int(np.ceil(np.round(asked * count, 9))))
+        return int(rows * share) + 1
+    return min(share, count) if isinstance(share, int) else max(1, int(np.ceil(np.round(share * count, 9))))

@@ -1,11 +1,13 @@
-"""What a decision did to the pool's statistics: every Stat again, over the kept samples alone, and the
-tables in which the operator compares both.
+"""What a decision did to the statistics of the pool: every Stat again, over the kept samples alone, and the
+tables in which its operator compares the two.
 
-    effects/<recipe>-<key>/<stat>.parquet            the Stat over the kept samples
-    effects/<recipe>-<key>/<stat>/<table>.parquet    what its `compare` makes of that
+    effects/<recipe>-<key>/<stat>-<key>.parquet      the Stat over the kept samples
+    effects/<recipe>-<key>/<stat>/<table>.parquet    one table of the operator's `compare`
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -18,31 +20,47 @@ from pipeline.run.stats import StatTask, reduced
 from pipeline.storage import layout
 
 
-def effects(session: Session, executor: Executor) -> dict[str, Mapping[str, pl.DataFrame]]:
-    """Tables by Stat and name, published as parquet too; the decision must be there. Stats that compare
-    nothing are left out. Raises RecipeError where one is not computed."""
-    found = {}
+@dataclass(frozen=True)
+class Effects:
+    """Stat -> name -> table. `folder`: where in the store the tables are."""
+
+    folder: str
+    tables: Mapping[str, Mapping[str, pl.DataFrame]]
+
+    def to_rows(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Stat -> name -> the rows of the table, for `--json`."""
+        return {
+            stat: {name: table.to_dicts() for name, table in tables.items()}
+            for stat, tables in self.tables.items()
+        }
+
+
+def effects(session: Session, executor: Executor) -> Effects:
+    """Compare every Stat before and after the decision, and store the tables. Stats whose operator does not
+    define `compare` are left out. The decision must be stored. Raises RecipeError if a Stat is not
+    computed."""
+    folder = layout.effects_folder(session.decisions)
+    compared = {}
     for name in session.recipe.compute:
-        stat = session.recipe.operator(name)
-        if not isinstance(stat, Stat) or type(stat).compare is Stat.compare:
-            continue
-        require(session, [name, *stat.owners()])
-        before = session.store.read(layout.stat(name, session.keys[name]))
-        sources = {owner: session.recipe.operator(owner) for owner in stat.owners()}
-        found[name] = stat.compare(before, _after(session, executor, name), sources)
-        for table, frame in found[name].items():
-            session.store.write(f"{folder(session)}/{name}/{table}.parquet", frame)
-    return found
+        operator = session.recipe.operator(name)
+        if isinstance(operator, Stat) and type(operator).compare is not Stat.compare:
+            compared[name] = _compare(session, executor, name, operator)
+            for table, frame in compared[name].items():
+                session.store.write(f"{folder}/{name}/{table}.parquet", frame)
+    return Effects(folder, compared)
 
 
-def folder(session: Session) -> str:
-    """Where the effects of a session's decision lie in the store."""
-    return layout.effects_folder(session.decisions)
+def _compare(session: Session, executor: Executor, name: str, stat: Stat) -> Mapping[str, pl.DataFrame]:
+    """The tables that one Stat makes of itself before and after."""
+    require(session, [name, *stat.owners()])
+    before = session.store.read(layout.stat(name, session.keys[name]))
+    sources = {owner: session.recipe.operator(owner) for owner in stat.owners()}
+    return stat.compare(before, _after(session, executor, name), sources)
 
 
 def _after(session: Session, executor: Executor, name: str) -> pl.DataFrame:
-    """The Stat over the kept samples, from the store where it is there already."""
-    path = f"{folder(session)}/{name}-{session.keys[name]}.parquet"
+    """The Stat over the kept samples: read from the store, or reduced and stored."""
+    path = f"{layout.effects_folder(session.decisions)}/{name}-{session.keys[name]}.parquet"
     if not session.store.root.exists(path):
         session.store.write(path, reduced(executor, _KeptTask(session, name), session.shards))
     return session.store.read(path)
@@ -56,8 +74,9 @@ class _KeptTask(StatTask):
         self.decisions = session.decisions
 
     def frames(self, shard: Shard) -> Iterator[pl.DataFrame]:
-        """See StatTask."""
-        keep, start = self.columns.store.kept(self.decisions, shard.name), 0
+        """See StatTask; rows that are not kept are left out."""
+        keep = self.columns.store.kept(self.decisions, shard.name)
+        start = 0
         for frame in super().frames(shard):
             yield frame.filter(keep.slice(start, len(frame)))
             start += len(frame)

@@ -1,10 +1,14 @@
-"""Why a sample was kept or dropped: every rule, with its value, its bound and its verdict, and what the
-operators have to show for it."""
+"""Why a sample was kept or dropped: every rule with its value, its bound and its verdict, and the evidence
+that operators show for their values, such as nearest neighbours.
+
+    (explanation,) = explain(session, ["7d1e141fee937058d0f5f11e1fa44f04"])
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from pipeline.decide.decide import summary
+from pipeline.decide.decide import stored_decision
+from pipeline.decide.decision import Decision
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer
 from pipeline.plan.session import Session
@@ -13,63 +17,101 @@ from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
 from pipeline.storage import layout
 
-SHOWN = ("uid", "shard", "row", "key", "text", "url", "width", "height")
+SHOWN = ("uid", "shard", "row", "key", "text", "url", "width", "height")  # fields of an Explanation
 
 
-def explain(session: Session, uids: Sequence[str]) -> list[dict[str, Any]]:
-    """One entry per sample with such a uid (a uid may occur more than once). Raises RecipeError where a uid
-    is not in the pool."""
+@dataclass(frozen=True)
+class RuleVerdict:
+    """One rule's verdict on one sample.
+
+    value    of the column that the rule reads, None if the sample has none
+    bound    the rule in words, with its cut
+    verdict  `passes`, `fails`, `no value` (the sample goes) or `no value, passes` (`missing: keep`)
+    why      the operator's reason for giving no value, if it gave one
+    """
+
+    rule: str
+    column: str
+    value: object
+    bound: str
+    verdict: str
+    why: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A sample, what became of it, and why. `evidence`: operator -> the rows of its table, column by name."""
+
+    uid: str
+    shard: str
+    row: int
+    key: str
+    text: str | None
+    url: str | None
+    width: int | None
+    height: int | None
+    keep: bool
+    rules: Sequence[RuleVerdict]
+    evidence: Mapping[str, Sequence[Mapping[str, object]]]
+
+
+def explain(session: Session, uids: Sequence[str]) -> list[Explanation]:
+    """The samples with these uids, in the order of the uids; several samples may share one. The decision must
+    be stored. Raises RecipeError if the pool lacks one of them."""
     wanted = [uid.strip().lower() for uid in uids]
-    bounds = summary(session)["rules"]
-    found = [_explain(session, bounds, shard, row) for shard, row in _find(session, wanted)]
-    unknown = set(wanted) - {entry["uid"] for entry in found}
+    decision = stored_decision(session)
+    explanations = [_explain(session, decision, shard, row) for shard, row in _find(session, wanted)]
+    unknown = set(wanted) - {explanation.uid for explanation in explanations}
     if unknown:
         raise RecipeError(f"no sample of the pool has the uid {', '.join(sorted(unknown))}")
-    return sorted(found, key=lambda entry: wanted.index(entry["uid"]))
+    return sorted(explanations, key=lambda explanation: wanted.index(explanation.uid))
 
 
 def _find(session: Session, uids: Sequence[str]) -> list[tuple[str, int]]:
     """(shard, row) of every sample with one of these uids."""
-    columns, groups = session.columns, ([shard.name] for shard in session.shards)
-    return [
-        (shard, row)
-        for (shard, rows) in threaded_map(lambda group: (group[0], columns.find(group[0], uids)), groups)
-        for row in rows
-    ]
-
-
-def _explain(session: Session, bounds: Mapping[str, Any], shard: str, row: int) -> dict[str, Any]:
     columns = session.columns
-    rules = session.recipe.keep
-    sample = columns.row(shard, row, SHOWN)
+    names = [shard.name for shard in session.shards]
+    rows_by_shard = threaded_map(lambda shard: columns.find(shard, uids), names)
+    return [(shard, row) for shard, rows in zip(names, rows_by_shard, strict=True) for row in rows]
+
+
+def _explain(session: Session, decision: Decision, shard: str, row: int) -> Explanation:
     verdicts = session.store.verdicts(session.decisions, shard).row(row, named=True)
-    lines = []
-    for name, rule in rules.items():
-        errors = [f"{name_of}.error"] if (name_of := owner(rule.column)) else []
-        values = columns.read(shard, [rule.column, *errors]).row(row, named=True)
-        lines.append(
-            {
-                "rule": name,
-                "column": rule.column,
-                "value": values[rule.column],
-                "bound": bounds[name]["bound"],
-                "verdict": _word(verdicts[name], rule.missing),
-                "why": next((values[error] for error in errors), None) if verdicts[name] is None else None,
-            }
-        )
-    return {
-        **sample,
-        "keep": verdicts["keep"],
-        "rules": lines,
-        "evidence": _evidence(session, columns, shard, row),
-    }
+    return Explanation(
+        **session.columns.row(shard, row, SHOWN),
+        keep=verdicts["keep"],
+        rules=[
+            _verdict(session, name, decision.rules[name].bound, verdicts[name], shard, row)
+            for name in session.recipe.keep
+        ],
+        evidence=_evidence(session, session.columns, shard, row),
+    )
 
 
-def _evidence(session: Session, columns: Columns, shard: str, row: int) -> dict[str, list[dict[str, Any]]]:
-    """By operator that a rule reads, the table that it shows for a sample; none where what it would show is
-    no longer stored."""
-    recipe, found = session.recipe, {}
-    for name in dict.fromkeys(o for rule in recipe.keep.values() if (o := owner(rule.column)) is not None):
+def _verdict(
+    session: Session, name: str, bound: str, verdict: bool | None, shard: str, row: int
+) -> RuleVerdict:
+    """A rule's verdict, with the value that it judged."""
+    rule = session.recipe.keep[name]
+    operator = owner(rule.column)
+    error = f"{operator}.error" if operator else None
+    columns = [rule.column, error] if error else [rule.column]
+    values = session.columns.read(shard, columns).row(row, named=True)
+    why = values[error] if error and verdict is None else None
+    return RuleVerdict(
+        name, rule.column, values[rule.column], bound, _worded(verdict, rule.missing == "keep"), why
+    )
+
+
+def _evidence(
+    session: Session, columns: Columns, shard: str, row: int
+) -> dict[str, Sequence[Mapping[str, object]]]:
+    """The evidence of every operator that a rule reads. An operator has none if columns or Stats that it
+    would show are no longer stored."""
+    recipe = session.recipe
+    operators = [name for rule in recipe.keep.values() if (name := owner(rule.column)) is not None]
+    evidence = {}
+    for name in dict.fromkeys(operators):
         operator = recipe.operator(name)
         if not isinstance(operator, Writer) or type(operator).evidence is Writer.evidence:
             continue
@@ -80,11 +122,11 @@ def _evidence(session: Session, columns: Columns, shard: str, row: int) -> dict[
             frame = columns.read(shard, [n for n in inputs if n not in tables])
         except FileNotFoundError:
             continue
-        found[name] = operator.evidence(frame[row : row + 1], stats).to_dicts()
-    return {name: rows for name, rows in found.items() if rows}
+        evidence[name] = operator.evidence(frame[row : row + 1], stats).to_dicts()
+    return {name: rows for name, rows in evidence.items() if rows}
 
 
-def _word(verdict: bool | None, missing: str) -> str:
+def _worded(verdict: bool | None, missing_passes: bool) -> str:
     if verdict is None:
-        return "no value, passes" if missing == "keep" else "no value"
+        return "no value, passes" if missing_passes else "no value"
     return "passes" if verdict else "fails"

@@ -7,13 +7,13 @@ number runs on one: transforms (PCA, OPQ) and HNSW graphs, that of the centroids
 where FAISS finds one) or another BLAS rounds in its own way: other bytes, nearly equal answers.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import RecipeError
+from pipeline.threads import faiss_threads
 
 # Training vectors: FAISS warns below 39 per list; 256 for each of the 256 centroids of a PQ code.
 PER_LIST, AT_LEAST = 40, 65_536
@@ -89,7 +89,7 @@ def adder(index: Any) -> Callable[[np.ndarray], None]:
 
     def add(vectors: np.ndarray) -> None:
         vectors = transformed(before, vectors)
-        with _threads(1 if graph else faiss.omp_get_max_threads()):
+        with faiss_threads(1 if graph else faiss.omp_get_max_threads()):
             put(vectors)
         index.ntotal = below.ntotal
 
@@ -146,7 +146,7 @@ def steps(index: Any) -> list[Any]:
 
 def transformed(chain: list[Any], vectors: np.ndarray) -> np.ndarray:
     """Vectors as those steps leave them."""
-    with _threads(1):
+    with faiss_threads(1):
         for step in chain:
             vectors = step.apply(vectors)
     return vectors
@@ -177,7 +177,7 @@ def _lists(index: Any) -> Any:
 
 def _train_steps(index: Any, vectors: np.ndarray) -> np.ndarray:
     """Train the transforms; returns the vectors as they come out of them."""
-    with _threads(1):
+    with faiss_threads(1):
         for step in steps(index):
             if not step.is_trained:
                 step.train(vectors)
@@ -195,7 +195,7 @@ def _train_lists(ivf: Any, vectors: np.ndarray) -> None:
     clustering = faiss.Clustering(ivf.d, ivf.nlist, ivf.cp)
     clustering.train(vectors, _on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type)))
     centroids = faiss.vector_to_array(clustering.centroids).reshape(ivf.nlist, ivf.d)
-    with _threads(1):
+    with faiss_threads(1):
         ivf.quantizer.train(centroids)
         ivf.quantizer.add(centroids)
 
@@ -204,16 +204,3 @@ def _on_gpu(index: Any) -> Any:
     import faiss
 
     return faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() else index
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """FAISS on so many threads, for a while."""
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(number)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

@@ -3,8 +3,8 @@
 A pool that reserves every CPU leaves none for reading and Ray Data then waits for ever without a word, so
 operators get three quarters of the CPUs by default, in fractions, and a request that cannot be met is an
 error before anything starts. What nodes are started with (memory for Ray's object store, a third; spilling to
-disk beyond it is Ray's default) stands in ray_cluster.yaml and jobs/rayjob.yaml; what an operator reserves, and
-how many workers it has, in a recipe's `run:`.
+disk beyond it is Ray's default) stands in ray_cluster.yaml and jobs/rayjob.yaml; what an operator reserves,
+and how many workers it has, in a recipe's `run:`.
 """
 
 import math
@@ -81,6 +81,11 @@ def readers_beside(placed: Sequence[Placement], nodes: Sequence[Node], shards: i
     return min(shards, max(1, int(left / READ_CPUS)))
 
 
+def collectors_beside(nodes: Sequence[Node]) -> int:
+    """Collectors for the results of all workers."""
+    return max(1, int(sum(node.cpus for node in nodes) // CPUS_PER_COLLECTOR))
+
+
 def read_tasks(shards: Sequence[Shard], readers: int) -> int:
     """Tasks that read so many shards, some of them or, of large ones, one each."""
     by_bytes = sum(READ_BYTES if shard.size is None else shard.size for shard in shards) // READ_BYTES
@@ -111,24 +116,24 @@ def _pool(stage: Stage, nodes: Sequence[Node], share: float, batches: int) -> Pl
     return Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or each)), asked.memory or 0)
 
 
-def place_index(asked: Resources, nodes: Sequence[Node]) -> Placement:
-    """The one task that builds the FAISS index: what `run.index` asks for, by default most of the CPUs of the
-    machine with the most memory. Raises RecipeError where no machine has it."""
-    able = _able(
-        "run.index", asked, [node for node in nodes if node.cpus]
-    )  # not on a head that only schedules
+def place_task(key: str, asked: Resources, nodes: Sequence[Node]) -> Placement:
+    """What a single large task reserves, such as building the FAISS index: the CPUs and memory that the
+    recipe asks for under `key` (`run.index`), by default most of the CPUs of the machine with the most
+    memory. Raises RecipeError if no machine has them."""
+    able = _able(key, asked, [node for node in nodes if node.cpus])  # not on a head that only schedules
     best = max(able, key=lambda node: (node.memory, node.cpus))
     cpus = asked.cpus or STAGE_SHARE * best.cpus
     if cpus > max(node.cpus for node in able):
         raise RecipeError(
-            f"run.index.cpus asks for {cpus:g}, the largest machine with what else it asks for has "
+            f"{key}.cpus asks for {cpus:g}, the largest machine with what else it asks for has "
             f"{max(node.cpus for node in able):g}"
         )
     return Placement(1, cpus, 0, max(1, int(cpus)), asked.memory or 0)
 
 
 def _able(key: str, asked: Resources, nodes: Sequence[Node]) -> list[Node]:
-    """The machines that have the GPUs and the memory of one worker. Raises RecipeError where there is none."""
+    """The machines that have the GPUs and the memory of one worker. Raises RecipeError where there is
+    none."""
     wanted = {"gpus": asked.gpus, "memory": asked.memory or 0}
     for name, need in wanted.items():
         most = max((getattr(node, name) for node in nodes), default=0)

@@ -20,8 +20,8 @@ ROWS = {"gpu": 256, "images": 64, "columns": 8192}
 
 @dataclass(frozen=True)
 class Stored:
-    """What a store holds: shard names by folder (`samples`, `columns/<name>-<key>`), stat files, and the number
-    of samples by shard."""
+    """What a store holds: shard names by folder (`samples`, `columns/<name>-<key>`), stat files, and the
+    number of samples by shard."""
 
     parts: Mapping[str, Collection[str]] = field(default_factory=dict)
     stats: Collection[str] = ()

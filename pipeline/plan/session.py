@@ -46,7 +46,7 @@ class Session:
     @cached_property
     def columns(self) -> Columns:
         """The columns of the pool's shards."""
-        return Columns(self.recipe.pool.store, self.keys, self.recipe.pool.datacomp)
+        return Columns(self.store, self.keys, self.recipe.pool.datacomp)
 
     @property
     def sample_folders(self) -> tuple[str, ...]:

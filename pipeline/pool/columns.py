@@ -23,8 +23,8 @@ class Columns:
     operator names to cache keys; `datacomp` is the folder that holds the samples, if the store does not.
     Travels to workers."""
 
-    def __init__(self, root: str, keys: Mapping[str, str], datacomp: str | None = None) -> None:
-        self.store, self.keys = Store(root), dict(keys)
+    def __init__(self, store: Store, keys: Mapping[str, str], datacomp: str | None = None) -> None:
+        self.store, self.keys = store, dict(keys)
         self.metadata = Metadata(datacomp) if datacomp else None
 
     def folder(self, column: str) -> str:
@@ -48,7 +48,7 @@ class Columns:
         """Columns of one owner."""
         if self.metadata and owner(names[0]) is None:
             return self.metadata.read(shards, names)
-        return self.store.parts(self.folder(names[0]), shards, names)
+        return self.store.read_parts(self.folder(names[0]), shards, names)
 
     def batches(self, shard: str, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         """A shard's rows, `rows` at a time; at least one frame. Of a DataComp folder no more is held."""

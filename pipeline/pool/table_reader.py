@@ -28,7 +28,7 @@ from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.text_tables import PIECE, Break, Name, Table, open_text
 from pipeline.schema import EMPTY
 from pipeline.storage.ranges import local_path
-from pipeline.uids import UID, made_uid, placed_uid
+from pipeline.uids import has_own_uid, table_uids
 
 SIZES = ("width", "height", "original_width", "original_height")
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -184,7 +184,7 @@ def describe(frame: pl.DataFrame, shard: str, first: int, seen: Counter[str]) ->
     counts the keys of those rows so far that have neither a uid nor a url."""
     lacking = [part for part in (*NAMES, "trouble") if part not in frame.columns]
     frame = frame.with_columns(pl.lit(None, pl.String).alias(part) for part in lacking)
-    own = pl.col("uid").str.contains(f"^{UID.pattern}$")
+    own = has_own_uid(pl.col("uid"))
     key = pl.when(pl.col("key") != "").then("key")
     foreign = pl.when((pl.col("uid") != "") & ~own).then("uid")
     row = pl.int_range(first, first + pl.len(), dtype=pl.UInt32)
@@ -198,7 +198,7 @@ def describe(frame: pl.DataFrame, shard: str, first: int, seen: Counter[str]) ->
         *map(_pixels, SIZES),
         _reason().alias("error"),
     )
-    frame = frame.with_columns(_uids(frame, shard, seen))
+    frame = frame.with_columns(table_uids(frame, shard, seen))
     return pl.concat([EMPTY, frame], how="diagonal")
 
 
@@ -215,18 +215,3 @@ def _pixels(size: str) -> pl.Expr:
     """A side as a number, null for what can be none."""
     side = pl.col(size).cast(pl.Float64, strict=False)
     return pl.when(side.is_between(1, MOST_PIXELS)).then(side).cast(pl.Int32).alias(size)
-
-
-def _uids(frame: pl.DataFrame, shard: str, seen: Counter[str]) -> pl.Series:
-    """The rows' own uids, made where they have none."""
-    if not frame["uid"].null_count():
-        return frame["uid"]
-    uids = frame["uid"].to_list()
-    columns = (frame[name].to_list() for name in ("key", "text", "url"))
-    for index, (uid, key, text, url) in enumerate(zip(uids, *columns, strict=True)):
-        if uid is None and (made := made_uid(text, url)) is not None:
-            uids[index] = made
-        elif uid is None:
-            uids[index] = placed_uid(shard, key, seen[key])
-            seen[key] += 1
-    return pl.Series("uid", uids, pl.String)

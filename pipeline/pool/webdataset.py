@@ -19,7 +19,7 @@ import simplejpeg
 
 from pipeline.pool.fields import BAD_JSON, NO_CAPTION, parse, pixels, string
 from pipeline.pool.tar import MAX_MEMBER, Member
-from pipeline.uids import made_uid, own_uid, placed_uid
+from pipeline.uids import sample_uid
 
 NO_IMAGE, NO_JSON = "no image member", "no json"
 LARGE = f"larger than {MAX_MEMBER >> 20} MiB"
@@ -129,7 +129,7 @@ def describe(sample: Sample, shard: str, row: int, occurrence: int) -> tuple[Any
     return (
         shard,
         row,
-        own_uid(record.get("uid")) or made_uid(text, url) or placed_uid(shard, sample.key, occurrence),
+        sample_uid(record.get("uid"), text, url, shard, sample.key, occurrence),
         sample.key,
         text,
         url,

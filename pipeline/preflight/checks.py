@@ -1,11 +1,12 @@
-"""What would keep a job from running, or from running well, said before it starts.
+"""Checks before a job starts: problems that would stop it, and settings that would slow it down.
 
     warnings = check_storage(session)
-    pools = check_cluster(session, passes, parse_cluster("16x8,2x12:1"))
+    pools, index = check_cluster(session, passes, parse_cluster("16x8,2x12:1"))
     warnings += check_shards(passes, pools)
 
-Errors are what cannot run: storage that may not be read, worker pools that no machine of the cluster can hold,
-paths that its machines do not share. Warnings are what would run badly, each with the setting to change.
+A problem is a RecipeError: storage that cannot be read, worker pools that no machine of the cluster can hold,
+paths that its machines do not share. A setting that would only slow the job down is a warning, one line of text
+that names the setting to change.
 """
 
 import math
@@ -18,87 +19,120 @@ from typing import Any
 import fsspec
 
 from pipeline.errors import RecipeError, worded
-from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_index
+from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX
-from pipeline.storage import layout, packs
+from pipeline.storage import layout
 from pipeline.storage.ranges import local_path
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
 
-GROUP = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)(?::(\d+))?(?:@(\d+))?")
+GROUP = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)(?::(\d+))?(?:@(\d+))?")  # 2x12:1@64
+MANY_PARTS = 1000  # small parts in files of their own, above which packing them pays
+SMALL_PART = 1000  # rows of a part, below which it is small
 
 
 def parse_cluster(text: str) -> list[Node]:
-    """`16x8,2x12:1@64` -> 16 machines of 8 CPUs, and 2 of 12 CPUs, a GPU and 64 GiB. Raises RecipeError."""
+    """The machines of a cluster: `16x8,2x12:1@64` are 16 of 8 CPUs, and 2 of 12 CPUs, one GPU and 64 GiB.
+    Raises RecipeError."""
     nodes = []
     for group in text.split(","):
-        if not (found := GROUP.fullmatch(group.strip())):
+        if not (match := GROUP.fullmatch(group.strip())):
             raise RecipeError(
                 f"--cluster must be MACHINESxCPUS[:GPUS][@GIB],... such as 16x8,2x12:1@64, got {text!r}"
             )
-        count, cpus, gpus, memory = found.groups()
+        count, cpus, gpus, memory = match.groups()
         nodes += [Node(float(cpus), float(gpus or 0), float(memory or math.inf))] * int(count or 1)
     return nodes
 
 
 def check_storage(session: Session) -> list[str]:
-    """Warnings about the pool. Raises RecipeError where the store or the first shard may not be read."""
+    """A warning if the first shard does not exist. Raises RecipeError if the store cannot be written or listed,
+    or if the first shard exists and cannot be read."""
     pool = "pool.datacomp" if session.recipe.pool.datacomp else "pool.shards"
     problems = {
         "pool.store": _trouble(session.recipe.pool.store, _list_store),
         pool: _trouble(session.shards[0].path, _touch),
     }
-    if wrong := [f"{key}: {text}" for key, (text, fatal) in problems.items() if text and fatal]:
-        raise RecipeError("\n".join(wrong))
+    if fatal := [f"{key}: {reason}" for key, (reason, is_fatal) in problems.items() if is_fatal]:
+        raise RecipeError("\n".join(fatal))
     missing, _ = problems[pool]
-    return [f"{pool}: {missing}; a shard that is missing stays pending"] if missing else []
+    return [f"{pool}: {missing}; a missing shard stays pending"] if missing else []
 
 
 def check_cluster(
     session: Session, passes: Sequence[Pass], nodes: Sequence[Node]
 ) -> tuple[list[list[Placement]], Placement | None]:
-    """The worker pools of each pass, as they would be placed, and the task of the index, if there is one. Raises
-    RecipeError, a line for each thing that cannot run there."""
-    wrong, pools, index = list[str](), list[list[Placement]](), None
-    with _noting(wrong):
+    """The worker pools of each pass as they would be placed on the cluster, and the placement of the task that
+    builds the index, None without an index. Raises one RecipeError with a line per problem."""
+    problems: list[str] = []
+    pools: list[list[Placement]] = []
+    index: Placement | None = None
+    with _collecting(problems):
         check_paths(session.recipe)
-    for todo in passes:
-        stages = todo.stages if isinstance(todo, ScorePass) else ()
-        with _noting(wrong):
-            pools.append(place(stages, nodes, batches_of(todo.shards)) if stages else [])
+    for planned in passes:
+        stages = planned.stages if isinstance(planned, ScorePass) else ()
+        with _collecting(problems):
+            pools.append(place(stages, nodes, batches_of(planned.shards)) if stages else [])
     if session.recipe.export.index:
-        with _noting(wrong):
-            index = place_index(session.recipe.resources(INDEX), nodes)
-    if wrong:
-        raise RecipeError("\n".join(dict.fromkeys(wrong)))
+        with _collecting(problems):
+            index = place_task(f"run.{INDEX}", session.recipe.resources(INDEX), nodes)
+    if problems:
+        raise RecipeError("\n".join(dict.fromkeys(problems)))
     return pools, index
 
 
 def check_shards(passes: Sequence[Pass], pools: Sequence[Sequence[Placement]] = ()) -> list[str]:
-    """Warnings where a pass has fewer shards than workers: those `run:` asks for, or those placed on a cluster."""
-    found: dict[str, None] = {}
-    for number, todo in enumerate(passes):
-        for index, stage in enumerate(todo.stages if isinstance(todo, ScorePass) else ()):
+    """A warning for each stage that has more workers than its pass has shards. `pools`: the workers placed on a
+    cluster, as `check_cluster` returns them; without them those that `run:` asks for count."""
+    warnings: list[str] = []
+    for number, planned in enumerate(passes):
+        shards = len(planned.shards)
+        for index, stage in enumerate(planned.stages if isinstance(planned, ScorePass) else ()):
             workers = pools[number][index].workers if pools else stage.resources.workers or 0
-            if workers > len(todo.shards):
-                found[
-                    f"run.{stage.names[0]}: {workers} workers, {len(todo.shards)} shards to read, each of them by one "
-                    f"reader: cut the pool into more shards, or set run.{stage.names[0]}.workers={len(todo.shards)}"
-                ] = None
-    return list(found)
+            if workers > shards:
+                key = f"run.{stage.names[0]}"
+                warnings.append(
+                    f"{key}: {workers} workers but {shards} shards, and each shard is read by one reader: "
+                    f"cut the pool into more shards, or set {key}.workers={shards}"
+                )
+    return list(dict.fromkeys(warnings))
+
+
+def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
+    """A warning if the store holds very many small parts in files of their own. `rows`: samples by shard."""
+    if not session.sample_folders:
+        return []
+    index = session.store.pack_index(layout.SAMPLES)
+    loose = len(rows) - (len(index.shards) if index else 0)
+    if loose < MANY_PARTS or sum(rows.values()) >= SMALL_PART * len(rows):
+        return []
+    return [
+        f"pool.store: {loose:,} small parts per operator; `winnow compact` packs them, which makes "
+        "`keep` and `plan` faster"
+    ]
+
+
+@contextmanager
+def _collecting(problems: list[str]) -> Iterator[None]:
+    """Add the message of a RecipeError to `problems` instead of raising it, so that all are reported at once."""
+    try:
+        yield
+    except RecipeError as error:
+        problems.append(str(error))
 
 
 # --- storage --------------------------------------------------------------------------------------
 
 
 def _trouble(url: str, look: Callable[[str], Any]) -> tuple[str, bool]:
-    """(why it cannot be read, whether that is more than that it is not there), or ("", False)."""
+    """Why `look(url)` fails and whether that is fatal: a file that does not exist is not. ("", False) if it
+    succeeds."""
     try:
         look(url)
     except FileNotFoundError:
-        return f"{url} is not there", False
+        return f"{url} does not exist", False
     except Exception as error:
         if not from_storage(error):
             raise
@@ -107,9 +141,10 @@ def _trouble(url: str, look: Callable[[str], Any]) -> tuple[str, bool]:
 
 
 def _list_store(url: str) -> None:
+    """List a folder of the store, or if it is local, check that it can be written. Raises what storage raises."""
     root = Store(url).root
     if not root.local:
-        root.listing(layout.RUNS)  # a listing, of few files
+        root.listing(layout.RUNS)  # of few files
         return
     folder = os.path.abspath(root.base)
     while not os.path.exists(folder):
@@ -129,31 +164,3 @@ def _touch(url: str) -> None:
         fs.info(path)
     else:
         fs.cat_file(path, start=0, end=1)
-
-
-# --- the cluster ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _noting(wrong: list[str]) -> Iterator[None]:
-    """What a check finds wrong is kept, so that all of it is told at once."""
-    try:
-        yield
-    except RecipeError as error:
-        wrong.append(str(error))
-
-
-MANY, FEW_ROWS = 1000, 1000  # so many parts of their own, of fewer rows on average, are worth a word
-
-
-def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
-    """A warning where very many small parts are files of their own. `rows`: samples by shard."""
-    if not session.sample_folders:
-        return []
-    index = packs.known(session.store.root, layout.SAMPLES)
-    loose = len(rows) - (len(index.rows) if index else 0)
-    if loose < MANY or sum(rows.values()) >= FEW_ROWS * len(rows):
-        return []
-    return [
-        f"pool.store: {loose:,} small parts for each operator; `winnow compact` makes keep and plan quicker"
-    ]

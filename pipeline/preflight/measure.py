@@ -1,13 +1,13 @@
-"""Rates of the operators that are missing, measured on a first sample of shards before anything large starts.
+"""Speeds of the operators that are missing, measured on the first few shards before anything large starts.
 
-The plain loop runs the missing passes over a few shards into a temporary store. Not into the real one: a Stat over
-a few shards is another table, under another key, than that over the pool.
+The plain loop runs the missing passes over these shards into a temporary store. The real store would not do:
+a Stat over a few shards is another table than the Stat over the pool, under another key.
 """
 
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.errors import ShardError
 from pipeline.plan.passes import Pass, ScorePass, Stored
@@ -16,26 +16,34 @@ from pipeline.plan.stored import sample_counts
 from pipeline.pool.shards import Shard
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from pipeline.run.log import speeds
+from pipeline.run.log import Speed, speeds
 from pipeline.storage import layout
 from pipeline.storage.ranges import local_path
 
-ASKED = 1000  # shards whose size is looked up
+SIZES_LOOKED_UP = 1000  # about so many shards; the others are taken to be as large on average
+
+
+@dataclass(frozen=True)
+class MeasuredOn:
+    """How much was read to measure speeds."""
+
+    shards: int
+    samples: int
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`rates`: operator -> as `ledger.speeds`, `read` and `decode` included; `bytes` of those shards, if known."""
+    """`speeds`: by operator, with `read` and `decode`; `bytes` of the shards they were measured on, if
+    known."""
 
-    rates: dict[str, dict[str, float]]
-    shards: int
-    samples: int
+    speeds: dict[str, Speed]
+    on: MeasuredOn
     bytes: int | None
 
 
 def measure(session: Session, count: int, missing: Sequence[Pass], stored: Stored) -> Measured:
-    """Run the missing passes on the first `count` shards that lack something. Raises ShardError where none of them
-    can be read, OperatorError as `compute` does."""
+    """Run the missing passes on the first `count` shards that lack something. Raises ShardError if none of
+    them can be read, OperatorError as `compute` does."""
     names = {n for todo in missing for n in (todo.names if isinstance(todo, ScorePass) else (todo.name,))}
     lacking = next((todo.shards for todo in missing if isinstance(todo, ScorePass)), session.shards)[:count]
     with tempfile.TemporaryDirectory(prefix="winnow-measure") as folder:
@@ -46,37 +54,43 @@ def measure(session: Session, count: int, missing: Sequence[Pass], stored: Store
         rows = sample_counts(sample.without(log.pending))
         if not rows:
             raise ShardError(f"nothing to measure: {next(iter(log.pending.values()), 'no shard')}")
-        rates = speeds(sample.store)
         samples = sum(rows.values())
-        for name in names & rates.keys():
-            if not rates[name]["rows"]:  # a Stat, whose log has seconds alone
-                rates[name] |= {
-                    "rows": samples,
-                    "rows_per_second": samples / max(rates[name]["seconds"], 1e-9),
-                }
-        return Measured(rates, len(rows), samples, total_bytes([s for s in lacking if s.name in rows]))
+        measured = {
+            name: speed if speed.rows or name not in names else _over(speed, samples)
+            for name, speed in speeds(sample.store).items()
+        }
+        read = [shard for shard in lacking if shard.name in rows]
+        return Measured(measured, MeasuredOn(len(rows), samples), total_bytes(read))
+
+
+def _over(speed: Speed, samples: int) -> Speed:
+    """The speed of a Stat, whose runs log seconds alone, over so many samples."""
+    return replace(speed, rows=samples, rows_per_second=samples / max(speed.seconds, 1e-9))
 
 
 def total_bytes(shards: Sequence[Shard]) -> int | None:
-    """About the bytes of these shards, from at most ASKED of them where listing told of none; None where asking
-    would cost a request each."""
+    """Bytes of these shards. If the listing did not tell all sizes, an estimate from about SIZES_LOOKED_UP
+    local files; None if that would cost one request per shard."""
     if all(shard.size is not None for shard in shards):
         return sum(shard.size or 0 for shard in shards)
-    asked = shards[:: max(1, len(shards) // ASKED)]
-    sizes = [size for shard in asked if (size := _local_size(shard)) is not None]
+    looked_up = shards[:: max(1, len(shards) // SIZES_LOOKED_UP)]
+    sizes = [size for shard in looked_up if (size := _local_size(shard)) is not None]
     return round(sum(sizes) / len(sizes) * len(shards)) if sizes else None
 
 
 def _local_size(shard: Shard) -> int | None:
+    """Bytes of a shard, None if it is not a local file."""
     path = local_path(shard.path)
     return os.path.getsize(path) if path is not None and os.path.exists(path) else None
 
 
 def _copy(session: Session, sample: Session, stored: Stored) -> None:
-    """What the store has of these shards under the same keys, so that it is not measured."""
+    """Copy to the temporary store those parts of these shards that have the same key there, so that they are
+    not measured."""
     names = [n for n in session.recipe.compute if session.keys[n] == sample.keys[n]]
     for folder in (*session.sample_folders, *map(session.folder, names)):
-        there = [shard.name for shard in sample.shards if shard.name in stored.parts.get(folder, ())]
-        for shard, footer in session.store.footers(folder, there).items():
-            part = session.store.parts(folder, [shard])
+        parts = stored.parts.get(folder, ())
+        done = [shard.name for shard in sample.shards if shard.name in parts]
+        for shard, footer in session.store.footers(folder, done).items():
+            part = session.store.read_parts(folder, [shard])
             sample.store.write(layout.part(folder, shard), part, footer.notes)

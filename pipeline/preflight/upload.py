@@ -1,9 +1,9 @@
-"""What `ray job submit --working-dir .` would upload of a folder, before it tries.
+"""The size of the upload of `ray job submit --working-dir .`, before it fails.
 
-Source: Ray 2.60, `_private/runtime_env/packaging.py` (what is left out; files are stored, not compressed) and
-`dashboard/http_server_head.py` (the largest body that a job's head accepts). A test compares the constants
-with the installed Ray. Its own reader of .gitignore patterns is loaded from its file: `import ray` takes a
-second, and neither plans nor decisions need the rest.
+Source: Ray 2.60, `_private/runtime_env/packaging.py` (which files it leaves out; it stores them uncompressed) and
+`dashboard/http_server_head.py` (the largest body that a job's head accepts). A test compares the constants here
+with the installed Ray. Ray's reader of .gitignore patterns is loaded from its file alone, because `import ray`
+takes a second.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LIMIT = 100 << 20  # bytes of ray_constants.DASHBOARD_CLIENT_MAX_SIZE; through `ray.init` it would be 512 MiB
+LIMIT = 100 << 20  # bytes: ray_constants.DASHBOARD_CLIENT_MAX_SIZE; `ray.init` would take 512 MiB
 LEFT_OUT = (".git", ".venv", "venv", "__pycache__")  # RAY_RUNTIME_ENV_DEFAULT_EXCLUDES
 IGNORE_FILES = (".gitignore", ".rayignore")
 SHOWN = 3  # entries that a warning names
@@ -22,15 +22,15 @@ Ignores = Callable[[str], bool]
 
 
 def check_upload(folder: str, limit: int = LIMIT) -> list[str]:
-    """A warning if the folder is too large to be a job's working directory, with its largest entries."""
+    """A warning that names the largest entries, if the folder is too large to be a job's working directory."""
     sizes = upload_sizes(folder)
     if (total := sum(sizes.values())) < limit:
         return []
     largest = sorted(sizes, key=lambda name: -sizes[name])[:SHOWN]
     named = ", ".join(f"{name} ({_mib(sizes[name])})" for name in largest)
     return [
-        f"the working directory {os.path.abspath(folder)} is {_mib(total)}, `ray job submit` takes less than "
-        f"{_mib(limit)}: name what the job does not need in .rayignore; the largest: {named}"
+        f"the working directory {os.path.abspath(folder)} has {_mib(total)}, and `ray job submit` takes less "
+        f"than {_mib(limit)}: list in .rayignore what the job does not need; the largest entries: {named}"
     ]
 
 
@@ -45,7 +45,7 @@ def upload_sizes(folder: str) -> dict[str, int]:
 
 
 def _sizes(patterns: Any, entry: os.DirEntry[str], ignores: list[Ignores]) -> Iterator[int]:
-    """Sizes of the files at or below an entry that none of the ignore files on the way to it names."""
+    """Sizes of the files at or below an entry, without those that an ignore file above them names."""
     if any(ignored(entry.path) for ignored in ignores):
         return
     if entry.is_file():
@@ -57,24 +57,25 @@ def _sizes(patterns: Any, entry: os.DirEntry[str], ignores: list[Ignores]) -> It
 
 
 def _ignore_files(patterns: Any, folder: str) -> list[Ignores]:
+    """One function per ignore file in a folder."""
     names = IGNORE_FILES if os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE") != "1" else IGNORE_FILES[1:]
     paths = [path for name in names if (path := Path(folder, name)).is_file()]
     return [_ignores(patterns, folder, path.read_text().splitlines()) for path in paths]
 
 
 def _ignores(patterns: Any, folder: str, lines: list[str]) -> Ignores:
-    """Whether a path below the folder is one of those that the lines name."""
+    """A function: whether the lines of an ignore file in `folder` name a path below it."""
     spec = patterns.PathSpec.from_lines("gitwildmatch", lines)
     return lambda path: bool(spec.match_file(os.path.relpath(path, folder)))
 
 
 def _patterns() -> ModuleType:
-    """The pathspec that Ray brings along, without Ray."""
+    """The module `pathspec` that is part of Ray, without Ray."""
     if (name := "_ray_pathspec") not in sys.modules:
-        found = importlib.util.find_spec("ray")  # finds it, and does not import it
-        assert found is not None
-        assert found.origin is not None
-        path = Path(found.origin).parent / "_private" / "thirdparty" / "pathspec" / "__init__.py"
+        ray = importlib.util.find_spec("ray")  # finds the package without importing it
+        assert ray is not None
+        assert ray.origin is not None
+        path = Path(ray.origin).parent / "_private" / "thirdparty" / "pathspec" / "__init__.py"
         spec = importlib.util.spec_from_file_location(
             name, path, submodule_search_locations=[str(path.parent)]
         )

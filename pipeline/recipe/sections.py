@@ -1,7 +1,7 @@
 """The sections of a recipe, as checked data.
 
-A recipe has `pool`, `compute`, `keep`, `export`, `run` and `plugins`; each is a class here, and its docstring says
-what each key means.
+A recipe has `pool`, `compute`, `keep`, `export`, `run` and `plugins`; each is a class here, and its docstring
+says what each key means.
 """
 
 from collections.abc import Callable, Iterator

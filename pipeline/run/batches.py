@@ -8,6 +8,7 @@ operator always sees the same rows together, whatever the number of workers: equ
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -74,15 +75,20 @@ class Work:
         stored = [i for i in inputs if "." in i and owner(i) not in (None, *self.names)]
         return samples, list(dict.fromkeys(n for i in stored for n in (i, f"{owner(i)}.error")))
 
+    @cached_property
+    def pool(self) -> Columns:
+        """The pool's columns: one object for all shards, since its Store remembers which parts are packed."""
+        return Columns(Store(self.store), self.keys, self.datacomp)
+
     def stats(self) -> dict[str, pl.DataFrame]:
         """The tables that the operators read."""
         tables = [n for n, entry in self.entries.items() if isinstance(entry.operator, Stat)]
-        store = Store(self.store)
+        store = self.pool.store
         return {name: store.read(layout.stat(name, self.keys[name])) for name in tables}
 
     def unpublished(self, shards: Sequence[Shard]) -> list[Shard]:
         """Those of some shards that lack a part, by one listing an operator."""
-        store = Store(self.store)
+        store = self.pool.store
         there = [store.part_names(layout.columns_folder(name, self.keys[name])) for name in self.names]
         return [shard for shard in shards if not all(shard.name in names for names in there)]
 
@@ -148,7 +154,7 @@ def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
 
 
 def _once(work: Work, shard: Shard) -> Iterator[Batch]:
-    columns = Columns(work.store, work.keys, work.datacomp)
+    columns = work.pool
     samples, stored = work.needs()
     if work.reads_pool:
         frame = columns.read(shard.name, stored) if stored else pl.DataFrame()

@@ -1,4 +1,9 @@
-"""Collects the new columns of each shard and publishes them when all its rows are there."""
+"""The end of a batch's life: its new columns wait here until their shard is whole, and are then published.
+
+A worker adds batches, in any order. The reader of the shard says how many rows to expect. When that many are
+there, the collector puts them in order and publishes one part per operator. A shard is published whole or not at
+all, and a batch that comes twice counts once.
+"""
 
 import polars as pl
 
@@ -11,22 +16,24 @@ from pipeline.storage.store import Store
 
 
 class Collector:
-    """Gathers the new columns of shards in any order of batches and publishes a shard's files when all
-    its rows are there, or says in `failed` why not. Idempotent: a batch that comes twice counts once."""
+    """Collects the new columns of any number of shards. `failed`: the shards that storage did not take, with
+    reasons."""
 
     def __init__(self, work: Work) -> None:
-        self.work, self.store = work, Store(work.store)
-        self.parts: dict[str, dict[int, pl.DataFrame]] = {}
-        self.expected, self.failed = dict[str, int](), dict[str, str]()
+        self.work = work
+        self.store = Store(work.store)
+        self.parts: dict[str, dict[int, pl.DataFrame]] = {}  # by shard, by number of the first row
+        self.expected: dict[str, int] = {}
+        self.failed: dict[str, str] = {}
 
-    def add(self, batch: Batch) -> None:
-        """Rows of a shard, with every new column."""
-        columns = [c for n in self.work.names for c in (*_written(self.work, n), f"{n}.error")]
+    def add_batch(self, batch: Batch) -> None:
+        """Take a batch with every new column."""
+        columns = [column for name in self.work.names for column in self._columns(name)]
         self.parts.setdefault(batch.shard, {})[batch.start] = batch.frame.select("shard", "row", *columns)
         self._publish_if_whole(batch.shard)
 
-    def expect(self, shard: str, rows: int) -> None:
-        """The shard has that many rows in all."""
+    def expect_rows(self, shard: str, rows: int) -> None:
+        """Learn how many rows a shard has."""
         self.expected[shard] = rows
         self._publish_if_whole(shard)
 
@@ -42,14 +49,13 @@ class Collector:
             self.failed[shard] = str(error)
 
     def _publish(self, shard: str, frame: pl.DataFrame) -> None:
+        """Write a whole shard's part of each operator."""
         for name in self.work.names:
-            columns = ("shard", "row", *_written(self.work, name), f"{name}.error")
-            self.store.write(
-                layout.part(layout.columns_folder(name, self.work.keys[name]), shard), frame.select(columns)
-            )
+            folder = layout.columns_folder(name, self.work.keys[name])
+            self.store.write(layout.part(folder, shard), frame.select("shard", "row", *self._columns(name)))
 
-
-def _written(work: Work, name: str) -> list[str]:
-    operator = work.entries[name].operator
-    assert isinstance(operator, Writer)
-    return [f"{name}.{column}" for column in operator.writes]
+    def _columns(self, name: str) -> list[str]:
+        """An operator's columns, by full name, `error` last."""
+        operator = self.work.entries[name].operator
+        assert isinstance(operator, Writer)
+        return [f"{name}.{column}" for column in (*operator.writes, "error")]

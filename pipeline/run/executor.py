@@ -13,8 +13,8 @@ import polars as pl
 
 from pipeline.operator import Device
 from pipeline.plan.passes import Stage
-from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
+from pipeline.recipe.sections import Resources
 from pipeline.run.batches import Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.stage import StageRunner, Tally
@@ -47,8 +47,9 @@ class Executor(Protocol):
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of independent tasks, in any order."""
 
-    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
-        """The result of building a FAISS index, on a machine that has what `run.index` asks for."""
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+        """The result of one large task, on a machine that has what the recipe asks for under `key`. Raises
+        RecipeError if no machine has it."""
 
     def reduce(
         self,
@@ -79,10 +80,10 @@ class LocalExecutor:
                 for runner in runners:
                     batch.frame, more = runner.run(batch.frame, batch.data)
                     tally += more
-                collector.add(batch)
+                collector.add_batch(batch)
                 report(Event(len(batch.frame), tally))
             if read.error is None:
-                collector.expect(shard.name, read.rows)
+                collector.expect_rows(shard.name, read.rows)
                 read.error = collector.failed.get(shard.name)
             report(Event(read=read))
         return {}
@@ -91,9 +92,9 @@ class LocalExecutor:
         """See Executor."""
         return map(function, items)
 
-    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
-        """See Executor."""
-        return build(session)
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+        """See Executor. This machine is the only one."""
+        return function(item)
 
     def reduce(
         self,

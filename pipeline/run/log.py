@@ -6,7 +6,8 @@ All other counts can be derived from the results in the store; time cannot, so i
 import os
 import time
 from collections import defaultdict
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import orjson
 
@@ -16,6 +17,51 @@ from pipeline.storage import layout
 from pipeline.storage.store import Store
 
 FLUSH = 5.0  # seconds between writes of a run's log
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What one run did, as its log in the store holds it.
+
+    seconds      since the run began
+    image_bytes  bytes of images that were read
+    workers      operator, or `read` -> workers on Ray; empty for the plain loop
+    pending      shard -> why it could not be read
+    operators    seconds, rows and failures by operator
+    """
+
+    seconds: float
+    image_bytes: int
+    workers: Mapping[str, int]
+    pending: Mapping[str, str]
+    operators: Tally
+
+    def to_json(self) -> bytes:
+        """The content of the log."""
+        return orjson.dumps(self, option=orjson.OPT_INDENT_2)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "RunSummary":
+        """The summary that a log holds."""
+        run = orjson.loads(content)
+        operators = Tally.of(run["operators"])
+        return cls(run["seconds"], run["image_bytes"], run["workers"], run["pending"], operators)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast an operator is, over some runs.
+
+    rows             rows it has worked on; 0 for a Stat, whose runs log seconds alone
+    seconds          spent by its workers, added up
+    rows_per_second  of one worker; 0 for a Stat
+    busy             seconds during which its workers, side by side, were at work
+    """
+
+    rows: int
+    seconds: float
+    rows_per_second: float
+    busy: float
 
 
 class RunLog:
@@ -46,43 +92,36 @@ class RunLog:
         """Write the log, if anything was done."""
         self.flushed = time.time()
         if self.tally.seconds:
-            self.store.root.publish(self.path, orjson.dumps(self.summary(), option=orjson.OPT_INDENT_2))
+            self.store.root.publish(self.path, self.summary().to_json())
 
-    def summary(self) -> dict[str, Any]:
-        """As plain data."""
-        return {
-            "seconds": round(time.time() - self.started, 3),
-            "image_bytes": self.bytes,
-            "workers": self.workers,
-            "pending": self.pending,
-            "operators": self.tally.as_dict(),
-        }
+    def summary(self) -> RunSummary:
+        """The run so far."""
+        seconds = round(time.time() - self.started, 3)
+        return RunSummary(seconds, self.bytes, self.workers, self.pending, self.tally)
 
 
-def speeds(store: Store) -> dict[str, dict[str, float]]:
-    """Operator -> rows, seconds of one worker, rows per second and worker, over all runs on this store."""
+def speeds(store: Store) -> dict[str, Speed]:
+    """Operator -> its speed over all runs on this store, the one that took longest first."""
     tally = Tally()
     busy: dict[str, float] = defaultdict(float)
     for name in sorted(store.root.file_names(layout.RUNS, ".json")):
-        run = orjson.loads(store.root.read(layout.run_log(name)))
-        tally += Tally.of(run["operators"])
-        for operator, seconds in run["operators"]["seconds"].items():
-            workers = run["workers"].get(operator) or run["workers"].get(
-                _stage_of(operator, run["workers"]), 1
-            )
+        run = RunSummary.from_json(store.root.read(layout.run_log(name)))
+        tally += run.operators
+        for operator, seconds in run.operators.seconds.items():
+            workers = run.workers.get(operator) or run.workers.get(_stage_of(operator, run.workers), 1)
             busy[operator] += seconds / workers
     return {
-        name: {
-            "rows": tally.rows[name],
-            "seconds": round(seconds, 3),
-            "rows_per_second": round(tally.rows[name] / seconds, 1) if seconds else 0.0,
-            "busy": round(busy[name], 3),
-        }
+        name: Speed(
+            rows=tally.rows[name],
+            seconds=round(seconds, 3),
+            rows_per_second=round(tally.rows[name] / seconds, 1) if seconds else 0.0,
+            busy=round(busy[name], 3),
+        )
         for name, seconds in sorted(tally.seconds.items(), key=lambda item: -busy[item[0]])
     }
 
 
-def _stage_of(operator: str, workers: dict[str, int]) -> str:
+def _stage_of(operator: str, workers: Mapping[str, int]) -> str:
     """Decoding happens in the image operators' pool, the largest one."""
     pools = {name: count for name, count in workers.items() if name != "read"}
     return max(pools, key=lambda name: pools[name]) if operator == "decode" and pools else operator

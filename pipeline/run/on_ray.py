@@ -1,11 +1,27 @@
-"""Passes on Ray Data; the only `import ray`.
+"""Passes on Ray; the only module that imports it.
 
-    shard paths -> read tasks -> one actor pool per stage -> collectors, which publish per shard
+    shards -> read tasks -> one pool of actors per stage -> collectors, which publish each shard's parts
+                                                        \\-> notes for the driver: progress, reasons, errors
 
-What the workers do is in `workers.py`. Facts about Ray 2.60 that shape this file: a pool that reserves every
-CPU hangs without a message, hence fractional CPUs and `place`; pools that grow one actor at a time leave GPUs
-idle for minutes, hence fixed sizes; a stage's worker that dies on a batch is started again for ever, hence
-PATIENCE.
+`ray_workers` holds the code of those tasks and actors, `task_flow` the order of the other tasks (Stats, exports),
+`ray_log` says where log lines go.
+
+Facts about Ray 2.60 that this code relies on; a comment names the number at the line that needs it:
+
+ 1. Read tasks get only the CPUs that the pools of actors leave. If these reserve every CPU, Ray Data waits for
+    ever without a message. So the pools reserve fractions of CPUs, sized beforehand (plan/cluster.py).
+ 2. A pool that may grow adds one actor at a time, and GPUs stand idle for minutes. So pools have a fixed size.
+ 3. Ray Data starts an actor whose process died again, without end, and gives it the same block. So a pass fails
+    if no operator makes progress for PATIENCE seconds.
+ 4. Ray Data cuts and joins blocks by their bytes, but never cuts a row. So a batch travels as one row, and blocks
+    are kept below the size of a batch, so that each holds one.
+ 5. Ray runs a task again if its process, or the machine that holds its results, is lost. A batch may reach its
+    collector twice. So a collector counts each batch once (collector.py).
+ 6. Ray restarts the process of an actor with `max_restarts`, but not its state. So a collector reports a token of
+    its process. If the token has changed, the shards that are not published are computed again.
+ 7. An error in a task reaches the driver inside a RayTaskError. So the driver raises its cause.
+ 8. Ray's C++ core writes to the process's stderr, past Python's logging. So its start has none (ray_log.py).
+ 9. Workers import modules by name. A plugin is a file that only the driver has, so its classes travel by value.
 """
 
 import logging
@@ -15,6 +31,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import polars as pl
@@ -24,32 +41,16 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import RecipeError, ShardError, WinnowError
-from pipeline.plan.cluster import (
-    BLOCK_BYTES,
-    CPUS_PER_COLLECTOR,
-    GIB,
-    MERGE_FAN_IN,
-    PATIENCE,
-    READ_CPUS,
-    RETRIES,
-    TASK_CPUS,
-    Node,
-    Placement,
-    batches_of,
-    check_paths,
-    place,
-    place_index,
-    read_tasks,
-    readers_beside,
-)
+from pipeline.plan import cluster
+from pipeline.plan.cluster import GIB, PATIENCE, Node, Placement
 from pipeline.plan.passes import Stage
-from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
-from pipeline.recipe.check import INDEX
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections import Recipe, Resources
+from pipeline.run import ray_workers
 from pipeline.run.batches import Read, Work
 from pipeline.run.executor import Event, Report, log_begun
-from pipeline.run.ray_workers import CollectorActor, StageWorker, event, read_shards, run_task
+from pipeline.run.ray_log import stderr_discarded
+from pipeline.run.task_flow import run_all, run_tree
 from pipeline.storage.retry import ATTEMPTS
 
 Item = TypeVar("Item")
@@ -63,100 +64,71 @@ class RayExecutor:
     def __init__(
         self, recipe: Recipe | None = None, cpus: int | None = None, gpus: int | None = None
     ) -> None:
+        """Connect to Ray, or start it with `cpus` and `gpus`, by default those of this machine. Raises
+        RecipeError for a recipe with relative paths on a cluster."""
         if recipe is not None and os.environ.get("RAY_ADDRESS"):
-            check_paths(recipe)
+            cluster.check_paths(recipe)
         if not ray.is_initialized():
-            with _quiet_start():
-                _init(cpus, gpus)
-        warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
+            with stderr_discarded():
+                _start(cpus, gpus)
+        _set_up_ray_data()
         if recipe is not None:
-            _ship_plugins(recipe)
-        for name in ("ray.data", "ray"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.target_max_block_size = BLOCK_BYTES
-        context.execution_no_progress_timeout_s = PATIENCE
+            _send_plugins_by_value(recipe)
         self.nodes = _nodes()
 
     @property
-    def cpus(self) -> float:
-        """CPUs of the cluster when the last pass began."""
-        return sum(node.cpus for node in self.nodes)
-
-    def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:
-        """Pools for the machines there are now; where these are too few, for those of the pass before, some
-        of which will come back."""
-        now = _nodes()
-        with suppress(RecipeError):
-            placed, self.nodes = place(stages, now, batches_of(shards)), now
-            return placed
-        return place(stages, self.nodes, batches_of(shards))
+    def tasks_at_a_time(self) -> int:
+        """Tasks of a Stat or an export that run side by side: one per CPU that the cluster had when the last
+        pass began."""
+        return max(2, int(sum(node.cpus for node in self.nodes)))
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
-        """See execute.Executor. A collector that dies takes along the parts it held: the shards that are not
-        whole then are done again."""
+        """See Executor. If Ray restarts a collector, the rows that it held are lost. The shards that are then not
+        published are computed again, up to ATTEMPTS times."""
         placed = self._place(stages, shards)
-        readers = readers_beside(placed, self.nodes, len(shards))
+        readers = cluster.readers_beside(placed, self.nodes, len(shards))
         pools = list(zip(stages, placed, strict=True))
         workers = {name: pool.workers for stage, pool in pools for name in stage.names} | {"read": readers}
         log_begun(work.names, shards, ", ".join(f"{name} {count}" for name, count in workers.items()))
         for _ in range(ATTEMPTS):
-            unread = dict[str, str]()
-
-            def tell(event: Event, unread: dict[str, str] = unread) -> None:
-                if event.read is not None and event.read.error:
-                    unread[event.read.shard] = event.read.error
-                report(event)
-
-            with _collectors(work, max(1, int(self.cpus // CPUS_PER_COLLECTOR))) as collectors:
-                before = _told(collectors)
-                _flow(work, shards, pools, readers, collectors, tell)
-                after = _told(collectors)
-            failed = {shard: error for _, some in after for shard, error in some.items()}
-            for shard, error in failed.items():
-                report(Event(read=Read(shard, error=error)))
-            restarted = sum(old != new for (old, _), (new, _) in zip(before, after, strict=True))
+            unread = set[str]()
+            with _collectors(work, cluster.collectors_beside(self.nodes)) as collectors:
+                before = _states(collectors)
+                for event in _events(work, shards, pools, readers, collectors):
+                    if event.read is not None and event.read.error:
+                        unread.add(event.read.shard)
+                    report(event)
+                after = _states(collectors)
+            refused = {shard: reason for state in after for shard, reason in state.failed.items()}
+            for shard, reason in refused.items():
+                report(Event(read=Read(shard, error=reason)))
+            restarted = sum(old.token != new.token for old, new in zip(before, after, strict=True))
             if not restarted:
                 break
-            shards = work.unpublished([s for s in shards if s.name not in failed | unread])
-            LOG.warning(
-                "Ray restarted %d of %d collectors; the rows of %s shards were lost and are computed again",
-                restarted,
-                len(after),
-                f"{len(shards):,}",
-            )
+            shards = work.unpublished([s for s in shards if s.name not in refused.keys() | unread])
+            message = "Ray restarted %d of %d collectors; shards whose rows are lost and computed again: %d"
+            LOG.warning(message, restarted, len(after), len(shards))
             if not shards:
                 break
         return workers
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """See execute.Executor. Keeps as many tasks in flight as there are CPUs."""
-        task, rest = _call(function), iter(items)
-        pending: list[Any] = []
-        while True:
-            while len(pending) < max(2, int(self.cpus)) and (item := next(rest, None)) is not None:
-                pending.append(task(item))
-            if not pending:
-                return
-            ready, pending = ray.wait(pending, num_returns=1)
-            yield _get(ready[0])
+        """See Executor."""
+        return map(_get, run_all(_starter(function), _wait, items, self.tasks_at_a_time))
 
-    def index(self, build: Callable[[Session], Result], session: Session) -> Result:
-        """See execute.Executor."""
-        asked = session.recipe.resources(INDEX)
-        placed = place_index(asked, _nodes())
-        options: dict[str, Any] = {"num_cpus": placed.cpus, "max_retries": RETRIES}
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+        """See Executor. If `asked` names no memory, Ray prefers the machine that has the most."""
+        placed = cluster.place_task(key, asked, _nodes())
+        options: dict[str, Any] = {"num_cpus": placed.cpus, "max_retries": cluster.RETRIES}
         if asked.memory:
             options["memory"] = int(asked.memory * GIB)
-        else:  # rather there than elsewhere
+        else:
             able = [node for node in _alive() if node["Resources"].get("CPU")]
-            most = max(able, key=lambda node: node["Resources"].get("memory", 0))
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(most["NodeID"], soft=True)
-        return cast(Result, _get(ray.remote(**options)(lambda: build(session)).remote()))
+            largest = max(able, key=lambda node: node["Resources"].get("memory", 0))
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(largest["NodeID"], soft=True)
+        return cast(Result, _get(ray.remote(**options)(ray_workers.run_task).remote(function, item)))
 
     def reduce(
         self,
@@ -164,73 +136,67 @@ class RayExecutor:
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
     ) -> pl.DataFrame:
-        """See execute.Executor. Partial tables meet in a tree of tasks, never on the driver."""
-        task, join = _call(function), _call(lambda parts: merge(ray.get(list(parts))))
-        running: list[Any] = []
-        done: list[Any] = []
-        rest = iter(items)
-        while True:
-            while len(running) < max(2, int(self.cpus)) and (item := next(rest, None)) is not None:
-                running.append(task(item))
-            if len(done) >= MERGE_FAN_IN or (not running and len(done) > 1):
-                running.append(join(tuple(done[:MERGE_FAN_IN])))
-                done = done[MERGE_FAN_IN:]
-                continue
-            if not running:
-                return cast(pl.DataFrame, _get(done[0]))
-            ready, running = ray.wait(running, num_returns=1)
-            done += ready
+        """See Executor. Workers merge the partial tables in a tree of tasks; the driver gets only the last."""
+        start_merge = partial(_remote(ray_workers.merge_task).remote, merge, ray.get)
+        limit, fan_in = self.tasks_at_a_time, cluster.MERGE_FAN_IN
+        return cast(
+            pl.DataFrame, _get(run_tree(_starter(function), start_merge, _wait, items, limit, fan_in))
+        )
+
+    def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:
+        """Pools for the machines that the cluster has now (fact 1). If these are too few, pools for the machines
+        of the pass before: some of them are probably being replaced."""
+        nodes, batches = _nodes(), cluster.batches_of(shards)
+        with suppress(RecipeError):
+            placed = cluster.place(stages, nodes, batches)
+            self.nodes = nodes
+            return placed
+        return cluster.place(stages, self.nodes, batches)
 
 
-def _nodes() -> list[Node]:
-    found = [node["Resources"] for node in _alive()]
-    return [Node(n.get("CPU", 0.0), n.get("GPU", 0.0), n.get("memory", 0.0) / GIB) for n in found]
-
-
-def _alive() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _flow(
+def _events(
     work: Work,
     shards: Sequence[Shard],
     pools: Sequence[tuple[Stage, Placement]],
     readers: int,
     collectors: Sequence[Any],
-    report: Report,
-) -> None:
-    """Read tasks, a pool of actors per stage, and notes that come back; columns go to the collectors."""
-    sink = _Sink(collectors)
-    data = ray.data.from_items([asdict(s) for s in shards], override_num_blocks=read_tasks(shards, readers))
+) -> Iterator[Event]:
+    """Run read tasks and a pool of actors per stage. Columns go to the collectors, events come back."""
+    sink = ray_workers.Sink(collectors, ray.get)
+    rows = [asdict(shard) for shard in shards]
+    data = ray.data.from_items(rows, override_num_blocks=cluster.read_tasks(shards, readers))
     data = data.map_batches(
-        read_shards,
+        ray_workers.read_shards,
         fn_args=(work, sink),
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=READ_CPUS,
+        num_cpus=cluster.READ_CPUS,
         compute=TaskPoolStrategy(size=readers),
     )
     for index, (stage, pool) in enumerate(pools):
         data = data.map_batches(
-            StageWorker,
+            ray_workers.StageWorker,
             fn_constructor_args=(work, stage, index, pool.threads, sink),
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             memory=int(pool.memory * GIB) or None,
-            compute=ActorPoolStrategy(size=pool.workers),
+            compute=ActorPoolStrategy(size=pool.workers),  # fact 2
         )
-    with _explained():
+    with _own_errors():
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for note in table.column("note").to_pylist():
-                report(event(note))
+            yield from map(ray_workers.event_of, table.column("note").to_pylist())
+
+
+# --- collectors ------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _collectors(work: Work, count: int) -> Iterator[list[Any]]:
-    """So many collectors, which end with the block."""
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=RETRIES)(CollectorActor)
+    """`count` collector actors, which end with the block."""
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": cluster.RETRIES}
+    actor: Any = ray.remote(**options)(ray_workers.CollectorActor)
     collectors = [actor.remote(work) for _ in range(count)]
     try:
         yield collectors
@@ -239,36 +205,60 @@ def _collectors(work: Work, count: int) -> Iterator[list[Any]]:
             ray.kill(collector)
 
 
-def _told(collectors: Sequence[Any]) -> list[tuple[bytes, dict[str, str]]]:
-    """Of each collector: which life it is in, and the shards that storage refused in it, with reasons."""
-    return cast(list[tuple[bytes, dict[str, str]]], _get([c.told.remote() for c in collectors]))
+def _states(collectors: Sequence[Any]) -> list[ray_workers.CollectorState]:
+    """The state of each collector (fact 6)."""
+    states: list[ray_workers.CollectorState] = _get([actor.state.remote() for actor in collectors])
+    return states
+
+
+# --- tasks ------------------------------------------------------------------------------------------
+
+
+def _remote(function: Callable[..., Any]) -> Any:
+    return ray.remote(num_cpus=cluster.TASK_CPUS, max_retries=cluster.RETRIES)(function)
+
+
+def _starter(function: Callable[[Item], Any]) -> Callable[[Item], Any]:
+    """Starts a task that calls `function` with one item."""
+    return partial(_remote(ray_workers.run_task).remote, function)
+
+
+def _wait(running: list[Any]) -> tuple[list[Any], list[Any]]:
+    ended, still_running = ray.wait(running, num_returns=1)
+    return ended, still_running
+
+
+def _get(reference: Any) -> Any:
+    """A task's result, or a list of them."""
+    with _own_errors():
+        return ray.get(reference)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Errors of ours come out as themselves, not inside Ray's; what Ray has given up on is told in one line."""
+def _own_errors() -> Iterator[None]:
+    """Raise Winnow's errors as themselves (fact 7), and Ray's as a ShardError of one line. The error of a defect
+    passes with its traceback."""
     try:
         yield
-    except ExecutionTimeoutError:
-        again = "an operator that ends its process, or a machine that did not come back; is it the recipe's `run`?"
-        raise ShardError(f"no batch was done for {PATIENCE:,} s: {again}") from None
+    except ExecutionTimeoutError:  # fact 3
+        raise ShardError(
+            f"no batch finished in {PATIENCE / 60:g} minutes. Either an operator keeps killing its worker "
+            "process, or a machine was lost and not replaced. Check `run:`, then run the command again"
+        ) from None
     except ray.exceptions.RayError as error:
         cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
         if isinstance(cause, WinnowError):
             raise cause from None
         if not isinstance(cause, ray.exceptions.RayError):
-            raise  # a defect: its traceback is wanted
+            raise
         reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
         raise ShardError(f"Ray gave up ({reason}); run the same command again to go on") from error
 
 
-def _get(reference: Any) -> Any:
-    """A task's result, or those of several."""
-    with _explained():
-        return ray.get(reference)
+# --- Ray itself -------------------------------------------------------------------------------------
 
 
-def _init(cpus: int | None, gpus: int | None) -> None:
+def _start(cpus: int | None, gpus: int | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
@@ -276,45 +266,30 @@ def _init(cpus: int | None, gpus: int | None) -> None:
         ray.init("local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
 
 
-@contextmanager
-def _quiet_start() -> Iterator[None]:
-    """Ray's C++ core writes its own log lines to stderr from here on; errors still reach us as exceptions."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    kept, void = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(void, 2)  # not even "log level set from environment variable"
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(void)
+def _set_up_ray_data() -> None:
+    """Ray Data's settings for this process, and its own progress display and warnings off."""
+    warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
+    for name in ("ray.data", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = cluster.BLOCK_BYTES  # fact 4
+    context.execution_no_progress_timeout_s = PATIENCE  # fact 3
 
 
-def _call(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A Ray task that calls `function` with one argument."""
-    remote = ray.remote(num_cpus=TASK_CPUS, max_retries=RETRIES)(lambda item: run_task(function, item))
-    return lambda item: remote.remote(item)
-
-
-class _Sink:
-    """workers.Sink: the collector actors, which share the shards among them. Travels to workers, and waits
-    for an answer: what a worker has reported done is in good hands."""
-
-    def __init__(self, collectors: Sequence[Any]) -> None:
-        self.collectors = collectors
-
-    def add(self, shard: str, start: int, payload: bytes) -> None:
-        ray.get(self._of(shard).add.remote(shard, start, payload))
-
-    def expect(self, shard: str, rows: int) -> None:
-        ray.get(self._of(shard).expect.remote(shard, rows))
-
-    def _of(self, shard: str) -> Any:
-        return self.collectors[sum(shard.encode()) % len(self.collectors)]
-
-
-def _ship_plugins(recipe: Recipe) -> None:
-    """Plugin modules exist on the driver alone: send their classes by value."""
+def _send_plugins_by_value(recipe: Recipe) -> None:
+    """Let the classes of plugins travel with their code (fact 9)."""
     for entry in recipe.compute.values():
         if entry.source is not None:
             ray.cloudpickle.register_pickle_by_value(sys.modules[type(entry.operator).__module__])
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _nodes() -> list[Node]:
+    """The machines of the cluster, as plan/cluster.py takes them."""
+    offers = [node["Resources"] for node in _alive()]
+    return [Node(r.get("CPU", 0.0), r.get("GPU", 0.0), r.get("memory", 0.0) / GIB) for r in offers]

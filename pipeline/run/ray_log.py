@@ -8,7 +8,10 @@ driver: a hundred workers that retry at once would drown its progress display.
 """
 
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -43,3 +46,19 @@ def log_in_worker() -> None:
     handler.setFormatter(LineFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+
+
+@contextmanager
+def stderr_discarded() -> Iterator[None]:
+    """Discard all that this process writes to stderr while the block runs, by Ray's C++ core too. From then on
+    the core logs fatal errors only; others still reach the driver as exceptions."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the core says on stderr that it reads this
+    stderr = os.dup(2)
+    discarded = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(discarded, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(discarded)

@@ -1,14 +1,24 @@
-"""What Ray's workers do, and what travels between them; without Ray itself.
+"""The code that Ray's workers run, and the rows that travel between them; without Ray itself.
 
-What travels is one row per batch: its shard, its start, and the batch itself as one Arrow IPC stream
-(encoded images, never pixels), with a note for the driver. Blocks may be split and merged as Ray likes and
-a batch stays whole, which is what makes results independent of the number of workers.
+The life of a batch on Ray:
+
+1. `read_shards`, a read task, opens a shard and cuts it into batches (batches.py).
+2. A batch travels as one row of ROW: its shard, its first row's number, a payload (the batch as one Arrow IPC
+   stream, with encoded images and never pixels), and a note for the driver (JSON).
+3. A `StageWorker` of each stage decodes the images and runs its operators. All but the last stage send the
+   batch on with its new columns.
+4. The last stage hands the columns to the shard's `CollectorActor`, and sends the note alone to the driver.
+5. When its read task has ended, the collector knows how many rows the shard has. When it has them all, it
+   publishes the shard's parts.
+
+Ray may cut and join the blocks of rows as it likes. A batch stays whole, so the operators see the same rows
+together as in the plain loop, whatever the number of workers.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 import polars as pl
@@ -33,121 +43,162 @@ ROW = pa.schema(
     [
         ("shard", pa.string()),
         ("start", pa.int64()),
-        ("payload", pa.large_binary()),
+        ("payload", pa.large_binary()),  # null: only the note travels on
         ("note", pa.binary()),
     ]
 )
 
 
-class Sink(Protocol):
-    """Where columns go: a feed.Collector, wherever it lives."""
+class CollectorState(NamedTuple):
+    """The answer of a collector to the driver.
 
-    def add(self, shard: str, start: int, payload: bytes) -> None:
-        """Rows of a shard, packed, with every new column."""
+    token   random bytes that its process picked as it started: another token, another process
+    failed  the shards that this process could not publish, with storage's reasons
+    """
 
-    def expect(self, shard: str, rows: int) -> None:
-        """The shard has that many rows in all."""
+    token: bytes
+    failed: dict[str, str]
+
+
+class CollectorActor:
+    """A Collector as an actor. Every actor process picks a random token. If Ray restarts the actor, the token
+    changes, and the driver knows that the rows it held are lost."""
+
+    def __init__(self, work: Work) -> None:
+        log_in_worker()
+        LOG.info("collector begun: %s", ", ".join(work.names) or "samples")
+        self.collector = Collector(work)
+        self.token = os.urandom(16)
+
+    def add_payload(self, shard: str, start: int, payload: bytes) -> None:
+        """Take a batch with every new column."""
+        self.collector.add_batch(from_payload(shard, start, pa.py_buffer(payload)))
+
+    def expect_rows(self, shard: str, rows: int) -> None:
+        """Learn how many rows a shard has."""
+        self.collector.expect_rows(shard, rows)
+
+    def state(self) -> CollectorState:
+        """Its process, and the shards that it could not publish."""
+        return CollectorState(self.token, self.collector.failed)
+
+
+class Sink:
+    """The collector actors, which share the shards, as a worker sees them. Travels to the workers. `get` is
+    `ray.get`: each call waits for the collector's answer, so a batch that a worker reports as done has arrived."""
+
+    def __init__(self, collectors: Sequence[Any], get: Callable[[Any], Any]) -> None:
+        self.collectors = collectors
+        self.get = get
+
+    def add_payload(self, shard: str, start: int, payload: bytes) -> None:
+        """See CollectorActor."""
+        self.get(self._collector_of(shard).add_payload.remote(shard, start, payload))
+
+    def expect_rows(self, shard: str, rows: int) -> None:
+        """See CollectorActor."""
+        self.get(self._collector_of(shard).expect_rows.remote(shard, rows))
+
+    def _collector_of(self, shard: str) -> Any:
+        """The same collector for every worker."""
+        return self.collectors[sum(shard.encode()) % len(self.collectors)]
 
 
 def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
-    """A read task: shards in, batches out; tells the sink how many rows to expect."""
+    """A read task: shards (rows with the fields of Shard) in, batches out. Tells the sink how many rows each
+    shard has, unless it cannot be read; the note says why."""
     log_in_worker()
-    for item in rows.to_pylist():
-        shard = Shard(**item)
+    for fields in rows.to_pylist():
+        shard = Shard(**fields)
         read = Read(shard.name)
         for batch in batches(work, shard, read):
             if work.names:
-                yield row(batch.shard, batch.start, pack(batch, images=True), {})
+                yield as_row(batch.shard, batch.start, to_payload(batch, images=True), {})
             else:
-                yield row(batch.shard, batch.start, None, {"rows": len(batch.frame)})
+                yield as_row(batch.shard, batch.start, None, {"rows": len(batch.frame)})
         if read.error is None and work.names:
-            sink.expect(shard.name, read.rows)
-        yield row(shard.name, 0, None, {"read": vars(read)})
+            sink.expect_rows(shard.name, read.rows)
+        yield as_row(shard.name, 0, None, {"read": vars(read)})
 
 
 class StageWorker:
-    """An actor that runs one stage. The last stage hands its columns to the sink."""
+    """An actor that runs one stage. The last stage hands its columns to the sink.
+
+    Neither the constructor nor a call raises an OperatorError: Ray would report a dead actor or a traceback of
+    its own. The note of the first batch carries the message to the driver instead.
+    """
 
     def __init__(self, work: Work, stage: Stage, index: int, threads: int, sink: Sink) -> None:
         log_in_worker()
-        LOG.info("stage worker begun: %s; %d threads", ", ".join(stage.names), threads)
-        self.work, self.sink = work, sink
+        LOG.info("stage worker begun: %s; threads: %d", ", ".join(stage.names), threads)
+        self.sink = sink
         self.last = index == len(work.stages) - 1
         later = [name for names in work.stages[index + 1 :] for name in names]
         self.images_later = any(isinstance(work.entries[name].operator, ImageScore) for name in later)
+        self.broken = ""
         try:
-            self.runner, self.broken = runner_of(work, stage, work.stats(), device_of(stage, threads)), ""
+            self.runner = runner_of(work, stage, work.stats(), device_of(stage, threads))
         except OperatorError as error:
             self.broken = str(error)
 
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        for index in range(len(table)):
-            payload = table.column("payload")[index]
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Rows of ROW in, as many out."""
+        for index in range(len(rows)):
+            payload = rows.column("payload")[index]
             if not payload.is_valid:
-                yield table.slice(index, 1)
+                yield rows.slice(index, 1)
                 continue
-            shard, start = table.column("shard")[index].as_py(), table.column("start")[index].as_py()
+            shard = rows.column("shard")[index].as_py()
+            start = rows.column("start")[index].as_py()
+            note = orjson.loads(rows.column("note")[index].as_py())
             try:
-                yield self._run(
-                    unpack(shard, start, payload.as_buffer()),
-                    orjson.loads(table.column("note")[index].as_py()),
-                )
+                yield self._run(from_payload(shard, start, payload.as_buffer()), note)
             except OperatorError as error:
-                yield row(shard, start, None, {"fatal": str(error)})
+                yield as_row(shard, start, None, {"fatal": str(error)})
 
     def _run(self, batch: Batch, note: dict[str, Any]) -> pa.Table:
+        """Run the stage on a batch; returns the row to send on. Raises OperatorError."""
         if self.broken:
             raise OperatorError(self.broken)
         batch.frame, tally = self.runner.run(batch.frame, batch.data)
         tally += Tally.of(note.get("tally", {}))
         note |= {"tally": tally.as_dict()}
         if not self.last:
-            return row(batch.shard, batch.start, pack(batch, self.images_later), note)
-        self.sink.add(batch.shard, batch.start, pack(batch, images=False).to_pybytes())
-        return row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
-
-
-class CollectorActor:
-    """feed.Collector as an actor. `told` names its life: another one if its process died and it was started
-    again, without what it held."""
-
-    def __init__(self, work: Work) -> None:
-        log_in_worker()
-        LOG.info("collector begun: %s", ", ".join(work.names) or "samples")
-        self.collector, self.life = Collector(work), os.urandom(16)
-
-    def add(self, shard: str, start: int, payload: bytes) -> None:
-        """See Sink."""
-        self.collector.add(unpack(shard, start, pa.py_buffer(payload)))
-
-    def expect(self, shard: str, rows: int) -> None:
-        """See Sink."""
-        self.collector.expect(shard, rows)
-
-    def told(self) -> tuple[bytes, dict[str, str]]:
-        """Its life, and the shards that storage refused in it, with reasons."""
-        return self.life, self.collector.failed
+            return as_row(batch.shard, batch.start, to_payload(batch, self.images_later), note)
+        self.sink.add_payload(batch.shard, batch.start, to_payload(batch, images=False).to_pybytes())
+        return as_row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
 
 
 def run_task(function: Callable[[Item], Result], item: Item) -> Result:
-    """A task of a Stat or of an export: `function(item)`."""
+    """A task of a Stat or an export: `function(item)`."""
     log_in_worker()
     return function(item)
 
 
-def pack(batch: Batch, images: bool) -> pa.Buffer:
-    """A batch as one Arrow IPC stream; `images`: with their bytes."""
+def merge_task(
+    merge: Callable[[list[pl.DataFrame]], pl.DataFrame], get: Callable[[Any], Any], parts: list[Any]
+) -> pl.DataFrame:
+    """A task that merges the partial tables of some tasks. `parts` are their references, `get` is `ray.get`."""
+    log_in_worker()
+    return merge(get(parts))
+
+
+# --- rows -------------------------------------------------------------------------------------------
+
+
+def to_payload(batch: Batch, images: bool) -> pa.Buffer:
+    """A batch as one Arrow IPC stream, with the bytes of its images if `images`."""
     table = to_arrow(batch.frame)
     if images and batch.data is not None:
         table = table.append_column("image", binary(batch.data))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue()
+    return stream.getvalue()
 
 
-def unpack(shard: str, start: int, payload: pa.Buffer) -> Batch:
-    """What `pack` packed, without copying images."""
+def from_payload(shard: str, start: int, payload: pa.Buffer) -> Batch:
+    """The batch of a payload. Images are views of it, not copies."""
     table = pa.ipc.open_stream(payload).read_all()
     data = None
     if "image" in table.column_names:
@@ -156,8 +207,8 @@ def unpack(shard: str, start: int, payload: pa.Buffer) -> Batch:
     return Batch(shard, start, pl.DataFrame(table), data)
 
 
-def row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str, Any]) -> pa.Table:
-    """One row of what travels. The payload is not copied into the array."""
+def as_row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str, Any]) -> pa.Table:
+    """One row of ROW. The payload is not copied into the array."""
     if payload is None:
         column = pa.nulls(1, pa.large_binary())
     else:
@@ -166,13 +217,13 @@ def row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str, An
     return pa.table([[shard], [start], column, [orjson.dumps(note)]], schema=ROW)
 
 
-def event(raw: bytes) -> Event:
-    """What a note says. Raises OperatorError where an operator has failed."""
-    note = orjson.loads(raw)
-    if "fatal" in note:
-        raise OperatorError(note["fatal"])
+def event_of(note: bytes) -> Event:
+    """The event that a note tells of. Raises OperatorError if an operator has failed."""
+    fields = orjson.loads(note)
+    if "fatal" in fields:
+        raise OperatorError(fields["fatal"])
     return Event(
-        note.get("rows", 0),
-        Tally.of(note.get("tally", {})),
-        Read(**note["read"]) if "read" in note else None,
+        fields.get("rows", 0),
+        Tally.of(fields.get("tally", {})),
+        Read(**fields["read"]) if "read" in fields else None,
     )

@@ -1,6 +1,7 @@
-"""Files that are published whole, on a local disk or any fsspec file system.
+"""Files on a local disk or any fsspec file system, each published whole.
 
-`folder` publishes files, `ranges` reads bytes, `retry` repeats what storage refused, and `store` keeps the
-tables of one pool: `footers`, `packs` and `compact` make many small parts cheap. `layout` names every path.
-Nothing here knows what a sample is.
+`folder` publishes and lists files, `ranges` reads bytes, `retry` repeats a request that storage refused,
+`digests` hashes the files that operators name. `store` keeps the tables of one pool: `layout` names every
+path, and `footers`, `packs` and `compact` make very many small parts cheap; `recent` is the cache in memory.
+Nothing here knows the contents of a sample.
 """

@@ -1,64 +1,62 @@
-"""Small parts that follow each other are packed into one file (packs.py), for a pool of very many small shards.
+"""Packs the small parts of a folder (`packs.py`), for a pool of very many small shards.
 
-    before, after = compact(store, "samples", shards)
+    before, after = compact(store, "samples", shards)     # number of files that hold the parts
 
-A pack is written, then the index that names it, then the parts it took up are removed: a reader finds each part
-in one place or the other whenever the process is killed, and what is read is the same.
+A pack is written first, then the index that names it, then the parts' own files are removed. So a reader
+finds each part in one place or the other whenever the process is killed, and reads the same rows.
 """
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.storage import layout, packs
+from pipeline.storage import layout
 from pipeline.storage.footers import REQUESTS, parse_footer
+from pipeline.storage.packs import INDEX_SCHEMA
 from pipeline.storage.store import Store
 
-SMALL = 64 << 10  # bytes of a part worth packing: to ask object storage for a file costs as much as these
-TOGETHER = 64  # parts in a pack, at most: as many as are decided on together
-ROW_GROUP = 16_384  # so that a shard's rows are read without many others
-SAVED = 256  # packs after which the index is written
+SMALL = (
+    64 << 10
+)  # bytes; a smaller part is packed: a request to object storage takes as long as reading so many
+PARTS_PER_PACK = 64  # at most: as many shards as are decided on together
+ROW_GROUP = 16_384  # rows of a pack's row group, so that one part is read without many others
+PACKS_PER_SAVE = 256  # packs that are written before the index is
 
 
 def compact(
     store: Store, folder: str, shards: Sequence[str], report: Callable[[int], None] = lambda count: None
 ) -> tuple[int, int]:
-    """Pack the small parts of a folder, in the order of `shards`. Returns the number of files that held them before
-    and after. `report` hears how many parts a pack took up."""
-    root, index = store.root, packs.known(store.root, folder, fresh=True)
-    sizes = root.parquet_sizes(folder)
-    there = {shard: sizes[shard] for shard in shards if shard in sizes}
-    found = index.table if index else pl.DataFrame(schema=packs.INDEX)
-    left = {shard for shard in there if index and shard in index.rows}  # by a process that was killed
-    root.remove([layout.part(folder, shard) for shard in left])
-    before, number = found["pack"].n_unique(), len(found) and int(found["pack"][-1]) + 1
-    single, pending = [s for s in shards if s in there and s not in left], list[str]()
-    for run in runs(single, there):
-        found = found.vstack(_pack(store, folder, number, run, there))
-        number, pending = number + 1, [*pending, *run]
-        report(len(run))
-        if number % SAVED == 0:
-            _save(store, folder, found, pending)
-            pending = []
-    if pending:
-        _save(store, folder, found, pending)
-    after = packs.known(root, folder, fresh=True)
-    rest = [shard for shard in single if not (after and shard in after.rows)]
-    return before + len(single), found["pack"].n_unique() + len(rest)
+    """Pack the small parts of a folder, in the order of `shards`. Returns the number of files that hold the
+    parts of these shards before and after. `report` is called after each pack with the number of parts in
+    it."""
+    index = store.pack_index(folder, fresh=True)
+    packed = index.shards if index else ()
+    sizes = store.root.parquet_sizes(folder)
+    present = [shard for shard in shards if shard in sizes]
+    store.root.remove(
+        [layout.part(folder, shard) for shard in present if shard in packed]
+    )  # left by a killed run
+    single = [shard for shard in present if shard not in packed]
+    packs_before = _pack_count(store, folder)
+    _pack_runs(store, folder, runs(single, sizes), sizes, report)
+    after = store.pack_index(folder, fresh=True)
+    packed = after.shards if after else ()
+    unpacked = [shard for shard in single if shard not in packed]
+    return packs_before + len(single), _pack_count(store, folder) + len(unpacked)
 
 
-def runs(shards: Sequence[str], sizes: dict[str, int]) -> Iterator[list[str]]:
-    """Runs of small parts that follow each other, two to `TOGETHER` in each."""
+def runs(shards: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Runs of small parts that follow each other, two to PARTS_PER_PACK in each. `sizes`: bytes by shard."""
     run: list[str] = []
     for shard in shards:
         small = sizes[shard] < SMALL
         if small:
             run.append(shard)
-        if len(run) == TOGETHER or not small:
+        if len(run) == PARTS_PER_PACK or not small:
             if len(run) > 1:
                 yield run
             run = []
@@ -66,14 +64,45 @@ def runs(shards: Sequence[str], sizes: dict[str, int]) -> Iterator[list[str]]:
         yield run
 
 
-def _pack(store: Store, folder: str, number: int, run: Sequence[str], sizes: dict[str, int]) -> pl.DataFrame:
+def _pack_count(store: Store, folder: str) -> int:
+    """Packs that the folder's index names, as this Store read it last."""
+    index = store.pack_index(folder)
+    return index.table["pack"].n_unique() if index else 0
+
+
+def _pack_runs(
+    store: Store,
+    folder: str,
+    part_runs: Iterator[list[str]],
+    sizes: Mapping[str, int],
+    report: Callable[[int], None],
+) -> None:
+    """Write one pack per run; save the index and remove the packed files now and then, and at the end."""
+    index = store.pack_index(folder)
+    table = index.table if index else pl.DataFrame(schema=INDEX_SCHEMA)
+    number = int(table["pack"][-1]) + 1 if len(table) else 0
+    unsaved = list[str]()
+    for run in part_runs:
+        table = table.vstack(_write_pack(store, folder, number, run, sizes))
+        number += 1
+        unsaved += run
+        report(len(run))
+        if number % PACKS_PER_SAVE == 0:
+            _save(store, folder, table, unsaved)
+            unsaved = []
+    if unsaved:
+        _save(store, folder, table, unsaved)
+
+
+def _write_pack(
+    store: Store, folder: str, number: int, run: Sequence[str], sizes: Mapping[str, int]
+) -> pl.DataFrame:
     """Write one pack; returns its rows of the index."""
     paths = [layout.part(folder, shard) for shard in run]
     with ThreadPoolExecutor(1 if store.root.local else REQUESTS) as pool:
         parts = list(pool.map(store.root.read, paths))
     footers = [parse_footer(pq.read_metadata(io.BytesIO(part))) for part in parts]
-    frame = pl.read_parquet(parts)
-    store.write(layout.pack(folder, number), frame, row_group=ROW_GROUP)
+    store.write(layout.pack(folder, number), pl.read_parquet(parts), row_group=ROW_GROUP)
     rows = pl.Series("rows", [footer.rows for footer in footers], pl.Int64)
     return pl.DataFrame(
         {
@@ -84,11 +113,11 @@ def _pack(store: Store, folder: str, number: int, run: Sequence[str], sizes: dic
             "bytes": [sizes[shard] for shard in run],
             "notes": [orjson.dumps(footer.notes).decode() for footer in footers],
         },
-        schema=packs.INDEX,
+        schema=INDEX_SCHEMA,
     )
 
 
-def _save(store: Store, folder: str, found: pl.DataFrame, packed: Sequence[str]) -> None:
-    """Name the packs, and only then remove what they took up."""
-    store.write(layout.pack_index(folder), found)
+def _save(store: Store, folder: str, table: pl.DataFrame, packed: Sequence[str]) -> None:
+    """Publish the index, and only then remove the files of the parts that it names."""
+    store.write(layout.pack_index(folder), table)
     store.root.remove([layout.part(folder, shard) for shard in packed])

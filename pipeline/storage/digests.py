@@ -1,5 +1,10 @@
-"""Digests of the files that operators' fields name. Those of large files are remembered in the store, by size and
-time of change: reading gigabytes of weights anew would make each decision wait.
+"""Digests of the files that operators' `File` fields name, for cache keys. `pipeline.assets` opens the same
+files.
+
+    digests.json     {path: {"state": [size, time of change], "digest": ...}}
+
+The store remembers the digests of large local files. Otherwise gigabytes of weights would be read before each
+decision.
 """
 
 import hashlib
@@ -9,42 +14,47 @@ from typing import Any
 
 import orjson
 
+from pipeline.assets import CHUNK, WEB
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 
-LARGE = 64 << 20  # bytes from which on a local file's digest is remembered
+LARGE = 64 << 20  # bytes of a local file from which on its digest is remembered
 
 
 def field_digest(paths: str | Mapping[str, str], store: Folder) -> Any:
-    """What a field counts by: the digest of the file it names, or of several by name; None for no file."""
+    """The digest of the file that a field names, or None if it names none (see `file_digest`). For a field
+    with several files by name: their digests by name, or the path of one that is not a file."""
     if isinstance(paths, str):
-        return _remembered(paths, store)
-    return {name: _remembered(path, store) or path for name, path in paths.items()}
+        return _digest(paths, store)
+    return {name: _digest(path, store) or path for name, path in paths.items()}
 
 
-def _remembered(path: str, store: Folder) -> str | None:
+def file_digest(path: str) -> str | None:
+    """blake2b-128 of a file's content, as hex digits. None if there is not a file at `path`, which may be the
+    tag of published weights (`openai`), and None for a web address, which counts by itself: a decision must
+    not wait for a download."""
+    if path.startswith(WEB):
+        return None
+    source = Folder(path)
+    if not source.exists("") or source.fs.isdir(source.base):
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    with source.fs.open(source.base, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _digest(path: str, store: Folder) -> str | None:
+    """As `file_digest`; that of a large local file is taken from the store if the file is unchanged."""
     local = os.path.abspath(os.path.expanduser(path))
     if not os.path.isfile(local) or os.path.getsize(local) < LARGE:
         return file_digest(path)
     now = os.stat(local)
     state = [now.st_size, now.st_mtime_ns]
-    known: dict[str, Any] = orjson.loads(store.read(layout.DIGESTS)) if store.exists(layout.DIGESTS) else {}
-    if known.get(local, {}).get("state") != state:
-        known[local] = {"state": state, "digest": file_digest(path)}
-        store.publish(layout.DIGESTS, orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-    return str(known[local]["digest"])
-
-
-def file_digest(path: str) -> str | None:
-    """blake2b of a file's content, or None where `path` names no file (a `pretrained` tag, say) or a page of the
-    web, which counts by its address: nobody waits for a download before each decision."""
-    if path.startswith(("http://", "https://")):
-        return None
-    files = Folder(path)
-    if not files.exists("") or files.fs.isdir(files.base):
-        return None
-    digest = hashlib.blake2b(digest_size=16)
-    with files.fs.open(files.base, "rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
+    entries: dict[str, Any] = orjson.loads(store.read(layout.DIGESTS)) if store.exists(layout.DIGESTS) else {}
+    if entries.get(local, {}).get("state") != state:
+        entries[local] = {"state": state, "digest": file_digest(path)}
+        options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+        store.publish(layout.DIGESTS, orjson.dumps(entries, option=options))
+    return str(entries[local]["digest"])

@@ -1,5 +1,5 @@
-"""A folder on any fsspec file system. Files are written under a temporary name and renamed, so a file that exists is
-complete.
+"""A folder on any fsspec file system. Files are written under a temporary name and renamed, so a file that
+exists is complete.
 
     out = Folder("s3://bucket/out")
     out.publish("meta.json", b"{}")
@@ -32,8 +32,8 @@ _HOST = socket.gethostname().replace(".", "-")
 
 
 class Folder:
-    """A folder on any fsspec file system. Paths given to its methods are relative to it; "" is the folder's own
-    path, which a single file may have (`publish_at`)."""
+    """A folder on any fsspec file system. Paths given to its methods are relative to it; "" is the folder's
+    own path, which a single file may have (`publish_at`)."""
 
     def __init__(self, root: str) -> None:
         self.fs, base = fsspec.core.url_to_fs(os.path.expanduser(root))
@@ -82,8 +82,8 @@ class Folder:
 
     @contextmanager
     def temporary_folder(self) -> Iterator[str]:
-        """A local folder for files that `publish_file` publishes later; removed when the block ends. If the process
-        is killed, `remove_leftovers` removes it."""
+        """A local folder for files that `publish_file` publishes later; removed when the block ends. If the
+        process is killed, `remove_leftovers` removes it."""
         if self.local:
             os.makedirs(self.base, exist_ok=True)
         beside = self.base if self.local else None
@@ -100,9 +100,9 @@ class Folder:
             self.fs.rm(paths)
 
     def remove_leftovers(self, also_live: bool = False) -> None:
-        """Remove the unpublished files that killed processes left on a local disk: those of this machine whose
-        process has ended, and those of other machines that nobody has touched for a week. `also_live`: all of
-        them, for a folder that is finished and that no process may still write to."""
+        """Remove the unpublished files that killed processes left on a local disk: those of this machine
+        whose process has ended, and those of other machines that nobody has touched for a week. `also_live`:
+        all of them, for a folder that is finished and that no process may still write to."""
         for folder, folders, files in os.walk(self.base) if self.local else ():
             for name in (*folders, *files):
                 path = os.path.join(folder, name)
@@ -125,7 +125,8 @@ class Folder:
         )  # without a start, s3fs asks for the size first
 
     def parquet_footer(self, relative: str) -> pq.FileMetaData:
-        """A parquet file's footer; one request on object storage if it fits FOOTER_GUESS. Raises FileNotFoundError."""
+        """A parquet file's footer; one request on object storage if it fits FOOTER_GUESS. Raises
+        FileNotFoundError."""
         path = self.path(relative)
         if self.local:
             return pq.read_metadata(path)
@@ -142,15 +143,15 @@ class Folder:
         return os.path.getsize(self.path(relative)) if self.local else 0
 
     def file_names(self, folder: str = "", suffix: str = "") -> set[str]:
-        """Names, relative to the folder and without the suffix, of the published files below it, to any depth. One
-        listing."""
+        """Names, relative to the folder and without the suffix, of the published files below it, to any
+        depth. One listing."""
         base = self.path(folder) + "/"
         paths = _walk(base) if self.local else self._find(base)
         return {path[len(base) :].removesuffix(suffix) for path in paths if _published(path, suffix)}
 
     def listing(self, folder: str, suffix: str = "") -> dict[str, Mapping[str, Any]]:
-        """The same names on other storage than a local disk, each with what the file system's listing says of the
-        file (`size`, and what fsspec passes on: etag, time of change)."""
+        """The same names on other storage than a local disk, each with what the file system's listing says of
+        the file (`size`, and what fsspec passes on: etag, time of change)."""
         base = self.path(folder) + "/"
         found = dict(self._find(base, detail=True))
         return {
@@ -160,7 +161,8 @@ class Folder:
         }
 
     def parquet_sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of each published parquet file below a folder, by its name without the suffix. One listing."""
+        """Bytes of each published parquet file below a folder, by its name without the suffix. One
+        listing."""
         if self.local:
             names = self.file_names(folder, ".parquet")
             return {name: os.path.getsize(self.path(f"{folder}/{name}.parquet")) for name in names}
@@ -190,8 +192,8 @@ def publishing_at(path: str) -> AbstractContextManager[str]:
 
 @contextmanager
 def working_beside(path: str) -> Iterator[str]:
-    """An empty local folder to build the file `path` in. It lies beside a local file, so that publishing is a rename,
-    and is removed at the end; the next run removes one that a killed process left."""
+    """An empty local folder to build the file `path` in. It lies beside a local file, so that publishing is a
+    rename, and is removed at the end; the next run removes one that a killed process left."""
     target = Folder(path)
     if not target.local:
         with tempfile.TemporaryDirectory() as folder:

@@ -6,16 +6,17 @@
     stats/<name>-<key>.parquet                the table of one Stat
     decisions/<recipe>-<key>/<shard>.parquet  `keep` and one verdict per rule, in the order of the samples
     decisions/<recipe>-<key>/shards.parquet   which of these files holds a shard: small shards share one
-    decisions/<recipe>-<key>/rules.json       cuts and counts; written last, so a decision that has it is complete
+    decisions/<recipe>-<key>/rules.json       cuts and counts; written last: a decision with it is complete
     effects/<recipe>-<key>/                   the tables of `winnow effects`
     packs/<folder>.parquet                    which pack holds a part of `samples` or of one of `columns`
-    packs/<folder>/<number>.parquet           small parts, one below the other (see packs.py)
-    footers/<folder>.json                     what the footers of a folder's parts say (see footers.py)
+    packs/<folder>/<number>.parquet           a pack: many small parts in one file (see packs.py)
+    footers/<folder>.json                     the footers of a folder's parts, each read once (see footers.py)
     runs/<start>-<pid>.json                   how long each run took
-    digests.json                              digests of large files that operators name
-    datacomp.json                             what was read of a DataComp folder when it was first seen
+    digests.json                              digests of large files that operators name (see digests.py)
+    datacomp.json                             rows of each file of a DataComp folder, counted once
 
-A part is a shard's file in one of these folders. Paths are relative to the store.
+A part is the table of one shard in `samples`, or in a folder of `columns` or `decisions`. Paths are relative
+to the store.
 """
 
 SAMPLES = "samples"
@@ -35,7 +36,7 @@ def part(folder: str, shard: str) -> str:
 
 
 def meta(folder: str) -> str:
-    """The file that says in clear what the key in a folder's name stands for."""
+    """The file that says in clear text what the key in a folder's name stands for."""
     return f"{folder}/meta.json"
 
 
@@ -75,7 +76,7 @@ def pack(folder: str, number: int) -> str:
 
 
 def footer_cache(folder: str) -> str:
-    """What is remembered of the footers of a folder's parts."""
+    """The file that remembers the footers of a folder's parts."""
     return f"footers/{folder}.json"
 
 

@@ -1,17 +1,16 @@
-"""Small parts that follow each other, together in one file: of ten rows each, ten thousand files take longer to find
-and to open than all that is in them takes to read.
+"""Packs: many small parts in one file. With ten rows per part, opening ten thousand files takes longer than
+reading them.
 
-    packs/<folder>.parquet            INDEX: which pack holds a shard's part, where in it, and the part's footer
-    packs/<folder>/<number>.parquet   the parts' rows, one part below the other
+    packs/<folder>.parquet            the index: one row per packed part (INDEX_SCHEMA)
+    packs/<folder>/<number>.parquet   a pack: the rows of several parts, one part after the other
 
-`compact.py` makes them. Readers know of them through `Store.parts`, `Store.footers` and `Store.part_names`.
+A part is the table of one shard in a folder of the store; it is a file of its own, or some rows of a pack.
+`compact.py` writes packs. `Store.read_parts`, `Store.footers` and `Store.part_names` read parts wherever they
+are.
 """
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import orjson
 import polars as pl
@@ -20,71 +19,74 @@ from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 from pipeline.storage.footers import Footer
 
-INDEX = {
+INDEX_SCHEMA = {
     "shard": pl.String,
-    "pack": pl.Int64,
-    "start": pl.Int64,
+    "pack": pl.Int64,  # the number in the pack's file name
+    "start": pl.Int64,  # the pack's row with which the part begins
     "rows": pl.Int64,
-    "bytes": pl.Int64,  # of the part that was
-    "notes": pl.String,
+    "bytes": pl.Int64,  # size of the part's own file, before it was packed
+    "notes": pl.String,  # what the footer of that file said, as JSON
 }
-_KNOWN: dict[str, "Index | None"] = {}  # by path, in this process; `known` reads them anew where it matters
 
 
-@dataclass(eq=False)
-class Index:
-    """Where the parts of a folder lie that are in packs."""
+class PackIndex:
+    """Which pack holds each packed part of one folder. `table`: (packed parts,) rows of INDEX_SCHEMA."""
 
-    root: Folder
-    folder: str
-    table: pl.DataFrame
+    def __init__(self, table: pl.DataFrame) -> None:
+        self.table = table
+        self._row = {shard: row for row, shard in enumerate(table["shard"])}
 
-    def __post_init__(self) -> None:
-        self.rows = {shard: row for row, shard in enumerate(self.table["shard"])}
+    @property
+    def shards(self) -> Collection[str]:
+        """The shards whose parts are packed."""
+        return self._row.keys()
 
-    def place(self, shard: str) -> tuple[int, int, int]:
-        """(pack, start, rows)."""
-        pack, start, rows = self.table.row(self.rows[shard])[1:4]
-        return pack, start, rows
+    def pack_of(self, shard: str) -> int | None:
+        """The number of the pack that holds a shard's part, or None if it is not packed."""
+        row = self._row.get(shard)
+        return None if row is None else int(self.table["pack"][row])
 
-    def size(self, shard: str) -> int:
-        """Bytes of the part that was."""
-        return int(self.table["bytes"][self.rows[shard]])
+    def part_size(self, shard: str) -> int:
+        """Bytes of the part's own file, before it was packed."""
+        return int(self.table["bytes"][self._row[shard]])
 
     def footer(self, shard: str) -> Footer | None:
-        """Its rows and notes, or None where it is not in a pack."""
-        if (row := self.rows.get(shard)) is None:
+        """Rows and notes of a part, or None if it is not packed."""
+        row = self._row.get(shard)
+        if row is None:
             return None
         return Footer(self.table["rows"][row], orjson.loads(self.table["notes"][row]))
 
-    def read(self, pack: int, shards: Sequence[str], columns: Sequence[str] | None) -> pl.DataFrame:
-        """The parts of some shards that one pack holds. Raises FileNotFoundError."""
-        places = [self.place(shard)[1:] for shard in shards]
-        first, last = min(start for start, _ in places), max(start + rows for start, rows in places)
-        source: Any = self.root.path(layout.pack(self.folder, pack))
-        if not self.root.local:
-            source = io.BytesIO(_fetched(self, pack))
-        scan = pl.scan_parquet(source, glob=False)
+    def read(
+        self, pack: str | io.BytesIO, shards: Sequence[str], columns: Sequence[str] | None
+    ) -> pl.DataFrame:
+        """The parts of these shards, one after the other, out of the one pack that holds them all (a local
+        path, or its bytes). Raises FileNotFoundError."""
+        spans = [self._span(shard) for shard in shards]
+        first = min(start for start, _ in spans)
+        last = max(start + rows for start, rows in spans)
+        scan = pl.scan_parquet(pack, glob=False)
         frame = (scan if columns is None else scan.select(columns)).slice(first, last - first).collect()
-        starts = [start - first for start, _ in places]
-        if starts == [sum(rows for _, rows in places[:i]) for i in range(len(places))]:
+        if _follow_each_other(spans):
             return frame
-        return pl.concat([frame.slice(start, rows) for start, (_, rows) in zip(starts, places, strict=True)])
+        return pl.concat([frame.slice(start - first, rows) for start, rows in spans])
+
+    def _span(self, shard: str) -> tuple[int, int]:
+        """(first row, number of rows) of a part in its pack."""
+        row = self._row[shard]
+        return self.table["start"][row], self.table["rows"][row]
 
 
-def known(root: Folder, folder: str, fresh: bool = False) -> Index | None:
-    """A folder's index, or None where nothing is packed; `fresh`: not what this process remembers of it."""
-    path = layout.pack_index(folder)
-    full = f"{root.fs.protocol} {root.path(path)}"
-    if fresh or full not in _KNOWN:
-        try:
-            _KNOWN[full] = Index(root, folder, pl.read_parquet(io.BytesIO(root.read(path))))
-        except FileNotFoundError:
-            _KNOWN[full] = None
-    return _KNOWN[full]
+def read_pack_index(root: Folder, folder: str) -> PackIndex | None:
+    """The index of a folder of the store, or None if nothing there is packed."""
+    try:
+        data = root.read(layout.pack_index(folder))
+    except FileNotFoundError:
+        return None
+    return PackIndex(pl.read_parquet(io.BytesIO(data)))
 
 
-@lru_cache(maxsize=8)
-def _fetched(index: Index, pack: int) -> bytes:
-    """A pack on object storage: shards are read one after the other, and it is fetched once."""
-    return bytes(index.root.read(layout.pack(index.folder, pack)))
+def _follow_each_other(spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether each span begins where the one before it ends."""
+    ends = [start + rows for start, rows in spans]
+    return all(end == start for end, (start, _) in zip(ends, spans[1:], strict=False))

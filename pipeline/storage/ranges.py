@@ -1,9 +1,15 @@
-"""Bytes of a file, wherever fsspec finds it: read forwards once, or fetched as ranges.
+"""Bytes of a file on any fsspec file system: read forwards once, or fetched as ranges.
 
-A local file is mapped into memory, so that what is read is a view and nothing is copied; other storage
-is read in chunks that are let go as the reader moves on. Storage errors (a missing file, no
-permission, a broken connection) are OSErrors and pass through. A mapped file must not be cut while it
-is read: the system ends the process then (SIGBUS).
+    with ExitStack() as stack:
+        source = open_source("s3://pool/00000.tar", stack)
+        header = source.read(0, 512)
+    with ByteRanges("s3://pool/00000.tar") as file:
+        picture = file.read(1_000_000, 20_000)
+
+A local file is mapped into memory: reads are views, nothing is copied. Other storage is read in chunks, and
+each is freed once the reader has passed it. Storage errors (a missing file, no permission, a broken
+connection) are OSErrors and pass through. If a mapped file is truncated while it is read, the system ends the
+process (SIGBUS).
 """
 
 from __future__ import annotations
@@ -25,26 +31,31 @@ class Source(Protocol):
     """Bytes that are read forwards."""
 
     def read(self, offset: int, length: int) -> memoryview:
-        """Bytes [offset, offset + length), fewer at the end; offset never goes backwards."""
+        """Bytes [offset, offset + length), fewer at the end of the file. `offset` must not be smaller than in
+        the call before."""
 
 
 class Memory:
-    """A source whose bytes are at hand, or mapped."""
+    """A source whose bytes are in memory, or mapped."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._view = memoryview(data)
 
     def read(self, offset: int, length: int) -> memoryview:
+        """See Source."""
         return self._view[offset : offset + length]
 
 
 class Stream:
-    """A source that holds the chunk around the last offset and forgets what lies before it."""
+    """A source that holds the bytes from the last offset on and frees those before it."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._start, self._held = file, 0, memoryview(b"")
+        self._file = file
+        self._start = 0  # the offset of the first byte held
+        self._held = memoryview(b"")
 
     def read(self, offset: int, length: int) -> memoryview:
+        """See Source."""
         self._skip(offset - self._start - len(self._held))
         self._held = self._held[offset - self._start :]
         self._start = offset
@@ -53,18 +64,21 @@ class Stream:
         return self._held[:length]
 
     def _fill(self, length: int) -> None:
-        parts, size = [self._held], len(self._held)
+        """Read on until `length` bytes are held, or the file ends."""
+        parts = [self._held]
+        size = len(self._held)
         while size < length and (part := self._file.read(max(CHUNK, length - size))):
             parts.append(memoryview(part))
             size += len(part)
         self._held = memoryview(b"".join(parts))
 
     def _skip(self, gap: int) -> None:
+        """Move on by so many bytes: seek if there are many, else read and drop them."""
         if gap > CHUNK:
             try:
                 self._file.seek(gap, os.SEEK_CUR)
                 return
-            except ValueError:  # how fsspec's HTTP streams, and io, say that they cannot seek
+            except ValueError:  # fsspec's HTTP streams, and io, cannot seek
                 pass
         while gap > 0 and (part := self._file.read(min(gap, CHUNK))):
             gap -= len(part)
@@ -81,13 +95,13 @@ def open_source(location: Location | bytes | memoryview, stack: ExitStack) -> So
 
 
 def local_path(location: Location) -> str | None:
-    """The path on this machine that is meant, or None for a URL of other storage."""
+    """The path of a location on this machine, with `~` expanded, or None for a URL of other storage."""
     protocol, rest = split_protocol(os.fspath(location))
     return os.path.expanduser(rest) if protocol in (None, "file", "local") else None
 
 
 def map_file(path: str) -> memoryview:
-    """A whole file as a view; it stays mapped for as long as a part of the view lives."""
+    """A whole local file as a view. It stays mapped for as long as any part of the view is referenced."""
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return memoryview(b"")
@@ -113,7 +127,7 @@ class ByteRanges:
         self._stack.close()
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes [offset, offset + length); OSError if the file ends before."""
+        """Bytes [offset, offset + length). Raises OSError if the file ends before that."""
         if self._view is not None:
             data = bytes(self._view[offset : offset + length])
         else:
@@ -125,6 +139,6 @@ class ByteRanges:
 
 
 def read_range(location: Location, offset: int, length: int) -> bytes:
-    """Bytes [offset, offset + length) of one file; OSError if it is missing or ends before."""
+    """Bytes [offset, offset + length) of one file. Raises OSError if it is missing or ends before that."""
     with ByteRanges(location) as file:
         return file.read(offset, length)

@@ -1,6 +1,6 @@
-"""Storage that fails is tried again with back-off, and told from everything else that can go wrong.
+"""Tries again, with back-off, if storage fails, and tells such failures from all others.
 
-persist(lambda: store.write(path, frame))      raises ShardError where storage stays down
+persist(lambda: store.write(path, frame))      # raises ShardError if storage stays down
 """
 
 import logging
@@ -13,22 +13,34 @@ from pipeline.errors import ShardError, worded
 Result = TypeVar("Result")
 LOG = logging.getLogger("winnow.storage")
 
-ATTEMPTS = 4  # over those that the file system's client makes itself, with its own back-off
+ATTEMPTS = 4  # on top of those that the file system's client makes itself
 BACKOFF = 0.5  # seconds before the second attempt, doubled each time
-FINAL = FileNotFoundError, PermissionError  # another attempt would find the same
-_S3, _GOOGLE, _HUB = {"botocore", "aiobotocore"}, {"google", "gcsfs"}, {"httpx", "huggingface_hub"}
-CLIENTS = _S3 | _GOOGLE | _HUB | {"aiohttp", "azure", "requests", "urllib3"}
+FINAL = (FileNotFoundError, PermissionError)  # another attempt would fail in the same way
+CLIENTS = {  # the packages whose errors are storage's
+    "aiobotocore",
+    "aiohttp",
+    "azure",
+    "botocore",
+    "gcsfs",
+    "google",
+    "httpx",
+    "huggingface_hub",
+    "requests",
+    "urllib3",
+}
 
 
 def from_storage(error: BaseException) -> bool:
-    """Whether storage is to blame: an OSError, or one of the client library behind a file system, which
-    s3fs lets through when its own attempts are used up (a connection that is reset, a body cut short)."""
+    """Whether an error comes from storage: an OSError, or an error of a file system's client library. s3fs
+    lets those through once its own attempts are used up (a connection that is reset, a body that is cut
+    short)."""
     modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     return isinstance(error, OSError) or not modules.isdisjoint(CLIENTS)
 
 
 def persist(work: Callable[[], Result]) -> Result:
-    """The result of `work`, which may be done more than once. Raises ShardError with storage's reason."""
+    """The result of `work`, which may run more than once. Raises ShardError with the reason that storage
+    gave; errors that do not come from storage pass through."""
     for attempt in range(ATTEMPTS):
         try:
             return work()

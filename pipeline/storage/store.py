@@ -1,34 +1,39 @@
-"""The store: everything computed about a pool, as parquet files on any fsspec path.
+"""The store: everything that is computed about a pool, as parquet and JSON files in one folder. `layout`
+draws its tree.
 
-    samples/<shard>.parquet                 SAMPLE_SCHEMA, one row per sample; a tar's damage in the footer
-    columns/<name>-<key>/<shard>.parquet    shard, row, what the operator writes, and `<name>.error`
-    columns/<name>-<key>/meta.json          what the key stands for
-    stats/<name>-<key>.parquet
-    packs/                                  small parts of samples and columns, together; see packs.py
-    decisions/<recipe>-<key>/<shard>.parquet  keep and one verdict per rule, row by row as the samples; small
-                                            shards that follow are in the same file, see shards.parquet
-    datacomp.json, digests.json, footers/   what was read of a DataComp folder, large files and parts before
+    store = Store("s3://pool/store")
+    store.write("stats/words-0123456789abcdef.parquet", table)
+    store.read_parts("samples", ["00000", "00001"], ["uid", "text"])
 
-What exists is whole (files.py). Equal tables make equal bytes.
+A file that exists is complete (`folder.py`). Equal tables make equal bytes. A part is the table of one shard
+in a folder of the store. Methods that take shards find a part in its own file or in a pack (`packs.py`).
 """
 
 import io
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.storage import layout, packs
+from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 from pipeline.storage.footers import REQUESTS, Footer, parse_footer, read_footers
+from pipeline.storage.packs import PackIndex, read_pack_index
+from pipeline.storage.recent import Recent
 
-ROW_GROUP = 65_536
+ROW_GROUP = 65_536  # rows of a row group
+
+# What a Store holds in memory.
+INDEXES_HELD = 64  # pack indexes, one per folder: more than a recipe has operators
+PACKS_HELD = 8  # of object storage, at most 4 MB each: shards are read one after the other
+DECISIONS_HELD = 2  # tables that say where a decision's verdicts are
+VERDICTS_HELD = 4  # files of verdicts: small shards share one, and are read one after the other
 
 
 def to_arrow(frame: pl.DataFrame) -> pa.Table:
@@ -37,31 +42,40 @@ def to_arrow(frame: pl.DataFrame) -> pa.Table:
 
 
 def footer_notes(notes: Mapping[str, Any]) -> dict[str, bytes]:
-    """Notes as they stand in a parquet footer, which `Store.footer` reads."""
+    """Notes (JSON values by name) as parquet's footer holds them; `footers.parse_footer` reads them back."""
     return {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
 
 
+class _Rows(NamedTuple):
+    """Where a decision's verdicts on one shard are: rows of the file that is named after the shard `part`."""
+
+    part: str
+    start: int
+    rows: int
+
+
 class Store:
-    """The tables of one pool. Shards go by name."""
+    """The tables of one pool. Several threads may use it at a time. A pickled Store is its folder alone,
+    without what this one holds in memory."""
 
     def __init__(self, root: str) -> None:
         self.root = Folder(root)
-        self._forget()
+        self._hold_nothing()
 
-    def _forget(self) -> None:
-        self._places: dict[
-            str, dict[str, tuple[str, int, int]]
-        ] = {}  # of each decision: shard -> part, start, rows
-        self._part: tuple[Any, pl.DataFrame] | None = (
-            None  # the verdicts read last: shards are asked for in turn
-        )
+    def _hold_nothing(self) -> None:
+        self._indexes = Recent[str, PackIndex | None](INDEXES_HELD)
+        self._packs = Recent[str, bytes](PACKS_HELD)
+        self._decisions = Recent[str, dict[str, _Rows]](DECISIONS_HELD)
+        self._verdicts = Recent[Any, pl.DataFrame](VERDICTS_HELD)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.root = state["root"]
-        self._forget()
+        self._hold_nothing()
+
+    # --- tables by path ---------------------------------------------------------------------------
 
     def write(
         self,
@@ -94,77 +108,99 @@ class Store:
         frame = pl.read_parquet(sources, columns=wanted, glob=False)
         return frame if wanted is None else frame.select(wanted)
 
-    def kept(self, decisions: str, shard: str) -> pl.Series:
+    # --- decisions --------------------------------------------------------------------------------
+
+    def kept(self, decision: str, shard: str) -> pl.Series:
         """(n,) Boolean: which of a shard's rows a decision keeps. Raises FileNotFoundError."""
-        return self.verdicts(decisions, shard, ["keep"])["keep"]
+        return self.verdicts(decision, shard, ["keep"])["keep"]
 
-    def verdicts(self, decisions: str, shard: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """(n, 1 + rules) Boolean: `keep` and the verdict of each rule on a shard's rows, null where it has no value,
-        or some of these columns. Raises FileNotFoundError."""
-        if decisions not in self._places:
-            table = self.read(layout.decided_shards(decisions), ["shard", "part", "start", "samples"])
-            self._places[decisions] = {row[0]: row[1:] for row in table.iter_rows()}
-        if shard not in self._places[decisions]:
-            raise FileNotFoundError(f"{decisions}: no {shard}")
-        part, start, rows = self._places[decisions][shard]
-        wanted = (layout.part(decisions, part), columns)
-        if self._part is None or self._part[0] != wanted:
-            self._part = (wanted, self.read(*wanted))
-        return self._part[1].slice(start, rows)
+    def verdicts(self, decision: str, shard: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """(n, 1 + rules) Boolean: `keep`, and each rule's verdict on the shard's rows, null for a row without
+        a value; or some of these columns. Raises FileNotFoundError."""
+        decided = self._decisions.get(decision, lambda: self._decided_shards(decision))
+        if shard not in decided:
+            raise FileNotFoundError(f"{decision}: no {shard}")
+        part, start, rows = decided[shard]
+        path = layout.part(decision, part)
+        key = (path, None if columns is None else tuple(columns))
+        return self._verdicts.get(key, lambda: self.read(path, columns)).slice(start, rows)
 
-    def parts(self, folder: str, shards: Sequence[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The parts of some shards, one below the other, or some of their columns; whether each is a file of its own
-        or in a pack. Raises FileNotFoundError."""
-        try:
-            return self._parts(folder, shards, columns, packs.known(self.root, folder))
-        except FileNotFoundError:  # packed since this process has looked
-            return self._parts(folder, shards, columns, packs.known(self.root, folder, fresh=True))
+    def _decided_shards(self, decision: str) -> dict[str, _Rows]:
+        """Where the verdicts on each shard are."""
+        table = self.read(layout.decided_shards(decision), ["shard", "part", "start", "samples"])
+        return {shard: _Rows(part, start, rows) for shard, part, start, rows in table.iter_rows()}
 
-    def _parts(
-        self, folder: str, shards: Sequence[str], columns: Sequence[str] | None, index: packs.Index | None
+    # --- parts ------------------------------------------------------------------------------------
+
+    def read_parts(
+        self, folder: str, shards: Sequence[str], columns: Sequence[str] | None = None
     ) -> pl.DataFrame:
-        if index is None:
-            return self.read_many([layout.part(folder, shard) for shard in shards], columns)
-        found = []
-        for pack, run in groupby(shards, lambda s: index.place(s)[0] if s in index.rows else None):
-            some = list(run)
-            if pack is None:
-                found.append(self.read_many([layout.part(folder, shard) for shard in some], columns))
+        """The parts of these shards, one below the other, or some of their columns. Raises
+        FileNotFoundError."""
+        try:
+            frames = list(self._frames(folder, shards, columns, self.pack_index(folder)))
+        except FileNotFoundError:  # another process may have packed parts since this one read the index
+            frames = list(self._frames(folder, shards, columns, self.pack_index(folder, fresh=True)))
+        return frames[0] if len(frames) == 1 else pl.concat(frames)
+
+    def _frames(
+        self, folder: str, shards: Sequence[str], columns: Sequence[str] | None, index: PackIndex | None
+    ) -> Iterator[pl.DataFrame]:
+        """The parts in order; those that follow each other in one pack, or in files of their own, are one
+        frame."""
+        for pack, run in groupby(shards, index.pack_of if index else lambda shard: None):
+            group = list(run)
+            if index is None or pack is None:
+                yield self.read_many([layout.part(folder, shard) for shard in group], columns)
             else:
-                found.append(index.read(pack, some, columns))
-        return pl.concat(found)
+                yield index.read(self._pack(layout.pack(folder, pack)), group, columns)
+
+    def _pack(self, relative: str) -> str | io.BytesIO:
+        """A pack's path on a local disk, or its bytes: on object storage the whole pack is fetched once,
+        while its parts are read one after the other."""
+        if self.root.local:
+            return self.root.path(relative)
+        return io.BytesIO(self._packs.get(relative, lambda: self.root.read(relative)))
+
+    def pack_index(self, folder: str, fresh: bool = False) -> PackIndex | None:
+        """Which parts of a folder are packed, and where, or None if none is. `fresh`: as it is now; otherwise
+        as this Store read it last."""
+        if fresh:
+            return self._indexes.put(folder, read_pack_index(self.root, folder))
+        return self._indexes.get(folder, lambda: read_pack_index(self.root, folder))
 
     def part_names(self, folder: str) -> set[str]:
         """The shards that have a part in a folder."""
-        index = packs.known(self.root, folder, fresh=True)
-        return self.root.file_names(folder, ".parquet").union(index.rows if index else ())
+        index = self.pack_index(folder, fresh=True)
+        return self.root.file_names(folder, ".parquet").union(index.shards if index else ())
 
     def part_size(self, folder: str, shard: str) -> int:
         """Bytes of a part; 0 on object storage, where asking costs a request. Raises FileNotFoundError."""
         try:
             return self.root.size(layout.part(folder, shard))
         except FileNotFoundError:
-            if (index := packs.known(self.root, folder)) and shard in index.rows:
-                return index.size(shard)
+            if (index := self.pack_index(folder)) and shard in index.shards:
+                return index.part_size(shard)
             raise
 
     def footer(self, folder: str, shard: str) -> Footer | None:
-        """(rows, notes) of a shard's part, or None where there is none."""
+        """(rows, notes) of a shard's part, or None if there is no such part."""
         try:
             return parse_footer(self.root.parquet_footer(layout.part(folder, shard)))
         except FileNotFoundError:
-            index = packs.known(self.root, folder)
+            index = self.pack_index(folder)
             return index.footer(shard) if index else None
 
     def footers(self, folder: str, shards: Collection[str]) -> dict[str, Footer]:
-        """The footer of each of these shards' parts that is published in the folder."""
-        index = packs.known(self.root, folder, fresh=True)
-        found = read_footers(self.root, folder, shards)
+        """The footer of each of these shards that has a part in the folder, in the order of `shards`. One
+        listing, and `footers.py` remembers the rest."""
+        index = self.pack_index(folder, fresh=True)
+        own = read_footers(self.root, folder, shards)
         if index is None:
-            return found
-        either = ((shard, found.get(shard) or index.footer(shard)) for shard in shards)
+            return own
+        either = ((shard, own.get(shard) or index.footer(shard)) for shard in shards)
         return {shard: footer for shard, footer in either if footer is not None}
 
     def row_counts(self, folder: str, shards: Collection[str]) -> dict[str, int]:
-        """Rows of each of these shards' parts that is published in the folder."""
+        """Rows of the part of each of these shards that has one in the folder."""
         return {shard: footer.rows for shard, footer in self.footers(folder, shards).items()}

@@ -186,13 +186,13 @@ def run(path: Path, captions: int, alone: dict[str, float]) -> None:
 
     for name, speed in speeds(Store(f"{path.parent}/store")).items():
         print(
-            f"  {name:12s} {speed['seconds']:8.0f} worker seconds {speed['rows_per_second']:12,.0f} texts/s of a worker"
+            f"  {name:12s} {speed.seconds:8.0f} worker seconds {speed.rows_per_second:12,.0f} texts/s of a worker"
         )
     published, count, *_ = alone.values()
     stages = speeds(Store(f"{path.parent}/store"))
-    print(f"matching: {stages['entries']['rows_per_second'] / published:.2f} x MetaCLIP's way, per core")
+    print(f"matching: {stages['entries'].rows_per_second / published:.2f} x MetaCLIP's way, per core")
     print(
-        f"counting words: {captions / stages['words']['seconds'] / count:.2f} x plain Python, job against one core"
+        f"counting words: {captions / stages['words'].seconds / count:.2f} x plain Python, job against one core"
     )
     for name, peak in sorted(memory.items()):
         if name == "driver" or name.startswith("ray::_") or "lambda" in name:

@@ -90,7 +90,7 @@ from bench_keep import recipe; from pipeline.plan.session import Session; from p
 start = time.perf_counter()
 session = complete(Session.open(recipe(Path({folder!r}), {shards})))
 planned = time.perf_counter() - start
-print(decide(session)["kept"], f"(listing {{planned:.1f}} s)", end=" ")
+print(decide(session).kept, f"(listing {{planned:.1f}} s)", end=" ")
 """
 PANDAS = """
 import glob

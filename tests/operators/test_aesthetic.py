@@ -69,5 +69,5 @@ def test_wrong_checkpoints(tmp_path, tensors, part):
 
 def test_another_width(tmp_path):
     save_file({"weight": torch.zeros(1, 3), "bias": torch.zeros(1)}, tmp_path / "head.safetensors")
-    with pytest.raises(ValueError, match="has 2 numbers a row"):
+    with pytest.raises(ValueError, match="has 2 numbers per row"):
         scored(tmp_path / "head.safetensors")

@@ -1,4 +1,4 @@
-"""Balancing's arithmetic: goldens, hand-worked values, and the laws."""
+"""Balancing's arithmetic: goldens (GOLDENS.md), hand-worked values, and the laws."""
 
 from itertools import chain
 

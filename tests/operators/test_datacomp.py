@@ -91,7 +91,7 @@ def test_gcld3_is_called_as_datacomp_calls_it(monkeypatch):
 
 
 def test_a_model_is_fasttexts():
-    with pytest.raises(ValueError, match="must have no `model` where `detector` is gcld3"):
+    with pytest.raises(ValueError, match="must have no `model` if `detector` is gcld3"):
         Language(detector="gcld3", model="lid.176.bin")
 
 
@@ -140,7 +140,7 @@ def test_a_wordnet_that_is_not_there(tmp_path):
         TextEntity(wordnet=f"{tmp_path}/wordnet", ids=f"{tmp_path}/ids.txt").setup({}, Device())
     folder = write_wordnet(tmp_path / "wordnet")
     (folder / "index.verb").write_text("see v many\n")
-    with pytest.raises(ValueError, match=r"index\.verb, line 1 is no entry of WNDB"):
+    with pytest.raises(ValueError, match=r"index\.verb, line 1 is not an entry of WNDB"):
         FirstSynset(str(folder))
 
 
@@ -174,5 +174,5 @@ def test_the_largest_inner_product_not_the_smallest_distance(tmp_path):
     ]  # (0.6, 0.8): 2.4 beats 1.26, though nearer to the third
     assert result["target"].to_list() == [False, True, None, False]
     wide = pl.DataFrame({"x.y": pl.Series([[1.0, 2.0, 3.0]], dtype=pl.Array(pl.Float16, 3))})
-    with pytest.raises(ValueError, match=r"x\.y has 3 numbers a row, .*c\.npy has 2"):
+    with pytest.raises(ValueError, match=r"x\.y has 3 numbers per row, .*c\.npy has 2"):
         operator.score(wide)

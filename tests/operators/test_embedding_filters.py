@@ -70,7 +70,7 @@ def test_dfn_is_the_clip_score_of_another_checkpoint(folder, tiny_clip, tmp_path
     alone = session(folder, "alone", {"only": dfn})
     assert columns(alone, "only")["only.score"].equals(scores["dfn"])
     count = int(np.ceil(0.15 * len(known)))
-    assert decide(opened)["kept"] == count
+    assert decide(opened).kept == count
     kept = pl.concat(opened.store.kept(opened.decisions, shard.name) for shard in opened.shards)
     assert scores["dfn"].filter(kept).sort().equals(known.sort()[-count:])
 

@@ -80,7 +80,7 @@ def test_a_list_per_language(metadata):
 
 def test_lists_and_languages_go_together(metadata):
     for fields in ({"metadata": {"en": "m.json"}}, {"languages": "text"}):
-        with pytest.raises(RecipeError, match=r"languages. where .metadata. has a list per language"):
+        with pytest.raises(RecipeError, match=r"languages. if .metadata. has a list per language"):
             build("entries", {"use": "metaclip.EntryMatch", **fields}, ())
 
 
@@ -119,7 +119,7 @@ def test_probabilities_by_hand():
 
 
 def test_each_language_has_its_t(metadata):
-    counts = [1, 2, 3, 10, 50, 200, 1000, 8734]  # METHODS 1.4: t_en = 51 gives 50 elsewhere
+    counts = [1, 2, 3, 10, 50, 200, 1000, 8734]  # GOLDENS.md: t_en = 51 gives 50 elsewhere
     ids = [[entry] for entry, count in enumerate(counts) for _ in range(count)]
     batch = pl.concat([pairs(ids, at=[language] * len(ids)) for language in ("en", "ja")])
     operator = BalanceProbability(entries="entries.ids", counts="counts", languages="at", t=51, tail_of="en")
@@ -192,7 +192,7 @@ def test_thresholds_of_rows_without_entries():
 
 def test_tail_of_needs_languages():
     spec = {"use": "metaclip.BalanceProbability", "entries": "e.ids", "counts": "c", "t": 1, "tail_of": "en"}
-    with pytest.raises(RecipeError, match=r"languages. where .tail_of. is given, got tail_of: en"):
+    with pytest.raises(RecipeError, match=r"languages. if .tail_of. is given, got tail_of: en"):
         build("balance", spec, ())
 
 

@@ -1,4 +1,4 @@
-"""negCLIPLoss: METHODS' golden in both forms, what the reference is, and no number that overflows."""
+"""negCLIPLoss: a golden value in both forms (GOLDENS.md), what the reference is, and no number that overflows."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""NormSim: METHODS' golden, the ways a target's embeddings may come, and odd rows."""
+"""NormSim: a golden value (GOLDENS.md), the ways a target's embeddings may come, and odd rows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Backdoor outliers: METHODS' golden values, dense float64, duplicates, planted outliers, the trap, explain."""
+"""Backdoor outliers: golden values (GOLDENS.md), dense float64, duplicates, planted outliers, the trap, explain."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def all_four(rows: pl.DataFrame, reference: pl.DataFrame) -> dict[str, np.ndarra
 
 
 def dense(queries: np.ndarray, points: np.ndarray, k: int, *, same: bool) -> dict[str, np.ndarray]:
-    """The definitions of METHODS section 6, word for word, all pairs in float64."""
+    """The definitions of Huang et al. 2025 (see GOLDENS.md), word for word, all pairs in float64."""
 
     def nearest(x: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray]:
         squared = (x**2).sum(1)[:, None] + (points**2).sum(1) - 2 * x @ points.T
@@ -79,7 +79,7 @@ def dense(queries: np.ndarray, points: np.ndarray, k: int, *, same: bool) -> dic
 
 
 def test_golden_values_as_defined():
-    """METHODS section 6: points 0, 1, 2, 3, 10, k = 2."""
+    """Points 0, 1, 2, 3, 10, k = 2: worked out in GOLDENS.md."""
     rows = frame(LINE)
     found = all_four(rows, table(rows, k=2))
     np.testing.assert_allclose(found["k_distance"], [2, 1, 1, 2, 8])
@@ -292,7 +292,7 @@ def test_fields_that_do_not_fit(fields, part):
 
 def test_another_width():
     rows = frame(np.random.default_rng(0).normal(size=(20, 3)))
-    with pytest.raises(ValueError, match="has 3 numbers a row, r has 2"):
+    with pytest.raises(ValueError, match="has 3 numbers per row, r has 2"):
         scored(rows, table(frame(np.random.default_rng(0).normal(size=(20, 2))), k=2))
 
 
@@ -414,7 +414,7 @@ def session(write_pool, tmp_path):
 
 def test_plan_shows_what_operators_warn_of(session, capsys):
     found = preview(session)
-    assert [warning.split(":")[0] for warning in found["warnings"]] == ["compute.near"]
+    assert [warning.split(":")[0] for warning in found.warnings] == ["compute.near"]
     tables.plan(found)
     assert "warning compute.near: size 1,000 x assumed_rate 0.003 = 3.0 poisoned" in capsys.readouterr().err
 
@@ -426,7 +426,7 @@ def test_explain_names_the_nearest_neighbours(session):
     (entry,) = explain(session, [frame["uid"][4]])
     distances = np.linalg.norm(vectors - vectors[4], axis=1)
     near = [int(row) for row in np.argsort(distances) if row != 4][:5]
-    shown = entry["evidence"]["outlier"]
+    shown = entry.evidence["outlier"]
     assert [line["uid"] for line in shown] == [frame["uid"][row] for row in near]
     assert [line["caption"] for line in shown] == [frame["text"][row] for row in near]
     np.testing.assert_allclose([line["distance"] for line in shown], distances[near], rtol=1e-4)
@@ -436,8 +436,8 @@ def test_explain_without_neighbours(session, capsys):
     """A picture that cannot be read has none; nor has a sample whose embeddings are no longer stored."""
     uids = session.store.read("samples/00000.parquet")["uid"]
     broken, whole = explain(session, [uids[14], uids[0]])
-    assert (broken["evidence"], len(whole["evidence"]["outlier"])) == ({}, 5)
+    assert (broken.evidence, len(whole.evidence["outlier"])) == ({}, 5)
     tables.explanation(whole)
-    assert whole["evidence"]["outlier"][0]["uid"] in capsys.readouterr().err
+    assert whole.evidence["outlier"][0]["uid"] in capsys.readouterr().err
     Path(session.store.root.path(f"{session.folder('tiny')}/00000.parquet")).unlink()
-    assert explain(session, [uids[0]])[0]["evidence"] == {}
+    assert explain(session, [uids[0]])[0].evidence == {}

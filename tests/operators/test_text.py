@@ -333,7 +333,7 @@ def test_the_embedding_of_another_model_is_refused(text, plain, masked):
         pl.Series("clip.text_embedding", np.ones((1, 16), np.float16))
     )
     with pytest.raises(
-        ValueError, match=r"^text_embedding: clip.text_embedding has 16 numbers a row, .* 32;"
+        ValueError, match=r"^text_embedding: clip.text_embedding has 16 numbers per row, .* 32;"
     ):
         masked().score(frame, images)
 

@@ -1,8 +1,8 @@
-"""DataComp's baselines: the recipes' subsets equal, byte for byte, its rules as METHODS 7.5 states them, written
-down here once more in numpy, on a made-up pool with NaN scores, ties, empty captions and odd frames.
+"""DataComp's baselines: the recipes' subsets equal, byte for byte, those of its rules, which are written down here
+once more in numpy, on a made-up pool with NaN scores, ties, empty captions and odd frames.
 
-What is loaded is what can be had offline: the packaged lid.176.ftz stands for lid.176.bin, a WordNet of a few
-words for WordNet, a made-up gcld3 for gcld3.
+tests/operators/GOLDENS.md says where the rules come from. Stand-ins are loaded, as nothing may be downloaded: the
+packaged lid.176.ftz for lid.176.bin, a WordNet of a few words for WordNet, a made-up gcld3 for gcld3.
 """
 
 import io
@@ -122,7 +122,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     return Pool(tmp_path_factory.mktemp("datacomp"))
 
 
-# --- METHODS 7.5 ----------------------------------------------------------------------------------
+# --- the rules of DataComp's code -----------------------------------------------------------------
 
 predict = fasttext.load_model(FTZ).predict
 

@@ -23,7 +23,7 @@ from jobs.ingest.steps import columns_of
 from pipeline.errors import RecipeError
 from pipeline.pool.img2dataset import lost, reason, reasons
 from pipeline.pool.shards import Shard, list_shards
-from pipeline.uids import made_uid
+from pipeline.uids import text_url_uid
 from tests.support.ingest_runs import LOOPBACK, ROOT, accounted, done, in_tars, ingest, killed, write_list
 from tests.support.web_server import KINDS, photo, web
 
@@ -54,7 +54,7 @@ class World:
             ]
             rows += [(f"odd {i}", url, why) for i, (url, why) in enumerate(ODD.items())]
             self.listed = {caption: why for caption, _, why in rows}
-            self.uids = {caption: made_uid(caption, url) for caption, url, _ in rows}
+            self.uids = {caption: text_url_uid(caption, url) for caption, url, _ in rows}
             write_list(self.list, [row[:2] for row in rows])
             self.words = (self.list, self.out, "--rows", 20, *HERE)
             patience = ("--timeout", 2, "--retries", 0, "--threads", 16)

@@ -6,16 +6,26 @@ import pytest
 from rich.console import Console
 
 from jobs.terminal import tables
+from pipeline.decide.decision import Decision, RuleCount
 
 
 @pytest.mark.parametrize("width", [100, 120])
 def test_numbers_are_never_cut(monkeypatch, width):
     out = Console(file=io.StringIO(), width=width)
     monkeypatch.setattr("jobs.terminal.tables.console", out)
-    rule = {"column": "datacomp.l14_score", "bound": ">= 0.243 (top 30%, as DataComp)", "failed": {}}
-    counts = {"passes": 3_840_001, "fails": 8_959_999, "fails_only": 8_959_999, "dropped": 8_959_999}
-    books = {"samples": 12_800_000, "kept": 3_840_001, "dropped": 8_959_999, "failed": 0}
-    tables.funnel({**books, "rules": {"clip_score_of_the_large_model": {**rule, **counts}}})
+    rule = RuleCount(
+        column="datacomp.l14_score",
+        bound=">= 0.243 (top 30%, as DataComp)",
+        cut=0.243,
+        passes=3_840_001,
+        fails=8_959_999,
+        fails_only=8_959_999,
+        dropped=8_959_999,
+        passes_with={},
+        failed={},
+    )
+    rules = {"clip_score_of_the_large_model": rule}
+    tables.funnel(Decision("test", 26, 12_800_000, 3_840_001, 8_959_999, 0, rules))
     text = out.file.getvalue()
     assert "…" not in text
     assert text.count("8,959,999") == 4

@@ -5,6 +5,7 @@ import math
 import pickle
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipeline.decide import cuts as module
+from pipeline.decide.counts import count_verdicts, with_keep
 from pipeline.decide.cuts import rank_from_top, resolve_cuts
-from pipeline.decide.decide import decide, tally
+from pipeline.decide.decide import decide
+from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
 from pipeline.rule import Rule
 from tests.support.samples import store_given, uid
@@ -270,18 +273,18 @@ def test_decisions_equal_plain_python(stored, seed):
     session = stored(frames, KEEP)
     result = decide(session)
     expected = reference(session.recipe.keep, frames)
-    assert {key: result[key] for key in expected["counts"]} == expected["counts"]
-    for name, rule in expected["rules"].items():
-        assert {key: result["rules"][name][key] for key in rule} == rule
+    assert {key: getattr(result, key) for key in expected["counts"]} == expected["counts"]
+    for name, counts in expected["rules"].items():
+        assert {key: getattr(result.rules[name], key) for key in counts} == counts
     for shard in frames:
         decided = session.store.verdicts(session.decisions, shard)
         assert decided["keep"].to_list() == expected["kept"][shard]
     verdicts = pl.concat([session.store.verdicts(session.decisions, shard) for shard in frames])
-    for name, rule in result["rules"].items():
+    for name, rule in result.rules.items():
         others = {other: int((verdicts[name] & verdicts[other]).sum()) for other in KEEP if other != name}
-        assert rule["passes_with"] == others
-    assert result["rules"]["given.f32"]["cut"] == expected["cuts"]["given.f32"]
-    assert result["samples"] == result["kept"] + result["dropped"] + result["failed"]
+        assert rule.passes_with == others
+    assert result.rules["given.f32"].cut == expected["cuts"]["given.f32"]
+    assert result.samples == result.kept + result.dropped + result.failed
 
 
 def test_what_is_stored(stored):
@@ -290,9 +293,11 @@ def test_what_is_stored(stored):
     folder = session.decisions
     assert folder.startswith("decisions/test-")
     assert session.store.root.file_names(folder, "") == {"rules.json", "shards.parquet", "dir/0.parquet"}
-    assert orjson.loads(session.store.root.read(f"{folder}/rules.json")) == result
-    assert (result["recipe"], result["shards"], list(result["rules"])) == ("test", 3, list(KEEP))
-    assert result["rules"]["given.f32"]["bound"].endswith("(top 60%)")
+    content = session.store.root.read(f"{folder}/rules.json")
+    assert orjson.loads(content) == asdict(result)
+    assert Decision.from_json(content) == result
+    assert (result.recipe, result.shards, list(result.rules)) == ("test", 3, list(KEEP))
+    assert result.rules["given.f32"].bound.endswith("(top 60%)")
     frame = session.store.verdicts(folder, "dir/1")
     assert frame.schema == {"keep": pl.Boolean, **dict.fromkeys(KEEP, pl.Boolean)}
     assert len(frame) == 41
@@ -300,7 +305,7 @@ def test_what_is_stored(stored):
     shards = session.store.read(f"{folder}/shards.parquet")
     assert shards["shard"].to_list() == ["dir/0", "dir/1", "dir/2"]
     assert shards["samples"].to_list() == [40, 41, 42]
-    assert shards["kept"].sum() == result["kept"]
+    assert shards["kept"].sum() == result.kept
     assert shards["part"].to_list() == ["dir/0"] * 3
     assert shards["start"].to_list() == [0, 40, 81]
 
@@ -323,7 +328,7 @@ def test_shards_in_any_order_give_the_same(stored, tmp_path):
     session = stored(frames, KEEP)
     first = decide(session)
     turned = Session(session.recipe, tuple(reversed(session.shards)))
-    assert {**decide(turned)} == first
+    assert decide(turned) == first
     for shard in frames:
         one, other = (made.store.verdicts(made.decisions, shard) for made in (session, turned))
         assert_frame_equal(one, other)
@@ -350,7 +355,7 @@ def test_fewer_shards_are_another_decision(stored):
     whole = decide(session)
     part = Session(session.recipe, session.shards[:1])
     assert part.decisions != session.decisions
-    assert decide(part)["samples"] == 40
+    assert decide(part).samples == 40
     assert decide(session) == whole
 
 
@@ -374,7 +379,7 @@ def test_other_rules_are_another_decision(stored):
 
 def test_no_rule_keeps_all(stored):
     result = decide(stored(pool(0), {}))
-    assert (result["samples"], result["kept"], result["rules"]) == (123, 123, {})
+    assert (result.samples, result.kept, result.rules) == (123, 123, {})
 
 
 @pytest.mark.parametrize("side", ["top", "bottom"])
@@ -384,34 +389,34 @@ def test_no_values_at_all_keeps_nothing(stored, side):
     )
     session = stored({"a": frame, "b": frame[:0]}, {"given.f32": {side: 0.3}})
     result = decide(session)
-    assert (result["samples"], result["kept"], result["failed"]) == (2, 0, 2)
-    rule = result["rules"]["given.f32"]
-    assert (rule["cut"], rule["bound"]) == (None, f"{side} 30%")
-    assert rule["failed"] == {"no image": 1, "no value": 1}
+    assert (result.samples, result.kept, result.failed) == (2, 0, 2)
+    rule = result.rules["given.f32"]
+    assert (rule.cut, rule.bound) == (None, f"{side} 30%")
+    assert rule.failed == {"no image": 1, "no value": 1}
     assert decide(session) == result  # as it comes back from disk
 
 
 def test_ties_at_the_cut_are_all_kept(stored):
     frame = pl.DataFrame({"u32": [1, 2, 2, 2, 3]})
-    assert decide(stored({"a": frame}, {"given.u32": {"top": 0.4}}))["kept"] == 4
-    assert decide(stored({"a": frame}, {"given.u32": {"bottom": 0.4}}))["kept"] == 4
-    assert decide(stored({"a": frame}, {"given.u32": {"top": 0.2}}))["kept"] == 1
+    assert decide(stored({"a": frame}, {"given.u32": {"top": 0.4}})).kept == 4
+    assert decide(stored({"a": frame}, {"given.u32": {"bottom": 0.4}})).kept == 4
+    assert decide(stored({"a": frame}, {"given.u32": {"top": 0.2}})).kept == 1
 
 
 def test_a_rule_on_a_sample_column(stored):
     result = decide(
         stored({"a": pl.DataFrame({"u32": [1, 2]})}, {"width": {"min": 24}, "original_width": {"min": 1}})
     )
-    assert result["rules"]["width"]["fails"] == 0
-    assert result["rules"]["original_width"]["failed"] == {"no value": 2}
+    assert result.rules["width"].fails == 0
+    assert result.rules["original_width"].failed == {"no value": 2}
 
 
 def test_new_values_are_a_new_decision_only_under_a_new_key(stored):
     """What a decision reads is named by key: the same keys mean the same values."""
     session = stored({"a": pl.DataFrame({"f32": [1.0]})}, {"given.f32": {"min": 2}})
-    assert decide(session)["kept"] == 0
+    assert decide(session).kept == 0
     store_given(session, "a", pl.DataFrame({"f32": [3.0]}))
-    assert decide(session)["kept"] == 0
+    assert decide(session).kept == 0
 
 
 # --- the books -------------------------------------------------------------------------------------
@@ -425,12 +430,13 @@ def test_books_balance(rows, missing):
     rules = {f"r{i}": Rule(column="x.v", min=0, missing=missing[i]) for i in range(3)}
     verdicts = [pl.Series(f"r{i}", [row[0][i] for row in rows], pl.Boolean) for i in range(3)]
     frame = pl.DataFrame({"x.error": pl.Series([row[1] for row in rows], dtype=pl.String)})
-    counts, decided = tally(rules, verdicts, frame, dict.fromkeys(rules, "x"))
+    decided = with_keep(rules, verdicts, len(rows))
+    counts = count_verdicts(rules, decided, frame)
     keep = decided["keep"]
     assert counts.samples == len(rows)
     assert counts.kept == keep.sum()
-    assert counts.samples == counts.kept + sum(counts.first.values()) + sum(counts.failed.values())
-    assert all(counts.only[name] <= counts.first[name] <= counts.total[name] for name in rules)
+    assert counts.samples == counts.kept + sum(counts.dropped.values()) + sum(counts.failed.values())
+    assert all(counts.fails_only[name] <= counts.dropped[name] <= counts.fails[name] for name in rules)
     for row, kept in zip(rows, keep, strict=True):
         expected = all(
             v is True or (v is None and how == "keep") for v, how in zip(row[0], missing, strict=True)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from pipeline.decide.decide import decide
-from pipeline.decide.effects import effects, folder
+from pipeline.decide.effects import effects
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
@@ -43,7 +43,7 @@ def session(write_pool: Any, tmp_path: Path) -> Session:
 
 
 def test_counts_before_and_after(session: Session) -> None:
-    found = effects(session, LocalExecutor())
+    found = effects(session, LocalExecutor()).tables
     assert set(found) == {"counts", "words"}
     entries = found["counts"]["entries"]
     assert entries.select("text", "before", "after").rows() == [
@@ -60,17 +60,19 @@ def test_counts_before_and_after(session: Session) -> None:
 
 
 def test_tables_lie_in_the_store_and_are_made_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = effects(session, LocalExecutor())
+    changes = effects(session, LocalExecutor())
+    found = changes.tables
+    assert changes.folder == session.decisions.replace("decisions/", "effects/")
     store = Store(session.recipe.pool.store)
     for stat, tables in found.items():
         for name, frame in tables.items():
-            assert store.read(f"{folder(session)}/{stat}/{name}.parquet").equals(frame)
+            assert store.read(f"{changes.folder}/{stat}/{name}.parquet").equals(frame)
 
     def refuse(*_: object) -> pl.DataFrame:
         raise AssertionError("reduced again")
 
     monkeypatch.setattr("pipeline.decide.effects.reduced", refuse)
-    again = effects(session, LocalExecutor())
+    again = effects(session, LocalExecutor()).tables
     assert all(again[stat][name].equals(frame) for stat in found for name, frame in found[stat].items())
 
 
@@ -78,7 +80,7 @@ def test_a_decision_that_keeps_nothing(session: Session) -> None:
     rules = {"caption.words": session.recipe.keep["caption.words"].model_copy(update={"max": -1.0})}
     none = Session.open(session.recipe.model_copy(update={"keep": rules}))
     decide(none)
-    found = effects(none, LocalExecutor())
+    found = effects(none, LocalExecutor()).tables
     assert found["counts"]["entries"]["after"].sum() == 0
     assert {figure: pair for figure, *pair in found["words"]["summary"].rows()}["words"] == [17, 0]
 

@@ -37,6 +37,7 @@ from pipeline.recipe.load import parse
 from pipeline.rule import Rule
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.storage.store import Store
 from tests.support.folders import tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
@@ -300,8 +301,8 @@ def test_explain(folder, session):
     decide(complete(made))
     row = pl.read_parquet(folder / "00000001.parquet").row(7, named=True)
     (entry,) = explain(made, [row["uid"].upper()])
-    assert (entry["shard"], entry["row"], entry["text"]) == ("00000001", 7, row["text"])
-    assert entry["rules"][0]["value"] == row["clip_l14_similarity_score"]
+    assert (entry.shard, entry.row, entry.text) == ("00000001", 7, row["text"])
+    assert entry.rules[0].value == row["clip_l14_similarity_score"]
 
 
 def test_keep_writes_the_golden_subset(tmp_path):
@@ -382,7 +383,9 @@ def test_any_cut_is_datacomps(scores, share, split):
     values, selection = pl.Series("x", scores, dtype=pl.Float64), Selection(rule)
     none = pl.Series([], dtype=pl.String)
     while selection.cut is None:
-        selection.settle([selection.partial(part, none) for part in (values[:split], values[split:])])
+        selection.settle_digit(
+            [selection.count_rows(part, none) for part in (values[:split], values[split:])]
+        )
     numbers = np.array([np.nan if s is None else s for s in scores])
     expected = numbers >= -np.sort(-numbers)[int(len(numbers) * share)]
     assert rule.verdict(values, none, selection.cut).fill_null(False).to_list() == expected.tolist()
@@ -514,5 +517,5 @@ def test_only_such_pools_have_such_columns(planted):
 
 
 def test_columns_travel(folder, tmp_path):
-    columns = pickle.loads(pickle.dumps(Columns(f"{tmp_path}/store", {}, str(folder))))
+    columns = pickle.loads(pickle.dumps(Columns(Store(f"{tmp_path}/store"), {}, str(folder))))
     assert len(columns.read("00000000", ["uid"])) == 300

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decide.books import noted
+from pipeline.decide.books import losses
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError, ShardError
@@ -435,25 +435,25 @@ def test_plan_compute_keep_and_explain(pool):
     session = Session.open(recipe(pool))
     assert [shard.name for shard in session.shards] == ["a", "b", "c"]
     megabytes = sum(path.stat().st_size for path in (pool / "pool").iterdir()) / 1e6
-    before = preview(session)["passes"]
-    assert [step["reads"] for step in before] == [f"tables, {megabytes:,.0f} MB", "columns", "columns"]
+    before = preview(session).passes
+    assert [step.reads for step in before] == [f"tables, {megabytes:,.0f} MB", "columns", "columns"]
     log = compute(session, LocalExecutor())
-    assert (log.pending, preview(session)["passes"]) == ({}, [])
-    broken = noted(session)["damaged"]
+    assert (log.pending, preview(session).passes) == ({}, [])
+    broken = losses(session).damaged
     assert list(broken) == ["b"]
     assert "the file ends inside its gzip data (byte " in broken["b"]
     result = decide(session)
     rows = session.store.row_counts("samples", ["a", "b", "c"])
     assert (rows["a"], rows["c"]) == (5, 2)
-    assert result["samples"] == sum(rows.values())
-    assert result["rules"]["caption.words"]["failed"] == {"no caption": 1}  # the broken line
+    assert result.samples == sum(rows.values())
+    assert result.rules["caption.words"].failed == {"no caption": 1}  # the broken line
     words = dict(session.store.read(f"stats/words-{session.keys['words']}.parquet").iter_rows())
     assert (words["dog"], words["lawn"], words["caption"]) == (4, 1, rows["b"])
     kept = session.store.kept(f"decisions/{_decision(session)}", "a").to_list()
     assert kept == [False, True, False, False, False]  # lawn, red, one word only, and: rare
     (entry,) = explain(session, [md5("0")])
-    assert (entry["text"], entry["keep"]) == (CAPTIONS[0], False)
-    assert [(line["value"], line["verdict"]) for line in entry["rules"]] == [(5, "passes"), (1, "fails")]
+    assert (entry.text, entry.keep) == (CAPTIONS[0], False)
+    assert [(rule.value, rule.verdict) for rule in entry.rules] == [(5, "passes"), (1, "fails")]
 
 
 def _decision(session: Session) -> str:

@@ -10,8 +10,9 @@ from jobs.__main__ import app
 from pipeline.errors import ShardError
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
-from pipeline.preflight.measure import total_bytes
-from pipeline.preflight.preview import estimate, preview
+from pipeline.preflight.estimate import MissingPass, estimate
+from pipeline.preflight.measure import MeasuredOn, total_bytes
+from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
@@ -37,16 +38,16 @@ def tree(folder: Path) -> set[str]:
 
 
 def test_from_nothing(session, tmp_path):
-    assert preview(session)["estimate"]["seconds"] is None
+    assert preview(session).estimate.seconds is None
     found = preview(session, count=2, hours=1)
-    assert found["measured"] == {"shards": 2, "samples": 8}
-    assert [step["samples"] for step in found["passes"]] == [20, 20, 20]  # 4 a shard, in 5
-    assert all(step["seconds"] > 0 for step in found["passes"])
-    whole = found["estimate"]
-    assert set(whole["operators"]) == {"read", "decode", *CHAIN}
-    assert whole["seconds"] == pytest.approx(sum(step["seconds"] for step in found["passes"]))
-    assert whole["bottleneck"] == next(iter(whole["operators"]))
-    assert whole["workers"] == 1
+    assert found.measured == MeasuredOn(shards=2, samples=8)
+    assert [step.samples for step in found.passes] == [20, 20, 20]  # 4 a shard, in 5
+    assert all(step.seconds > 0 for step in found.passes)
+    whole = found.estimate
+    assert set(whole.operators) == {"read", "decode", *CHAIN}
+    assert whole.seconds == pytest.approx(sum(step.seconds for step in found.passes))
+    assert whole.bottleneck == next(iter(whole.operators))
+    assert whole.workers == 1
     assert not (tmp_path / "store").exists()  # nothing is left of it
 
 
@@ -55,48 +56,53 @@ def test_only_what_is_missing_is_run(session, tmp_path):
     compute(session, LocalExecutor(), ["bright", "length"])
     before = tree(tmp_path / "store")
     found = preview(session, count=2)
-    assert [step["operators"] for step in found["passes"]] == [["histogram"], ["frequency"]]
+    assert [step.operators for step in found.passes] == [("histogram",), ("frequency",)]
     known = {"read", "decode", "bright", "length"}
-    assert set(found["estimate"]["operators"]) == {"histogram", "frequency"}
-    assert known.isdisjoint(found["estimate"]["operators"])
+    assert set(found.estimate.operators) == {"histogram", "frequency"}
+    assert known.isdisjoint(found.estimate.operators)
     assert tree(tmp_path / "store") == before
     compute(session, LocalExecutor())
     done = preview(session, count=2, hours=1)
-    assert (done["passes"], done["measured"], done["estimate"]["seconds"]) == ([], None, None)
+    assert (done.passes, done.measured, done.estimate.seconds) == ([], None, None)
 
 
 def test_shards_that_are_done_are_passed_over(session):
     compute(Session(session.recipe, session.shards[:3]), LocalExecutor(), ["bright"])
     Path(session.shards[0].path).unlink()
     found = preview(session, count=2)
-    assert found["measured"]["shards"] == 2
+    assert found.measured.shards == 2
 
 
 def test_shards_that_cannot_be_read(session):
     Path(session.shards[0].path).unlink()
-    assert preview(session, count=2)["measured"] == {"shards": 1, "samples": 4}
+    assert preview(session, count=2).measured == MeasuredOn(shards=1, samples=4)
     with pytest.raises(ShardError, match="nothing to measure: FileNotFoundError"):
         preview(session, count=1)
+
+
+def costing(costs: dict[str, float], seconds: float | None) -> MissingPass:
+    """A pass of which nothing but the costs matters."""
+    return MissingPass(tuple(costs), "score", "columns", None, 1, None, seconds, costs, [])
 
 
 def test_workers_by_hand():
     """Two passes of 3 and 1 hours, to be done in 2: the first gets 1.5 of them, so its operators need 2 and a
     bit less than 1 worker; the second gets half an hour, for one of its operators that takes an hour."""
     passes = [
-        {"costs": {"clip": 9000.0, "read": 1800.0}, "seconds": 10_800.0},
-        {"costs": {"score": 3600.0}, "seconds": 3600.0},
+        costing({"clip": 9000.0, "read": 1800.0}, 10_800.0),
+        costing({"score": 3600.0}, 3600.0),
     ]
     found = estimate(passes, hours=2)
-    assert (found["seconds"], found["workers"], found["bottleneck"]) == (14_400, 2, "clip")
-    assert {name: cost["workers"] for name, cost in found["operators"].items()} == {
+    assert (found.seconds, found.workers, found.bottleneck) == (14_400, 2, "clip")
+    assert {name: cost.workers for name, cost in found.operators.items()} == {
         "clip": 2,
         "score": 2,
         "read": 1,
     }
-    assert found["operators"]["clip"]["share"] == 0.625
-    assert estimate(passes)["workers"] is None
-    unknown = estimate([*passes, {"costs": {}, "seconds": None}], hours=2)
-    assert (unknown["seconds"], unknown["workers"], unknown["bottleneck"]) == (None, None, None)
+    assert found.operators["clip"].share == 0.625
+    assert estimate(passes).workers is None
+    unknown = estimate([*passes, costing({}, None)], hours=2)
+    assert (unknown.seconds, unknown.workers, unknown.bottleneck) == (None, None, None)
 
 
 def test_bytes(tmp_path):

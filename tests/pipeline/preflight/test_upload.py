@@ -75,9 +75,10 @@ def test_the_largest_entries_are_named(folder):
     total = sum(upload.upload_sizes(str(folder)).values())
     assert upload.check_upload(str(folder), total + 1) == []
     (warning,) = upload.check_upload(str(folder), total)
-    assert f"the working directory {folder} is 0 MiB" in warning
-    assert (
-        "name what the job does not need in .rayignore; the largest: other (0 MiB), pool (0 MiB)" in warning
+    assert warning == (
+        f"the working directory {folder} has 0 MiB, and `ray job submit` takes less than 0 MiB: list in "
+        ".rayignore what the job does not need; the largest entries: other (0 MiB), pool (0 MiB), "
+        "deep (0 MiB)"
     )
 
 

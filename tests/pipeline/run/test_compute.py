@@ -64,7 +64,7 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
     log = compute(session, LocalExecutor())
     assert not log.tally.rows
     assert files(tmp_path) == before
-    assert decide(complete(session))["kept"] == 3
+    assert decide(complete(session)).kept == 3
 
 
 def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
@@ -96,7 +96,7 @@ def test_a_shard_that_is_missing_stays_pending_and_the_rest_is_complete(pool, op
     table = done.store.read(layout.stat("histogram", done.keys["histogram"]))
     assert table.rows() == [(2.0, 2), (3.0, 1), (4.0, 1)]
     result = decide(done)
-    assert (result["samples"], result["kept"], result["dropped"]) == (4, 2, 2)
+    assert (result.samples, result.kept, result.dropped) == (4, 2, 2)
 
 
 def test_a_shard_that_comes_later_is_added(pool, opened, tmp_path):
@@ -107,7 +107,7 @@ def test_a_shard_that_comes_later_is_added(pool, opened, tmp_path):
     log = compute(opened(), LocalExecutor())
     assert log.pending == {}
     assert (log.tally.rows["length"], log.tally.rows["frequency"]) == (1, 5)  # the Stat is another
-    assert decide(complete(opened()))["kept"] == 3
+    assert decide(complete(opened())).kept == 3
     assert {name: files(tmp_path)[name] for name in before} == before
 
 
@@ -123,7 +123,7 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
     session = opened()
     assert compute(session, LocalExecutor()).pending == {}
     assert session.store.row_counts(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
-    assert decide(complete(session))["samples"] == 4
+    assert decide(complete(session)).samples == 4
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -267,12 +267,12 @@ def test_the_books_balance_on_a_messy_pool(write_pool, opened):
     compute_ = {"length": {"use": "planted.Length"}, "bright": {"use": "planted.Brightness"}}
     session = opened("0.tar", compute_, {"bright.mean": {"top": 1.0}, "length.value": {"min": 2}})
     log = compute(session, LocalExecutor())
-    ledger = books(session, decide(complete(session)), log.pending)
-    assert ledger["samples"] == 5
-    assert ledger["samples"] == ledger["kept"] + ledger["dropped"] + ledger["failed"]
-    assert ledger["rules"]["bright.mean"]["failed"] == {"image cannot be decoded": 2, "no image": 1}
-    assert ledger["rules"]["length.value"]["failed"] == {"no value": 1}
-    assert (ledger["kept"], ledger["dropped"], ledger["failed"]) == (1, 0, 4)
+    balance = books(session, decide(complete(session)), log.pending)
+    assert balance.samples == 5
+    assert balance.samples == balance.kept + balance.dropped + balance.failed
+    assert balance.rules["bright.mean"].failed == {"image cannot be decoded": 2, "no image": 1}
+    assert balance.rules["length.value"].failed == {"no value": 1}
+    assert (balance.kept, balance.dropped, balance.failed) == (1, 0, 4)
 
 
 def test_only_what_is_asked_for(pool, opened):

@@ -37,14 +37,14 @@ def test_the_same_bytes_as_on_disk_and_a_missing_shard(fs, tmp_path):
     assert check_storage(session) == []
     there = steps.run_all(session, local=True, quiet=True)
     here = steps.run_all(Session.open(recipe(str(tmp_path), "run")), local=True, quiet=True)
-    assert there["books"]["samples"] == SHARDS * EACH
-    assert [there["books"][k] for k in ("kept", "rules")] == [here["books"][k] for k in ("kept", "rules")]
+    assert there.books.samples == SHARDS * EACH
+    assert (there.books.kept, there.books.rules) == (here.books.kept, here.books.rules)
     fs.get("bucket/run-out/", f"{tmp_path}/out/", recursive=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "run-out")
     assert fs.cat_file("bucket/run.npy") == (tmp_path / "run.npy").read_bytes()
 
     pool = {"shards": "gs://bucket/pool/{00000..00003}.tar", "store": "gs://bucket/run"}
     again = steps.run_all(Session.open(recipe("gs://bucket", "run", pool=pool)), local=True, quiet=True)
-    assert list(again["books"]["pending"]) == ["00003"]
-    assert again["books"]["samples"] == SHARDS * EACH
+    assert list(again.books.pending) == ["00003"]
+    assert again.books.samples == SHARDS * EACH
     assert fs.find("bucket/pool") == [f"bucket/pool/{i:05d}.tar" for i in range(SHARDS)]

@@ -14,19 +14,19 @@ from tests.support.hub_server import hub
 def test_a_pool_on_the_hub_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.storage.retry.BACKOFF", 0.01)
     make_pool(tmp_path / "pool", shards=SHARDS, per_shard=EACH, seed=5, image_size=64)
-    here = steps.run_all(Session.open(recipe(str(tmp_path), "here")), local=True, quiet=True)["books"]
+    here = steps.run_all(Session.open(recipe(str(tmp_path), "here")), local=True, quiet=True).books
     with hub(tmp_path) as server:
         pool = {"shards": "hf://datasets/me/pool/pool/{00000..00003}.tar", "store": f"{tmp_path}/there"}
         session = Session.open(recipe(str(tmp_path), "there", pool=pool))
         server.refuse = 1
-        there = steps.run_all(session, local=True, quiet=True)["books"]
+        there = steps.run_all(session, local=True, quiet=True).books
         assert server.refuse == 0
         listed = Session.open(
             recipe(str(tmp_path), "x", pool=pool | {"shards": "hf://datasets/me/pool/pool"})
         )
         assert [shard.name for shard in listed.shards] == [f"{i:05d}" for i in range(SHARDS)]
-    assert list(there["pending"]) == ["00003"]
-    assert there["pending"]["00003"].startswith("FileNotFoundError")
+    assert list(there.pending) == ["00003"]
+    assert there.pending["00003"].startswith("FileNotFoundError")
     assert [there[name] for name in ("samples", "kept")] == [here[name] for name in ("samples", "kept")]
     assert contents(tmp_path / "there-out") == contents(tmp_path / "here-out")
     assert (tmp_path / "there.npy").read_bytes() == (tmp_path / "here.npy").read_bytes()

@@ -1,6 +1,7 @@
 """Packed or not, the same is read: verdicts, exports, footers, resumed passes, wherever `compact` was killed."""
 
 import os
+import pickle
 import uuid
 
 import orjson
@@ -12,12 +13,12 @@ from pipeline.decide.decide import decide
 from pipeline.plan.session import Session
 from pipeline.plan.stored import sample_counts
 from pipeline.preflight.checks import check_parts
+from pipeline.preflight.measure import MeasuredOn
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage import compact as module
-from pipeline.storage import packs
 from pipeline.storage.compact import compact, runs
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
@@ -52,53 +53,85 @@ def everything(store: Store) -> tuple:
 
 
 def test_reads_are_the_same(store, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER", 6)
+    monkeypatch.setattr(module, "PARTS_PER_PACK", 6)
     some = [*SHARDS[3:5], SHARDS[15], *SHARDS[7:10][::-1], SHARDS[8]]  # not in order, across packs, one twice
-    before, whole = everything(store), store.parts(FOLDER, SHARDS)
-    picked, one = store.parts(FOLDER, some, ["t"]), store.parts(FOLDER, [SHARDS[0]])
+    before, whole = everything(store), store.read_parts(FOLDER, SHARDS)
+    picked, one = store.read_parts(FOLDER, some, ["t"]), store.read_parts(FOLDER, [SHARDS[0]])
     assert compact(store, FOLDER, SHARDS[:17]) == (17, 3)
     assert store.root.file_names(FOLDER, ".parquet") == set(SHARDS[17:])
     assert everything(store) == before
     assert list(store.footers(FOLDER, SHARDS)) == SHARDS
-    assert_frame_equal(store.parts(FOLDER, SHARDS), whole)
-    assert_frame_equal(store.parts(FOLDER, some, ["t"]), picked)
-    assert_frame_equal(store.parts(FOLDER, [SHARDS[0]]), one)
+    assert_frame_equal(store.read_parts(FOLDER, SHARDS), whole)
+    assert_frame_equal(store.read_parts(FOLDER, some, ["t"]), picked)
+    assert_frame_equal(store.read_parts(FOLDER, [SHARDS[0]]), one)
     for shard in SHARDS:
         assert store.footer(FOLDER, shard) == before[1][shard]
     assert store.footer(FOLDER, "absent") is None
     for absent in (["absent"], [SHARDS[0], "absent"]):
         with pytest.raises(FileNotFoundError):
-            store.parts(FOLDER, absent)
+            store.read_parts(FOLDER, absent)
     with pytest.raises(FileNotFoundError):
         Store(f"{store.root.base}/elsewhere").part_size(FOLDER, "absent")
 
 
 def test_parts_that_come_later_are_packed_beside_the_others(store):
-    whole = store.parts(FOLDER, SHARDS)
+    whole = store.read_parts(FOLDER, SHARDS)
     assert compact(store, FOLDER, SHARDS[::2]) == (10, 1)
     assert compact(store, FOLDER, SHARDS[::2]) == (1, 1)  # nothing is left to do
     assert compact(store, FOLDER, SHARDS) == (11, 2)
     assert store.root.file_names(FOLDER, ".parquet") == set()
-    assert_frame_equal(store.parts(FOLDER, SHARDS), whole)
+    assert_frame_equal(store.read_parts(FOLDER, SHARDS), whole)
 
 
 def test_another_process_finds_what_was_packed_meanwhile(store):
     """It looked before: nothing was packed then."""
-    whole, path = store.parts(FOLDER, SHARDS), f"{store.root.fs.protocol} "
-    path += store.root.path(f"packs/{FOLDER}.parquet")
+    reader = pickle.loads(pickle.dumps(store))
+    other = pickle.loads(pickle.dumps(store))
+    whole = reader.read_parts(FOLDER, SHARDS)
+    assert other.pack_index(FOLDER) is None
     compact(store, FOLDER, SHARDS)
-    packs._KNOWN[path] = None
-    assert_frame_equal(store.parts(FOLDER, SHARDS), whole)
-    packs._KNOWN[path] = None
-    assert store.footers(FOLDER, SHARDS[:1])[SHARDS[0]].rows == 0
+    assert reader.pack_index(FOLDER) is None
+    assert_frame_equal(reader.read_parts(FOLDER, SHARDS), whole)
+    assert other.footers(FOLDER, SHARDS[:1])[SHARDS[0]].rows == 0
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[str]:
+    """The files that are read whole, by path."""
+    seen: list[str] = []
+    original = Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self, path: seen.append(path) or original(self, path))
+    return seen
+
+
+def test_a_pack_on_object_storage_is_fetched_once(reads):
+    store = Store(f"memory://{uuid.uuid4().hex}/store")
+    for number, shard in enumerate(SHARDS):
+        write(store, shard, number)
+    whole = store.read_parts(FOLDER, SHARDS)
+    compact(store, FOLDER, SHARDS)
+    reader = pickle.loads(pickle.dumps(store))
+    reads.clear()
+    assert_frame_equal(pl.concat([reader.read_parts(FOLDER, [shard]) for shard in SHARDS]), whole)
+    assert reads == [f"packs/{FOLDER}.parquet", f"packs/{FOLDER}/000000.parquet"]
+
+
+def test_a_pickled_store_holds_nothing(store, reads):
+    compact(store, FOLDER, SHARDS)
+    store.read_parts(FOLDER, SHARDS)
+    assert list(store.__getstate__()) == ["root"]
+    reader = pickle.loads(pickle.dumps(store))
+    reads.clear()
+    reader.read_parts(FOLDER, SHARDS)
+    assert reads[0] == f"packs/{FOLDER}.parquet"
 
 
 @pytest.mark.parametrize("allowed", range(6))
 def test_killed_at_any_step(store, allowed, monkeypatch):
     """Steps that change storage: two packs, the index, removals; here each in turn is the last."""
-    monkeypatch.setattr(module, "TOGETHER", 10)
-    monkeypatch.setattr(module, "SAVED", 1)
-    whole, footers = store.parts(FOLDER, SHARDS), everything(store)
+    monkeypatch.setattr(module, "PARTS_PER_PACK", 10)
+    monkeypatch.setattr(module, "PACKS_PER_SAVE", 1)
+    whole, footers = store.read_parts(FOLDER, SHARDS), everything(store)
     steps: list[str] = []
 
     def until(original):
@@ -116,10 +149,10 @@ def test_killed_at_any_step(store, allowed, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             compact(store, FOLDER, SHARDS)
     again = Store(store.root.base if store.root.local else f"memory://{store.root.base}")
-    assert_frame_equal(again.parts(FOLDER, SHARDS), whole)
+    assert_frame_equal(again.read_parts(FOLDER, SHARDS), whole)
     assert everything(again) == footers
     assert compact(again, FOLDER, SHARDS)[1] == 2
-    assert_frame_equal(again.parts(FOLDER, SHARDS), whole)
+    assert_frame_equal(again.read_parts(FOLDER, SHARDS), whole)
     assert everything(again) == footers
     assert again.root.file_names(FOLDER, ".parquet") == set()
 
@@ -168,7 +201,7 @@ def test_a_pool_decides_exports_and_goes_on_the_same(pool, tmp_path):
     for folder in session.part_folders:
         assert compact(session.store, folder, names) == (12, 1)
     result = run_all(pool(), local=True, quiet=True)
-    assert list(result["books"]["damaged"]) == ["011"]
+    assert list(result.books.damaged) == ["011"]
     assert result["written"]["shards"]["written"] == 0
     log = compute(pool(), LocalExecutor())
     assert not log.tally.rows  # nothing was done again
@@ -199,8 +232,8 @@ def test_measuring_reads_packed_parts(pool):
     for folder in session.part_folders:
         compact(session.store, folder, [shard.name for shard in session.shards])
     found = preview(pool(plus={"use": "planted.Plus", "of": "length.value"}), count=3)
-    assert found["measured"] == {"shards": 3, "samples": 12}
-    assert list(found["estimate"]["operators"]) == ["plus"]
+    assert found.measured == MeasuredOn(shards=3, samples=12)
+    assert list(found.estimate.operators) == ["plus"]
 
 
 def test_one_shard_more(pool, write_pool):
@@ -211,7 +244,7 @@ def test_one_shard_more(pool, write_pool):
     write_pool(["one", "two"], shard="012")
     log = compute(pool(), LocalExecutor())
     assert log.tally.rows["length"] == 2
-    assert decide(pool())["shards"] == 13
+    assert decide(pool()).shards == 13
 
 
 def test_a_changed_tar_is_told_from_packed_samples_too(pool, write_pool):
@@ -225,7 +258,7 @@ def test_a_changed_tar_is_told_from_packed_samples_too(pool, write_pool):
 
 
 def test_plan_says_when_it_is_worth_it(pool, monkeypatch):
-    monkeypatch.setattr("pipeline.preflight.checks.MANY", 10)
+    monkeypatch.setattr("pipeline.preflight.checks.MANY_PARTS", 10)
     compute(pool(), LocalExecutor())
     session = pool()
     rows = sample_counts(session)

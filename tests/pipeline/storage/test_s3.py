@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from jobs import steps
 from jobs.__main__ import app, main
 from jobs.toy.sample_pool import make_pool
+from pipeline.decide.books import Books
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
@@ -62,16 +63,14 @@ def recipe(root: str, store: str, **more):
     )
 
 
-def books(store: str) -> dict:
-    return steps.run_all(Session.open(recipe("s3://bucket", store)), local=True, quiet=True)["books"]
+def books(store: str) -> Books:
+    return steps.run_all(Session.open(recipe("s3://bucket", store)), local=True, quiet=True).books
 
 
 def test_the_same_bytes_as_on_disk(place, server, tmp_path):
     there = books("same")
-    here = steps.run_all(Session.open(recipe(str(place[1]), "same")), local=True, quiet=True)["books"]
-    assert [there[name] for name in ("samples", "kept", "rules")] == [
-        here[name] for name in ("samples", "kept", "rules")
-    ]
+    here = steps.run_all(Session.open(recipe(str(place[1]), "same")), local=True, quiet=True).books
+    assert (there.samples, there.kept, there.rules) == (here.samples, here.kept, here.rules)
     fs = s3fs.S3FileSystem()
     fs.get("bucket/same-out/", f"{tmp_path}/out/", recursive=True)
     assert contents(tmp_path / "out") == contents(place[1] / "same-out")
@@ -113,7 +112,7 @@ def test_faults_that_pass_are_not_seen(server, kind, pattern):
         pytest.skip("the answer to a PUT has no body")
     server.fail(pattern, kind, times=1)
     found = books(f"passing-{kind}-{len(pattern)}")
-    assert (found["samples"], found["pending"]) == (SHARDS * EACH, {})
+    assert (found.samples, found.pending) == (SHARDS * EACH, {})
 
 
 FOREVER = {
@@ -134,22 +133,22 @@ def test_a_shard_that_storage_refuses_is_pending_and_the_books_balance(server, k
     store = f"refused-{kind}-{len(pattern)}"
     server.fail(pattern, kind)
     found = books(store)
-    assert list(found["pending"]) == ["00001"]
-    assert re.search(FOREVER[kind], found["pending"]["00001"])
-    assert found["samples"] == 2 * EACH == found["kept"] + found["dropped"] + found["failed"]
+    assert list(found.pending) == ["00001"]
+    assert re.search(FOREVER[kind], found.pending["00001"])
+    assert found.samples == 2 * EACH == found.kept + found.dropped + found.failed
     server.reset()
     again = books(store)
-    assert (again["samples"], again["pending"]) == (SHARDS * EACH, {})
+    assert (again.samples, again.pending) == (SHARDS * EACH, {})
     assert server.count("GET /bucket/pool/0000[02].tar") <= 2  # by the export alone
 
 
 def test_a_missing_shard_is_pending(server):
     pool = {"shards": "s3://bucket/pool/{00000..00003}.tar", "store": "s3://bucket/missing"}
     session = Session.open(recipe("s3://bucket", "missing", pool=pool))
-    found = steps.run_all(session, local=True, quiet=True)["books"]
-    assert list(found["pending"]) == ["00003"]
-    assert found["pending"]["00003"].startswith("FileNotFoundError")
-    assert found["samples"] == SHARDS * EACH == found["kept"] + found["dropped"] + found["failed"]
+    found = steps.run_all(session, local=True, quiet=True).books
+    assert list(found.pending) == ["00003"]
+    assert found.pending["00003"].startswith("FileNotFoundError")
+    assert found.samples == SHARDS * EACH == found.kept + found.dropped + found.failed
 
 
 def test_a_store_that_is_down_is_an_error_without_a_traceback(server, tmp_path, monkeypatch, capsys):

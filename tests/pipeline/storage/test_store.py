@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -167,12 +168,51 @@ def test_sweep_spares_living_processes_and_other_machines(tmp_path):
         Path(aside).write_bytes(b"half")
 
 
+# --- decisions -------------------------------------------------------------------------------------
+
+
+def decided(store: Store, files: int, together: int) -> dict[str, list[bool]]:
+    """A decision on `files` x `together` shards of one row each; what it keeps, by shard."""
+    rows, kept = [], {}
+    for file in range(files):
+        keep = [(file + row) % 3 == 0 for row in range(together)]
+        store.write(f"decisions/d/{file}-0.parquet", pl.DataFrame({"keep": keep}))
+        for row in range(together):
+            rows.append({"shard": f"{file}-{row}", "part": f"{file}-0", "start": row, "samples": 1})
+            kept[f"{file}-{row}"] = keep[row : row + 1]
+    store.write("decisions/d/shards.parquet", pl.DataFrame(rows))
+    return kept
+
+
+def test_shards_asked_for_in_turn_cost_one_read_per_file(root, monkeypatch):
+    store = Store(root)
+    kept = decided(store, files=6, together=5)
+    seen = []
+    original = Store.read_many
+    monkeypatch.setattr(
+        Store,
+        "read_many",
+        lambda self, paths, columns=None: seen.extend(paths) or original(self, paths, columns),
+    )
+    assert {shard: store.kept("decisions/d", shard).to_list() for shard in kept} == kept
+    assert seen == ["decisions/d/shards.parquet", *(f"decisions/d/{file}-0.parquet" for file in range(6))]
+
+
+def test_threads_read_their_own_verdicts(root):
+    store = Store(root)
+    kept = decided(store, files=9, together=4)
+    shards = [*kept, *reversed(kept)] * 10
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda shard: store.kept("decisions/d", shard).to_list(), shards))
+    assert found == [kept[shard] for shard in shards]
+
+
 # --- columns ---------------------------------------------------------------------------------------
 
 
 def test_columns_come_in_the_order_asked_for(stored):
     session = stored({"a": pl.DataFrame({"f32": [0.5, 1.5], "word": ["en", None]})}, {})
-    columns = Columns(session.recipe.pool.store, session.keys)
+    columns = Columns(session.store, session.keys)
     names = ["given.word", "uid", "given.f32", "row", "given.word"]
     frame = columns.read("a", names)
     assert frame.columns == ["given.word", "uid", "given.f32", "row"]
@@ -186,7 +226,7 @@ def test_columns_come_in_the_order_asked_for(stored):
 
 def test_an_operator_called_as_a_sample_column_is(stored):
     """`text` is the caption, `text.words` the operator's."""
-    columns = Columns("unused", {"text": "0" * 16})
+    columns = Columns(Store("unused"), {"text": "0" * 16})
     assert columns.folder("text") == "samples"
     assert columns.folder("text.words") == f"columns/text-{'0' * 16}"
 

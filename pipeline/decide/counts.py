@@ -1,0 +1,117 @@
+"""From a table of verdicts to the counts of the funnel. Pure functions; nothing is read or written here."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+import polars as pl
+
+from pipeline.decide.decision import RuleCount
+from pipeline.rule import Cut, Rule
+from pipeline.schema import owner
+
+NO_VALUE = "no value"  # the reason of a row that lacks a value, if its operator gave none
+
+
+@dataclass
+class Counts:
+    """Counts over rows; those of several shards add up. A row is either kept, or counted once in `dropped`,
+    or once in `failed`: samples = kept + sum(dropped) + sum(failed).
+
+    passes, fails, fails_only, dropped   by rule, see RuleCount
+    passes_both                          by (rule, other rule)
+    failed                               by (rule, reason)
+    """
+
+    samples: int = 0
+    kept: int = 0
+    passes: Counter[str] = field(default_factory=Counter)
+    fails: Counter[str] = field(default_factory=Counter)
+    fails_only: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    passes_both: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add_counts(self, other: "Counts") -> None:
+        """Add the counts of other rows."""
+        self.samples += other.samples
+        self.kept += other.kept
+        self.passes.update(other.passes)
+        self.fails.update(other.fails)
+        self.fails_only.update(other.fails_only)
+        self.dropped.update(other.dropped)
+        self.passes_both.update(other.passes_both)
+        self.failed.update(other.failed)
+
+    def of_rule(self, name: str, rules: Mapping[str, Rule], cut: Cut | None) -> RuleCount:
+        """The counts of one of the rules; `cut` is what its share came to."""
+        value = None if cut is None or np.isnan(cut.value) else cut.value
+        return RuleCount(
+            column=rules[name].column,
+            bound=rules[name].describe(value),
+            cut=value,
+            passes=self.passes[name],
+            fails=self.fails[name],
+            fails_only=self.fails_only[name],
+            dropped=self.dropped[name],
+            passes_with={other: self.passes_both[name, other] for other in rules if other != name},
+            failed={reason: rows for (rule, reason), rows in sorted(self.failed.items()) if rule == name},
+        )
+
+
+def with_keep(rules: Mapping[str, Rule], verdicts: Sequence[pl.Series], rows: int) -> pl.DataFrame:
+    """(rows, 1 + rules): `keep`, then the verdicts, one column per rule under its name."""
+    keep = pl.repeat(True, rows, eager=True).alias("keep")
+    for rule, verdict in zip(rules.values(), verdicts, strict=True):
+        keep &= verdict.fill_null(rule.missing == "keep")
+    named = [verdict.alias(name) for name, verdict in zip(rules, verdicts, strict=True)]
+    return pl.DataFrame([keep, *named])
+
+
+def count_verdicts(rules: Mapping[str, Rule], decided: pl.DataFrame, columns: pl.DataFrame) -> Counts:
+    """The counts of some rows. `decided`: as `with_keep` makes it; `columns`: the same rows, with the column
+    `<name>.error` of every operator that a rule reads."""
+    counts = Counts()
+    for kept, *verdicts, rows in decided.group_by(decided.columns).len().iter_rows():
+        _count_rows(counts, rules, dict(zip(rules, verdicts, strict=True)), rows)
+        counts.kept += rows if kept else 0
+    lacks_value = pl.lit(False)
+    for name in _need_a_value(rules):
+        first_to_lack = decided.select(pl.col(name).is_null() & ~lacks_value).to_series()
+        if first_to_lack.any():
+            reasons = _reasons(columns, owner(rules[name].column), first_to_lack)
+            counts.failed.update({(name, reason): rows for reason, rows in reasons.items()})
+        lacks_value = lacks_value | pl.col(name).is_null()
+    return counts
+
+
+def _count_rows(
+    counts: Counts, rules: Mapping[str, Rule], verdicts: Mapping[str, bool | None], rows: int
+) -> None:
+    """Count so many rows that have the same verdicts."""
+    passes = [name for name, verdict in verdicts.items() if verdict]
+    fails = [name for name, verdict in verdicts.items() if verdict is False]
+    counts.samples += rows
+    counts.passes.update(dict.fromkeys(passes, rows))
+    counts.passes_both.update(dict.fromkeys(permutations(passes, 2), rows))
+    counts.fails.update(dict.fromkeys(fails, rows))
+    if fails and all(verdicts[name] is not None for name in _need_a_value(rules)):
+        counts.dropped[fails[0]] += rows
+        if len(fails) == 1:
+            counts.fails_only[fails[0]] += rows
+
+
+def _need_a_value(rules: Mapping[str, Rule]) -> list[str]:
+    """The rules under which a row without a value fails."""
+    return [name for name, rule in rules.items() if rule.missing == "drop"]
+
+
+def _reasons(columns: pl.DataFrame, operator: str | None, rows: pl.Series) -> dict[str, int]:
+    """Reason -> how many of the marked rows lack a value for it: an operator's error, up to its first
+    colon."""
+    if operator is None:
+        return {NO_VALUE: int(rows.sum())}
+    errors = columns[f"{operator}.error"].filter(rows).fill_null(NO_VALUE)
+    return dict(Counter(error.split(": ")[0] for error in errors))

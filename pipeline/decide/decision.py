@@ -1,0 +1,57 @@
+"""What a decision comes to: how many samples are kept, and what each rule did. `rules.json` holds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+
+@dataclass(frozen=True)
+class RuleCount:
+    """One rule's bound, and on how many samples it gave which verdict.
+
+    column       the column that the rule reads
+    bound        the rule in words, with its cut: `>= 0.281 (top 30%)`
+    cut          the value that a share (`top`, `bottom`) came to; None for other rules, or if no sample has a
+                 value
+    passes       samples that pass
+    fails        samples that fail
+    fails_only   samples that fail this rule and pass all others: what the rule alone removes
+    dropped      samples that are dropped, and of whose failed rules this is the first
+    passes_with  other rule -> samples that pass both
+    failed       reason -> samples that have no value to judge, at the first rule where that happens
+    """
+
+    column: str
+    bound: str
+    cut: float | None
+    passes: int
+    fails: int
+    fails_only: int
+    dropped: int
+    passes_with: Mapping[str, int]
+    failed: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A recipe's rules, applied to a pool: samples = kept + dropped + failed."""
+
+    recipe: str
+    shards: int
+    samples: int
+    kept: int
+    dropped: int
+    failed: int
+    rules: Mapping[str, RuleCount]
+
+    def to_json(self) -> bytes:
+        """The content of `rules.json`."""
+        return orjson.dumps(self, option=orjson.OPT_INDENT_2)
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Decision":
+        """The decision that a `rules.json` holds."""
+        fields = orjson.loads(content)
+        rules = {name: RuleCount(**counts) for name, counts in fields.pop("rules").items()}
+        return cls(**fields, rules=rules)
