@@ -18,7 +18,7 @@ how often it repeats is one of the scores.
 
 The footer's key `winnow` holds what the bytes depend on: the decision and the scores. A table with the same
 note is left alone. A file without one was not written by Winnow; it is left alone, too, and is an error.
-Memory holds one row group and one shard's columns, however many samples are kept. """
+Memory holds one row group and one shard's columns, however many samples are kept."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
 from pipeline.run.executor import Executor
-from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
+from pipeline.schema import SAMPLE_COLUMNS
 from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.store import ROW_GROUP, to_arrow
 
@@ -128,7 +128,7 @@ def _pool_scores(session: Session) -> dict[str, PolarsDataType]:
     known whether the pool has them."""
     read = set(session.columns_read())
     read |= {name for entry in session.recipe.compute.values() for name in entry.operator.inputs()}
-    return {n: dtype for n, dtype in READY_COLUMNS.items() if n in read and not dtype.is_nested()}
+    return {n: dtype for n, dtype in session.kind.ready.items() if n in read and not dtype.is_nested()}
 
 
 def _read_note(out: Folder) -> dict[str, Any] | None:

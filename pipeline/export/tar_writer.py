@@ -23,34 +23,18 @@ from pipeline.export.kept import WrittenRows
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
 from pipeline.pool.fields import parse
+from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.pool.shards import Shard
-from pipeline.pool.tar_reader import iter_fields
-from pipeline.storage.ranges import ByteRanges
 from pipeline.storage.retry import persist
 from pipeline.storage.store import Store
 
 STATS_SUFFIX = "_stats.json"
 SIDES = ("width", "height", "original_width", "original_height")
-SAMPLE = (
-    "shard",
-    "row",
-    "uid",
-    "key",
-    "url",
-    "text",
-    *SIDES,
-    "offset",
-    "length",
-)  # the columns read of a sample
-JSON_TEXTS = (
-    "status",
-    "error_message",
-    "exif",
-    "sha256",
-)  # the sidecar's columns that only the json member holds
-LONGEST = (
-    48  # characters of an extension, so that the uid, a copy's number and the extension fit ustar's 100 bytes
-)
+# The columns that are read of a sample
+SAMPLE = tuple(dict.fromkeys(("shard", "row", "uid", "key", "url", "text", *SIDES, *MEMBER_COLUMNS)))
+# The columns of the sidecar that only the json member holds
+JSON_TEXTS = ("status", "error_message", "exif", "sha256")
+LONGEST = 48  # characters of an extension: with the uid and a copy's number it fits ustar's 100 bytes
 EXTENSION = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST - 1}}}")
 Data = bytes | memoryview
 JsonTexts = Mapping[str, str]
@@ -91,6 +75,7 @@ class TarBuilder:
         self.written = WrittenRows(session)
         self.columns = session.columns
         self.scores = ScoreColumns(session)
+        self.kind = session.kind
 
     def build(self, tar: OutputTar) -> TaskReport:
         """Write a tar and the files beside it. Storage faults are retried with back-off; if they persist, the
@@ -126,11 +111,9 @@ class TarBuilder:
         rows = zip(keys, frame.iter_rows(named=True), strict=True)
         with TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True) as writer:
             for run in tar.runs:
-                with ByteRanges(run.shard.path) as source:
+                with self.kind.members(run.shard) as members_of:
                     for key, row in islice(rows, run.stop - run.start):
-                        fields = iter_fields(source.read(row["offset"], row["length"]), row["key"])
-                        if not fields:
-                            raise ShardError(f"{run.shard.path} has changed: no {row['key']} there")
+                        fields = members_of(row)
                         writer.write({"__key__": key, **members(fields, row["text"])})
                         yield json_texts(fields)
 
