@@ -18,6 +18,7 @@ from pipeline.export import table
 from pipeline.export.table import TableResult, write_table
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
+from pipeline.recipe.sections import Pool
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
@@ -263,6 +264,20 @@ def test_a_pool_of_tables(tmp_path, out):
         None,
         5,
     )
+
+
+def test_a_folder_of_files(tmp_path, out):
+    (tmp_path / "pool").mkdir()
+    for name, data in [*sample(1), *sample(2, caption="no")]:
+        (tmp_path / "pool" / name).write_bytes(data)
+    pool = {"shards": str(tmp_path / "pool"), "kind": "files", "store": str(tmp_path / "store")}
+    session = Session.open(recipe(tmp_path, {"table": str(out)}).model_copy(update={"pool": Pool(**pool)}))
+    compute(session, LocalExecutor())
+    decide(session)
+    assert write_table(session).rows == 1
+    row = pl.read_parquet(out).row(0, named=True)
+    assert (row["uid"], row["caption"], row["width"]) == (uid(1), "a caption long enough", 12)
+    assert row["vector.first"] is not None
 
 
 def test_a_datacomp_folder(tmp_path, out):
