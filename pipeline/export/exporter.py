@@ -2,7 +2,8 @@
 
 `exporters.EXPORTERS` lists all exports. A new one is a module in this folder with a class like the Exporter
 below and a frozen dataclass for its result, an entry in that tuple, and a field in
-`pipeline.recipe.sections.Export`."""
+`pipeline.recipe.sections.Export`.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

@@ -11,7 +11,8 @@ The metric is the inner product, which for unit vectors is the cosine.
 Determinism: machines of the same kind give equal bytes, on any number of threads (tested with 1 and 2). Steps
 whose result would depend on the number of threads run on one: transforms (PCA, OPQ) and HNSW graphs,
 including the graph of the centroids. FAISS uses a GPU if it finds one. A GPU or another BLAS rounds
-differently: the bytes differ, the answers are nearly equal."""
+differently: the bytes differ, the answers are nearly equal.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -9,7 +9,8 @@
 
 Kept samples are added in pool order. Samples without an embedding (null, zero or not finite) are left out and
 counted. Vectors for training are drawn by uid. Memory holds the training vectors (40 per list), one block of
-the index, and 4,096 rows or one shard's, whichever is more."""
+the index, and 4,096 rows or one shard's, whichever is more.
+"""
 
 import tempfile
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,6 @@
 """The scores that exports write beside the samples: columns with one value per row. Embeddings and lists are
-left out."""
+left out.
+"""
 
 import polars as pl
 from polars._typing import PolarsDataType

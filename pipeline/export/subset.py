@@ -12,7 +12,8 @@ their next eight bits, and each file is sorted by itself (a radix sort on disk, 
 Disk space is needed for two copies of the result.
 
 Source: DataComp (arXiv 2304.14108), "Subset file format" in its README; its resharder looks uids up by binary
-search, so rows are sorted by (f0, f1)."""
+search, so rows are sorted by (f0, f1).
+"""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -6,7 +6,8 @@
     or     the largest                          xor    the difference of the two counts
 
 Files are sorted, so they are mapped and merged block by block: memory does not grow with the number of rows.
-The one exception: a uid that a single file holds more often than a block has rows is held whole."""
+The one exception: a uid that a single file holds more often than a block has rows is held whole.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -18,7 +18,8 @@ how often it repeats is one of the scores.
 
 The footer's key `winnow` holds what the bytes depend on: the decision and the scores. A table with the same
 note is left alone. A file without one was not written by Winnow; it is left alone, too, and is an error.
-Memory holds one row group and one shard's columns, however many samples are kept."""
+Memory holds one row group and one shard's columns, however many samples are kept.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

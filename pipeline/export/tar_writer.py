@@ -5,7 +5,8 @@ become paths, and equal keys of two shards cannot meet. If only the json holds t
 added, since open_clip skips a sample without one. Members over 256 MiB are left out.
 
 webdataset's TarWriter writes the tar, with fixed headers. It sorts a sample's members by name. It writes the
-pax format, which for names this short equals ustar byte for byte."""
+pax format, which for names this short equals ustar byte for byte.
+"""
 
 import re
 from collections import Counter

@@ -11,7 +11,8 @@
     _winnow.json         which decision and which scores these are; written first
 
 The cut into tars follows from the counts of samples alone. So each tar is a task of its own that reads only
-the byte ranges it needs, and an export that was killed resumes and ends with the same bytes."""
+the byte ranges it needs, and an export that was killed resumes and ends with the same bytes.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
