@@ -4,14 +4,14 @@
 
 img2dataset's `files` output format is such a folder, and so are most sets that people made by hand.
 
-Folders are searched to any depth. A folder that holds a picture is read, in the order of its file names, as shards
-of at most 10,000 samples: photos/cats is cats/00000, cats/00001 and so on. A folder without any picture is passed
-over: the root of img2dataset's output holds its parquet and json files alone. So are hidden files and folders, and,
-as in a tar, symbolic links: nothing outside the pool is read.
+Folders are searched to any depth. A folder that holds a picture is read, in the order of its file names, as
+shards of at most 10,000 samples: photos/cats is cats/00000, cats/00001 and so on. A folder without any
+picture is passed over: the root of img2dataset's output holds its parquet and json files alone. So are
+hidden files and folders, and, as in a tar, symbolic links: nothing outside the pool is read.
 
-File names are put together to samples as member names of a tar are, and faults of a sample have the same reasons.
-Differs: a name that has neither a picture, a caption nor a json is passed over (README.md, metadata.csv). A sample
-has no byte range; `length` is the bytes of all its files.
+File names are put together to samples as member names of a tar are, and faults of a sample have the same
+reasons. Differs: a name that has neither a picture, a caption nor a json is passed over (README.md,
+metadata.csv). A sample has no byte range; `length` is the bytes of all its files.
 
 Every file is a request on object storage. Beyond a few million samples there, tars are much faster.
 """
@@ -31,7 +31,7 @@ from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import ShardError
-from pipeline.pool.img2dataset import lost_of
+from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.kind import Batch, Fields, MembersOf, PoolKind
 from pipeline.pool.kinds.tars import parted
 from pipeline.pool.shards import Shard, check_name
@@ -62,8 +62,8 @@ class Files(PoolKind):
     has_images = True
 
     def list_shards(self) -> list[Shard]:
-        """See PoolKind. A shard's name is its folder's path below the one that the recipe names, and a number: it
-        stays as it is if another folder is added."""
+        """See PoolKind. A shard's name is its folder's path below the one that the recipe names, and a
+        number: it stays as it is if another folder is added."""
         roots = [root for pattern in self.paths for root in _roots(pattern)]
         if not roots:
             raise ValueError("pool.shards is empty: name at least one folder")
@@ -91,7 +91,7 @@ class Files(PoolKind):
         digest = hashlib.blake2b(digest_size=16)
         for table in tables(_described(shard, digest), rows):
             yield parted(table)
-        if shard.name.rpartition("/")[2] == FIRST and (reasons := lost_of(shard.path)):
+        if shard.name.rpartition("/")[2] == FIRST and (reasons := lost_beside(shard.path)):
             notes["lost"] = reasons
         notes["content"] = digest.hexdigest()
         notes |= self.reading
@@ -238,7 +238,8 @@ def _in_part(shard: Shard, names: Iterable[str]) -> list[Group]:
 
 
 def _described(shard: Shard, digest: Any) -> Iterator[tuple[Any, ...]]:
-    """The rows of a shard, as `webdataset.describe` gives them; `digest` takes in every file's name and size."""
+    """The rows of a shard, as `webdataset.describe` gives them; `digest` takes in every file's name and
+    size."""
     earlier = Counter[str]()
     for row, (key, members, names) in enumerate(_samples(shard)):
         for name, member in zip(names, members.values(), strict=True):
