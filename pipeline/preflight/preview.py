@@ -103,7 +103,8 @@ def _operator_warnings(session: Session) -> list[str]:
 
 
 class _Sizes:
-    """Samples and bytes of a pass: known, or as many per shard as other shards have on average."""
+    """Samples and bytes of a pass. A shard whose numbers are not known counts as the average of the
+    others."""
 
     def __init__(self, rows: Mapping[str, int], measured: Measured | None) -> None:
         self.rows = rows
@@ -114,10 +115,12 @@ class _Sizes:
         self.mean = samples / shards if shards else None
 
     def samples_of(self, todo: Pass) -> int | None:
+        """Samples of the shards of a pass, None if nothing is known of any shard."""
         mean = self.mean
         return None if mean is None else round(sum(self.rows.get(s.name, mean) for s in todo.shards))
 
     def bytes_of(self, todo: Pass) -> int | None:
+        """Bytes of the shards of a pass, None if they are not known."""
         size = total_bytes(todo.shards)
         if size is not None or self.measured is None or self.measured.bytes is None:
             return size

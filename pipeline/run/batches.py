@@ -1,7 +1,11 @@
-"""The batches of a shard that operators run on, from the pool's files or from the store.
+"""The start of a batch's life: a shard of the pool is read and cut into batches.
 
-A batch holds rows of one shard, and where it is cut depends on the content of the shard alone. So an
-operator sees the same rows together whatever the number of workers: equal inputs give equal bytes.
+A batch is a run of rows of one shard: columns of its samples, stored columns that the pass's operators need
+and, if they need pixels, encoded images. Stages add columns to it (stage.py), and a collector publishes
+them (collector.py).
+
+The cuts depend on the shard's content alone, and rows of two shards are never mixed. So an operator always
+sees the same rows together, whatever the number of workers: equal inputs give equal bytes.
 """
 
 import time
@@ -26,8 +30,7 @@ from pipeline.storage import layout
 from pipeline.storage.retry import ATTEMPTS, FINAL, from_storage, wait
 from pipeline.storage.store import Store
 
-# Columns of every batch. The sides bound the memory that decoding takes.
-ALWAYS = ("shard", "row", "width", "height")
+ALWAYS = ("shard", "row", "width", "height")  # sample columns that the engine itself needs
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The plain loop, end to end: what is computed, what is left pending, what stops it."""
+"""The plain loop, end to end: columns are computed once, unreadable shards stay pending, some errors stop it."""
 
 import json
 import logging
@@ -31,7 +31,7 @@ KEEP = {"frequency.count": {"min": 2}}
 
 @pytest.fixture
 def opened(tmp_path: Path, planted: str) -> Callable[..., Session]:
-    """A session over `shards`, computing CHAIN unless told otherwise."""
+    """build(shards, compute=, ...) -> a session; it computes CHAIN by default."""
 
     def build(
         shards: str = "{0..2}.tar", compute: Any = CHAIN, keep: Any = KEEP, plugins: Any = ()
@@ -68,13 +68,13 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
 
 
 def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
-    """The table is the same; no more than two of a task's are held at a time."""
+    """The table is equal, and a task has at most two tables in memory."""
     session = opened()
     compute(session, LocalExecutor())
     path = layout.stat("histogram", session.keys["histogram"])
     whole = session.store.read(path)
     held = []
-    monkeypatch.setattr("pipeline.run.stats.HELD", 1)
+    monkeypatch.setattr("pipeline.run.stats.MERGE_BYTES", 1)
     monkeypatch.setattr(
         StatTask,
         "merge",
@@ -85,7 +85,7 @@ def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, mon
 
 
 def test_a_shard_that_is_missing_stays_pending_and_the_rest_is_complete(pool, opened, tmp_path):
-    """The Stat is over the shards there are; `keep` finds the columns that rest on it."""
+    """The Stat covers the shards that can be read, and `keep` finds the columns that read it."""
     (tmp_path / "pool" / "2.tar").unlink()
     session = opened()
     log = compute(session, LocalExecutor())
@@ -128,7 +128,7 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_shard_that_changed_is_refused(pool, opened, tmp_path, rows):
-    """Its columns would not fit together: fewer samples than stored, or more."""
+    """It has fewer samples than the stored columns, or more."""
     compute(opened(), LocalExecutor())
     pool(["xx"] * rows, shard="1")
     later = {
@@ -167,7 +167,7 @@ def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
 
 
 class Stream:
-    """What read_samples returns: an iterable that knows of damage."""
+    """The result of read_samples: an iterable with `damage`."""
 
     damage = None
 
@@ -207,7 +207,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, opened, tmp_path, caplog):
-    """Rows, time, rows without a result, failed shards; the failed shard has a line of its own, a warning."""
+    """The second has rows, time, rows without a result and failed shards. A failed shard is a warning of its own."""
     write_pool(["aa", "bbb"], [picture(), b"garbage"], shard="0")
     write_pool(["cc"], shard="1")
     (tmp_path / "pool" / "1.tar").unlink()
