@@ -32,6 +32,7 @@ def commands() -> list[list[str]]:
     ]
 
 
+@pytest.mark.ray
 def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
     """The recipe is the README's own, with a small model in place of ViT-L-14 and no GPU."""
     make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=64)

@@ -363,6 +363,7 @@ def run(*words: object) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.ray
 def test_ray_downloads_the_same(tmp_path):
     with web() as (base, _):
         rows = [(f"a {kind} {i}", f"{base}/{kind}/{i}") for i in range(4) for kind in ("photo", "missing")]
