@@ -7,16 +7,17 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from PIL import Image, ImageDraw
 
 from operators.text import MaskedClipScore
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
+from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.run.decode import decode
 from pipeline.schema import owner
 from pipeline.storage.folder import publishing_at
-from pipeline.storage.ranges import ByteRanges
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 GAP = 12  # pixels between pairs
@@ -51,12 +52,13 @@ def _samples_with_text(
     """(pixels, boxes, caption) of the samples that have boxes and can be decoded, in pool order."""
     columns = session.columns
     for shard in session.shards:
-        frame = columns.read(shard.name, ["image_offset", "image_length", "text", boxes_column])
-        with ByteRanges(shard.path) as tar:
-            for offset, length, text, boxes in frame.iter_rows():
-                pixels = decode(tar.read(offset, length))[0] if boxes else None
+        frame = columns.read(shard.name, [*MEMBER_COLUMNS, "image_format", "text", boxes_column])
+        with session.kind.members(shard) as members_of:
+            for row in frame.filter(pl.col(boxes_column).list.len() > 0).iter_rows(named=True):
+                image = next((d for s, d in members_of(row) if s.lower() == row["image_format"]), None)
+                pixels = decode(image)[0]
                 if pixels is not None:
-                    yield pixels, boxes, text or ""
+                    yield pixels, row[boxes_column], row["text"] or ""
 
 
 def contact_sheet(

@@ -21,10 +21,9 @@ from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
-from pipeline.pool.tar_reader import iter_fields
+from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.recipe.load import load
 from pipeline.storage import layout
-from pipeline.storage.ranges import ByteRanges
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 MODEL = Path(__file__).parent / "models" / "scene_clip"
@@ -80,10 +79,10 @@ def planted(session: Session) -> pl.DataFrame:
     parts = []
     for shard in session.shards:
         samples = session.store.read_parts(layout.SAMPLES, [shard.name])
-        with ByteRanges(shard.path) as tar:
+        with session.kind.members(shard) as members_of:
             labels = [
-                orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or CLEAN
-                for key, offset, length in samples.select("key", "offset", "length").iter_rows()
+                orjson.loads(dict(members_of(row))["json"])["planted"] or CLEAN
+                for row in samples.select(MEMBER_COLUMNS).iter_rows(named=True)
             ]
         verdicts = session.store.verdicts(session.decisions, shard.name)
         parts.append(

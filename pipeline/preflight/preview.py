@@ -71,7 +71,7 @@ def preview(
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}
     sizes = _Sizes(stored.rows, measured)
     passes = [
-        _missing_pass(todo, sizes, rates, pools[number] if pools else ())
+        _missing_pass(session.kind.noun, todo, sizes, rates, pools[number] if pools else ())
         for number, todo in enumerate(missing)
     ]
     return Preview(
@@ -128,9 +128,10 @@ class _Sizes:
 
 
 def _missing_pass(
-    todo: Pass, sizes: _Sizes, rates: Mapping[str, Speed], pools: Sequence[Placement]
+    noun: str, todo: Pass, sizes: _Sizes, rates: Mapping[str, Speed], pools: Sequence[Placement]
 ) -> MissingPass:
-    """A pass with its cost; `pools`: what its stages reserve on the cluster, if there is one."""
+    """A pass with its cost. `noun`: what the pool's shards are called; `pools`: what the stages of the pass
+    reserve on the cluster, if there is one."""
     names = todo.names if isinstance(todo, ScorePass) else (todo.name,)
     stages = todo.stages if isinstance(todo, ScorePass) else ()
     reads_pool = isinstance(todo, ScorePass) and todo.reads_pool
@@ -144,7 +145,7 @@ def _missing_pass(
     return MissingPass(
         operators=names,
         kind="score" if isinstance(todo, ScorePass) else "stat",
-        reads=_worded(todo, size) if reads_pool else "columns",
+        reads=_worded(noun, size) if reads_pool else "columns",
         bytes=size,
         shards=len(todo.shards),
         samples=samples,
@@ -157,7 +158,6 @@ def _missing_pass(
     )
 
 
-def _worded(todo: Pass, size: int | None) -> str:
+def _worded(noun: str, size: int | None) -> str:
     """`tars, 120 MB`; the size if it is known."""
-    kind = "tables" if todo.shards[0].table else "tars"
-    return f"{kind}, {size / 1e6:,.0f} MB" if size else kind
+    return f"{noun}, {size / 1e6:,.0f} MB" if size else noun

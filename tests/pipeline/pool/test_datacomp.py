@@ -31,7 +31,8 @@ from pipeline.plan.passes import plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete, list_stored
 from pipeline.pool.columns import Columns
-from pipeline.pool.datacomp import EMBEDDINGS, Metadata
+from pipeline.pool.datacomp_reader import EMBEDDINGS, Metadata
+from pipeline.pool.kinds.datacomp import InPlace
 from pipeline.pool.npz import open_npz
 from pipeline.recipe.load import parse
 from pipeline.rule import Rule
@@ -269,10 +270,9 @@ def test_a_stat_and_an_index_see_a_large_table_in_parts(folder, session, tmp_pat
     assert (found[0][1] == found[1][1]).all()
 
 
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_equals_the_plain_loop_to_the_byte(folder, tmp_path, planted):
-    import ray
-
     from pipeline.run.on_ray import RayExecutor
 
     def made(store: str) -> Session:
@@ -292,10 +292,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(folder, tmp_path, planted):
     np.save(tmp_path / "c.npy", np.eye(8, dtype=np.float32))
     places = dict.fromkeys(("centroids", "targets"), f"{tmp_path}/c.npy")
     compute(made("local"), LocalExecutor())
-    try:
-        assert compute(made("ray"), RayExecutor(made("ray").recipe, cpus=4)).pending == {}
-    finally:
-        ray.shutdown()
+    assert compute(made("ray"), RayExecutor(made("ray").recipe)).pending == {}
     assert tree(tmp_path / "ray") == tree(tmp_path / "local")
     assert len(tree(tmp_path / "ray")) == 1 + 2 * 3 + 1  # the index, two Scores with meta.json, a Stat
 
@@ -511,7 +508,10 @@ def test_images_are_not_there(folder, session):
 
 
 def test_the_name_is_taken(folder, session):
-    with pytest.raises(RecipeError, match=r"compute\.datacomp: the columns of pool\.datacomp are called so"):
+    with pytest.raises(
+        RecipeError,
+        match=r"compute\.datacomp: this name is reserved for the columns of pool\.datacomp; choose another",
+    ):
         session(compute={"datacomp": {"use": "planted.Length"}})
 
 
@@ -521,5 +521,6 @@ def test_only_such_pools_have_such_columns(planted):
 
 
 def test_columns_travel(folder, tmp_path):
-    columns = pickle.loads(pickle.dumps(Columns(Store(f"{tmp_path}/store"), {}, str(folder))))
+    store = Store(f"{tmp_path}/store")
+    columns = pickle.loads(pickle.dumps(Columns(store, {}, InPlace(str(folder), store))))
     assert len(columns.read("00000000", ["uid"])) == 300

@@ -1,5 +1,7 @@
-"""Faults on a cluster of three nodes: the undisturbed bytes after at most one resubmission. All kinds, in both
-phases, are in benchmarks/bench_faults.py; here are the quickest."""
+"""Faults on a cluster of three nodes: after at most one resubmission, every byte is that of an undisturbed run.
+
+These are the quickest faults. benchmarks/bench_faults.py tries every kind in both phases.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +11,9 @@ from ray.cluster_utils import Cluster
 
 from jobs.toy.sample_pool import make_pool
 from tests.support.cluster_faults import Bed, cluster, try_fault, undisturbed
+from tests.support.sizes import only_full
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # warnings of Ray
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def nodes() -> Iterator[Cluster]:
     ("fault", "phase"),
     [
         ("collector killed", "compute"),
-        ("driver killed", "compute"),
+        pytest.param("driver killed", "compute", marks=only_full),  # test_resume kills it too
         ("worker killed", "export"),
         ("node killed", "compute"),
     ],
