@@ -19,12 +19,8 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run import on_ray
 from pipeline.run.batches import Work
 from pipeline.run.compute import compute
-<<<<<<< HEAD
 from pipeline.run.executor import Event, LocalExecutor
-=======
-from pipeline.run.executor import LocalExecutor
 from pipeline.run.on_ray import RayExecutor
->>>>>>> w-tests
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
 
