@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from jobs.toy.sample_pool import make_pool
 from pipeline.errors import OperatorError, RecipeError, ShardError
