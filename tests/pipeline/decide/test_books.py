@@ -24,17 +24,17 @@ def test_books_by_hand(stored):
     tally.rows["given"] = 4
     run = RunSummary(3.5, 0, {"counts": 2}, {}, tally)
     session.store.root.publish("runs/20260101T000000-1.json", run.to_json())
-    found = books(session, decide(session), {"c": "FileNotFoundError"})
-    assert (found.listed, found.samples, found.kept, found.dropped) == (7, 4, 3, 1)
-    assert found.damaged == {"a": "the file ends (byte 512)"}
-    assert list(found.lost.items()) == [("timeout", 2), ("HTTP 404", 1)]
-    assert found.pending == {"c": "FileNotFoundError"}
-    assert list(found.speeds.items()) == [
+    balance = books(session, decide(session), {"c": "FileNotFoundError"})
+    assert (balance.listed, balance.samples, balance.kept, balance.dropped) == (7, 4, 3, 1)
+    assert balance.damaged == {"a": "the file ends (byte 512)"}
+    assert list(balance.lost.items()) == [("timeout", 2), ("HTTP 404", 1)]
+    assert balance.pending == {"c": "FileNotFoundError"}
+    assert list(balance.speeds.items()) == [
         ("given", Speed(4, 2.0, 2.0, 2.0)),
         ("counts", Speed(0, 3.0, 0.0, 1.5)),
     ]
-    assert found.bottleneck == "given"
-    assert list(orjson.loads(orjson.dumps(found))) == [
+    assert balance.bottleneck == "given"
+    assert list(orjson.loads(orjson.dumps(balance))) == [
         "recipe",
         "shards",
         "samples",
@@ -53,8 +53,14 @@ def test_books_by_hand(stored):
 
 def test_books_of_nothing_computed(stored):
     session = stored(FRAMES, {})
-    found = books(session, decide(session), {})
-    assert (found.listed, found.damaged, found.lost, found.speeds, found.bottleneck) == (4, {}, {}, {}, None)
+    balance = books(session, decide(session), {})
+    assert (balance.listed, balance.damaged, balance.lost, balance.speeds, balance.bottleneck) == (
+        4,
+        {},
+        {},
+        {},
+        None,
+    )
 
 
 def test_books_that_do_not_balance(stored):

@@ -129,15 +129,15 @@ def test_ties_by_uid_keep_exactly_as_many_as_asked(depth, rows, alike):
         }
     )
     shards = {f"{i}": frame[i::7] for i in range(7)}
-    known = [(x, uid) for x, uid in frame.iter_rows() if x is not None]
+    valued = [(x, uid) for x, uid in frame.iter_rows() if x is not None]
     for side, share in itertools.product(("top", "bottom"), (0.05, 0.4, 0.9, "7 samples")):
         rule = Rule(column="x", ties="uid", **{side: share})
-        found = resolve_cuts({"r": rule}, Table(shards), list(shards))["r"]  # type: ignore[arg-type]
-        kept = frame.filter(rule.verdict(frame["x"], frame["uid"], found))
+        cut = resolve_cuts({"r": rule}, Table(shards), list(shards))["r"]  # type: ignore[arg-type]
+        kept = frame.filter(rule.verdict(frame["x"], frame["uid"], cut))
         sign = -1 if side == "top" else 1
-        best = sorted(known, key=lambda row: (sign * row[0], row[1]))[: rank_from_top(rule, len(known))]
+        best = sorted(valued, key=lambda row: (sign * row[0], row[1]))[: rank_from_top(rule, len(valued))]
         assert set(kept.iter_rows()) == set(best)
-        assert len(kept) == sum(row in set(best) for row in known)
+        assert len(kept) == sum(row in set(best) for row in valued)
 
 
 def test_several_rules_of_different_depth_at_once(monkeypatch):
@@ -157,6 +157,6 @@ def test_several_rules_of_different_depth_at_once(monkeypatch):
     rules = {
         f"{c} {s}": Rule(column=c, **{s: 0.37}) for c in ("wide", "narrow", "none") for s in ("top", "bottom")
     }
-    found = resolve_cuts(rules, Table(shards), list(shards))  # type: ignore[arg-type]
+    cuts = resolve_cuts(rules, Table(shards), list(shards))  # type: ignore[arg-type]
     for name, rule in rules.items():
-        assert same(found[name].value, sorted_cut(rule, [frame[rule.column] for frame in shards.values()]))
+        assert same(cuts[name].value, sorted_cut(rule, [frame[rule.column] for frame in shards.values()]))
