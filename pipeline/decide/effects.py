@@ -50,7 +50,7 @@ def effects(session: Session, executor: Executor) -> Effects:
 
 
 def _compare(session: Session, executor: Executor, name: str, stat: Stat) -> Mapping[str, pl.DataFrame]:
-    """The tables that a Stat's operator makes of its table over all samples and its table over the kept ones."""
+    """The tables that compare a Stat over all samples with the same Stat over the kept ones."""
     require(session, [name, *stat.owners()])
     before = session.store.read(layout.stat(name, session.keys[name]))
     sources = {owner: session.recipe.operator(owner) for owner in stat.owners()}
