@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from jobs.toy.sample_pool import make_pool
 from pipeline.errors import OperatorError, RecipeError, ShardError
@@ -19,12 +20,8 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run import on_ray
 from pipeline.run.batches import Work
 from pipeline.run.compute import compute
-<<<<<<< HEAD
 from pipeline.run.executor import Event, LocalExecutor
-=======
-from pipeline.run.executor import LocalExecutor
 from pipeline.run.on_ray import RayExecutor
->>>>>>> w-tests
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
 
@@ -237,6 +234,7 @@ def test_an_operator_that_ends_its_process_does_not_run_for_ever(
         run_on_ray(made)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_workers_write_their_log_lines_to_files_of_ray(pool: Path) -> None:
     """A file per process, in the logs of Ray's session."""
     caption = {"caption": {"use": "caption.Caption"}}
@@ -251,6 +249,7 @@ def test_workers_write_their_log_lines_to_files_of_ray(pool: Path) -> None:
     assert re.search(r"^\d\d:\d\d:\d\d INFO winnow\.run: collector begun: caption$", text, re.M)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_restarted_collector_is_logged_and_every_shard_is_done(
     pool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
