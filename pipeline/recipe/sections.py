@@ -53,9 +53,9 @@ class Pool(Section):
         pool: {datacomp: metadata/, store: store}
 
     store     the folder for results: a path or a URL of any fsspec file system. One store per pool
-    shards    a path, a URL, a glob (`pool/*.tar`), a brace pattern (`{00..99}.tar`), a folder, which is searched
-              to any depth, or a list of these. The files are tars of images and captions (WebDataset), or
-              tables (parquet, TSV, CSV, JSON lines) of captions and URLs only
+    shards    a path, URL, glob (`pool/*.tar`), brace pattern (`{00..99}.tar`), or folder (searched to any
+              depth); or a list of these. The files are tars of images and captions (WebDataset), or tables
+              (parquet, TSV, CSV, JSON lines) of captions and URLs only
     datacomp  instead of `shards`: a DataComp metadata folder (parquet, npz). Its scores and embeddings are
               columns (`datacomp.b32_score`) without being computed
     kind      of `shards`: `tars`, `tables` or `files` (a folder of name.jpg + name.txt + name.json). Only
