@@ -35,7 +35,16 @@ ALWAYS = ("shard", "row", "width", "height")  # sample columns that the engine i
 
 @dataclass(frozen=True)
 class Work:
-    """A ScorePass with all that a worker must know. Travels to Ray workers."""
+    """A ScorePass, with everything that a worker needs to run it. Travels to Ray workers.
+
+    store       the store's path
+    entries     the operators to run and those whose results they read, by name
+    keys        their cache keys, by name
+    stages      the names of the operators of each stage, in the order in which they run
+    reads_pool  whether the pool's files must be opened; if not, stored columns suffice
+    batch_rows  rows of a batch, at most
+    kind        the kind of the pool, which reads its shards
+    """
 
     store: str
     entries: Mapping[str, Entry]
@@ -46,18 +55,17 @@ class Work:
     kind: PoolKind
 
     @classmethod
-    def of(cls, recipe: Recipe, keys: Mapping[str, str], todo: ScorePass) -> "Work":
-        """The work of one pass."""
-        owners = [n for n in recipe.compute if n in todo.names or _is_needed(recipe, todo, n)]
-        rows = max((stage.rows for stage in todo.stages), default=ROWS["columns"])
+    def of(cls, recipe: Recipe, keys: Mapping[str, str], planned: ScorePass) -> "Work":
+        """The work of one pass. `keys`: cache keys by operator."""
+        names = [n for n in recipe.compute if n in planned.names or _is_needed(recipe, planned, n)]
         return cls(
-            recipe.pool.store,
-            {name: recipe.compute[name] for name in owners},
-            {name: keys[name] for name in owners},
-            tuple(stage.names for stage in todo.stages),
-            todo.reads_pool,
-            rows,
-            open_kind(recipe, todo.shards),
+            store=recipe.pool.store,
+            entries={name: recipe.compute[name] for name in names},
+            keys={name: keys[name] for name in names},
+            stages=tuple(stage.names for stage in planned.stages),
+            reads_pool=planned.reads_pool,
+            batch_rows=max((stage.rows for stage in planned.stages), default=ROWS["columns"]),
+            kind=open_kind(recipe, planned.shards),
         )
 
     @property
@@ -66,7 +74,7 @@ class Work:
         return [name for stage in self.stages for name in stage]
 
     def needs(self) -> tuple[list[str], list[str]]:
-        """Sample columns and stored columns to read, the latter with their operators' reasons."""
+        """(sample columns to read, stored columns to read, with the `error` columns of their operators)."""
         inputs = dict.fromkeys(i for n in self.names for i in self.entries[n].operator.inputs())
         samples = [c for c in (*SAMPLE_COLUMNS, *self.kind.ready) if c in inputs or c in ALWAYS]
         stored = [i for i in inputs if "." in i and owner(i) not in (None, *self.names)]
@@ -79,25 +87,26 @@ class Work:
         return Columns(store, self.keys, self.kind.samples(store))
 
     def stats(self) -> dict[str, pl.DataFrame]:
-        """The tables that the operators read."""
+        """The tables of the Stats that the operators read, by name."""
         tables = [n for n, entry in self.entries.items() if isinstance(entry.operator, Stat)]
         store = self.pool.store
         return {name: store.read(layout.stat(name, self.keys[name])) for name in tables}
 
     def unpublished(self, shards: Sequence[Shard]) -> list[Shard]:
-        """Those of some shards that lack a part, by one listing an operator."""
+        """The shards, of those given, that lack a part. Takes one listing per operator."""
         store = self.pool.store
-        there = [store.part_names(layout.columns_folder(name, self.keys[name])) for name in self.names]
-        return [shard for shard in shards if not all(shard.name in names for names in there)]
+        published = [store.part_names(layout.columns_folder(name, self.keys[name])) for name in self.names]
+        return [shard for shard in shards if not all(shard.name in names for names in published)]
 
 
-def _is_needed(recipe: Recipe, todo: ScorePass, name: str) -> bool:
-    return any(name in recipe.operator(n).owners() for n in todo.names)
+def _is_needed(recipe: Recipe, planned: ScorePass, name: str) -> bool:
+    """Whether an operator of the pass reads a result of the operator `name`."""
+    return any(name in recipe.operator(n).owners() for n in planned.names)
 
 
 @dataclass
 class Batch:
-    """Rows [start, start + len(frame)) of a shard; `data` holds encoded images where they are read."""
+    """Rows [start, start + len(frame)) of a shard. `data` has their encoded images, None if none are read."""
 
     shard: str
     start: int
@@ -107,7 +116,8 @@ class Batch:
 
 @dataclass
 class Read:
-    """What reading a shard came to."""
+    """How reading one shard went: rows and bytes of images read, seconds spent, and the error that ended
+    it."""
 
     shard: str
     rows: int = 0
@@ -117,15 +127,18 @@ class Read:
 
 
 def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
-    """The shard's batches; `read` is filled in as they pass. Reads again, with back-off, where storage
-    fails midway: the cuts are the same, so what has been handed out is skipped. A shard that cannot be
-    read ends early with `read.error`."""
-    handed = 0
+    """The batches of a shard, in order. `read` counts them as they are handed out.
+
+    If storage fails midway, the shard is read again after a while. The cuts are the same, so the batches
+    that were handed out are skipped. If the shard cannot be read, the batches end early and `read.error`
+    says why.
+    """
+    handed_out = 0
     for attempt in range(ATTEMPTS):
         try:
-            for number, batch in enumerate(_timed(_once(work, shard), read)):
-                if number >= handed:
-                    handed += 1
+            for number, batch in enumerate(_timed(_read_once(work, shard), read)):
+                if number >= handed_out:
+                    handed_out += 1
                     read.rows += len(batch.frame)
                     read.bytes += sum(len(item) for item in batch.data or () if item is not None)
                     yield batch
@@ -141,6 +154,7 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
 
 
 def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
+    """The same batches; `read` gets the seconds that reading takes, and no error if it comes to the end."""
     while True:
         started = time.perf_counter()
         batch = next(source, None)
@@ -151,12 +165,14 @@ def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
         yield batch
 
 
-def _once(work: Work, shard: Shard) -> Iterator[Batch]:
+def _read_once(work: Work, shard: Shard) -> Iterator[Batch]:
+    """The batches of a shard, from the pool or from the store alone. Raises ShardError and storage's
+    errors."""
     columns = work.pool
     samples, stored = work.needs()
     if work.reads_pool:
         frame = columns.read(shard.name, stored) if stored else pl.DataFrame()
-        yield from _from_shard(work, shard, columns.store, samples, frame)
+        yield from _read_pool(work, shard, columns.store, samples, frame)
         return
     start = 0
     for frame in columns.batches(shard.name, [*samples, *stored], work.batch_rows):
@@ -164,19 +180,19 @@ def _once(work: Work, shard: Shard) -> Iterator[Batch]:
         start += len(frame)
 
 
-def _from_shard(
+def _read_pool(
     work: Work, shard: Shard, store: Store, samples: list[str], stored: pl.DataFrame
 ) -> Iterator[Batch]:
-    """Batches, with encoded images if the pool has any; the samples table is published at the end, if the store
-    does not have it yet."""
+    """Batches of sample columns beside stored ones, with encoded images if the pool has any. At the end the
+    shard's samples table is published, if the store does not have it yet."""
     start = 0
     notes: dict[str, Any] = {}
-    with samples_of(store, shard.name) as known:
+    with samples_of(store, shard.name) as table:
         for part, data in work.kind.read(shard, work.batch_rows, notes):
-            known.add(part)
+            table.add(part)
             frame = part.select(samples).hstack(stored.slice(start, len(part)))
             yield Batch(shard.name, start, frame, data)
             start += len(part)
-        if start == 0:  # no sample at all: an empty batch carries the columns' types
+        if start == 0:  # a shard without samples: an empty batch has the columns' types
             yield Batch(shard.name, 0, EMPTY.select(samples).hstack(stored.clear()), [])
-        known.finish(notes)
+        table.finish(notes)
