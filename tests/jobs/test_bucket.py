@@ -1,5 +1,6 @@
-"""The README's section "On a cluster": each command runs as it is written there, on an S3 server and a Ray head on
-loopback, from a bucket of shards to filtered shards. Only `ray up` needs a cloud: `test_ray_job.py` checks its file.
+"""The README's section "On a cluster": each command runs as it is written there, on an S3 server and a Ray
+head on loopback, from a bucket of shards to filtered shards. Only `ray up` needs a cloud: `test_ray_job.py`
+checks its file.
 """
 
 import os
@@ -34,7 +35,8 @@ def commands() -> list[list[str]]:
 
 
 def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
-    """The recipe is the README's first one with the CLIP score that it adds, but with a small model and no GPU."""
+    """The recipe is the README's first one with the CLIP score that it adds, but with a small model and no
+    GPU."""
     make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=96)
     recipe, more = (yaml.safe_load(block) for block in blocks("yaml")[:2])
     for section in ("compute", "keep", "export"):
@@ -88,7 +90,8 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
 
 
 def _run(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command, again while the head's job agent is not ready: it starts some seconds after the port opens."""
+    """Run a command, again while the head's job agent is not ready: it starts some seconds after the port
+    opens."""
     for _ in range(60):
         done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
         if "No available agent" not in done.stdout + done.stderr:
