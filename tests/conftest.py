@@ -2,8 +2,9 @@
 
 import io
 import json
+import sys
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,51 @@ from tests.support.tiny_clip import TINY, TinyClip
 
 settings.register_profile("ours", deadline=None)  # no test may fail because the machine is busy
 settings.load_profile("ours")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray come first and, if several processes share the tests, all in one process: two Rays on two
+    cores starve each other. The other tests are shared out file by file."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray(item) else str(item.path)))
+    items.sort(key=lambda item: (not asks_for_ray(item), not starts_ray(item)))
+
+
+def asks_for_ray(item: pytest.Item) -> bool:
+    """Whether a test uses the tests' Ray."""
+    return "local_ray" in getattr(item, "fixturenames", ())
+
+
+def starts_ray(item: pytest.Item) -> bool:
+    """Whether a test starts Ray: the tests' own, a cluster of several nodes, or one in another process."""
+    return asks_for_ray(item) or item.get_closest_marker("ray") is not None
+
+
+@pytest.fixture(autouse=True)
+def _one_ray_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The tests' Ray ends before a test that does not ask for it. A test that starts Ray must say so."""
+    if not asks_for_ray(request.node):
+        _shut_down_ray()
+    yield
+    ray = sys.modules.get("ray")
+    started = ray is not None and ray.is_initialized()
+    assert not started or starts_ray(request.node), "this test needs the marker `ray`"
+
+
+def _shut_down_ray() -> None:
+    """End Ray if it runs in this process; most tests do not even import it."""
+    if (ray := sys.modules.get("ray")) is not None:
+        ray.shutdown()
+
+
+@pytest.fixture
+def local_ray() -> None:
+    """Ray in this process: 4 CPUs and a pretended GPU, enough for any test. The first test that asks for it starts it;
+    every `RayExecutor` finds it."""
+    from tests.support.ray_nodes import start_local
+
+    start_local()
 
 
 @pytest.fixture(scope="session")

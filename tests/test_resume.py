@@ -12,6 +12,7 @@ import pytest
 from jobs.toy.sample_pool import make_pool
 from tests.support.killable_run import outputs, write_recipe
 from tests.support.paths import ROOT
+from tests.support.sizes import either
 
 
 def published(folder: Path) -> dict[str, int]:
@@ -72,17 +73,19 @@ def kill_often(folder: Path, words: list[str], kills: int, longest: float, seed:
 
 def test_killed_in_compute_keep_and_export(pool: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     recipe = str(write_recipe(tmp_path, pool))
-    hits = kill_often(tmp_path, ["compute", recipe, "--local"], kills=10, longest=3.0, seed=0)
-    hits += kill_often(tmp_path, ["keep", recipe], kills=5, longest=1.5, seed=1)
-    hits += kill_often(tmp_path, ["export", recipe, "--local"], kills=7, longest=2.5, seed=2)
+    hits = kill_often(tmp_path, ["compute", recipe, "--local"], kills=either(4, 20), longest=3.0, seed=0)
+    hits += kill_often(tmp_path, ["keep", recipe], kills=either(2, 10), longest=1.5, seed=1)
+    hits += kill_often(tmp_path, ["export", recipe, "--local"], kills=either(4, 14), longest=2.5, seed=2)
     made = outputs(tmp_path)
     assert made.keys() == undisturbed.keys()
     assert [name for name in made if made[name] != undisturbed[name]] == []
-    assert hits >= 10, f"only {hits} of 22 kills met a running process"
+    assert hits >= either(4, 20), f"only {hits} kills met a running process"
 
 
+@pytest.mark.ray
 def test_killed_on_ray(pool: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     recipe = str(write_recipe(tmp_path, pool))
-    hits = kill_often(tmp_path, ["run", recipe], kills=2, longest=20.0, seed=3)
+    kills = either(1, 6)
+    hits = kill_often(tmp_path, ["run", recipe], kills, longest=20.0, seed=3)
     assert outputs(tmp_path) == undisturbed
-    assert hits == 2
+    assert hits == kills

@@ -34,6 +34,7 @@ def commands() -> list[list[str]]:
     ]
 
 
+@pytest.mark.ray
 def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
     """The recipe is the README's first one with the CLIP score that it adds, but with a small model and no
     GPU."""

@@ -1,6 +1,7 @@
 """The commands, as a user types them: tables, paths, JSON, exit codes, books."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,10 @@ import pytest
 import yaml
 
 from jobs.toy.sample_pool import make_pool
+from tests.support.command import winnow
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
-
-
-def winnow(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    command = [sys.executable, "-m", "jobs", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +125,13 @@ def test_shards_limits_the_pool(place: Path) -> None:
 
 def test_compute_one_operator_only(place: Path, tmp_path: Path) -> None:
     store = f"pool.store={tmp_path}/store"
-    done = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local")
+    done = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local", "--verbose")
     assert done.returncode == 0
+    assert re.search(r"^[\d:]{8} INFO winnow.run: pass begun: caption; shards: 3;", done.stderr, re.MULTILINE)
+    assert re.search(r"pass done: caption; rows: \d+; .* failed shards: 0", done.stderr)
     assert [path.name.split("-")[0] for path in (tmp_path / "store" / "columns").iterdir()] == ["caption"]
+    again = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local")
+    assert "pass done" not in again.stderr
     early = winnow("keep", place / "recipe.yaml", "--set", store)
     assert early.returncode == 2
     assert "run `winnow compute` first" in early.stderr
@@ -140,22 +140,9 @@ def test_compute_one_operator_only(place: Path, tmp_path: Path) -> None:
 
 
 def test_help_lists_the_commands() -> None:
-    text = winnow("--help").stdout
+    """In a process of its own: `python -m jobs` is the console script too."""
+    command = [sys.executable, "-m", "jobs", "--help"]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert all(
         f" {name} " in text for name in ("plan", "compute", "keep", "explain", "export", "run", "demo")
     )
-
-
-def test_plan_keep_and_explain_start_without_torch_and_ray(ran: dict[str, dict], place: Path) -> None:
-    uid = pl.read_parquet(place / "store" / "samples" / "00000.parquet")["uid"][0]
-    for words in (["plan"], ["keep"], ["explain", uid]):
-        arguments = [words[0], str(place / "recipe.yaml"), *words[1:], "--json"]
-        code = (
-            f"import sys; sys.argv = ['winnow', *{arguments!r}]\n"
-            "from jobs.__main__ import main\n"
-            "try: main()\nexcept SystemExit: pass\n"
-            "heavy = {'torch', 'ray', 'open_clip', 'faiss', 'webdataset'} & set(sys.modules)\n"
-            "print(heavy, file=sys.stderr); sys.exit(bool(heavy))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr

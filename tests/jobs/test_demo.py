@@ -1,18 +1,16 @@
 """The demo, whole, on a smaller pool without Ray: what it prints and what it leaves."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.export.faiss_index import search
+from tests.support.command import winnow
 
 
 def test_demo(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "jobs", "demo", str(tmp_path / "demo"), "--samples", "400", "--local"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300)
+    done = winnow("demo", tmp_path / "demo", "--samples", 400, "--local")
     assert done.returncode == 0, done.stderr
     assert [Path(line).name for line in done.stdout.split()] == [
         "pool",

@@ -82,6 +82,7 @@ def test_the_rayjobs_entrypoint_is_a_command() -> None:
     assert "RECIPE" in done.stdout
 
 
+@pytest.mark.ray
 def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
     """The working directory is uploaded to a head on loopback; exit status and output come back."""
     make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=48)

@@ -1,5 +1,5 @@
-"""Ray clusters of several nodes on this machine, for tests: each node has its own raylet, object store and
-workers, as on so many machines; CPUs and GPUs are what it says it has."""
+"""Ray on this machine, for tests: in this process, or as a cluster of several nodes. Each node of a cluster has its own
+raylet, object store and workers, as on so many machines; CPUs and GPUs are as many as it says it has."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +10,8 @@ from unittest import mock
 import ray
 from ray.cluster_utils import Cluster
 
+from pipeline.run.on_ray import RayExecutor
+
 Shape = Sequence[Mapping[str, Any]]  # a node each, the head first: num_cpus, num_gpus, ...
 BUSY = {  # of a machine that does other things as well
     "RAY_worker_niceness": "0",  # 15 unless told: starved by whatever else runs
@@ -17,6 +19,12 @@ BUSY = {  # of a machine that does other things as well
 }
 STARTS = 5  # attempts
 STORE_BYTES = 100 << 20  # of a node's object store: enough for a pool of small pictures
+
+
+def start_local() -> None:
+    """Start Ray in this process, unless it runs already."""
+    with mock.patch.dict(os.environ, BUSY):
+        RayExecutor(cpus=4, gpus=1)
 
 
 def add(cluster: Cluster, node: Mapping[str, Any]) -> None:
@@ -33,6 +41,7 @@ def add(cluster: Cluster, node: Mapping[str, Any]) -> None:
 @contextmanager
 def nodes(shape: Shape) -> Iterator[Cluster]:
     """A cluster that `RayExecutor`, here and in child processes, takes for the one of its job."""
+    ray.shutdown()  # the tests' own: two Rays on two cores starve each other
     cluster = Cluster()
     try:
         with mock.patch.dict(os.environ, BUSY):

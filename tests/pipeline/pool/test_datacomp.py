@@ -270,10 +270,9 @@ def test_a_stat_and_an_index_see_a_large_table_in_parts(folder, session, tmp_pat
     assert (found[0][1] == found[1][1]).all()
 
 
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_equals_the_plain_loop_to_the_byte(folder, tmp_path, planted):
-    import ray
-
     from pipeline.run.on_ray import RayExecutor
 
     def made(store: str) -> Session:
@@ -293,10 +292,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(folder, tmp_path, planted):
     np.save(tmp_path / "c.npy", np.eye(8, dtype=np.float32))
     places = dict.fromkeys(("centroids", "targets"), f"{tmp_path}/c.npy")
     compute(made("local"), LocalExecutor())
-    try:
-        assert compute(made("ray"), RayExecutor(made("ray").recipe, cpus=4)).pending == {}
-    finally:
-        ray.shutdown()
+    assert compute(made("ray"), RayExecutor(made("ray").recipe)).pending == {}
     assert tree(tmp_path / "ray") == tree(tmp_path / "local")
     assert len(tree(tmp_path / "ray")) == 1 + 2 * 3 + 1  # the index, two Scores with meta.json, a Stat
 

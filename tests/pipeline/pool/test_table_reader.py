@@ -482,18 +482,14 @@ def test_batches_of_any_size_give_the_same_bytes(pool):
     assert len(one) == 3 * 3 + 2 + 1  # three tables: samples and two Scores, with meta.json; one Stat
 
 
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_equals_the_plain_loop_to_the_byte(pool):
-    import ray
-
     from pipeline.run.on_ray import RayExecutor
 
     compute(Session.open(recipe(pool, "local")), LocalExecutor())
     made = recipe(pool, "ray", run={name: {"workers": 2, "cpus": 0.5} for name in ("caption", "rare")})
-    try:
-        assert compute(Session.open(made), RayExecutor(made, cpus=4)).pending == {}
-    finally:
-        ray.shutdown()
+    assert compute(Session.open(made), RayExecutor(made)).pending == {}
     assert tree(pool / "ray") == tree(pool / "local")
 
 

@@ -12,8 +12,9 @@ from ray.cluster_utils import Cluster
 
 from jobs.toy.sample_pool import make_pool
 from tests.support.cluster_faults import Bed, cluster, try_fault, undisturbed
+from tests.support.sizes import only_full
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # warnings of Ray
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def nodes() -> Iterator[Cluster]:
     ("fault", "phase"),
     [
         ("collector killed", "compute"),
-        ("driver killed", "compute"),
+        pytest.param("driver killed", "compute", marks=only_full),  # test_resume kills it too
         ("worker killed", "export"),
         ("node killed", "compute"),
     ],

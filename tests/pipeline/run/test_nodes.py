@@ -12,8 +12,9 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import load
 from tests.support.killable_run import outputs, write_recipe
 from tests.support.ray_nodes import Shape, nodes
+from tests.support.sizes import only_full
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # warnings of Ray
 
 CLUSTERS: dict[str, Shape] = {
     "1 node": [{"num_cpus": 2, "num_gpus": 1}],
@@ -50,7 +51,13 @@ def expected(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
     return run_in(tmp_path_factory.mktemp("plain") / "run", pool, local=True)
 
 
-@pytest.mark.parametrize("shape", CLUSTERS.values(), ids=CLUSTERS)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(shape, id=name, marks=[] if name == "4 nodes" else only_full)
+        for name, shape in CLUSTERS.items()
+    ],
+)
 def test_same_bytes(shape: Shape, pool: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
     with nodes(shape):
         made = run_in(tmp_path / "run", pool, local=False)

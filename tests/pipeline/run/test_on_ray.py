@@ -21,6 +21,7 @@ from pipeline.run import on_ray
 from pipeline.run.batches import Work
 from pipeline.run.compute import compute
 from pipeline.run.executor import Event, LocalExecutor
+from pipeline.run.on_ray import RayExecutor
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
 
@@ -158,24 +159,17 @@ def local(pool: Path) -> dict[str, bytes]:
     return tree(pool / "local")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _shutdown() -> object:
-    yield
-    ray.shutdown()
-
-
 def few(workers: int) -> dict[str, object]:
     """A `run:` section: `workers` workers for the operators, which share one pool."""
     return {name: {"workers": workers, "cpus": 0.5} for name in SCORES}
 
 
 def run_on_ray(made: Recipe) -> object:
-    """compute() on a local Ray with room for four workers and one pretended GPU."""
-    from pipeline.run.on_ray import RayExecutor
-
-    return compute(Session.open(made), RayExecutor(made, cpus=8, gpus=1))
+    """compute() on the tests' Ray."""
+    return compute(Session.open(made), RayExecutor(made))
 
 
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, bytes], workers: int) -> None:
     run_on_ray(recipe(pool, f"ray{workers}", run=few(workers)))
@@ -188,6 +182,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, byte
     assert len(local) == expected
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) -> None:
     run = few(1) | {"bright": {"gpus": 1}}  # Brightness runs on CPU anyway: the test is about placement
     log = run_on_ray(recipe(pool, "gpu", run=run))
@@ -195,19 +190,19 @@ def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) ->
     assert tree(pool / "gpu") == local
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_missing_shard_stays_pending_and_the_rest_is_done(pool: Path, local: dict[str, bytes]) -> None:
     made = recipe(pool, "missing", run=few(1))
     shards = (*Session.open(made).shards,)
     gone = Session(made, (*shards[:2], type(shards[0])("00002", str(pool / "pool" / "nowhere.tar"))))
-    from pipeline.run.on_ray import RayExecutor
-
-    log = compute(gone, RayExecutor(made, cpus=8, gpus=1))
+    log = compute(gone, RayExecutor(made))
     assert list(log.pending) == ["00002"]
     assert "FileNotFoundError" in log.pending["00002"]
     done = tree(pool / "missing")
     assert done["samples/00000.parquet"] == local["samples/00000.parquet"]
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
     made = parse(
         {
@@ -220,6 +215,7 @@ def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
         run_on_ray(made)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_an_operator_that_ends_its_process_does_not_run_for_ever(
     pool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +234,7 @@ def test_an_operator_that_ends_its_process_does_not_run_for_ever(
         run_on_ray(made)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_workers_write_their_log_lines_to_files_of_ray(pool: Path) -> None:
     """A file per process, in the logs of Ray's session."""
     caption = {"caption": {"use": "caption.Caption"}}
@@ -252,6 +249,7 @@ def test_workers_write_their_log_lines_to_files_of_ray(pool: Path) -> None:
     assert re.search(r"^\d\d:\d\d:\d\d INFO winnow\.run: collector begun: caption$", text, re.M)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_restarted_collector_is_logged_and_every_shard_is_done(
     pool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -281,9 +279,8 @@ def test_a_restarted_collector_is_logged_and_every_shard_is_done(
     assert len(list((pool / "kill").glob("columns/caption-*/*.parquet"))) == 3
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_one_large_task_runs_in_a_worker(pool: Path) -> None:
-    from pipeline.run.on_ray import RayExecutor
-
     made = {
         "plugins": [str(PLUGINS)],
         "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "task")},
@@ -292,7 +289,7 @@ def test_one_large_task_runs_in_a_worker(pool: Path) -> None:
     }
     for run in ({}, {"index": {"cpus": 1, "memory": 0.5}}):
         session = Session.open(parse({**made, "run": run}))
-        executor = RayExecutor(session.recipe, cpus=2)
+        executor = RayExecutor(session.recipe)
         asked = session.recipe.resources("index")
         elsewhere, shards = executor.one(lambda s: (os.getpid(), len(s.shards)), session, asked, "run.index")
         assert (elsewhere != os.getpid(), shards) == (True, 3)

@@ -22,7 +22,7 @@ from pipeline.storage import compact as module
 from pipeline.storage.compact import compact, runs
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
-from tests.jobs.test_commands import winnow
+from tests.support.command import winnow
 from tests.support.folders import tree
 
 FOLDER = "columns/x-1"
