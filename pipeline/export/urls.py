@@ -11,7 +11,7 @@ first and downloaded after.
 
 img2dataset puts the uid into each sample's json, so it stays the sample's uid: scores and subset files of the
 list hold for the shards. Samples without a url are left out and counted. The same decision gives the same
-bytes. Memory holds one row group and one shard's columns, however long the list is. 
+bytes. Memory holds one row group and one shard's columns, however long the list is.
 """
 
 import re
