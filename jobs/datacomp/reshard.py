@@ -31,8 +31,13 @@ ASKED, AVAILABLE, LOST = "sample_ids.npy", "available.npy", "lost.npy"
 
 @dataclass(frozen=True)
 class Resharding:
-    """The shards written; rows of the subset (`asked`), how many of them the pool has (`available`), and the
-    others (`lost`); `pending` maps the shards of the pool that could not be read to the reason."""
+    """The shards written, and how much of the subset the pool has.
+
+    asked       rows of the subset file
+    available   how many of them the pool has
+    lost        the rows that it lacks
+    pending     shards of the pool that could not be read -> why
+    """
 
     shards: TarsResult
     asked: int
