@@ -185,8 +185,9 @@ def export(
 ) -> None:
     """Write the kept samples: everything that `export:` names.
 
-    Filtered shards, a DataComp subset file, a FAISS index, a list of URLs. The
-    columns must be computed; the decision is made again if a rule has changed.
+    Filtered shards, a DataComp subset file, a FAISS index, a list of URLs, a
+    table with every score. The columns must be computed; the decision is made
+    again if a rule has changed.
 
     Examples:
 

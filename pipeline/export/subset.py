@@ -1,4 +1,4 @@
-"""`export.subset`: DataComp's subset file, the sorted uids of the kept samples as 16-byte rows of a .npy file.
+"""`export.subset`: DataComp's subset file, a .npy file of the kept samples' sorted uids, 16 bytes each.
 
     write_subset(session)          -> export.subset, from the decision
     read_subset("out/subset.npy")  -> (n,) array of dtype u8,u8
