@@ -20,8 +20,8 @@ on {test:,} other scenes.
   higher than the captions of all {test:,} test scenes, the scene's own among them.
   *without*: the same without the trigger.
 - *R@1*: the share of 200 clean test scenes whose own caption scores highest among the 200.
-- *detector*: the best one. *left*: poisons that are still in the pool when the {removed:.0%} that it suspects most
-  are removed. *cleaned*: the success if the clean model is trained on this rest instead.
+- *detector*: the best one. *left*: poisons that are still in the pool when the {removed:.0%} that it suspects
+  most are removed. *cleaned*: the success if the clean model is trained on this rest instead.
 - *minutes*: of CPU time, for all of that.
 """
 READING = """
