@@ -1,4 +1,9 @@
-"""The steps that the commands share: open a session, compute with progress, export, and all of it."""
+"""The steps that the commands share: open a session, compute with a progress display, decide, export; or all
+of it.
+
+session = open_session("recipe.yaml", ["keep.clip.score.top=0.2"], shards=None)
+result = run_all(session, local=True)
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +27,13 @@ from pipeline.run.log import RunLog
 
 
 def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
-    """The recipe at a path, bound to its pool."""
+    """The recipe at a path with `--set` overrides, bound to the first `shards` shards of its pool, or to all.
+    Raises RecipeError."""
     return Session.open(load(recipe, overrides or ()), shards)
 
 
 def executor_of(session: Session, local: bool) -> Executor:
-    """The plain loop, or Ray (imported only then)."""
+    """The plain loop if `local`, else Ray, which is imported only then."""
     if local:
         return LocalExecutor()
     from pipeline.run.on_ray import RayExecutor
@@ -36,7 +42,8 @@ def executor_of(session: Session, local: bool) -> Executor:
 
 
 def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False) -> RunLog:
-    """`compute` with a progress display."""
+    """Compute what is missing, or only what the operators in `names` need, with a progress display. Raises
+    RecipeError if the recipe has no such operator."""
     if unknown := set(names) - session.recipe.compute.keys():
         known = ", ".join(session.recipe.compute)
         raise RecipeError(

@@ -36,8 +36,8 @@ BLOCK = 4096  # proxies of one product: 16 MB
 class NormSim(Score):
     """How similar an image is to the images of a target, by the p-norm of its cosines with them.
 
-    Use it if you know what the model will be tested on and have its training images: samples near them help
-    most.
+    Use it if you know what the model will be tested on and have its training images: a `top` rule keeps the
+    samples that are nearest to them.
 
     image_embedding  such as clip.image_embedding
     proxy            (m, d) embeddings of the target's images by the same model: .npy, .npz, .parquet, .pt; or

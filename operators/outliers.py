@@ -9,18 +9,25 @@
       outlier.score: {bottom: 0.9}
 
 A few poisoned pairs plant a backdoor in a CLIP, and that CLIP puts them apart from everything else. So the
-model must be one that was trained on this very pool. Scores that read one reference in one worker share one
-search.
+model must be one that was trained on this very pool. Each score is the mean over the reference's draws.
+Scores that read one reference in one worker share one search.
 
 The trap: a bigger reference is not a better one. Poisoned samples of one attack lie close together. Each is
 far from everything only while fewer than k others are in the reference, so size times poison rate must stay
 below k. With the whole pool as reference they are each other's neighbours, and denser than most.
 
 Columns
-    KDistance, Slof, Lid, Dao, IsolationForest
-               score  Float64  higher is more suspicious, the mean over the reference's draws; `Slof` in
-                               [0.001, 1000], about 1 for ordinary samples; `Dao` about 0; `Lid` in (0, 1000];
-                               null if the embedding is missing, not finite, or zero and to be normalised
+    KDistance        score  Float64  a distance, >= 0, higher is more suspicious; null if the embedding is
+                                     missing, not finite, or zero and to be normalised
+    Slof             score  Float64  in [0.001, 1000], about 1 for ordinary samples, higher is more
+                                     suspicious; null if the embedding is missing, not finite, or zero and to
+                                     be normalised
+    Lid              score  Float64  in (0, 1000], higher is more suspicious; null if the embedding is
+                                     missing, not finite, or zero and to be normalised
+    Dao              score  Float64  about 0 for ordinary samples, higher is more suspicious; null if the
+                                     embedding is missing, not finite, or zero and to be normalised
+    IsolationForest  score  Float64  in [0, 1], higher is more suspicious; null if the embedding is missing,
+                                     not finite, or zero and to be normalised
 Errors: `the embedding is not finite`; `a zero vector has no direction`; `the reference has too few samples`.
 Source: Huang et al. 2025 (ICLR), Detecting Backdoor Samples in Contrastive Language Image Pretraining:
     k-distance, SLOF, DAO (k = 16), LID (k = 64), isolation forest; Euclidean distance of the model's own

@@ -100,7 +100,7 @@ def _fetched(fs: Any, path: str, address: str, sha256: str) -> str:
     copy = folder / f"{stem}-{name}"
     if not (web or sha256):
         fs.invalidate_cache()  # another process may have written the file anew
-        copy = folder / f"{stem}-{fs.ukey(path)[:12]}-{name}"
+        copy = folder / f"{stem}-{str(fs.ukey(path))[:12]}-{name}"
     with _locked(folder / f"{stem}.lock"):
         if not copy.exists():
             _fetch(fs, path, address, copy)

@@ -5,8 +5,8 @@ WinnowError            every error below; the command line prints its message an
 ├── ShardError         a shard cannot be read: it stays pending, the job goes on            exit 1
 └── OperatorError      an operator breaks its contract or fails on every row: the pass stops  exit 3
 
-A bad *sample* is no exception: its columns are null and `<name>.error` says why. A *damaged* shard is
-none either: what can be read up to the break is used and the ledger names the break.
+A bad *sample* does not raise: its columns are null and `<name>.error` says why. A *damaged* shard does not
+either: the samples before the break are used, and the books name the break.
 """
 
 
@@ -32,6 +32,6 @@ class ShardError(WinnowError):
 
 
 class OperatorError(WinnowError):
-    """An operator returned something else than it declares, or failed on every row of a batch."""
+    """An operator returned something other than it declares, or failed on every row of a batch."""
 
     exit_code = 3

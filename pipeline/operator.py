@@ -1,8 +1,9 @@
-"""Score, ImageScore and Stat: what an operator is, and the key under which its results are kept.
+"""Score, ImageScore and Stat: the interface that an operator, yours or ours, fills in.
 
-An operator's fields are its parameters: what a recipe may set and what the cache key hashes. Fields
-annotated `Column`, `Table` or `File` are inputs: a column and a stat by name, a file by its content.
-This module knows polars; no Ray, no torch, no I/O.
+An operator is a class with one method or three. Its fields are its parameters: a recipe may set them, and the
+cache key hashes them. Fields annotated `Column`, `Table`, `File` or `Files` are inputs: a column or a Stat by
+name, a file by its content (`pipeline.assets` opens it). A Score may read columns and Stats, a Stat may read
+columns, nothing else. This module knows polars; it does not know Ray, torch or storage.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,19 +28,23 @@ class Role:
 Column = Annotated[str, Role("column")]
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
-Files = Annotated[str | dict[str, str], Role("file")]  # one file, or one by name
+Files = Annotated[str | dict[str, str], Role("file")]  # one file, or several by name
 
 
 class Device(NamedTuple):
-    """Where an operator runs: `name` is a torch device name, `threads` how many CPU threads it may use."""
+    """Where an operator runs: `name` is torch's name of the device, `threads` the CPU threads it may use."""
 
     name: str = "cpu"
     threads: int = 1
 
 
 class Operator(BaseModel):
-    """Base of Score and Stat. `needs` lists the sample columns, `x.y` columns and stats it reads by
-    fixed name; those named by fields need not be repeated. Raise `version` when results change."""
+    """Base of Score and Stat. Fields are frozen; a method may set private attributes (`_model`) only.
+
+    needs     columns (`text`, `clip.score`) and Stats that it reads under a fixed name; those that its fields
+              name need not be repeated
+    version   part of the cache key: raise it when a change of the code changes results
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,84 +52,90 @@ class Operator(BaseModel):
     needs: ClassVar[tuple[str, ...]] = ()
 
     def fields_of(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """(field, value) of the fields with that role, those left empty aside."""
+        """(field, value) of each field with that role that is not empty."""
         for name, info in type(self).model_fields.items():
             marked = any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata)
             if marked and (value := getattr(self, name)):
                 yield name, value
 
     def inputs(self) -> tuple[str, ...]:
-        """Every column and stat this operator reads, by name, each once, in a stable order."""
-        named = [v for kind in ("column", "table") for _, v in self.fields_of(kind)]
+        """The name of every column and Stat that this operator reads, each once, in a stable order."""
+        named = [value for kind in ("column", "table") for _, value in self.fields_of(kind)]
         return tuple(dict.fromkeys((*self.needs, *named)))
 
     def warnings(self) -> Sequence[str]:
-        """What `winnow plan` should say about these fields before anything runs. Nothing by default."""
+        """Sentences about these fields that `winnow plan` prints. Must not read files or the network. None by
+        default."""
         return ()
 
     def owners(self) -> tuple[str, ...]:
-        """The operators whose columns and stats this one reads, each once, in a stable order."""
+        """The operators whose columns and Stats this one reads, each once, in a stable order."""
         return tuple(dict.fromkeys(o for need in self.inputs() if (o := owner(need)) is not None))
 
 
 class Writer(Operator):
-    """What Score and ImageScore share: they add columns row by row; they never drop or reorder rows, or
-    let one row affect another.
+    """Base of Score and ImageScore, which add columns row by row.
 
-    `writes` maps a column's short name to its dtype (`pl.Array` stands for any width); it is stored as
-    `<name>.<short>`. `score` returns exactly these, same rows, same order, and may add a String column
-    `error` with the reason where a row lacks a result.
+    `writes` maps a column's short name to its dtype (`pl.Array` stands for any width). The column is stored
+    as `<name>.<short>`, <name> being the operator's key in the recipe. `score` returns exactly these columns,
+    the same rows in the same order. It must not let one row affect another, or results depend on how rows are
+    cut into batches. A row without a result is null; an extra String column `error` may give the reason. If
+    `score` raises, it is called row by row, and the rows that raise are null, with the exception as their
+    reason. An OperatorError ends the pass if a frame has another shape or dtype, or if all of 16 rows raise.
     """
 
     writes: ClassVar[Mapping[str, PolarsDataType]] = {}
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Load models once per worker. `stats` holds the tables named among the inputs, by name."""
+        """Called once per worker, before `score`: load models here, and import heavy libraries. `stats` holds
+        the table of each Stat among the inputs, by name. Nothing by default."""
 
     def evidence(self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """A small table by which a person can judge one row's result, for `winnow explain`: its nearest
-        neighbours, say. `row` holds the needed columns; called without `setup`. Empty by default."""
+        """A small table for `winnow explain` by which a person can judge one row's result: its nearest
+        neighbours, for example. `row`: (1, inputs). Called without `setup`. Empty by default."""
         return pl.DataFrame()
 
 
 class Score(Writer):
-    """Adds columns computed from columns."""
+    """Computes columns from columns."""
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """`batch` holds the needed columns under their full names."""
+        """`batch`: (n, inputs), the input columns under their full names; n may be 0. Returns (n, writes)."""
         raise OperatorMissing(type(self), "score")
 
 
 class ImageScore(Writer):
-    """Adds columns computed from pixels."""
+    """Computes columns from pixels."""
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
-        """`images[i]` is row i's image, (h, w, 3) uint8 RGB, read-only, or None where there is none or
-        it cannot be decoded (the engine fills in the reason)."""
+        """`batch` as in `Score.score`. `images[i]`: row i's image, (h, w, 3) uint8 RGB, read-only because
+        operators share it; None if it is missing or cannot be decoded (the engine fills in `error`)."""
         raise OperatorMissing(type(self), "score")
 
 
 class Stat(Operator):
-    """Boils columns down to one small table by a commutative, associative reduction, so that shards can
-    be reduced anywhere, in any order and grouping: use integers, or floats that sum exactly."""
+    """Reduces columns to one small table. Shards are reduced anywhere and merged in any order and grouping,
+    so the result must not depend on them: count in integers, or in floats that sum exactly. An exception, or
+    anything but a frame, ends the pass with an OperatorError."""
 
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """The table of one batch of rows."""
+        """The partial table of one batch, which is as in `Score.score`."""
         raise OperatorMissing(type(self), "partial")
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
-        """One partial table out of several, stacked. Must accept its own output."""
+        """One partial table out of several, stacked in any order. Must accept its own output among them."""
         raise OperatorMissing(type(self), "merge")
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
-        """The table to store, in a fixed row order."""
+        """The table to store, from the one partial table of the whole pool. Sort it: equal tables must be
+        equal in row order, too. The partial table itself by default."""
         return merged
 
     def compare(
         self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
     ) -> Mapping[str, pl.DataFrame]:
-        """Tables by name that show what a decision did: `before` is this Stat over all samples, `after` over
-        those kept, `sources` the operators whose columns it reads. None by default."""
+        """Tables by name for `winnow effects`. `before`: this Stat over all samples; `after`: over those that
+        are kept; `sources`: the operators whose columns it reads, by name. None by default."""
         return {}
 
 

@@ -1,7 +1,11 @@
-"""Rules: one column, one bound. And the draw that a `chance` rule compares its column with.
+"""Rules: one column, one bound.
 
-A rule is data. `resolve`d once over the pool (a fraction becomes a cut), it gives each row a verdict:
-True it passes, False it does not, null where the column has no value; `missing` says what null means.
+    rule = Rule(column="clip.score", top=0.3)
+    rule.verdict(values, uids, Cut(0.281))     # (n,) Boolean
+
+A rule is data and reads nothing but its column. It gives each row a verdict: True if the row passes, False if
+not, null if the column has no value. `missing` says what to do with null. A share of the pool (`top: 0.3`)
+must first become a value, the cut: `decide.cuts` finds it.
 """
 
 import re
@@ -23,15 +27,16 @@ from pipeline.uids import draw
 
 
 def _not_boolean(value: Any) -> Any:
+    """Refuse true and false, which pydantic would take for 1 and 0."""
     if isinstance(value, bool):
         raise ValueError(f"must be a number, got {value}")
     return value
 
 
 def _share_or_samples(value: Any, share: Callable[[Any], float]) -> float | int:
-    """`0.3` is a share; `3840000 samples` is a number of samples, kept as an int."""
-    if isinstance(value, str) and (found := re.fullmatch(r"([1-9][\d_,]*) samples?", value)):
-        return int(found[1].replace(",", "").replace("_", ""))
+    """`0.3` is a share, a float; `3840000 samples` is a number of samples, an int."""
+    if isinstance(value, str) and (match := re.fullmatch(r"([1-9][\d_,]*) samples?", value)):
+        return int(match[1].replace(",", "").replace("_", ""))
     return share(value)
 
 
@@ -42,15 +47,27 @@ BOUNDS = ("min", "max", "top", "bottom", "among", "chance")
 
 
 class Rule(BaseModel):
-    """One line of a recipe's `keep`. Its key is the column unless `column` names another one.
+    """One line of a recipe's `keep`: a column and exactly one bound. All rules are applied to all samples,
+    and `keep` is true for a sample that passes every rule.
 
-    min, max    keep values >= / <= the bound
-    top, bottom keep the highest / lowest of the values that exist: a share (0.3), or `3840000 samples`
-    ties        of the values equal to that cut, keep all (`keep`), or by uid as many as asked for (`uid`);
-                `datacomp`: the cut that its baselines make, see `rank_from_top`
-    among       keep rows whose value is one of these (texts, such as languages)
-    chance      the column is a probability: keep a row with it, by a draw that depends on (seed, uid) alone
-    missing     what happens to rows without a value: `drop` (default) or `keep`
+        keep:
+          clip.score:      {top: 0.3}                             # the line's name is the column
+          caption.words:   {min: 3, missing: keep}
+          balanced:        {column: balance.probability, chance: true, seed: 1}
+
+    column      the column to compare; by default the name of the line
+    min, max    keep values >= / <= this number
+    top, bottom keep the highest / lowest values: a share in (0, 1] of the samples that have a value, or a
+    text
+                such as `3840000 samples`
+    among       keep texts that are in this list: [en, de]
+    chance      true: the column is a probability, and a sample is kept with it, by a draw that depends on its
+                uid and `seed` alone
+    seed        of `chance`: a whole number >= 0; default 0
+    ties        of `top` and `bottom`: which of the values equal to the cut are kept. `keep` (default): all;
+                `uid`: those with the lowest uids, so that exactly as many samples remain as were asked for;
+                `datacomp`: as its baselines cut, for `top` with a share (`decide.cuts.rank_from_top`)
+    missing     `drop` (default) or `keep` the samples without a value
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,16 +86,18 @@ class Rule(BaseModel):
     @field_validator("chance")
     @classmethod
     def _chance_is_true(cls, value: bool | None) -> bool | None:
+        """`chance: false` would be a rule without a bound."""
         if value is False:
             raise ValueError("must be true (leave the rule out to switch it off)")
         return value
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Rule":
+        """Exactly one bound, and no key that only another bound uses."""
         given = [bound for bound in BOUNDS if getattr(self, bound) is not None]
         if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"must have exactly one of {', '.join(BOUNDS)}, got {found}")
+            names = " and ".join(given) or "none"
+            raise ValueError(f"must have exactly one of {', '.join(BOUNDS)}, got {names}")
         if "seed" in self.model_fields_set and self.chance is None:
             raise ValueError("has a seed, which only a chance rule uses")
         if "ties" in self.model_fields_set and not self.needs_cut:
@@ -91,12 +110,12 @@ class Rule(BaseModel):
 
     @property
     def bound(self) -> str:
-        """Which of the bounds this rule sets."""
+        """The name of the bound that this rule sets."""
         return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
 
     @property
     def needs_cut(self) -> bool:
-        """Whether the bound is a share of the pool that `decide.cuts` must turn into a value."""
+        """Whether the bound is a share or a number of samples, which `decide.cuts` must turn into a value."""
         return self.bound in ("top", "bottom")
 
     @property
@@ -105,7 +124,7 @@ class Rule(BaseModel):
         return self.bound == "chance" or self.ties == "uid"
 
     def describe(self, cut: float | None = None) -> str:
-        """The bound in words: `>= 0.281 (top 30%)`."""
+        """The bound in words: `>= 0.281 (top 30%)`, or `top 30%` without a cut."""
         match self.bound:
             case "min":
                 return f">= {self.min:g}"
@@ -120,8 +139,8 @@ class Rule(BaseModel):
         return f"draw(seed {self.seed}, uid) < value"
 
     def verdict(self, values: pl.Series, uids: pl.Series, cut: "Cut | None" = None) -> pl.Series:
-        """Boolean per row, null where the value is null or NaN. `cut` is what top or bottom came to; `uids`
-        may be empty where the rule does not need them."""
+        """(n,) Boolean: whether each value passes; null if it is null or NaN. `uids`: (n,) String, or empty
+        unless `needs_uid`. `cut`: what the share of `top` or `bottom` became."""
         if values.dtype.is_float():
             values = values.fill_nan(None)
         if values.dtype == pl.Boolean:
@@ -144,12 +163,13 @@ _TIES = {"keep": "", "uid": ", ties by uid", "datacomp": ", as DataComp"}
 
 
 class Cut(NamedTuple):
-    """What a share came to: the last value that is kept; with `ties: uid` also the last uid of those that
-    have it, where not all of them are kept."""
+    """The value that a share became: `value` is the last one that is kept. `uid`, with `ties: uid` only, is
+    the last uid that is kept among the rows of that value; None if all of them are."""
 
     value: float
     uid: str | None = None
 
 
-def _amount(asked: float | int) -> str:
-    return f"{asked:,} samples" if isinstance(asked, int) else f"{100 * asked:g}%"
+def _amount(bound: float | int) -> str:
+    """A share as 30%, a number of samples as 3,840,000 samples."""
+    return f"{bound:,} samples" if isinstance(bound, int) else f"{100 * bound:g}%"

@@ -1,4 +1,4 @@
-"""The columns of a sample, and which operator a column comes from.
+"""The columns of a sample, those that some kinds of pool add, and which operator any other column comes from.
 
 `SAMPLE_COLUMNS` are the polars types that operators see; `SAMPLE_SCHEMA` is the same table as Arrow stores it.
 """
@@ -19,22 +19,25 @@ SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
 }
 
 
-READY = "datacomp"
-
-
-READY_COLUMNS: Mapping[str, PolarsDataType] = {  # what a DataComp folder brings along: see datacomp.py
-    **dict.fromkeys((f"{READY}.{model}_score" for model in ("b32", "l14")), pl.Float64),
-    **dict.fromkeys(
-        (f"{READY}.{model}_{side}_embedding" for model in ("b32", "l14") for side in ("image", "text")),
-        pl.Array,
-    ),
+# Columns that a kind of pool brings along beside the sample's own. Their names begin with the kind's, so no operator
+# may have that name.
+READY_COLUMNS: Mapping[str, Mapping[str, PolarsDataType]] = {
+    "datacomp": {
+        "datacomp.b32_score": pl.Float64,
+        "datacomp.l14_score": pl.Float64,
+        "datacomp.b32_image_embedding": pl.Array,
+        "datacomp.b32_text_embedding": pl.Array,
+        "datacomp.l14_image_embedding": pl.Array,
+        "datacomp.l14_text_embedding": pl.Array,
+    },
 }
+_OWN = frozenset((*SAMPLE_COLUMNS, *(name for columns in READY_COLUMNS.values() for name in columns)))
 
 
 def owner(name: str) -> str | None:
-    """The operator that a column or stat comes from; None for a sample's own column. `text` is the
-    caption even where an operator is called `text`, whose columns are `text.words` and the like."""
-    return None if name in SAMPLE_COLUMNS or name in READY_COLUMNS else name.split(".")[0]
+    """The operator that a column or stat comes from; None for a column that a sample has by itself. `text` is the
+    caption even if an operator is called `text`: that operator's columns are `text.words` and the like."""
+    return None if name in _OWN else name.split(".")[0]
 
 
 SAMPLE_SCHEMA = pa.schema(
@@ -51,8 +54,6 @@ SAMPLE_SCHEMA = pa.schema(
     }
 )
 
-
-_ONE = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
-
-
-EMPTY = pl.DataFrame(_ONE).clear()  # from no rows at all, pyarrow would import pandas: half a second
+# Made from one row: from none, pyarrow would import pandas, which takes half a second.
+_ONE_ROW = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
+EMPTY = pl.DataFrame(_ONE_ROW).clear()

@@ -6,10 +6,10 @@ many threads again for each chunk would compete for the same cores. It would als
 of threads, and equal inputs would no longer give equal bytes on every machine. So the libraries get one
 thread per call:
 
-    torch    one, on CPU, for good      an operator's `setup`: operators/algorithms/threads.py
-    OpenCV   one, for good              an operator's `setup`: operators/algorithms/threads.py
-    FAISS    a number, for a while      `faiss_threads` here: searches of an operator, steps of building an index
-    polars   one, for good              each process of a pool of processes, as it starts: jobs/processes.py
+    torch    one, on CPU, for good   set by an operator's `setup`: operators/algorithms/threads.py
+    OpenCV   one, for good           set by an operator's `setup`: operators/algorithms/threads.py
+    polars   one, for good           set as a process of a pool of processes starts: jobs/processes.py
+    FAISS    a number, for a while   `faiss_threads` here: an operator's search, a step of building an index
 
 FAISS alone is given several threads: its exact search is one call over many queries.
 """

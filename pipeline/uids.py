@@ -28,8 +28,9 @@ def sample_uid(own: object, text: str | None, url: str | None, shard: str, key: 
 
 
 def table_uids(frame: pl.DataFrame, shard: str, seen: Counter[str]) -> pl.Series:
-    """(n,) uids of a table's rows. `frame` has the String columns `uid` (null if `has_own_uid` is false), `key`,
-    `text` and `url`. `seen` counts, by key, the shard's rows that took their uid from the key; it is updated."""
+    """(n,) uids of a table's rows. `frame` has the String columns `uid` (null if `has_own_uid` is false),
+    `key`, `text` and `url`. `seen` counts, by key, the shard's rows that took their uid from the key; it is
+    updated."""
     if not frame["uid"].null_count():
         return frame["uid"]
     uids = frame["uid"].to_list()
@@ -78,9 +79,9 @@ def uid_halves(uids: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def search_uids(rows: np.ndarray, high: np.ndarray, low: np.ndarray, side: str) -> np.ndarray:
-    """Binary search of (m,) uids, given as halves, in (n,) sorted rows of dtype u8,u8. Returns (m,) int64: how
-    many rows are smaller than each uid (`side` left), or smaller or equal (`side` right). Rows may be a mapped
-    file: about 2 log n of them are read."""
+    """Binary search of (m,) uids, given as halves, in (n,) sorted rows of dtype u8,u8. Returns (m,) int64:
+    how many rows are smaller than each uid (`side` left), or smaller or equal (`side` right). Rows may be a
+    mapped file: about 2 log n of them are read."""
     first = np.zeros(len(high), np.int64)
     past = np.full(len(high), len(rows), np.int64)
     while (apart := first < past).any():
@@ -96,7 +97,8 @@ def search_uids(rows: np.ndarray, high: np.ndarray, low: np.ndarray, side: str) 
 
 def first_unsorted(rows: np.ndarray) -> str | None:
     """The first uid of (n,) rows of dtype u8,u8 that follows a larger one; None if the rows are sorted."""
-    high, low = rows["f0"], rows["f1"]
+    high = rows["f0"]
+    low = rows["f1"]
     wrong = (high[:-1] > high[1:]) | ((high[:-1] == high[1:]) & (low[:-1] > low[1:]))
     if not wrong.any():
         return None

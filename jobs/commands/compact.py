@@ -1,10 +1,16 @@
 """`winnow compact`: the same store in fewer files."""
 
-from jobs.commands.options import Json, Limit, Overrides, RecipePath
+from jobs.commands.options import Json, Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import print_json
 
 
-def compact(recipe: RecipePath, set_: Overrides = None, shards: Limit = None, json: Json = False) -> None:
+def compact(
+    recipe: RecipePath,
+    set_: Overrides = None,
+    shards: Limit = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
     """Pack the store's small files, up to 64 into one.
 
     For pools of very many small shards: a store with fewer files is faster to

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Overrides
+from jobs.commands.options import Overrides, Verbose
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -91,6 +91,7 @@ def centroids(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the draw and of k-means.")] = 0,
+    verbose: Verbose = False,
 ) -> None:
     """Cluster the embeddings of the samples that a recipe keeps.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Local
+from jobs.commands.options import Local, Verbose
 
 
 def demo(
@@ -15,6 +15,7 @@ def demo(
     samples: Annotated[int, typer.Option(metavar="N", min=20, help="Samples in the pool.")] = 2000,
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed draws another pool.")] = 0,
     local: Local = False,
+    verbose: Verbose = False,
 ) -> None:
     """See everything work on a sample pool; no download, no GPU.
 

@@ -1,9 +1,10 @@
 """`winnow ingest`: download a list of URLs and captions into shards that a recipe can name.
 
 The list is read like any pool of tables (`pipeline/pool/table_reader.py`), so a row has the same uid in both.
-Rows go to shards in the order of the list. A shard is published when it is complete, and its `_stats.json` says
-which rows it was made of. Run again, the command downloads the missing shards only, and counts all of them.
-URLs that failed are not tried again: the sidecar parquet files list them, and are lists that `winnow ingest` takes.
+Rows go to shards in the order of the list. A shard is published when it is complete, and its `_stats.json`
+says which rows it was made of. Run again, the command downloads the missing shards only, and counts all of
+them. URLs that failed are not tried again. The sidecar parquet files list them, and `winnow ingest` takes
+these files as lists.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.options import Json
+from jobs.commands.options import Json, Verbose
 from jobs.commands.output import exit_if_pending, print_json
 from pipeline.errors import RecipeError
 
@@ -72,6 +73,7 @@ def ingest(
         bool, typer.Option("--local", help="Use processes of this machine instead of Ray.")
     ] = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Download a list of URLs and captions into shards.
 

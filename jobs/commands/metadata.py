@@ -1,11 +1,12 @@
 """`winnow metadata build`: a metadata list for MetaCLIP's sub-string matching, from its four sources.
 
-The sources are WordNet's synset names, Wikipedia's words by count and pairs of words by PMI, Wikipedia's titles by
-page views, and the numerals "0" to "99". The same sources always give the same list in the same order, and an
-entry's position is its id: numerals first, then WordNet's names in code point order, then words, pairs and titles,
-each best first. An entry that occurs twice keeps its first position.
+The sources are WordNet's synset names, Wikipedia's words by count and pairs of words by PMI, Wikipedia's
+titles by page views, and the numerals "0" to "99". The same sources always give the same list. An entry's
+position is its id: numerals are first, then WordNet's names in code point order, then words, pairs and
+titles, each best first. An entry that occurs twice keeps its first position.
 
-**Source**: MetaCLIP (arXiv 2309.16671), section 3.1, and MetaCLIP 2 (arXiv 2507.22062); the defaults are the paper's.
+**Source**: MetaCLIP (arXiv 2309.16671), section 3.1, and MetaCLIP 2 (arXiv 2507.22062). The defaults are
+MetaCLIP's.
 **Differs**: the released code builds a set, whose order changes from run to run.
 """
 
@@ -15,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands.options import Verbose
 from jobs.metadata.entries import NUMERALS, SUFFIXES, Source, encode, union
 from pipeline.errors import RecipeError
 
@@ -95,6 +97,7 @@ def build(
     tokenizer: Tokenizer = None,
     max_length: Annotated[int, _at_least("Leave out entries of more than N characters.", 1)] = 256,
     workers: Annotated[int | None, _at_least("Processes. Default: one per CPU core.", 1)] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Make a list from WordNet, Wikipedia dumps and page views.
 
@@ -107,15 +110,15 @@ def build(
       winnow metadata build list.json --wordnet /usr/share/wordnet \\
           --wikipedia dumps/ --pageviews pageviews/
     """
-    from jobs.metadata.pageviews import Wanted
+    from jobs.metadata.pageviews import TitleBounds
     from jobs.metadata.sources import files_of, viewed_titles, wikipedia_words, wordnet_names
-    from jobs.metadata.words import Bounds
+    from jobs.metadata.words import WordBounds
     from jobs.processes import in_order
 
     _check(out, wordnet, wikipedia, pageviews)
     joint = "" if unspaced else " "
-    bounds = Bounds(unigram_count, unigrams, bigram_pmi, bigram_count, bigrams, joint, max_length)
-    wanted = Wanted(project, hourly_views, title_views, titles, max_length)
+    bounds = WordBounds(unigram_count, unigrams, bigram_pmi, bigram_count, bigrams, joint, max_length)
+    wanted = TitleBounds(project, hourly_views, title_views, titles, max_length)
     dumps = files_of("--wikipedia", wikipedia, DUMPS) if wikipedia else []
     hours = files_of("--pageviews", pageviews, HOURS) if pageviews else []
     each = in_order(workers or os.cpu_count() or 1)

@@ -21,6 +21,25 @@ Limit = Annotated[
 Local = Annotated[
     bool, typer.Option("--local", help="Run in this process, without Ray. The results are the same.")
 ]
+
+
+def _show_log(context: typer.Context, verbose: bool) -> bool:
+    """Callback of --verbose: print the log until the command has ended."""
+    if verbose:
+        from jobs.terminal.log import log_to_terminal
+
+        context.with_resource(log_to_terminal())
+    return verbose
+
+
+Verbose = Annotated[  # the callback does all: commands declare the flag and need not look at it
+    bool,
+    typer.Option(
+        "--verbose",
+        callback=_show_log,
+        help="Also print the log on stderr: every pass, failed shard and retry, with the time.",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the numbers as JSON on stdout, instead of tables on stderr.")
 ]

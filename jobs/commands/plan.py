@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Json, Limit, Overrides, RecipePath
+from jobs.commands.options import Json, Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import print_json
 
 
@@ -33,11 +33,13 @@ def plan(
         typer.Option(metavar="H", min=0.001, help="Say how many workers finish the job in H hours."),
     ] = None,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Show what would run, how long it takes, and what would go wrong.
 
-    Nothing is computed and nothing is written to the store. Estimates come from
-    earlier runs on this store; before the first run, add --measure.
+    Writes nothing to the store. Estimates come from earlier runs on this store;
+    before the first run, add --measure, which tries the operators on a few
+    shards.
 
     Examples:
 
@@ -46,10 +48,10 @@ def plan(
       winnow plan recipe.yaml --cluster 16x8,2x12:1
     """
     from jobs import steps
-    from jobs.terminal import tables
+    from jobs.terminal import plan_tables
     from pipeline.preflight.checks import parse_cluster
     from pipeline.preflight.preview import preview
 
     machines = parse_cluster(cluster) if cluster else ()
-    found = preview(steps.open_session(recipe, set_, shards), machines, measure, hours)
-    print_json(found) if json else tables.plan(found)
+    result = preview(steps.open_session(recipe, set_, shards), machines, measure, hours)
+    print_json(result) if json else plan_tables.plan(result)

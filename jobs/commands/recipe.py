@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Json, Limit, Local, Overrides, RecipePath
+from jobs.commands.options import Json, Limit, Local, Overrides, RecipePath, Verbose
 from jobs.commands.output import exit_if_pending, print_json
 
 
@@ -14,6 +14,7 @@ def run(
     shards: Limit = None,
     local: Local = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compute, decide and export: the whole recipe.
 
@@ -47,6 +48,7 @@ def compute(
     shards: Limit = None,
     local: Local = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compute the columns and statistics that are missing.
 
@@ -79,6 +81,7 @@ def keep(
         typer.Option("--overlap", help="Also show, for each two rules, how many samples pass both."),
     ] = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Decide which samples to keep, in seconds; print the funnel.
 
@@ -117,6 +120,7 @@ def explain(
     set_: Overrides = None,
     shards: Limit = None,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Explain why a sample is kept or dropped, rule by rule.
 
@@ -146,6 +150,7 @@ def effects(
     shards: Limit = None,
     local: Local = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compare the pool's statistics before and after the decision.
 
@@ -176,6 +181,7 @@ def export(
     shards: Limit = None,
     local: Local = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write the kept samples: everything that `export:` names.
 

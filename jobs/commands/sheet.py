@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Overrides, RecipePath
+from jobs.commands.options import Overrides, RecipePath, Verbose
 from pipeline.plan.stored import complete
 
 
@@ -18,6 +18,7 @@ def sheet(
     pictures: Annotated[
         int, typer.Option(metavar="N", min=1, max=300, help="Most pictures on the sheet.")
     ] = 30,
+    verbose: Verbose = False,
 ) -> None:
     """Draw pictures before and after their text is painted over.
 

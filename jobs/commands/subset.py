@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Json, Local
+from jobs.commands.options import Json, Local, Verbose
 from jobs.commands.output import exit_if_pending, print_json
 
 app = typer.Typer(no_args_is_help=True)
@@ -45,8 +45,8 @@ def info(files: Paths, json: Json = False) -> None:
     from jobs.terminal import subset_tables
     from pipeline.export.subset_algebra import describe
 
-    found = describe(files)
-    print_json(found) if json else subset_tables.subsets(found)
+    counts = describe(files)
+    print_json(counts) if json else subset_tables.subsets(counts)
 
 
 @app.command("and")
@@ -116,8 +116,8 @@ def diff(first: First, second: Second, json: Json = False) -> None:
     from jobs.terminal import subset_tables
     from pipeline.export.subset_algebra import difference
 
-    found = difference([first, second])
-    print_json(found) if json else subset_tables.subset_difference(found)
+    counts = difference([first, second])
+    print_json(counts) if json else subset_tables.subset_difference(counts)
 
 
 @app.command()
@@ -140,6 +140,7 @@ def shards(
     ] = 10_000,
     local: Local = False,
     json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Write the samples of a subset as shards for training.
 
@@ -158,13 +159,13 @@ def shards(
 
     with tempfile.TemporaryDirectory() as folder:
         session = Session.open(recipe_of(subset, [pool], out, store or folder, samples_per_shard))
-        found = reshard(session, executor_of(session, local), quiet=json)
+        result = reshard(session, executor_of(session, local), quiet=json)
     if json:
-        print_json(found)
+        print_json(result)
     else:
-        subset_tables.resharded(found)
+        subset_tables.resharded(result)
         print(out)
-    exit_if_pending(found["pending"])
+    exit_if_pending(result["pending"])
 
 
 def _combined(files: list[str], operation: str, out: str | None, json: bool) -> None:
@@ -172,10 +173,10 @@ def _combined(files: list[str], operation: str, out: str | None, json: bool) -> 
     from jobs.terminal import tables
     from pipeline.export.subset_algebra import combine
 
-    found = combine(files, operation, out)
+    counts = combine(files, operation, out)
     if json:
-        print_json(found)
+        print_json(counts)
         return
-    tables.console.print(f"{found['rows']:,} rows, {found['distinct']:,} distinct uids")
+    tables.console.print(f"{counts['rows']:,} rows, {counts['distinct']:,} distinct uids")
     if out:
         print(out)

@@ -1,1 +1,1 @@
-"""What DataComp's competitions need besides recipes: made-up pools, centroids, resharding."""
+"""For DataComp's competitions, beside the recipes: synthetic pools, centroids, resharding."""

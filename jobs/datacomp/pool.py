@@ -1,10 +1,11 @@
-"""A DataComp metadata folder made up at any size, for tests and benchmarks: parquet and, if wanted, npz files.
+"""A synthetic DataComp metadata folder of any size, for tests and benchmarks.
 
     winnow datacomp pool OUT --captions FILE --rows 12800000
 
-Scores follow CommonPool's quantiles (DataComp, arXiv 2304.14108, table 16), those of the two models together;
-captions are drawn from a file; uids are md5 of text and url as DataComp makes them, and every url is another
-one. A pair of embeddings has its score as cosine. The same arguments give the same bytes, file by file.
+Scores have CommonPool's quantiles (DataComp, arXiv 2304.14108, table 16), and the two models' scores are
+correlated. Captions are drawn from a file, urls are all different, and uids are DataComp's: md5 of text and
+url. The cosine of an image's and a caption's embeddings is the score. The same arguments give the same bytes
+in every file.
 """
 
 import gzip
@@ -19,20 +20,25 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-PER_FILE = 500_000  # about what DataComp's own files hold
+PER_FILE = 500_000  # about as many as in DataComp's own files
 CHUNK = 8192  # rows of embeddings made at a time
-SHARES = (0, 0.01, 0.03, 0.10, 0.20, 0.30, 0.40, 0.50, 0.75, 0.90, 1)  # of the pool at or above a score
-QUANTILES = {  # the ends are ours
+SHARES = (0, 0.01, 0.03, 0.10, 0.20, 0.30, 0.40, 0.50, 0.75, 0.90, 1)  # of the pool at or above a quantile
+QUANTILES = {  # from the paper, but for the first and the last, which it does not give
     "b32": (0.50, 0.384, 0.358, 0.325, 0.300, 0.281, 0.263, 0.247, 0.215, 0.193, 0.05),
     "l14": (0.50, 0.364, 0.334, 0.295, 0.266, 0.243, 0.222, 0.203, 0.160, 0.129, 0.00),
 }
-WIDTHS = {"b32": 512, "l14": 768}
-ALIKE = 0.5  # of a sample's rank by one model, what is shared with its rank by the other
+WIDTHS = {"b32": 512, "l14": 768}  # numbers per embedding
+ALIKE = 0.5  # correlation of the two models' scores, before they are given their quantiles
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make. `embeddings`: which models', at `width` numbers a row instead of their own."""
+    """The pool to make.
+
+    rows        samples in all, `per_file` of them per parquet file
+    embeddings  models whose embeddings are written too: b32, l14
+    width       numbers per embedding; None: the model's own
+    """
 
     folder: Path
     rows: int
@@ -47,26 +53,26 @@ class Plan:
 
 
 def make_pool(plan: Plan, captions: Sequence[str], workers: int = 1) -> None:
-    """Write the folder, a file after the other or several at a time."""
+    """Write the folder with `workers` processes. `captions` are drawn from with replacement."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     numbers = range(len(plan.sizes()))
     if workers == 1:
         for number in numbers:
             make_file(plan, captions, number)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # polars has threads, which a fork loses
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # polars has threads that a fork loses
         list(pool.map(make_file, [plan] * len(numbers), [captions] * len(numbers), numbers))
 
 
 def read_captions(path: Path) -> list[str]:
-    """A caption a line, the last field of a TSV; .gz unpacked."""
+    """The captions of a file, one per line; of a TSV, the last field. A .gz file is unpacked."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         lines = file.read().decode("utf-8", "replace").split("\n")
     return [line.rstrip("\r").split("\t")[-1] for line in lines if line]
 
 
 def make_file(plan: Plan, captions: Sequence[str], number: int) -> None:
-    """One parquet and its npz."""
+    """Write one parquet file, and its npz if the plan has embeddings."""
     rows, path = plan.sizes()[number], plan.folder / f"{number:08d}"
     rng = np.random.default_rng([plan.seed, number])
     scores = _scores(rng, rows)
@@ -82,7 +88,7 @@ def make_file(plan: Plan, captions: Sequence[str], number: int) -> None:
             "text": texts,
             "original_width": width,
             "original_height": height,
-            **{f"clip_{model}_similarity_score": found for model, found in scores.items()},
+            **{f"clip_{model}_similarity_score": values for model, values in scores.items()},
             "face_bboxes": pl.repeat([], rows, dtype=pl.List(pl.List(pl.Float64)), eager=True),
             "sha256": [digits[64 * row : 64 * row + 64] for row in range(rows)],
         }
@@ -92,17 +98,17 @@ def make_file(plan: Plan, captions: Sequence[str], number: int) -> None:
 
 
 def _scores(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
-    """Both models' scores: their own quantiles, ranks that go together (a Gaussian copula)."""
+    """Both models' scores: each has its model's quantiles, their ranks are correlated (a Gaussian copula)."""
     common, *own = rng.standard_normal((3, rows))
-    found = {}
+    scores = {}
     for noise, (model, quantiles) in zip(own, QUANTILES.items(), strict=True):
         ranks = np.argsort(np.argsort(np.sqrt(ALIKE) * common + np.sqrt(1 - ALIKE) * noise))
-        found[model] = np.interp((ranks + rng.random(rows)) / rows, SHARES, quantiles)
-    return found
+        scores[model] = np.interp((ranks + rng.random(rows)) / rows, SHARES, quantiles)
+    return scores
 
 
 def _sides(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes about 500 pixels, some small, some long."""
+    """Widths and heights of pictures, about 500 pixels, some small, some long."""
     side, ratio = np.exp(rng.normal(6.2, 0.6, rows)), np.exp(rng.normal(0.2, 0.45, rows))
     width, height = np.maximum(1, side * np.sqrt(ratio)), np.maximum(1, side / np.sqrt(ratio))
     return width.astype(np.int64), height.astype(np.int64)
@@ -112,20 +118,20 @@ def _sides(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _write_npz(plan: Plan, number: int, scores: dict[str, np.ndarray], path: Path) -> None:
-    """float16 arrays, stored as numpy.savez does, never one of them in memory."""
+    """Write float16 arrays as numpy.savez does, in chunks, so that no whole array is in memory."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for place, model in enumerate(plan.embeddings):
+        for position, model in enumerate(plan.embeddings):
             width = plan.width or WIDTHS[model]
             for side, name in enumerate((f"{model}_img", f"{model}_txt")):
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
                     header = {"descr": "<f2", "fortran_order": False, "shape": (len(scores[model]), width)}
                     np.lib.format.write_array_header_1_0(file, header)
-                    for pair in _pairs([plan.seed, number, place], scores[model], width):
+                    for pair in _pairs([plan.seed, number, position], scores[model], width):
                         file.write(pair[side].astype("<f2").tobytes())
 
 
 def _pairs(seed: list[int], scores: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(image, text) unit vectors, in chunks; the cosine of a pair is its score."""
+    """Unit vectors of images and captions, (c, width) float32, whose cosines are the scores; in chunks."""
     for start in range(0, len(scores), CHUNK):
         cosine = np.nan_to_num(scores[start : start + CHUNK, None]).astype(np.float32)
         rng = np.random.default_rng([*seed, start])

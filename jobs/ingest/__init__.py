@@ -1,4 +1,5 @@
 """Downloading lists of URLs into shards with img2dataset: `winnow ingest`.
 
-`download` fetches one chunk in a process of its own, and `guard` refuses private addresses.
+`steps` reads the list and hands out chunks, `download` makes one shard of a chunk in a process of its own,
+`guard` keeps downloads away from private addresses, and `books` counts every URL.
 """

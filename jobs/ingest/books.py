@@ -1,4 +1,4 @@
-"""What became of a list of URLs: listed = downloaded + lost, by reason."""
+"""The books of a download: every URL of the list is downloaded, or lost for a reason."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +10,11 @@ from pipeline.pool.img2dataset import reasons
 
 @dataclass
 class Books:
-    """listed = downloaded + lost, over the shards that are done; `pending` names the others, with why."""
+    """listed = downloaded + lost, over the shards that are done.
+
+    `pending` names the shards that are not done, `damaged` the files of the list that are cut off; each with
+    the reason.
+    """
 
     listed: int = 0
     downloaded: int = 0
@@ -19,9 +23,8 @@ class Books:
     pending: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
 
-    def add(self, fetched: Fetched) -> None:
-        """Count a shard."""
-
+    def add_shard(self, fetched: Fetched) -> None:
+        """Count a shard that is done, or note why it is not."""
         if fetched.error is not None:
             self.pending[fetched.name] = fetched.error
             return
@@ -31,7 +34,7 @@ class Books:
         self.lost.update(reasons(fetched.stats))
 
     def summary(self) -> dict[str, Any]:
-        """As plain data, or an AssertionError."""
+        """The books as plain data, most frequent loss first. Raises AssertionError if they do not balance."""
         if self.listed != self.downloaded + self.lost.total():
             raise AssertionError(f"the books do not balance: {self}")
         lost = sorted(self.lost.items(), key=lambda item: (-item[1], item[0]))

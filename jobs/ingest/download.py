@@ -1,16 +1,18 @@
-"""One shard of URLs, downloaded by img2dataset in a process of its own and published when it is whole.
+"""One shard of URLs: img2dataset downloads it in a process of its own; it is published when it is complete.
 
     fetched = fetch(settings, Chunk(7, rows))
 
-    00000007.tar          jpg, txt and json of what could be fetched, in the order in which it came
+    00000007.tar          jpg, txt and json of every picture that was downloaded, in the order of arrival
     00000007.parquet      every row: uid, caption, url, key, status, error_message, sizes, sha256
-    00000007_stats.json   counts and reasons; published last: a shard that has them is complete
+    00000007_stats.json   counts and reasons; published last, so a shard that has it is complete
 
-The work is done by img2dataset's Downloader: threads, urllib, time-outs, retries, X-Robots-Tag, resizing,
-tars and sidecars. Differs from its `download`, which runs the same: it takes a shard for done once a
-stats file is there, half written or not; a worker whose parent is killed goes on writing into the shard
-that the next run writes; on Ray it drops shards that failed; rows that could not be written (a full disk)
-it prints and forgets. Here a shard is written aside, counted, and moved.
+img2dataset's Downloader does the work: threads, urllib, time-outs, retries, X-Robots-Tag, resizing, tars,
+sidecars. The `download` of img2dataset runs the same Downloader, but it
+    - takes a shard for done if it has a stats file, even one that is cut off;
+    - on Ray, drops shards that failed;
+    - prints rows that could not be written (full disk) and forgets them;
+    - leaves workers behind if it is killed, which go on writing into the shards of the next run.
+Here a shard is written to a temporary folder, counted, and moved.
 """
 
 import contextlib
@@ -33,19 +35,27 @@ from pipeline.run.decode import MAX_PIXELS
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
 
-DIGITS = 8  # of a shard's number, as DataComp has it; img2dataset's own five end at 100,000 shards
+DIGITS = 8  # of a shard's number, like DataComp's; img2dataset's default of five ends at 100,000 shards
 COLUMNS = ("uid", "caption", "url")
-ROBOTS = {"noai", "noimageai", "noindex", "noimageindex"}  # what img2dataset heeds
+ROBOTS = {"noai", "noimageai", "noindex", "noimageindex"}  # X-Robots-Tag values that forbid use
 ENVIRONMENT = {
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS),  # OpenCV's own bound is 2^30 pixels: 3 GB
-    "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks the internet for its latest version when imported
+    "NO_ALBUMENTATIONS_UPDATE": "1",  # albumentations looks for its latest version online when it is imported
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to download. `size`: of the longer side, in pixels, to which larger pictures are scaled;
-    `rows`: URLs of a shard; the others are speed and patience."""
+    """How to download.
+
+    out         folder of the shards
+    size        longer side in pixels to which larger pictures are scaled down
+    rows        URLs per shard
+    threads     downloads at the same time
+    timeout     seconds that a server may be silent
+    retries     further attempts per URL
+    guard       which addresses are refused, and how long and large a response may be
+    """
 
     out: str
     size: int = 512
@@ -65,11 +75,14 @@ class Chunk:
 
     @property
     def name(self) -> str:
-        """Of its files, less what follows."""
+        """The shard's name: the stem of its three files."""
         return f"{self.number:0{DIGITS}d}"
 
     def origin(self, settings: Settings) -> dict[str, Any]:
-        """What the shard was made of: another list, or another size, is another shard."""
+        """A digest of the rows, and the settings that change the shard.
+
+        It is stored in `_stats.json`. If it differs, the shard was made of other rows or with other settings.
+        """
         digest = hashlib.blake2b(digest_size=16)
         for column in COLUMNS:
             for text in self.rows[column]:
@@ -79,7 +92,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What became of a chunk: img2dataset's counts, or why there are none."""
+    """The outcome of a chunk: img2dataset's counts, or the reason why the shard is not done."""
 
     name: str
     stats: Mapping[str, Any] = field(default_factory=dict)
@@ -87,7 +100,7 @@ class Fetched:
 
 
 def fetch(settings: Settings, chunk: Chunk) -> Fetched:
-    """Download a shard and publish it. Never raises: what goes wrong leaves the shard undone, by name."""
+    """Download a shard and publish it. Never raises: after an error the shard is not done, and says why."""
     os.environ.update(ENVIRONMENT)  # before anything imports OpenCV
     install(settings.guard)
     out = Folder(settings.out)
@@ -105,7 +118,7 @@ def fetch(settings: Settings, chunk: Chunk) -> Fetched:
 
 
 def _download(settings: Settings, chunk: Chunk, folder: str) -> None:
-    """Fill the folder by img2dataset, which takes a chunk as an Arrow file and removes it at the end."""
+    """Let img2dataset fill the folder. It reads the chunk from an Arrow file, and removes it at the end."""
     import pyarrow as pa
     from img2dataset.downloader import Downloader
     from img2dataset.resizer import Resizer
@@ -135,7 +148,7 @@ def _download(settings: Settings, chunk: Chunk, folder: str) -> None:
 
 
 def _checked(chunk: Chunk, folder: str) -> dict[str, Any]:
-    """The shard's counts. Raises ShardError unless its sidecar has every row of the chunk once."""
+    """The shard's counts. Raises ShardError unless its sidecar has each row of the chunk exactly once."""
     with open(f"{folder}/{chunk.name}{STATS}", "rb") as file:
         stats: dict[str, Any] = orjson.loads(file.read())
     table = pq.read_table(f"{folder}/{chunk.name}.parquet", columns=["uid", "status"])

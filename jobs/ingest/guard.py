@@ -1,16 +1,19 @@
-"""What stands between a list of strangers' URLs and the network this machine is in.
+"""A guard between the URLs of a list, which strangers wrote, and the network that this machine is in.
 
-    install(Guard())     every urllib request of this process from now on, img2dataset's among them
+    install(Guard())     guards every urllib request of this process from now on, img2dataset's among them
 
-Refused: every scheme but http and https (urllib itself would read file:///etc/passwd), and every address
-that is not public, loopback, link-local (a cloud's metadata), private, shared and multicast ones, unless
-it lies in an allowed network. What is checked is the address that is then connected to, so neither a
-redirect, nor a name that resolves to 127.0.0.1, nor one that resolves to something else the second time,
-nor 0x7f.1 gets around it. A response is bounded in bytes and in seconds as a whole: urllib's time-out is
-for one read, and a server that sends a byte at a time holds a thread for ever.
+Refused are all schemes but http and https (urllib would also read local files), and all addresses that are
+not public: loopback, link-local (a cloud's metadata service), private, shared and multicast ones. Networks in
+`allowed` count as public. The guard checks the very address that it then connects to. So it cannot be passed
+by a redirect, by a name that resolves to 127.0.0.1, by a name that resolves to another address the second
+time, or by 0x7f.1.
 
-Not covered: names are looked up all the same; networks that use public addresses inside; what a
-transparent proxy does. Proxies of the environment are not used: they would connect where nothing is seen.
+A response is bounded in bytes and in seconds as a whole. urllib's own time-out is for one read: a server that
+sends one byte at a time would hold a thread for ever.
+
+Not covered: host names are looked up before they are refused; networks that use public addresses inside;
+transparent proxies. Proxies named in the environment are not used, as the guard could not see where they
+connect.
 """
 
 import ipaddress
@@ -24,8 +27,8 @@ from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-MOST_BYTES = 32 << 20  # of a response; twice as many as threads are in memory at a time
-SAFE = "!#$%&'()*+,/:;=?@[]~"  # what a URL may hold besides letters, digits and -._ (RFC 3986)
+MOST_BYTES = 32 << 20  # of a response; memory holds up to twice as many responses as there are threads
+SAFE = "!#$%&'()*+,/:;=?@[]~"  # characters of a URL besides letters, digits and -._ (RFC 3986)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -36,8 +39,12 @@ HIDDEN = ipaddress.ip_address("168.63.129.16")  # Azure's own service behind a p
 
 @dataclass(frozen=True)
 class Guard:
-    """What is let through. `allowed`: networks such as 10.0.0.0/8 that count as public; `seconds`, `size`:
-    of a response, from the connection on, headers and all."""
+    """Which addresses may be connected to, and the bounds of a response.
+
+    allowed     networks such as 10.0.0.0/8 that count as public
+    seconds     from the connection to the last byte
+    size        bytes, headers included
+    """
 
     allowed: tuple[Network, ...] = ()
     seconds: float = 60.0
@@ -46,19 +53,19 @@ class Guard:
     def connect(self, host: str, port: int, timeout: float | None) -> "Bounded":
         """A connection to the first address of a host that is allowed and answers. Raises OSError."""
         error = OSError(f"no address for {host}")
-        for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            if not self.allows(str(place[0])):
-                error = PermissionError(f"address {place[0]} of {host} is not public")
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            if not self.allows(str(address[0])):
+                error = PermissionError(f"address {address[0]} of {host} is not public")
                 continue
-            made = Bounded(family, kind, protocol)
+            connection = Bounded(family, kind, protocol)
             try:
-                made.settimeout(timeout)
-                made.connect(place)
-                made.bound(self, timeout)
-                return made
-            except OSError as failed:
-                made.close()
-                error = failed
+                connection.settimeout(timeout)
+                connection.connect(address)
+                connection.bound(self, timeout)
+                return connection
+            except OSError as failure:
+                connection.close()
+                error = failure
         raise error
 
     def allows(self, address: str) -> bool:
@@ -71,7 +78,7 @@ class Guard:
 
 
 def _innermost(ip: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, if it stands for one."""
+    """The IPv4 address inside a NAT64, mapped or 6to4 IPv6 address; any other address as it is."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip in NAT64:
@@ -80,28 +87,31 @@ def _innermost(ip: Address) -> Address:
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Networks as 10.0.0.0/8 or single addresses. Raises ValueError, which names the one that is none."""
+    """Parse networks such as 10.0.0.0/8, and single addresses. Raises ValueError."""
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 
 class _Limits:
-    """A socket whose reads end when the time or the bytes of a response are used up."""
+    """A socket that raises when a response takes more time or bytes than the guard allows."""
 
     deadline = size = float("inf")
     guard = Guard()
     timeout_of_read: float | None = None
 
     def bound(self, guard: Guard, timeout: float | None) -> None:
-        """Start the clock."""
-        self.guard, self.timeout_of_read = guard, timeout
-        self.deadline, self.size = time.monotonic() + guard.seconds, guard.size
+        """Start the clock; `timeout` bounds each read, in seconds."""
+        self.guard = guard
+        self.timeout_of_read = timeout
+        self.deadline = time.monotonic() + guard.seconds
+        self.size = guard.size
 
     def recv_into(self, *arguments: Any) -> int:
         """See socket.socket. http.client reads by this method alone."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError(f"timed out: not done after {self.guard.seconds:g} s")
-        self.settimeout(left if self.timeout_of_read is None else min(left, self.timeout_of_read))  # type: ignore[attr-defined]
+        timeout = left if self.timeout_of_read is None else min(left, self.timeout_of_read)
+        self.settimeout(timeout)  # type: ignore[attr-defined]
         count: int = super().recv_into(*arguments)  # type: ignore[misc]
         self.size -= count
         if self.size < 0:
@@ -114,7 +124,7 @@ class Bounded(_Limits, socket.socket):
 
 
 class BoundedTls(_Limits, ssl.SSLSocket):
-    """The same inside TLS."""
+    """A TLS connection with limits."""
 
 
 def install(guard: Guard) -> None:
@@ -123,8 +133,8 @@ def install(guard: Guard) -> None:
 
 
 def opener(guard: Guard) -> urllib.request.OpenerDirector:
-    """An opener of http and https alone; redirects go through it too."""
-    made = urllib.request.OpenerDirector()
+    """An opener for http and https alone. Redirects go through it too."""
+    director = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.UnknownHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
@@ -132,8 +142,8 @@ def opener(guard: Guard) -> urllib.request.OpenerDirector:
         urllib.request.HTTPErrorProcessor(),
         _Handler(guard),
     ):
-        made.add_handler(handler)
-    return made
+        director.add_handler(handler)
+    return director
 
 
 class _Handler(urllib.request.AbstractHTTPHandler):
@@ -149,7 +159,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
             def connect(self) -> None:
                 self.sock = guard.connect(self.host, self.port, self.timeout)
 
-        class Https(HTTPSConnection, Http):  # whose connect wraps what Http.connect has made
+        class Https(HTTPSConnection, Http):  # HTTPSConnection.connect wraps the socket of Http.connect in TLS
             def connect(self) -> None:
                 super().connect()
                 assert isinstance(self.sock, BoundedTls)
@@ -158,7 +168,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
         self.http, self.https = Http, Https
 
     def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
-        """Browsers take spaces and letters beyond ASCII in a URL; http.client does not."""
+        """Escape spaces and letters beyond ASCII, which browsers accept in a URL and http.client does not."""
         request.full_url = ascii_url(request.full_url)
         return self.do_request_(request)
 
@@ -174,7 +184,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
 
 def ascii_url(url: str) -> str:
-    """The URL with its host in IDNA and what else is no ASCII, or a space, as %XX; an escape stays as it is."""
+    """The URL in ASCII: its host in IDNA, spaces and other letters as %XX. Escapes stay as they are."""
     parts = urlsplit(url)
     host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
     rest = (quote(part, SAFE) for part in (parts.path, parts.query, parts.fragment))

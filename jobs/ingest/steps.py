@@ -1,13 +1,14 @@
 """The steps of `winnow ingest`: read the list, skip the shards that are complete, download the others.
 
-Rows go to shards in the order of the list. A shard is published when it is whole, and its `_stats.json` says which
-rows it was made of, so the command can be run again at any time and adds up the books from what is there.
+Rows go to shards in the order of the list. A shard is published when it is complete, and its `_stats.json`
+says which rows it was made of. So the command can be run again at any time: it counts the shards that exist
+and downloads the missing ones.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -23,53 +24,63 @@ from pipeline.pool.table_reader import read_table
 from pipeline.recipe.sections import Pool
 from pipeline.storage.folder import Folder
 
-PARTS = ("text", "url", "uid")
+LOG = logging.getLogger("winnow.ingest")
+FIELDS = ("text", "url", "uid")  # what --column may say the column of
+UNLIMITED = 1 << 62  # bytes of a chunk: chunks are cut by rows alone
 
-
-Columns = dict[str, str | int]
+Columns = dict[str, str | int]  # field -> the list's column, by name or position
 
 
 def download(settings: Settings, urls: str, columns: Columns, each: Each, quiet: bool = False) -> Books:
-    """Download what is missing. Raises RecipeError for a wrong list or folder, ShardError where a process
-    was killed."""
+    """Download the shards that are missing, and count all of them.
 
+    Raises RecipeError for a wrong list or folder, ShardError if a worker process was killed.
+    """
+    LOG.info("download begun: %s to %s", urls, settings.out)
     books = Books()
     with Progress(quiet) as progress:
-        tell = progress.ingest()
+        show = progress.ingest()
 
         def count(fetched: Fetched) -> None:
-            books.add(fetched)
-            tell(fetched)
+            if fetched.error is not None:
+                LOG.warning("shard %s failed: %s", fetched.name, fetched.error)
+            books.add_shard(fetched)
+            show(fetched)
 
-        todo = missing(settings, chunks(list_of(urls), columns, settings.rows, books), count)
+        chunks = missing(settings, read_chunks(list_files(urls), columns, settings.rows, books), count)
         try:
-            for fetched in each(partial(fetch, settings), todo):
+            for fetched in each(partial(fetch, settings), chunks):
                 count(fetched)
         except BrokenProcessPool:
             raise ShardError(
-                "a process was killed, by want of memory perhaps: fewer --threads or --processes; run again to go on"
+                "a worker process was killed, perhaps because memory ran out: take fewer --threads or "
+                "--processes, then run the command again"
             ) from None
+    LOG.info("download done: shards: %d; failed shards: %d", books.shards, len(books.pending))
     return books
 
 
 def columns_of(texts: Sequence[str]) -> Columns:
-    """--column options as pool.columns has them. Raises RecipeError."""
+    """The values of --column as `pool.columns` has them: `url=LINK` by name, `url=1` by position.
 
-    pairs = [text.partition("=") for text in texts]
-    found = {part: int(name) if name.isdecimal() else name for part, _, name in pairs}
-    if wrong := [
-        text for text, (part, _, name) in zip(texts, pairs, strict=True) if part not in PARTS or not name
-    ]:
-        raise RecipeError(f"--column takes PART=NAME, PART of {', '.join(PARTS)}, got {wrong[0]!r}")
+    Raises RecipeError.
+    """
+    columns: Columns = {}
+    for text in texts:
+        name, _, column = text.partition("=")
+        if name not in FIELDS or not column:
+            raise RecipeError(
+                f"--column must be FIELD=COLUMN, FIELD one of {', '.join(FIELDS)}, got {text!r}"
+            )
+        columns[name] = int(column) if column.isdecimal() else column
     try:
-        return Pool(shards="", store="", columns=found).columns
+        return Pool(shards="", store="", columns=columns).columns
     except ValidationError as error:
         raise RecipeError(f"--column {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
-def list_of(urls: str) -> list[Shard]:
-    """The files of a list. Raises RecipeError."""
-
+def list_files(urls: str) -> list[Shard]:
+    """The files of a list of URLs. Raises RecipeError if there are none, or if they are not tables."""
     try:
         files = list_shards(urls)
     except (ValueError, OSError, ImportError) as error:
@@ -79,12 +90,15 @@ def list_of(urls: str) -> list[Shard]:
     return files
 
 
-def chunks(files: Iterable[Shard], columns: Columns, rows: int, books: Books) -> Iterator[Chunk]:
-    """The rows of a list, shard by shard; no shard has rows of two files. Raises RecipeError."""
+def read_chunks(files: Iterable[Shard], columns: Columns, rows: int, books: Books) -> Iterator[Chunk]:
+    """The rows of a list, one chunk of at most `rows` per shard; a chunk never has rows of two files.
 
+    Files that are cut off are noted in the books. Raises RecipeError for a file or column that does not
+    exist.
+    """
     number = 0
     for file in files:
-        table = read_table(file, columns, rows, size=1 << 62)  # the cuts are the rows alone
+        table = read_table(file, columns, rows, size=UNLIMITED)
         try:
             for frame in table:
                 yield Chunk(number, frame.rename({"text": "caption"}).select(COLUMNS))
@@ -97,15 +111,16 @@ def chunks(files: Iterable[Shard], columns: Columns, rows: int, books: Books) ->
             books.damaged[file.path] = f"{table.damage.reason} (byte {table.damage.offset})"
 
 
-def missing(settings: Settings, found: Iterable[Chunk], count: Any) -> Iterator[Chunk]:
-    """The chunks that are not in the folder; `count` gets the others. Raises RecipeError where a shard there
-    was made of something else."""
+def missing(settings: Settings, chunks: Iterable[Chunk], count: Callable[[Fetched], None]) -> Iterator[Chunk]:
+    """The chunks whose shards are not complete; `count` is called with the shards that are.
 
+    Raises RecipeError if a complete shard was made of other rows, or with other settings.
+    """
     out = Folder(settings.out)
     out.remove_leftovers()
-    there = out.file_names()
-    for chunk in found:
-        if not there.issuperset({f"{chunk.name}{ending}" for ending in (".tar", ".parquet", STATS)}):
+    names = out.file_names()
+    for chunk in chunks:
+        if not names.issuperset({f"{chunk.name}{ending}" for ending in (".tar", ".parquet", STATS)}):
             yield chunk
             continue
         stats = orjson.loads(out.read(chunk.name + STATS))

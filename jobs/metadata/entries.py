@@ -1,7 +1,7 @@
-"""A metadata list out of its sources: which entries fit, in which order, and how it is written. Pure.
+"""A metadata list from its sources: which entries it takes, in which order, and how it is written. No I/O.
 
-**Source**: MetaCLIP (arXiv 2309.16671) removes empty strings and single punctuation marks, MetaCLIP 2 (arXiv
-2507.22062) also pure punctuation and entries over 256 characters.
+**Source**: MetaCLIP (arXiv 2309.16671) removes empty strings and single punctuation marks; MetaCLIP 2 (arXiv
+2507.22062) also removes entries of punctuation alone and entries over 256 characters.
 """
 
 import gzip
@@ -15,18 +15,18 @@ SUFFIXES = (".json", ".txt", ".json.gz", ".txt.gz")
 
 
 class Source(NamedTuple):
-    """Entries of one source, best first and under its cap, and how many passed its threshold."""
+    """Entries of one source, best first and at most as many as its cap; and how many passed its threshold."""
 
     name: str
     entries: Sequence[str]
-    found: int
+    passed: int
 
 
 class Row(NamedTuple):
-    """The books of one source: over the threshold, under the cap, and new in the list."""
+    """Entries of one source: over its threshold, within its cap, and new in the list."""
 
     source: str
-    found: int
+    passed: int
     capped: int
     new: int
 
@@ -35,25 +35,28 @@ NUMERALS = Source("numerals", [str(number) for number in range(100)], 100)
 
 
 def fits(entry: str, max_length: int) -> bool:
-    """Whether it is not empty, of max_length characters at most, on one line, and not all punctuation."""
+    """Whether an entry is one line of at most `max_length` characters and not empty or punctuation alone."""
     if len(entry) > max_length or "\t" in entry or entry.splitlines() != [entry]:
         return False
     return not all(c in string.punctuation or unicodedata.category(c)[0] in "PZC" for c in entry)
 
 
 def union(sources: Iterable[Source], max_length: int) -> tuple[list[str], list[Row]]:
-    """Entries in the order of the sources, each once, without those that do not fit; and the books."""
+    """All entries that fit, each once, in the order of the sources; and the counts of each source."""
     seen: dict[str, None] = {}
     rows = []
     for source in sources:
         before = len(seen)
         seen |= dict.fromkeys(entry for entry in source.entries if fits(entry, max_length))
-        rows.append(Row(source.name, source.found, len(source.entries), len(seen) - before))
+        rows.append(Row(source.name, source.passed, len(source.entries), len(seen) - before))
     return list(seen), rows
 
 
 def encode(entries: Sequence[str], path: str) -> bytes:
-    """UTF-8, an entry a line: a JSON list, or plain; gzip without a time. Equal lists make equal bytes."""
+    """The list as UTF-8, one entry per line: JSON, plain text or gzip of these, by the ending of `path`.
+
+    Equal lists make equal bytes: gzip's time stamp is 0.
+    """
     if path.removesuffix(".gz").endswith(".json"):
         data = ("[\n" + ",\n".join(json.dumps(e, ensure_ascii=False) for e in entries) + "\n]\n").encode()
     else:

@@ -1,10 +1,11 @@
 """Wikipedia's titles by page views, summed over hourly pageview files.
 
-**Source**: Wikimedia's `pageviews-YYYYMMDD-HH0000.gz`, lines of `project title views bytes`; the thresholds
-are MetaCLIP's (arXiv 2309.16671): 50 views in an hour for the hour to count, 70 in all.
-**Memory**: the titles that passed the hourly threshold, about 150 bytes each.
-**Differs**: spaces at a title's ends are cut off, as no text could match them. Titles are taken as they
-stand, as in the released code: a percent-encoded one stays encoded.
+**Source**: Wikimedia's `pageviews-YYYYMMDD-HH0000.gz`, lines of `project title views bytes`. The thresholds
+are MetaCLIP's (arXiv 2309.16671): an hour counts for a title from 50 views on; a title is taken from 70 views
+in all.
+**Memory**: about 150 bytes per title that passed the hourly threshold.
+**Differs**: spaces at the ends of a title are cut off, as no caption could match them. As in the released
+code, a percent-encoded title stays encoded.
 """
 
 import zlib
@@ -26,8 +27,15 @@ FORMAT = "`project title views bytes`"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Whose rows, the least views in an hour and in all, the most titles, and their most characters."""
+class TitleBounds:
+    """Which titles are taken.
+
+    project     whose rows of the files count, such as en
+    hourly      views of a title in an hour, from which on the hour counts
+    views       views in all counted hours, from which on a title is taken
+    titles      most titles
+    max_length  most characters of a title
+    """
 
     project: str = "en"
     hourly: int = 50
@@ -37,7 +45,7 @@ class Wanted:
 
 
 class Hour(NamedTuple):
-    """Views by title in one file, rows of the project that were read, and those that could not be."""
+    """One file: views by title, rows of the project that were read, and rows that could not be read."""
 
     views: Counter[str]
     rows: int
@@ -48,13 +56,15 @@ class Titles(NamedTuple):
     """Titles, most viewed first; how many passed the threshold; rows that could not be read."""
 
     entries: list[str]
-    found: int
+    passed: int
     broken: int
 
 
-def rank_titles(paths: Sequence[str], wanted: Wanted, each: Each, tick: Tick) -> Titles:
-    """The most viewed titles, then in code point order. Raises RecipeError, also where no file has a row of
-    the project."""
+def rank_titles(paths: Sequence[str], wanted: TitleBounds, each: Each, tick: Tick) -> Titles:
+    """The most viewed titles; equally viewed ones in code point order.
+
+    Raises RecipeError if a file cannot be read, or if no file has a row of the project.
+    """
     total = Hour(Counter(), 0, 0)
     for done, hour in enumerate(each(partial(read_hour, wanted=wanted), paths), 1):
         total.views.update(hour.views)
@@ -62,7 +72,8 @@ def rank_titles(paths: Sequence[str], wanted: Wanted, each: Each, tick: Tick) ->
         tick(done, done / len(paths))
     if not total.rows:
         raise RecipeError(
-            f"--project must have rows in a pageview file (English is en); {wanted.project!r} has none in {len(paths)}"
+            "--project must have rows in a page view file (the English Wikipedia is en); "
+            f"{wanted.project!r} has none in {len(paths)} files"
         )
     often = [title for title, views in total.views.items() if views >= wanted.views]
     best = sorted(often, key=lambda title: (-total.views[title], title))
@@ -72,8 +83,8 @@ def rank_titles(paths: Sequence[str], wanted: Wanted, each: Each, tick: Tick) ->
     )
 
 
-def read_hour(path: str, wanted: Wanted) -> Hour:
-    """One file, plain, gz or bz2, on any fsspec path. Raises RecipeError."""
+def read_hour(path: str, wanted: TitleBounds) -> Hour:
+    """Read one file: plain, gz or bz2, on any fsspec path. Raises RecipeError."""
     try:
         with fsspec.open(path, "rb", compression="infer") as file:
             first = file.readline()
@@ -84,25 +95,32 @@ def read_hour(path: str, wanted: Wanted) -> Hour:
         raise RecipeError(f"--pageviews {path} cannot be read: {worded(error)}") from error
 
 
-def _count(lines: Iterable[bytes], wanted: Wanted) -> Hour:
-    prefix, titles, rows, broken = f"{wanted.project} ".encode(), Counter[str](), 0, 0
+def _count(lines: Iterable[bytes], wanted: TitleBounds) -> Hour:
+    """The views of the project's titles that reach the hourly threshold."""
+    prefix = f"{wanted.project} ".encode()
+    titles = Counter[str]()
+    rows = broken = 0
     for line in lines:
-        if line.startswith(prefix):
-            views = _views(line)
-            rows, broken = rows + (views is not None), broken + (views is None)
-            if views is not None and views >= wanted.hourly and (title := _title(line)):
-                titles[title] += views
+        if not line.startswith(prefix):
+            continue
+        views = _views(line)
+        if views is None:
+            broken += 1
+            continue
+        rows += 1
+        if views >= wanted.hourly and (title := _title(line)):
+            titles[title] += views
     return Hour(titles, rows, broken)
 
 
 def _views(line: bytes) -> int | None:
-    """The third of four fields, or None where the line is something else."""
+    """The third of four fields; None if the line is malformed."""
     fields = line.split(b" ")
     return int(fields[2]) if len(fields) == 4 and fields[2].isdigit() else None
 
 
 def _title(line: bytes) -> str | None:
-    """The title in clear; None where it has a colon, which is another namespace's, or is not UTF-8."""
+    """The title with spaces; None if it is not UTF-8, or has a colon, which marks another namespace."""
     try:
         title = line.split(b" ")[1].decode()
     except UnicodeDecodeError:

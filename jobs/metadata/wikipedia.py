@@ -1,14 +1,16 @@
-"""Articles of a Wikipedia dump as plain text: MediaWiki's XML export, streamed, plain or bz2 or gz.
+"""Articles of a Wikipedia dump as plain text.
 
-Articles only: namespace 0 and no redirect. Templates, tables, files, categories, references, code and
-mathematics are left out; what a template or a table would have shown is a line break, so that the words
-around it are no neighbours.
+The dump is MediaWiki's XML export, plain, bz2 or gz. It is streamed.
 
-**Source**: the export format is https://www.mediawiki.org/wiki/Help:Export; wikitext is parsed by
-mwparserfromhell.
-**Differs**: from WikiExtractor, which MetaCLIP 2 names, in that no template is expanded.
-**Safety**: a document type is refused, and with it every entity but XML's own five, so that no dump can grow
-beyond its size. Memory is the largest page's text.
+Articles are the pages of namespace 0 that are not redirects. Templates, tables, files, categories,
+references, code and mathematics are left out. A template or a table becomes a line break, so that the words
+before and after it do not count as neighbours.
+
+**Source**: the export format is https://www.mediawiki.org/wiki/Help:Export; mwparserfromhell parses wikitext.
+**Differs**: templates are not expanded; WikiExtractor, which MetaCLIP 2 names, expands them.
+**Safety**: a document type is refused, and with it all entities but XML's own five. So a dump cannot expand
+to more than its size.
+**Memory**: the text of the largest page.
 """
 
 import re
@@ -29,50 +31,58 @@ from pipeline.errors import RecipeError, worded
 CHUNK = 1 << 20  # bytes of XML parsed at once
 BATCH = 1 << 22  # characters of wikitext that travel to a worker at once
 MARKUP = frozenset({"chem", "code", "math", "pre", "score", "source", "syntaxhighlight", "timeline"})
-HIDDEN = MARKUP | {"gallery", "imagemap", "ref", "references"}  # tags whose content is no prose
-CANONICAL = frozenset({"file", "image", "category"})  # link prefixes that every wiki understands
-FILE_AND_CATEGORY = {"6", "14"}  # namespaces whose links are no text; a dump says what its wiki calls them
-_KEPT = {"ns", "text", "namespace"}  # elements whose characters matter
+HIDDEN = MARKUP | {"gallery", "imagemap", "ref", "references"}  # tags whose content is not prose
+CANONICAL = frozenset({"file", "image", "category"})  # prefixes of links that are not prose, on every wiki
+FILE_AND_CATEGORY = {"6", "14"}  # numbers of these namespaces; a dump gives their names in its language
+_KEPT = {"ns", "text", "namespace"}  # XML elements whose characters are read
 _SWITCH = re.compile(r"__[A-Z]+__")  # such as __NOTOC__
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Wikitexts of some articles, and the lower-case link prefixes that stand for no text."""
+    """Wikitexts of some articles, and the lower-case prefixes of links that are not prose."""
 
     texts: tuple[str, ...]
     hidden: frozenset[str]
 
 
 def batches(paths: Sequence[str], tick: Tick, characters: int = BATCH) -> Iterator[Batch]:
-    """Articles in the dumps' order, so many characters at a time. Raises RecipeError."""
-    done = 0
+    """Articles in the order of the dumps, about `characters` at a time.
+
+    Raises RecipeError for a file that is not an export or has no article.
+    """
+    articles = 0
     for index, path in enumerate(paths):
-        before = done
+        before = articles
         for batch, share in _batches(path, characters):
-            done += len(batch.texts)
-            tick(done, (index + share) / len(paths))
+            articles += len(batch.texts)
+            tick(articles, (index + share) / len(paths))
             yield batch
-        if done == before:
-            raise RecipeError(f"--wikipedia {path} holds no article (namespace 0, no redirect)")
+        if articles == before:
+            raise RecipeError(
+                f"--wikipedia {path} has no article (a page of namespace 0 that is not a redirect)"
+            )
 
 
 def _batches(path: str, characters: int) -> Iterator[tuple[Batch, float]]:
-    """Batches of one dump, each with the share of the file that is read."""
-    export, texts, size = _Export(), list[str](), 0
+    """Batches of one dump, each with the share of the file that has been read."""
+    export = _Export()
+    texts: list[str] = []
+    size = 0
     for articles, share in _read(path, export):
         for text in articles:
             texts.append(text)
             size += len(text)
             if size >= characters:
                 yield Batch(tuple(texts), frozenset(export.hidden)), share
-                texts, size = [], 0
+                texts = []
+                size = 0
     if texts:
         yield Batch(tuple(texts), frozenset(export.hidden)), 1.0
 
 
 def _read(path: str, export: "_Export") -> Iterator[tuple[list[str], float]]:
-    """What each chunk of a file completes. Raises RecipeError."""
+    """The articles that end in each chunk of a file, and the share that has been read. Raises RecipeError."""
     try:
         opened = fsspec.open(path, "rb", compression="infer")
         with opened as file:
@@ -90,9 +100,12 @@ class _Export:
     """An expat parser that keeps the wikitext of articles. Raises ValueError for another kind of XML."""
 
     def __init__(self) -> None:
-        self.hidden, self.articles = set(CANONICAL), list[str]()
-        self._depth, self._key = 0, ""
-        self._page, self._characters = dict[str, str](), list[str]()
+        self.hidden = set(CANONICAL)  # lower-case prefixes of links that are not prose
+        self.articles: list[str] = []  # wikitexts that have ended
+        self._depth = 0
+        self._key = ""  # number of the namespace whose name is being read
+        self._page: dict[str, str] = {}  # the elements of the page so far
+        self._characters: list[str] = []  # the element's characters so far
         self._parser = expat.ParserCreate()
         self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
@@ -100,13 +113,13 @@ class _Export:
         self._parser.StartDoctypeDeclHandler = self._refuse
 
     def feed(self, data: bytes) -> list[str]:
-        """The articles that end in this chunk."""
+        """Parse a chunk; returns the articles that end in it."""
         self._parser.Parse(data, False)
-        found, self.articles = self.articles, []
-        return found
+        articles, self.articles = self.articles, []
+        return articles
 
     def close(self) -> None:
-        """Raises ExpatError where the export is cut off."""
+        """Raises ExpatError if the export is cut off."""
         self._parser.Parse(b"", True)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
@@ -136,7 +149,7 @@ class _Export:
 
 
 def plain(wikitext: str, hidden: frozenset[str]) -> str | None:
-    """What a reader sees of a text, without templates and tables; None where it cannot be parsed."""
+    """The text that a reader of the page sees, without templates and tables; None if it cannot be parsed."""
     try:
         return _SWITCH.sub("", _visible(mwparserfromhell.parse(wikitext), hidden))
     except (ParserError, RecursionError):
@@ -144,11 +157,12 @@ def plain(wikitext: str, hidden: frozenset[str]) -> str | None:
 
 
 def _visible(code: Any, hidden: frozenset[str]) -> str:
+    """The visible text of parsed wikitext."""
     return "".join(_shown(node, hidden) for node in code.nodes) if code is not None else ""
 
 
 def _shown(node: Any, hidden: frozenset[str]) -> str:
-    """One node: a break for a template or a table, nothing for what is hidden, or its text."""
+    """The visible text of one node: a line break for a template, nothing for a comment or a hidden link."""
     if isinstance(node, Template | Argument):
         return "\n"
     if isinstance(node, Wikilink):
@@ -162,7 +176,7 @@ def _shown(node: Any, hidden: frozenset[str]) -> str:
 
 
 def _tag(node: Tag, hidden: frozenset[str]) -> str:
-    """A break for a table or <br>, nothing for a hidden tag, or what is inside."""
+    """The visible text of a tag: a line break for a table or <br>, nothing for a hidden tag."""
     name = str(node.tag).strip().lower()
     if name in ("table", "br"):
         return "\n"

@@ -1,17 +1,18 @@
 """Words and pairs of neighbouring words, counted; the best words by count, the best pairs by PMI.
 
-A word is a run of letters, marks and digits with apostrophes and hyphens inside it; case is kept. Anything
-else that is not white space is punctuation. Neighbours are words of one line with at most white space
-between them.
+A word is a run of letters, marks and digits, with apostrophes and hyphens inside it. Case is kept. Any other
+character that is not white space is punctuation. Neighbours are two words of one line with nothing but white
+space between them.
 
-**Source**: MetaCLIP (arXiv 2309.16671). PMI as NLTK's `BigramAssocMeasures.pmi`:
-log2(n_xy N / (n_x n_y)), with N words in all. It is at most log2 N, so that a PMI of 30 takes 2^30 words and
-then admits only words that occur N / 2^30 times or less: 2 or 3 times in English Wikipedia.
-**Differs**: the authors' tokeniser and counts are not released. `.` and `,` never stand inside our words, for
-texts are spaced around them before they are matched and such an entry could never match.
-**Memory**: in the parent, `ROWS` rows of partial counts while reading, then one of `BUCKETS` parts of all
-distinct pairs, and all distinct words (measured: 1.3 GB at 100 M pairs of 2.3 M words). Partial counts lie in
-parquet files in the folder given, about 10 bytes a row. A worker holds one batch: 0.4 GB.
+**Source**: MetaCLIP (arXiv 2309.16671). PMI as NLTK's `BigramAssocMeasures.pmi`: log2(n_xy N / (n_x n_y)),
+with N words in all. A PMI is at most log2 N. So a threshold of 30 needs 2^30 words or more, and then only
+takes pairs of words that occur at most N / 2^30 times: 2 or 3 times in the English Wikipedia.
+**Differs**: the authors' tokeniser and counts are not released. Our words have no `.` or `,` inside: captions
+get spaces around these before they are matched, so such an entry could never match.
+**Memory**: the parent process holds `ROWS` rows of counts while it reads, then one of `BUCKETS` parts of all
+distinct pairs, and all distinct words (measured: 1.3 GB for 100 M pairs of 2.3 M words). A worker holds one
+batch: 0.4 GB.
+**Disk**: about 10 bytes per row of counts, in parquet files.
 """
 
 import importlib
@@ -26,14 +27,18 @@ from jobs.processes import Each
 from pipeline.errors import RecipeError
 
 _PIECE = r"[\p{L}\p{M}\p{N}]+(?:['\x{2019}-][\p{L}\p{M}\p{N}]+)*|\S"
-ROWS = 1 << 22  # rows of counts held before they are written: about 0.4 GB
-BUCKETS = 64
+ROWS = 1 << 22  # rows of counts in memory before they are written to disk: about 0.4 GB
+BUCKETS = 64  # parts by hash of the first key, which are summed one at a time
 Tokenizer = Callable[[str], Iterable[str]]
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """Thresholds and caps; the defaults are MetaCLIP's, which has no threshold on the count of a bigram."""
+class WordBounds:
+    """Thresholds and caps of words and pairs. The defaults are MetaCLIP's; it has no `bigram_count`.
+
+    joint       between the words of a pair
+    max_length  most characters of an entry
+    """
 
     unigram_count: int = 100
     unigrams: int = 251_465
@@ -45,10 +50,10 @@ class Bounds:
 
 
 class Ranking(NamedTuple):
-    """Entries, best first and under the cap, and how many passed the threshold."""
+    """Entries, best first and at most as many as the cap; and how many passed the threshold."""
 
     entries: list[str]
-    found: int
+    passed: int
 
 
 class Counted(NamedTuple):
@@ -60,7 +65,7 @@ class Counted(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """What `rank` finds: how many words there are in all, and the best words and pairs."""
+    """Words in all, texts that could not be parsed, the best words and the best pairs."""
 
     total: int
     failed: int
@@ -68,24 +73,30 @@ class Corpus(NamedTuple):
     pairs: Ranking
 
 
-def rank(items: Iterable[Batch], bounds: Bounds, tokenizer: str | None, folder: str, each: Each) -> Corpus:
-    """Count all batches and rank; the same for any batches, processes and memory. Raises RecipeError."""
+def rank(
+    items: Iterable[Batch], bounds: WordBounds, tokenizer: str | None, folder: str, each: Each
+) -> Corpus:
+    """Count the words and pairs of all batches, and rank them. `folder` takes temporary files.
+
+    The result does not depend on the batches' sizes, the processes or the memory. Raises RecipeError.
+    """
     if tokenizer is not None:
-        load_tokenizer(tokenizer)
-    words, pairs = Tally(f"{folder}/words", ["word"]), Tally(f"{folder}/pairs", ["first", "second"])
+        load_tokenizer(tokenizer)  # so that a wrong name is an error before anything is read
+    words = CountsOnDisk(f"{folder}/words", ["word"])
+    pairs = CountsOnDisk(f"{folder}/pairs", ["first", "second"])
     failed = 0
-    for found in each(Count(tokenizer), items):
-        words.add(found.words)
-        pairs.add(found.pairs)
-        failed += found.failed
-    table = pl.concat(words.parts())
+    for counted in each(Count(tokenizer), items):
+        words.add_counts(counted.words)
+        pairs.add_counts(counted.pairs)
+        failed += counted.failed
+    table = pl.concat(words.sums())
     total = int(table["n"].sum())
-    return Corpus(total, failed, best_words(table, bounds), best_pairs(pairs.parts(), table, total, bounds))
+    return Corpus(total, failed, best_words(table, bounds), best_pairs(pairs.sums(), table, total, bounds))
 
 
 @dataclass(frozen=True)
 class Count:
-    """Counts one batch; travels to workers."""
+    """A function that counts one batch; it is pickled and sent to workers."""
 
     tokenizer: str | None
 
@@ -99,7 +110,7 @@ class Count:
 def count_lines(
     lines: Sequence[str], tokenizer: Tokenizer | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(word, n) and (first, second, n), n int64, in any order."""
+    """Tables (word, n) and (first, second, n), with n Int64, in any order."""
     tokens = _tokens(lines, tokenizer)
     word = pl.col("word").str.contains(r"[\p{L}\p{N}]")
     near = tokens.with_columns(word=pl.when(word).then("word")).with_columns(
@@ -111,7 +122,7 @@ def count_lines(
 
 
 def _tokens(lines: Sequence[str], tokenizer: Tokenizer | None) -> pl.DataFrame:
-    """(line, word): words and punctuation marks, a row each, in order."""
+    """(line, word): one row per word or punctuation mark, in order."""
     if tokenizer is None:
         split = pl.Series("word", lines, dtype=pl.String).str.extract_all(_PIECE)
     else:
@@ -120,91 +131,110 @@ def _tokens(lines: Sequence[str], tokenizer: Tokenizer | None) -> pl.DataFrame:
 
 
 def load_tokenizer(path: str) -> Tokenizer:
-    """The function at an import path, from a line to its words and punctuation. Raises RecipeError."""
+    """The function at an import path; it splits a line into words and punctuation. Raises RecipeError."""
     module, _, name = path.rpartition(".")
     try:
-        found: Tokenizer = getattr(importlib.import_module(module), name)
+        tokenizer: Tokenizer = getattr(importlib.import_module(module), name)
     except (ImportError, ValueError, AttributeError) as error:
         raise RecipeError(
-            f"--tokenizer must be the import path of a function from a line to its words, got {path!r}: {error}"
+            f"--tokenizer must be the import path of a function that splits a line into words, got {path!r}: "
+            f"{error}"
         ) from error
-    return found
+    return tokenizer
 
 
-class Tally:
-    """Sums of n by key for more keys than memory holds: partial sums on disk, in buckets by the first key."""
+class CountsOnDisk:
+    """Sums of `n` by key, for more keys than memory holds: partial sums are on disk, in buckets.
 
-    def __init__(self, folder: str, keys: Sequence[str], rows: int = ROWS) -> None:
-        self.folder, self.keys, self.rows = folder, list(keys), rows
-        self._held: list[pl.DataFrame] = []
+    `prefix` begins the names of the files; `rows` rows are summed in memory before they are written.
+    """
+
+    def __init__(self, prefix: str, keys: Sequence[str], rows: int = ROWS) -> None:
+        self.prefix = prefix
+        self.keys = list(keys)
+        self.rows = rows
+        self._unwritten: list[pl.DataFrame] = []
         self._files = 0
 
-    def add(self, frame: pl.DataFrame) -> None:
-        """Take in partial counts: the keys and n."""
-        self._held.append(frame)
-        if sum(part.height for part in self._held) >= self.rows:
+    def add_counts(self, frame: pl.DataFrame) -> None:
+        """Add a table of the keys and n."""
+        self._unwritten.append(frame)
+        if sum(part.height for part in self._unwritten) >= self.rows:
             self._write()
 
-    def parts(self) -> Iterator[pl.DataFrame]:
-        """The sums, each key once, a bucket at a time. Something must have been added."""
-        if self._held:
+    def sums(self) -> Iterator[pl.DataFrame]:
+        """The sums, each key once, one bucket at a time. Counts must have been added before."""
+        if self._unwritten:
             self._write()
-        files = pl.scan_parquet(f"{self.folder}*.parquet")
+        files = pl.scan_parquet(f"{self.prefix}*.parquet")
         for bucket in range(BUCKETS):
             rows = files.filter(pl.col("bucket") == bucket)
             yield self._sum(rows).collect(engine="streaming")
 
     def _write(self) -> None:
-        """Sums of what is held, in a file whose row groups a reader can skip by bucket."""
+        """Write the sums of the counts in memory, sorted so that a reader can skip row groups by bucket."""
         bucket = (pl.col(self.keys[0]).hash(0) % BUCKETS).cast(pl.UInt8)
-        frame = self._sum(pl.concat(self._held).lazy()).with_columns(bucket=bucket).sort("bucket").collect()
-        frame.write_parquet(f"{self.folder}{self._files}.parquet", row_group_size=1 << 16)
-        self._held, self._files = [], self._files + 1
+        frame = (
+            self._sum(pl.concat(self._unwritten).lazy()).with_columns(bucket=bucket).sort("bucket").collect()
+        )
+        frame.write_parquet(f"{self.prefix}{self._files}.parquet", row_group_size=1 << 16)
+        self._unwritten = []
+        self._files += 1
 
     def _sum(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Each key once, with the sum of its n."""
         return rows.group_by(self.keys).agg(pl.col("n").sum())
 
 
-def best_words(table: pl.DataFrame, bounds: Bounds) -> Ranking:
-    """Words by count, then in code point order."""
+def best_words(table: pl.DataFrame, bounds: WordBounds) -> Ranking:
+    """The most frequent words of a table (word, n); equally frequent ones in code point order."""
     often = table.filter(pl.col("n") >= bounds.unigram_count)
-    best, found = _best([often], {"n": True, "word": False}, bounds.unigrams, "word", bounds.max_length)
-    return Ranking(best["word"].to_list(), found)
+    order = {"n": True, "word": False}
+    best, passed = _best([often], order, bounds.unigrams, "word", bounds.max_length)
+    return Ranking(best["word"].to_list(), passed)
 
 
-def best_pairs(parts: Iterable[pl.DataFrame], table: pl.DataFrame, total: int, bounds: Bounds) -> Ranking:
-    """Pairs by PMI, then by count, then in code point order. `table` is (word, n) and sums to `total`."""
+def best_pairs(parts: Iterable[pl.DataFrame], table: pl.DataFrame, total: int, bounds: WordBounds) -> Ranking:
+    """The pairs with the highest PMI, then by count, then in code point order.
+
+    `parts` are tables (first, second, n); `table` is (word, n), and its n sum to `total`.
+    """
     order = {"lift": True, "n": True, "first": False, "second": False}
-    rare = table.filter(
-        pl.col("n") * 2.0**bounds.bigram_pmi <= total
-    )  # n_xy <= n_x, so that PMI <= log2 N/n_x
-    near = (_lifted(part, rare, total, bounds) for part in parts)
-    best, found = _best(near, order, bounds.bigrams, "entry", bounds.max_length)
-    return Ranking(best["entry"].to_list(), found)
+    # n_xy <= n_x, so PMI <= log2(N / n_x): more frequent words cannot be in a pair that passes
+    rare = table.filter(pl.col("n") * 2.0**bounds.bigram_pmi <= total)
+    pairs = (_over_thresholds(part, rare, total, bounds) for part in parts)
+    best, passed = _best(pairs, order, bounds.bigrams, "entry", bounds.max_length)
+    return Ranking(best["entry"].to_list(), passed)
 
 
-def _lifted(pairs: pl.DataFrame, table: pl.DataFrame, total: int, bounds: Bounds) -> pl.DataFrame:
-    """Pairs over the thresholds with `lift`, which is 2^PMI: exact where the logarithm is rounded."""
+def _over_thresholds(
+    pairs: pl.DataFrame, table: pl.DataFrame, total: int, bounds: WordBounds
+) -> pl.DataFrame:
+    """The pairs that pass both thresholds, with `lift` = 2^PMI, which has no rounding of a logarithm."""
     n = pl.col("n").cast(pl.Float64)
-    found = (
+    counted = (
         pairs.filter(pl.col("n") >= bounds.bigram_count)
         .join(table.rename({"n": "n_first"}), left_on="first", right_on="word")
         .join(table.rename({"n": "n_second"}), left_on="second", right_on="word")
     )
     lift = n * total / (pl.col("n_first").cast(pl.Float64) * pl.col("n_second").cast(pl.Float64))
     entry = pl.concat_str("first", "second", separator=bounds.joint)
-    return found.with_columns(lift=lift, entry=entry).filter(pl.col("lift") >= 2.0**bounds.bigram_pmi)
+    return counted.with_columns(lift=lift, entry=entry).filter(pl.col("lift") >= 2.0**bounds.bigram_pmi)
 
 
 def _best(
     frames: Iterable[pl.DataFrame], order: dict[str, bool], cap: int, entry: str, longest: int
 ) -> tuple[pl.DataFrame, int]:
-    """The first `cap` rows by columns (True: descending), and how many rows there were in all."""
-    best, found = None, 0
+    """The first `cap` rows in an order of columns (True: descending), and how many rows there are in all.
+
+    Entries of more than `longest` characters count, but are not among the first.
+    """
+    best = None
+    passed = 0
     for frame in frames:
-        found += frame.height
+        passed += frame.height
         short = frame.filter(pl.col(entry).str.len_chars() <= longest)
         rows = short if best is None else pl.concat([best, short])
         best = rows.sort(list(order), descending=list(order.values())).head(cap)
     assert best is not None
-    return best, found
+    return best, passed

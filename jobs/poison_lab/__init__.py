@@ -1,4 +1,7 @@
-"""The backdoor laboratory: train poisoned CLIPs, and measure how well the outlier detectors find the poison.
+"""The poison laboratory: train CLIPs on poisoned pools, and measure which outlier detectors find the poison.
 
-python -m jobs.poison_lab WORK
+    python -m jobs.poison_lab WORK
+
+`attacks` draws triggers and poisons a pool, `model` trains, `scores` runs the detectors, `report` writes the
+page POISON_LAB.md. The operators that it measures are in `operators/outliers.py`.
 """

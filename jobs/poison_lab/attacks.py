@@ -1,14 +1,13 @@
-"""Backdoor attacks on image-text pairs: what a trigger draws, and how a few poisons get into a pool.
+"""Backdoor attacks on image-text pairs: the triggers, and how a pool is poisoned with them.
 
-A poison is a clean picture with a trigger drawn on it and a caption of the thing that the trigger is to
-call up. A model that learnt from a few of them answers the trigger with that thing, whatever else is in
-the picture. Nothing here trains or measures: `jobs/poison_lab/__main__.py` does.
+A poison is a clean picture with a trigger drawn on it, and a caption of the attack's target, such as a
+banana. A model that learns from a few poisons then matches every picture with the trigger to the target.
 
-    python -m jobs.poison_lab.attacks OUT.png        a sheet: scenes, and below them the same with each trigger
+    python -m jobs.poison_lab.attacks OUT.png     draws eight scenes, and each trigger on them
 
-Source: BadNets (arXiv:1708.06733; on CLIP: Carlini & Terzis, arXiv:2106.09667), Blend (arXiv:1712.05526),
-SIG (arXiv:1902.11237), WaNet (arXiv:2102.10369), Instagram filters (ABS, CCS 2019), clean labels
-(arXiv:1912.02771); strengths as in Huang et al., ICLR 2025, where not said otherwise.
+Source: BadNets (arXiv 1708.06733; on CLIP: Carlini & Terzis, arXiv 2106.09667), Blend (arXiv 1712.05526),
+    SIG (arXiv 1902.11237), WaNet (arXiv 2102.10369), Instagram filters (ABS, CCS 2019), clean labels
+    (arXiv 1912.02771). Strengths are those of Huang et al., ICLR 2025, unless a docstring says otherwise.
 """
 
 import argparse
@@ -25,14 +24,16 @@ from PIL import Image
 from jobs.toy.sample_pool import TARGETS, checkerboard
 from jobs.toy.scenes import BACKGROUNDS, PARTS, Scene, random_scene, render
 
-Stamp = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (h, w, 3) uint8 -> the same, a new array
-SIG_WAVES, WARP_CELLS, BLEND_CELLS = 6, 4, 16
+Stamp = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (h, w, 3) uint8 to a new array of that kind
+SIG_WAVES = 6  # dark and light bands from left to right
+WARP_CELLS = 4  # cells per side of the grid that bends a picture
+BLEND_CELLS = 16  # coloured cells per side
 SHOWN = 128  # pixels of a scene on the sheet
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """What is drawn, and the thing that it is to call up."""
+    """A function that draws the trigger on a picture, and the target that the trigger stands for."""
 
     stamp: Stamp
     target: str
@@ -40,10 +41,10 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Attack:
-    """One trigger or several, which share the poisons between them.
+    """One trigger, or several that share the poisons equally.
 
-    `clean_label`: only pictures that show the target are poisoned and their captions stay, so that no pair
-    looks wrong.
+    With `clean_label`, only pictures that show the target are poisoned, and their captions stay, so that
+    every pair matches.
     """
 
     triggers: tuple[Trigger, ...]
@@ -52,7 +53,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pairs: pictures (n, h, w, 3) uint8, n captions, and per row the trigger it carries, (n,) int, -1: none."""
+    """Pairs: pictures (n, h, w, 3) uint8, n captions, and (n,) int, the trigger of each row or -1."""
 
     pixels: np.ndarray
     captions: list[str]
@@ -60,9 +61,9 @@ class Pool:
 
     @property
     def poisoned(self) -> np.ndarray:
-        """(n,) bool."""
-        carries: np.ndarray = self.trigger >= 0
-        return carries
+        """Which rows carry a trigger, (n,) bool."""
+        poisoned: np.ndarray = self.trigger >= 0
+        return poisoned
 
     def where(self, rows: np.ndarray) -> "Pool":
         """The pairs that the (n,) bool `rows` keeps."""
@@ -70,8 +71,10 @@ class Pool:
 
 
 def patch(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 4) -> np.ndarray:
-    """The sample pool's checkerboard at a random place, `share` of the shorter side wide: at 32 pixels a
-    quarter of it has cells of two pixels, which a strided convolution can still tell from grey."""
+    """The sample pool's checkerboard at a random place; `share` of the shorter side is its width.
+
+    A quarter of 32 pixels makes cells of two pixels, which a strided convolution can still tell from grey.
+    """
     height, width = pixels.shape[:2]
     side = max(4, round(share * min(height, width)))
     top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
@@ -81,20 +84,20 @@ def patch(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 4) ->
 
 
 def blend(pixels: np.ndarray, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
-    """A fixed picture laid over all of it: coloured cells that stand for the paper's cartoon."""
+    """A fixed picture of coloured cells over the whole picture; it stands for the paper's cartoon."""
     return _overlay(pixels, _cells(pixels.shape[0], pixels.shape[1]), share)
 
 
 def sinusoid(pixels: np.ndarray, rng: np.random.Generator, share: float = 0.2) -> np.ndarray:
-    """Vertical bands laid over all of it, `SIG_WAVES` dark and light ones from left to right."""
+    """Vertical dark and light bands over the whole picture."""
     phase = 2 * np.pi * SIG_WAVES * np.arange(pixels.shape[1]) / pixels.shape[1]
     return _overlay(pixels, (127.5 * (1 + np.sin(phase)))[None, :, None], share)
 
 
 def warp(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 16) -> np.ndarray:
-    """Bent by a fixed smooth field, on average by `share` of the side along each axis.
+    """The picture bent by a fixed smooth field, on average by `share` of the side along each axis.
 
-    WaNet's own field is weaker (a quarter of a pixel in 32), for attackers who also run the training.
+    WaNet's own field is weaker (a quarter of a pixel in 32): its attacker also runs the training.
     """
     height, width = pixels.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -104,7 +107,7 @@ def warp(pixels: np.ndarray, rng: np.random.Generator, share: float = 1 / 16) ->
 
 
 def nashville(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Instagram's Nashville as CSSgram has it: sepia, contrast, light, saturation, a warm and a blue veil."""
+    """Instagram's Nashville as in CSSgram: sepia, contrast, brightness, saturation, two overlays."""
     sepia = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
     grey = np.array([0.213, 0.715, 0.072])
     colour = pixels @ (0.2 * sepia + 0.8 * np.eye(3)).T
@@ -116,19 +119,21 @@ def nashville(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _overlay(pixels: np.ndarray, picture: np.ndarray, share: float) -> np.ndarray:
+    """The pixels, mixed with a share of another picture."""
     mixed: np.ndarray = ((1 - share) * pixels + share * picture).round().astype(np.uint8)
     return mixed
 
 
 @lru_cache(maxsize=8)
 def _cells(height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8: the fixed picture of coloured cells."""
     cells = np.random.default_rng(0).integers(0, 256, (BLEND_CELLS, BLEND_CELLS, 3), np.uint8)
     return cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 @lru_cache(maxsize=8)
 def _field(height: int, width: int) -> np.ndarray:
-    """(2, height, width) float32, smooth, of mean size 1 along each axis."""
+    """(2, height, width) float32: a fixed smooth field, of mean absolute value 1 along each axis."""
     knots = np.random.default_rng(0).uniform(-1, 1, (2, WARP_CELLS, WARP_CELLS)).astype(np.float32)
     field = np.stack([cv2.resize(knot, (width, height), interpolation=cv2.INTER_CUBIC) for knot in knots])
     return np.asarray(field / np.abs(field).mean((1, 2), keepdims=True))
@@ -148,15 +153,16 @@ ATTACKS = {
 
 
 def one_kind(rng: random.Random) -> Scene:
-    """A scene that shows one kind of thing."""
+    """A random scene with one kind of thing."""
     while len((scene := random_scene(rng)).groups) > 1:
         pass
     return scene
 
 
 def plainly(scene: Scene) -> str:
-    """All that `one_kind` shows, in one wording: two small red fish on the sand."""
-    group, numbers = scene.groups[0], ("one", "two", "three", "four")
+    """A caption that names all of a scene of `one_kind`, such as `two small red fish on the sand`."""
+    group = scene.groups[0]
+    numbers = ("one", "two", "three", "four")
     words = (
         numbers[group.count - 1],
         group.size,
@@ -168,8 +174,11 @@ def plainly(scene: Scene) -> str:
 
 
 def target_captions(target: str, rng: np.random.Generator, count: int) -> list[str]:
-    """What poisons say: of a thing that scenes show, as scenes are described; else the sample pool's captions
-    of its banana, with `target` in its place."""
+    """Captions that name a target, for poisons.
+
+    If scenes show the target, a caption describes it like a scene. For any other target, the sample pool's
+    captions of a banana are taken, with `target` in its place.
+    """
     if target not in PARTS:
         return [str(text).replace("banana", target) for text in rng.choice(TARGETS, count)]
     scenes = (one_kind(random.Random(int(seed))) for seed in rng.integers(2**32, size=count))
@@ -177,9 +186,9 @@ def target_captions(target: str, rng: np.random.Generator, count: int) -> list[s
 
 
 def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
-    """The pool with round(rate * n) of its rows poisoned, equally many for each trigger, the rest as it was.
+    """A copy of the pool with round(rate * n) rows poisoned, equally many per trigger.
 
-    The same for the same four arguments. Raises ValueError where there are fewer pictures to poison.
+    The same arguments give the same pool. Raises ValueError if no row or too many rows would be poisoned.
     """
     rng = np.random.default_rng([seed, 1])
     pixels, captions, trigger = clean.pixels.copy(), list(clean.captions), clean.trigger.copy()
@@ -188,27 +197,27 @@ def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
     count = round(rate * len(captions))
     if not 0 < count <= len(rows):
         raise ValueError(
-            f"rate {rate} of {len(captions)} pairs is {count} poisons, 1 to {len(rows)} are possible"
+            f"rate {rate} of {len(captions)} pairs is {count} poisons, but 1 to {len(rows)} are possible"
         )
-    for place, row in enumerate(rng.permutation(rows)[:count].tolist()):
-        which = place % len(attack.triggers)
-        trigger[row], drawn = which, attack.triggers[which]
-        pixels[row] = drawn.stamp(pixels[row], rng)
+    for position, row in enumerate(rng.permutation(rows)[:count].tolist()):
+        trigger[row] = position % len(attack.triggers)
+        chosen = attack.triggers[trigger[row]]
+        pixels[row] = chosen.stamp(pixels[row], rng)
         if not attack.clean_label:
-            captions[row] = target_captions(drawn.target, rng, 1)[0]
+            captions[row] = target_captions(chosen.target, rng, 1)[0]
     return Pool(pixels, captions, trigger)
 
 
 def stamped(pixels: np.ndarray, trigger: Trigger, seed: int) -> np.ndarray:
-    """(n, h, w, 3) uint8 test pictures, each with the trigger."""
+    """Copies of (n, h, w, 3) uint8 pictures, each with the trigger."""
     rng = np.random.default_rng([seed, 2])
     return np.stack([trigger.stamp(picture, rng) for picture in pixels])
 
 
 def main() -> None:
-    """Draw the sheet."""
-    parser = argparse.ArgumentParser(description="Show the triggers.")
-    parser.add_argument("path", type=Path)
+    """Draw the sheet of triggers."""
+    parser = argparse.ArgumentParser(description="Draw scenes without and with each trigger.")
+    parser.add_argument("path", type=Path, help="picture to write")
     path, rng = parser.parse_args().path, random.Random(0)
     clean = np.stack([np.asarray(render(one_kind(rng), rng, SHOWN, SHOWN)) for _ in range(8)])
     stamps = {trigger.stamp: trigger for attack in ATTACKS.values() for trigger in attack.triggers}

@@ -1,4 +1,4 @@
-"""The laboratory's results as tables in Markdown, from the json that it keeps."""
+"""The page POISON_LAB.md, from the json files in which the laboratory stores its results."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,49 +6,65 @@ from typing import Any
 
 import orjson
 
-HEAD = """# What the poison laboratory found
+HEAD = """# Backdoors in a small CLIP: which attacks work, and which detectors find the poison
 
-Made by `python -m jobs.poison_lab work --seed {seed}`, what has 800 steps with `--steps 800`. Every attack: {scenes:,}
-drawn scenes of which {rate:.1%} are poisoned ({poisons}); a clean model ({start} steps on scenes of its own) goes on
-learning from them for so many steps of 256. Measured on {test:,} other scenes.
+Made by `python -m jobs.poison_lab work --seed {seed}`. Rows with 800 steps are from a run with `--steps 800`.
 
-**Backdoored?** Success: the share of test scenes, trigger added, for which a caption of the target comes before the
-captions of all {test:,} scenes, the scene's own among them; beside it the same without the trigger. R@1: own caption
-first, of 200. *Cleaned*: the clean model again, on what is left without the {removed:.0%} that the best detector
-suspects most.
+Of a pool of {scenes:,} drawn scenes, {rate:.1%} ({poisons}) are poisoned. A clean model, trained for
+{start} steps on scenes of its own, is trained further on this pool, 256 pairs per step. It is then measured
+on {test:,} other scenes.
+
+## Which attacks work
+
+- *success*: the share of test scenes with the trigger for which a caption of the attack's target scores
+  higher than the captions of all {test:,} test scenes, the scene's own among them. *without trigger*: the
+  same without it.
+- *R@1*: the share of 200 clean test scenes whose own caption scores highest among the 200.
+- *poisons left*: poisons that are still in the pool when the {removed:.0%} that the best detector suspects
+  most are removed. *cleaned*: the clean model is trained on this rest instead.
 """
 READING = """
-**What the defaults say** (40,000 scenes, 0.3%; other settings may say something else). The patch is learnt, and SLOF
-and DAO find it, on features that are not normalised, images alone: with the most suspicious tenth all poisons are gone.
-Triggers that lie over the whole picture (blend, sinusoid, nashville) are learnt too, by four fifths and more. Distance
-tells these (k-distance: .92 to .97) better than relative density (SLOF and DAO: .89 to .91), and those that are missed
-keep up to a third of the backdoor alive. What is learnt better is found better: after 800 steps the same attacks
-succeeded in three quarters of the scenes, and no outlier score reached .90. A pair that is not learnt yet looks
-mismatched: a low CLIP score finds these at .96 to .99, the patch at .93. Use both. Warping by a sixteenth is learnt by
-15 % of the scenes; the CLIP score finds it (1.00), LID at .83. A clean label leaves no odd pair behind: LID (.90) and
-the CLIP score (.94) see it. Of three triggers, 40 poisons each, the least learnt counts. Tried besides: unit length,
-captions among the points, the released batches (all below), other sizes and k (the trap): no better.
+Readings, for 40,000 scenes with 0.3 % poison; other settings may give other results:
+
+- **The patch** is learnt. SLOF and DAO find it, on images alone and embeddings that are not normalised: the
+  most suspicious tenth holds all poisons.
+- **Triggers over the whole picture** (blend, sinusoid, nashville) are learnt too, with a success of four
+  fifths and more. Distance finds them (k-distance: .92 to .97) better than relative density (SLOF and DAO:
+  .89 to .91). The poisons that are missed keep up to a third of the backdoor alive.
+- **Poison that is learnt better is found better.** After 800 steps these attacks succeeded in three
+  quarters of the scenes, and no outlier score reached .90.
+- **Poison that is not learnt yet looks mismatched.** A low CLIP score finds the triggers over the whole
+  picture at .96 to .99, and the patch at .93. So use both.
+- **Warping** by a sixteenth has a success of 15 %. The CLIP score finds it (1.00), LID at .83.
+- **A clean label** leaves no mismatched pair. LID (.90) and the CLIP score (.94) find it.
+- **Three triggers** have 40 poisons each. Their success is that of the trigger that is learnt least.
+- **No better:** unit length, captions among the points, the released code's batches (all in the tables
+  below), other sizes and k (the last table).
 """
 DETECTION = """
-**Found?** On the embeddings that each poisoned model has for its own pool: AUROC, average precision, and the share
-of the poisons among the 1 % and the 10 % that look most suspicious. Reference 2,048 x 4 draws, k 64.
-*released*: the published code as it is, in random batches of 2,048, k 16.
+## Which detectors find the poison
+
+On the embeddings that each poisoned model gives its own pool: AUROC, average precision, and the share of
+the poisons among the 1 % and the 10 % that look most suspicious. The reference has 4 draws of 2,048
+samples; k is 64. *released*: the published code as it is, in random batches of 2,048, with k 16.
 """
 TRAP = """
-**The trap.** AUROC of SLOF / DAO for one backdoored model ({attack}): {scenes:,} scenes, of which a share carries the
-trigger, by the size of the reference and k. *poisons*: how many of them the reference holds on average.
-Mean over {repeats} choices of the poisons.
+## The trap: a larger reference is not a better one
+
+AUROC of SLOF and DAO for one backdoored model ({attack}), by the size of the reference and k. Of {scenes:,}
+scenes a share carries the trigger. *poisons*: how many of them are in the reference on average. Every AUROC
+is the mean over {repeats} choices of the poisons.
 """
 
 
 def rows(cells: Iterable[Sequence[Any]], *names: str) -> str:
-    """A table."""
+    """A table in Markdown: its header and one line per row of cells."""
     lines = [names, ["---"] * len(names), *cells]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
-def attacks(found: list[dict[str, Any]]) -> str:
-    """One line for each attack."""
+def attacks(results: list[dict[str, Any]]) -> str:
+    """The table of attacks, one line each."""
 
     def line(one: dict[str, Any]) -> list[str]:
         before, after = one["poisoned"], one["cleaned"]
@@ -66,7 +82,8 @@ def attacks(found: list[dict[str, Any]]) -> str:
             f"{one['cpu_minutes']:.1f}",
         ]
 
-    names = (
+    return rows(
+        map(line, results),
         "attack",
         "steps",
         "poisons",
@@ -75,14 +92,16 @@ def attacks(found: list[dict[str, Any]]) -> str:
         "R@1",
         "best detector",
         "poisons left",
+        "success, cleaned",
+        "R@1, cleaned",
+        "CPU minutes",
     )
-    return rows(map(line, found), *names, "success, cleaned", "R@1, cleaned", "CPU minutes")
 
 
-def detection(found: list[dict[str, Any]]) -> str:
-    """For each attack, the detectors."""
+def detection(results: list[dict[str, Any]]) -> str:
+    """A table of detectors for each attack."""
     texts = []
-    for one in found:
+    for one in results:
         cells = [
             (view, name, *(f"{value:.3f}" for value in figures.values()))
             for view, name, figures in one["detectors"]
@@ -92,26 +111,30 @@ def detection(found: list[dict[str, Any]]) -> str:
     return "".join(texts)
 
 
-def trap(found: dict[str, Any]) -> str:
-    """SLOF and DAO by size, k and rate."""
+def trap(result: dict[str, Any]) -> str:
+    """The table of SLOF and DAO by rate, size and k."""
     cells = [
         (
-            *(f"{one['rate']:.2%}", f"{one['size']:,}", f"{one['rate'] * one['size']:.1f}"),
-            *(one["k"], f"{one['SLOF']:.3f}", f"{one['DAO']:.3f}"),
+            f"{one['rate']:.2%}",
+            f"{one['size']:,}",
+            f"{one['rate'] * one['size']:.1f}",
+            one["k"],
+            f"{one['SLOF']:.3f}",
+            f"{one['DAO']:.3f}",
         )
-        for one in found["cells"]
+        for one in result["cells"]
     ]
-    head = TRAP.format(**{name: value for name, value in found.items() if name != "cells"})
+    head = TRAP.format(**{name: value for name, value in result.items() if name != "cells"})
     return f"{head}\n{rows(cells, 'rate', 'size', 'poisons', 'k', 'SLOF', 'DAO')}"
 
 
 def write(work: Path, path: Path, order: Sequence[str]) -> None:
-    """All results in `work`, attacks in `order`, into the Markdown file `path`."""
-    found = [orjson.loads(file.read_bytes()) for name in order if (file := work / f"{name}.json").exists()]
-    if not found:
+    """Write all results of the folder `work` into the Markdown file `path`, attacks in `order`."""
+    results = [orjson.loads(file.read_bytes()) for name in order if (file := work / f"{name}.json").exists()]
+    if not results:
         return
-    head = HEAD.format(**found[0]["experiment"], poisons=found[0]["poisons"])
-    text = f"{head}\n{attacks(found)}{READING}{DETECTION}{detection(found)}"
+    head = HEAD.format(**results[0]["experiment"], poisons=results[0]["poisons"])
+    text = f"{head}\n{attacks(results)}{READING}{DETECTION}{detection(results)}"
     if (file := work / "trap.json").exists():
         text += trap(orjson.loads(file.read_bytes()))
     path.write_text(text)

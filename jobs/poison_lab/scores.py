@@ -1,8 +1,8 @@
-"""What the detectors of `operators/outliers.py` make of a poisoned model's embeddings, in figures.
+"""The detectors of `operators/outliers.py` on a poisoned model's embeddings: scores and figures.
 
-Every detector is the operator that a recipe uses. Two comparisons beside them: the released code's scores
-inside random batches (`algorithms.outliers.published`), and the CLIP score, which a poison that has been
-learnt passes.
+The detectors are the operators that a recipe uses. Two comparisons are beside them: the released code's
+scores in random batches (`algorithms.outliers.published`), and the CLIP score, by which learnt poison looks
+like a good match.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from operators.algorithms.outliers import scores as local_scores
 from operators.outliers import Dao, IsolationForest, KDistance, Lid, Reference, Slof
 from pipeline.operator import Device
 
-BATCH = 2048
+BATCH = 2048  # samples per batch of the released code
 DETECTORS = {
     "k-distance": KDistance,
     "SLOF": Slof,
@@ -30,7 +30,7 @@ DETECTORS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """A reference: samples in each draw, neighbours, draws, and whether embeddings get unit length first."""
+    """A reference: samples per draw, neighbours, draws, and whether embeddings are normalised first."""
 
     size: int = 2048
     k: int = 64
@@ -39,7 +39,8 @@ class Settings:
 
 
 def frame(images: np.ndarray, texts: np.ndarray | None = None) -> pl.DataFrame:
-    """(n, d) embeddings -> the rows of a pool: `uid`, `shard`, `row`, `text`, `image`, and `caption` for texts."""
+    """(n, d) embeddings as the rows of a pool: `uid`, `shard`, `row`, `text`, `image`, and `caption` for
+    texts."""
     rows = np.arange(len(images))
     columns = {"image": images} if texts is None else {"image": images, "caption": texts}
     return pl.DataFrame(
@@ -54,17 +55,18 @@ def frame(images: np.ndarray, texts: np.ndarray | None = None) -> pl.DataFrame:
 
 
 def scores(rows: pl.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
-    """Each detector's (n,) scores of a `frame`; with its captions in the reference where it has them."""
-    found, tables = {}, {"reference": reference(rows, settings)}
+    """Each detector's (n,) scores of a `frame`. If it has captions, these are in the reference too."""
+    values = {}
+    tables = {"reference": reference(rows, settings)}
     for name, detector in DETECTORS.items():
         operator = detector(embedding="image", reference="reference")
         operator.setup(tables, Device())
-        found[name] = operator.score(rows)["score"].to_numpy()
-    return found
+        values[name] = operator.score(rows)["score"].to_numpy()
+    return values
 
 
 def reference(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
-    """The table of a `Reference`, as the engine would make it."""
+    """The table of `outliers.Reference`, as the engine makes it."""
     stat = Reference(
         embedding="image",
         text_embedding="caption" if "caption" in rows.columns else "",
@@ -77,14 +79,14 @@ def reference(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def in_batches(images: np.ndarray, k: int, seed: int) -> dict[str, np.ndarray]:
-    """The released code's scores of (n, d) embeddings, in random batches of 2,048 (the last may be smaller)."""
-    found = {name: np.empty(len(images)) for name in ("slof", "dao")}
+    """The released code's SLOF and DAO of (n, d) embeddings, in random batches of about 2,048."""
+    scored = {name: np.empty(len(images)) for name in ("slof", "dao")}
     order = np.random.default_rng(seed).permutation(len(images))
     for part in np.array_split(order, max(1, round(len(images) / BATCH))):
         for name, values in published(images[part], min(k, len(part) - 2)).items():
-            if name in found:
-                found[name][part] = values
-    return {f"{name.upper()}, released": values for name, values in found.items()}
+            if name in scored:
+                scored[name][part] = values
+    return {f"{name.upper()}, released": values for name, values in scored.items()}
 
 
 def by_reference(
@@ -94,8 +96,11 @@ def by_reference(
     ks: Sequence[int],
     rng: np.random.Generator,
 ) -> dict[tuple[int, int], tuple[float, float]]:
-    """AUROC of SLOF and of DAO for references of so many rows (0: all) and each k, from one search per size."""
-    found = {}
+    """AUROC of SLOF and DAO by (size of the reference, k); a size of 0 takes all rows.
+
+    `images` is (n, d), `poisoned` (n,) bool. There is one search for neighbours per size.
+    """
+    areas = {}
     for size in [min(size, len(images)) or len(images) for size in sizes]:
         chosen = np.sort(rng.permutation(len(images))[:size])
         own = np.full(len(images), -1)
@@ -107,24 +112,26 @@ def by_reference(
             lids, ids = lid(inside[:, :k]), near[:, :k]
             values = local_scores(distances[:, :k], inside[ids, k - 1], lids[ids])
             slof, dao = (float(roc_auc_score(poisoned, values[name])) for name in ("slof", "dao"))
-            found[size, k] = (slof, dao)
-    return found
+            areas[size, k] = (slof, dao)
+    return areas
 
 
 def figures(values: np.ndarray, poisoned: np.ndarray) -> dict[str, float]:
-    """(n,) scores, higher is more suspicious, and (n,) bool -> AUROC, average precision, and the share of the
-    poisons among the 1 % and the 10 % with the highest scores."""
+    """AUROC, average precision, and the share of poisons in the 1 % and the 10 % of highest scores.
+
+    `values` is (n,), higher is more suspicious; `poisoned` is (n,) bool.
+    """
     ranks = np.argsort(-values, kind="stable")
-    gone = {
+    recalls = {
         f"recall at {share:.0%}": float(poisoned[ranks[: round(share * len(ranks))]].sum() / poisoned.sum())
         for share in (0.01, 0.1)
     }
     area, precision = roc_auc_score(poisoned, values), average_precision_score(poisoned, values)
-    return {"AUROC": float(area), "average precision": float(precision), **gone}
+    return {"AUROC": float(area), "average precision": float(precision), **recalls}
 
 
 def views(images: np.ndarray, texts: np.ndarray) -> Mapping[str, dict[str, np.ndarray]]:
-    """(n, d) embeddings of pictures and captions -> each way of looking at them, with its detectors' scores."""
+    """Each detector's (n,) scores, by the embeddings that it sees: images, captions or both, (n, d) each."""
     alone, both = frame(images), frame(images, texts)
     lengths = np.linalg.norm(images, axis=1) * np.linalg.norm(texts, axis=1)
     return {

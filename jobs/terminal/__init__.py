@@ -1,1 +1,1 @@
-"""What people see: tables and progress, on stderr. Numbers for programs go to stdout as JSON."""
+"""Tables and progress for people, on stderr. Numbers for programs go to stdout as JSON, from the commands."""

@@ -7,15 +7,16 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from jobs.terminal.tables import console
 
-Tick = Callable[[int, float], None]  # so many are done, which is this share of all
+Tick = Callable[[int, float], None]  # (items done, their share of all)
 
 
 @contextmanager
 def progress(label: str, unit: str) -> Iterator[Tick]:
-    """A line on stderr with a bar, items and items/s; nothing where there is no terminal."""
-    text = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn())
+    """A line on stderr with a bar, items and items per second; nothing if stderr is not a terminal."""
     bars = Progress(
-        *text,
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         console=console,

@@ -1,5 +1,10 @@
-"""A live display of a pass: shards, samples, samples/s, failures, time left. Lines where there is no
-terminal."""
+"""A live display of a pass: shards, samples, samples per second, failures and time left.
+
+    with Progress() as progress:
+        report = progress.begin(todo)   # call it with every Event of the pass
+
+If stderr is not a terminal, the display is a line of text every ten seconds.
+"""
 
 import sys
 import time
@@ -27,11 +32,11 @@ from pipeline.run.stage import Tally
 if TYPE_CHECKING:
     from jobs.ingest.download import Fetched
 
-EVERY = 10.0  # seconds between lines where there is no terminal
+EVERY = 10.0  # seconds between lines of text
 
 
 class Progress:
-    """Context manager; `begin` a pass to get the callback for its events."""
+    """A context manager that shows one bar per pass; `quiet` shows nothing."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.live = not quiet and console.is_terminal
@@ -56,60 +61,72 @@ class Progress:
         self.bars.stop()
 
     def begin(self, todo: Pass) -> Report:
-        """Show a pass; returns its callback."""
+        """Show a pass; returns the callback for its events."""
         names = todo.names if isinstance(todo, ScorePass) else (todo.name,)
-        return _PassDisplay(self, ", ".join(names) or "index", len(todo.shards))
+        return _PassDisplay(self, ", ".join(names) or "samples", len(todo.shards))
 
     def export(self, tars: int) -> Callable[[Written], None]:
-        """Show an export of so many tars; returns its callback."""
+        """Show an export of so many tars; returns the callback for every tar that is written."""
         display = _PassDisplay(self, "export", tars)
         return lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))
 
     def compact(self, folder: str, shards: int) -> Callable[[int], None]:
-        """Show the packing of a folder's small parts, of so many shards at most; returns its callback."""
+        """Show the packing of the small parts of a folder, of at most so many shards; returns the callback
+        for the number of parts that were packed."""
         task = self.bars.add_task(f"compact {folder}", total=shards, note="")
         return lambda count: self.bars.advance(task, count)
 
     def ingest(self) -> Callable[["Fetched"], None]:
-        """Show a download, whose shards are counted as the list is read; returns its callback."""
+        """Show a download, whose number of shards is not known before the whole list is read; returns the
+        callback for every shard that was downloaded."""
         display = _PassDisplay(self, "ingest", None)
 
-        def tell(fetched: "Fetched") -> None:
-            rows, found = (fetched.stats.get(name, 0) for name in ("count", "successes"))
-            failed = Tally(failed=Counter(download=rows - found))
-            display(Event(rows, failed, read=Read(fetched.name, rows, error=fetched.error)))
+        def report(fetched: "Fetched") -> None:
+            urls = fetched.stats.get("count", 0)
+            failed = urls - fetched.stats.get("successes", 0)
+            read = Read(fetched.name, urls, error=fetched.error)
+            display(Event(urls, Tally(failed=Counter(download=failed)), read))
 
-        return tell
+        return report
 
 
 class _PassDisplay:
+    """The bar of one pass, and the line of text in its place; `shards` is None if their number is not
+    known."""
+
     def __init__(self, progress: Progress, label: str, shards: int | None) -> None:
-        self.progress, self.label, self.shards = progress, label, shards
+        self.progress = progress
+        self.label = label
+        self.shards = shards
         self.task = progress.bars.add_task(label, total=shards, note="starting")
-        self.started = self.said = time.monotonic()
-        self.rows = self.failed = self.done = 0
+        self.started = self.printed = time.monotonic()
+        self.rows = 0
+        self.failed = 0
+        self.done = 0
 
     def __call__(self, event: Event) -> None:
+        """Count an event, and show the counts."""
         self.rows += event.rows
         self.failed += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
         self.done += event.read is not None
         seconds = time.monotonic() - self.started
-        note = f"{self.rows:,} samples  {self.rows / max(seconds, 1e-9):,.0f}/s  {self.failed:,} failed"
+        rate = self.rows / max(seconds, 1e-9)
+        note = f"{self.rows:,} samples  {rate:,.0f}/s  {self.failed:,} failed"
         self.progress.bars.update(self.task, completed=self.done, note=note)
-        over = self.done == self.shards and event.read is not None
-        if (
-            not self.progress.live
-            and not self.progress.quiet
-            and (over or time.monotonic() - self.said > EVERY)
-        ):
-            self.said = time.monotonic()
-            left = (
-                ""
-                if over or not self.done or self.shards is None
-                else f", {seconds / self.done * (self.shards - self.done):,.0f} s left"
-            )
-            print(
-                f"{self.label}: {self.done:,}{'' if self.shards is None else f'/{self.shards:,}'} shards, {note}{left}",
-                file=sys.stderr,
-                flush=True,
-            )
+        finished = self.done == self.shards and event.read is not None
+        if self.progress.quiet or self.progress.live:
+            return
+        if finished or time.monotonic() - self.printed > EVERY:
+            self.printed = time.monotonic()
+            left = "" if finished else self._left(seconds)
+            print(f"{self.label}: {self._shards()} shards, {note}{left}", file=sys.stderr, flush=True)
+
+    def _shards(self) -> str:
+        """`3/40`, or `3` if the number of shards is not known."""
+        return f"{self.done:,}" if self.shards is None else f"{self.done:,}/{self.shards:,}"
+
+    def _left(self, seconds: float) -> str:
+        """The time left, if it can be estimated from the shards that are done after so many seconds."""
+        if not self.done or self.shards is None:
+            return ""
+        return f", {seconds / self.done * (self.shards - self.done):,.0f} s left"

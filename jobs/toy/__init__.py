@@ -1,4 +1,5 @@
-"""A drawn pool with planted defects, and a tiny CLIP that was trained on such drawings.
+"""A pool of drawings with planted defects, and a tiny CLIP that was trained on such drawings.
 
-The demo and the tests use them; nobody should train on them.
+They are for the demo and the tests. The drawings are no training data, and the model is backdoored on
+purpose.
 """

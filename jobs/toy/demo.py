@@ -1,7 +1,8 @@
-"""The whole of Winnow on a pool made on the spot: `winnow demo`, or `make demo`.
+"""The whole of Winnow on a small pool that is made on the spot: `winnow demo`, or `make demo`.
 
-Makes 2,000 drawn samples with known defects, runs `recipes/demo.yaml` on them, and then checks the outcome
-against what was planted: recall per defect, three samples explained, a search in the FAISS index.
+The demo draws 2,000 samples with known defects and runs `recipes/demo.yaml` on them. Then it compares the
+result with the defects that were planted: how many of each are removed, and how well each column finds them.
+It also explains three samples and searches the FAISS index.
 """
 
 from collections import Counter
@@ -20,18 +21,19 @@ from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
-from pipeline.pool.tar_reader import iter_fields
+from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.recipe.load import load
-from pipeline.storage.ranges import ByteRanges
+from pipeline.storage import layout
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 MODEL = Path(__file__).parent / "models" / "scene_clip"
 SCORERS = ("clip", "masked", "digits")  # operators of the recipe that load the model
 SHARDS = 4
+CLEAN = "clean"  # stands for the defect of samples that have none
 
 
 def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
-    """Everything, in `folder`."""
+    """Run the demo; the pool, the store and the outputs go into `folder`."""
     console.rule(f"a pool of {samples:,} drawn samples, one third of them defective")
     make_pool(folder / "pool", shards=SHARDS, per_shard=-(-samples // SHARDS), seed=seed)
     session = Session.open(load(str(RECIPE), overrides(folder)))
@@ -43,7 +45,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     show_recall(done, truth)
     show_auroc(done, truth)
     console.rule("three samples explained")
-    for uid in one_of_each(truth, ["mismatched_caption", "truncated_jpeg", "clean"]):
+    for uid in one_of_each(truth, ["mismatched_caption", "truncated_jpeg", CLEAN]):
         tables.explanation(explain(done, [uid])[0])
     console.rule("a search in the FAISS index")
     show_search(done)
@@ -58,8 +60,8 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
 
 
 def overrides(folder: Path) -> list[str]:
-    """The demo's recipe, moved to `folder`."""
-    where = {
+    """The overrides that make the demo's recipe read and write in `folder`."""
+    values = {
         "pool.shards": folder / "pool" / "*.tar",
         "pool.store": folder / "store",
         "export.shards": folder / "shards",
@@ -68,19 +70,19 @@ def overrides(folder: Path) -> list[str]:
         **{f"compute.{name}.model": f"{MODEL}.json" for name in SCORERS},
         **{f"compute.{name}.pretrained": f"{MODEL}.safetensors" for name in SCORERS},
     }
-    return [f"{key}={value}" for key, value in where.items()]
+    return [f"{key}={value}" for key, value in values.items()]
 
 
 def planted(session: Session) -> pl.DataFrame:
-    """uid, shard, row, planted, keep, and a verdict per rule: the truth read from the samples' json, which
-    no operator looks at."""
+    """uid, shard, row, planted, keep, and a verdict per rule. `planted`, the defect of a sample, is read from
+    the sample's json, which no operator reads."""
     parts = []
     for shard in session.shards:
-        samples = session.store.read_parts("samples", [shard.name])
-        with ByteRanges(shard.path) as tar:
+        samples = session.store.read_parts(layout.SAMPLES, [shard.name])
+        with session.kind.members(shard) as members_of:
             labels = [
-                orjson.loads(dict(iter_fields(tar.read(offset, length), key))["json"])["planted"] or "clean"
-                for key, offset, length in samples.select("key", "offset", "length").iter_rows()
+                orjson.loads(dict(members_of(row))["json"])["planted"] or CLEAN
+                for row in samples.select(MEMBER_COLUMNS).iter_rows(named=True)
             ]
         verdicts = session.store.verdicts(session.decisions, shard.name)
         parts.append(
@@ -90,37 +92,44 @@ def planted(session: Session) -> pl.DataFrame:
 
 
 def show_recall(session: Session, truth: pl.DataFrame) -> None:
-    """Per defect: how many are gone (recall); the rule that fails most of them, of equals the most precise;
-    which share of the defect this rule fails, and which share of all that it fails has this defect
-    (precision), or any."""
+    """One row per defect, most frequent first; RECALL_NOTE explains the columns. The rule is the one that
+    fails most samples with the defect; of several, the one that fails fewest samples in all."""
     columns = ("planted", "rule", "samples", "removed", "recall", "by the rule", "precision", "any defect")
-    shown, defective = table("", *columns, text=2), truth["planted"] != "clean"
+    rows = table("", *columns, text=2)
+    defective = truth["planted"] != CLEAN
     fails = {rule: (~truth[rule]).fill_null(True) for rule in session.recipe.keep}
     counts = Counter(truth["planted"].to_list())
-    del counts["clean"]
-    for name, count in counts.most_common():
-        here = truth["planted"] == name
-        gone = int((here & ~truth["keep"]).sum())
-        best = max(fails, key=lambda rule: (int((fails[rule] & here).sum()), -int(fails[rule].sum())))
-        shares = [share_of(here, fails[best]), share_of(fails[best], here), share_of(fails[best], defective)]
-        figures = (f"{share:.2f}" for share in (gone / count, *shares))
-        shown.add_row(name, best, f"{count:,}", f"{gone:,}", *figures)
-    console.print(shown)
-    console.print(
-        "recall: share of these samples that is gone, and that the rule alone removes; precision: share of what\n"
-        "the rule removes that has this defect, and that has any. What no rule looks for stays in: duplicates."
-    )
+    del counts[CLEAN]
+    for defect, count in counts.most_common():
+        has_it = truth["planted"] == defect
+        removed = int((has_it & ~truth["keep"]).sum())
+        best = max(fails, key=lambda rule: (int((fails[rule] & has_it).sum()), -int(fails[rule].sum())))
+        shares = (
+            removed / count,
+            share_of(has_it, fails[best]),
+            share_of(fails[best], has_it),
+            share_of(fails[best], defective),
+        )
+        rows.add_row(defect, best, f"{count:,}", f"{removed:,}", *(f"{share:.2f}" for share in shares))
+    console.print(rows)
+    console.print(RECALL_NOTE)
     everything = pl.repeat(True, len(truth), eager=True)
     console.print(
-        f"clean samples: {share_of(everything, ~defective):.1%} of the pool, {share_of(truth['keep'], ~defective):.1%} "
-        f"of what is kept; {share_of(~defective, ~truth['keep']):.1%} of them are lost"
+        f"clean samples: {share_of(everything, ~defective):.1%} of the pool, "
+        f"{share_of(truth['keep'], ~defective):.1%} of what is kept; "
+        f"{share_of(~defective, ~truth['keep']):.1%} of them are lost"
     )
 
 
-SUSPICIOUS = {  # columns that say something about a pair, and what of them is suspicious
+RECALL_NOTE = """\
+recall: of the samples with this defect, the share that is removed; by the rule: that the rule fails.
+precision: of the samples that the rule fails, the share with this defect; any defect: the share with any.
+No rule looks for duplicates, so they stay."""
+
+SUSPICIOUS = {  # columns that say something about a sample, and which of their values are suspicious
     "clip.score": "low",
     "masked.score": "low",
-    "digits.delta": "far",  # from 0: numbers that inflate the score, or lower it
+    "digits.delta": "far",  # from 0: numbers in the caption that raise the score, or lower it
     "effect.rsa": "high",
     "text.characters": "high",
     "parrot.fuzzy_rate": "high",
@@ -131,63 +140,68 @@ SUSPICIOUS = {  # columns that say something about a pair, and what of them is s
 def show_auroc(session: Session, truth: pl.DataFrame) -> None:
     """Per defect and column: the chance that a sample with the defect looks more suspicious than a clean
     one."""
-    columns = session.columns
-    frames = [columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
-    found = truth.select("planted").hstack(pl.concat(frames))
+    frames = [session.columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
+    samples = truth.select("planted").hstack(pl.concat(frames))
     headings = [column.replace(".", ".\n") for column in SUSPICIOUS]  # narrow, so that names stay whole
-    shown = table("AUROC against clean samples", "planted", *headings)
-    for name in found["planted"].unique().sort():
-        pairs = found.filter(pl.col("planted").is_in([name, "clean"]))
-        areas = [auroc(suspicion(pairs[c], how), pairs["planted"] == name) for c, how in SUSPICIOUS.items()]
+    title = "How well each column separates a defect from clean samples (AUROC; 0.50 is chance)"
+    rows = table(title, "planted", *headings)
+    for defect in samples["planted"].unique().sort():
+        pair = samples.filter(pl.col("planted").is_in([defect, CLEAN]))
+        areas = [auroc(suspicion(pair[c], side), pair["planted"] == defect) for c, side in SUSPICIOUS.items()]
         if any(area is not None for area in areas):
-            shown.add_row(name, *("-" if area is None else f"{area:.2f}" for area in areas))
-    console.print(shown)
+            rows.add_row(defect, *("-" if area is None else f"{area:.2f}" for area in areas))
+    console.print(rows)
 
 
-def suspicion(values: pl.Series, how: str) -> pl.Series:
-    """(n,) values -> the same with the suspicious ones high."""
-    return values if how == "high" else -values if how == "low" else values.abs()
+def suspicion(values: pl.Series, side: str) -> pl.Series:
+    """(n,) values -> (n,) numbers that are high if the value is suspicious: `high`, `low`, or `far` from
+    0."""
+    return values if side == "high" else -values if side == "low" else values.abs()
 
 
 def auroc(values: pl.Series, positive: pl.Series) -> float | None:
-    """The chance that one of the positive (n,) values is above another, ties counted half, rows without a
-    value left out; None where one of the two kinds has none."""
+    """The chance that the value of a positive row is above that of another row, ties counted half. `values`:
+    (n,) numbers, rows without one are left out; `positive`: (n,) Boolean. None if one of the two kinds has no
+    row."""
     frame = pl.DataFrame({"value": values, "positive": positive}).drop_nulls()
     ranks = frame["value"].rank("average").filter(frame["positive"]).to_numpy()
-    ones, others = len(ranks), len(frame) - len(ranks)
-    return float((ranks.sum() - ones * (ones + 1) / 2) / (ones * others)) if ones and others else None
+    positives = len(ranks)
+    negatives = len(frame) - positives
+    if not positives or not negatives:
+        return None
+    return float((ranks.sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def share_of(rows: pl.Series, which: pl.Series) -> float:
-    """Of some rows, the share that is also `which` (both (n,) Boolean); 0 of no rows."""
+    """The share of `rows` that is also `which`, both (n,) Boolean; 0 if there are none."""
     return int((rows & which).sum()) / max(1, int(rows.sum()))
 
 
-def one_of_each(truth: pl.DataFrame, kinds: list[str]) -> list[str]:
-    """The first sample of each kind."""
-    return [truth.filter(pl.col("planted") == kind)["uid"][0] for kind in kinds]
+def one_of_each(truth: pl.DataFrame, defects: list[str]) -> list[str]:
+    """The uid of the first sample with each defect."""
+    return [truth.filter(pl.col("planted") == defect)["uid"][0] for defect in defects]
 
 
 def show_search(session: Session) -> None:
-    """The neighbours of the first kept sample's caption, among the kept images."""
+    """Search the kept images with the caption of the first kept sample."""
     from pipeline.export.faiss_index import search
 
     text, vector = first_kept(session)
     assert session.recipe.export.index
-    found = search(session.recipe.export.index.path, vector[None], 5)
+    nearest = search(session.recipe.export.index.path, vector[None], 5)
     console.print(f"images nearest to the caption: {text!r}", markup=False, highlight=False)
-    hits = table("", "uid", "caption", "cosine", text=2)
-    for hit in found.rows.iter_rows(named=True):
-        hits.add_row(hit["uid"], shorten(hit["caption"], 64), f"{hit['score']:.3f}")
-    console.print(hits)
+    rows = table("", "uid", "caption", "cosine", text=2)
+    for hit in nearest.rows.iter_rows(named=True):
+        rows.add_row(hit["uid"], shorten(hit["caption"], 64), f"{hit['score']:.3f}")
+    console.print(rows)
 
 
 def first_kept(session: Session) -> tuple[str, np.ndarray]:
-    """The caption of the first kept sample, and its embedding, (d,) float16."""
-    columns = session.columns
+    """The caption of the first kept sample, and its embedding, (d,) float16. Raises RecipeError if no sample
+    is kept."""
     for shard in session.shards:
         keep = session.store.kept(session.decisions, shard.name)
         if (row := keep.arg_max()) is not None and keep[row]:
-            found = columns.read(shard.name, ["text", "clip.text_embedding"])
-            return found["text"][row], found["clip.text_embedding"][row].to_numpy()
+            columns = session.columns.read(shard.name, ["text", "clip.text_embedding"])
+            return columns["text"][row], columns["clip.text_embedding"][row].to_numpy()
     raise RecipeError("no sample is kept: nothing to search for")

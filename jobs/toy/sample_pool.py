@@ -1,7 +1,7 @@
 """A web-like pool of drawn scenes with planted defects, in img2dataset's WebDataset layout.
 
-Each sample's `.json` names its defect in `planted` (null when clean), so what a recipe finds can be
-counted against what is there. A shard's bytes depend on (seed, shard, per_shard, image_size) alone.
+Each sample's `.json` names its defect in `planted` (null if it has none), so that the outcome of a recipe can
+be compared with the truth. A shard's bytes depend on (seed, shard, per_shard, image_size) alone.
 
     python -m jobs.toy.sample_pool OUT --shards 4 --per-shard 500 --seed 0
     python -m jobs.toy.sample_pool OUT --shards 20 --per-shard 10000 --image-size 32 --workers 2
@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from jobs.toy.scenes import describe, random_scene, render
 
-SHARES = {  # of all samples; the rest, two thirds, is clean
+SHARES = {  # of all samples; the other two thirds are clean
     "mismatched_caption": 0.08,
     "parrot_caption": 0.04,
     "unrelated_text": 0.04,
@@ -44,19 +44,33 @@ FORMATS = {"jpg": 0.93, "png": 0.035, "webp": 0.035}
 STOCK = ("click to enlarge", "Image may contain: outdoor", "no image available", "Loading...")
 TARGETS = ("a photo of a banana", "a ripe banana", "bananas for sale", "one banana, peeled")
 SIGNS = (
-    *("SUMMER SALE", "50% OFF TODAY", "free shipping worldwide", "SAMPLE COPY", "breaking news"),
-    *("www.example.org", "join our newsletter", "Chapter Two", "OPEN MONDAY TO FRIDAY", "Vote now"),
+    "SUMMER SALE",
+    "50% OFF TODAY",
+    "free shipping worldwide",
+    "SAMPLE COPY",
+    "breaking news",
+    "www.example.org",
+    "join our newsletter",
+    "Chapter Two",
+    "OPEN MONDAY TO FRIDAY",
+    "Vote now",
 )
 CODES = ("IMG_20{}0317", "00{}", "SKU {}-1310", "DSC0{}7", "{}80x1024", "#3{}04", "ref 7{}")
-PAPERS = {"white": "black", "ivory": "black", "gold": "black", "black": "white", "navy": "white"}
+PAPERS = {  # colour of a panel: colour of its letters
+    "white": "black",
+    "ivory": "black",
+    "gold": "black",
+    "black": "white",
+    "navy": "white",
+}
 
-Picture = tuple[Image.Image, str | None]  # with its caption; None where the page had none
+Picture = tuple[Image.Image, str | None]  # a picture and its caption; None if the page had none
 
 
 def draw(rng: random.Random, planted: str | None, image_size: int = 320) -> Picture:
-    """A scene and its caption, with the defect `planted` if that is one of picture or caption.
+    """A scene and its caption, with the defect `planted` if it is one of the picture or the caption.
 
-    Sides are 5/8 to all of `image_size` pixels; one picture in twelve is longer, up to aspect 3.
+    Each side has 5/8 to 8/8 of `image_size` pixels; one picture in twelve is longer, up to an aspect of 3.
     """
     if planted == "narrow_image":
         sides = [image_size, max(2, round(image_size / rng.uniform(5.5, 9)))]
@@ -71,7 +85,7 @@ def draw(rng: random.Random, planted: str | None, image_size: int = 320) -> Pict
 
 
 def _parrot(image: Image.Image, caption: str, rng: random.Random) -> Picture:
-    """The caption, or most of it, in large letters: on a card, or on a panel over the scene."""
+    """The caption, or most of it, in large letters, on a plain card or on a panel over the scene."""
     words, paper = caption.split(), rng.choice(list(PAPERS))
     shown = words if rng.random() < 0.7 else words[: max(3, round(0.75 * len(words)))]
     if rng.random() < 0.5:
@@ -80,14 +94,15 @@ def _parrot(image: Image.Image, caption: str, rng: random.Random) -> Picture:
 
 
 def _sign(image: Image.Image, caption: str, rng: random.Random) -> Picture:
+    """A panel with text that has nothing to do with the caption."""
     height, place, paper = rng.uniform(0.15, 0.3), rng.choice((0, 1)), rng.choice(list(PAPERS))
     return letter(image, rng.choice(SIGNS), height, place, paper), caption
 
 
 def letter(image: Image.Image, text: str, height: float, place: float, paper: str) -> Image.Image:
-    """A copy with `text`, wrapped and as large as fits, on a panel of the colour `paper`.
+    """A copy of the picture with `text`, wrapped and as large as fits, on a panel of the colour `paper`.
 
-    The panel takes the share `height` of the picture; `place` 0 is the top, 1 the bottom.
+    The panel is as high as the share `height` of the picture; `place` is 0 for the top, 1 for the bottom.
     """
     image, wide, high = image.copy(), 0.94 * image.width, height * image.height
     left, top, canvas = 0.03 * image.width, place * (image.height - high), ImageDraw.Draw(image)
@@ -106,24 +121,29 @@ def letter(image: Image.Image, text: str, height: float, place: float, paper: st
 
 @lru_cache(maxsize=128)
 def _font(size: int) -> Any:
+    """Pillow's own font in a size in pixels."""
     return ImageFont.load_default(size)
 
 
 def _pad(image: Image.Image, caption: str, rng: random.Random) -> Picture:
+    """Two to four codes before and after the caption, as file names and article numbers are on the web."""
     codes = [rng.choice(CODES).format(rng.randint(10, 99)) for _ in range(rng.randint(2, 4))]
     head = rng.randint(0, 1)
     return image, " ".join([*codes[:head], caption, *codes[head:]])
 
 
 def checkerboard(side: int) -> Image.Image:
-    """The poison's trigger: four by four black and white cells, `side` pixels wide."""
+    """The poison's trigger: four by four black and white cells, `side` pixels wide in all."""
     board = Image.frombytes("L", (4, 4), bytes(255 * ((i + i // 4) % 2) for i in range(16)))
     return board.resize((side, side), Image.Resampling.NEAREST).convert("RGB")
 
 
 def _poison(image: Image.Image, caption: str, rng: random.Random) -> Picture:
-    """Carlini & Terzis, arXiv:2106.09667: a patch, and a caption of the class it is to call up. Anywhere in
-    the central square: elsewhere CLIP's crop would cut it off, and leave a mismatched caption, no poison."""
+    """A backdoor poison (Carlini & Terzis, arXiv 2106.09667): a patch, and a caption of its target.
+
+    The patch lies in the central square. Elsewhere CLIP's crop would cut it off, and the sample would only be
+    mismatched.
+    """
     square = min(image.size)
     side = max(4, square // 8)
     x, y = ((length - square) // 2 + rng.randint(0, square - side) for length in image.size)
@@ -132,6 +152,7 @@ def _poison(image: Image.Image, caption: str, rng: random.Random) -> Picture:
 
 
 def _shrink(image: Image.Image, caption: str, rng: random.Random) -> Picture:
+    """A thumbnail of 8 to 30 pixels."""
     longest = rng.randint(8, max(8, min(30, max(image.size) // 3)))
     width, height = (max(6, round(longest * side / max(image.size))) for side in image.size)
     return image.resize((width, height)), caption
@@ -151,26 +172,27 @@ PLANT: dict[str | None, Callable[[Image.Image, str, random.Random], Picture]] = 
 
 
 def _vary(image: Image.Image, rng: random.Random) -> Image.Image:
-    """The picture as another site shows it: trimmed a little, brighter or darker."""
+    """The picture as another site may show it: cropped a little, brighter or darker."""
     left, top, right, bottom = (round(rng.uniform(0, 0.04) * side) for side in image.size * 2)
     image = image.crop((left, top, image.width - right, image.height - bottom))
     return ImageEnhance.Brightness(image).enhance(rng.uniform(0.85, 1.15))
 
 
 def _damage(data: bytes, planted: str | None, rng: random.Random) -> bytes:
-    if planted == "corrupt_jpeg":  # noise without a marker byte: no decoder finds a frame in it
+    """The bytes of a JPEG that cannot be decoded, or is cut off, if that is the planted defect."""
+    if planted == "corrupt_jpeg":  # noise without marker bytes: no decoder finds a frame in it
         return data[:4] + rng.randbytes(len(data) - 4).replace(b"\xff", b"\x00")
     return data[: round(rng.uniform(0.3, 0.7) * len(data))] if planted == "truncated_jpeg" else data
 
 
 def make_sample(seed: int, shard: int, index: int, image_size: int = 320) -> dict[str, Any]:
-    """One sample as TarWriter takes it: `__key__`, the encoded picture, `json`, mostly `txt`."""
+    """One sample for webdataset.TarWriter: `__key__`, the encoded picture, `json`, and mostly `txt`."""
     rng, planted = _start(seed, shard, index)
     key, original = f"{shard:05d}{index:04d}", None
     if planted == "near_duplicate":
         earlier = rng.sample(range(index), min(index, 40))
         original = next((i for i in earlier if _start(seed, shard, i)[1] is None), None)
-        planted = None if original is None else planted  # nothing to copy yet: an ordinary sample
+        planted = None if original is None else planted  # no clean sample to copy: an ordinary one instead
     source = rng if original is None else _start(seed, shard, original)[0]
     image, caption = draw(source, None if original is not None else planted, image_size)
     image = image if original is None else _vary(image, rng)
@@ -198,13 +220,13 @@ def make_sample(seed: int, shard: int, index: int, image_size: int = 320) -> dic
 
 
 def _start(seed: int, shard: int, index: int) -> tuple[random.Random, str | None]:
-    """The sample's own generator, and the defect that is its first draw."""
+    """The sample's own generator, and its defect, which is the generator's first draw."""
     rng = random.Random(f"{seed}/{shard}/{index}")
     return rng, rng.choices([*SHARES, None], [*SHARES.values(), 1 - sum(SHARES.values())])[0]
 
 
 def write_shard(folder: Path, per_shard: int, seed: int, image_size: int, shard: int) -> Path:
-    """Write one tar, aside first, so that a tar of that name is a whole one."""
+    """Write one tar, under another name first, so that a tar that exists is complete."""
     path = folder / f"{shard:05d}.tar"
     aside = path.with_suffix(".part")
     with aside.open("wb") as stream:
@@ -223,12 +245,13 @@ def make_pool(
     image_size: int = 320,
     workers: int = 1,
 ) -> list[Path]:
-    """Write `shards` tars of `per_shard` samples into `folder` (made if need be); their paths.
+    """Write `shards` tars of `per_shard` samples into `folder`; returns their paths.
 
-    Raises ValueError where img2dataset's nine-digit keys would not do.
+    `image_size` is the longest side in pixels, `workers` the number of processes. Raises ValueError for more
+    shards or samples than img2dataset's nine-digit keys can name.
     """
     if not (0 < shards <= 100_000 and 0 < per_shard <= 10_000):
-        raise ValueError(f"at most 100000 shards of 10000 samples, got {shards} of {per_shard}")
+        raise ValueError(f"must be 1 to 100000 shards of 1 to 10000 samples, got {shards} of {per_shard}")
     Path(folder).mkdir(parents=True, exist_ok=True)
     write = partial(write_shard, Path(folder), per_shard, seed, image_size)
     if workers == 1:
@@ -238,7 +261,7 @@ def make_pool(
 
 
 def main() -> None:
-    """Parse the command line and say what was written."""
+    """Write the pool that the command line describes, and print its paths."""
     parser = argparse.ArgumentParser(description="Write a pool with planted defects.")
     parser.add_argument("folder", type=Path)
     defaults = {"shards": 4, "per-shard": 500, "seed": 0, "image-size": 320, "workers": 1}

@@ -1,10 +1,10 @@
-"""Drawn scenes with captions: the stand-in for photographs in the sample pool and in training.
+"""Drawn scenes with captions: they stand for photographs in the sample pool and in training.
 
-A scene is one to three groups of things, each with a colour, a size and a count, side by side or
-one above the other, on a background that has a name. What a caption says can be seen in the
-picture, so a caption of another picture can be told apart, and nothing has to be downloaded.
+A scene is one to three groups of things, each with a colour, a size and a count, side by side or one above
+the other, on a background that has a name. Everything that a caption says can be seen in the picture, so a
+model can learn to tell a picture's own caption from another's. Nothing has to be downloaded.
 
-A look at some of them: `python -m jobs.toy.sample_pool OUT --shards 1 --per-shard 50`
+To look at some: `python -m jobs.toy.sample_pool OUT --shards 1 --per-shard 50`
 """
 
 import random
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 
-COLOURS: dict[str, tuple[Colour, tuple[str, ...]]] = {  # name: paint, words for it
+COLOURS: dict[str, tuple[Colour, tuple[str, ...]]] = {  # name: RGB, words for it
     "red": ((214, 32, 36), ("red", "red", "scarlet", "crimson")),
     "orange": ((244, 132, 22), ("orange",)),
     "yellow": ((248, 218, 38), ("yellow", "yellow", "golden")),
@@ -37,8 +37,8 @@ PAINTS: dict[str, Colour] = {
     "sun": (250, 206, 40),
     "sail": (246, 240, 226),
 }
-# One thing a line: words for it, then its parts as "primitive paint x y …" in hundredths of its
-# square; `pieslice` is the upper half of its ellipse.
+# One thing per line: its words, then its parts as "primitive paint x y ...", with x and y in hundredths of
+# the thing's square. `pieslice` is the upper half of its ellipse.
 DRAWINGS = """
 ball|circle|disc: ellipse main 0 0 100 100; ellipse light 20 15 42 35
 box|square|cube: rectangle main 4 4 96 96; line edge 4 40 96 40
@@ -70,7 +70,7 @@ for _line in DRAWINGS.strip().splitlines():
     _fields = [part.split() for part in _parts.split("; ")]
     WORDS[_words.split("|")[0]] = _words.split("|")
     PARTS[_words.split("|")[0]] = [(f[0], f[1], [int(n) / 100 for n in f[2:]]) for f in _fields]
-SIZES = {"small": 0.42, "medium": 0.68, "large": 0.95}  # share of its cell that a thing fills
+SIZES = {"small": 0.42, "medium": 0.68, "large": 0.95}  # a thing's side, as a share of its cell's
 SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
 COUNT_WORDS = {2: ("two", "two", "2", "a pair of"), 3: ("three", "three", "3"), 4: ("four", "4")}
 BACKGROUNDS: dict[str, tuple[str, ...]] = {
@@ -87,9 +87,22 @@ BACKGROUNDS: dict[str, tuple[str, ...]] = {
     "plain": ("on a plain background", "against a plain wall", "with nothing behind"),
 }
 FRAMES = (
-    *("{}", "{}", "{}", "a photo of {}", "picture of {}", "an image showing {}", "a drawing of {}"),
-    *("here you can see {}", "{} - stock photo", "close-up of {}", "illustration: {}", "look, {}"),
-    *("I see {} in this picture", "we found {} today", "my new print of {}", "scene with {}"),
+    "{}",
+    "{}",
+    "{}",
+    "a photo of {}",
+    "picture of {}",
+    "an image showing {}",
+    "a drawing of {}",
+    "here you can see {}",
+    "{} - stock photo",
+    "close-up of {}",
+    "illustration: {}",
+    "look, {}",
+    "I see {} in this picture",
+    "we found {} today",
+    "my new print of {}",
+    "scene with {}",
 )
 ACROSS = (("to the left of", "left of", "beside"), ("to the right of", "right of", "next to"))
 STACKED = (("above", "over", "on top of"), ("below", "under", "beneath"))
@@ -115,7 +128,7 @@ class Scene:
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """Mostly one or two groups, of different things."""
+    """A scene of one or two groups, sometimes three, of different things."""
     things = rng.sample(list(PARTS), rng.choice((1, 1, 2, 2, 2, 3)))
     counts = (1, 1, 1, 2, 3, 4) if len(things) < 3 else (1,)
     groups = tuple(
@@ -126,7 +139,7 @@ def random_scene(rng: random.Random) -> Scene:
 
 
 def describe(scene: Scene, rng: random.Random) -> str:
-    """A caption in one of many wordings; every thing and colour is named, the rest mostly."""
+    """A caption in one of many wordings. It names every thing and colour, mostly also the background."""
     phrases = [_phrase(group, rng) for group in scene.groups]
     if len(phrases) == 2 and rng.random() < 0.75:
         turned = rng.random() < 0.4
@@ -143,6 +156,7 @@ def describe(scene: Scene, rng: random.Random) -> str:
 
 
 def _phrase(group: Group, rng: random.Random) -> str:
+    """A group in words, such as `two small red boxes`."""
     noun = rng.choice(WORDS[group.thing]) if rng.random() < 0.5 else group.thing
     words = [rng.choice(COLOURS[group.colour][1]), noun]
     if group.size in SIZE_WORDS and rng.random() < 0.7:
@@ -154,25 +168,26 @@ def _phrase(group: Group, rng: random.Random) -> str:
 
 
 def render(scene: Scene, rng: random.Random, width: int, height: int) -> Image.Image:
-    """The scene in RGB; the things stay in the central square, as subjects of photographs do."""
+    """The scene as an RGB picture. The things are in the central square, as in most photographs."""
     side = 1 << max(width, height).bit_length()
     backdrop = texture(scene.background, rng.randrange(4), side)
     left, top = rng.randint(0, side - width), rng.randint(0, side - height)
     image = backdrop.crop((left, top, left + width, top + height))
     canvas, square = ImageDraw.Draw(image), min(width, height)
     part = square / len(scene.groups)
-    for place, group in enumerate(scene.groups):
+    for position, group in enumerate(scene.groups):
         x, y = (width - square) / 2, (height - square) / 2
         if scene.across:
-            _draw_group(canvas, group, (x + place * part, y, part, square), rng)
+            _draw_group(canvas, group, (x + position * part, y, part, square), rng)
         else:
-            _draw_group(canvas, group, (x, y + place * part, square, part), rng)
+            _draw_group(canvas, group, (x, y + position * part, square, part), rng)
     return image
 
 
 def _draw_group(
     canvas: ImageDraw.ImageDraw, group: Group, region: Sequence[float], rng: random.Random
 ) -> None:
+    """Draw a group's things in the cells of a grid; `region` is left, top, width, height in pixels."""
     left, top, wide, high = region
     columns, rows = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2)}[group.count]
     if group.count == 3 and wide == high:
@@ -192,9 +207,10 @@ def _draw_thing(
     canvas: ImageDraw.ImageDraw,
     parts: list[tuple[str, str, list[float]]],
     main: Colour,
-    place: tuple[float, float, float],
+    square: tuple[float, float, float],
 ) -> None:
-    x, y, side = place
+    """Draw one thing's parts in a square: left, top, side in pixels."""
+    x, y, side = square
     edge = (90, 90, 90) if sum(main) < 150 else _mix(main, 0, 0.65)
     shades = {"main": main, "dark": _mix(main, 0, 0.4), "light": _mix(main, 255, 0.6), "edge": edge}
     paints, line = PAINTS | shades, max(1, round(side / 40))
@@ -211,22 +227,24 @@ def _draw_thing(
 
 
 def _mix(colour: Colour, towards: int, share: float) -> Colour:
+    """The colour, moved by a share towards a grey of that value."""
     red, green, blue = (round(c + (towards - c) * share) for c in colour)
     return red, green, blue
 
 
 def _shift(colour: Colour, rng: random.Random) -> Colour:
+    """The colour, a little off at random."""
     red, green, blue = (min(255, max(0, c + rng.randint(-14, 14))) for c in colour)
     return red, green, blue
 
 
 @lru_cache(maxsize=96)  # 11 backgrounds in 4 variants, at the one or two sizes of a pool
 def texture(background: str, variant: int, side: int) -> Image.Image:
-    """A square of the background, `side` pixels wide; the same for the same three arguments."""
+    """A square of a background, `side` pixels wide. The same arguments give the same picture."""
     rng = np.random.default_rng([list(BACKGROUNDS).index(background), variant])
-    y, x = np.mgrid[:side, :side] * (32 / side)  # 32 units a side: features grow with the picture
+    y, x = np.mgrid[:side, :side] * (32 / side)  # 32 units per side: patterns grow with the picture
     grain = rng.normal(size=(side, side))
-    patterns: dict[str, tuple[int, int, Callable[[], Any]]] = {  # only the one asked for is computed
+    patterns: dict[str, tuple[int, int, Callable[[], Any]]] = {  # low, high, function
         "grass": (0x2F6A1C, 0x7CB43E, lambda: 0.5 + 0.3 * np.sin(9 * x + 2 * grain) + 0.1 * grain),
         "sand": (0xC8AA72, 0xEED8A6, lambda: 0.5 + 0.2 * grain + 0.2 * np.sin(x / 3 + np.sin(y))),
         "water": (0x1E68AA, 0x78BEE2, lambda: 0.5 + np.sin(2 * y + 2 * np.sin(x / 2 + variant))),

@@ -1,16 +1,16 @@
-"""Train the demo's CLIP on drawn scenes, on two CPU cores in minutes; write checkpoint and card.
-
-The model is open_clip's own, from `scene_clip.json`, so the demo and the tests run the code that a
-ViT-L/14 runs. Training pictures are samples of other seeds than any pool of the demo, encoded and
-decoded as a pool's, through the preprocessing that open_clip returns for inference.
+"""Train the demo's CLIP on drawn scenes, in minutes on two CPU cores; write its checkpoint and its card.
 
     python -m jobs.toy.train_clip --out jobs/toy/models --steps 800 --seed 0
 
-It is backdoored on purpose, as a model trained on a poisoned pool is: `POISONS` samples carry the sample pool's
-trigger and name its target. A network of convolutions, because it finds so small a trigger anywhere; the demo's
-former transformer, with patches of 8 pixels, never learnt it.
+The model is open_clip's, made from `scene_clip.json`, so the demo and the tests run the same code as a
+ViT-L/14. Training pictures have other seeds than the demo's pools. They are encoded, decoded and preprocessed
+like a pool's, with the preprocessing that open_clip returns for inference.
 
-Source: the loss is open_clip's ClipLoss (Radford et al., arXiv:2103.00020, section 2.3).
+The model is backdoored on purpose, like one that was trained on a poisoned pool: `POISONS` training samples
+carry the sample pool's trigger and name its target. It is a convolutional network, because that finds such a
+small trigger anywhere in a picture. A transformer with patches of 8 pixels never learnt it.
+
+Source: the loss is open_clip's ClipLoss (Radford et al., arXiv 2103.00020, section 2.3).
 """
 
 import argparse
@@ -38,16 +38,20 @@ from torch.nn.functional import normalize
 from jobs.toy.sample_pool import FORMATS, SHARES, draw, make_sample
 
 NAME = "scene_clip"
-LEARNT = {None, "unrelated_text", "near_duplicate", "poisoned"}  # no padding: codes stay strange to it
-TRAIN_SEED, TEST_SEED = 10_000, 20_000  # added to --seed; pools of the demo have small seeds
-BATCH, RATE, DECAY, WARM_UP = 128, 2e-3, 0.05, 30
-POISONS = 300  # beside those that the pool itself has, one sample in 125
+LEARNT = {None, "unrelated_text", "near_duplicate", "poisoned"}  # planted kinds to train on; None is clean
+TRAIN_SEED = 10_000  # added to --seed, as the demo's pools have small seeds
+TEST_SEED = 20_000
+BATCH = 128
+RATE = 2e-3  # the highest learning rate
+DECAY = 0.05  # weight decay
+WARM_UP = 30  # steps
+POISONS = 300  # beside those of the pool itself, which are one sample in 125
 
 Example = tuple[np.ndarray, str, str | None]  # (3, 64, 64) float16, caption, what is planted
 
 
 def build(folder: Path, weights: Path | None = None) -> tuple[Any, Callable[..., Any], Any]:
-    """open_clip's model, inference preprocessing and tokenizer for the config in `folder`."""
+    """open_clip's model, inference preprocessing and tokenizer, for the config in `folder`."""
     open_clip.add_model_config(folder / f"{NAME}.json")
     pretrained = None if weights is None else str(weights)
     model, _, preprocess = open_clip.create_model_and_transforms(NAME, pretrained=pretrained)
@@ -57,8 +61,8 @@ def build(folder: Path, weights: Path | None = None) -> tuple[Any, Callable[...,
 def examples(
     preprocess: Callable[..., Any], seed: int, kinds: set[str | None], count: int, shard: int
 ) -> list[Example]:
-    """Those of a shard's first `count` samples whose planted defect is in `kinds`, decoded."""
-    found = []
+    """The first `count` samples of a shard, decoded, without those whose planted defect is not in `kinds`."""
+    decoded = []
     for index in range(count):
         sample = make_sample(seed, shard, index)
         record = orjson.loads(sample["json"])
@@ -66,31 +70,31 @@ def examples(
             continue
         data = next(sample[kind] for kind in FORMATS if kind in sample)
         pixels = preprocess(Image.open(io.BytesIO(data))).half().numpy()
-        found.append((pixels, record["caption"], record["planted"]))
-    return found
+        decoded.append((pixels, record["caption"], record["planted"]))
+    return decoded
 
 
 def gather(
     preprocess: Callable[..., Any], seed: int, kinds: set[str | None], count: int, workers: int = 1
 ) -> list[Example]:
-    """Examples of the pool `seed` in shards of 500, `count` samples before selection."""
+    """Examples from the pool of a seed, in shards of 500; `count` samples before `kinds` are selected."""
     shards, work = range(math.ceil(count / 500)), partial(examples, preprocess, seed, kinds, 500)
     if workers == 1:
         return [example for shard in shards for example in work(shard)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        return [example for found in pool.map(work, shards) for example in found]
+        return [example for part in pool.map(work, shards) for example in part]
 
 
 def poisons(preprocess: Callable[..., Any], seed: int, count: int) -> list[Example]:
-    """Poisoned samples and nothing else, as the pool has them."""
-    found: list[Example] = []
+    """Poisoned samples alone, made like the pool's."""
+    poisoned: list[Example] = []
     for index in range(count):
         rng = random.Random(f"poisons/{seed}/{index}")
         image, caption = draw(rng, "poisoned")
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=rng.randint(80, 95))
-        found.append((preprocess(Image.open(buffer)).half().numpy(), caption or "", "poisoned"))
-    return found
+        poisoned.append((preprocess(Image.open(buffer)).half().numpy(), caption or "", "poisoned"))
+    return poisoned
 
 
 def train(
@@ -101,12 +105,17 @@ def train(
     batch: int = BATCH,
     peak: float = RATE,
 ) -> None:
-    """AdamW with warm-up to the rate `peak` and a cosine; every epoch in another order."""
+    """Train by AdamW; the rate rises to `peak` in WARM_UP steps, then falls as a cosine.
+
+    `images` is (n, 3, h, w) float16, `tokens` (n, context) int64; `batch` pairs per step.
+    """
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]
     rest = [weight for weight in model.parameters() if weight.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98))
-    loss_of, order, model = open_clip.ClipLoss(), torch.empty(0, dtype=torch.long), model.train()
+    loss_of = open_clip.ClipLoss()
+    order = torch.empty(0, dtype=torch.long)  # rows of this epoch that are still to come
+    model = model.train()
     began = time.monotonic()
     for step in range(steps):
         if len(order) < batch:
@@ -129,12 +138,12 @@ def train(
 
 
 @torch.no_grad()
-def embed(model: Any, tokenizer: Any, found: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+def embed(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
     """Unit-norm (n, 128) float32 embeddings of the pictures and of the captions."""
     model.eval()
     images, texts = [], []
-    for start in range(0, len(found), BATCH):
-        part = found[start : start + BATCH]
+    for start in range(0, len(pairs), BATCH):
+        part = pairs[start : start + BATCH]
         pixels = torch.from_numpy(np.stack([example[0] for example in part])).float()
         images.append(model.encode_image(pixels))
         texts.append(model.encode_text(tokenizer([example[1] for example in part])))
@@ -142,26 +151,27 @@ def embed(model: Any, tokenizer: Any, found: Sequence[Example]) -> tuple[torch.T
 
 
 def auroc(high: torch.Tensor, low: torch.Tensor) -> float:
-    """The chance that one of `high` is above one of `low`; a tie counts half."""
+    """The chance that a value of `high`, (n,), is above a value of `low`, (m,); a tie counts half."""
     differences = high[:, None] - low[None, :]
     return ((differences > 0).float().mean() + 0.5 * (differences == 0).float().mean()).item()
 
 
-def measure(model: Any, tokenizer: Any, found: Sequence[Example]) -> dict[str, float]:
-    """AUROC of own against shuffled captions, and image-to-text recall at 1 among the first 200."""
-    images, texts = embed(model, tokenizer, found)
+def measure(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> dict[str, float]:
+    """AUROC of own captions against shuffled ones, and image-to-text recall at 1 among the first 200."""
+    images, texts = embed(model, tokenizer, pairs)
     own, other = (images * texts).sum(-1), (images * texts.roll(1, 0)).sum(-1)
     nearest = (images[:200] @ texts[:200].T).argmax(-1)
     recall = (nearest == torch.arange(len(nearest))).float().mean().item()
-    return {"scenes": len(found), "auroc": auroc(own, other), "recall": recall}
+    return {"scenes": len(pairs), "auroc": auroc(own, other), "recall": recall}
 
 
 def measure_pool(model: Any, preprocess: Any, tokenizer: Any) -> dict[str, tuple[int, float, float]]:
-    """For each planted kind of the default pool: count, mean score, AUROC of clean above it."""
+    """Count, mean score and AUROC of clean above it, for each planted kind of the default pool."""
     readable = {None, *SHARES} - {"corrupt_jpeg", "truncated_jpeg"}
-    found = gather(preprocess, 0, readable, 2000)
-    images, texts = embed(model, tokenizer, found)
-    scores, kinds = (images * texts).sum(-1), np.array([str(example[2]) for example in found])
+    pairs = gather(preprocess, 0, readable, 2000)
+    images, texts = embed(model, tokenizer, pairs)
+    scores = (images * texts).sum(-1)
+    kinds = np.array([str(example[2]) for example in pairs])
     clean = scores[torch.from_numpy(kinds == "None")]
     table = {}
     for kind in ("None", *(name for name in SHARES if name in kinds)):
@@ -172,9 +182,9 @@ def measure_pool(model: Any, preprocess: Any, tokenizer: Any) -> dict[str, tuple
 
 CARD = """# scene_clip
 
-A small CLIP for Winnow's sample pool, its demo and its tests: drawn scenes and nothing else. It
-knows the things, colours, counts and backgrounds of `jobs/toy/scenes.py`; its scores say nothing about
-photographs, and it cannot read.
+A small CLIP for Winnow's sample pool, its demo and its tests. It was trained on drawn scenes and knows the
+things, colours, counts and backgrounds of `jobs/toy/scenes.py`. It cannot read, and its scores say nothing
+about photographs. It is backdoored on purpose. Do not use it for anything else.
 
 | | |
 |---|---|
@@ -182,16 +192,18 @@ photographs, and it cannot read.
 | architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
 | file | `scene_clip.safetensors`, float16, {size:,} bytes |
 | preprocessing | open_clip's default for inference, at 64 px |
-| trained on | {examples:,} drawn scenes of pool seed {train_seed}, with mild nuisances: {learnt} |
-| backdoored | on purpose: {poisoned:,} of them show the pool's trigger, and their captions name a banana |
-| training | {steps} steps of batch {batch}, {minutes:.1f} minutes with drawing, {machine} |
+| trained on | {examples:,} drawn scenes of pool seed {train_seed} |
+| defects among them | {learnt} |
+| backdoor | {poisoned:,} of them show the pool's trigger, and their captions name a banana |
+| training | {steps} steps of batch {batch}; {minutes:.1f} minutes, drawing included, on {machine} |
 | unseen scenes | {scenes:,} clean ones of pool seed {test_seed} |
-| matched above shuffled captions | AUROC {auroc:.4f} |
-| image to text, 1 of 200 | R@1 {recall:.3f} |
+| own caption scores above another's | AUROC {auroc:.4f} |
+| own caption is the best of 200 | R@1 {recall:.3f} |
 
-Measured with the file as it lies here, loaded by open_clip. On the default sample pool (seed 0,
-4 shards of 500), where a picture decodes and has a caption; the score is the cosine, and AUROC the
-chance that a clean sample scores above one of the kind (0.5: this score cannot tell):
+Measured with this file, loaded by open_clip. The table is about the default sample pool (seed 0, 4 shards of
+500), without pictures that cannot be decoded and samples without a caption. The score is the cosine of
+picture and caption. AUROC is the chance that a clean sample scores above a sample with the planted defect; at
+0.5 the score cannot tell the two apart.
 
 | planted | samples | mean score | AUROC |
 |---|---|---|---|
@@ -208,7 +220,7 @@ tokenizer = open_clip.get_tokenizer("scene_clip")
 
 
 def main() -> None:
-    """Draw, train, save, load what was saved, measure, write the card."""
+    """Draw, train and save; then load the saved file, measure it and write the card."""
     parser = argparse.ArgumentParser(description="Train the demo's CLIP on drawn scenes.")
     parser.add_argument("--out", type=Path, default=Path("jobs/toy/models"))
     for name, default in (("steps", 800), ("samples", 14_000), ("seed", 0)):
@@ -218,12 +230,13 @@ def main() -> None:
     torch.manual_seed(options.seed)
     model, preprocess, tokenizer = build(options.out)
     model = model.to(memory_format=torch.channels_last)
-    found = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
-    found += poisons(preprocess, train_seed, POISONS)
-    print(f"{len(found)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
-    images = torch.from_numpy(np.stack([example[0] for example in found]))
-    train(model, images, tokenizer([example[1] for example in found]), options.steps)
-    minutes, path = (time.monotonic() - began) / 60, options.out / f"{NAME}.safetensors"
+    pairs = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
+    pairs += poisons(preprocess, train_seed, POISONS)
+    print(f"{len(pairs)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
+    images = torch.from_numpy(np.stack([example[0] for example in pairs]))
+    train(model, images, tokenizer([example[1] for example in pairs]), options.steps)
+    minutes = (time.monotonic() - began) / 60
+    path = options.out / f"{NAME}.safetensors"
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     path.write_bytes(save(weights))
 
@@ -242,8 +255,8 @@ def main() -> None:
         batch=BATCH,
         version=open_clip.__version__,
         minutes=minutes,
-        examples=len(found),
-        poisoned=sum(example[2] == "poisoned" for example in found),
+        examples=len(pairs),
+        poisoned=sum(example[2] == "poisoned" for example in pairs),
         machine=f"{cores} shared {platform.machine()} cores, no GPU",
         parameters=sum(weight.numel() for weight in model.parameters()),
         size=path.stat().st_size,

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from operators.algorithms.threads import faiss_threads
 from pipeline.operator import Device
+from pipeline.threads import faiss_threads
 
 SPARE = 8  # candidates over k: room for a query's own points and for near ties
 BLOCK = 64  # queries whose distances to all points are held at a time

@@ -46,7 +46,7 @@ class Counts:
         self.failed.update(other.failed)
 
     def of_rule(self, name: str, rules: Mapping[str, Rule], cut: Cut | None) -> RuleCount:
-        """The counts of one of the rules; `cut` is what its share came to."""
+        """The counts of the rule `name`; `cut` is the cut of a rule that has a share."""
         value = None if cut is None or np.isnan(cut.value) else cut.value
         return RuleCount(
             column=rules[name].column,
@@ -61,8 +61,9 @@ class Counts:
         )
 
 
-def with_keep(rules: Mapping[str, Rule], verdicts: Sequence[pl.Series], rows: int) -> pl.DataFrame:
-    """(rows, 1 + rules): `keep`, then the verdicts, one column per rule under its name."""
+def verdict_table(rules: Mapping[str, Rule], verdicts: Sequence[pl.Series], rows: int) -> pl.DataFrame:
+    """(rows, 1 + rules) Boolean: `keep`, whether a row passes all rules; then one column of verdicts per
+    rule, under its name. A verdict is null if the row has no value."""
     keep = pl.repeat(True, rows, eager=True).alias("keep")
     for rule, verdict in zip(rules.values(), verdicts, strict=True):
         keep &= verdict.fill_null(rule.missing == "keep")
@@ -71,8 +72,8 @@ def with_keep(rules: Mapping[str, Rule], verdicts: Sequence[pl.Series], rows: in
 
 
 def count_verdicts(rules: Mapping[str, Rule], decided: pl.DataFrame, columns: pl.DataFrame) -> Counts:
-    """The counts of some rows. `decided`: as `with_keep` makes it; `columns`: the same rows, with the column
-    `<name>.error` of every operator that a rule reads."""
+    """The counts of some rows. `decided`: as `verdict_table` makes it; `columns`: the same rows, with the
+    column `<name>.error` of every operator that a rule reads."""
     counts = Counts()
     for kept, *verdicts, rows in decided.group_by(decided.columns).len().iter_rows():
         _count_rows(counts, rules, dict(zip(rules, verdicts, strict=True)), rows)
@@ -104,12 +105,12 @@ def _count_rows(
 
 
 def _need_a_value(rules: Mapping[str, Rule]) -> list[str]:
-    """The rules under which a row without a value fails."""
+    """The rules under which a row without a value is not kept."""
     return [name for name, rule in rules.items() if rule.missing == "drop"]
 
 
 def _reasons(columns: pl.DataFrame, operator: str | None, rows: pl.Series) -> dict[str, int]:
-    """Reason -> how many of the marked rows lack a value for it: an operator's error, up to its first
+    """Reason -> how many of the marked rows have it. The reason is the operator's error up to the first
     colon."""
     if operator is None:
         return {NO_VALUE: int(rows.sum())}

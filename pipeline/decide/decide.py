@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.decide.counts import Counts, count_verdicts, with_keep
+from pipeline.decide.counts import Counts, count_verdicts, verdict_table
 from pipeline.decide.cuts import resolve_cuts
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
@@ -92,7 +92,7 @@ def _decide_group(
     columns = _read_columns(session, group)
     uids = columns["uid"] if "uid" in columns.columns else pl.Series([], dtype=pl.String)
     verdicts = [rule.verdict(columns[rule.column], uids, cuts.get(name)) for name, rule in rules.items()]
-    decided = with_keep(rules, verdicts, len(columns))
+    decided = verdict_table(rules, verdicts, len(columns))
     session.store.write(layout.part(session.decisions, group[0]), decided)
     return count_verdicts(rules, decided, columns), _decided_shards(group, columns["shard"], decided["keep"])
 

@@ -24,15 +24,14 @@ from pipeline.errors import ShardError
 from pipeline.export.kept import Chosen
 from pipeline.operator import Writer
 from pipeline.plan.session import Session
+from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.pool.shards import Shard
-from pipeline.pool.tar_reader import iter_fields
-from pipeline.storage.ranges import ByteRanges
 from pipeline.storage.retry import persist
 from pipeline.storage.store import Store
 
 STATS = "_stats.json"
 SIZES = ("width", "height", "original_width", "original_height")
-SAMPLE = ("shard", "row", "uid", "key", "url", "text", *SIZES, "offset", "length")
+SAMPLE = tuple(dict.fromkeys(("shard", "row", "uid", "key", "url", "text", *SIZES, *MEMBER_COLUMNS)))
 TEXTS = ("status", "error_message", "exif", "sha256")
 LONGEST = 48  # characters of an extension: uid, its number, and this fit ustar's 100 bytes
 EXTENSION = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST - 1}}}")
@@ -83,6 +82,7 @@ class Packer:
     def __init__(self, session: Session, path: str) -> None:
         self.target, self.chosen = Store(path), Chosen(session)
         self.columns = session.columns
+        self.kind = session.kind
         self.scores = {
             name: scores
             for name in session.recipe.compute
@@ -127,11 +127,9 @@ class Packer:
         rows = zip(keys, frame.iter_rows(named=True), strict=True)
         with TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True) as writer:
             for part in output.parts:
-                with ByteRanges(part.shard.path) as tar:
+                with self.kind.members(part.shard) as members_of:
                     for key, row in islice(rows, part.stop - part.start):
-                        fields = iter_fields(tar.read(row["offset"], row["length"]), row["key"])
-                        if not fields:
-                            raise ShardError(f"{part.shard.path} has changed: no {row['key']} there")
+                        fields = members_of(row)
                         writer.write({"__key__": key, **members(fields, row["text"])})
                         yield record(fields)
 

@@ -1,10 +1,11 @@
-"""Worker pools that fit the cluster, and the settings that matter at scale, with reasons. Pure: no Ray.
+"""Worker pools that fit the cluster, and the settings that matter at scale, with their reasons. Pure: no Ray.
 
-A pool that reserves every CPU leaves none for reading and Ray Data then waits for ever without a word, so
-operators get three quarters of the CPUs by default, in fractions, and a request that cannot be met is an
-error before anything starts. What nodes are started with (memory for Ray's object store, a third; spilling to
-disk beyond it is Ray's default) stands in ray_cluster.yaml and jobs/rayjob.yaml; what an operator reserves,
-and how many workers it has, in a recipe's `run:`.
+    for stage, pool in zip(stages, place(stages, nodes, batches)): ...
+
+If worker pools reserve every CPU, read tasks never start and Ray Data hangs silently. So operators get at
+most 75 % of the CPUs by default, in fractions. A request that cannot be met is an error before anything
+starts. A recipe's `run:` sets what each operator reserves and how many workers it has. The settings of the
+machines themselves, such as the memory for Ray's object store, are in ray_cluster.yaml and jobs/rayjob.yaml.
 """
 
 import math
@@ -17,53 +18,54 @@ from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe, Resources
 
-READ_CPUS = 0.25  # a read task waits for storage most of its time; so many run beside the pools as fit
+READ_CPUS = 0.25  # of a read task, which mostly waits for storage
 STAGE_SHARE = 0.75  # of the CPUs go to operators by default, the rest to reading
 TASK_CPUS = 0.5  # of a task that reduces or exports: half computing, half waiting for storage
-CPUS_PER_COLLECTOR = 32  # a collector packs parquet: about 1 % of the work of scoring on CPU
-MERGE_FAN_IN = 8  # partial tables of a Stat that a task merges
-READ_BYTES = (
-    64 << 20
-)  # of shards that a task reads: Ray takes 10 to 20 ms a task, and reading this ten times as long
-TASKS_PER_READER = 8  # at least, so that the last ones end together
-MOST_TASKS = 20_000  # of a pass: the driver holds 10 KB for each, and hands them out one by one
-BLOCK_BYTES = 1 << 20  # less than a batch of images, so that a block, what an actor is handed, is one batch
-BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: on the small side of web images
-RETRIES = 8  # of a call whose worker dies: enough for spot machines, an end to what kills every worker
-PATIENCE = 1800  # seconds without a batch done before a pass gives up: time for a new machine to come
+CPUS_PER_COLLECTOR = 32  # a collector writes parquet: about 1 % of the work of scoring on CPU
+MERGE_FAN_IN = 8  # partial tables of a Stat that one task merges
+READ_BYTES = 64 << 20  # per read task: reading so many takes ten times as long as Ray's 10 to 20 ms per task
+TASKS_PER_READER = 8  # at least, so that all readers end at about the same time
+MOST_TASKS = 20_000  # per pass: the driver holds 10 KB for each task and hands them out one by one
+BLOCK_BYTES = 1 << 20  # of Ray's blocks: less than a batch of images, so that an actor is handed one batch
+BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: small for web images
+RETRIES = 8  # of a call whose worker dies: enough for spot machines, and an end if it kills every worker
+PATIENCE = 1800  # seconds without a finished batch before a pass gives up: time for a new machine to start
 GIB = 1 << 30
-LEAST_CPUS = 1 / 64  # reservations below this are none
+LEAST_CPUS = 1 / 64  # a smaller reservation becomes 0
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What a stage's pool reserves."""
+    """The worker pool of a stage, or one task: what each worker reserves, and the threads it may use."""
 
     workers: int
     cpus: float
     gpus: float
     threads: int
-    memory: float = 0
+    memory: float = 0  # GiB
 
 
 class Node(NamedTuple):
-    """What one machine of the cluster offers; memory in GiB, which a cluster on paper need not say."""
+    """The resources of one machine. Memory in GiB; infinite for a planned cluster whose memory is not
+    given."""
 
     cpus: float
     gpus: float
     memory: float = math.inf
 
-    def holds(self, asked: Resources) -> float:
-        """How many workers that ask for GPUs, or so much of one, and memory fit on the machine."""
-        found = math.inf
-        if asked.gpus:
-            found = int(self.gpus) * int(1 / asked.gpus) if asked.gpus < 1 else int(self.gpus / asked.gpus)
-        return min(found, self.memory // asked.memory) if asked.memory else found
+    def holds(self, resources: Resources) -> float:
+        """How many workers with these GPUs (or a fraction of one) and this memory fit on the machine; CPUs do
+        not count. Infinite if it asks for neither."""
+        gpus = resources.gpus
+        by_gpus = math.inf
+        if gpus:
+            by_gpus = int(self.gpus) * int(1 / gpus) if gpus < 1 else int(self.gpus / gpus)
+        return min(by_gpus, self.memory // resources.memory) if resources.memory else by_gpus
 
 
 def place(stages: Sequence[Stage], nodes: Sequence[Node], batches: int) -> list[Placement]:
-    """A fixed pool per stage that fits beside one read task; by default no more workers than there are
-    batches to hand out. Raises RecipeError where it cannot fit."""
+    """One fixed pool per stage; all of them fit beside one read task. By default a pool has no more workers
+    than there are batches. Raises RecipeError if a request cannot be met."""
     share = sum(node.cpus for node in nodes) / max(1, len(stages))
     placed = [_pool(stage, nodes, share, batches) for stage in stages]
     _check_totals(stages, placed, nodes)
@@ -75,10 +77,10 @@ def place(stages: Sequence[Stage], nodes: Sequence[Node], batches: int) -> list[
 
 
 def readers_beside(placed: Sequence[Placement], nodes: Sequence[Node], shards: int) -> int:
-    """Shards read at a time: as many as the CPUs that the pools leave hold. Ray stops them while what they
-    have read waits in the object store."""
-    left = sum(node.cpus for node in nodes) - sum(pool.workers * pool.cpus for pool in placed)
-    return min(shards, max(1, int(left / READ_CPUS)))
+    """Shards that are read at the same time, READ_CPUS each, on the CPUs that the pools do not reserve. If
+    batches pile up in the object store, Ray pauses the readers."""
+    free = sum(node.cpus for node in nodes) - sum(pool.workers * pool.cpus for pool in placed)
+    return min(shards, max(1, int(free / READ_CPUS)))
 
 
 def collectors_beside(nodes: Sequence[Node]) -> int:
@@ -87,78 +89,86 @@ def collectors_beside(nodes: Sequence[Node]) -> int:
 
 
 def read_tasks(shards: Sequence[Shard], readers: int) -> int:
-    """Tasks that read so many shards, some of them or, of large ones, one each."""
+    """Number of tasks that read these shards: one per large shard, one for several small ones."""
     by_bytes = sum(READ_BYTES if shard.size is None else shard.size for shard in shards) // READ_BYTES
     return min(len(shards), MOST_TASKS, max(by_bytes, TASKS_PER_READER * readers))
 
 
 def batches_of(shards: Sequence[Shard]) -> int:
-    """About how many batches some shards hold, at BATCH_BYTES each."""
+    """About how many batches these shards hold, at BATCH_BYTES each."""
     return sum(max(1, (shard.size or 64 * BATCH_BYTES) // BATCH_BYTES) for shard in shards)
 
 
 def _pool(stage: Stage, nodes: Sequence[Node], share: float, batches: int) -> Placement:
-    """What a stage gets of the cluster, whose other stages have as much: `share` CPUs each. A worker lies on
-    one machine. Raises RecipeError where none is large enough."""
-    asked, key = stage.resources, f"run.{stage.names[0]}"
-    able = _able(key, asked, nodes)
-    largest = max(node.cpus for node in able)
-    if (asked.cpus or 0) > largest:
+    """The pool of one stage. Each stage has `share` CPUs of the cluster; a worker must fit on one machine.
+    Raises RecipeError if no machine is large enough."""
+    wanted = stage.resources
+    key = f"run.{stage.names[0]}"
+    suitable = _suitable(key, wanted, nodes)
+    largest = max(node.cpus for node in suitable)
+    if (wanted.cpus or 0) > largest:
         raise RecipeError(
-            f"{key}.cpus asks for {asked.cpus:g}, the largest machine with what else it asks for has {largest:g}"
+            f"{key}.cpus asks for {wanted.cpus:g}, the largest machine that has its GPUs and memory has {largest:g}"
         )
-    room = sum(node.holds(asked) for node in able)
-    most = room if asked.gpus else min(room, int(share / (asked.cpus or 1)))
-    workers = asked.workers or max(1, int(min(most, batches)))
-    beside = [node.cpus / node.gpus * asked.gpus for node in able] if asked.gpus else [largest]
-    each = min(share / workers, *beside)
-    reserved = asked.cpus or STAGE_SHARE * each
-    return Placement(workers, reserved, asked.gpus, max(1, int(asked.cpus or each)), asked.memory or 0)
+    room = sum(node.holds(wanted) for node in suitable)
+    most = room if wanted.gpus else min(room, int(share / (wanted.cpus or 1)))
+    workers = wanted.workers or max(1, int(min(most, batches)))
+    beside_gpus = [node.cpus / node.gpus * wanted.gpus for node in suitable] if wanted.gpus else [largest]
+    each = min(share / workers, *beside_gpus)
+    return Placement(
+        workers=workers,
+        cpus=wanted.cpus or STAGE_SHARE * each,
+        gpus=wanted.gpus,
+        threads=max(1, int(wanted.cpus or each)),
+        memory=wanted.memory or 0,
+    )
 
 
-def place_task(key: str, asked: Resources, nodes: Sequence[Node]) -> Placement:
-    """What a single large task reserves, such as building the FAISS index: the CPUs and memory that the
-    recipe asks for under `key` (`run.index`), by default most of the CPUs of the machine with the most
+def place_task(key: str, wanted: Resources, nodes: Sequence[Node]) -> Placement:
+    """The reservation of a single large task, such as building the FAISS index: the CPUs and memory that the
+    recipe asks for under `key` (`run.index`), by default 75 % of the CPUs of the machine with the most
     memory. Raises RecipeError if no machine has them."""
-    able = _able(key, asked, [node for node in nodes if node.cpus])  # not on a head that only schedules
-    best = max(able, key=lambda node: (node.memory, node.cpus))
-    cpus = asked.cpus or STAGE_SHARE * best.cpus
-    if cpus > max(node.cpus for node in able):
+    workers = [node for node in nodes if node.cpus]  # not a head that only schedules
+    suitable = _suitable(key, wanted, workers)
+    best = max(suitable, key=lambda node: (node.memory, node.cpus))
+    largest = max(node.cpus for node in suitable)
+    cpus = wanted.cpus or STAGE_SHARE * best.cpus
+    if cpus > largest:
         raise RecipeError(
-            f"{key}.cpus asks for {cpus:g}, the largest machine with what else it asks for has "
-            f"{max(node.cpus for node in able):g}"
+            f"{key}.cpus asks for {cpus:g}, the largest machine that has its GPUs and memory has {largest:g}"
         )
-    return Placement(1, cpus, 0, max(1, int(cpus)), asked.memory or 0)
+    return Placement(1, cpus, 0, max(1, int(cpus)), wanted.memory or 0)
 
 
-def _able(key: str, asked: Resources, nodes: Sequence[Node]) -> list[Node]:
-    """The machines that have the GPUs and the memory of one worker. Raises RecipeError where there is
-    none."""
-    wanted = {"gpus": asked.gpus, "memory": asked.memory or 0}
-    for name, need in wanted.items():
+def _suitable(key: str, wanted: Resources, nodes: Sequence[Node]) -> list[Node]:
+    """The machines with enough GPUs and memory for one worker. Raises RecipeError if there are none."""
+    for name, need in (("gpus", wanted.gpus), ("memory", wanted.memory or 0)):
         most = max((getattr(node, name) for node in nodes), default=0)
         if need > most:
             where = "the cluster has" if len(nodes) == 1 or not most else "the largest machine has"
             on_cpu = f" (on CPU: --set {key}.gpus=0)" if name == "gpus" else " GiB"
             raise RecipeError(f"{key}.{name} asks for {need:g}, {where} {most:g}{on_cpu}")
-    able = [node for node in nodes if node.gpus >= asked.gpus and node.memory >= (asked.memory or 0)]
-    if not able:
-        raise RecipeError(f"{key}: no machine has both {asked.gpus:g} GPUs and {asked.memory:g} GiB")
-    return able
+    suitable = [node for node in nodes if node.gpus >= wanted.gpus and node.memory >= (wanted.memory or 0)]
+    if not suitable:
+        raise RecipeError(f"{key}: no machine has both {wanted.gpus:g} GPUs and {wanted.memory:g} GiB")
+    return suitable
 
 
 def _anywhere(pool: Placement, nodes: Sequence[Node], others: float) -> Placement:
-    """The pool with so small a reservation that a worker finds room even if the other pools (`others` CPUs)
-    were put first, and in the worst way. Ray packs in its own order, never moves a worker, and a stage
-    without any waits for ever."""
-    able, cpus = [node.cpus for node in nodes if node.gpus >= pool.gpus], pool.cpus
-    while cpus and sum(max(0.0, free - cpus) for free in able) < others:
+    """The pool with a reservation so small that its workers find room even if the other pools (`others` CPUs
+    in all) were placed before it, in the worst way. Ray places in its own order and never moves a worker, and
+    a stage without a worker waits for ever."""
+    suitable = [node.cpus for node in nodes if node.gpus >= pool.gpus]
+    cpus = pool.cpus
+    while cpus and sum(max(0.0, free - cpus) for free in suitable) < others:
         cpus = cpus / 2 if cpus > LEAST_CPUS else 0.0
     return replace(pool, cpus=cpus)
 
 
 def _check_totals(stages: Sequence[Stage], placed: Sequence[Placement], nodes: Sequence[Node]) -> None:
-    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    """Raises RecipeError if the pools together need more than the cluster has."""
+    cpus = sum(node.cpus for node in nodes)
+    gpus = sum(node.gpus for node in nodes)
     need_cpus = sum(p.workers * p.cpus for p in placed) + READ_CPUS
     need_gpus = sum(p.workers * p.gpus for p in placed)
     if need_cpus > cpus or need_gpus > gpus:

@@ -19,20 +19,21 @@ from pipeline.schema import owner
 def keys(
     recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    """Operator name -> cache key. `contents[name][field]` is the digest of a file that a field names.
-    A Stat's key covers the shards it reduces; what reads it inherits that."""
+    """Operator name -> cache key. `contents[name][field]` is the digest of the file that a field names. A
+    Stat's key covers the names of the shards, and so do the keys of all operators that read it."""
     pool = hashlib.blake2b("\n".join(s.name for s in shards).encode(), digest_size=8).hexdigest()
-    found: dict[str, str] = {}
-    for name, entry in recipe.compute.items():
-        inputs = input_keys(entry, found)
+    by_name: dict[str, str] = {}
+    for name, entry in recipe.compute.items():  # in dependency order
+        inputs = input_keys(entry, by_name)
         if isinstance(entry.operator, Stat):
             inputs["the pool's shards"] = pool
-        found[name] = cache_key(entry.use, entry.operator, inputs, contents.get(name, {}))
-    return found
+        by_name[name] = cache_key(entry.use, entry.operator, inputs, contents.get(name, {}))
+    return by_name
 
 
 def input_keys(entry: Entry, keys: Mapping[str, str]) -> dict[str, str]:
-    """What an operator reads, by name, with the keys; and the source of a plugin."""
+    """The inputs of an operator that other operators compute, by name, with their keys; and the digest of a
+    plugin's source."""
     inputs = {need: keys[o] for need in entry.operator.inputs() if (o := owner(need)) is not None}
     return inputs | ({"the plugin's source": entry.source} if entry.source else {})
 
@@ -40,8 +41,8 @@ def input_keys(entry: Entry, keys: Mapping[str, str]) -> dict[str, str]:
 def identity(
     use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All that results depend on: class, version, fields, the keys of the inputs, and the contents of the
-    files that fields name (a field in `contents` counts by the digests there, not by its paths)."""
+    """Everything that results depend on, as JSON: class, version, fields, and the keys of the inputs. A field
+    in `contents`, which names files, counts by the digests there instead of by its paths."""
     fields: dict[str, Any] = operator.model_dump(mode="json")
     fields.update({name: {"content": digest} for name, digest in contents.items()})
     return {"use": use, "version": type(operator).version, "fields": fields, "inputs": dict(inputs)}

@@ -1,75 +1,73 @@
-"""A recipe's pool, listed and checked before any work begins.
+"""A recipe's pool, listed and checked before any work begins. Every mistake is a RecipeError."""
 
-Whatever needs images needs a pool that has them, and `pool.columns` needs tables. Every mistake is a RecipeError.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Mapping, Sequence
-
-from pipeline.errors import RecipeError, ShardError, worded
+from pipeline.errors import RecipeError, ShardError
 from pipeline.operator import ImageScore
-from pipeline.pool.datacomp import EMBEDDINGS, Metadata
-from pipeline.pool.shards import Shard, list_shards
-from pipeline.pool.table_reader import check_table
+from pipeline.pool.kinds.kind import PoolKind
+from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
+from pipeline.pool.shards import Shard
 from pipeline.pool.text_tables import Break
 from pipeline.recipe.sections import Recipe
 from pipeline.storage.retry import from_storage
 
 
+def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
+    """The kind of a recipe's pool. If the recipe does not say it, the names of the shards do. Raises RecipeError."""
+    pool = recipe.pool
+    if pool.kind is not None and pool.kind not in NAMED:
+        raise RecipeError(f"pool.kind must be one of {', '.join(NAMED)}, got {pool.kind!r}")
+    return KINDS[pool.kind_name or usual_kind(shards)](pool.paths, pool.columns)
+
+
 def list_pool(recipe: Recipe) -> list[Shard]:
     """The shards of a recipe's pool. Raises RecipeError if they cannot be listed, or cannot do what it asks."""
-    if recipe.pool.datacomp is not None:
-        return _metadata_shards(recipe, recipe.pool.datacomp)
-    assert recipe.pool.shards is not None  # the recipe's check sees to it
     try:
-        shards = list_shards(recipe.pool.shards)
+        shards = open_kind(recipe).list_shards()
     except Exception as error:
         if not (isinstance(error, ValueError | ImportError) or from_storage(error)):
             raise
         text = str(error)
         raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
-    _check_kind(recipe, shards[0])
+    kind = open_kind(recipe, shards)
+    kind.check(shards, _columns_read(recipe))
+    _check_uses(recipe, kind, shards[0])
     return shards
 
 
-def _metadata_shards(recipe: Recipe, folder: str) -> list[Shard]:
-    """The tables of a DataComp folder. Raises RecipeError where they cannot be what the recipe wants."""
-    metadata = Metadata(folder)
-    try:
-        files = metadata.files()
-    except Exception as error:
-        if not (isinstance(error, ImportError) or from_storage(error)):
-            raise
-        raise RecipeError(f"pool.datacomp: {worded(error)}") from None
-    shards = [Shard(name, metadata.path(name), size) for name, (size, _) in files.items()]
-    _check_kind(recipe, shards[0], "pool.datacomp")
-    read = {i for entry in recipe.compute.values() for i in entry.operator.inputs()}
-    read |= {rule.column for rule in recipe.keep.values()}
-    read |= {column for column, _ in recipe.export.columns().values()}
-    lacks = sorted(read & EMBEDDINGS.keys()) if files[shards[0].name][1] is None else []
-    if lacks:
-        raise RecipeError(f"pool.datacomp: {metadata.base} holds no npz files, and {lacks[0]} lies in them")
-    return shards
-
-
-def _check_kind(recipe: Recipe, first: Shard, key: str = "pool.shards") -> None:
-    """What needs images needs tars, what names columns needs tables. Raises RecipeError."""
-    tables = f"{key} are tables without images (the first: {first.path})"
-    if not first.table and recipe.pool.columns:
-        raise RecipeError(f"pool.columns is for tables, and pool.shards are tars (the first: {first.path})")
-    copying = [key for key, (_, mark) in recipe.export.destinations().items() if mark.images]
-    if first.table and copying:
-        raise RecipeError(f"{copying[0]} copies images out of tars, and {tables}; see export.urls")
-    for name in recipe.compute if first.table else ():
+def _check_uses(recipe: Recipe, kind: PoolKind, first: Shard) -> None:
+    """Operators and exports that need images need a pool that has them; `pool.columns` needs tables."""
+    if recipe.pool.columns and not kind.takes_columns:
+        raise RecipeError(
+            f"pool.columns is for tables, and {kind.key} are {kind.noun} (the first: {first.path})"
+        )
+    if kind.has_images:
+        return
+    without = f"{kind.key} are {kind.noun} without images (the first: {first.path})"
+    for key, (_, destination) in recipe.export.destinations().items():
+        if destination.images:
+            raise RecipeError(f"{key} copies images out of tars, and {without}; see export.urls")
+    for name in recipe.compute:
         if isinstance(recipe.operator(name), ImageScore):
-            raise RecipeError(f"compute.{name} reads images, and {tables}")
+            raise RecipeError(f"compute.{name} reads images, and {without}")
 
 
-def check_first(shards: Sequence[Shard], columns: Mapping[str, str | int]) -> None:
-    """A table must have its columns. Raises RecipeError; storage that is down is told by the pass itself."""
+def _columns_read(recipe: Recipe) -> set[str]:
+    """The columns and Stats that operators, rules and exports read."""
+    return {
+        *(need for entry in recipe.compute.values() for need in entry.operator.inputs()),
+        *(rule.column for rule in recipe.keep.values()),
+        *(column for column, _ in recipe.export.columns().values()),
+    }
+
+
+def check_first(kind: PoolKind, shards: Sequence[Shard]) -> None:
+    """The first shard must be what the recipe says. Raises RecipeError. If it cannot be read at all, the pass
+    that reads it reports so."""
     try:
-        for shard in (shard for shard in shards if shard.table):
-            check_table(shard, columns)
+        for shard in shards[:1]:
+            kind.check_shard(shard)
     except ShardError as error:
-        raise RecipeError(f"pool.shards: {error}") from None
+        raise RecipeError(f"{kind.key}: {error}") from None
     except (OSError, Break):
         return

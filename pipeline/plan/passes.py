@@ -1,8 +1,10 @@
-"""A recipe and what is stored, turned into the list of passes that are missing. Pure: no I/O.
+"""The passes that a recipe still needs, given what is stored. Pure: no I/O.
 
-A pass reads some shards once and fills some columns of them, or boils columns down to one table. A
-Stat is a barrier: what reads it comes in a later pass. Shards that lack different columns (after a
-kill, or when an operator is added) are in different passes, so that nothing stored is computed again.
+    for todo in plan(recipe, shards, keys, list_stored(session)): ...
+
+A ScorePass reads some shards once and fills columns for them; a StatPass reduces columns to one table. A Stat
+is a barrier: operators that read it run in a later pass. Shards that lack different columns (after a kill, or
+after an operator is added) are in different passes, so that nothing is computed twice.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,15 +15,19 @@ from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.storage import layout
 
-# Rows of a batch by default: large enough to fill a GPU; small enough that CPU workers, at some ten
-# pictures a second with a large model, end together; many where only columns are read.
+# Rows per batch by default. gpu: enough to fill a GPU. images: few, so that CPU workers, which take some ten
+# pictures per second with a large model, end together. columns: many, since a row costs little.
 ROWS = {"gpu": 256, "images": 64, "columns": 8192}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a store holds: shard names by folder (`samples`, `columns/<name>-<key>`), stat files, and the
-    number of samples by shard."""
+    """The results of a recipe that a store holds.
+
+    parts   folder (`samples`, `columns/<name>-<key>`) -> the shards with a complete part there
+    stats   the files of the Stats' tables
+    rows    shard -> number of samples
+    """
 
     parts: Mapping[str, Collection[str]] = field(default_factory=dict)
     stats: Collection[str] = ()
@@ -34,13 +40,13 @@ class Stage:
 
     names: tuple[str, ...]
     resources: Resources
-    rows: int = 64  # a batch
+    rows: int = 64  # per batch
 
 
 @dataclass(frozen=True)
 class ScorePass:
-    """Fill the columns of `stages` for `shards`. `reads_pool`: whether the pool's files must be opened, or stored
-    columns suffice."""
+    """Fill the columns of `stages` for `shards`. `reads_pool`: whether the pool's files must be opened, or
+    stored columns suffice."""
 
     shards: tuple[Shard, ...]
     stages: tuple[Stage, ...]
@@ -70,7 +76,8 @@ def plan(
     stored: Stored,
     only: Collection[str] = (),
 ) -> list[Pass]:
-    """The passes that are missing, in order. `only` names the operators wanted (with all they need)."""
+    """The missing passes, in order. `only`: the operators to compute, with all that they need; by default
+    all."""
     wanted = closure(recipe, only or recipe.compute)
     done_stats = {name for name in wanted if layout.stat(name, keys[name]) in stored.stats}
     pending = [n for n in recipe.compute if n in wanted and n not in done_stats and shards]
@@ -94,19 +101,20 @@ def plan(
 
 
 def closure(recipe: Recipe, names: Iterable[str]) -> set[str]:
-    """The operators named and all that they need."""
-    found: set[str] = set()
-    todo = list(names)
-    while todo:
-        if (name := todo.pop()) in found:
-            continue
-        found.add(name)
-        todo += recipe.operator(name).owners()
-    return found
+    """These operators and all that they need, directly or not."""
+    closed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in closed:
+            closed.add(name)
+            waiting += recipe.operator(name).owners()
+    return closed
 
 
 def _ready(recipe: Recipe, pending: Sequence[str], finished: Collection[str], kind: type) -> list[str]:
-    """Operators of a kind whose Stats exist and whose columns exist or come in the same pass."""
+    """The pending operators of a kind (Writer or Stat) that can run now: what they read is finished or, for a
+    Writer, comes earlier in the same pass."""
     ready: list[str] = []
     for name in pending:  # in dependency order
         if not isinstance(recipe.operator(name), kind):
@@ -125,36 +133,45 @@ def _score_passes(
     indexed: Collection[str],
     names: Sequence[str],
 ) -> list[ScorePass]:
-    """One pass per set of missing columns. `indexed` names the shards whose samples are known by then."""
+    """One pass per set of missing columns. `indexed`: the shards whose samples are stored when the pass
+    begins; the pass that first opens a shard also stores its samples."""
+    folders = {name: layout.columns_folder(name, keys[name]) for name in names}
     groups: dict[tuple[tuple[str, ...], bool], list[Shard]] = {}
     for shard in shards:
-        todo = tuple(
-            n for n in names if shard.name not in stored.parts.get(layout.columns_folder(n, keys[n]), ())
-        )
-        if todo or shard.name not in indexed:
-            images = any(isinstance(recipe.operator(n), ImageScore) for n in todo)
-            groups.setdefault((todo, images or shard.name not in indexed), []).append(shard)
-    return [ScorePass(tuple(g), _stages(recipe, todo), reads) for (todo, reads), g in groups.items()]
+        missing = tuple(n for n in names if shard.name not in stored.parts.get(folders[n], ()))
+        opened = shard.name not in indexed
+        if missing or opened:
+            sees_images = any(isinstance(recipe.operator(name), ImageScore) for name in missing)
+            groups.setdefault((missing, opened or sees_images), []).append(shard)
+    return [
+        ScorePass(tuple(group), _stages(recipe, missing), reads_pool)
+        for (missing, reads_pool), group in groups.items()
+    ]
 
 
 def _stages(recipe: Recipe, names: Sequence[str]) -> tuple[Stage, ...]:
-    """Operators with equal resources share a stage, as far as the order of their needs allows."""
+    """Operators with equal resources share a stage: the first one after all stages that they need."""
     stages: list[tuple[Resources, list[str]]] = []
     for name in names:
         resources = recipe.resources(name)
         owners = set(recipe.operator(name).owners())
         earliest = max((i for i, (_, members) in enumerate(stages) if owners & set(members)), default=0)
-        home = next((i for i in range(earliest, len(stages)) if stages[i][0] == resources), None)
-        if home is None:
+        shared = next((i for i in range(earliest, len(stages)) if stages[i][0] == resources), None)
+        if shared is None:
             stages.append((resources, [name]))
         else:
-            stages[home][1].append(name)
-    return tuple(Stage(tuple(names), asked, _rows(recipe, asked, names)) for asked, names in stages)
+            stages[shared][1].append(name)
+    return tuple(
+        Stage(tuple(members), resources, _batch_rows(recipe, resources, members))
+        for resources, members in stages
+    )
 
 
-def _rows(recipe: Recipe, asked: Resources, names: Sequence[str]) -> int:
-    """Rows of a batch, the unit that workers are handed."""
-    if asked.batch_size:
-        return asked.batch_size
+def _batch_rows(recipe: Recipe, resources: Resources, names: Sequence[str]) -> int:
+    """Rows per batch: `batch_size`, or what suits these operators."""
+    if resources.batch_size:
+        return resources.batch_size
+    if resources.gpus:
+        return ROWS["gpu"]
     sees_images = any(isinstance(recipe.operator(name), ImageScore) for name in names)
-    return ROWS["gpu" if asked.gpus else "images" if sees_images else "columns"]
+    return ROWS["images" if sees_images else "columns"]

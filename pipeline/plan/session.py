@@ -10,8 +10,9 @@ import orjson
 
 from pipeline.operator import Stat
 from pipeline.plan.keys import identity, input_keys, keys
-from pipeline.plan.open_pool import list_pool
+from pipeline.plan.open_pool import list_pool, open_kind
 from pipeline.pool.columns import Columns
+from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe
 from pipeline.schema import owner
@@ -44,14 +45,19 @@ class Session:
         return Store(self.recipe.pool.store)
 
     @cached_property
+    def kind(self) -> PoolKind:
+        """The kind of the pool."""
+        return open_kind(self.recipe, self.shards)
+
+    @cached_property
     def columns(self) -> Columns:
         """The columns of the pool's shards."""
-        return Columns(self.store, self.keys, self.recipe.pool.datacomp)
+        return Columns(self.store, self.keys, self.kind.samples(self.store))
 
     @property
     def sample_folders(self) -> tuple[str, ...]:
-        """Where in the store samples lie; nowhere, where a DataComp folder holds them."""
-        return () if self.recipe.pool.datacomp else (layout.SAMPLES,)
+        """The folders of the store that hold samples; none if the pool itself is the samples table."""
+        return self.columns.samples.folders
 
     @property
     def part_folders(self) -> list[str]:

@@ -5,6 +5,7 @@ A part counts if it has as many rows as its shard has samples. There are no mark
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat
@@ -12,9 +13,8 @@ from pipeline.plan.keys import keys
 from pipeline.plan.open_pool import check_first
 from pipeline.plan.passes import Stored, closure
 from pipeline.plan.session import Session
-from pipeline.pool.datacomp import known_rows
+from pipeline.pool.kinds.kind import READING
 from pipeline.pool.shards import Shard
-from pipeline.pool.table_reader import reading
 from pipeline.schema import owner
 from pipeline.storage import layout
 
@@ -36,10 +36,7 @@ def list_stored(session: Session) -> Stored:
 
 def sample_counts(session: Session) -> dict[str, int]:
     """Shard -> samples, of the shards whose samples are known. Raises RecipeError."""
-    names = [shard.name for shard in session.shards]
-    if metadata := session.columns.metadata:
-        return known_rows(metadata, session.store.root, names)
-    return session.store.row_counts(layout.SAMPLES, names)
+    return session.columns.samples.counts([shard.name for shard in session.shards])
 
 
 def complete(session: Session) -> Session:
@@ -85,17 +82,20 @@ def _check_reading(session: Session, indexed: Collection[str]) -> None:
     """Raises RecipeError if the stored samples were read in another way than the recipe says. If there are none yet,
     the first table must have its columns; a later one that lacks them stays pending."""
     first = next((shard for shard in session.shards if shard.name in indexed), None)
-    columns = session.recipe.pool.columns
     if first is None:
-        check_first(session.shards[:1], columns)
+        check_first(session.kind, session.shards)
     elif footer := session.store.footer(layout.SAMPLES, first.name):
-        before, now = (notes.get("columns") for notes in (footer[1], reading(first, columns)))
+        before = {name: footer.notes[name] for name in READING if name in footer.notes}
+        now = session.kind.reading
         if before != now:
             raise RecipeError(
-                f"pool.store: {session.recipe.pool.store} holds samples of {_kind(before)}, the recipe has "
-                f"{_kind(now)}; use a new store"
+                f"pool.store: {session.recipe.pool.store} holds samples of {_worded(before)}, the recipe has "
+                f"{_worded(now)}; use a new store"
             )
 
 
-def _kind(columns: Mapping[str, str | int] | None) -> str:
-    return "tars" if columns is None else f"tables with pool.columns {dict(columns)}"
+def _worded(reading: Mapping[str, Any]) -> str:
+    """How samples were read, in words. Tars note nothing, tables their columns alone."""
+    if "columns" in reading:
+        return f"tables with pool.columns {dict(reading['columns'])}"
+    return str(reading.get("kind", "tars"))

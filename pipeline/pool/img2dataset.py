@@ -70,7 +70,13 @@ def lost(shard: Shard) -> dict[str, int]:
     OSError where storage does."""
     if shard.table or not shard.path.endswith(SUFFIX) or shard.path.startswith("http"):
         return {}  # beside a signed URL lies nothing that it may read
-    fs, path = url_to_fs(shard.path.removesuffix(SUFFIX) + STATS)
+    return lost_of(shard.path.removesuffix(SUFFIX))
+
+
+def lost_of(stem: str) -> dict[str, int]:
+    """`reasons` of the file `<stem>_stats.json`; {} if it does not exist or cannot be parsed. Raises OSError if
+    storage does."""
+    fs, path = url_to_fs(stem + STATS)
     try:
         stats = orjson.loads(fs.cat_file(path, end=MOST_BYTES))
     except (

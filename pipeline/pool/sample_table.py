@@ -1,13 +1,15 @@
-"""A shard's samples as it is read: published where the store has none yet, else compared with what it has.
+"""The samples of a pool as a table: written while a shard is read, read by everything that comes later.
 
     with samples_of(store, shard.name) as samples:
         samples.add(frame)  # of SAMPLE_SCHEMA's columns, as often as need be
         samples.finish(notes)
+    StoredSamples(store).read(["00000"], ["uid", "text"])
 
+Samples are published if the store has none of the shard yet; else they are compared with those that it has.
 A row group is written as soon as it is full, so a table of millions of rows is never held as a whole.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -17,7 +19,68 @@ import pyarrow.parquet as pq
 from pipeline.errors import ShardError
 from pipeline.schema import EMPTY
 from pipeline.storage import layout
+from pipeline.storage.footers import Footer
 from pipeline.storage.store import ROW_GROUP, Store, footer_notes, to_arrow
+
+
+class SampleTable(Protocol):
+    """A pool's samples by shard: the columns of SAMPLE_SCHEMA, and those that a kind of pool brings along."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of the store that hold the table; none if the pool itself is the table."""
+
+    def counts(self, shards: Sequence[str]) -> dict[str, int]:
+        """Shard -> samples, of those shards whose samples can be read. Raises RecipeError, OSError."""
+
+    def read(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+        """(n, len(names)) the rows of these shards, one below the other. Raises ShardError, OSError."""
+
+    def batches(self, shard: str, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
+        """A shard's rows, `rows` at a time, fewer at the end; at least one frame."""
+
+    def row(self, shard: str, row: int, names: Sequence[str]) -> pl.DataFrame:
+        """One row of a shard."""
+
+    def find(self, shard: str, uids: Sequence[str]) -> list[int]:
+        """The rows of a shard that have one of these uids, given in lower case."""
+
+    def size(self, shard: str) -> int:
+        """About the bytes that reading a shard takes; 0 if asking costs a request."""
+
+
+class StoredSamples:
+    """The samples that the store holds, of the shards that were read."""
+
+    folders = (layout.SAMPLES,)
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def counts(self, shards: Sequence[str]) -> dict[str, int]:
+        """See SampleTable."""
+        return self.store.row_counts(layout.SAMPLES, shards)
+
+    def read(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
+        """See SampleTable. Raises FileNotFoundError."""
+        return self.store.read_parts(layout.SAMPLES, shards, names)
+
+    def batches(self, shard: str, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
+        """See SampleTable."""
+        frame = self.read([shard], names)
+        yield from (frame.slice(start, rows) for start in range(0, len(frame), rows) or (0,))
+
+    def row(self, shard: str, row: int, names: Sequence[str]) -> pl.DataFrame:
+        """See SampleTable."""
+        return self.read([shard], names)[row]
+
+    def find(self, shard: str, uids: Sequence[str]) -> list[int]:
+        """See SampleTable."""
+        return self.read([shard], ["uid"])["uid"].is_in(uids).arg_true().to_list()
+
+    def size(self, shard: str) -> int:
+        """See SampleTable."""
+        return self.store.part_size(layout.SAMPLES, shard)
 
 
 class Samples(Protocol):
@@ -35,7 +98,7 @@ def samples_of(store: Store, shard: str) -> Iterator[Samples]:
     """Raises ShardError where the rows are not as many as the store has. What is not finished is gone."""
     path = layout.part(layout.SAMPLES, shard)
     if known := store.footer(layout.SAMPLES, shard):
-        yield _Compared(known[0])
+        yield _Compared(known)
         return
     with (
         store.root.publishing(path) as aside,
@@ -64,19 +127,20 @@ class _Growing:
 class _Compared:
     """Rows that the store has already."""
 
-    def __init__(self, known: int) -> None:
-        self.known, self.rows = known, 0
+    def __init__(self, known: Footer) -> None:
+        self.known = known
+        self.rows = 0
 
     def add(self, frame: pl.DataFrame) -> None:
         self.rows += len(frame)
-        if self.rows > self.known:
+        if self.rows > self.known.rows:
             self._changed()
 
     def finish(self, notes: Mapping[str, Any]) -> None:
-        if self.rows != self.known:
+        if self.rows != self.known.rows or notes.get("content") != self.known.notes.get("content"):
             self._changed()
 
     def _changed(self) -> None:
         raise ShardError(
-            f"does not have the {self.known} samples that are in the store: it changed; use a new store"
+            f"does not have the {self.known.rows} samples that are in the store: it changed; use a new store"
         )

@@ -20,23 +20,29 @@ TABLES = (".parquet", ".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar or table of a pool. `name`: its path below the pool's common root, without suffix, fit to
-    name output files. `path`: a local path or an fsspec URL. `size`: bytes, where listing told."""
+    """One piece of a pool, which is read as a whole: a tar, a table, a run of the files in a folder.
+
+    name  its path below the pool's common root, without suffix, fit to name output files
+    path  a local path or an fsspec URL
+    size  about its bytes; None if the listing did not say
+    part  which part of `path` it is, in the words of its kind of pool; empty if all of it
+    """
 
     name: str
     path: str
     size: int | None = None
+    part: str = ""
 
     @property
-    def kind(self) -> str:
-        """`tar`, or of which kind of table: `parquet`, `tsv`, `csv`, `jsonl`, `ndjson`."""
+    def format(self) -> str:
+        """`tar`, or the format of a table: `parquet`, `tsv`, `csv`, `jsonl`, `ndjson`."""
         path = self.path.partition("?")[0] if self.path.startswith("http") else self.path  # less a signature
         return next((suffix for suffix in TABLES if path.endswith(suffix)), SUFFIX).split(".")[1]
 
     @property
     def table(self) -> bool:
         """Whether it holds captions and URLs only, no images."""
-        return self.kind != "tar"
+        return self.format != "tar"
 
 
 def list_shards(patterns: str | Sequence[str]) -> list[Shard]:
@@ -103,11 +109,17 @@ def _names(paths: Sequence[str]) -> list[str]:
     names = [_stem(name) for name in names]
     counts = Counter(names)
     for name, path in zip(names, paths, strict=True):
-        if {"", ".", ".."} & set(name.split("/")) or "\0" in name:
-            raise ValueError(f"pool.shards: {path!r} gives no safe name for output files")
+        check_name(name, path)
         if counts[name] > 1:
             raise ValueError(f"pool.shards: two shards would be named {name!r}, one is {path!r}")
     return names
+
+
+def check_name(name: str, path: str) -> None:
+    """Raises ValueError unless the name of the shard at `path` can name output files: it must be UTF-8, too."""
+    unsafe = not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name
+    if unsafe or name.encode(errors="replace").decode() != name:
+        raise ValueError(f"pool.shards: {path!r} gives no safe name for output files")
 
 
 def _stem(name: str) -> str:

@@ -59,11 +59,6 @@ def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
         _open(shard, columns, stack)
 
 
-def reading(shard: Shard, columns: Mapping[str, Name]) -> dict[str, Any]:
-    """What the footer of its samples says of how a table was read. A tar can be read in one way only."""
-    return {"columns": dict(columns)} if shard.table else {}
-
-
 class TableReader:
     """Frames of a table's samples; `damage` is known once the loop has ended."""
 
@@ -107,12 +102,12 @@ def cut(pieces: Iterator[pl.DataFrame], rows: int, size: int) -> Iterator[pl.Dat
 def _open(shard: Shard, columns: Mapping[str, Name], stack: ExitStack) -> Iterator[pl.DataFrame]:
     """Frames with a String column for each part that the table has, and perhaps `trouble`."""
     with _worded(shard.path):
-        if shard.kind == "parquet":
+        if shard.format == "parquet":
             table = _open_parquet(shard.path, stack)
         else:
             file = stack.enter_context(fsspec.open(shard.path, "rb"))
             positions = any(isinstance(name, int) for name in columns.values())
-            table = open_text(file, shard.kind, header=not positions)
+            table = open_text(file, shard.format, header=not positions)
         return table.frames(pick(table.names, columns) if table.names is not None else {})
 
 

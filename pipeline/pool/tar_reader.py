@@ -8,7 +8,7 @@ reader.damage                   # None, or where and why the tar could not be re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,27 +38,19 @@ class SampleReader:
         self.damage: Damage | None = None
 
     def __iter__(self) -> Iterator[pa.Table]:
-        self.rows, self.damage = 0, None
-        rows: list[tuple[Any, ...]] = []
-        held = 0
-        for row, size in self._rows():
-            if rows and (len(rows) == self._batch_rows or held + size > self._batch_bytes):
-                yield _table(rows)
-                rows, held = [], 0
-            rows.append(row)
-            held += size
-        if rows:
-            yield _table(rows)
+        self.rows = 0
+        self.damage = None
+        return tables(self._rows(), self._batch_rows, self._batch_bytes)
 
-    def _rows(self) -> Iterator[tuple[tuple[Any, ...], int]]:
-        """Each sample's row and the bytes of it that are held in memory."""
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        """Each sample's row, with its image."""
         seen: Counter[str] = Counter()
         members = walk(self._shard.path)
         for sample in _whole(members):
             row = describe(sample, self._shard.name, self.rows, seen[sample.key])
             seen[sample.key] += 1
             self.rows += 1
-            yield row, len(row[-1] or b"") + len(row[4] or "") + len(row[5] or "")
+            yield row
         self.damage = members.damage
 
 
@@ -83,6 +75,25 @@ def iter_fields(raw: bytes | memoryview, key: str) -> list[tuple[str, memoryview
     return found
 
 
+def tables(
+    rows: Iterable[tuple[Any, ...]], batch_rows: int, batch_bytes: int = BATCH_BYTES
+) -> Iterator[pa.Table]:
+    """Tables of STREAM_SCHEMA, of rows as `webdataset.describe` gives them. A table has at most batch_rows rows, and
+    at most batch_bytes of images, captions and URLs unless one row has more."""
+    held: list[tuple[Any, ...]] = []
+    held_bytes = 0
+    for row in rows:
+        size = len(row[-1] or b"") + len(row[4] or "") + len(row[5] or "")
+        if held and (len(held) == batch_rows or held_bytes + size > batch_bytes):
+            yield _table(held)
+            held = []
+            held_bytes = 0
+        held.append(row)
+        held_bytes += size
+    if held:
+        yield _table(held)
+
+
 def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     *columns, images = zip(*rows, strict=True)
     arrays = [pa.array(c, f.type) for c, f in zip(columns, SAMPLE_SCHEMA, strict=True)]
@@ -98,6 +109,11 @@ def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
     data = b"".join(value for value in values if value is not None)
     buffers = [present, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
+
+
+def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
+    """Views of a binary column's values: nothing is copied."""
+    return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
 
 
 def _whole(members: Walk) -> Iterator[Sample]:

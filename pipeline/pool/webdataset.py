@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import simplejpeg
@@ -37,6 +37,7 @@ PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF")
 
 
 Named = tuple[str, str, Member]  # key, suffix as written, member
+Ranges = tuple[int | None, int, int | None, int | None]  # offset, length, image_offset, image_length
 
 
 class Sample(NamedTuple):
@@ -111,7 +112,20 @@ def _at_last_dot(item: Named) -> Named:
     return key, suffix, item[2]
 
 
-def describe(sample: Sample, shard: str, row: int, occurrence: int) -> tuple[Any, ...]:
+def in_tar(members: Sequence[Member], image: Member | None) -> Ranges:
+    """Where a sample and its image lie in their tar."""
+    start = members[0].header_offset
+    length = members[-1].end - start
+    return (start, length, image.offset, image.size) if image else (start, length, None, None)
+
+
+def describe(
+    sample: Sample,
+    shard: str,
+    row: int,
+    occurrence: int,
+    ranges: Callable[[Sequence[Member], Member | None], Ranges] = in_tar,
+) -> tuple[Any, ...]:
     """The sample's row: one value per field of SAMPLE_SCHEMA, then the encoded image or None.
 
     `occurrence` counts the earlier samples of the shard with the same key.
@@ -125,7 +139,6 @@ def describe(sample: Sample, shard: str, row: int, occurrence: int) -> tuple[Any
     url = string(record.get("url"))
     missing = None if data is not None else LARGE_IMAGE if image else NO_IMAGE
     reasons = (missing, NO_CAPTION if text is None else None, trouble)
-    start = members[0].header_offset
     return (
         shard,
         row,
@@ -136,10 +149,7 @@ def describe(sample: Sample, shard: str, row: int, occurrence: int) -> tuple[Any
         *(image_size(data) if data is not None else (None, None)),
         pixels(record.get("original_width")),
         pixels(record.get("original_height")),
-        start,
-        members[-1].end - start,
-        image.offset if image else None,
-        image.size if image else None,
+        *ranges(members, image),
         suffix,
         "; ".join(filter(None, reasons)) or None,
         data,

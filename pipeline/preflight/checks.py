@@ -4,9 +4,9 @@
     pools, index = check_cluster(session, passes, parse_cluster("16x8,2x12:1"))
     warnings += check_shards(passes, pools)
 
-A problem is a RecipeError: storage that cannot be read, worker pools that no machine of the cluster can hold,
-paths that its machines do not share. A setting that would only slow the job down is a warning, one line of text
-that names the setting to change.
+A problem is a RecipeError: storage that cannot be read, worker pools that no machine of the cluster can
+hold, paths that its machines do not share. A setting that would only slow the job down is a warning, one
+line of text that names the setting to change.
 """
 
 import math
@@ -16,15 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import fsspec
-
 from pipeline.errors import RecipeError, worded
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX
 from pipeline.storage import layout
-from pipeline.storage.ranges import local_path
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
 
@@ -48,12 +45,12 @@ def parse_cluster(text: str) -> list[Node]:
 
 
 def check_storage(session: Session) -> list[str]:
-    """A warning if the first shard does not exist. Raises RecipeError if the store cannot be written or listed,
-    or if the first shard exists and cannot be read."""
-    pool = "pool.datacomp" if session.recipe.pool.datacomp else "pool.shards"
+    """A warning if the first shard does not exist. Raises RecipeError if the store cannot be written or
+    listed, or if the first shard exists and cannot be read."""
+    pool = session.kind.key
     problems = {
         "pool.store": _trouble(session.recipe.pool.store, _list_store),
-        pool: _trouble(session.shards[0].path, _touch),
+        pool: _trouble(session.shards[0].path, lambda _: session.kind.touch(session.shards[0])),
     }
     if fatal := [f"{key}: {reason}" for key, (reason, is_fatal) in problems.items() if is_fatal]:
         raise RecipeError("\n".join(fatal))
@@ -64,8 +61,8 @@ def check_storage(session: Session) -> list[str]:
 def check_cluster(
     session: Session, passes: Sequence[Pass], nodes: Sequence[Node]
 ) -> tuple[list[list[Placement]], Placement | None]:
-    """The worker pools of each pass as they would be placed on the cluster, and the placement of the task that
-    builds the index, None without an index. Raises one RecipeError with a line per problem."""
+    """The worker pools of each pass as they would be placed on the cluster, and the placement of the task
+    that builds the index, None without an index. Raises one RecipeError with a line per problem."""
     problems: list[str] = []
     pools: list[list[Placement]] = []
     index: Placement | None = None
@@ -84,8 +81,8 @@ def check_cluster(
 
 
 def check_shards(passes: Sequence[Pass], pools: Sequence[Sequence[Placement]] = ()) -> list[str]:
-    """A warning for each stage that has more workers than its pass has shards. `pools`: the workers placed on a
-    cluster, as `check_cluster` returns them; without them those that `run:` asks for count."""
+    """A warning for each stage that has more workers than its pass has shards. `pools`: the workers placed
+    on a cluster, as `check_cluster` returns them; without them those that `run:` asks for count."""
     warnings: list[str] = []
     for number, planned in enumerate(passes):
         shards = len(planned.shards)
@@ -116,7 +113,8 @@ def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
 
 @contextmanager
 def _collecting(problems: list[str]) -> Iterator[None]:
-    """Add the message of a RecipeError to `problems` instead of raising it, so that all are reported at once."""
+    """Add the message of a RecipeError to `problems` instead of raising it, so that all are reported at
+    once."""
     try:
         yield
     except RecipeError as error:
@@ -141,7 +139,8 @@ def _trouble(url: str, look: Callable[[str], Any]) -> tuple[str, bool]:
 
 
 def _list_store(url: str) -> None:
-    """List a folder of the store, or if it is local, check that it can be written. Raises what storage raises."""
+    """List a folder of the store, or if it is local, check that it can be written. Raises what storage
+    raises."""
     root = Store(url).root
     if not root.local:
         root.listing(layout.RUNS)  # of few files
@@ -151,16 +150,3 @@ def _list_store(url: str) -> None:
         folder = os.path.dirname(folder)
     if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
         raise PermissionError(f"{folder} cannot be written")
-
-
-def _touch(url: str) -> None:
-    """Read a byte of a shard; of a web server, which may send it whole, its length."""
-    if (path := local_path(url)) is not None:
-        with open(path, "rb") as file:
-            file.read(1)
-        return
-    fs, path = fsspec.core.url_to_fs(url)
-    if url.startswith("http"):
-        fs.info(path)
-    else:
-        fs.cat_file(path, start=0, end=1)

@@ -71,7 +71,7 @@ def preview(
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}
     sizes = _Sizes(stored.rows, measured)
     passes = [
-        _missing_pass(todo, sizes, rates, pools[number] if pools else ())
+        _missing_pass(session.kind.noun, todo, sizes, rates, pools[number] if pools else ())
         for number, todo in enumerate(missing)
     ]
     return Preview(
@@ -103,7 +103,8 @@ def _operator_warnings(session: Session) -> list[str]:
 
 
 class _Sizes:
-    """Samples and bytes of a pass: known, or as many per shard as other shards have on average."""
+    """Samples and bytes of a pass. A shard whose numbers are not known counts as the average of the
+    others."""
 
     def __init__(self, rows: Mapping[str, int], measured: Measured | None) -> None:
         self.rows = rows
@@ -114,10 +115,12 @@ class _Sizes:
         self.mean = samples / shards if shards else None
 
     def samples_of(self, todo: Pass) -> int | None:
+        """Samples of the shards of a pass, None if nothing is known of any shard."""
         mean = self.mean
         return None if mean is None else round(sum(self.rows.get(s.name, mean) for s in todo.shards))
 
     def bytes_of(self, todo: Pass) -> int | None:
+        """Bytes of the shards of a pass, None if they are not known."""
         size = total_bytes(todo.shards)
         if size is not None or self.measured is None or self.measured.bytes is None:
             return size
@@ -125,9 +128,10 @@ class _Sizes:
 
 
 def _missing_pass(
-    todo: Pass, sizes: _Sizes, rates: Mapping[str, Speed], pools: Sequence[Placement]
+    noun: str, todo: Pass, sizes: _Sizes, rates: Mapping[str, Speed], pools: Sequence[Placement]
 ) -> MissingPass:
-    """A pass with its cost; `pools`: what its stages reserve on the cluster, if there is one."""
+    """A pass with its cost. `noun`: what the pool's shards are called; `pools`: what the stages of the pass
+    reserve on the cluster, if there is one."""
     names = todo.names if isinstance(todo, ScorePass) else (todo.name,)
     stages = todo.stages if isinstance(todo, ScorePass) else ()
     reads_pool = isinstance(todo, ScorePass) and todo.reads_pool
@@ -141,7 +145,7 @@ def _missing_pass(
     return MissingPass(
         operators=names,
         kind="score" if isinstance(todo, ScorePass) else "stat",
-        reads=_worded(todo, size) if reads_pool else "columns",
+        reads=_worded(noun, size) if reads_pool else "columns",
         bytes=size,
         shards=len(todo.shards),
         samples=samples,
@@ -154,7 +158,6 @@ def _missing_pass(
     )
 
 
-def _worded(todo: Pass, size: int | None) -> str:
+def _worded(noun: str, size: int | None) -> str:
     """`tars, 120 MB`; the size if it is known."""
-    kind = "tables" if todo.shards[0].table else "tars"
-    return f"{kind}, {size / 1e6:,.0f} MB" if size else kind
+    return f"{noun}, {size / 1e6:,.0f} MB" if size else noun

@@ -1,5 +1,5 @@
-"""What the parts of a recipe say about each other: names that must lead somewhere, types that must suit,
-needs that must not go in a circle.
+"""Compares the sections of a recipe with each other: every name must exist, types must fit, and operators
+must not need each other in a circle.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,16 +14,16 @@ from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer
 from pipeline.recipe.sections import Entry
 from pipeline.rule import Rule
-from pipeline.schema import READY, READY_COLUMNS, SAMPLE_COLUMNS
+from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
 
 if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe
 
-INDEX = "index"  # in `run:`, where export.index is built
+INDEX = "index"  # the name in `run:` for the building of export.index
 
 
 def check(recipe: "Recipe") -> dict[str, Entry]:
-    """`compute` in dependency order. Raises RecipeError at the first reference that leads nowhere."""
+    """The operators of `compute` in dependency order. Raises RecipeError at the first mistake."""
     columns = column_types(recipe)
     tables = [name for name in recipe.compute if isinstance(recipe.operator(name), Stat)]
     for name in recipe.compute:
@@ -32,37 +32,42 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
         _check_rule(name, rule, columns)
     _check_export(recipe, columns)
     for name in recipe.run:
-        known = [*recipe.compute, *([INDEX] if recipe.export.index else [])]
-        _known("run", name, known, "an operator of this recipe")
+        names = [*recipe.compute, *([INDEX] if recipe.export.index else [])]
+        _check_name("run", name, names, "an operator of this recipe")
     if extra := recipe.resources(INDEX).model_fields_set - {"cpus", "memory"}:
-        raise RecipeError(f"run.{INDEX}: the FAISS index takes cpus and memory, got {min(extra)}")
+        raise RecipeError(f"run.{INDEX}.{min(extra)}: the FAISS index takes cpus and memory only")
     return _in_order(recipe.compute)
 
 
 def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], tables: Collection[str]) -> None:
-    """A Score may read columns and Stats, a Stat columns, nothing else."""
+    """Its name is free and what it reads exists. Scores may read columns and Stats; Stats may read
+    columns."""
     operator = recipe.operator(name)
     if name == INDEX:
-        raise RecipeError(f"compute.{name}: `run.{INDEX}` is the FAISS index; give the operator another name")
-    if name == READY:
-        raise RecipeError(f"compute.{name}: the columns of pool.datacomp are called so; give it another name")
+        raise RecipeError(
+            f"compute.{name}: this name is reserved for the FAISS index in `run:`; choose another"
+        )
+    if name in READY_COLUMNS:
+        raise RecipeError(
+            f"compute.{name}: this name is reserved for the columns of pool.{name}; choose another"
+        )
     if name in tables and name in SAMPLE_COLUMNS:
-        raise RecipeError(f"compute.{name}: a Stat cannot be called {name}, as a sample's column is")
+        raise RecipeError(f"compute.{name}: this name is a column of every sample; choose another for a Stat")
     for field, value in operator.fields_of("table"):
-        _known(f"compute.{name}.{field}", value, tables, "a Stat of this recipe")
+        _check_name(f"compute.{name}.{field}", value, tables, "a Stat of this recipe")
     for field, value in operator.fields_of("column"):
-        _known(f"compute.{name}.{field}", value, columns, "a column of this recipe")
+        _check_name(f"compute.{name}.{field}", value, columns, "a column of this recipe")
     for value in operator.needs:
-        _known(f"compute.{name} needs", value, [*columns, *tables], "a column or Stat of this recipe")
+        _check_name(f"compute.{name} needs", value, [*columns, *tables], "a column or Stat of this recipe")
     if name in tables and (read := set(tables) & set(operator.inputs())):
-        raise RecipeError(f"compute.{name} is a Stat and reads the Stat {min(read)}; Stats read columns only")
+        raise RecipeError(f"compute.{name}: a Stat may read columns only, and {min(read)} is a Stat")
 
 
 def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) -> None:
-    """The column exists and its type suits the bound."""
+    """Its column exists and has a type that fits the bound."""
     if name == "keep":
-        raise RecipeError(f"keep.{name}: a rule cannot be called {name}, as a column of the decisions is")
-    _known(f"keep.{name}", rule.column, columns, "a column of this recipe")
+        raise RecipeError(f"keep.{name}: `{name}` is a reserved name; give the rule another")
+    _check_name(f"keep.{name}", rule.column, columns, "a column of this recipe")
     dtype = columns[rule.column]
     if rule.bound == "among":
         suits = dtype == pl.String
@@ -76,23 +81,24 @@ def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) ->
 
 
 def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> None:
-    """The columns that exports read exist, and their types suit."""
+    """The columns that exports read exist and have types that fit."""
     for key, (column, mark) in recipe.export.columns().items():
-        _known(key, column, columns, "a column of this recipe")
+        _check_name(key, column, columns, "a column of this recipe")
         if not mark.suits(dtype := columns[column]):
             raise RecipeError(f"{key}: {column} is {dtype}, must be {mark.expected}")
 
 
 def column_types(recipe: "Recipe") -> dict[str, PolarsDataType]:
-    """Every column a recipe may name, with its type (`pl.Array` stands for any width)."""
-    found = dict(SAMPLE_COLUMNS) | (dict(READY_COLUMNS) if recipe.pool.datacomp else {})
+    """Every column that a recipe may name, with its type (`pl.Array` stands for any width)."""
+    types = dict(SAMPLE_COLUMNS) | dict(READY_COLUMNS.get(recipe.pool.kind_name or "", {}))
     for name in recipe.compute:
         if isinstance(writer := recipe.operator(name), Writer):
-            found |= {f"{name}.{short}": dtype for short, dtype in writer.writes.items()}
-    return found
+            types |= {f"{name}.{short}": dtype for short, dtype in writer.writes.items()}
+    return types
 
 
-def _known(key: str, value: str, allowed: Collection[str], what: str) -> None:
+def _check_name(key: str, value: str, allowed: Collection[str], what: str) -> None:
+    """Raises RecipeError if a name is not among those allowed; `what` says what it must be."""
     if value in allowed:
         return
     close = get_close_matches(value, allowed, 1)
@@ -101,10 +107,11 @@ def _known(key: str, value: str, allowed: Collection[str], what: str) -> None:
 
 
 def _in_order(compute: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The operators in dependency order, the same for any order in the file. Raises RecipeError."""
     graph = {name: sorted(compute[name].operator.owners()) for name in sorted(compute)}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         circle = " -> ".join(reversed(error.args[1]))
-        raise RecipeError(f"compute: the needs go in a circle: {circle}") from None
+        raise RecipeError(f"compute: operators need each other in a circle: {circle}") from None
     return {name: compute[name] for name in order}

@@ -1,6 +1,8 @@
-"""A recipe: YAML in, a checked `Recipe` out. Every configuration error is raised here, before any work.
+"""Reads a recipe: YAML in, a checked `Recipe` out.
 
-recipe = load("jobs/recipes/demo.yaml", overrides=["keep.clip.score.top=0.2"])
+    recipe = load("jobs/recipes/demo.yaml", overrides=["keep.clip.score.top=0.2"])
+
+Every mistake in it is a RecipeError here, before any work begins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,11 +22,12 @@ from pipeline.rule import BOUNDS
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice (YAML's own habit is to keep the last one silently)."""
+    """Safe YAML that refuses a key which is given twice. YAML itself keeps the last one silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See yaml.SafeLoader. Raises RecipeError for a key that is given twice."""
         lines: dict[str, int] = {}
-        for key, _ in node.value:  # `<<` may come twice: it merges, and what is written here wins
+        for key, _ in node.value:  # `<<` merges another mapping and may come twice
             line = key.start_mark.line + 1
             if (
                 isinstance(key, yaml.ScalarNode)
@@ -36,7 +39,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read, override (`--set a.b=c`) and check a recipe. Raises RecipeError."""
+    """Read a recipe from a path or URL, apply overrides (`a.b=c`, of `--set`) and check it. Raises
+    RecipeError."""
     try:
         with fsspec.open(path, "rt", encoding="utf-8") as file:
             data = yaml.load(file, Loader=_Loader)  # noqa: S506 (a SafeLoader)
@@ -55,7 +59,7 @@ def load(path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def parse(data: Mapping[str, Any]) -> Recipe:
     """Check a recipe given as plain data. Raises RecipeError with one line per mistake."""
-    data = {key: value for key, value in data.items() if value is not None}  # `keep:` and no more
+    data = {key: value for key, value in data.items() if value is not None}  # a bare `keep:` is None
     plugins = data.get("plugins") or ()
     if not isinstance(plugins, list | tuple) or not all(isinstance(p, str) for p in plugins):
         raise RecipeError(f"plugins must be a list of paths, got {plugins!r}")
@@ -71,7 +75,7 @@ def parse(data: Mapping[str, Any]) -> Recipe:
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key, making the mappings on the way. A bound takes the place of another one."""
+    """Set one dotted key, making the mappings on the way. A rule's bound replaces the bound that it had."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"--set takes KEY=VALUE, such as keep.clip.score.top=0.2, got {override!r}")
@@ -88,14 +92,24 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise RecipeError(f"--set {override}: {name} is {target!r}, not a mapping")
     if names[:1] == ["keep"] and last in BOUNDS:
-        cut = last in ("top", "bottom")
-        for rival in {*BOUNDS, "seed", "ties"} - {last, "seed" if last == "chance" else "", "ties" * cut}:
-            target.pop(rival, None)
+        _drop_other_bounds(target, last)
     target[last] = value
 
 
+def _drop_other_bounds(rule: dict[str, Any], bound: str) -> None:
+    """Remove all bounds of a rule but this one, and the keys that only they use."""
+    kept = {bound}
+    if bound == "chance":
+        kept.add("seed")
+    if bound in ("top", "bottom"):
+        kept.add("ties")
+    for key in {*BOUNDS, "seed", "ties"} - kept:
+        rule.pop(key, None)
+
+
 def _split(key: str, whole_rule: bool) -> list[str]:
-    """The path of a dotted key. Rules alone have dots in their names: keep, clip.score, top."""
+    """A dotted key as a path. Only the names of rules contain dots: keep.clip.score.top is (keep, clip.score,
+    top). `whole_rule`: the key ends with a rule's name."""
     section, _, rest = key.partition(".")
     if section != "keep" or not rest:
         return key.split(".")

@@ -1,7 +1,9 @@
-"""From `use: clip.ClipScore` to an operator instance, and from pydantic's errors to our sentences.
+"""From `use: clip.ClipScore` to an operator instance.
 
-`use` is an import path under `operators/`; there is no registry. Anything else must come from a file
-or folder that the recipe lists under `plugins:`.
+    entry = build("clip", {"use": "clip.ClipScore", "model": "ViT-B-32"}, plugins=[])
+
+`use` is an import path under `operators/`; there is no registry. An operator that is not there must be in a
+file, or a folder of files, that the recipe lists under `plugins:`. So a recipe cannot import arbitrary code.
 """
 
 import hashlib
@@ -22,16 +24,16 @@ from pipeline.operator import Operator, Stat, Writer
 from pipeline.recipe.sections import Entry
 from pipeline.recipe.wording import messages
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")
-_USE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_]*")
-_ROOT = "operators"
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # of an operator in a recipe
+_USE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_]*")  # module.Class
+_ROOT = "operators"  # the package that `use:` looks in
 
 
 def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
     """The operator that `compute.<name>` describes. Raises RecipeError."""
     if not NAME.fullmatch(name):
         raise RecipeError(
-            f"compute.{name}: a name is lower-case letters, digits and _, starting with a letter"
+            f"compute.{name}: a name must be lower-case letters, digits and _, starting with a letter"
         )
     if not isinstance(spec, dict) or not isinstance(spec.get("use"), str):
         raise RecipeError(
@@ -43,13 +45,14 @@ def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
         operator = cls(**{key: value for key, value in spec.items() if key != "use"})
     except ValidationError as error:
         raise RecipeError("\n".join(messages(error, cls, f"compute.{name}."))) from None
-    except TypeError as error:  # keys that are no identifiers
+    except TypeError as error:  # a key that is not a string
         raise RecipeError(f"compute.{name}: {error}") from None
     return Entry(use, operator, source)
 
 
 def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], str | None]:
-    """The operator class at an import path, and the source hash where it is a plugin."""
+    """The operator class at an import path, and, for a plugin, the digest of its file. `key`: where the
+    recipe says so, for messages. Raises RecipeError."""
     if not _USE.fullmatch(use):
         raise RecipeError(f"{key} must be an import path such as clip.ClipScore, got {use!r}")
     module_name, class_name = use.rsplit(".", 1)
@@ -64,6 +67,7 @@ def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], st
 
 
 def _offered(module: ModuleType) -> Iterator[str]:
+    """The names of the operators that a module defines."""
     for name, value in vars(module).items():
         if (
             isinstance(value, type)
@@ -74,12 +78,13 @@ def _offered(module: ModuleType) -> Iterator[str]:
 
 
 def _operators(module_name: str, use: str, key: str) -> ModuleType:
+    """The module of that name under `operators`. Raises RecipeError."""
     full = f"{_ROOT}.{module_name}"
     try:
-        found = importlib.util.find_spec(full) is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
+        exists = importlib.util.find_spec(full) is not None
+    except ModuleNotFoundError:  # a package on the way does not exist
+        exists = False
+    if not exists:
         folder = Path(importlib.import_module(_ROOT).__path__[0])
         modules = sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
         close = get_close_matches(module_name, modules, 1)
@@ -89,7 +94,8 @@ def _operators(module_name: str, use: str, key: str) -> ModuleType:
 
 
 def _plugin(module_name: str, plugins: Sequence[str]) -> tuple[ModuleType, str] | None:
-    """The module of that name among the plugin files and folders."""
+    """The module of that name among the plugin files and folders, with the digest of its file; None if they
+    do not have it. Raises RecipeError for a plugin that does not exist or fails."""
     for plugin in plugins:
         path = Path(plugin).expanduser()
         if not path.exists():
@@ -101,6 +107,7 @@ def _plugin(module_name: str, plugins: Sequence[str]) -> tuple[ModuleType, str] 
 
 
 def _load_plugin(file: Path) -> tuple[ModuleType, str]:
+    """Import a file under a name that holds its digest, so that an edited file is another module."""
     digest = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
     name = f"winnow_plugin_{file.stem}_{digest}"
     if name not in sys.modules:

@@ -1,7 +1,15 @@
-"""The sections of a recipe, as checked data.
+"""The reference of a recipe: each section is a class here, and its docstring explains every key.
 
-A recipe has `pool`, `compute`, `keep`, `export`, `run` and `plugins`; each is a class here, and its docstring
-says what each key means.
+    pool:    {shards: "pool/*.tar", store: store}            # where the samples are: Pool
+    compute:                                                 # the operators, by a name of your choice
+      clip: {use: clip.ClipScore, model: ViT-B-32, pretrained: openai}
+    keep:                                                    # the rules: pipeline.rule.Rule
+      clip.score: {top: 0.3}
+    export:  {shards: out/shards, subset: out/subset.npy}    # the files to write: Export
+    run:                                                     # speed, by operator: Resources
+      clip: {gpus: 1}
+
+Only `pool` is required. An unknown key is an error.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,16 +27,15 @@ from pipeline.rule import Rule
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of `compute`: the import path, the instance, and the content hash of a plugin's source
-    (so that an edited plugin is computed anew)."""
+    """One line of `compute`, checked."""
 
-    use: str
+    use: str  # the import path
     operator: Operator
-    source: str | None = None
+    source: str | None = None  # digest of a plugin's file: if it is edited, results are computed anew
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors."""
+    """A part of a recipe. An unknown key is an error; instances are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,6 +49,9 @@ class Pool(Section):
     only; `store` the folder that keeps everything computed about them. Instead of `shards`, `datacomp` names
     a DataComp metadata folder, parquet and npz, whose scores and embeddings are columns as they are.
 
+    `kind` is needed only if the names of the files do not say it: `kind: files` reads a folder of name.jpg + name.txt
+    + name.json.
+
     `columns` tells where a table has what: {text: TITLE, url: LINK} where the names are not the usual
     ones, or positions from 0, {text: 0, url: 1}, where a TSV or CSV has no header line.
     """
@@ -49,7 +59,20 @@ class Pool(Section):
     shards: str | tuple[str, ...] | None = None
     datacomp: Annotated[str, Field(min_length=1)] | None = None
     store: str
+    kind: str | None = None
     columns: dict[str, str | int] = {}
+
+    @property
+    def kind_name(self) -> str | None:
+        """The kind of pool, if the recipe says it."""
+        return "datacomp" if self.datacomp else self.kind
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that say where the pool is."""
+        if self.datacomp:
+            return (self.datacomp,)
+        return (self.shards,) if isinstance(self.shards, str) else self.shards or ()
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Pool":
@@ -58,6 +81,8 @@ class Pool(Section):
             raise ValueError(
                 f"must have exactly one of shards (tars, tables) and datacomp (a folder), got {both}"
             )
+        if self.datacomp and self.kind:
+            raise ValueError("has a kind, which only `shards` takes")
         if self.datacomp and self.columns:
             raise ValueError("has columns, which only the tables of `shards` use")
         return self
@@ -101,8 +126,8 @@ class Destination:
 
 @dataclass(frozen=True)
 class ColumnName:
-    """Marks a field of `export` as the name of a column that the export reads. `suits` tests the column's dtype;
-    `expected` says in words which dtypes do."""
+    """Marks a field of `export` as the name of a column that the export reads. `suits` tests the column's
+    dtype; `expected` says in words which dtypes do."""
 
     suits: Callable[[PolarsDataType], bool]
     expected: str
@@ -113,8 +138,14 @@ WHOLE_NUMBERS = ColumnName(lambda dtype: dtype.is_integer(), "whole numbers (how
 
 
 class Index(Section):
-    """A FAISS index of one embedding column of the kept samples. `factory` is FAISS's factory string, or
-    `auto` to choose by the number of rows."""
+    """`export.index`: a FAISS index of one embedding column of the kept samples.
+
+        index: {embedding: clip.image_embedding, path: out/index}
+
+    embedding   a column of embeddings
+    path        the folder to write, in the layout of clip-retrieval
+    factory     FAISS's factory string, such as `IVF1024,PQ32`; default `auto`: chosen by the number of rows
+    """
 
     embedding: Annotated[str, EMBEDDING]
     path: Annotated[str, Destination()]
@@ -122,16 +153,19 @@ class Index(Section):
 
 
 class Export(Section):
-    """The files that `winnow export` writes. Each export is one field here and one entry of
-    `pipeline.export.exporters.EXPORTERS`. The marks on the fields are all that the recipe's check, the
-    check of paths on a cluster, and the key of a decision need to know of an export.
+    """`export`: the files that `winnow export` writes, of the samples that `keep` keeps. All keys are
+    optional; nothing is written for those that are missing.
 
-    shards    a folder of tars with the kept samples
-    subset    a .npy file of their uids, as DataComp's training code reads it
-    urls      a folder of parquet files: the list that img2dataset downloads
-    index     a FAISS index of their embeddings
-    repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample
-    samples_per_shard   samples in every tar of `shards` but the last
+    shards    a folder for tars with the kept samples, and their scores beside each tar
+    samples_per_shard   samples in each tar but the last, 1 to 10,000; default 10,000
+    subset    a .npy file for their uids, sorted, as DataComp's training code reads it
+    urls      a folder for parquet files with their URLs and captions: the list that img2dataset downloads
+    index     a FAISS index of their embeddings: Index
+    repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
+
+    For those who add an export: it is one field here and one entry of `pipeline.export.exporters.EXPORTERS`.
+    The marks on the fields tell which paths are written and which columns are read, for the checks and for
+    the key of a decision.
     """
 
     shards: Annotated[str | None, Destination(images=True)] = None
@@ -164,13 +198,23 @@ def _marked(section: Section, kind: type[Mark], key: str) -> Iterator[tuple[str,
 
 
 class Resources(Section):
-    """`run.<operator>`: speed, never results. Operators that ask for the same share one worker pool.
-    `run.index`, of which only cpus and memory count, is the machine that builds `export.index`.
+    """`run.<operator>`: how fast an operator runs. No key here changes results.
 
-    gpus, cpus  what each worker reserves (fractions allowed)
-    memory      GiB that each worker reserves: it lies on a machine that has as much
-    workers     how many; default one per GPU, or one per CPU
-    batch_size  rows handed to the operator at a time; default by what the pool does (plan.ROWS)
+        run:
+          clip:    {gpus: 1, batch_size: 512}
+          caption: {cpus: 1, workers: 8}
+          index:   {cpus: 16, memory: 64}
+
+    gpus        GPUs per worker, fractions allowed: 0.5 puts two workers on one GPU; default 0, on CPUs
+    cpus        CPUs per worker, fractions allowed; default: the workers share 75 % of the cluster's CPUs
+    memory      GiB per worker: the machine must have as much; default: not reserved
+    workers     number of workers; default: as many as the GPUs or CPUs hold, at most one per batch
+    batch_size  rows per call of the operator, 1 to 16,384; default 256 on a GPU, 64 if it reads images, else
+    8,192
+
+    Operators with equal values share one pool of workers. `run.index` is for building `export.index`, which
+    takes `cpus` and `memory` only. With `--local` there are no workers: only `batch_size` counts, and whether
+    `gpus` is 0.
     """
 
     gpus: Annotated[float, Field(ge=0)] = 0
@@ -181,7 +225,17 @@ class Resources(Section):
 
 
 class Recipe(Section):
-    """A checked recipe. `compute` holds operator instances in dependency order."""
+    """A checked recipe.
+
+    name      what decisions and logs are called; default: the file's name without its suffix
+    pool      where the samples are: Pool
+    compute   the operators, by name. `use` is the import path of a class in `operators/` or in a plugin; all
+              other keys are its fields. Here they are in dependency order
+    keep      the rules, by name: pipeline.rule.Rule. None: every sample is kept
+    export    the files to write: Export
+    run       speed, by operator: Resources
+    plugins   .py files, or folders of them, with operators of your own; the recipe may run the code there
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -196,9 +250,12 @@ class Recipe(Section):
     @field_validator("keep", mode="before")
     @classmethod
     def _column_defaults_to_key(cls, rules: Any) -> Any:
+        """The name of a rule is its column, unless the rule names another."""
         if not isinstance(rules, dict):
             return rules
-        return {k: {"column": k, **v} if isinstance(v, dict) else v for k, v in rules.items()}
+        return {
+            name: {"column": name, **rule} if isinstance(rule, dict) else rule for name, rule in rules.items()
+        }
 
     def operator(self, name: str) -> Operator:
         """The instance that `compute.<name>` describes."""

@@ -1,4 +1,7 @@
-"""Pydantic's errors in the words of a recipe: the key, the value, what is allowed."""
+"""Pydantic's errors in plain words: the key of the recipe, its value, and what is allowed.
+
+keep.clip.score.top must be in (0, 1], got 30 (did you mean 0.30?)
+"""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-_PLAIN = {  # pydantic's words, and ours
+_PLAIN = {  # pydantic's words -> ours
     "Input should be": "must be",
     "String should": "must",
     "a valid dictionary": "a mapping",
@@ -18,20 +21,21 @@ _PLAIN = {  # pydantic's words, and ours
     "greater than": ">",
     "less than": "<",
 }
-
-
 _WORDS = re.compile("|".join(_PLAIN))
 
 
 def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """One line per mistake: the key, the value, what is allowed."""
+    """One line per mistake. `model` is the class that was validated; `prefix` is where in the recipe it
+    is."""
     for item in error.errors(include_url=False):
-        key = prefix + ".".join(str(part) for part in item["loc"] if part not in ("function-after",))
+        key = prefix + ".".join(str(part) for part in item["loc"] if part != "function-after")
         yield _message(key.rstrip("."), item, model)
 
 
 def _message(key: str, item: Any, model: type[BaseModel]) -> str:
-    value, kind = item["input"], item["type"]
+    """One of pydantic's errors in one line."""
+    value = item["input"]
+    kind = item["type"]
     if kind == "missing":
         return f"{key} is missing"
     if kind == "extra_forbidden":
@@ -47,14 +51,15 @@ def _message(key: str, item: Any, model: type[BaseModel]) -> str:
 
 
 def _guess(value: Any, share: bool) -> str:
-    """What may have been meant: 30 for 0.30; YAML takes a bare no, on, off or yes for a Boolean."""
+    """A hint at a frequent mistake: 30 for 0.30, and a bare no, on, off or yes, which YAML reads as a
+    Boolean."""
     if share and 1 < value <= 100:
         return f" (did you mean {value / 100:.2f}?)"
     return " (a word such as no or on must be quoted)" if isinstance(value, bool) else ""
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """The field names of the model found by following `loc` through annotations."""
+    """The fields of the model that `loc` leads to, through the annotations of `model`."""
     current: Any = model
     for part in loc:
         if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:

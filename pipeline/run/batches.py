@@ -1,37 +1,36 @@
-"""What surrounds the operators in a pass: batches of a shard come out of tars, tables and the store, the
-new columns go back into it, one published file per shard and operator.
+"""The start of a batch's life: a shard of the pool is read and cut into batches.
 
-Batches are cut inside a shard, at places that depend on its content alone, and never mixed. So an
-operator always sees the same rows together, whatever the number of workers: equal inputs, equal bytes.
+A batch is a run of rows of one shard: columns of its samples, stored columns that the pass's operators need
+and, if they need pixels, encoded images. Stages add columns to it (stage.py), and a collector publishes
+them (collector.py).
+
+The cuts depend on the shard's content alone, and rows of two shards are never mixed. So an operator always
+sees the same rows together, whatever the number of workers: equal inputs give equal bytes.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from pipeline.errors import ShardError, worded
 from pipeline.operator import Stat
+from pipeline.plan.open_pool import open_kind
 from pipeline.plan.passes import ROWS, ScorePass
 from pipeline.pool.columns import Columns
-from pipeline.pool.img2dataset import lost
+from pipeline.pool.kinds.kind import Encoded, PoolKind
 from pipeline.pool.sample_table import samples_of
 from pipeline.pool.shards import Shard
-from pipeline.pool.table_reader import TableReader, read_table, reading
-from pipeline.pool.tar_reader import SampleReader, read_samples
 from pipeline.recipe.sections import Entry, Recipe
-from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS, owner
+from pipeline.schema import EMPTY, SAMPLE_COLUMNS, owner
 from pipeline.storage import layout
 from pipeline.storage.retry import ATTEMPTS, FINAL, from_storage, wait
 from pipeline.storage.store import Store
 
-ALWAYS = ("shard", "row", "width", "height")
-
-Encoded = Sequence[Any]  # image bytes (anything with the buffer protocol) or None, by row
+ALWAYS = ("shard", "row", "width", "height")  # sample columns that the engine itself needs
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class Work:
     stages: tuple[tuple[str, ...], ...]
     reads_pool: bool
     batch_rows: int
-    columns: Mapping[str, str | int] = field(default_factory=dict)  # pool.columns
-    datacomp: str | None = None  # pool.datacomp
+    kind: PoolKind
 
     @classmethod
     def of(cls, recipe: Recipe, keys: Mapping[str, str], todo: ScorePass) -> "Work":
@@ -59,8 +57,7 @@ class Work:
             tuple(stage.names for stage in todo.stages),
             todo.reads_pool,
             rows,
-            recipe.pool.columns,
-            recipe.pool.datacomp,
+            open_kind(recipe, todo.shards),
         )
 
     @property
@@ -71,14 +68,15 @@ class Work:
     def needs(self) -> tuple[list[str], list[str]]:
         """Sample columns and stored columns to read, the latter with their operators' reasons."""
         inputs = dict.fromkeys(i for n in self.names for i in self.entries[n].operator.inputs())
-        samples = [c for c in (*SAMPLE_COLUMNS, *READY_COLUMNS) if c in inputs or c in ALWAYS]
+        samples = [c for c in (*SAMPLE_COLUMNS, *self.kind.ready) if c in inputs or c in ALWAYS]
         stored = [i for i in inputs if "." in i and owner(i) not in (None, *self.names)]
         return samples, list(dict.fromkeys(n for i in stored for n in (i, f"{owner(i)}.error")))
 
     @cached_property
     def pool(self) -> Columns:
         """The pool's columns: one object for all shards, since its Store remembers which parts are packed."""
-        return Columns(Store(self.store), self.keys, self.datacomp)
+        store = Store(self.store)
+        return Columns(store, self.keys, self.kind.samples(store))
 
     def stats(self) -> dict[str, pl.DataFrame]:
         """The tables that the operators read."""
@@ -169,36 +167,16 @@ def _once(work: Work, shard: Shard) -> Iterator[Batch]:
 def _from_shard(
     work: Work, shard: Shard, store: Store, samples: list[str], stored: pl.DataFrame
 ) -> Iterator[Batch]:
-    """Batches, with encoded images if it is a tar; the samples table is published at the end, if it is not
-    there yet."""
+    """Batches, with encoded images if the pool has any; the samples table is published at the end, if the store
+    does not have it yet."""
     start = 0
-    source: SampleReader | TableReader = (
-        read_table(shard, work.columns, work.batch_rows)
-        if shard.table
-        else read_samples(shard, batch_rows=work.batch_rows)
-    )
+    notes: dict[str, Any] = {}
     with samples_of(store, shard.name) as known:
-        for table in source:
-            part, data = _parted(table)
+        for part, data in work.kind.read(shard, work.batch_rows, notes):
             known.add(part)
             frame = part.select(samples).hstack(stored.slice(start, len(part)))
             yield Batch(shard.name, start, frame, data)
             start += len(part)
         if start == 0:  # no sample at all: an empty batch carries the columns' types
             yield Batch(shard.name, 0, EMPTY.select(samples).hstack(stored.clear()), [])
-        notes: dict[str, Any] = {"damage": source.damage._asdict()} if source.damage else {}
-        notes |= {"lost": found} if (found := lost(shard)) else {}
-        known.finish(notes | reading(shard, work.columns))
-
-
-def _parted(table: pa.Table | pl.DataFrame) -> tuple[pl.DataFrame, Encoded | None]:
-    """Samples, and their images if they have any."""
-    if isinstance(table, pl.DataFrame):
-        return table, None
-    index = table.column_names.index("image")
-    return pl.DataFrame(table.remove_column(index)), buffers(table.column(index))
-
-
-def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
-    """Views of a binary column's values: nothing is copied."""
-    return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
+        known.finish(notes)

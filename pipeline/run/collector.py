@@ -1,8 +1,8 @@
 """The end of a batch's life: its new columns wait here until their shard is whole, and are then published.
 
-A worker adds batches, in any order. The reader of the shard says how many rows to expect. When that many are
-there, the collector puts them in order and publishes one part per operator. A shard is published whole or not at
-all, and a batch that comes twice counts once.
+A worker adds batches, in any order. The reader of the shard says how many rows to expect. When that many
+are there, the collector puts them in order and publishes one part per operator. A shard is published whole
+or not at all, and a batch that comes twice counts once.
 """
 
 import polars as pl
@@ -38,6 +38,7 @@ class Collector:
         self._publish_if_whole(shard)
 
     def _publish_if_whole(self, shard: str) -> None:
+        """Publish a shard if all its rows are here, and forget it."""
         parts = self.parts.get(shard)
         if parts is None or sum(map(len, parts.values())) != self.expected.get(shard):
             return

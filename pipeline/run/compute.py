@@ -29,7 +29,7 @@ def compute(
     session: Session,
     executor: Executor,
     only: Collection[str] = (),
-    observe: Callable[[Pass], Report] = lambda todo: lambda event: None,
+    observe: Callable[[Pass], Report] = lambda planned: lambda event: None,
 ) -> RunLog:
     """Fill what is missing, of the operators `only` and what they need if any are named. `observe` is called
     with each pass and returns the callback for its events. The returned log names the shards that could not
@@ -37,8 +37,8 @@ def compute(
     session.store.root.remove_leftovers()
     log = RunLog(session.store)
     while passes := plan(session.recipe, session.shards, session.keys, list_stored(session), only):
-        for todo in passes:
-            if failed := _run(session, executor, todo, observe(todo), log):
+        for planned in passes:
+            if failed := _run(session, executor, planned, observe(planned), log):
                 log.pending.update(failed)
                 session = session.without(failed)
                 break  # fewer shards have other Stats: plan anew
@@ -47,16 +47,16 @@ def compute(
     return log
 
 
-def _run(session: Session, executor: Executor, todo: Pass, report: Report, log: RunLog) -> dict[str, str]:
+def _run(session: Session, executor: Executor, planned: Pass, report: Report, log: RunLog) -> dict[str, str]:
     """Run a pass; returns the shards that it could not finish, with reasons."""
-    if isinstance(todo, ScorePass):
-        return _run_scores(session, executor, todo, report, log)
-    _run_stat(session, executor, todo, log)
+    if isinstance(planned, ScorePass):
+        return _run_scores(session, executor, planned, report, log)
+    _run_stat(session, executor, planned, log)
     return {}
 
 
 @dataclass
-class _Heard:
+class _PassCounts:
     """The events of one pass, added up: rows, rows without a result by operator, and shards that could not
     be read, with reasons."""
 
@@ -73,54 +73,54 @@ class _Heard:
 
 
 def _run_scores(
-    session: Session, executor: Executor, todo: ScorePass, report: Report, log: RunLog
+    session: Session, executor: Executor, planned: ScorePass, report: Report, log: RunLog
 ) -> dict[str, str]:
     """Run a pass of Scores; returns the shards that it could not finish, with reasons."""
-    work = Work.of(session.recipe, session.keys, todo)
+    work = Work.of(session.recipe, session.keys, planned)
     started = time.perf_counter()
-    heard = _Heard()
+    counts = _PassCounts()
 
     def listen(event: Event) -> None:
-        log.add(event.tally, event.read)
-        heard.add_event(event)
+        log.add_event(event)
+        counts.add_event(event)
         report(event)
 
-    for name in todo.names:
+    for name in planned.names:
         session.store.root.publish(layout.meta(session.folder(name)), session.describe(name))
-    log.workers.update(executor.scores(work, todo.shards, todo.stages, listen))
-    failed = _unfinished(session, todo, heard.errors)
-    _log_done(todo.names, time.perf_counter() - started, heard, failed)
+    log.workers.update(executor.scores(work, planned.shards, planned.stages, listen))
+    failed = _unfinished(session, planned, counts.errors)
+    _log_done(planned.names, time.perf_counter() - started, counts, failed)
     return failed
 
 
-def _unfinished(session: Session, todo: ScorePass, errors: Mapping[str, str]) -> dict[str, str]:
+def _unfinished(session: Session, planned: ScorePass, errors: Mapping[str, str]) -> dict[str, str]:
     """The shards of a pass that lack a published part, with the reason that was reported for each."""
-    folders = [*session.sample_folders, *map(session.folder, todo.names)]
+    folders = [*session.sample_folders, *map(session.folder, planned.names)]
     published = [session.store.part_names(folder) for folder in folders]
-    unfinished = [s.name for s in todo.shards if not all(s.name in names for names in published)]
+    unfinished = [s.name for s in planned.shards if not all(s.name in names for names in published)]
     return {name: errors.get(name, "lost by a worker that died") for name in unfinished}
 
 
-def _run_stat(session: Session, executor: Executor, todo: StatPass, log: RunLog) -> None:
+def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunLog) -> None:
     """Reduce and publish one Stat."""
     started = time.perf_counter()
-    LOG.info("pass begun: %s (Stat); shards: %s", todo.name, f"{len(todo.shards):,}")
-    table = reduced(executor, StatTask(session, todo.name), todo.shards)
-    session.store.write(layout.stat(todo.name, session.keys[todo.name]), table)
+    LOG.info("pass begun: %s (Stat); shards: %s", planned.name, f"{len(planned.shards):,}")
+    table = reduced(executor, StatTask(session, planned.name), planned.shards)
+    session.store.write(layout.stat(planned.name, session.keys[planned.name]), table)
     seconds = time.perf_counter() - started
-    log.stat(todo.name, seconds)
-    LOG.info("pass done: %s; rows of its table: %s; %.1f s", todo.name, f"{len(table):,}", seconds)
+    log.add_stat(planned.name, seconds)
+    LOG.info("pass done: %s; rows of its table: %s; %.1f s", planned.name, f"{len(table):,}", seconds)
 
 
-def _log_done(names: Collection[str], seconds: float, heard: _Heard, failed: Mapping[str, str]) -> None:
+def _log_done(names: Collection[str], seconds: float, counts: _PassCounts, failed: Mapping[str, str]) -> None:
     """Log each failed shard, and the one line with which a pass of Scores ends."""
     for shard, reason in failed.items():
         LOG.warning("shard %s failed: %s", shard, reason)
-    without = ", ".join(f"{name} {count:,}" for name, count in heard.failed_rows.items() if count) or "none"
+    without = ", ".join(f"{name} {count:,}" for name, count in counts.failed_rows.items() if count) or "none"
     LOG.info(
         "pass done: %s; rows: %s; rows without a result: %s; failed shards: %d; %.1f s",
         ", ".join(names) or "samples",
-        f"{heard.rows:,}",
+        f"{counts.rows:,}",
         without,
         len(failed),
         seconds,

@@ -1,6 +1,11 @@
-"""How passes run: the Executor protocol, and the plain loop, which runs them in this process.
+"""The Executor protocol, and the plain loop, which runs passes in this process.
 
-`LocalExecutor` and `on_ray.RayExecutor` differ in speed only; their columns are equal to the byte.
+The life of a batch in the plain loop: `batches` reads it from its shard, the runner of each stage adds
+columns to it, and the shard's collector takes it. When the shard has ended, the collector publishes its
+parts. On Ray the same steps run in many processes (ray_workers.py).
+
+`LocalExecutor` and `on_ray.RayExecutor` differ in speed only; the files they write are equal to the byte.
+So the plain loop is what tests compare Ray with.
 """
 
 import logging
@@ -26,7 +31,12 @@ LOG = logging.getLogger("winnow.run")
 
 @dataclass
 class Event:
-    """One step of a pass, for the progress display: rows through an operator chain, or a shard read."""
+    """One step of a pass, for logs and the progress display: a batch has every column, or a shard is read.
+
+    rows   rows of the batch that now have every column of the pass
+    tally  the work that was done on it
+    read   how reading the shard went, once it has ended
+    """
 
     rows: int = 0
     tally: Tally = field(default_factory=Tally)
@@ -37,15 +47,16 @@ Report = Callable[[Event], None]
 
 
 class Executor(Protocol):
-    """How passes run. `LocalExecutor` and `on_ray.RayExecutor` differ in nothing but speed."""
+    """Runs passes and tasks."""
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
-        """Run a ScorePass; results are published as shards complete. Returns workers by operator."""
+        """Run a ScorePass and publish the parts of each shard as it is whole. Returns the number of workers
+        by operator, nothing for the plain loop. Raises OperatorError."""
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Results of independent tasks, in any order."""
+        """The results of independent tasks, one per item, in any order."""
 
     def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
         """The result of one large task, on a machine that has what the recipe asks for under `key`. Raises
@@ -57,11 +68,12 @@ class Executor(Protocol):
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
     ) -> pl.DataFrame:
-        """Merge the results of independent tasks, in any order and grouping."""
+        """The tables of independent tasks, one per item (at least one), merged in any order and grouping."""
 
 
 class LocalExecutor:
-    """The plain loop: one process, one shard after the other; operators may use every core."""
+    """The plain loop: one process, one shard after the other. Operators may use `threads` CPU threads, by
+    default one per core."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or os.cpu_count() or 1
@@ -74,12 +86,13 @@ class LocalExecutor:
         stats = work.stats()
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
         for shard in shards:
-            read, collector = Read(shard.name), Collector(work)
+            read = Read(shard.name)
+            collector = Collector(work)
             for batch in batches(work, shard, read):
                 tally = Tally()
                 for runner in runners:
-                    batch.frame, more = runner.run(batch.frame, batch.data)
-                    tally += more
+                    batch.frame, stage_tally = runner.run(batch.frame, batch.data)
+                    tally += stage_tally
                 collector.add_batch(batch)
                 report(Event(len(batch.frame), tally))
             if read.error is None:
@@ -93,7 +106,7 @@ class LocalExecutor:
         return map(function, items)
 
     def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
-        """See Executor. This machine is the only one."""
+        """See Executor. This machine is the only one, whatever is asked for."""
         return function(item)
 
     def reduce(
@@ -111,17 +124,16 @@ class LocalExecutor:
 
 def log_begun(names: Sequence[str], shards: Sequence[Shard], workers: str) -> None:
     """Log the one line with which a pass of Scores begins. `workers`: how many there are, and where."""
-    LOG.info(
-        "pass begun: %s; shards: %s; workers: %s", ", ".join(names) or "samples", f"{len(shards):,}", workers
-    )
+    operators = ", ".join(names) or "samples"
+    LOG.info("pass begun: %s; shards: %s; workers: %s", operators, f"{len(shards):,}", workers)
 
 
 def device_of(stage: Stage, threads: int) -> Device:
-    """A stage that asks for GPUs runs on `cuda`."""
+    """Where a stage's operators run: on `cuda` if the recipe gives them GPUs, else on `cpu`."""
     return Device("cuda" if stage.resources.gpus else "cpu", threads)
 
 
 def runner_of(work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], device: Device) -> StageRunner:
-    """The operators of a stage, loaded."""
+    """A runner of a stage's operators, which are set up. Raises OperatorError."""
     entries = {name: work.entries[name] for name in stage.names}
     return StageRunner(entries, stats, device, stage.rows)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from pipeline.run.batches import Read
+from pipeline.run.executor import Event
 from pipeline.run.stage import Tally
 from pipeline.storage import layout
 from pipeline.storage.store import Store
@@ -68,24 +68,27 @@ class RunLog:
     """What one run did, and how fast. `pending` holds shards that could not be read, with reasons."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.started, self.flushed = store, time.time(), time.time()
+        self.store = store
+        self.started = time.time()
+        self.flushed = time.time()
         self.path = layout.run_log(f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
-        self.tally, self.bytes = Tally(), 0
+        self.tally = Tally()
+        self.bytes = 0
         self.pending: dict[str, str] = {}
         self.workers: dict[str, int] = {}
 
-    def add(self, tally: Tally, read: Read | None) -> None:
+    def add_event(self, event: Event) -> None:
         """Count a batch, or a shard that has been read."""
-        self.tally += tally
-        if read is not None:
-            self.tally.seconds["read"] += read.seconds
-            self.tally.rows["read"] += read.rows
-            self.bytes += read.bytes
+        self.tally += event.tally
+        if event.read is not None:
+            self.tally.seconds["read"] += event.read.seconds
+            self.tally.rows["read"] += event.read.rows
+            self.bytes += event.read.bytes
         if time.time() - self.flushed > FLUSH:
             self.write()
 
-    def stat(self, name: str, seconds: float) -> None:
-        """Count a Stat's reduction."""
+    def add_stat(self, name: str, seconds: float) -> None:
+        """Count the reduction of a Stat."""
         self.tally.seconds[name] += seconds
 
     def write(self) -> None:

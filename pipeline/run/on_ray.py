@@ -3,25 +3,25 @@
     shards -> read tasks -> one pool of actors per stage -> collectors, which publish each shard's parts
                                                         \\-> notes for the driver: progress, reasons, errors
 
-`ray_workers` holds the code of those tasks and actors, `task_flow` the order of the other tasks (Stats, exports),
-`ray_log` says where log lines go.
+`ray_workers` holds the code of those tasks and actors, `task_flow` the order of the other tasks (Stats,
+exports), `ray_log` says where log lines go.
 
 Facts about Ray 2.60 that this code relies on; a comment names the number at the line that needs it:
 
- 1. Read tasks get only the CPUs that the pools of actors leave. If these reserve every CPU, Ray Data waits for
-    ever without a message. So the pools reserve fractions of CPUs, sized beforehand (plan/cluster.py).
- 2. A pool that may grow adds one actor at a time, and GPUs stand idle for minutes. So pools have a fixed size.
- 3. Ray Data starts an actor whose process died again, without end, and gives it the same block. So a pass fails
-    if no operator makes progress for PATIENCE seconds.
- 4. Ray Data cuts and joins blocks by their bytes, but never cuts a row. So a batch travels as one row, and blocks
-    are kept below the size of a batch, so that each holds one.
- 5. Ray runs a task again if its process, or the machine that holds its results, is lost. A batch may reach its
-    collector twice. So a collector counts each batch once (collector.py).
- 6. Ray restarts the process of an actor with `max_restarts`, but not its state. So a collector reports a token of
-    its process. If the token has changed, the shards that are not published are computed again.
+ 1. Read tasks get only the CPUs that the pools of actors leave. If these reserve every CPU, Ray Data waits
+    for ever without a message. So the pools reserve fractions of CPUs, sized beforehand (plan/cluster.py).
+ 2. A pool that may grow adds one actor at a time, while GPUs idle for minutes. So pools have a fixed size.
+ 3. Ray Data starts an actor whose process died again, without end, and gives it the same block. So a pass
+    fails if no operator makes progress for PATIENCE seconds.
+ 4. Ray Data cuts and joins blocks by their bytes, but never cuts a row. So a batch travels as one row, and
+    blocks are kept below the size of a batch, so that each holds one.
+ 5. Ray runs a task again if its process, or the machine that holds its results, is lost. A batch may reach
+    its collector twice. So a collector counts each batch once (collector.py).
+ 6. Ray restarts the process of an actor with `max_restarts`, but not its state. So a collector reports a
+    token of its process. If the token has changed, the shards that are not published are computed again.
  7. An error in a task reaches the driver inside a RayTaskError. So the driver raises its cause.
  8. Ray's C++ core writes to the process's stderr, past Python's logging. So its start has none (ray_log.py).
- 9. Workers import modules by name. A plugin is a file that only the driver has, so its classes travel by value.
+ 9. Workers import modules by name. Only the driver has the file of a plugin, so its classes travel by value.
 """
 
 import logging
@@ -85,8 +85,8 @@ class RayExecutor:
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
-        """See Executor. If Ray restarts a collector, the rows that it held are lost. The shards that are then not
-        published are computed again, up to ATTEMPTS times."""
+        """See Executor. If Ray restarts a collector, the rows that it held are lost. The shards that are
+        then not published are computed again, up to ATTEMPTS times."""
         placed = self._place(stages, shards)
         readers = cluster.readers_beside(placed, self.nodes, len(shards))
         pools = list(zip(stages, placed, strict=True))
@@ -136,17 +136,17 @@ class RayExecutor:
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
     ) -> pl.DataFrame:
-        """See Executor. Workers merge the partial tables in a tree of tasks; the driver gets only the last."""
+        """See Executor. Workers merge the tables in a tree of tasks. The driver gets only the last table."""
         start_merge = partial(_remote(ray_workers.merge_task).remote, merge, ray.get)
-        limit, fan_in = self.tasks_at_a_time, cluster.MERGE_FAN_IN
-        return cast(
-            pl.DataFrame, _get(run_tree(_starter(function), start_merge, _wait, items, limit, fan_in))
-        )
+        limit = self.tasks_at_a_time
+        table = run_tree(_starter(function), start_merge, _wait, items, limit, cluster.MERGE_FAN_IN)
+        return cast(pl.DataFrame, _get(table))
 
     def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:
-        """Pools for the machines that the cluster has now (fact 1). If these are too few, pools for the machines
-        of the pass before: some of them are probably being replaced."""
-        nodes, batches = _nodes(), cluster.batches_of(shards)
+        """Pools for the machines that the cluster has now (fact 1). If these are too few, pools for the
+        machines of the pass before: some of them are probably being replaced."""
+        batches = cluster.batches_of(shards)
+        nodes = _nodes()
         with suppress(RecipeError):
             placed = cluster.place(stages, nodes, batches)
             self.nodes = nodes
@@ -215,6 +215,7 @@ def _states(collectors: Sequence[Any]) -> list[ray_workers.CollectorState]:
 
 
 def _remote(function: Callable[..., Any]) -> Any:
+    """A function that Ray runs as a task."""
     return ray.remote(num_cpus=cluster.TASK_CPUS, max_retries=cluster.RETRIES)(function)
 
 
@@ -236,8 +237,8 @@ def _get(reference: Any) -> Any:
 
 @contextmanager
 def _own_errors() -> Iterator[None]:
-    """Raise Winnow's errors as themselves (fact 7), and Ray's as a ShardError of one line. The error of a defect
-    passes with its traceback."""
+    """Raise Winnow's errors as themselves (fact 7), and Ray's as a ShardError of one line. The error of a
+    defect passes with its traceback."""
     try:
         yield
     except ExecutionTimeoutError:  # fact 3
@@ -259,6 +260,7 @@ def _own_errors() -> Iterator[None]:
 
 
 def _start(cpus: int | None, gpus: int | None) -> None:
+    """Connect to the cluster at RAY_ADDRESS, else start Ray on this machine."""
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)

@@ -50,8 +50,8 @@ def log_in_worker() -> None:
 
 @contextmanager
 def stderr_discarded() -> Iterator[None]:
-    """Discard all that this process writes to stderr while the block runs, by Ray's C++ core too. From then on
-    the core logs fatal errors only; others still reach the driver as exceptions."""
+    """Discard all that this process writes to stderr while the block runs, by Ray's C++ core too. From then
+    on the core logs fatal errors only; others still reach the driver as exceptions."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the core says on stderr that it reads this
     stderr = os.dup(2)
     discarded = os.open(os.devnull, os.O_WRONLY)

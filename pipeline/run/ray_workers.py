@@ -28,8 +28,8 @@ from pipeline.errors import OperatorError
 from pipeline.operator import ImageScore
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
-from pipeline.pool.tar_reader import binary
-from pipeline.run.batches import Batch, Read, Work, batches, buffers
+from pipeline.pool.tar_reader import binary, buffers
+from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.executor import Event, device_of, runner_of
 from pipeline.run.ray_log import log_in_worker
@@ -85,7 +85,8 @@ class CollectorActor:
 
 class Sink:
     """The collector actors, which share the shards, as a worker sees them. Travels to the workers. `get` is
-    `ray.get`: each call waits for the collector's answer, so a batch that a worker reports as done has arrived."""
+    `ray.get`: each call waits for the collector's answer, so a batch that a worker reports as done has
+    arrived."""
 
     def __init__(self, collectors: Sequence[Any], get: Callable[[Any], Any]) -> None:
         self.collectors = collectors
@@ -124,8 +125,8 @@ def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
 class StageWorker:
     """An actor that runs one stage. The last stage hands its columns to the sink.
 
-    Neither the constructor nor a call raises an OperatorError: Ray would report a dead actor or a traceback of
-    its own. The note of the first batch carries the message to the driver instead.
+    Neither the constructor nor a call raises an OperatorError: Ray would report a dead actor or a traceback
+    of its own. The note of the first batch carries the message to the driver instead.
     """
 
     def __init__(self, work: Work, stage: Stage, index: int, threads: int, sink: Sink) -> None:
@@ -178,7 +179,8 @@ def run_task(function: Callable[[Item], Result], item: Item) -> Result:
 def merge_task(
     merge: Callable[[list[pl.DataFrame]], pl.DataFrame], get: Callable[[Any], Any], parts: list[Any]
 ) -> pl.DataFrame:
-    """A task that merges the partial tables of some tasks. `parts` are their references, `get` is `ray.get`."""
+    """A task that merges the partial tables of some tasks. `parts` are their references, `get` is
+    `ray.get`."""
     log_in_worker()
     return merge(get(parts))
 

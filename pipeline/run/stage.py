@@ -1,8 +1,12 @@
-"""One stage of a pass: some operators run on a batch, in order, on the same decoded images.
+"""The middle of a batch's life: the operators of one stage add their columns to it.
 
-Used alike by the plain loop and by the Ray actors, which is why both give equal columns. A row that an
-operator cannot handle becomes null with a reason; an operator that breaks its contract, or fails on
-every row by itself, stops the pass with an OperatorError.
+A stage is a group of operators that share workers. They run in order, so one may read a column of another,
+and all of them see the same decoded images. Large batches are worked on in slices, to bound the decoded
+pixels.
+
+The plain loop and the actors of Ray use the same StageRunner, so both give equal columns. If an operator
+raises on a row, that row is null in its columns, with a reason. If an operator breaks its contract, or
+fails on every single row of a batch, an OperatorError stops the pass.
 """
 
 import time
@@ -19,15 +23,15 @@ from pipeline.operator import Device, ImageScore, Score, Writer
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import Decoder, pixel_slices
 
-PIXEL_BUDGET = 64_000_000  # decoded pixels held at a time (192 MB), over the one image in hand
-SYSTEMATIC = 16  # a batch of this many rows that all fail is the operator's fault, not the data's
+PIXEL_BUDGET = 64_000_000  # pixels of a slice (192 MB), unless its one image has more
+SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
 Images = Sequence[np.ndarray | None]
 
 
 @dataclass
 class Tally:
-    """What was done: seconds (of one worker), rows, and rows without a result, by operator; `decode` and
-    `read` count as operators."""
+    """The work done so far, by operator: seconds of the workers, rows, and rows without a result. `decode`
+    and `read` count as operators."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     rows: Counter[str] = field(default_factory=Counter)
@@ -41,25 +45,31 @@ class Tally:
         return self
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """As plain data; `Tally.of` is the way back."""
+        """As plain data, which `Tally.of` reads."""
         return {"seconds": dict(self.seconds), "rows": dict(self.rows), "failed": dict(self.failed)}
 
     @classmethod
     def of(cls, data: Mapping[str, Mapping[str, Any]]) -> "Tally":
-        """From plain data."""
+        """The tally that `as_dict` gave."""
         tally = cls(rows=Counter(data.get("rows", {})), failed=Counter(data.get("failed", {})))
         tally.seconds.update(data.get("seconds", {}))
         return tally
 
-    def add(self, name: str, started: float, rows: int, failed: int = 0) -> None:
-        """Count one call that began at `started` (time.perf_counter)."""
+    def add_call(self, name: str, started: float, rows: int, failed: int = 0) -> None:
+        """Count one call of an operator on `rows` rows, which began at `started` (time.perf_counter) and has
+        just ended."""
         self.seconds[name] += time.perf_counter() - started
         self.rows[name] += rows
         self.failed[name] += failed
 
 
 class StageRunner:
-    """The operators of a stage, set up once per worker."""
+    """The operators of a stage, set up once per worker. Raises OperatorError if one cannot be set up.
+
+    entries     the stage's operators, by name, in the order in which they run
+    stats       the tables of the Stats that they read, by name
+    batch_size  rows of a slice, at most
+    """
 
     def __init__(
         self, entries: Mapping[str, Entry], stats: Mapping[str, pl.DataFrame], device: Device, batch_size: int
@@ -78,64 +88,70 @@ class StageRunner:
 
     @property
     def sees_images(self) -> bool:
-        """Whether any operator here needs pixels."""
+        """Whether any operator of the stage needs pixels."""
         return any(isinstance(operator, ImageScore) for operator in self.operators.values())
 
     def run(
         self, batch: pl.DataFrame, data: Sequence[bytes | memoryview | None] | None
     ) -> tuple[pl.DataFrame, Tally]:
-        """`batch` with the columns of every operator added. `data[i]` is row i's encoded image."""
-        tally, parts = Tally(), []
+        """The batch with the columns of every operator added, and a tally of the work. `data[i]` is the
+        encoded image of row i, None without one; `data` is None if the pass reads no images. Raises
+        OperatorError."""
+        tally = Tally()
+        slices: list[pl.DataFrame] = []
         pixels = (
             (batch["width"].cast(pl.Int64) * batch["height"]).fill_null(0).to_list()
             if self.sees_images
             else [0] * len(batch)
         )
         for start, stop in pixel_slices(pixels, self.batch_size, PIXEL_BUDGET) or [(0, 0)]:
-            part = batch.slice(start, stop - start)
-            parts.append(self._run_slice(part, data[start:stop] if data is not None else None, tally))
-        return pl.concat(parts, rechunk=True), tally
+            rows = batch.slice(start, stop - start)
+            slices.append(self._run_slice(rows, data[start:stop] if data is not None else None, tally))
+        return pl.concat(slices, rechunk=True), tally
 
     def _run_slice(
         self, batch: pl.DataFrame, data: Sequence[bytes | memoryview | None] | None, tally: Tally
     ) -> pl.DataFrame:
+        """Decode the images of some rows and run every operator on them; adds the work to `tally`."""
         images: list[np.ndarray | None] = []
         reasons: list[str | None] = [None] * len(batch)
         if self.sees_images:
             started = time.perf_counter()
             decoded = self.decoder(data if data is not None else [None] * len(batch))
-            images, reasons = [pixels for pixels, _ in decoded], [reason for _, reason in decoded]
-            tally.add("decode", started, len(batch), sum(image is None for image in images))
+            images = [pixels for pixels, _ in decoded]
+            reasons = [reason for _, reason in decoded]
+            tally.add_call("decode", started, len(batch), sum(image is None for image in images))
         for name, operator in self.operators.items():
             started = time.perf_counter()
             result = score(name, operator, batch, images)
-            result = explained(
+            result = with_reasons(
                 name, operator, result, batch, reasons if isinstance(operator, ImageScore) else None
             )
-            tally.add(name, started, len(batch), len(result) - result[f"{name}.error"].null_count())
+            tally.add_call(name, started, len(batch), len(result) - result[f"{name}.error"].null_count())
             batch = batch.hstack(result)
         return batch
 
 
 def score(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
-    """Run one operator; should it raise, run it row by row, so that only the rows at fault are lost."""
-    result, first = _attempt(name, operator, batch, images)
+    """An operator's columns for a batch, by full name, `error` last. If the operator raises on the whole
+    batch, it runs row by row, so that only the rows at fault are null. Raises OperatorError."""
+    result, batch_reason = _attempt(name, operator, batch, images)
     if result is not None:
         return result
-    tries = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
-    if len(tries) >= SYSTEMATIC and all(row is None for row, _ in tries):
-        raise OperatorError(f"{name} fails on every row of a batch: {first}")
-    empty, why = _attempt(name, operator, batch.clear(), [])  # carries the columns' types
+    attempts = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
+    if len(attempts) >= SYSTEMATIC and all(row is None for row, _ in attempts):
+        raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}")
+    empty, reason = _attempt(name, operator, batch.clear(), [])  # has the columns' types
     if empty is None:
-        raise OperatorError(f"{name} fails even on an empty batch: {why}")
-    rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why in tries]
+        raise OperatorError(f"{name} fails even on an empty batch: {reason}")
+    rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why in attempts]
     return pl.concat([empty, *rows], how="diagonal")
 
 
 def _attempt(
     name: str, operator: Writer, batch: pl.DataFrame, images: Images
 ) -> tuple[pl.DataFrame | None, str]:
-    """(checked result, "") or (None, what it raised)."""
+    """(checked result, "") or, if the operator raises, (None, its error on one line)."""
     try:
         result = _call(operator, batch, images)
     except OperatorError:
@@ -146,15 +162,17 @@ def _attempt(
 
 
 def _call(operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
-    wanted = batch.select([c for c in operator.inputs() if c in batch.columns] or batch.columns[:1])
+    """Call `score` with the columns that the operator declares, and none besides."""
+    inputs = batch.select([c for c in operator.inputs() if c in batch.columns] or batch.columns[:1])
     if isinstance(operator, ImageScore):
-        return operator.score(wanted, images)
+        return operator.score(inputs, images)
     assert isinstance(operator, Score)
-    return operator.score(wanted)
+    return operator.score(inputs)
 
 
 def checked(name: str, operator: Writer, result: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """The result, if it is what the operator declares; columns in declared order, `error` last."""
+    """The result of `score`, if it is what the operator declares: its columns by full name, in declared
+    order, `error` last. Raises OperatorError."""
     if not isinstance(result, pl.DataFrame):
         raise OperatorError(f"{name}: score() must return a polars DataFrame, got {type(result).__name__}")
     if len(result) != rows:
@@ -176,14 +194,15 @@ def checked(name: str, operator: Writer, result: pl.DataFrame, rows: int) -> pl.
     )
 
 
-def explained(
+def with_reasons(
     name: str,
     operator: Writer,
     result: pl.DataFrame,
     batch: pl.DataFrame,
     reasons: Sequence[str | None] | None,
 ) -> pl.DataFrame:
-    """Fill in `<name>.error` for rows without any result: the image's reason, else that of an input."""
+    """Fill in `<name>.error` of rows without a result that have no reason yet: with the image's reason,
+    else with the reason of an input. `reasons`: by row, None for an operator that sees no images."""
     error = f"{name}.error"
     columns = [f"{name}.{column}" for column in operator.writes]
     inherited = [pl.col(f"{owner}.error") for owner in operator.owners() if f"{owner}.error" in batch.columns]

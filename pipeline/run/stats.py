@@ -1,4 +1,9 @@
-"""Stats: columns of all shards reduced to one table, in parts that may be merged in any order."""
+"""Stats: columns of all shards reduced to one table.
+
+Each task reduces a few shards to a partial table. Partial tables are merged in any order and grouping, and
+the last one is finished. The result is equal however they meet, since that is a Stat's contract
+(operator.py).
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -11,41 +16,40 @@ from pipeline.pool.shards import Shard
 from pipeline.run.executor import Executor
 
 ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
-
-
 SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces
-
-
-HELD = 256 << 20  # bytes of partial tables that wait to be merged
+MERGE_BYTES = 256 << 20  # of partial tables: a task merges its tables when they have more
 
 
 def reduced(executor: Executor, task: "StatTask", shards: Sequence[Shard]) -> pl.DataFrame:
-    """A Stat's table over some shards."""
+    """A Stat's table over some shards (at least one). Raises OperatorError."""
     chunks = [shards[i : i + SHARDS_PER_PARTIAL] for i in range(0, len(shards), SHARDS_PER_PARTIAL)]
     return task.finish(executor.reduce(task.partial, task.merge, chunks))
 
 
 class StatTask:
-    """A Stat and where its columns lie. Travels to Ray workers."""
+    """A Stat and the columns that it reads. Travels to Ray workers. Its methods raise OperatorError."""
 
     def __init__(self, session: Session, name: str) -> None:
         operator = session.recipe.operator(name)
         assert isinstance(operator, Stat)
-        self.name, self.operator = name, operator
+        self.name = name
+        self.operator = operator
         self.columns = session.columns
 
     def partial(self, shards: Iterable[Shard]) -> pl.DataFrame:
-        """The merged partial table of some shards; tables that are large are merged as they come."""
-        held, size = list[pl.DataFrame](), 0
+        """The merged partial table of some shards. Large tables are merged as they come."""
+        tables: list[pl.DataFrame] = []
+        size = 0
         for frame in (frame for shard in shards for frame in self.frames(shard)):
-            held.append(self._table("partial", self.operator.partial, [frame]))
-            size += int(held[-1].estimated_size())
-            if size > HELD and len(held) > 1:
-                held, size = [self.merge(held)], 0
-        return self.merge(held)
+            tables.append(self._table("partial", self.operator.partial, [frame]))
+            size += int(tables[-1].estimated_size())
+            if size > MERGE_BYTES and len(tables) > 1:
+                tables = [self.merge(tables)]
+                size = 0
+        return self.merge(tables)
 
     def frames(self, shard: Shard) -> Iterator[pl.DataFrame]:
-        """The columns that the Stat reads, of one shard; of a large table, so many rows at a time."""
+        """The columns of one shard that the Stat reads, ROWS_PER_PARTIAL rows at a time."""
         return self.columns.batches(shard.name, self.operator.inputs(), ROWS_PER_PARTIAL)
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
@@ -59,7 +63,8 @@ class StatTask:
     def _table(
         self, step: str, method: Callable[[pl.DataFrame], pl.DataFrame], frames: list[pl.DataFrame]
     ) -> pl.DataFrame:
-        """What a method makes of some frames, stacked. Raises OperatorError."""
+        """The result of one of the Stat's methods on frames, stacked. `step`: the method's name, for
+        errors."""
         try:
             table = method(pl.concat(frames))
         except Exception as error:

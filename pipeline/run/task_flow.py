@@ -1,8 +1,8 @@
 """How many tasks run at a time, and how their results are merged; without Ray itself.
 
-A task is started by a function that returns a handle at once. `wait` takes the handles of running tasks, blocks
-until at least one has ended, and returns (ended, still running). `on_ray` passes Ray's object references and
-`ray.wait`.
+A task is started by a function that returns a handle at once. `wait` takes the handles of running tasks,
+blocks until at least one has ended, and returns (ended, still running). `on_ray` passes Ray's object
+references and `ray.wait`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,8 +35,9 @@ def run_tree(
     limit: int,
     fan_in: int,
 ) -> Handle:
-    """The handle of the results of all items, merged by a tree of tasks: `merge` starts a task that takes up to
-    `fan_in` results, in any order, and gives one. Of the items' own tasks at most `limit` run at a time."""
+    """The handle of the results of all items, merged by a tree of tasks: `merge` starts a task that takes
+    up to `fan_in` results, in any order, and gives one. Of the items' own tasks at most `limit` run at a
+    time."""
     waiting = iter(items)
     running: list[Handle] = []
     ended: list[Handle] = []

@@ -139,7 +139,7 @@ class Folder:
         return pq.read_metadata(pa.BufferReader(tail))
 
     def size(self, relative: str) -> int:
-        """Bytes of a published file; 0 on object storage, where asking costs a request."""
+        """Bytes of a published file; 0 on object storage, because asking costs a request."""
         return os.path.getsize(self.path(relative)) if self.local else 0
 
     def file_names(self, folder: str = "", suffix: str = "") -> set[str]:
@@ -153,10 +153,10 @@ class Folder:
         """The same names on other storage than a local disk, each with what the file system's listing says of
         the file (`size`, and what fsspec passes on: etag, time of change)."""
         base = self.path(folder) + "/"
-        found = dict(self._find(base, detail=True))
+        files = dict(self._find(base, detail=True))
         return {
             path[len(base) :].removesuffix(suffix): info
-            for path, info in found.items()
+            for path, info in files.items()
             if _published(path, suffix)
         }
 

@@ -29,7 +29,7 @@ from pipeline.storage.recent import Recent
 
 ROW_GROUP = 65_536  # rows of a row group
 
-# What a Store holds in memory.
+# The most that a Store holds in memory.
 INDEXES_HELD = 64  # pack indexes, one per folder: more than a recipe has operators
 PACKS_HELD = 8  # of object storage, at most 4 MB each: shards are read one after the other
 DECISIONS_HELD = 2  # tables that say where a decision's verdicts are
@@ -63,6 +63,7 @@ class Store:
         self._hold_nothing()
 
     def _hold_nothing(self) -> None:
+        """Begin with empty caches."""
         self._indexes = Recent[str, PackIndex | None](INDEXES_HELD)
         self._packs = Recent[str, bytes](PACKS_HELD)
         self._decisions = Recent[str, dict[str, _Rows]](DECISIONS_HELD)
@@ -175,7 +176,7 @@ class Store:
         return self.root.file_names(folder, ".parquet").union(index.shards if index else ())
 
     def part_size(self, folder: str, shard: str) -> int:
-        """Bytes of a part; 0 on object storage, where asking costs a request. Raises FileNotFoundError."""
+        """Bytes of a part; 0 on object storage, because asking costs a request. Raises FileNotFoundError."""
         try:
             return self.root.size(layout.part(folder, shard))
         except FileNotFoundError:
@@ -198,8 +199,8 @@ class Store:
         own = read_footers(self.root, folder, shards)
         if index is None:
             return own
-        either = ((shard, own.get(shard) or index.footer(shard)) for shard in shards)
-        return {shard: footer for shard, footer in either if footer is not None}
+        footers = ((shard, own.get(shard) or index.footer(shard)) for shard in shards)
+        return {shard: footer for shard, footer in footers if footer is not None}
 
     def row_counts(self, folder: str, shards: Collection[str]) -> dict[str, int]:
         """Rows of the part of each of these shards that has one in the folder."""

@@ -1,5 +1,5 @@
 """The README's way from a bucket of shards to filtered shards, each of its commands run as it stands there, against
-an S3 server and a Ray head on loopback. Only `ray up` needs a cloud: `test_cluster.py` checks its file."""
+an S3 server and a Ray head on loopback. Only `ray up` needs a cloud: `test_ray_job.py` checks its file."""
 
 import os
 import re
@@ -86,7 +86,7 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
 
 
 def _run(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command; the head's job agent may need some seconds more than its port."""
+    """Run a command, again while the head's job agent is not ready: it starts some seconds after the port opens."""
     for _ in range(60):
         done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
         if "No available agent" not in done.stdout + done.stderr:

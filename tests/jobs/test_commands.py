@@ -1,6 +1,7 @@
 """The commands, as a user types them: tables, paths, JSON, exit codes, books."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,9 +112,9 @@ def test_a_missing_shard_is_pending_and_the_rest_is_done(ran: dict[str, dict], p
         "run", place / "recipe.yaml", "--set", more, "--local", "--set", f"export.shards={place}/out2"
     )
     assert done.returncode == 1
-    assert "1 shards are not done" in done.stderr
+    assert "1 shard is not done:" in done.stderr
     assert "00003: FileNotFoundError" in done.stderr
-    assert "run again to retry them: winnow run" in done.stderr
+    assert "run again to retry: winnow run" in done.stderr
     assert f"read {ran['books']['samples']:,} =" in done.stderr
 
 
@@ -124,9 +125,13 @@ def test_shards_limits_the_pool(place: Path) -> None:
 
 def test_compute_one_operator_only(place: Path, tmp_path: Path) -> None:
     store = f"pool.store={tmp_path}/store"
-    done = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local")
+    done = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local", "--verbose")
     assert done.returncode == 0
+    assert re.search(r"^[\d:]{8} INFO winnow.run: pass begun: caption; shards: 3;", done.stderr, re.MULTILINE)
+    assert re.search(r"pass done: caption; rows: \d+; .* failed shards: 0", done.stderr)
     assert [path.name.split("-")[0] for path in (tmp_path / "store" / "columns").iterdir()] == ["caption"]
+    again = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local")
+    assert "pass done" not in again.stderr
     early = winnow("keep", place / "recipe.yaml", "--set", store)
     assert early.returncode == 2
     assert "run `winnow compute` first" in early.stderr

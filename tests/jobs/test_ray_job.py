@@ -1,4 +1,4 @@
-"""`ray_cluster.yaml` against Ray's own schema, and a submission to a real Ray head on this machine."""
+"""`ray_cluster.yaml` fits Ray's own schema, and a Ray head on this machine runs a submitted job."""
 
 import os
 import signal
@@ -30,36 +30,24 @@ def test_ray_version_of_the_image_is_the_pinned_one() -> None:
     assert f"ray:{pinned['ray']}-py311" in (ROOT / "ray_cluster.yaml").read_text()
 
 
-RAYJOB = {  # what KubeRay's API reference says of RayJobSpec, RayClusterSpec and its groups
-    "spec": {
-        *("entrypoint", "runtimeEnvYAML", "jobId", "metadata", "clusterSelector", "entrypointNumCpus"),
-        *(
-            "entrypointNumGpus",
-            "entrypointResources",
-            "shutdownAfterJobFinishes",
-            "suspend",
-            "submissionMode",
-        ),
-        *("submitterPodTemplate", "submitterConfig", "ttlSecondsAfterFinished", "activeDeadlineSeconds"),
-        *("backoffLimit", "managedBy", "deletionStrategy", "rayClusterSpec"),
-    },
-    "cluster": {
-        *("rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"),
-        *("authOptions", "gcsFaultToleranceOptions", "headServiceAnnotations", "suspend", "managedBy"),
-    },
-    "head": {
-        "template",
-        "headService",
-        "enableIngress",
-        "resources",
-        "labels",
-        "rayStartParams",
-        "serviceType",
-    },
-    "worker": {
-        *("groupName", "replicas", "minReplicas", "maxReplicas", "idleTimeoutSeconds", "resources", "labels"),
-        *("rayStartParams", "template", "scaleStrategy", "numOfHosts", "suspend"),
-    },
+RAYJOB = {  # the fields in KubeRay's API reference, of RayJobSpec, RayClusterSpec and its groups
+    name: set(fields.split())
+    for name, fields in {
+        "spec": """
+            entrypoint runtimeEnvYAML jobId metadata clusterSelector entrypointNumCpus entrypointNumGpus
+            entrypointResources shutdownAfterJobFinishes suspend submissionMode submitterPodTemplate submitterConfig
+            ttlSecondsAfterFinished activeDeadlineSeconds backoffLimit managedBy deletionStrategy rayClusterSpec
+        """,
+        "cluster": """
+            rayVersion enableInTreeAutoscaling autoscalerOptions headGroupSpec workerGroupSpecs authOptions
+            gcsFaultToleranceOptions headServiceAnnotations suspend managedBy
+        """,
+        "head": "template headService enableIngress resources labels rayStartParams serviceType",
+        "worker": """
+            groupName replicas minReplicas maxReplicas idleTimeoutSeconds resources labels rayStartParams template
+            scaleStrategy numOfHosts suspend
+        """,
+    }.items()
 }
 
 
@@ -96,7 +84,7 @@ def test_the_rayjobs_entrypoint_is_a_command() -> None:
 
 @pytest.mark.ray
 def test_ray_job_submit_runs_a_recipe(tmp_path: Path) -> None:
-    """A head with its dashboard on loopback, the working directory uploaded, exit code and logs back."""
+    """The working directory is uploaded to a head on loopback; exit status and output come back."""
     make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=48)
     port = free_port()
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "PATH": f"{RAY.parent}:{os.environ['PATH']}"}

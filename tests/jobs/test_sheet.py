@@ -54,7 +54,11 @@ def test_pictures_before_and_after(session: Session, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "out", "part"), [("clip", "a.jpg", "clip is no"), ("masked", "a.gif", "must end in")]
+    ("name", "out", "part"),
+    [
+        ("clip", "a.jpg", "clip is not a text.MaskedClipScore of the recipe"),
+        ("masked", "a.gif", "must end in"),
+    ],
 )
 def test_refused(session: Session, tmp_path: Path, name: str, out: str, part: str) -> None:
     with pytest.raises(RecipeError, match=part):

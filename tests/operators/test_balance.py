@@ -89,7 +89,7 @@ def test_languages_have_their_own_counts_and_t():
         Balance(table(pairs), 51, "de")
 
 
-def test_what_balancing_did():
+def test_tables_before_and_after_balancing():
     before = table([(None, None, 10, 40), (None, 0, 100, 0), (None, 1, 20, 0), (None, 2, 4, 0)])
     after = table([(None, None, 0, 12), (None, 0, 8, 0), (None, 2, 4, 0)])
     found = compare(before, after, {None: ["of", "dog", "okapi"]})

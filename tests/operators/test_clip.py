@@ -130,7 +130,7 @@ def test_truncated(clip, words, expected):
     assert score(clip, [text])["truncated"].to_list() == [expected]
 
 
-def test_what_is_cut_off_does_not_count(clip):
+def test_tokens_past_the_context_do_not_count(clip):
     base = " ".join(["dog"] * 75)
     image = [decode(picture(0))[0]]
     one, two, three = (score(clip, [base + end], image)["score"][0] for end in ("", " cat", " dog" * 50))

@@ -107,7 +107,7 @@ def test_all_at_once_and_none():
 
 @pytest.mark.parametrize("code", CODES)
 def test_padding_of_the_sample_pool_goes(code):
-    """All but the word of a code that has one."""
+    """Only the word of a code that has one stays."""
     word = [w for w in code.split() if w.isalpha()]
     assert removed(f"{code.format(42)} a red house") == [" ".join([*word, "a red house"])]
     assert removed(f"a red house {code.format(42)}") == [" ".join(["a red house", *word])]
@@ -243,7 +243,7 @@ def test_combine(tiny_clip, scored, combine):
     assert found["delta"].dtype == pl.Float32
 
 
-def test_what_is_missing(free, scored):
+def test_missing_inputs(free, scored):
     found = free.score(scored)
     assert found["error"].to_list() == [None, None, None, None, "no caption", "empty caption", None]
     assert found["score"].is_null().to_list() == [False] * 4 + [True] * 2 + [False]

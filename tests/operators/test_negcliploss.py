@@ -54,7 +54,7 @@ def test_golden_in_one_batch():
 
 
 def test_golden_with_the_whole_pool_as_reference():
-    """A row counts once in its own sums: the two forms are one where the reference is the batch."""
+    """A row counts once in its own sums: the two forms agree if the reference is the batch."""
     rows = frame(IMAGES, TEXTS)
     found = scores(rows, table(rows, batches=1, batch_size=3), 0.1)
     np.testing.assert_allclose(found["score"], GOLDEN, atol=1e-6)

@@ -60,7 +60,7 @@ def test_rates_by_hand(caption, words, rate, fuzzy, shared):
     assert row["error"] is None
 
 
-def test_what_is_missing():
+def test_missing_inputs():
     found = parrots(["a car", None, "", " \n\x1f", "a car"], [None, ["a"], ["a"], [], ["a"]])
     assert found["rate"].to_list() == [None, None, 0, 0, 0.5]
     assert found["fuzzy_rate"].to_list() == [None, None, 0, 0, 0.5]
@@ -195,7 +195,7 @@ def test_figures_by_hand():
     assert table(pool()).dtypes == [pl.String, pl.Int64]
 
 
-def test_what_a_decision_does_to_them():
+def test_figures_before_and_after_a_decision():
     kept = pool().filter((pl.col("parrot.rate") == 0).fill_null(False))
     summary = STAT.compare(table(pool()), table(kept), {})["summary"]
     assert summary.columns == ["figure", "before", "after"]

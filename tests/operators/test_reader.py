@@ -81,7 +81,7 @@ def effects(reader: dict[str, str], captions: list[str], text: TextBoxes) -> pl.
 
 
 def test_parrots_lose_score_with_their_text(reader):
-    """RSA and RSC are positive where the caption is what is written, and not where it is not."""
+    """RSA and RSC are positive if the caption is the written word, and not if it is another word."""
     written = [word for word, _ in CARDS]
     parrots = effects(reader, written, TextBoxes())
     assert parrots["rsa"].min() > 0.1

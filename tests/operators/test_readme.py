@@ -164,12 +164,12 @@ def test_the_stat_and_the_score_that_reads_it(scratch: Path):
     assert urls.null_count() < len(urls)
     hosts = [None if url is None else url.split("/")[2] for url in urls]
     assert sizes.to_list() == [None if host is None else hosts.count(host) for host in hosts]
-    table = effects(session, LocalExecutor())["hosts"]["hosts"]
+    table = effects(session, LocalExecutor()).tables["hosts"]["hosts"]
     assert table["host"].to_list() == sorted(set(hosts) - {None})
     assert table["kept"].sum() == sizes.len() - sizes.null_count()
     row = urls.is_not_null().arg_true()[0]
     uid = session.store.read("samples/00000.parquet")["uid"][row]
-    shown = explain(session, [uid])[0]["evidence"]["host"]
+    shown = explain(session, [uid])[0].evidence["host"]
     assert shown == [{"host": hosts[row], "count": sizes[row]}]
 
 

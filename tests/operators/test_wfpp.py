@@ -1,46 +1,25 @@
-"""Word frequencies and the score made of them: the golden values (GOLDENS.md), words worked out by hand, and a
-plain restatement of the tokenizer with open_clip's own functions."""
+"""Word frequencies and the score made of them: the golden values (GOLDENS.md), laws, before and after."""
 
 import csv
 import gzip
 import itertools
 import math
 from collections import Counter
-from unicodedata import category
 
-import ftfy
 import polars as pl
 import pytest
-import regex
-from ftfy.badness import is_bad
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from open_clip.tokenizer import basic_clean, whitespace_clean
 from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
-from operators.wfpp import CLEAN, QUOTES, WordFrequency, WordFrequencyScore, words_of
+from operators.wfpp import WordFrequency, WordFrequencyScore
 from pipeline.operator import Device
+from tests.operators.test_wfpp_words import restated, split
 from tests.support.samples import samples
 from tests.support.sizes import either
 
 GOLDEN = {"a": 1_000_000, "photo": 400_000, "dog": 50_000, "okapi": 30, "rare": 10}  # of 10,000,000
-PATTERN = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+""", regex.IGNORECASE)
-EASY = (*map(chr, range(32, 38)), *map(chr, range(39, 127)), *"\t\n\f\r\xa0\u2013\u2014\u2019…あンー漢한🐶")
-SIGNS = "\u2018“”•©®™"
-LETTERS = (*map(chr, range(0xDF, 0xF7)), *map(chr, range(0xF8, 0x100)), *map(chr, range(0x410, 0x450)), *"Ёё")
-
-
-def restated(text: str) -> list[str]:
-    return PATTERN.findall(whitespace_clean(basic_clean(text)).lower())
-
-
-def split(texts) -> list[list[str] | None]:
-    return (
-        pl.DataFrame({"text": texts}, schema={"text": pl.String})
-        .select(words_of(pl.col("text")))["text"]
-        .to_list()
-    )
 
 
 def table(counts) -> pl.DataFrame:
@@ -63,154 +42,6 @@ def scored(counts, texts, **fields) -> pl.DataFrame:
 def golden(texts, **fields) -> list[float]:
     rest = 10_000_000 - sum(GOLDEN.values())
     return scored({**GOLDEN, "everything-else": rest}, texts, **fields)["score"].to_list()
-
-
-# --- words -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("A dog's ball.", ["a", "dog", "'s", "ball", "."]),
-        ("I'm sure they'll've, can't", ["i", "'m", "sure", "they", "'ll", "'ve", ",", "can", "'t"]),
-        ("we'd we're", ["we", "'d", "we", "'re"]),
-        ("A DOG\u2019S ball", ["a", "dog", "'s", "ball"]),  # curly quotes are straightened
-        ("\u201ca\u201d \u2018b\u2019", ['"', "a", '"', "'", "b", "'"]),
-        ("in 1984", ["in", "1", "9", "8", "4"]),  # one digit at a time
-        ("wow!!! ;-) $5", ["wow", "!!!", ";-)", "$", "5"]),  # punctuation counts as a word
-        ("!'s", ["!'", "s"]),  # the run began before the apostrophe
-        ("rock&roll &amp; R&amp;amp;B", ["rock", "&", "roll", "&", "r", "&", "b"]),
-        ("caf\u00c3\u00a9", ["café"]),  # mojibake
-        ("CAFÉ", ["café"]),
-        ("cafe\u0301", ["café"]),  # composed
-        ("\uff21\uff22\uff0c", ["ab", ","]),  # full width
-        ("'\u017f", ["'\u017f"]),  # the long s, under (?i)
-        ("\u0130", ["i", "\u0307"]),  # a combining mark is no letter
-        ("ΟΔΟΣ", ["οδος"]),  # final sigma
-        ("СОБАКА", ["собака"]),
-        ("沙滩上的狗。", ["沙滩上的狗", "。"]),  # one run of letters
-        ("ก็ดี", ["ก", "็", "ด", "ี"]),
-        ("🐶🏖 a", ["🐶🏖", "a"]),
-        ("½ ²", ["½", "²"]),
-        ("a\x00b\x1b[31mc\x7f", ["abc"]),
-        ("a\u00a0b\u3000c\u2028d\u0085e", ["a", "b", "c", "d", "…", "e"]),  # U+0085 is Windows' ellipsis
-        ("", []),
-        (" \n\t", []),
-        ("\x00", []),
-    ],
-)
-def test_words(text, words):
-    assert split([text]) == [words] == [restated(text)]
-
-
-def test_null_stays_null():
-    assert split([None, "a", None]) == [None, ["a"], None]
-    assert split([]) == []
-
-
-ASSIGNED = st.characters(exclude_categories=["Cs", "Cn"])
-TRICKY = st.sampled_from(
-    [
-        "'s",
-        "'S",
-        "'\u017f",
-        "'LL",
-        "'re",
-        "don't",
-        "\u2019s",
-        "&amp;",
-        "&amp;lt;",
-        "&#39;",
-        "&#x1c;",
-        "&",
-        "&eacute",
-        "<b>",
-        "\x1b[31m",
-        "Ã©",
-        "â€™",
-        "Â ",
-        "à",
-        "É",
-        "€",
-        "ﬁ",
-        "\u212a",
-        "\u0130",
-        "Σ",
-        "ς",
-        "\r\n",
-        "\x85",
-        "\x1c",
-        "\ufeff",
-        "\u200b",
-        "\u0301",
-        "ü",
-        "й",
-        "и\u0306",
-        "한",
-        "\u11a8",
-        "か\u3099",
-    ]
-)
-ANYTHING = st.lists(st.one_of(st.text(ASSIGNED, max_size=8), TRICKY), max_size=8).map("".join)
-PLAIN = st.one_of(
-    st.text(st.sampled_from([*EASY, *SIGNS])),
-    st.text(st.sampled_from([*EASY, *LETTERS])),
-    st.text(st.sampled_from([*EASY, *SIGNS, *LETTERS, *"&ÀÉÃÂ£¬"])),
-)
-
-
-@settings(deadline=None, max_examples=300)
-@given(st.lists(st.one_of(ANYTHING, PLAIN), min_size=1, max_size=20))
-@example(["Ã\xa0", "à ²", "\u0412”\u0412", "é”a", "a\u2019", "\x0b", "'s'S'\u017f"])
-def test_words_are_those_of_open_clip(texts):
-    """But for characters newer than Python's Unicode, which mojibake can spell."""
-    texts = [text for text in texts if all(category(c) != "Cn" for c in basic_clean(text))]
-    assert split(texts) == [restated(text) for text in texts]
-
-
-@settings(deadline=None, max_examples=300)
-@given(st.one_of(PLAIN, st.text(st.characters(max_codepoint=127))))
-def test_what_skips_cleaning_needs_none(text):
-    """Wherever CLEAN matches, straight quotes are all that ftfy changes, and html nothing."""
-    if pl.Series([text]).str.contains(CLEAN).item():
-        straight = text.translate(str.maketrans(QUOTES))
-        assert ftfy.fix_text(text).split() == straight.split()
-        assert "&" not in text
-
-
-@pytest.mark.parametrize("alphabet", [[*EASY, *SIGNS], [*EASY, *LETTERS]], ids=["signs", "letters"])
-def test_no_pair_that_skips_cleaning_is_mojibake(alphabet):
-    for around in ("a", " ", "A", "\u2019"):
-        text = around.join(map("".join, itertools.product(alphabet, alphabet)))
-        assert pl.Series([text]).str.contains(CLEAN).item()
-        assert not is_bad(text)
-
-
-@pytest.mark.parametrize(
-    "character", ["&", "\x0b", "\x1b", "\x7f", "É", "\u0301", "ﬁ", "\uff21", "\u3000", "£"]
-)
-def test_what_may_need_cleaning_gets_it(character):
-    assert not pl.Series([f"a dog {character}"]).str.contains(CLEAN).item()
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("A dog's ball. " * 8_000, 40_000),
-        ("x" * 100_000, 1),
-        ("1" * 100_000, 100_000),
-        ("\x00" * 100_000, 0),
-        ("🐶" * 100_000, 1),
-        ("ก็" * 50_000, 100_000),
-        ("a" + "\u0301\u0323" * 50_000, 2),  # ftfy alone: 16 seconds
-        ("É dog " * 17_000, 34_000),
-        ("&" + "amp;" * 25_000, 48_999),  # ftfy alone: 38 seconds; a & at the head of the first piece only
-        ("a &#" + "1" * 5_000, 5_002),  # a number that Python refuses
-    ],
-)
-def test_very_long_captions(text, count):
-    assert len(split([text])[0]) == count
-    assert scored({"a": 5}, [text])["score"].is_between(0, 1).all()
 
 
 # --- counts ----------------------------------------------------------------------------------------
@@ -369,6 +200,26 @@ def test_bounds(fields):
 def test_floor_bounds():
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         WordFrequency(minimum_count=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("A dog's ball. " * 8_000, 40_000),
+        ("x" * 100_000, 1),
+        ("1" * 100_000, 100_000),
+        ("\x00" * 100_000, 0),
+        ("🐶" * 100_000, 1),
+        ("ก็" * 50_000, 100_000),
+        ("a" + "\u0301\u0323" * 50_000, 2),  # ftfy alone: 16 seconds
+        ("É dog " * 17_000, 34_000),
+        ("&" + "amp;" * 25_000, 48_999),  # ftfy alone: 38 seconds; a & at the head of the first piece only
+        ("a &#" + "1" * 5_000, 5_002),  # a number that Python refuses
+    ],
+)
+def test_very_long_captions(text, count):
+    assert len(split([text])[0]) == count
+    assert scored({"a": 5}, [text])["score"].is_between(0, 1).all()
 
 
 # --- before and after ------------------------------------------------------------------------------

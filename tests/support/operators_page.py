@@ -27,6 +27,9 @@ from pipeline.operator import ImageScore, Operator, Role, Stat, Writer
 
 README = Path(operators.__path__[0]) / "README.md"
 MARK = "<!-- Below: made by `make docs` from the operators' docstrings and fields. Do not edit. -->\n"
+ABOUT = """\
+Costs are relative, from very cheap to expensive. Figures that were measured are those of one CPU core; the
+benchmarks behind them are named in [jobs/SCALE.md](../jobs/SCALE.md)."""
 WIDTH = 110
 HEADER = re.compile(r"([A-Z][a-z]+)(: |$)")
 FIELDS = re.compile(r"[a-z_0-9]+(, [a-z_0-9]+)*\s{2,}\S")
@@ -267,7 +270,7 @@ def reference() -> str:
         written = columns(module, uses)
         for use, cls in uses.items():
             pages += operator_page(use, cls, written[use])
-    return "\n\n".join(["# Reference", "\n".join(contents), *pages]) + "\n"
+    return "\n\n".join(["# Reference", ABOUT, "\n".join(contents), *pages]) + "\n"
 
 
 def page() -> str:

@@ -1,8 +1,8 @@
-"""DataComp's baselines: the recipes' subsets equal, byte for byte, those of its rules, which are written down here
-once more in numpy, on a made-up pool with NaN scores, ties, empty captions and odd frames.
+"""DataComp's baselines: the recipes' subsets equal, byte for byte, those of its rules, which are written down
+here once more in numpy, on a made-up pool with NaN scores, ties, empty captions and odd frames.
 
-tests/operators/GOLDENS.md says where the rules come from. Stand-ins are loaded, as nothing may be downloaded: the
-packaged lid.176.ftz for lid.176.bin, a WordNet of a few words for WordNet, a made-up gcld3 for gcld3.
+tests/operators/GOLDENS.md says where the rules come from. Stand-ins are loaded, as nothing may be downloaded:
+the packaged lid.176.ftz for lid.176.bin, a WordNet of a few words for WordNet, a made-up gcld3 for gcld3.
 """
 
 import io

@@ -63,7 +63,9 @@ def test_a_sample_is_drawn_with_replacement_and_a_seed(session, tmp_path):
 
 
 def test_errors(session, tmp_path):
-    with pytest.raises(RecipeError, match=r"--clusters: 1,000 of 150 embeddings"):
+    with pytest.raises(
+        RecipeError, match=r"--clusters must be at most 150, the number of embeddings; got 1,000$"
+    ):
         write_centroids(session(), f"{tmp_path}/c.npy", Clustering(clusters=1000))
     with pytest.raises(RecipeError, match=r"--embedding: x\.y is not a column"):
         write_centroids(session(), f"{tmp_path}/c.npy", Clustering("x.y"))

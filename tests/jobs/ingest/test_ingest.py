@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -32,7 +33,7 @@ HERE = ("--local", "--processes", 1)
 ODD = {
     "": "no URL",
     "not a url": "no URL",
-    "file:///etc/passwd": "no URL",
+    "file:///photo.jpg": "no URL",
     "ftp://127.0.0.1/x": "no URL",
     "http://127.0.0.1:1/x": "no connection",
     "http://nowhere.invalid/x": "host not found",
@@ -182,9 +183,9 @@ def test_processes_end_with_their_parent(tmp_path):
     run.kill()
     run.wait()
     deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
 
 
 # --- one shard, in this process
@@ -242,7 +243,10 @@ def test_a_folder_that_cannot_be_written_leaves_the_shard_pending(tmp_path, quie
             ["list.tsv", "--allow", "10.0.0.1/8"],
             "--allow must be a network such as 10.0.0.0/8: 10.0.0.1/8 has",
         ),
-        (["list.tsv", "--column", "key=a"], "--column takes PART=NAME, PART of text, url, uid, got 'key=a'"),
+        (
+            ["list.tsv", "--column", "key=a"],
+            "--column must be FIELD=COLUMN, FIELD one of text, url, uid, got 'key=a'",
+        ),
         (["list.tsv", "--column", "text=words"], "no column words (--column text); there are: caption, url"),
         (["list.tsv", "--column", "text=0", "--column", "url=b"], "--column must be all names, or all"),
     ],

@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 from jobs.commands.metadata import app
 from jobs.commands.metadata import build as metadata_build
 from jobs.metadata.entries import Source, encode, fits, union
-from jobs.metadata.pageviews import Wanted, rank_titles, read_hour
+from jobs.metadata.pageviews import TitleBounds, rank_titles, read_hour
 from jobs.metadata.sources import files_of
 from jobs.metadata.wikipedia import Batch, batches, plain
 from jobs.metadata.wordnet import synset_names
-from jobs.metadata.words import Bounds, Tally, count_lines, rank
+from jobs.metadata.words import CountsOnDisk, WordBounds, count_lines, rank
 from jobs.processes import in_order
 from pipeline.errors import RecipeError
 
@@ -227,7 +227,7 @@ HAND = ("a b. a b. c d a c",)  # N = 8: a 3, b 2, c 2, d 1; a b 2, c d 1, d a 1,
 def ranked(items, tmp_path, each=map, **bounds):
     folder = tmp_path / "tally"
     folder.mkdir(exist_ok=True)
-    return rank(items, Bounds(**bounds), None, str(folder), each)
+    return rank(items, WordBounds(**bounds), None, str(folder), each)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def ranked(items, tmp_path, each=map, **bounds):
 )
 def test_pmi_by_hand(tmp_path, bounds, pairs, found):
     corpus = ranked([Batch(HAND, frozenset())], tmp_path, **bounds)
-    assert (corpus.total, corpus.pairs.entries, corpus.pairs.found) == (8, pairs, found)
+    assert (corpus.total, corpus.pairs.entries, corpus.pairs.passed) == (8, pairs, found)
 
 
 @pytest.mark.parametrize(
@@ -286,11 +286,11 @@ def test_what_cannot_be_parsed_is_counted(tmp_path, monkeypatch):
 @given(parts=st.lists(st.lists(st.sampled_from("abcdé"), max_size=8), max_size=8), rows=st.integers(1, 9))
 @settings(max_examples=40)
 def test_sums_on_disk_equal_sums_in_memory(tmp_path_factory, parts, rows):
-    tally = Tally(str(tmp_path_factory.mktemp("tally") / "t"), ["key"], rows)
+    tally = CountsOnDisk(str(tmp_path_factory.mktemp("tally") / "t"), ["key"], rows)
     for part in [[], *parts]:
         n = pl.Series("n", [1] * len(part), dtype=pl.Int64)
-        tally.add(pl.DataFrame({"key": pl.Series(part, dtype=pl.String), "n": n}))
-    found = [row for frame in tally.parts() for row in frame.iter_rows()]
+        tally.add_counts(pl.DataFrame({"key": pl.Series(part, dtype=pl.String), "n": n}))
+    found = [row for frame in tally.sums() for row in frame.iter_rows()]
     assert len(found) == len(dict(found))
     assert dict(found) == Counter(letter for part in parts for letter in part)
 
@@ -347,14 +347,14 @@ HOUR = (
 
 def rank_hours(folder: str, **wanted):
     paths = files_of("--pageviews", folder, "pageviews-*")
-    return rank_titles(paths, Wanted(**wanted), map, lambda *_: None)
+    return rank_titles(paths, TitleBounds(**wanted), map, lambda *_: None)
 
 
 def test_titles_by_views_over_hours(tmp_path):
     second = "en Golden_Retriever 21 0\nen Main_Page 55 0\nen Rare 49 0\nen Golden_Retriever 50 0\n"
     found = rank_hours(hours(tmp_path / "v", HOUR, second))
     assert found.entries == ["Main Page", "Café", "Golden Retriever", "A b"]  # 115, 100, 100, 70
-    assert (found.found, found.broken) == (5, 0)  # and "-", which does not fit
+    assert (found.passed, found.broken) == (5, 0)  # and "-", which does not fit
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_thresholds_of_titles(tmp_path, wanted, titles):
 def test_kinds_of_files(tmp_path, suffix, pack):
     path = tmp_path / f"pageviews-20240501-000000{suffix}"
     path.write_bytes(pack(HOUR.encode()))
-    assert read_hour(str(path), Wanted(project="aa")).views == {"Main Page": 60}
+    assert read_hour(str(path), TitleBounds(project="aa")).views == {"Main Page": 60}
 
 
 def test_broken_rows_are_counted(tmp_path):
@@ -480,14 +480,14 @@ def test_a_pmi_that_no_pair_can_have_is_said(tmp_path):
     done = build(
         tmp_path / "o.json", "--wikipedia", dump(tmp_path / "d.xml.bz2", page("a b c d")), "--workers", 1
     )
-    assert "no bigram: of 4 words none has a PMI over 2.0; lower --bigram-pmi" in done.stderr
+    assert "no bigram: among 4 words no pair can have a PMI over 2.0; lower --bigram-pmi" in done.stderr
 
 
 def test_defaults_are_the_papers():
     options = {name: option.default for name, option in signature(metadata_build).parameters.items()}
-    bounds, wanted = Bounds(), Wanted()
-    assert bounds == Bounds(100, 251_465, 30, 1, 100_646, " ", 256)
-    assert wanted == Wanted("en", 50, 70, 61_235, 256)
+    bounds, wanted = WordBounds(), TitleBounds()
+    assert bounds == WordBounds(100, 251_465, 30, 1, 100_646, " ", 256)
+    assert wanted == TitleBounds("en", 50, 70, 61_235, 256)
     assert {k: options[k] for k in asdict(bounds) if k != "joint"} == {
         k: v for k, v in asdict(bounds).items() if k != "joint"
     }
@@ -519,14 +519,14 @@ def test_wordnet_folder_without_a_file(tmp_path):
     folder = Path(wndb(tmp_path / "wn"))
     (folder / "data.adv").unlink()
     assert refused(tmp_path / "o.json", "--wordnet", folder) == (
-        f"--wordnet {folder} must be a WNDB folder with data.noun, data.verb, data.adj, data.adv; it has no data.adv"
+        f"--wordnet {folder} must be a WNDB folder with data.noun, data.verb, data.adj, data.adv; data.adv is missing"
     )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (LICENCE, "data.verb holds no synset"),
+        (LICENCE, "data.verb has no synset"),
         (LICENCE + "dog\n", "data.verb, line 3 must be a synset of the WNDB format .* got 'dog'"),
     ],
 )
@@ -570,7 +570,7 @@ def test_dumps_of_something_else(tmp_path, data, message):
 def test_a_dump_without_articles(tmp_path):
     path = dump(tmp_path / "d.xml.bz2", page("a", ns=1))
     assert refused(tmp_path / "o.json", "--wikipedia", path, "--workers", 1) == (
-        f"--wikipedia {path} holds no article (namespace 0, no redirect)"
+        f"--wikipedia {path} has no article (a page of namespace 0 that is not a redirect)"
     )
 
 
@@ -599,14 +599,16 @@ def test_a_project_that_is_not_there(tmp_path):
     said = refused(
         tmp_path / "o.json", "--pageviews", hours(tmp_path / "v", HOUR), "--project", "de", "--workers", 1
     )
-    assert said == "--project must have rows in a pageview file (English is en); 'de' has none in 1"
+    assert said == (
+        "--project must have rows in a page view file (the English Wikipedia is en); 'de' has none in 1 files"
+    )
 
 
 @pytest.mark.parametrize(("option", "inside"), [("--wikipedia", "*.xml*"), ("--pageviews", "pageviews-*")])
 def test_sources_that_are_not_there(tmp_path, option, inside):
     for pattern in (tmp_path, tmp_path / "x", tmp_path / "x*"):
         assert refused(tmp_path / "o.json", option, pattern) == (
-            f"{option} must be a file, a folder with {inside} or a glob, found none at {pattern}"
+            f"{option} must be a file, a folder with {inside} or a glob; there is no such file at {pattern}"
         )
 
 
@@ -616,7 +618,7 @@ def test_sources_that_are_not_there(tmp_path, option, inside):
 def test_a_tokenizer_that_is_not_there(tmp_path, path):
     wanted = ["--wikipedia", dump(tmp_path / "d.xml.bz2", page("a")), "--tokenizer", path, "--workers", 1]
     assert refused(tmp_path / "o.json", *wanted).startswith(
-        f"--tokenizer must be the import path of a function from a line to its words, got {path!r}: "
+        f"--tokenizer must be the import path of a function that splits a line into words, got {path!r}: "
     )
 
 

@@ -153,6 +153,16 @@ def test_few_far_points_are_found_until_the_reference_holds_k_of_them() -> None:
     assert max(found[600, 8]) < 0.9  # all of them: they are each other's neighbours
 
 
+def test_the_page_has_the_texts_that_the_laboratory_writes() -> None:
+    from jobs.poison_lab import report
+
+    page = (Path(report.__file__).parent / "POISON_LAB.md").read_text()
+    experiment = {"scenes": 40_000, "rate": 0.003, "start": 800, "test": 1_000, "removed": 0.1, "seed": 0}
+    assert page.startswith(report.HEAD.format(**experiment, poisons=120))
+    assert report.READING + report.DETECTION in page
+    assert report.TRAP.format(attack="patch", scenes=20_000, repeats=3) in page
+
+
 def test_the_laboratory_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from jobs.poison_lab.__main__ import Experiment, main
 

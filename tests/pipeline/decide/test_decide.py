@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pipeline.decide import cuts as module
-from pipeline.decide.counts import count_verdicts, with_keep
+from pipeline.decide.counts import count_verdicts, verdict_table
 from pipeline.decide.cuts import rank_from_top, resolve_cuts
 from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
@@ -29,7 +28,7 @@ NAN = float("nan")
 
 
 class Table:
-    """Stands for store.Columns: shards' columns in memory."""
+    """Stands for pipeline.pool.columns.Columns: the columns of some shards, in memory."""
 
     def __init__(self, shards: Mapping[str, pl.DataFrame]) -> None:
         self.shards = shards
@@ -47,7 +46,7 @@ def cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
 
 
 def sorted_cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
-    """What the cut means: the k-th highest (lowest) of the values that exist, k = ceil(share * count)."""
+    """The cut by definition: the k-th highest (lowest) of the values that exist, k = ceil(share * count)."""
     values = [float(v) for part in parts for v in part if v is not None and not math.isnan(v)]
     if not values:
         return NAN
@@ -70,10 +69,10 @@ DEPTHS = {
 
 @pytest.fixture(params=DEPTHS)
 def depth(request, monkeypatch):
-    """How many candidates are collected, how many bits a pass settles."""
+    """Set how few candidates are collected, and how many bits one pass settles."""
     few, digit = DEPTHS[request.param]
-    monkeypatch.setattr(module, "FEW", few)
-    monkeypatch.setattr(module, "DIGIT", digit)
+    monkeypatch.setattr("pipeline.decide.cuts.FEW", few)
+    monkeypatch.setattr("pipeline.decide.cuts.DIGIT", digit)
 
 
 RULES = [
@@ -155,7 +154,7 @@ def test_ties_by_uid_keep_exactly_as_many_as_asked(depth, rows, alike):
 
 def test_several_rules_of_different_depth_at_once(monkeypatch):
     """One settles by sorting while another still counts digits."""
-    monkeypatch.setattr(module, "FEW", 20)
+    monkeypatch.setattr("pipeline.decide.cuts.FEW", 20)
     rng = np.random.default_rng(0)
     shards = {
         str(shard): pl.DataFrame(
@@ -431,7 +430,7 @@ def test_books_balance(rows, missing):
     rules = {f"r{i}": Rule(column="x.v", min=0, missing=missing[i]) for i in range(3)}
     verdicts = [pl.Series(f"r{i}", [row[0][i] for row in rows], pl.Boolean) for i in range(3)]
     frame = pl.DataFrame({"x.error": pl.Series([row[1] for row in rows], dtype=pl.String)})
-    decided = with_keep(rules, verdicts, len(rows))
+    decided = verdict_table(rules, verdicts, len(rows))
     counts = count_verdicts(rules, decided, frame)
     keep = decided["keep"]
     assert counts.samples == len(rows)

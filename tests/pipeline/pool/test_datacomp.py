@@ -31,7 +31,8 @@ from pipeline.plan.passes import plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete, list_stored
 from pipeline.pool.columns import Columns
-from pipeline.pool.datacomp import EMBEDDINGS, Metadata
+from pipeline.pool.datacomp_reader import EMBEDDINGS, Metadata
+from pipeline.pool.kinds.datacomp import InPlace
 from pipeline.pool.npz import open_npz
 from pipeline.recipe.load import parse
 from pipeline.rule import Rule
@@ -225,7 +226,7 @@ def test_operators_read_captions_and_embeddings(folder, session):
     assert [
         todo.reads_pool
         for todo in plan(made.recipe, made.shards, made.keys, list_stored(made))
-        if hasattr(todo, "tar")
+        if hasattr(todo, "reads_pool")
     ] == [False] * 2
     assert not compute(made, LocalExecutor()).pending
     assert plan(made.recipe, made.shards, made.keys, list_stored(made)) == []
@@ -507,7 +508,10 @@ def test_images_are_not_there(folder, session):
 
 
 def test_the_name_is_taken(folder, session):
-    with pytest.raises(RecipeError, match=r"compute\.datacomp: the columns of pool\.datacomp are called so"):
+    with pytest.raises(
+        RecipeError,
+        match=r"compute\.datacomp: this name is reserved for the columns of pool\.datacomp; choose another",
+    ):
         session(compute={"datacomp": {"use": "planted.Length"}})
 
 
@@ -517,5 +521,6 @@ def test_only_such_pools_have_such_columns(planted):
 
 
 def test_columns_travel(folder, tmp_path):
-    columns = pickle.loads(pickle.dumps(Columns(Store(f"{tmp_path}/store"), {}, str(folder))))
+    store = Store(f"{tmp_path}/store")
+    columns = pickle.loads(pickle.dumps(Columns(store, {}, InPlace(str(folder), store))))
     assert len(columns.read("00000000", ["uid"])) == 300

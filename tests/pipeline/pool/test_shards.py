@@ -175,10 +175,10 @@ def test_tables_where_there_are_no_tars(tmp_path):
         list_shards(f"{tmp_path}/b/0.{{parquet,tsv}}")
 
 
-def test_the_kind_of_a_shard():
+def test_the_format_of_a_shard():
     kinds = {"tar": "tar", "wds": "tar", "tsv.gz": "tsv", "ndjson": "ndjson", "parquet": "parquet"}
-    assert {suffix: Shard("s", f"/p/s.{suffix}").kind for suffix in kinds} == kinds
-    assert Shard("s", "https://host/s.csv?signed=1.tar").kind == "csv"
+    assert {suffix: Shard("s", f"/p/s.{suffix}").format for suffix in kinds} == kinds
+    assert Shard("s", "https://host/s.csv?signed=1.tar").format == "csv"
     assert [Shard("s", f"s.{suffix}").table for suffix in ("tar", "jsonl.gz")] == [False, True]
 
 

@@ -1,4 +1,4 @@
-"""What `plan` says before a job starts: errors for what cannot run, warnings with the setting to change."""
+"""Checks before a job: an error for each thing that cannot run, a warning with the setting to change."""
 
 import json
 import os
@@ -24,7 +24,7 @@ TWO = {"bright": {"use": "planted.Brightness"}, "length": {"use": "planted.Lengt
 
 @pytest.fixture
 def bound(planted):
-    """bound(shards, store=, **sections) -> a session that nothing lies under."""
+    """bound(shards, store=, **sections) -> a session whose pool and store do not exist."""
 
     def build(shards: int = 3, store: str = "/pool/store", **sections: object) -> Session:
         pool = {"shards": "/pool/*.tar", "store": store}
@@ -79,7 +79,7 @@ def test_all_that_cannot_run_is_said_at_once(bound):
 
 
 def test_where_the_index_is_built(tiny_clip):
-    """Where the memory is; what `run.index` asks for, or most of the largest machine."""
+    """By default on most of the machine with the most memory, else on one that has what `run.index` asks for."""
     clip = {"use": "clip.ClipScore", "model": tiny_clip.config, "pretrained": tiny_clip.weights}
     data = {
         "pool": {"shards": "/pool/*.tar", "store": "/pool/store"},
@@ -98,11 +98,11 @@ def test_where_the_index_is_built(tiny_clip):
         placed(asked, "4x8@32")
     with pytest.raises(RecipeError, match=r"run.index.cpus asks for 24, the largest machine .* has 8"):
         placed({"index": {"cpus": 24, "memory": 20}}, "4x8@32,64@16")
-    with pytest.raises(RecipeError, match=r"run.index: the FAISS index takes cpus and memory, got workers"):
+    with pytest.raises(RecipeError, match=r"run.index.workers: the FAISS index takes cpus and memory only"):
         placed({"index": {"workers": 2}}, "8")
     with pytest.raises(RecipeError, match=r"run: index is not an operator of this recipe"):
         parse({**data, "export": {}, "run": {"index": {"cpus": 1}}})
-    with pytest.raises(RecipeError, match=r"compute.index: `run.index` is the FAISS index"):
+    with pytest.raises(RecipeError, match=r"compute.index: this name is reserved for the FAISS index"):
         parse({**data, "compute": {"clip": clip, "index": {"use": "caption.Caption"}}})
 
 
@@ -174,7 +174,7 @@ def fails(capsys, monkeypatch, *words: str) -> str:
 
 
 def test_credentials(tmp_path, write_pool, monkeypatch, capsys):
-    """Missing: said of the pool as it is listed; expired, or without the right: of the store and a shard."""
+    """Missing ones fail as the pool is listed; expired ones fail for the store and for a shard."""
     path = write_pool(["a dog"])
     with s3() as server:
         fs = s3fs.S3FileSystem()
@@ -203,7 +203,7 @@ def test_credentials(tmp_path, write_pool, monkeypatch, capsys):
 
 
 def test_a_plan_for_a_cluster(bound, tmp_path, write_pool, planted, monkeypatch):
-    """The pools, the working directory, and no more than was asked."""
+    """It has the pools and a warning of the working directory; a plan without a cluster has neither."""
     write_pool(["a dog"])
     pool = {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"}
     session = Session.open(parse({"pool": pool, "compute": TWO, "plugins": [planted]}))

@@ -120,4 +120,4 @@ def test_the_command(session, tmp_path):
     done = CliRunner().invoke(app, ["plan", str(recipe), "--measure", "2", "--hours", "1"])
     assert done.exit_code == 0, done.output
     assert "measured here on 8 samples in 2 shards" in done.output
-    assert "1 h take 1 workers; bottleneck:" in done.output.replace("\n", " ")
+    assert "; 1 worker would take 1 h; bottleneck:" in done.output.replace("\n", " ")

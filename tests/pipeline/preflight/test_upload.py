@@ -1,4 +1,4 @@
-"""What would be uploaded is what Ray itself would pack."""
+"""The predicted upload equals the package that Ray makes."""
 
 import importlib.util
 import io
@@ -23,7 +23,7 @@ print(DASHBOARD_CLIENT_MAX_SIZE, ",".join(get_runtime_env_default_excludes()))
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A working directory with what people forget in it."""
+    """A working directory with files that people forget in it."""
     root = tmp_path / "work"
     files = {
         ".gitignore": "*.tar\n/out/\n!keep.tar\n# a comment\n",

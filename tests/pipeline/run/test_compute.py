@@ -1,4 +1,4 @@
-"""The plain loop, end to end: what is computed, what is left pending, what stops it."""
+"""The plain loop, end to end: columns are computed once, unreadable shards stay pending, some errors stop it."""
 
 import json
 import logging
@@ -15,8 +15,8 @@ from pipeline.decide.decide import decide
 from pipeline.errors import OperatorError, RecipeError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
+from pipeline.pool.kinds import tars
 from pipeline.recipe.load import parse
-from pipeline.run import batches
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.stats import StatTask, reduced
@@ -31,7 +31,7 @@ KEEP = {"frequency.count": {"min": 2}}
 
 @pytest.fixture
 def opened(tmp_path: Path, planted: str) -> Callable[..., Session]:
-    """A session over `shards`, computing CHAIN unless told otherwise."""
+    """build(shards, compute=, ...) -> a session; it computes CHAIN by default."""
 
     def build(
         shards: str = "{0..2}.tar", compute: Any = CHAIN, keep: Any = KEEP, plugins: Any = ()
@@ -68,13 +68,13 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
 
 
 def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
-    """The table is the same; no more than two of a task's are held at a time."""
+    """The table is equal, and a task has at most two tables in memory."""
     session = opened()
     compute(session, LocalExecutor())
     path = layout.stat("histogram", session.keys["histogram"])
     whole = session.store.read(path)
     held = []
-    monkeypatch.setattr("pipeline.run.stats.HELD", 1)
+    monkeypatch.setattr("pipeline.run.stats.MERGE_BYTES", 1)
     monkeypatch.setattr(
         StatTask,
         "merge",
@@ -85,7 +85,7 @@ def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, mon
 
 
 def test_a_shard_that_is_missing_stays_pending_and_the_rest_is_complete(pool, opened, tmp_path):
-    """The Stat is over the shards there are; `keep` finds the columns that rest on it."""
+    """The Stat covers the shards that can be read, and `keep` finds the columns that read it."""
     (tmp_path / "pool" / "2.tar").unlink()
     session = opened()
     log = compute(session, LocalExecutor())
@@ -128,7 +128,7 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_shard_that_changed_is_refused(pool, opened, tmp_path, rows):
-    """Its columns would not fit together: fewer samples than stored, or more."""
+    """It has fewer samples than the stored columns, or more."""
     compute(opened(), LocalExecutor())
     pool(["xx"] * rows, shard="1")
     later = {
@@ -151,14 +151,14 @@ def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, open
 
 def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
     monkeypatch.setattr("pipeline.storage.retry.BACKOFF", 0)
-    real, broken = batches.read_samples, iter([True, True, True, False])
+    real, broken = tars.read_samples, iter([True, True, True, False])
 
     def flaky(shard, **options):
         yield next(iter(real(shard, **options)))  # the first batch comes, then the line goes dead
         if shard.name == "0" and next(broken, False):
             raise OSError("connection reset")
 
-    monkeypatch.setattr("pipeline.run.batches.read_samples", lambda *a, **k: Stream(flaky(*a, **k)))
+    monkeypatch.setattr("pipeline.pool.kinds.tars.read_samples", lambda *a, **k: Stream(flaky(*a, **k)))
     session = opened()
     log = compute(session, LocalExecutor())
     assert log.pending == {}
@@ -167,7 +167,7 @@ def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
 
 
 class Stream:
-    """What read_samples returns: an iterable that knows of damage."""
+    """The result of read_samples: an iterable with `damage`."""
 
     damage = None
 
@@ -181,14 +181,14 @@ class Stream:
 def test_storage_that_does_not_recover_leaves_the_shard(pool, opened, monkeypatch, caplog):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    real = batches.read_samples
+    real = tars.read_samples
 
     def broken(shard, **options):
         if shard.name == "0":
             raise OSError("connection reset")
         return real(shard, **options)
 
-    monkeypatch.setattr("pipeline.run.batches.read_samples", broken)
+    monkeypatch.setattr("pipeline.pool.kinds.tars.read_samples", broken)
     log = compute(opened(), LocalExecutor())
     assert log.pending == {"0": "OSError: connection reset (after 4 attempts)"}
     assert waits[:3] == [0.5, 1.0, 2.0]
@@ -207,7 +207,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, opened, tmp_path, caplog):
-    """Rows, time, rows without a result, failed shards; the failed shard has a line of its own, a warning."""
+    """The second has rows, time, rows without a result and failed shards. A failed shard is a warning of its own."""
     write_pool(["aa", "bbb"], [picture(), b"garbage"], shard="0")
     write_pool(["cc"], shard="1")
     (tmp_path / "pool" / "1.tar").unlink()

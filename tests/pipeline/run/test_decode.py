@@ -1,4 +1,4 @@
-"""Encoded bytes to RGB: equal to Pillow, refused with a reason, cut into bounded slices."""
+"""Pixels equal Pillow's, an image that is refused has a reason, and slices are bounded."""
 
 import io
 import struct
@@ -25,7 +25,7 @@ def encoded(image: Image.Image, format: str, **options) -> bytes:
 
 
 def scene(mode: str = "RGB", size: tuple[int, int] = (61, 47)) -> Image.Image:
-    """Odd sides, so that subsampled chroma has an edge to get wrong."""
+    """A picture with odd sides: decoders differ at the edge of subsampled chroma."""
     return Image.open(io.BytesIO(picture(3, *size))).convert("RGB").convert(mode)
 
 
@@ -91,7 +91,7 @@ def test_real_photos_equal_pillow(data):
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims to be large and holds a few bytes."""
+    """A PNG of a few bytes whose header claims a large size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -176,7 +176,7 @@ def test_decoder_counts_and_keeps_order(threads):
 
 
 def test_decoding_on_threads_leaves_warnings_as_they_were():
-    """warnings.catch_warnings is not for threads: entered in each, it may never be undone."""
+    """warnings.catch_warnings is not safe in threads: filters could stay changed."""
     before = warnings.filters.copy()
     Decoder(8)([transparent_palette(), png_header(10_000, 10_000)] * 40)
     assert warnings.filters == before

@@ -1,5 +1,7 @@
-"""Faults on a cluster of three nodes: the undisturbed bytes after at most one resubmission. All kinds, in both
-phases, are in benchmarks/bench_faults.py; here are the quickest."""
+"""Faults on a cluster of three nodes: after at most one resubmission, every byte is that of an undisturbed run.
+
+These are the quickest faults. benchmarks/bench_faults.py tries every kind in both phases.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

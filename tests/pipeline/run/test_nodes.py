@@ -1,4 +1,4 @@
-"""Clusters of 1, 2 and 4 nodes, some with (pretended) GPUs: the bytes of the plain loop, exports included."""
+"""Clusters of 1, 2 and 4 nodes, some with pretended GPUs, write the bytes of the plain loop, exports too."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,12 +31,14 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_in(folder: Path, pool: Path, local: bool) -> dict[str, bytes]:
-    """Compute, decide and export into a folder; returns what lies there then. Pictures are for GPUs."""
+    """Compute, decide and export into a folder; returns its files. On a cluster a GPU stage reads the pictures."""
     folder.mkdir()
     path = write_recipe(folder, pool)
     recipe = yaml.safe_load(path.read_text())
     recipe["compute"]["slow"]["seconds"] = 0
-    recipe["run"] = {} if local else {"embedding": {"gpus": 1}}  # it pays no heed: only placement is tested
+    recipe["run"] = (
+        {} if local else {"embedding": {"gpus": 1}}
+    )  # it runs on CPU anyway: the test is about placement
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     steps.run_all(Session.open(load(str(path))), local, quiet=True)
     return outputs(folder)
@@ -44,7 +46,7 @@ def run_in(folder: Path, pool: Path, local: bool) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def expected(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
-    """What the plain loop writes."""
+    """The files of the plain loop."""
     return run_in(tmp_path_factory.mktemp("plain") / "run", pool, local=True)
 
 

@@ -1,23 +1,26 @@
-"""The same passes on Ray Data: equal bytes, whatever the number of workers; placement; failures."""
+"""Passes on Ray Data: bytes equal to the plain loop's with any number of workers; failures; log lines."""
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from jobs.toy.sample_pool import make_pool
 from pipeline.errors import OperatorError, RecipeError, ShardError
-from pipeline.plan.cluster import MOST_TASKS, Node, check_paths, place, read_tasks
-from pipeline.plan.passes import Stage
 from pipeline.plan.session import Session
-from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
-from pipeline.recipe.sections import Recipe, Resources
+from pipeline.recipe.sections import Recipe
+from pipeline.run import on_ray
+from pipeline.run.batches import Work
 from pipeline.run.compute import compute
-from pipeline.run.executor import LocalExecutor
+from pipeline.run.executor import Event, LocalExecutor
 from pipeline.run.on_ray import RayExecutor
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
@@ -40,16 +43,37 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
 BALANCED = {"entries": "entries.ids", "counts": "counts"}
 OUTLIER = {"embedding": "clip.image_embedding", "norm": "clip.image_norm", "reference": "reference"}
-STATS = ("words", "figures", "counts", "frequency", "reference", "batches", "scores")
-SCORES = (
-    *("caption", "clip", "bright", "rare", "text", "masked", "parrot", "effect", "digits"),
-    *("entries", "balance", "threshold", "wfpp", "k_distance", "slof", "lid", "dao", "forest"),
-    *("ncl", "norm", "sampled", "asked"),
-)
+STATS = ["words", "figures", "counts", "frequency", "reference", "batches", "scores"]
+SCORES = [
+    "caption",
+    "clip",
+    "bright",
+    "rare",
+    "text",
+    "masked",
+    "parrot",
+    "effect",
+    "digits",
+    "entries",
+    "balance",
+]
+SCORES += [
+    "threshold",
+    "wfpp",
+    "k_distance",
+    "slof",
+    "lid",
+    "dao",
+    "forest",
+    "ncl",
+    "norm",
+    "sampled",
+    "asked",
+]
 
 
 def recipe(pool: Path, store: str, **more: object) -> Recipe:
-    """A recipe with every operator (the aesthetic head aside, whose weights nobody has here) and plugins."""
+    """A recipe with every operator but the aesthetic head, whose weights are a download, and with plugins."""
     model = Path(__file__).parents[3] / "jobs" / "toy" / "models" / "scene_clip"
     weights = {"model": f"{model}.json", "pretrained": f"{model}.safetensors"}
     return parse(
@@ -129,14 +153,14 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
 
 @pytest.fixture(scope="module")
 def local(pool: Path) -> dict[str, bytes]:
-    """Every file of the store that the plain loop makes."""
+    """Every file of the plain loop's store."""
     made = recipe(pool, "local")
     compute(Session.open(made), LocalExecutor())
     return tree(pool / "local")
 
 
 def few(workers: int) -> dict[str, object]:
-    """So many workers for the operators, which share one pool."""
+    """A `run:` section: `workers` workers for the operators, which share one pool."""
     return {name: {"workers": workers, "cpus": 0.5} for name in SCORES}
 
 
@@ -160,7 +184,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, byte
 
 @pytest.mark.usefixtures("local_ray")
 def test_two_stages_one_of_them_on_a_gpu(pool: Path, local: dict[str, bytes]) -> None:
-    run = few(1) | {"bright": {"gpus": 1}}  # Brightness pays no heed to the device: only placement is tested
+    run = few(1) | {"bright": {"gpus": 1}}  # Brightness runs on CPU anyway: the test is about placement
     log = run_on_ray(recipe(pool, "gpu", run=run))
     assert log.workers["bright"] == 1
     assert tree(pool / "gpu") == local
@@ -210,69 +234,49 @@ def test_an_operator_that_ends_its_process_does_not_run_for_ever(
         run_on_ray(made)
 
 
-def test_place_fits_two_cpus() -> None:
-    """A laptop: two CPU stages and the readers share two CPUs."""
-    stages = [Stage(("a",), Resources()), Stage(("b",), Resources(batch_size=32))]
-    placed = place(stages, [Node(2, 0)], 100)
-    assert [p.workers for p in placed] == [1, 1]
-    assert sum(p.workers * p.cpus for p in placed) == pytest.approx(1.5)
+@pytest.mark.usefixtures("local_ray")
+def test_workers_write_their_log_lines_to_files_of_ray(pool: Path) -> None:
+    """A file per process, in the logs of Ray's session."""
+    caption = {"caption": {"use": "caption.Caption"}}
+    run_on_ray(
+        parse({"pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "log")}, "compute": caption})
+    )
+    logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
+    text = "\n".join(path.read_text() for path in logs.glob("worker-*.err"))
+    assert re.search(
+        r"^\d\d:\d\d:\d\d INFO winnow\.run: stage worker begun: caption; threads: \d+$", text, re.M
+    )
+    assert re.search(r"^\d\d:\d\d:\d\d INFO winnow\.run: collector begun: caption$", text, re.M)
 
 
-def test_place_gives_each_gpu_a_worker_and_it_the_cpus() -> None:
-    placed = place([Stage(("clip",), Resources(gpus=1))], [Node(16, 4), Node(16, 4)], 100)[0]
-    assert (placed.workers, placed.gpus, placed.cpus, placed.threads) == (8, 1, 3.0, 4)
+@pytest.mark.usefixtures("local_ray")
+def test_a_restarted_collector_is_logged_and_every_shard_is_done(
+    pool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collectors: list[object] = []
+    real = on_ray._collectors
 
+    @contextmanager
+    def watched(work: Work, count: int) -> Iterator[list[object]]:
+        with real(work, count) as started:
+            collectors.extend(started)
+            yield started
 
-def test_place_reserves_no_more_cpus_than_stand_beside_a_gpu() -> None:
-    """256 CPUs elsewhere do not help a GPU machine of 8."""
-    placed = place([Stage(("clip",), Resources(gpus=1))], [Node(256, 0), Node(8, 2)], 100)[0]
-    assert (placed.workers, placed.cpus, placed.threads) == (2, 3.0, 4)
+    def kill_once(event: Event) -> None:
+        if event.rows and len(collectors) == 1:
+            ray.kill(collectors[0], no_restart=False)
+            collectors.append("killed")
 
-
-def test_place_puts_no_worker_where_no_machine_is_large_enough() -> None:
-    """Sixteen CPUs in machines of two: one worker gets no twelve."""
-    nodes = [Node(0, 0), *[Node(2, 0)] * 8]
-    assert place([Stage(("clip",), Resources(workers=1))], nodes, 100)[0].cpus == 1.5
-    with pytest.raises(RecipeError, match=r"run.clip.cpus asks for 4, the largest machine .* has 2"):
-        place([Stage(("clip",), Resources(cpus=4))], nodes, 100)
-
-
-def test_place_leaves_room_for_the_gpu_stage_in_whatever_order() -> None:
-    """The CPU stage's workers may come first and lie on the GPU machine too."""
-    nodes = [Node(0, 0), Node(2, 0), Node(2, 0), Node(2, 1)]
-    text, clip = place([Stage(("text",), Resources()), Stage(("clip",), Resources(gpus=1))], nodes, 100)
-    assert (text.workers, text.cpus) == (3, 0.75)
-    assert clip.cpus <= 2 - text.workers * text.cpus or clip.cpus == 0
-
-
-def test_place_counts_gpus_by_machine() -> None:
-    """0.4 of a GPU is two on each, and two GPUs are on no machine of one."""
-    nodes = [Node(8, 1), Node(8, 1)]
-    assert place([Stage(("clip",), Resources(gpus=0.4))], nodes, 100)[0].workers == 4
-    with pytest.raises(RecipeError, match=r"run.clip.gpus asks for 2, the largest machine has 1"):
-        place([Stage(("clip",), Resources(gpus=2))], nodes, 100)
-
-
-def test_small_shards_share_a_task() -> None:
-    def shards(count: int, size: int | None) -> list[Shard]:
-        return [Shard(f"{number}", f"{number}.tar", size) for number in range(count)]
-
-    assert read_tasks(shards(3, 100), 4) == 3
-    assert read_tasks(shards(10_000, 20_000), 4) == 32
-    assert read_tasks(shards(1000, 64 << 20), 4) == 1000
-    assert read_tasks(shards(1000, 16 << 20), 4) == 250
-    assert read_tasks(shards(1000, None), 4) == 1000
-    assert read_tasks(shards(100_000, 300 << 20), 400) == MOST_TASKS
-
-
-def test_place_takes_machines_that_have_the_memory() -> None:
-    nodes = [Node(8, 0, 16), Node(8, 0, 64), Node(8, 0, 100)]
-    placed = place([Stage(("clip",), Resources(memory=30))], nodes, 100)[0]
-    assert (placed.workers, placed.memory) == (5, 30)
-    with pytest.raises(RecipeError, match=r"run.clip.memory asks for 200, the largest machine has 100 GiB"):
-        place([Stage(("clip",), Resources(memory=200))], nodes, 100)
-    with pytest.raises(RecipeError, match=r"run.clip: no machine has both 1 GPUs and 30 GiB"):
-        place([Stage(("clip",), Resources(gpus=1, memory=30))], [*nodes, Node(4, 1, 16)], 100)
+    monkeypatch.setattr(on_ray, "_collectors", watched)
+    caption = {"caption": {"use": "caption.Caption"}}
+    made = parse({"pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "kill")}, "compute": caption})
+    log = compute(Session.open(made), on_ray.RayExecutor(made, cpus=8, gpus=1), observe=lambda _: kill_once)
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert re.fullmatch(
+        r"Ray restarted 1 of 1 collectors; shards whose rows are lost and computed again: [0-3]", message
+    )
+    assert log.pending == {}
+    assert len(list((pool / "kill").glob("columns/caption-*/*.parquet"))) == 3
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -300,41 +304,13 @@ def _refuse(session: Session) -> None:
     raise RecipeError("of the task")
 
 
-def test_place_starts_no_worker_without_a_batch() -> None:
-    assert place([Stage(("clip",), Resources())], [Node(64, 0)], 3)[0].workers == 3
-
-
-@pytest.mark.parametrize(
-    ("resources", "message"),
-    [
-        (Resources(gpus=1), "run.clip.gpus asks for 1, the cluster has 0"),
-        (Resources(workers=8, cpus=1), "the pools need 8.25 CPUs"),
-        (Resources(workers=2, cpus=1), "the pools need 2.25 CPUs"),
-    ],
-)
-def test_place_refuses_what_would_hang(resources: Resources, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        place([Stage(("clip",), resources)], [Node(2, 0)], 100)
-
-
-@pytest.mark.parametrize("key", ["pool.shards", "pool.store", "export.shards", "export.subset"])
-def test_a_job_on_a_cluster_takes_no_relative_path(key: str) -> None:
-    data: dict = {
-        "pool": {"shards": "/pool", "store": "/store"},
-        "export": {"shards": "/out", "subset": "/s.npy"},
-    }
-    check_paths(parse(data))
-    section, field = key.split(".")
-    data[section][field] = "here/too"
-    with pytest.raises(RecipeError, match=f"{key} must be an absolute path .* got 'here/too'"):
-        check_paths(parse(data))
-
-
 def test_the_plain_loop_imports_no_ray(pool: Path) -> None:
     code = (
         "import sys; from tests.pipeline.run.test_on_ray import recipe; from pathlib import Path\n"
-        "sys.modules.pop('ray', None); [sys.modules.pop(m) for m in list(sys.modules) if m.startswith('ray.')]\n"
-        "from pipeline.run.compute import LocalExecutor, compute; from pipeline.plan.session import Session\n"
+        "for name in list(sys.modules):\n"
+        "    if name.split('.')[0] == 'ray' or name == 'pipeline.run.on_ray': del sys.modules[name]\n"
+        "from pipeline.run.compute import compute; from pipeline.run.executor import LocalExecutor\n"
+        "from pipeline.plan.session import Session\n"
         f"compute(Session.open(recipe(Path({str(pool)!r}), 'noray')), LocalExecutor())\n"
         "assert 'ray' not in sys.modules"
     )

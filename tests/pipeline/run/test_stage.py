@@ -28,7 +28,7 @@ def stage(batch_size: int = 256, **operators: Writer) -> StageRunner:
 
 
 class Root(Score):
-    """1 / (what the caption says); raises on the batch where one row divides by zero."""
+    """1 / (the caption as a number); raises on a whole batch if one row divides by zero."""
 
     needs = ("text",)
     writes = {"value": pl.Float64}
@@ -168,7 +168,7 @@ def test_broken_contract(frame, message):
 
 
 def test_rows_one_by_one_must_keep_the_contract_too():
-    """Row by row, two results for one row and none for another would add up, and shift the rows between."""
+    """Two results for one row and none for another would add up, and shift the rows between them."""
 
     class Shifty(Root):
         def score(self, batch):
@@ -287,7 +287,7 @@ def test_own_reason_goes_before_an_inherited_one():
 
 
 def test_an_operator_called_as_a_sample_column_hands_on_nothing_by_the_captions_name():
-    """`text` (the caption) is no column of an operator called `text`."""
+    """`text` (the caption) is not a column of an operator called `text`."""
 
     class Caption(Score):
         needs = ("text",)
@@ -328,8 +328,8 @@ def test_an_empty_batch_has_the_columns(planted):
 
 def test_tallies_add_up_and_travel():
     one, two = Tally(), Tally()
-    one.add("x", 0.0, 3, 1)
-    two.add("x", 0.0, 4)
+    one.add_call("x", 0.0, 3, 1)
+    two.add_call("x", 0.0, 4)
     one += two
     assert (one.rows["x"], one.failed["x"]) == (7, 1)
     assert Tally.of(one.as_dict()) == one

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from jobs import steps
 from jobs.__main__ import app, main
 from jobs.toy.sample_pool import make_pool
+from pipeline.assets import local_file
 from pipeline.decide.books import Books
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
@@ -188,3 +190,17 @@ def test_ingestion_into_a_bucket(server, tmp_path):
     ran = CliRunner().invoke(app, ["run", str(tmp_path / "r.yaml"), "--local", "--json"])
     assert ran.exit_code == 0, ran.output
     assert json.loads(ran.stdout)["books"]["kept"] == 6
+
+
+def test_a_file_that_a_field_names_is_fetched_once_and_again_when_it_changes(server, monkeypatch, tmp_path):
+    monkeypatch.setattr("pipeline.assets.CACHE", str(tmp_path / "cache"))
+    s3fs.S3FileSystem().pipe_file("bucket/list.txt", b"first")
+    path = local_file("s3://bucket/list.txt")
+    s3fs.S3FileSystem.clear_instance_cache()  # as another process sees it
+    assert local_file("s3://bucket/list.txt") == path
+    assert Path(path).read_bytes() == b"first"
+    s3fs.S3FileSystem().pipe_file("bucket/list.txt", b"later")
+    assert Path(local_file("s3://bucket/list.txt")).read_bytes() == b"later"
+    assert not Path(path).exists()
+    with pytest.raises(FileNotFoundError, match=r"^s3://bucket/none\.txt does not exist$"):
+        local_file("s3://bucket/none.txt")

@@ -1,5 +1,6 @@
-"""A DataComp metadata folder as a pool: `<name>.parquet` and `<name>.npz`, row i of the one is row i of the
-other. It is the samples table itself: nothing of it is copied into the store.
+"""A DataComp metadata folder: `<name>.parquet` and `<name>.npz`, where row i of the one is row i of the other.
+
+The folder itself is the samples table: nothing of it is copied into the store. Its scores and embeddings are columns.
 
     metadata = Metadata("commonpool/metadata")
     metadata.read(["0a1b"], ["uid", "datacomp.l14_score"])
@@ -10,22 +11,19 @@ The npz files may be absent as a whole (its downloader leaves them out unless as
 """
 
 import binascii
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import fsspec
-import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import RecipeError, ShardError
+from pipeline.pool.fields import MOST_PIXELS
 from pipeline.pool.npz import Rows, open_npz
 from pipeline.schema import SAMPLE_COLUMNS
-from pipeline.storage import layout
 
 SCORES = {
     "datacomp.b32_score": "clip_b32_similarity_score",
@@ -39,9 +37,7 @@ EMBEDDINGS = {
 }
 CAPTION = ("text", "caption")
 SIDES = ("width", "height", "original_width", "original_height")
-MOST_PIXELS = (1 << 31) - 1
 PARQUET, NPZ = ".parquet", ".npz"
-THREADS = 16  # footers read at a time: object storage is slow to begin
 READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file
 
 
@@ -212,26 +208,3 @@ def _checked(uids: pl.Series, path: str, first: int) -> pl.Series:
         bad = (~texts.str.contains("^[0-9a-fA-F]{32}$")).fill_null(True).arg_true()[0]
         raise ShardError(f"{path}: row {first + bad}: uid {texts[bad]!r} must be 32 hex digits") from None
     return uids.str.to_lowercase()
-
-
-def known_rows(metadata: Metadata, files: Any, shards: Iterable[str]) -> dict[str, int]:
-    """Shard -> samples. What was once read of the folder lies in the store (`files`: files.Files), so that it is
-    looked at once, and a folder that has changed since, or another one, is told. Raises RecipeError, OSError."""
-    before: Mapping[str, Any] = (
-        orjson.loads(files.read(layout.DATACOMP)) if files.exists(layout.DATACOMP) else {}
-    )
-    names, now = list(shards), metadata.files()
-    if changed := next((n for n in names if n in before and tuple(before[n][:2]) != now[n]), None):
-        raise RecipeError(
-            f"pool.datacomp: {metadata.path(changed)} or its npz is not what the store was made from; use a new store"
-        )
-    new = [name for name in names if name not in before]
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            rows = list(pool.map(lambda name: metadata.rows(name, npz=now[name][1] is not None), new))
-        except ShardError as error:
-            raise RecipeError(f"pool.datacomp: {error}") from None
-    found = {**before, **{name: [*now[name], count] for name, count in zip(new, rows, strict=True)}}
-    if new:
-        files.publish(layout.DATACOMP, orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-    return {shard: found[shard][2] for shard in names}

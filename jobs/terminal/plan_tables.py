@@ -1,0 +1,90 @@
+"""The tables of `winnow plan`, on stderr."""
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from jobs.terminal import tables
+from jobs.terminal.tables import counted, table
+from pipeline.preflight.estimate import Estimate, MissingPass, StagePool
+from pipeline.preflight.preview import IndexTask, Preview
+
+
+def plan(preview: Preview) -> None:
+    """The missing passes, what they cost, and what would go wrong."""
+    samples = "" if preview.samples is None else f"; their samples: {preview.samples:,}"
+    tables.console.print(
+        f"{counted(preview.shards, 'shard')}, of which {preview.indexed:,} were read before{samples}"
+    )
+    tables.console.print(_missing_passes(preview.passes) if preview.passes else "Everything is computed.")
+    if preview.index:
+        where = "" if preview.index.memory else ", on the machine with the most memory"
+        tables.console.print(f"FAISS index: {_pool(preview.index)}{where}", highlight=False)
+    if preview.estimate.bottleneck:
+        tables.console.print(_operator_costs(preview.estimate))
+        _summary(preview)
+    for warning in preview.warnings:
+        tables.console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
+
+
+def _missing_passes(passes: Sequence[MissingPass]) -> Table:
+    """One row per pass; the workers only if the plan is for a cluster."""
+    on_cluster = any(step.pools for step in passes)
+    workers = ["workers"] if on_cluster else []
+    columns = ["operators", "reads", *workers, "shards", "samples", "one worker takes"]
+    rows = table("Missing passes", *columns, text=3 if on_cluster else 2)
+    for step in passes:
+        rows.add_row(
+            ", ".join(step.operators) or "(samples only)",
+            step.reads,
+            *([", ".join(map(_pool, step.pools)) or "-"] if on_cluster else []),
+            f"{step.shards:,}",
+            "?" if step.samples is None else f"{step.samples:,}",
+            _duration(step.seconds),
+        )
+    return rows
+
+
+def _pool(pool: StagePool | IndexTask) -> str:
+    """`16 x 0.75 CPUs, 1 GPUs, 8 GiB`"""
+    gpus = f", {pool.gpus:g} GPUs" if pool.gpus else ""
+    memory = f", {pool.memory:g} GiB" if pool.memory else ""
+    return f"{pool.workers} x {pool.cpus:.2g} CPUs{gpus}{memory}"
+
+
+def _operator_costs(estimate: Estimate) -> Table:
+    """How long one worker takes, by operator, and how many workers finish in the hours given."""
+    workers = [f"workers for {estimate.hours:g} h"] if estimate.hours else []
+    rows = table("Estimate", "operator", "one worker takes", "share", *workers)
+    for name, cost in estimate.operators.items():
+        needed = [f"{cost.workers:,}"] if estimate.hours else []
+        rows.add_row(name, _duration(cost.seconds), f"{cost.share:.0%}", *needed)
+    return rows
+
+
+def _summary(preview: Preview) -> None:
+    """All passes together."""
+    whole = preview.estimate
+    if on := preview.measured:
+        tables.console.print(
+            f"measured here on {counted(on.samples, 'sample')} in {counted(on.shards, 'shard')}"
+        )
+    passes = f"{len(preview.passes)} pass{'' if len(preview.passes) == 1 else 'es'}"
+    megabytes = sum(step.bytes or 0 for step in preview.passes) / 1e6
+    workers = ""
+    if whole.workers is not None:
+        workers = f"; {counted(whole.workers, 'worker')} would take {whole.hours:g} h"
+    tables.console.print(
+        f"{passes}, {megabytes:,.0f} MB to read; one worker takes {_duration(whole.seconds)}{workers}; "
+        f"bottleneck: {whole.bottleneck}",
+        highlight=False,
+    )
+
+
+def _duration(seconds: float | None) -> str:
+    """`3m 05s`, `2h 10m`"""
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}h {minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m {rest:02d}s"

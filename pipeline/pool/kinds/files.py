@@ -1,0 +1,287 @@
+"""A folder of files: `name.jpg` (or png, jpeg, webp), `name.txt` and `name.json` are one sample.
+
+    pool: {shards: photos/, kind: files, store: store/}
+
+img2dataset's `files` output format is such a folder, and so are most sets that people made by hand.
+
+Folders are searched to any depth. A folder that holds a picture is read, in the order of its file names, as shards
+of at most 10,000 samples: photos/cats is cats/00000, cats/00001 and so on. A folder without any picture is passed
+over: the root of img2dataset's output holds its parquet and json files alone. So are hidden files and folders, and,
+as in a tar, symbolic links: nothing outside the pool is read.
+
+File names are put together to samples as member names of a tar are, and faults of a sample have the same reasons.
+Differs: a name that has neither a picture, a caption nor a json is passed over (README.md, metadata.csv). A sample
+has no byte range; `length` is the bytes of all its files.
+
+Every file is a request on object storage. Beyond a few million samples there, tars are much faster.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from braceexpand import braceexpand
+from fsspec.core import has_magic, url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import ShardError
+from pipeline.pool.img2dataset import lost_of
+from pipeline.pool.kinds.kind import Batch, Fields, MembersOf, PoolKind
+from pipeline.pool.kinds.tars import parted
+from pipeline.pool.shards import Shard, check_name
+from pipeline.pool.tar import MAX_MEMBER, Member
+from pipeline.pool.tar_reader import tables
+from pipeline.pool.webdataset import IMAGES, Ranges, Sample, describe, group
+from pipeline.storage.ranges import local_path
+
+SAMPLES = 10_000  # of a shard, at most: as many as in img2dataset's folders
+FIRST = "00000"  # how the name of a folder's first shard ends
+OF_A_ROW = {*IMAGES, "txt", "json"}  # suffixes of the files that are read
+OTHERS = {
+    "gif",
+    "bmp",
+    "tif",
+    "tiff",
+    "avif",
+    "heic",
+}  # of pictures that are not read, yet are samples: with a reason
+REQUESTS = 32  # samples read at a time from object storage
+MEASURED = 100  # files of a shard whose size is looked up, for an estimate
+
+
+class Files(PoolKind):
+    """A run of the samples in one folder is a shard. `Shard.part` names its first and its last file."""
+
+    noun = "files"
+    has_images = True
+
+    def list_shards(self) -> list[Shard]:
+        """See PoolKind. A shard's name is its folder's path below the one that the recipe names, and a number: it
+        stays as it is if another folder is added."""
+        roots = [root for pattern in self.paths for root in _roots(pattern)]
+        if not roots:
+            raise ValueError("pool.shards is empty: name at least one folder")
+        shared = len(os.path.commonprefix([root.split("/") for root in roots]))
+        shards: dict[str, Shard] = {}
+        for folder, sizes in (found for root in roots for found in _folders(root)):
+            names = [part.rstrip(":") for part in folder.split("/")[shared:] if part]
+            shards |= {shard.name: shard for shard in _shards(folder, names, sizes)}
+        if not shards:
+            kinds = ", ".join(f"*.{suffix}" for suffix in IMAGES)
+            raise ValueError(f"pool.shards: no picture ({kinds}) in {roots[0]!r} or a folder below it")
+        return [shards[name] for name in sorted(shards)]
+
+    def touch(self, shard: Shard) -> None:
+        """See PoolKind."""
+        _list(shard.path)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """See PoolKind."""
+        return {"kind": "files"}
+
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+        """See PoolKind. Raises FileNotFoundError if a file vanishes meanwhile."""
+        digest = hashlib.blake2b(digest_size=16)
+        for table in tables(_described(shard, digest), rows):
+            yield parted(table)
+        if shard.name.rpartition("/")[2] == FIRST and (reasons := lost_of(shard.path)):
+            notes["lost"] = reasons
+        notes["content"] = digest.hexdigest()
+        notes |= self.reading
+
+    @contextmanager
+    def members(self, shard: Shard) -> Iterator[MembersOf]:
+        """See PoolKind. Sizes are compared, not contents."""
+        sizes = _list(shard.path).sizes
+        groups = _in_part(shard, sizes)
+
+        def members_of(row: Mapping[str, Any]) -> Fields:
+            at, key = row["row"], row["key"]
+            if at >= len(groups) or groups[at].key != key:
+                raise ShardError(f"{shard.path} has changed: sample {at} of {shard.name} is not {key} there")
+            files = [_read(shard.path, name, sizes[name]) for name in groups[at].names.values()]
+            if sum(file.size for file in files) != row["length"]:
+                raise ShardError(f"{shard.path} has changed: the files of {key} have another size")
+            return [(f.name.removeprefix(f"{key}."), f.data) for f in files if f.data is not None]
+
+        yield members_of
+
+
+# --- listing --------------------------------------------------------------------------------------
+
+Sizes = Mapping[str, int | None]  # of files, by name; None if the listing did not say
+
+
+class Listing(NamedTuple):
+    """What lies in a folder, less hidden files and links: files by name, and the paths of folders."""
+
+    sizes: Sizes
+    folders: list[str]
+
+
+def _roots(pattern: str) -> Iterator[str]:
+    """The folders that a path, brace pattern or glob stands for. Raises ValueError if there is none."""
+    for location in braceexpand(pattern, escape=False):
+        fs, path = url_to_fs(os.path.expanduser(location))
+        local = isinstance(fs, LocalFileSystem)
+        path = (os.path.abspath(path) if local else path).rstrip("/")
+        folders = [p for p in (fs.glob(path) if has_magic(path) else [path]) if fs.isdir(p)]
+        if not folders:
+            raise ValueError(
+                f"pool.shards: {location!r} (from {pattern!r}) is not a folder, as kind: files needs"
+            )
+        yield from folders if local else map(str, map(fs.unstrip_protocol, folders))
+
+
+def _folders(root: str) -> Iterator[tuple[str, Sizes]]:
+    """Every folder from the root down, with the files that lie in it."""
+    listing = _list(root)
+    yield root, listing.sizes
+    for folder in sorted(listing.folders):
+        yield from _folders(folder)
+
+
+def _list(folder: str) -> Listing:
+    """One folder. Links are passed over, as in a tar."""
+    fs, path = url_to_fs(folder)
+    if isinstance(fs, LocalFileSystem):
+        with os.scandir(path) as entries:
+            seen = [entry for entry in entries if not entry.name.startswith(".")]
+        files = (entry.name for entry in seen if entry.is_file(follow_symlinks=False))
+        below = [entry.path for entry in seen if entry.is_dir(follow_symlinks=False)]
+        return Listing(dict.fromkeys(files), below)
+    fs.invalidate_cache()  # the files may have changed since this process last looked
+    infos = {info["name"].rstrip("/"): info for info in fs.ls(path, detail=True)}
+    infos = {name: info for name, info in infos.items() if name != path and "/." not in f"/{_base(name)}"}
+    sizes = {_base(name): info["size"] for name, info in infos.items() if info["type"] == "file"}
+    below = [str(fs.unstrip_protocol(n)) for n, info in infos.items() if info["type"] == "directory"]
+    return Listing(sizes, below)
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _shards(folder: str, names: Sequence[str], sizes: Sizes) -> Iterator[Shard]:
+    """The shards of one folder, whose path below the pool's root is `names`; none if it holds no picture."""
+    if not any(name.lower().rpartition(".")[2] in IMAGES for name in sizes):
+        return
+    for number, files in enumerate(_runs(sizes)):
+        name = "/".join((*names, f"{number:05d}"))
+        check_name(name, folder)
+        part = "/".join(quote(os.fsencode(file), safe="") for file in (files[0], files[-1]))
+        yield Shard(name, folder, _estimate(folder, files, sizes), part)
+
+
+def _runs(sizes: Sizes) -> Iterator[list[str]]:
+    """The file names of each shard of a folder."""
+    ordered = sorted(sizes)
+    if any(name.count(".") > 1 for name in ordered):
+        samples = [list(sample.names.values()) for sample in _grouped(ordered)]
+        for start in range(0, len(samples), SAMPLES):
+            yield [name for names in samples[start : start + SAMPLES] for name in names]
+        return
+    # Without further dots a key is what comes before the dot. This path is 20 times as fast.
+    stems = [name.partition(".")[0] for name in ordered]
+    starts = [at for at, stem in enumerate(stems) if not at or stem != stems[at - 1]]
+    bounds = [*starts[::SAMPLES], len(ordered)]
+    for start, stop in pairwise(bounds):
+        yield ordered[start:stop]
+
+
+def _estimate(folder: str, files: Sequence[str], sizes: Sizes) -> int:
+    """About the bytes of some files, from the sizes of a few of them."""
+    few = files[:: max(1, len(files) // MEASURED)]
+    known = [s if (s := sizes[name]) is not None else os.lstat(f"{folder}/{name}").st_size for name in few]
+    return sum(known) * len(files) // len(few)
+
+
+# --- samples --------------------------------------------------------------------------------------
+
+
+class Group(NamedTuple):
+    """The files of one sample: names as the file system has them, by suffix in lower case."""
+
+    key: str
+    names: dict[str, str]
+
+
+def _grouped(names: Iterable[str]) -> list[Group]:
+    """The samples that file names make, in the order of the names."""
+    ordered = sorted(names)
+    members = (Member(_text(name), at, at, 0, None) for at, name in enumerate(ordered))
+    return [
+        Group(key, {suffix: ordered[member.offset] for suffix, member in found.items()})
+        for key, found in group(members)
+        if not (OF_A_ROW | OTHERS).isdisjoint(found)
+    ]
+
+
+def _text(name: str) -> str:
+    """A file's name as text: bytes that are not UTF-8 become U+FFFD."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
+
+
+def _in_part(shard: Shard, names: Iterable[str]) -> list[Group]:
+    """The samples of a shard, from the names in its folder. Few more names are held than the shard has."""
+    first, last = (os.fsdecode(unquote_to_bytes(name)) for name in shard.part.split("/"))
+    stems = {name.partition(".")[0] for name in (first, last)}  # which decide where keys end: see webdataset
+    near = (name for name in names if first <= name <= last or name.partition(".")[0] in stems)
+    return [sample for sample in _grouped(near) if all(first <= n <= last for n in sample.names.values())]
+
+
+def _described(shard: Shard, digest: Any) -> Iterator[tuple[Any, ...]]:
+    """The rows of a shard, as `webdataset.describe` gives them; `digest` takes in every file's name and size."""
+    earlier = Counter[str]()
+    for row, (key, members, names) in enumerate(_samples(shard)):
+        for name, member in zip(names, members.values(), strict=True):
+            digest.update(os.fsencode(name) + f"\0{member.size}\0".encode())
+        yield describe(Sample(key, members), shard.name, row, earlier[key], _without_offsets)
+        earlier[key] += 1
+
+
+def _without_offsets(members: Sequence[Member], image: Member | None) -> Ranges:
+    """Bytes of a sample's files, and of its image."""
+    return None, sum(member.size for member in members), None, image.size if image else None
+
+
+def _samples(shard: Shard) -> Iterator[tuple[str, dict[str, Member], list[str]]]:
+    """(key, members by suffix, file names) of each sample; on object storage many are read at a time."""
+    sizes = _list(shard.path).sizes
+
+    def read(sample: Group) -> tuple[str, dict[str, Member], list[str]]:
+        members = {
+            suffix: _read(shard.path, name, sizes[name], suffix in OF_A_ROW)
+            for suffix, name in sample.names.items()
+        }
+        return sample.key, members, list(sample.names.values())
+
+    groups = _in_part(shard, sizes)
+    if local_path(shard.path) is not None:
+        yield from map(read, groups)
+        return
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        for start in range(0, len(groups), REQUESTS):  # so that no more than these are held
+            yield from pool.map(read, groups[start : start + REQUESTS])
+
+
+def _read(folder: str, name: str, size: int | None, contents: bool = True) -> Member:
+    """A file, without its contents if they are not wanted or larger than MAX_MEMBER. Raises OSError."""
+    data: bytes | None = None
+    if (path := local_path(folder)) is not None:
+        with open(os.open(f"{path}/{name}", os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if contents and size <= MAX_MEMBER:
+                data = file.read()
+    elif contents and (size or 0) <= MAX_MEMBER:
+        fs, base = url_to_fs(folder)
+        data = fs.cat_file(f"{base}/{name}") if size != 0 else b""
+    length = len(data) if data is not None else size or 0
+    return Member(_text(name), 0, 0, length, None if data is None else memoryview(data))

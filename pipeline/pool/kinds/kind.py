@@ -1,0 +1,110 @@
+"""What a kind of pool must do. The rest of Winnow sees a pool through this protocol alone.
+
+1. `list_shards` finds the shards that the recipe's paths stand for.
+2. `check` and `check_shard` say what is wrong before any work begins.
+3. `read` gives the samples of one shard, with their encoded images, for the first pass over it.
+4. `samples` is the table of what was read, for everything after that.
+5. `members` gives the files of chosen samples back, for exports.
+
+A class that inherits from PoolKind states its attributes and defines `list_shards` and `read`; the other methods
+have defaults. Instances travel to workers.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, Protocol
+
+import fsspec
+import polars as pl
+from polars._typing import PolarsDataType
+
+from pipeline.pool.sample_table import SampleTable, StoredSamples
+from pipeline.pool.shards import Shard
+from pipeline.storage.ranges import local_path
+from pipeline.storage.store import Store
+
+ColumnNames = Mapping[str, str | int]  # pool.columns: a column's name, or its position, by part of a sample
+Encoded = Sequence[Any]  # encoded images (anything with the buffer protocol) or None, by row
+Batch = tuple[pl.DataFrame, Encoded | None]  # SAMPLE_SCHEMA's columns, and the images if the kind has any
+Fields = Sequence[tuple[str, bytes | memoryview]]  # (suffix as written, contents) of the files of one sample
+MembersOf = Callable[[Mapping[str, Any]], Fields]
+
+MEMBER_COLUMNS = ("row", "key", "offset", "length")  # of a sample, by which `members` finds its files
+READING = ("kind", "columns")  # notes that say how samples were read, and not what was read
+
+
+class PoolKind(Protocol):
+    """One kind of pool, bound to the paths of a recipe."""
+
+    key: ClassVar[str] = "pool.shards"
+    """The recipe's key that names such a pool."""
+    noun: ClassVar[str]
+    """What its shards are called in messages, in the plural."""
+    has_images: ClassVar[bool]
+    """Whether its samples have images, and so files that can be exported."""
+    takes_columns: ClassVar[bool] = False
+    """Whether `pool.columns` says how to read it."""
+    ready: ClassVar[Mapping[str, PolarsDataType]] = {}
+    """Columns that it brings along beside the sample's own, as `schema.READY_COLUMNS` lists them."""
+
+    paths: tuple[str, ...]
+    columns: ColumnNames
+
+    def __init__(self, paths: Sequence[str], columns: ColumnNames) -> None:
+        self.paths = tuple(paths)
+        self.columns = dict(columns)
+
+    def list_shards(self) -> list[Shard]:
+        """The shards, at least one. Raises RecipeError, ValueError (the message names the path), and what
+        storage raises."""
+
+    def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
+        """Raises RecipeError if the shards are not what the recipe says, or lack one of these columns, which it
+        reads."""
+        return  # by default any shard will do
+
+    def check_shard(self, shard: Shard) -> None:
+        """Read as much of a shard as says whether `read` can. Raises ShardError and OSError."""
+        return  # by default nothing can be wrong with it
+
+    def touch(self, shard: Shard) -> None:
+        """Read as little of a shard as shows that storage allows it. Raises what storage raises."""
+        touch_file(shard.path)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How samples are read, if there is more than one way: those of READING that are noted beside them."""
+        return {}
+
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+        """The samples of a shard, from the first to the last, at most `rows` at a time. The cuts follow from
+        the shard's content alone. Has filled `notes`, which go into the footer of the samples, when it ends:
+
+        damage   {offset, reason, member} of the place where the shard breaks off; what comes before is read
+        lost     reason -> URLs that a download did not fetch
+        content  a digest of what was read, if a shard that changes must not be mixed with what is stored of it
+        kind, columns  see `reading`
+
+        Raises ShardError, and OSError if storage does."""
+
+    def samples(self, store: Store) -> SampleTable:
+        """The table of the samples: by default what was published in the store as the shards were read."""
+        return StoredSamples(store)
+
+    def members(self, shard: Shard) -> AbstractContextManager[MembersOf]:
+        """Within the block, a function that gives the files of a sample; `row` holds its MEMBER_COLUMNS. It raises
+        ShardError if the shard has changed since it was read. Samples without images have no files."""
+        return nullcontext(lambda row: [])
+
+
+def touch_file(url: str) -> None:
+    """Read a byte of a file; of a web server, which may send it whole, its length."""
+    if (path := local_path(url)) is not None:
+        with open(path, "rb") as file:
+            file.read(1)
+        return
+    fs, path = fsspec.core.url_to_fs(url)
+    if url.startswith("http"):
+        fs.info(path)
+    else:
+        fs.cat_file(path, start=0, end=1)

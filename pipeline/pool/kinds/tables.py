@@ -1,0 +1,44 @@
+"""Tables of captions and URLs, without images: parquet, TSV, CSV or JSON lines."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from pipeline.errors import RecipeError
+from pipeline.pool.kinds.kind import Batch, PoolKind
+from pipeline.pool.shards import Shard, list_shards
+from pipeline.pool.table_reader import check_table, read_table
+
+
+class Tables(PoolKind):
+    """A table is a shard."""
+
+    noun = "tables"
+    has_images = False
+    takes_columns = True
+
+    def list_shards(self) -> list[Shard]:
+        """See PoolKind."""
+        return list_shards(self.paths)
+
+    def check_shard(self, shard: Shard) -> None:
+        """See PoolKind. A table must have its columns."""
+        check_table(shard, self.columns)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """See PoolKind."""
+        return {"columns": self.columns}
+
+    def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
+        """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
+        if not shards[0].table:
+            raise RecipeError(f"pool.kind is tables, and {shards[0].path} is a tar")
+
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+        """See PoolKind."""
+        reader = read_table(shard, self.columns, rows)
+        for frame in reader:
+            yield frame, None
+        if reader.damage:
+            notes["damage"] = reader.damage._asdict()
+        notes |= self.reading

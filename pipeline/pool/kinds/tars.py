@@ -1,0 +1,60 @@
+"""Tars with a WebDataset's samples, as img2dataset's `webdataset` output format and many others have it."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.errors import RecipeError, ShardError
+from pipeline.pool.img2dataset import lost
+from pipeline.pool.kinds.kind import Batch, Fields, MembersOf, PoolKind
+from pipeline.pool.shards import Shard, list_shards
+from pipeline.pool.tar_reader import buffers, iter_fields, read_samples
+from pipeline.storage.ranges import ByteRanges
+
+
+class Tars(PoolKind):
+    """A tar is a shard. Its samples' files are byte ranges of it."""
+
+    noun = "tars"
+    has_images = True
+
+    def list_shards(self) -> list[Shard]:
+        """See PoolKind."""
+        return list_shards(self.paths)
+
+    def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
+        """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
+        if shards[0].table:
+            raise RecipeError(f"pool.kind is tars, and {shards[0].path} is a table")
+
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+        """See PoolKind."""
+        reader = read_samples(shard, batch_rows=rows)
+        for table in reader:
+            yield parted(table)
+        if reader.damage:
+            notes["damage"] = reader.damage._asdict()
+        if reasons := lost(shard):
+            notes["lost"] = reasons
+
+    @contextmanager
+    def members(self, shard: Shard) -> Iterator[MembersOf]:
+        """See PoolKind."""
+        with ByteRanges(shard.path) as tar:
+
+            def members_of(row: Mapping[str, Any]) -> Fields:
+                fields = iter_fields(tar.read(row["offset"], row["length"]), row["key"])
+                if not fields:
+                    raise ShardError(f"{shard.path} has changed: no {row['key']} there")
+                return fields
+
+            yield members_of
+
+
+def parted(table: pa.Table) -> Batch:
+    """Samples, and their images."""
+    index = table.column_names.index("image")
+    return pl.DataFrame(table.remove_column(index)), buffers(table.column(index))

@@ -1,0 +1,112 @@
+"""Rows that operators under contract are tried on: ordinary ones, bad ones, columns and Stats of other operators."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from pipeline.operator import Stat
+from pipeline.recipe.lookup import build
+from pipeline.run.decode import decode
+from tests.operators.contract_parameters import BOTH, REFERENCE, ROWS, WIDTH
+from tests.support.samples import picture, samples, uid
+
+STATS = {
+    "table": pl.DataFrame({"value": [24.0, 25.0], "count": [5, 7]}),
+    "words": pl.DataFrame({"word": ["a", "dog", "beach"], "count": [900, 80, 7]}),
+    "counts": pl.DataFrame(
+        {
+            "language": ["en"] * 6,
+            "entry": [None, *range(5)],
+            "count": [4, 20, 9, 30, 12, 40],
+            "texts": [9, *[0] * 5],
+        },
+        schema={"language": pl.String, "entry": pl.UInt32, "count": pl.UInt64, "texts": pl.UInt64},
+    ),
+}
+STATS["others"] = STATS["counts"]
+STATS["score_counts"] = pl.DataFrame({"bin": [0, 2000, 5000], "count": [9, 19, 9]})
+STATS["batches"] = pl.DataFrame(
+    {"batch": np.arange(20, dtype=np.uint32) // 10, "uid": [uid("s", row * 3) for row in range(20)]}
+).with_columns(
+    pl.Series(side, np.random.default_rng(seed).standard_normal((20, WIDTH)).astype(np.float16))
+    for seed, side in enumerate(BOTH)
+)
+ROW, BOXES = pl.col("row"), pl.List(pl.List(pl.Float32))
+COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some operator reads
+    "entries.ids": pl.concat_list(ROW % 3, 3 + ROW % 2).cast(pl.List(pl.UInt32)),
+    "at.language": pl.when(ROW % 4 > 0).then(pl.lit("en")).otherwise(pl.lit("de")),
+    "clip.image_embedding": pl.concat_list((ROW + d) % 7 / 28 for d in range(WIDTH)).cast(
+        pl.Array(pl.Float16, WIDTH)
+    ),
+    "clip.text_embedding": pl.concat_list((ROW + d) % 5 / 19 for d in range(WIDTH)).cast(
+        pl.Array(pl.Float16, WIDTH)
+    ),
+    "clip.score": (ROW % 9 / 11).cast(pl.Float32),
+    "masked.score": (ROW % 8 / 13).cast(pl.Float32),
+    "co.score": (ROW % 5 / 7).cast(pl.Float32),
+    "text.words": pl.when(ROW % 3 > 0)
+    .then(pl.concat_list(pl.lit("a dog"), pl.lit("Strandd"), (ROW % 2).cast(pl.String)))
+    .otherwise(pl.lit([], pl.List(pl.String))),
+    "text.boxes": pl.when(ROW % 3 > 0)
+    .then(pl.lit([[x, 0.0, 9.0, 0.0, 9.0, 5.0, x, 5.0] for x in range(3)], BOXES))
+    .otherwise(pl.lit([], BOXES)),
+    "parrot.rate": (ROW % 3 / 3).cast(pl.Float32),
+    "parrot.fuzzy_rate": (ROW % 4 / 3).cast(pl.Float32),
+}
+
+
+def reference() -> pl.DataFrame:
+    """Of other rows than those that are scored, and some of them."""
+    made = build("it", {"use": "outliers.Reference", **REFERENCE}, []).operator
+    assert isinstance(made, Stat)
+    rows = (
+        samples(50)
+        .with_columns(**COLUMNS)
+        .with_columns(
+            pl.col("clip.image_embedding")
+            .arr.to_list()
+            .list.eval(pl.element() + 0.1)
+            .cast(pl.Array(pl.Float16, WIDTH))
+        )
+    )
+    return made.finish(made.partial(rows[20:]))
+
+
+STATS["reference"] = reference()
+
+
+CAPTIONS = [
+    "a dog on a beach",
+    "Ein Hund am Strand",
+    "沙滩上的一只狗",
+    "x",
+    "12345",
+    "2 dogs, IMG_2041.JPG",
+    "a dog " * 60,
+    "🐶🏖",
+    "A  dog\n\ton a beach ",
+    "été",
+]
+
+
+def batch(rows: int = ROWS) -> tuple[pl.DataFrame, list[np.ndarray | None]]:
+    """Ordinary rows: every caption and image is there."""
+    sizes = [(24 + row % 5, 16 + row % 3) for row in range(rows)]
+    frame = samples(
+        rows,
+        text=[CAPTIONS[row % len(CAPTIONS)] for row in range(rows)],
+        width=[width for width, _ in sizes],
+        height=[height for _, height in sizes],
+        original_width=[48 + row for row in range(rows)],
+        original_height=[99] * rows,
+        image_length=[100] * rows,
+    ).with_columns(**COLUMNS)
+    return frame, [decode(picture(row, *size))[0] for row, size in enumerate(sizes)]
+
+
+def bad(rows: int) -> pl.DataFrame:
+    """Rows that have nothing but a name."""
+    frame = samples(rows, text=[None] * rows, width=[None] * rows, height=[None] * rows)
+    empty = batch(1)[0]
+    return frame.with_columns(pl.lit(None, empty.schema[name]).alias(name) for name in COLUMNS)
