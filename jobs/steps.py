@@ -5,9 +5,10 @@ session = open_session("recipe.yaml", ["keep.clip.score.top=0.2"], shards=None)
 result = run_all(session, local=True)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.terminal import tables
 from jobs.terminal.progress import Progress
@@ -19,11 +20,13 @@ from pipeline.errors import RecipeError
 from pipeline.plan.passes import Pass
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
-from pipeline.recipe.check import INDEX
 from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.run.log import RunLog
+
+if TYPE_CHECKING:
+    from pipeline.export.exporter import Report, Result
 
 
 def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
@@ -77,42 +80,31 @@ def decide_complete(session: Session, unread: Mapping[str, str] = {}) -> Decided
 
 def decide_and_export(
     session: Session, executor: Executor, unread: Mapping[str, str] = {}, quiet: bool = False
-) -> tuple[Decided, dict[str, Any]]:
+) -> tuple[Decided, dict[str, "Result"]]:
     """Decide on the shards that are complete, see `decide_complete`, and write the recipe's exports of
     them."""
     decided = decide_complete(session, unread)
     return decided, write_exports(decided.session, executor, quiet)
 
 
-def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
-    """Everything the recipe's `export` asks for, by kind."""
-    from pipeline.export.faiss_index import write_index
-    from pipeline.export.kept import written_counts
-    from pipeline.export.subset import write_subset
-    from pipeline.export.tars import export_shards
-    from pipeline.export.urls import write_urls
+def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, "Result"]:
+    """Write every export that the recipe asks for; returns the results by the exporter's name."""
+    from pipeline.export.exporters import requested
 
-    wanted = session.recipe.export
-    written: dict[str, Any] = {}
-    if wanted.shards:
-        tars = -(-sum(written_counts(session).values()) // wanted.samples_per_shard)
+    @contextmanager
+    def watch(tasks: int) -> Iterator["Report"]:
         with Progress(quiet) as progress:
-            written["shards"] = export_shards(session, executor, progress.export(tars))
-    if wanted.subset:
-        written["subset"] = write_subset(session)
-    if wanted.urls:
-        written["urls"] = write_urls(session)
-    if wanted.index:
-        asked = session.recipe.resources(INDEX)
-        written["index"] = executor.one(write_index, session, asked, f"run.{INDEX}")
-    return written
+            yield progress.export(tasks)
+
+    exporters = requested(session.recipe.export)
+    return {exporter.name: exporter.write(session, executor, watch) for exporter in exporters}
 
 
 @dataclass(frozen=True)
 class RunResult:
     """What `winnow run` leaves: what was written, by kind of export, and the books."""
 
-    written: Mapping[str, Mapping[str, Any]]
+    written: Mapping[str, "Result"]
     books: Books
 
 
@@ -130,7 +122,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     return RunResult(written, balance)
 
 
-def paths(written: Mapping[str, Any]) -> None:
-    """What was written, a path a line, on stdout."""
-    for entry in written.values():
-        print(entry["path"])
+def paths(written: Mapping[str, "Result"]) -> None:
+    """The paths of exports on stdout, one per line."""
+    for result in written.values():
+        print(result.path)
