@@ -250,7 +250,7 @@ def reference(rules: Mapping[str, Rule], frames: Mapping[str, pl.DataFrame]) -> 
 
 
 def passes(rule: Rule, value: Any, cut: float | None, row_uid: str) -> bool:
-    from tests.pipeline.test_rule import reference_draw
+    from tests.support.reference_draw import reference_draw
 
     match rule.bound:
         case "min":
