@@ -140,7 +140,7 @@ class Destination:
 @dataclass(frozen=True)
 class ColumnName:
     """Marks a field of `export` as the name of a column that the export reads. `suits` tests the column's
-    dtype; `expected` says in words which dtypes do."""
+    dtype; `expected` says in words which dtypes suit."""
 
     suits: Callable[[PolarsDataType], bool]
     expected: str
@@ -173,6 +173,7 @@ class Export(Section):
     samples_per_shard   samples in each tar but the last, 1 to 10,000; default 10,000
     subset    a .npy file for their uids, sorted, as DataComp's training code reads it
     urls      a folder for parquet files with their URLs and captions: the list that img2dataset downloads
+    table     a parquet file with a row for each of them: caption, URL, size and every score
     index     a FAISS index of their embeddings: Index
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
@@ -185,6 +186,7 @@ class Export(Section):
     subset: Annotated[str | None, Destination()] = None
     repeats: Annotated[str | None, WHOLE_NUMBERS] = None
     urls: Annotated[str | None, Destination()] = None
+    table: Annotated[str | None, Destination()] = None
     index: Index | None = None
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
 
@@ -201,12 +203,12 @@ Mark = TypeVar("Mark")
 
 
 def _marked(section: Section, kind: type[Mark], key: str) -> Iterator[tuple[str, str, Mark]]:
-    """(key, value, mark) of the fields with such a mark that are not empty, at any depth of a section."""
+    """(key, value, mark) of the fields with such a mark that the recipe sets, at any depth of a section."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from _marked(value, kind, f"{key}.{name}")
-        elif value:
+        elif value is not None:
             yield from ((f"{key}.{name}", value, mark) for mark in field.metadata if isinstance(mark, kind))
 
 
