@@ -21,8 +21,8 @@ AHEAD = 2  # items per worker that are taken before the results of earlier ones 
 
 
 def in_order(workers: int) -> Each:
-    """A function like `map` that works on `workers` processes. Results come in the order of the items, and items
-    are taken as they are needed. One worker is this process."""
+    """A function like `map` that works on `workers` processes. Results come in the order of the items, and
+    items are taken as they are needed. One worker is this process."""
     if workers == 1:
         return map
 

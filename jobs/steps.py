@@ -1,13 +1,15 @@
-"""The steps that the commands share: open a session, compute with a progress display, decide, export; or all
-of it.
+"""The steps that the commands share: open a session, compute with a progress display, decide and export.
 
-session = open_session("recipe.yaml", ["keep.clip.score.top=0.2"], shards=None)
-result = run_all(session, local=True)
+    session = open_session("recipe.yaml", ["keep.clip.score.top=0.2"], shards=None)
+    result = run_all(session, local=True)
+
+`run_all` takes all of these steps. Each step can also be taken alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobs.terminal import tables
 from jobs.terminal.progress import Progress
@@ -16,14 +18,15 @@ from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import effects
 from pipeline.errors import RecipeError
-from pipeline.plan.passes import Pass
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
-from pipeline.recipe.check import INDEX
 from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.run.log import RunLog
+
+if TYPE_CHECKING:
+    from pipeline.export.exporter import Report, Result
 
 
 def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
@@ -41,7 +44,9 @@ def executor_of(session: Session, local: bool) -> Executor:
     return RayExecutor(session.recipe)
 
 
-def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False) -> RunLog:
+def compute_missing(
+    session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False
+) -> RunLog:
     """Compute what is missing, or only what the operators in `names` need, with a progress display. Raises
     RecipeError if the recipe has no such operator."""
     if unknown := set(names) - session.recipe.compute.keys():
@@ -50,11 +55,7 @@ def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet:
             f"compute: {', '.join(sorted(unknown))} is not an operator of the recipe; there are: {known}"
         )
     with Progress(quiet) as progress:
-
-        def observe(todo: Pass) -> Any:
-            return progress.begin(todo)
-
-        return compute(session, executor, names, observe)
+        return compute(session, executor, names, progress.begin_pass)
 
 
 @dataclass(frozen=True)
@@ -77,49 +78,38 @@ def decide_complete(session: Session, unread: Mapping[str, str] = {}) -> Decided
 
 def decide_and_export(
     session: Session, executor: Executor, unread: Mapping[str, str] = {}, quiet: bool = False
-) -> tuple[Decided, dict[str, Any]]:
+) -> tuple[Decided, dict[str, "Result"]]:
     """Decide on the shards that are complete, see `decide_complete`, and write the recipe's exports of
     them."""
     decided = decide_complete(session, unread)
     return decided, write_exports(decided.session, executor, quiet)
 
 
-def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
-    """Everything the recipe's `export` asks for, by kind."""
-    from pipeline.export.faiss_index import write_index
-    from pipeline.export.kept import written_counts
-    from pipeline.export.subset import write_subset
-    from pipeline.export.tars import export_shards
-    from pipeline.export.urls import write_urls
+def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, "Result"]:
+    """Write every export that the recipe asks for; returns the results by the exporter's name."""
+    from pipeline.export.exporters import requested
 
-    wanted = session.recipe.export
-    written: dict[str, Any] = {}
-    if wanted.shards:
-        tars = -(-sum(written_counts(session).values()) // wanted.samples_per_shard)
+    @contextmanager
+    def watch(tasks: int) -> Iterator["Report"]:
         with Progress(quiet) as progress:
-            written["shards"] = export_shards(session, executor, progress.export(tars))
-    if wanted.subset:
-        written["subset"] = write_subset(session)
-    if wanted.urls:
-        written["urls"] = write_urls(session)
-    if wanted.index:
-        asked = session.recipe.resources(INDEX)
-        written["index"] = executor.one(write_index, session, asked, f"run.{INDEX}")
-    return written
+            yield progress.export(tasks)
+
+    exporters = requested(session.recipe.export)
+    return {exporter.name: exporter.write(session, executor, watch) for exporter in exporters}
 
 
 @dataclass(frozen=True)
 class RunResult:
     """What `winnow run` leaves: what was written, by kind of export, and the books."""
 
-    written: Mapping[str, Mapping[str, Any]]
+    written: Mapping[str, "Result"]
     books: Books
 
 
 def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     """Compute, decide, export; returns what was written and the books. Unless `quiet`, tables show them."""
     executor = executor_of(session, local)
-    log = fill(session, executor, quiet=quiet)
+    log = compute_missing(session, executor, quiet=quiet)
     decided, written = decide_and_export(session, executor, log.pending, quiet)
     changes = effects(decided.session, executor)
     balance = books(decided.session, decided.decision, decided.pending)
@@ -130,7 +120,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     return RunResult(written, balance)
 
 
-def paths(written: Mapping[str, Any]) -> None:
-    """What was written, a path a line, on stdout."""
-    for entry in written.values():
-        print(entry["path"])
+def print_paths(written: Mapping[str, "Result"]) -> None:
+    """Print the paths of exports on stdout, one per line."""
+    for result in written.values():
+        print(result.path)

@@ -1,6 +1,7 @@
 """The columns of a sample, those that some kinds of pool add, and which operator any other column comes from.
 
-`SAMPLE_COLUMNS` are the polars types that operators see; `SAMPLE_SCHEMA` is the same table as Arrow stores it.
+`SAMPLE_COLUMNS` are the polars types that operators see; `SAMPLE_SCHEMA` is the same table as Arrow stores
+it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import polars as pl
 import pyarrow as pa
 from polars._typing import PolarsDataType
 
+# In pixels: of the picture, and of the original before it was resized
+SIDES = ("width", "height", "original_width", "original_height")
 SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
     **dict.fromkeys(("shard", "uid", "key", "text", "url", "image_format"), pl.String),
     "row": pl.UInt32,
-    **dict.fromkeys(("width", "height", "original_width", "original_height"), pl.Int32),
+    **dict.fromkeys(SIDES, pl.Int32),
     **dict.fromkeys(("offset", "length", "image_offset", "image_length"), pl.Int64),
 }
 
 
-# Columns that a kind of pool brings along beside the sample's own. Their names begin with the kind's, so no operator
-# may have that name.
+# Columns that a kind of pool brings along beside the sample's own. Their names begin with the kind's, so no
+# operator may have that name.
 READY_COLUMNS: Mapping[str, Mapping[str, PolarsDataType]] = {
     "datacomp": {
         "datacomp.b32_score": pl.Float64,
@@ -35,8 +38,9 @@ _OWN = frozenset((*SAMPLE_COLUMNS, *(name for columns in READY_COLUMNS.values() 
 
 
 def owner(name: str) -> str | None:
-    """The operator that a column or stat comes from; None for a column that a sample has by itself. `text` is the
-    caption even if an operator is called `text`: that operator's columns are `text.words` and the like."""
+    """The operator that a column or stat comes from; None for a column that a sample has by itself. `text`
+    is the caption even if an operator is called `text`: that operator's columns are `text.words` and the
+    like."""
     return None if name in _OWN else name.split(".")[0]
 
 
@@ -48,7 +52,7 @@ SAMPLE_SCHEMA = pa.schema(
         "key": pa.string(),
         "text": pa.large_string(),
         "url": pa.string(),
-        **dict.fromkeys(("width", "height", "original_width", "original_height"), pa.int32()),
+        **dict.fromkeys(SIDES, pa.int32()),
         **dict.fromkeys(("offset", "length", "image_offset", "image_length"), pa.int64()),
         **dict.fromkeys(("image_format", "error"), pa.string()),
     }

@@ -28,14 +28,13 @@ def compact(
 
     session = steps.open_session(recipe, set_, shards)
     names = [shard.name for shard in session.shards]
-    folders = []
+    folders = {}
     session.store.root.remove_leftovers()
     with Progress(quiet=json) as progress:
         for folder in session.part_folders:
-            before, after = pack(session.store, folder, names, progress.compact(folder, len(names)))
-            folders.append({"folder": folder, "before": before, "after": after})
+            folders[folder] = pack(session.store, folder, names, progress.compact(folder, len(names)))
     if json:
-        print_json(folders)
+        print_json([{"folder": folder, **files._asdict()} for folder, files in folders.items()])
     else:
         tables.compacted(folders)
         print(session.store.root.base)

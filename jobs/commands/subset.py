@@ -165,7 +165,7 @@ def shards(
     else:
         subset_tables.resharded(result)
         print(out)
-    exit_if_pending(result["pending"])
+    exit_if_pending(result.pending)
 
 
 def _combined(files: list[str], operation: str, out: str | None, json: bool) -> None:
@@ -177,6 +177,6 @@ def _combined(files: list[str], operation: str, out: str | None, json: bool) -> 
     if json:
         print_json(counts)
         return
-    tables.console.print(f"{counts['rows']:,} rows, {counts['distinct']:,} distinct uids")
+    tables.console.print(f"{counts.rows:,} rows, {counts.distinct:,} distinct uids")
     if out:
         print(out)

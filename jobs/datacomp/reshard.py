@@ -1,22 +1,25 @@
-"""From a subset file and downloaded shards to the shards that training reads, as DataComp's resharder makes them.
+"""`winnow subset shards`: from a subset file and downloaded shards to the shards that training reads, as
+DataComp's resharder makes them.
 
     winnow subset shards subset.npy shards/ out/
 
-It is a recipe of one operator: how often the subset asks for each sample (`subset.Copies`), a rule that this be
-once or more, and an export that repeats each sample as often. A recipe of your own may say the same, beside other
-rules.
+Resharding is a recipe with one operator, `subset.Copies`: how often the subset lists each sample. A rule
+keeps the samples that it lists at least once, and `export.repeats` writes each of them as often as it is
+listed. A recipe of your own can say the same, beside other rules.
 
-    out/00000000.tar ...  10,000 samples each, with sizes.json, meta.json, ..._stats.json (see pipeline/export/tars.py)
-    out/sample_ids.npy    the subset that was asked for, as train.py's users keep it
+    out/00000000.tar ...  10,000 samples each, and the files beside them (see pipeline/export/tars.py)
+    out/sample_ids.npy    a copy of the subset file; users of train.py keep it under this name
     out/available.npy     the uids that are in these shards, as often as they are
-    out/lost.npy          those asked for that no shard of the pool has: their links are dead
+    out/lost.npy          the uids of the subset that no shard of the pool has: their links are dead
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
-from jobs.steps import decide_and_export, fill
-from pipeline.export.subset_algebra import combine, mapped
+from jobs.steps import compute_missing, decide_and_export
+from pipeline.export.subset_algebra import Combination, combine, mapped
+from pipeline.export.tars import TarsResult
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe
@@ -26,8 +29,25 @@ from pipeline.storage.folder import Folder
 ASKED, AVAILABLE, LOST = "sample_ids.npy", "available.npy", "lost.npy"
 
 
+@dataclass(frozen=True)
+class Resharding:
+    """The shards written, and how much of the subset the pool has.
+
+    asked       rows of the subset file
+    available   how many of them the pool has
+    lost        the rows that it lacks
+    pending     shards of the pool that could not be read -> why
+    """
+
+    shards: TarsResult
+    asked: int
+    available: int
+    lost: Combination
+    pending: Mapping[str, str]
+
+
 def recipe_of(subset: str, pool: Sequence[str], out: str, store: str, samples_per_shard: int) -> Recipe:
-    """The recipe that resharding is."""
+    """The recipe that reshards a pool to a subset."""
     return parse(
         {
             "name": "subset",
@@ -44,29 +64,32 @@ def recipe_of(subset: str, pool: Sequence[str], out: str, store: str, samples_pe
     )
 
 
-def reshard(session: Session, executor: Executor, quiet: bool = False) -> dict[str, Any]:
-    """Write the shards; returns what was written, how much of the subset the pool has, and the shards that
-    could not be read. Raises RecipeError for a file that is no subset."""
+def reshard(session: Session, executor: Executor, quiet: bool = False) -> Resharding:
+    """Write the shards of a session of `recipe_of`. Raises RecipeError if the subset file is not one."""
     out = Folder(session.recipe.export.shards or "")
     subset = str(session.recipe.operator("subset").model_dump()["file"])
     with mapped(subset) as rows:  # a mistake shows before the pool is read
         asked = len(rows)
-    log = fill(session, executor, quiet=quiet)
+    log = compute_missing(session, executor, quiet=quiet)
     decided, written = decide_and_export(session, executor, log.pending, quiet)
-    _copy(subset, out)
-    available = str(out.fs.unstrip_protocol(out.path(AVAILABLE)))
-    lost = combine([subset, available], "minus", str(out.fs.unstrip_protocol(out.path(LOST))))
-    return {
-        "shards": written["shards"],
-        "asked": asked,
-        "available": asked - lost["rows"],
-        "lost": {**lost, "path": out.path(LOST)},
-        "pending": decided.pending,
-    }
+    _copy_subset(subset, out)
+    lost = combine([subset, _url(out, AVAILABLE)], "minus", _url(out, LOST))
+    return Resharding(
+        shards=cast(TarsResult, written["shards"]),
+        asked=asked,
+        available=asked - lost.rows,
+        lost=replace(lost, path=out.path(LOST)),
+        pending=decided.pending,
+    )
 
 
-def _copy(subset: str, out: Folder) -> None:
-    """The subset beside the shards, byte for byte."""
+def _url(out: Folder, relative: str) -> str:
+    """The path of a file with its protocol, as other modules take it."""
+    return str(out.fs.unstrip_protocol(out.path(relative)))
+
+
+def _copy_subset(subset: str, out: Folder) -> None:
+    """Put the subset file beside the shards, byte for byte."""
     source = Folder(subset)
     with out.publishing(ASKED) as aside:
         source.fs.get_file(source.base, aside)

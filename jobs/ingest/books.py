@@ -1,11 +1,23 @@
 """The books of a download: every URL of the list is downloaded, or lost for a reason."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from jobs.ingest.download import Fetched
 from pipeline.pool.img2dataset import reasons
+
+
+@dataclass(frozen=True)
+class DownloadSummary:
+    """Books that balance, as plain data: listed = downloaded + sum(lost). See Books for the fields."""
+
+    listed: int
+    downloaded: int
+    shards: int
+    lost: Mapping[str, int]
+    pending: Mapping[str, str]
+    damaged: Mapping[str, str]
 
 
 @dataclass
@@ -33,9 +45,9 @@ class Books:
         self.downloaded += fetched.stats["successes"]
         self.lost.update(reasons(fetched.stats))
 
-    def summary(self) -> dict[str, Any]:
-        """The books as plain data, most frequent loss first. Raises AssertionError if they do not balance."""
+    def summary(self) -> DownloadSummary:
+        """The books so far, most frequent loss first. Raises AssertionError if they do not balance."""
         if self.listed != self.downloaded + self.lost.total():
             raise AssertionError(f"the books do not balance: {self}")
         lost = sorted(self.lost.items(), key=lambda item: (-item[1], item[0]))
-        return {**vars(self), "lost": dict(lost)}
+        return DownloadSummary(**{**vars(self), "lost": dict(lost)})

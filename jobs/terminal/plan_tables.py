@@ -13,10 +13,8 @@ from pipeline.preflight.preview import IndexTask, Preview
 
 def plan(preview: Preview) -> None:
     """The missing passes, what they cost, and what would go wrong."""
-    samples = "" if preview.samples is None else f"; their samples: {preview.samples:,}"
-    tables.console.print(
-        f"{counted(preview.shards, 'shard')}, of which {preview.indexed:,} were read before{samples}"
-    )
+    samples = "" if preview.samples is None else f", with {counted(preview.samples, 'sample')}"
+    tables.console.print(f"{counted(preview.shards, 'shard')}, read before: {preview.indexed:,}{samples}")
     tables.console.print(_missing_passes(preview.passes) if preview.passes else "Everything is computed.")
     if preview.index:
         where = "" if preview.index.memory else ", on the machine with the most memory"

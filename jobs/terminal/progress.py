@@ -1,7 +1,7 @@
 """A live display of a pass: shards, samples, samples per second, failures and time left.
 
     with Progress() as progress:
-        report = progress.begin(todo)   # call it with every Event of the pass
+        report = progress.begin_pass(planned)   # call it with every Event of the pass
 
 If stderr is not a terminal, the display is a line of text every ten seconds.
 """
@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from jobs.terminal.tables import console
-from pipeline.export.tar_writer import Written
+from pipeline.export.exporter import TaskReport
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.run.batches import Read
 from pipeline.run.executor import Event, Report
@@ -60,12 +60,12 @@ class Progress:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bars.stop()
 
-    def begin(self, todo: Pass) -> Report:
+    def begin_pass(self, planned: Pass) -> Report:
         """Show a pass; returns the callback for its events."""
-        names = todo.names if isinstance(todo, ScorePass) else (todo.name,)
-        return _PassDisplay(self, ", ".join(names) or "samples", len(todo.shards))
+        names = planned.names if isinstance(planned, ScorePass) else (planned.name,)
+        return _PassDisplay(self, ", ".join(names) or "samples", len(planned.shards))
 
-    def export(self, tars: int) -> Callable[[Written], None]:
+    def export(self, tars: int) -> Callable[[TaskReport], None]:
         """Show an export of so many tars; returns the callback for every tar that is written."""
         display = _PassDisplay(self, "export", tars)
         return lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))

@@ -1,48 +1,54 @@
 """Tables about subset files for people, on stderr."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from jobs.terminal import tables
 from jobs.terminal.tables import share, table
+from pipeline.export.subset_algebra import Comparison, Difference
+
+if TYPE_CHECKING:
+    from jobs.datacomp.reshard import Resharding
 
 
-def subsets(found: Mapping[str, Any]) -> None:
+def subsets(comparison: Comparison) -> None:
     """Subset files and their overlap."""
-    files = found["files"]
-    made = table("Subsets", "", "file", "rows", "distinct uids", "most often", text=2)
+    files = comparison.files
+    rows = table("Subsets", "", "file", "rows", "distinct uids", "most often", text=2)
     for number, file in enumerate(files, 1):
-        made.add_row(
-            str(number), escape(file["path"]), *(f"{file[n]:,}" for n in ("rows", "distinct", "most"))
-        )
-    tables.console.print(made)
+        rows.add_row(str(number), escape(file.path), f"{file.rows:,}", f"{file.distinct:,}", f"{file.most:,}")
+    tables.console.print(rows)
     if len(files) > 1:
-        made = table(
-            "Rows in common, and their share of the file at the left", "", *map(str, range(1, len(files) + 1))
-        )
-        for number, (file, row) in enumerate(zip(files, found["overlap"], strict=True), 1):
-            made.add_row(str(number), *(f"{common:,} {share(common, file['rows']):>6}" for common in row))
-        tables.console.print(made)
+        numbers = map(str, range(1, len(files) + 1))
+        common = table("Rows in common, and their share of the file at the left", "", *numbers)
+        for number, (file, overlap) in enumerate(zip(files, comparison.overlap, strict=True), 1):
+            common.add_row(str(number), *(f"{count:,} {share(count, file.rows):>6}" for count in overlap))
+        tables.console.print(common)
 
 
-def subset_difference(found: Mapping[str, Mapping[str, int]]) -> None:
+def subset_difference(difference: Difference) -> None:
     """How two subset files differ."""
-    labels = {"both": "in both", "only_first": "only in the first", "only_second": "only in the second"}
-    made = table("Difference", "", "rows", "distinct uids")
-    for name, label in {**labels, "changed": "in both, one more often"}.items():
-        made.add_row(label, f"{found[name]['rows']:,}", f"{found[name]['distinct']:,}")
-    tables.console.print(made)
+    labels = {
+        "in both": difference.both,
+        "only in the first": difference.only_first,
+        "only in the second": difference.only_second,
+        "in both, one more often": difference.changed,
+    }
+    rows = table("Difference", "", "rows", "distinct uids")
+    for label, count in labels.items():
+        rows.add_row(label, f"{count.rows:,}", f"{count.distinct:,}")
+    tables.console.print(rows)
 
 
-def resharded(found: Mapping[str, Any]) -> None:
+def resharded(result: "Resharding") -> None:
     """How much of a subset the pool still has."""
-    asked, lost, written = found["asked"], found["lost"], found["shards"]
+    lost = result.lost
+    available = f"{result.available:,} ({share(result.available, result.asked)})"
     tables.console.print(
-        f"asked for {asked:,}, available {found['available']:,} ({share(found['available'], asked)}), "
-        f"lost {lost['rows']:,} ({lost['distinct']:,} uids, in {lost['path']})",
+        f"asked for {result.asked:,}, available {available}, "
+        f"lost {lost.rows:,} ({lost.distinct:,} uids, in {lost.path})",
         highlight=False,
         markup=False,
     )
-    tables.console.print(f"{written['samples']:,} samples in {written['shards']:,} shards")
+    tables.console.print(f"{result.shards.samples:,} samples in {result.shards.shards:,} shards")

@@ -1,7 +1,7 @@
 """Tables for people, on stderr: what was decided and why, how fast operators are, what is still pending."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,6 +12,10 @@ from pipeline.decide.books import Books
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation
+from pipeline.storage.compact import FileCounts
+
+if TYPE_CHECKING:
+    from jobs.ingest.books import DownloadSummary
 
 console = Console(stderr=True)
 if not console.is_terminal:
@@ -41,11 +45,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def compacted(folders: Sequence[Mapping[str, Any]]) -> None:
-    """How many files each folder of the store had, and has, after `winnow compact`."""
+def compacted(folders: Mapping[str, FileCounts]) -> None:
+    """How many files each folder of the store had before `winnow compact`, and has after it."""
     rows = table("Files of parts", "folder", "before", "after")
-    for folder in folders:
-        rows.add_row(folder["folder"], f"{folder['before']:,}", f"{folder['after']:,}")
+    for folder, files in folders.items():
+        rows.add_row(folder, f"{files.before:,}", f"{files.after:,}")
     console.print(rows)
 
 
@@ -92,16 +96,15 @@ def _balance(decision: Decision, listed: int) -> None:
         console.print(f"listed {listed:,} = read {total:,} + not downloaded {listed - total:,}")
 
 
-def ingested(books: Mapping[str, Any]) -> None:
+def ingested(books: "DownloadSummary") -> None:
     """How many URLs of a list were downloaded, and why others were not."""
-    total = books["listed"]
     rows = table("Downloads", "", "URLs", "share")
-    rows.add_row("listed", f"{total:,}", "")
-    for reason, count in books["lost"].items():
-        rows.add_row(f"lost: {reason}", f"{count:,}", share(count, total))
-    rows.add_row("downloaded", f"{books['downloaded']:,}", share(books["downloaded"], total))
+    rows.add_row("listed", f"{books.listed:,}", "")
+    for reason, count in books.lost.items():
+        rows.add_row(f"lost: {reason}", f"{count:,}", share(count, books.listed))
+    rows.add_row("downloaded", f"{books.downloaded:,}", share(books.downloaded, books.listed))
     console.print(rows)
-    for file, reason in books["damaged"].items():
+    for file, reason in books.damaged.items():
         console.print(f"  [yellow]damaged list[/] {file}: {reason}", highlight=False)
 
 

@@ -50,13 +50,8 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     console.rule("a search in the FAISS index")
     show_search(done)
     console.rule("where things lie")
-    steps.paths(
-        {
-            "pool": {"path": folder / "pool"},
-            "store": {"path": folder / "store"},
-            **result.written,
-        }
-    )
+    print(folder / "pool", folder / "store", sep="\n")
+    steps.print_paths(result.written)
 
 
 def overrides(folder: Path) -> list[str]:

@@ -61,6 +61,7 @@ class Selection:
         self._begin_word(rank=0, candidates=-1)
 
     def _begin_word(self, rank: int, candidates: int) -> None:
+        """Search a new word among so many candidates, of which the rule keeps `rank`."""
         self.settled = 0
         self.prefix = 0
         self.rank = rank

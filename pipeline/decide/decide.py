@@ -70,6 +70,7 @@ def stored_decision(session: Session) -> Decision:
 
 
 def _decision(session: Session, counts: Counts, cuts: Mapping[str, Cut]) -> Decision:
+    """The counts of all shards, as a decision of the session's recipe."""
     rules = session.recipe.keep
     return Decision(
         recipe=session.recipe.name,

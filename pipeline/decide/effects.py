@@ -7,7 +7,6 @@ tables in which its operator compares the two.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -27,7 +26,7 @@ class Effects:
     folder: str
     tables: Mapping[str, Mapping[str, pl.DataFrame]]
 
-    def to_rows(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    def to_rows(self) -> dict[str, dict[str, list[dict[str, object]]]]:
         """Stat -> name -> the rows of the table, for `--json`."""
         return {
             stat: {name: table.to_dicts() for name, table in tables.items()}
@@ -51,7 +50,7 @@ def effects(session: Session, executor: Executor) -> Effects:
 
 
 def _compare(session: Session, executor: Executor, name: str, stat: Stat) -> Mapping[str, pl.DataFrame]:
-    """The tables that one Stat makes of itself before and after."""
+    """The tables that compare a Stat over all samples with the same Stat over the kept ones."""
     require(session, [name, *stat.owners()])
     before = session.store.read(layout.stat(name, session.keys[name]))
     sources = {owner: session.recipe.operator(owner) for owner in stat.owners()}

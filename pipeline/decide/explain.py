@@ -76,6 +76,7 @@ def _find(session: Session, uids: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _explain(session: Session, decision: Decision, shard: str, row: int) -> Explanation:
+    """The explanation of the sample in a row of a shard."""
     verdicts = session.store.verdicts(session.decisions, shard).row(row, named=True)
     return Explanation(
         **session.columns.row(shard, row, SHOWN),
@@ -127,6 +128,7 @@ def _evidence(
 
 
 def _worded(verdict: bool | None, missing_passes: bool) -> str:
+    """A verdict in words; `missing_passes`: whether a sample without a value passes the rule."""
     if verdict is None:
         return "no value, passes" if missing_passes else "no value"
     return "passes" if verdict else "fails"

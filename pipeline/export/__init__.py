@@ -1,5 +1,5 @@
-"""Writing what is kept: filtered shards, subset files, URL lists and FAISS indexes.
+"""Writing the kept samples: filtered shards, subset files, URL lists, FAISS indexes.
 
-`tars`, `subset`, `urls` and `faiss_index` are the exports; the other modules are their parts. `kept` says which
-rows a decision keeps. The same decision gives the same bytes, however often an export was interrupted.
+`exporters` lists all exports, and `exporter` says what one is. `kept` says which rows a decision keeps. The
+same decision gives the same bytes, however often an export was interrupted.
 """

@@ -1,10 +1,17 @@
-"""FAISS without a pool: choose, create, train, fill and ask an index of unit vectors.
+"""FAISS without a pool: choose, create, train, fill and query an index of unit vectors.
 
-Inner product throughout: on unit vectors, the cosine.
+    factory = choose(rows, dimension)
+    index = create(factory, dimension)
+    train(index, vectors, factory)
+    set_probes(index)
+    adder(index)(vectors)
 
-Determinism: equal bytes on equal machines, checked with 1 and 2 threads. What would depend on their
-number runs on one: transforms (PCA, OPQ) and HNSW graphs, that of the centroids too. A GPU (used
-where FAISS finds one) or another BLAS rounds in its own way: other bytes, nearly equal answers.
+The metric is the inner product, which for unit vectors is the cosine.
+
+Determinism: machines of the same kind give equal bytes, on any number of threads (tested with 1 and 2). Steps
+whose result would depend on the number of threads run on one: transforms (PCA, OPQ) and HNSW graphs,
+including the graph of the centroids. FAISS uses a GPU if it finds one. A GPU or another BLAS rounds
+differently: the bytes differ, the answers are nearly equal.
 """
 
 from collections.abc import Callable
@@ -15,20 +22,23 @@ import numpy as np
 from pipeline.errors import RecipeError
 from pipeline.threads import faiss_threads
 
-# Training vectors: FAISS warns below 39 per list; 256 for each of the 256 centroids of a PQ code.
-PER_LIST, AT_LEAST = 40, 65_536
-# Rows up to which `auto` takes: Flat; IVF with whole vectors; IVF with a byte per number; 64-byte
-# codes. After FAISS's "Guidelines to choose an index" (wiki) and autofaiss's table by size.
-FLAT, WHOLE, BYTES, CODES = 100_000, 1_000_000, 10_000_000, 300_000_000
-PROBES = 32  # lists a query visits, at least; and at least a 64th of them
+PER_LIST = 40  # training vectors per list: FAISS warns below 39
+AT_LEAST = 65_536  # training vectors: 256 for each of the 256 centroids of a PQ code
+# The largest number of rows for which `auto` takes each kind of index, after FAISS's "Guidelines to choose an
+# index" (wiki) and autofaiss's table by size.
+FLAT = 100_000
+WHOLE = 1_000_000  # IVF with whole vectors
+BYTES = 10_000_000  # IVF with one byte per number
+CODES = 300_000_000  # IVF with codes of 64 bytes; of 32 bytes beyond
+PROBES = 32  # lists that a query visits, unless a 64th of all lists is more
 
 
 def choose(rows: int, dimension: int) -> str:
-    """The factory string for so many rows. FAISS's guidelines give 4 sqrt(n) to 16 sqrt(n) lists:
-    the former where centroids are compared one by one, the latter with a graph over them."""
+    """The factory string for so many rows. FAISS's guidelines give 4 sqrt(n) to 16 sqrt(n) lists: 4 if a
+    query compares the centroids one by one, 16 if it searches them with a graph."""
     if rows <= FLAT:
         return "Flat"  # exact, and a query still takes milliseconds
-    if rows <= BYTES:  # on clustered vectors SQ8 keeps the neighbours that PQ loses
+    if rows <= BYTES:  # on clustered vectors, SQ8 keeps neighbours that PQ loses
         return f"IVF{_power(4 * rows**0.5)},{'Flat' if rows <= WHOLE else 'SQ8'}"
     largest = 64 if rows <= CODES else 32
     codes = max(m for m in (64, 32, 16, 8, 4, 2, 1) if m <= largest and 4 * m <= max(dimension, 4))
@@ -36,11 +46,12 @@ def choose(rows: int, dimension: int) -> str:
 
 
 def _power(number: float) -> int:
+    """The power of two that is nearest on a logarithmic scale."""
     return 1 << round(float(np.log2(number)))
 
 
 def create(factory: str, dimension: int) -> Any:
-    """An empty index. Raises RecipeError."""
+    """An empty index. Raises RecipeError for a factory string that FAISS refuses."""
     import faiss
 
     try:
@@ -53,24 +64,25 @@ def create(factory: str, dimension: int) -> Any:
 
 
 def _reason(error: RuntimeError) -> str:
+    """FAISS's message without the source line it comes from."""
     return str(error).rpartition(": ")[2]
 
 
-def wanted(index: Any) -> int:
-    """How many vectors to train it on."""
+def training_rows(index: Any) -> int:
+    """How many vectors to train an index on."""
     ivf = _lists(index)
     return max(PER_LIST * ivf.nlist if ivf else 0, AT_LEAST)
 
 
 def train(index: Any, vectors: np.ndarray, factory: str) -> None:
-    """Train on (n, d) float32 vectors. Raises RecipeError where they are too few."""
+    """Train on (n, d) float32 vectors. Raises RecipeError if they are too few."""
     if index.is_trained:
         return
     try:
-        vectors = _train_steps(index, vectors)
+        vectors = _train_transforms(index, vectors)
         if ivf := _lists(index):
             _train_lists(ivf, vectors)
-        inner(index).train(vectors)  # what is left: the codes
+        inner(index).train(vectors)  # transforms and lists are trained, so this trains the codes
         index.is_trained = True
     except RuntimeError as error:
         raise RecipeError(
@@ -80,46 +92,48 @@ def train(index: Any, vectors: np.ndarray, factory: str) -> None:
 
 
 def adder(index: Any) -> Callable[[np.ndarray], None]:
-    """What adds (n, d) float32 vectors to a trained index. A GPU, if any, finds their lists."""
+    """A function that adds (n, d) float32 vectors to a trained index. A GPU, if any, finds their lists."""
     import faiss
 
-    below, before = inner(index), steps(index)
-    put = _gpu_put(below) or below.add
-    graph = isinstance(below, faiss.IndexHNSW)
+    behind, chain = inner(index), transforms(index)
+    add_transformed = _gpu_adder(behind) or behind.add
+    graph = isinstance(behind, faiss.IndexHNSW)
 
-    def add(vectors: np.ndarray) -> None:
-        vectors = transformed(before, vectors)
+    def add_vectors(vectors: np.ndarray) -> None:
+        vectors = transformed(chain, vectors)
         with faiss_threads(1 if graph else faiss.omp_get_max_threads()):
-            put(vectors)
-        index.ntotal = below.ntotal
+            add_transformed(vectors)
+        index.ntotal = behind.ntotal
 
-    return add
+    return add_vectors
 
 
-def _gpu_put(ivf: Any) -> Callable[[np.ndarray], None] | None:
-    """Adding to lists that the GPU finds, where there is one and these lists can be told."""
+def _gpu_adder(ivf: Any) -> Callable[[np.ndarray], None] | None:
+    """A function that adds vectors to lists that a GPU finds. None without a GPU, and for an index whose
+    lists cannot be given from outside."""
     import faiss
 
-    if not faiss.get_num_gpus() or type(ivf) not in listed():
+    if not faiss.get_num_gpus() or type(ivf) not in growable_lists():
         return None
     centroids = _on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type))
     centroids.add(ivf.quantizer.reconstruct_n(0, ivf.nlist))
 
-    def put(vectors: np.ndarray) -> None:
+    def add_vectors(vectors: np.ndarray) -> None:
         lists = np.ascontiguousarray(centroids.search(vectors, 1)[1].ravel())
         ivf.add_core(len(vectors), faiss.swig_ptr(vectors), None, faiss.swig_ptr(lists))
 
-    return put
+    return add_vectors
 
 
 def set_probes(index: Any) -> None:
-    """Tell the index how many lists a query is to visit."""
+    """Set how many lists a query visits."""
     if ivf := _lists(index):
         ivf.nprobe = min(ivf.nlist, max(PROBES, ivf.nlist // 64))
 
 
 def query(path: str, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(cosines, ids), two (n, k) arrays, of the k nearest to each of (n, d) vectors."""
+    """(cosines, ids), two (n, k) arrays: the k nearest to each of (n, d) vectors of any length. `path`: a
+    local file. Raises ValueError for vectors of another dimension."""
     import faiss
 
     index = faiss.read_index(path)
@@ -127,15 +141,15 @@ def query(path: str, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarra
     if vectors.ndim != 2 or vectors.shape[1] != index.d:
         raise ValueError(f"vectors must be (n, {index.d}), got {vectors.shape}")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: tuple[np.ndarray, np.ndarray] = index.search(vectors / np.maximum(lengths, 1e-30), k)
-    return found
+    cosines, ids = index.search(vectors / np.maximum(lengths, 1e-30), k)
+    return cosines, ids
 
 
 # --- parts of an index ----------------------------------------------------------------------------
 
 
-def steps(index: Any) -> list[Any]:
-    """The transforms (PCA, OPQ) before an index."""
+def transforms(index: Any) -> list[Any]:
+    """The transforms (PCA, OPQ) that vectors pass before the index proper, in order."""
     import faiss
 
     if not isinstance(index, faiss.IndexPreTransform):
@@ -145,52 +159,53 @@ def steps(index: Any) -> list[Any]:
 
 
 def transformed(chain: list[Any], vectors: np.ndarray) -> np.ndarray:
-    """Vectors as those steps leave them."""
+    """Vectors after a chain of transforms."""
     with faiss_threads(1):
-        for step in chain:
-            vectors = step.apply(vectors)
+        for transform in chain:
+            vectors = transform.apply(vectors)
     return vectors
 
 
 def inner(index: Any) -> Any:
-    """The index behind the transforms."""
+    """The index proper, behind the transforms."""
     import faiss
 
-    below = index.index if isinstance(index, faiss.IndexPreTransform) else index
-    return faiss.downcast_index(below)
+    behind = index.index if isinstance(index, faiss.IndexPreTransform) else index
+    return faiss.downcast_index(behind)
 
 
-def listed() -> tuple[type, ...]:
-    """Inverted lists that can be told which list a row goes to, and that are written row by row."""
+def growable_lists() -> tuple[type, ...]:
+    """The classes of inverted lists that take a list number for each row, and whose file can grow row by
+    row."""
     import faiss
 
     return (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
 
 
 def _lists(index: Any) -> Any:
-    """The inverted lists behind the transforms, or None."""
+    """The inverted lists behind the transforms; None if the index proper is of another kind."""
     import faiss
 
-    below = inner(index)
-    return below if isinstance(below, faiss.IndexIVF) else None
+    behind = inner(index)
+    return behind if isinstance(behind, faiss.IndexIVF) else None
 
 
-def _train_steps(index: Any, vectors: np.ndarray) -> np.ndarray:
-    """Train the transforms; returns the vectors as they come out of them."""
+def _train_transforms(index: Any, vectors: np.ndarray) -> np.ndarray:
+    """Train the transforms; returns the transformed vectors."""
     with faiss_threads(1):
-        for step in steps(index):
-            if not step.is_trained:
-                step.train(vectors)
-            vectors = step.apply(vectors)
+        for transform in transforms(index):
+            if not transform.is_trained:
+                transform.train(vectors)
+            vectors = transform.apply(vectors)
     return vectors
 
 
 def _train_lists(ivf: Any, vectors: np.ndarray) -> None:
-    """Find the centroids, on the GPU if there is one, as FAISS does by itself; it would add them to
-    a graph on many threads, in an order that depends on their number."""
+    """Find the centroids as FAISS does, on the GPU if there is one. FAISS itself would add them to a graph on
+    many threads, in an order that depends on the number of threads; here one thread adds them."""
     import faiss
 
-    if ivf.quantizer_trains_alone == "\1":  # a char in C++; 1: no centroids (a multi-index)
+    if ivf.quantizer_trains_alone == "\1":  # a char in C++; 1: there are no centroids (a multi-index)
         return
     clustering = faiss.Clustering(ivf.d, ivf.nlist, ivf.cp)
     clustering.train(vectors, _on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type)))
@@ -201,6 +216,7 @@ def _train_lists(ivf: Any, vectors: np.ndarray) -> None:
 
 
 def _on_gpu(index: Any) -> Any:
+    """A copy of an index on all GPUs; the index itself without one."""
     import faiss
 
     return faiss.index_cpu_to_all_gpus(index) if faiss.get_num_gpus() else index

@@ -1,14 +1,16 @@
-"""A FAISS index that is written while it grows: memory does not depend on the number of rows.
+"""The file of a FAISS index, written while the index grows: memory does not depend on the number of rows.
 
-    with growing(index, path) as add:       # index: created and trained, without rows
-        add(vectors)                        # (n, d) float32, any number of times
+    with growing(index, path) as add_vectors:       # index: created and trained, without rows
+        add_vectors(vectors)                        # (n, d) float32, any number of times
     faiss.read_index(path)
 
-FAISS builds an index in memory and writes it then: 6.7 GB for 12.8 million rows of 512 bytes. But rows
-are the end of its file, so they can be put there piece by piece: those of a Flat index as they come,
-inverted lists by way of blocks of `BLOCK` bytes on disk, joined list by list. That holds for Flat and
-for IVF with whole vectors, scalar or product codes, behind transforms or not; others (HNSW, fast-scan
-codes) are built in memory. Layout: `write_index` and `write_InvertedLists` in FAISS's index_write.cpp.
+FAISS builds an index in memory and then writes it: 6.7 GB for 12.8 million rows of 512 bytes. But rows are at
+the end of the file, so they can be written piece by piece. Rows of a Flat index are written as they come.
+Inverted lists are collected in blocks of `BLOCK` bytes on disk, which are joined list by list at the end.
+That works for Flat and for IVF with whole vectors, scalar or product codes, with transforms or without. Other
+kinds (HNSW, fast-scan codes) are built in memory.
+
+Source of the layout: `write_index` and `write_InvertedLists` in FAISS's index_write.cpp.
 """
 
 import os
@@ -23,81 +25,86 @@ from pipeline.export import faiss_build
 from pipeline.storage.ranges import map_file
 
 BLOCK = 256 << 20  # bytes of codes and ids held in memory
-ID = 8  # bytes of a row's number
-NO_ROWS = struct.pack("<Q", 0)  # how a Flat index without rows ends
-NO_LISTS = b"sprs" + NO_ROWS  # how inverted lists without rows end
+ID_BYTES = 8  # of a row's number
+NO_ROWS = struct.pack("<Q", 0)  # the end of a Flat index without rows
+NO_LISTS = b"sprs" + NO_ROWS  # the end of inverted lists without rows
 
-Add = Callable[[np.ndarray], None]
+AddVectors = Callable[[np.ndarray], None]
 
 
 @contextmanager
-def growing(index: Any, path: str) -> Iterator[Add]:
-    """Write `index` to the local file `path`; gives what adds rows. Blocks lie beside it meanwhile,
-    in files whose names begin with its name."""
+def growing(index: Any, path: str) -> Iterator[AddVectors]:
+    """Write `index` to the local file `path`; gives a function that adds (n, d) float32 vectors. Until the
+    end, blocks lie beside the file, under names that begin with its name."""
     import faiss
 
     inner = faiss_build.inner(index)
     if isinstance(inner, faiss.IndexFlat):
-        yield from _flat(index, path)
-    elif type(inner) in faiss_build.listed():
-        yield from _lists(index, inner, path)
+        yield from _grow_flat(index, path)
+    elif type(inner) in faiss_build.growable_lists():
+        yield from _grow_lists(index, inner, path)
     else:
         yield faiss_build.adder(index)
         faiss.write_index(index, path)
 
 
 def _head(index: Any, end: bytes) -> bytes:
-    """The file of an index of `index.ntotal` rows up to where the rows are, of which it holds none."""
+    """The file of an index that counts `index.ntotal` rows but holds none, up to `end`, where the rows
+    begin."""
     import faiss
 
     data: bytes = faiss.serialize_index(index).tobytes()
-    assert data.endswith(end), "this FAISS writes its indexes in another way"
+    assert data.endswith(end), "this version of FAISS writes its indexes in another way"
     return data[: -len(end)]
 
 
-def _flat(index: Any, path: str) -> Iterator[Add]:
-    """The number of rows, at the front, is known last: its place is written twice."""
-    inner, steps = faiss_build.inner(index), faiss_build.steps(index)
+def _grow_flat(index: Any, path: str) -> Iterator[AddVectors]:
+    """The number of rows stands at the front of the file and is known last, so the front is written twice."""
+    inner = faiss_build.inner(index)
+    chain = faiss_build.transforms(index)
     with open(path, "wb") as file:
         file.write(_head(index, NO_ROWS) + NO_ROWS)
 
-        def add(vectors: np.ndarray) -> None:
-            vectors = faiss_build.transformed(steps, vectors)
+        def add_vectors(vectors: np.ndarray) -> None:
+            vectors = faiss_build.transformed(chain, vectors)
             file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
             index.ntotal = inner.ntotal = inner.ntotal + len(vectors)
 
-        yield add
+        yield add_vectors
         file.seek(0)
         file.write(_head(index, NO_ROWS) + struct.pack("<Q", inner.ntotal * inner.d))
 
 
-def _lists(index: Any, inner: Any, path: str) -> Iterator[Add]:
-    """Inverted lists, put aside whenever they fill a block."""
-    put, row, blocks = faiss_build.adder(index), inner.code_size + ID, list[str]()
+def _grow_lists(index: Any, inner: Any, path: str) -> Iterator[AddVectors]:
+    """Inverted lists are written to a block whenever they have grown to its size."""
+    add_to_lists = faiss_build.adder(index)
+    row_bytes = inner.code_size + ID_BYTES
+    blocks = list[str]()
 
-    def spill() -> None:
+    def write_block() -> None:
         blocks.append(f"{path}.{len(blocks)}")
         _write_lists(inner.invlists, blocks[-1])
-        inner.invlists.reset()  # the lists' rows go, the number of rows so far stays
+        inner.invlists.reset()  # empties the lists; the index still counts their rows
 
-    def add(vectors: np.ndarray) -> None:
-        put(vectors)
-        if inner.invlists.compute_ntotal() * row >= BLOCK:
-            spill()
+    def add_vectors(vectors: np.ndarray) -> None:
+        add_to_lists(vectors)
+        if inner.invlists.compute_ntotal() * row_bytes >= BLOCK:
+            write_block()
 
     try:
-        yield add
-        spill()
+        yield add_vectors
+        write_block()
         with open(path, "wb") as file:
             file.write(_head(index, NO_LISTS))
-            for part in _joined([_Block(block, inner.code_size) for block in blocks]):
-                file.write(part)
+            for data in _joined([_Block(block, inner.code_size) for block in blocks]):
+                file.write(data)
     finally:
         for block in blocks:
             os.unlink(block)
 
 
 def _write_lists(lists: Any, path: str) -> None:
+    """Write inverted lists to a file of their own."""
     import faiss
 
     writer = faiss.FileIOWriter(path)
@@ -106,29 +113,34 @@ def _write_lists(lists: Any, path: str) -> None:
 
 
 class _Block:
-    """Inverted lists in a file: `sizes` rows in each, codes and ids as views of it."""
+    """A file of inverted lists: `sizes` is the number of rows in each list; codes and ids are views of the
+    file."""
 
     def __init__(self, path: str, code_size: int) -> None:
-        self.view, self.code_size = map_file(path), code_size
+        self.view = map_file(path)
+        self.code_size = code_size
         _, lists, _, kind, count = struct.unpack_from("<4sQQ4sQ", self.view)
         numbers = np.frombuffer(self.view, "<u8", count, offset=32).astype(np.int64)
         self.sizes = numbers if kind == b"full" else np.zeros(lists, np.int64)
-        if kind == b"sprs":  # pairs: a list, its rows
+        if kind == b"sprs":  # pairs: a list's number, its rows
             self.sizes[numbers[::2]] = numbers[1::2]
-        ends = 32 + 8 * count + np.cumsum(self.sizes) * (code_size + ID)
-        self.starts = ends - self.sizes * (code_size + ID)
+        ends = 32 + 8 * count + np.cumsum(self.sizes) * (code_size + ID_BYTES)
+        self.starts = ends - self.sizes * (code_size + ID_BYTES)
 
     def codes(self, number: int) -> memoryview:
+        """The codes of a list's rows."""
         start = self.starts[number]
         return self.view[start : start + self.sizes[number] * self.code_size]
 
     def ids(self, number: int) -> memoryview:
+        """The ids of a list's rows."""
         start = self.starts[number] + self.sizes[number] * self.code_size
-        return self.view[start : start + self.sizes[number] * ID]
+        return self.view[start : start + self.sizes[number] * ID_BYTES]
 
 
 def _joined(blocks: list[_Block]) -> Iterator[bytes | memoryview]:
-    """All blocks as one: sizes; then of each list its codes, in the order of adding, and its ids."""
+    """The bytes of all blocks as one: the sizes; then for each list its codes, in the order of adding, and
+    its ids."""
     sizes = np.sum([block.sizes for block in blocks], axis=0)
     yield b"full" + struct.pack("<Q", len(sizes)) + sizes.astype("<u8").tobytes()
     for number in np.flatnonzero(sizes).tolist():

@@ -1,20 +1,21 @@
-"""A FAISS index of the kept samples' embeddings, in clip-retrieval's folder layout.
+"""`export.index`: a FAISS index of the kept samples' embeddings, in clip-retrieval's folder layout.
 
     write_index(session)                       -> export.index.path
     search("out/index", vectors, k=10).rows    nearest samples, with their metadata
 
     image.index                   inner product of unit vectors: cosines
     metadata/metadata_0.parquet   row i is FAISS's id i: id uid shard row key caption url
-    image.json                    what it is; written last: an index that has it is complete
+    image.json                    describes the index; written last: an index that has it is complete
 
-Kept samples are added in pool order; those without an embedding (null, zero or not finite) are
-left out and counted. Training takes samples by a draw on their uid. Memory: the training sample (40
-vectors per list), a block of the index, and 4,096 rows or a shard's.
+Kept samples are added in pool order. Samples without an embedding (null, zero or not finite) are left out and
+counted. Vectors for training are drawn by uid. Memory holds the training vectors (40 per list), one block of
+the index, and 4,096 rows or one shard's, whichever is more.
 """
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,108 +25,160 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import RecipeError
 from pipeline.export import faiss_build
+from pipeline.export.exporter import Watch
 from pipeline.export.faiss_file import growing
 from pipeline.export.kept import kept_counts
 from pipeline.plan.session import Session
+from pipeline.recipe.check import INDEX_TASK
+from pipeline.recipe.sections import Index
+from pipeline.run.executor import Executor
 from pipeline.schema import owner
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
 from pipeline.uids import draw
 
-INDEX, METADATA, ABOUT = "image.index", "metadata/metadata_0.parquet", "image.json"
+INDEX_FILE, METADATA_FILE, ABOUT_FILE = "image.index", "metadata/metadata_0.parquet", "image.json"
 BATCH = 4_096  # rows added at a time, at least: enough to keep BLAS busy, 8 MiB at 512 dimensions
 SEED = 0  # of the draw of training vectors
 
 
-def write_index(session: Session) -> dict[str, Any]:
-    """Build and publish `export.index`; one that is complete and the same already is left alone.
-    Returns what `image.json` holds, with path and `written`. Raises RecipeError."""
-    section = session.recipe.export.index
-    if section is None:
-        raise RecipeError("export.index is missing: {embedding: clip.image_embedding, path: ...}")
-    kept, out = sum(kept_counts(session).values()), Folder(section.path)
+@dataclass(frozen=True)
+class IndexResult:
+    """The content of `image.json`, the folder, and whether this run wrote it.
+
+    decision, embedding   the decision's folder; the recipe's `export.index.embedding`
+    columns               the folder of the store that holds the embeddings
+    factory, key          the recipe's factory; the factory string that was used, which `auto` leaves open
+    rows, missing         kept samples in the index; kept samples without an embedding
+    """
+
+    decision: str
+    embedding: str
+    columns: str
+    factory: str
+    metric: str
+    key: str
+    rows: int
+    missing: int
+    dimension: int
+    path: str
+    written: bool
+
+
+class IndexExporter:
+    """See exporter.Exporter."""
+
+    name = "index"
+
+    def write(self, session: Session, executor: Executor, watch: Watch) -> IndexResult:
+        """See exporter.Exporter. The index is built on a machine that has the CPUs and memory of
+        `run.index`."""
+        resources = session.recipe.resources(INDEX_TASK)
+        return executor.one(write_index, session, resources, f"run.{INDEX_TASK}")
+
+
+def write_index(session: Session) -> IndexResult:
+    """Build and publish `export.index`. An index of the same decision and embeddings is left alone. Raises
+    RecipeError."""
+    path = _section(session).path
+    kept = sum(kept_counts(session).values())
+    out = Folder(path)
     out.remove_leftovers()
     about = _identity(session)
-    before = _about(out)
-    if before and before.items() >= about.items():
-        return {**before, "path": section.path, "written": False}
+    before = _read_about(out)
+    if before and before.items() >= about.items() and before.keys() >= _ABOUT_KEYS:
+        return IndexResult(**{name: before[name] for name in _ABOUT_KEYS}, path=path, written=False)
     if before:
-        out.fs.rm_file(out.path(ABOUT))
+        out.fs.rm_file(out.path(ABOUT_FILE))
     index, key = _trained(session, kept)
-    rows = Rows(session)
-    with out.publishing(INDEX) as path, out.publishing(METADATA) as table:
-        _fill(index, path, rows, table)
+    rows = KeptVectors(session)
+    with out.publishing(INDEX_FILE) as index_path, out.publishing(METADATA_FILE) as metadata_path:
+        _fill(index, index_path, rows, metadata_path)
     about |= {"key": key, "rows": rows.rows, "missing": rows.missing, "dimension": index.d}
-    out.publish(ABOUT, orjson.dumps(about, option=orjson.OPT_INDENT_2))
-    return {**about, "path": section.path, "written": True}
+    out.publish(ABOUT_FILE, orjson.dumps(about, option=orjson.OPT_INDENT_2))
+    return IndexResult(**about, path=path, written=True)
+
+
+_ABOUT_KEYS = {field.name for field in fields(IndexResult)} - {"path", "written"}
+
+
+def _section(session: Session) -> Index:
+    """`export.index`. Raises RecipeError if the recipe has none."""
+    if session.recipe.export.index is None:
+        raise RecipeError("export.index is missing: {embedding: clip.image_embedding, path: ...}")
+    return session.recipe.export.index
 
 
 def _identity(session: Session) -> dict[str, Any]:
-    """What the bytes depend on."""
-    section = session.recipe.export.index
-    assert section is not None
-    name = owner(section.embedding)
+    """Everything that the bytes depend on."""
+    section = _section(session)
+    operator = owner(section.embedding)
     return {
         "decision": session.decisions,
         "embedding": section.embedding,
-        "columns": session.folder(name) if name is not None else layout.SAMPLES,
+        "columns": session.folder(operator) if operator is not None else layout.SAMPLES,
         "factory": section.factory,
         "metric": "inner_product",
     }
 
 
-def _about(folder: Folder) -> dict[str, Any] | None:
-    """The `image.json` that is there. Raises RecipeError for one of another program."""
-    if not folder.exists(ABOUT):
+def _read_about(out: Folder) -> dict[str, Any] | None:
+    """The folder's `image.json`; None if it has none. Raises RecipeError for one that Winnow did not
+    write."""
+    if not out.exists(ABOUT_FILE):
         return None
     try:
-        found = dict(orjson.loads(folder.read(ABOUT)))
+        about = dict(orjson.loads(out.read(ABOUT_FILE)))
     except ValueError:
-        found = {}
-    if "decision" not in found:
-        raise RecipeError(f"export.index.path: {folder.path(ABOUT)} is no index of Winnow's; move it")
-    return found
+        about = {}
+    if "decision" not in about:
+        raise RecipeError(f"export.index.path: {out.path(ABOUT_FILE)} was not written by Winnow; move it")
+    return about
 
 
 def _trained(session: Session, kept: int) -> tuple[Any, str]:
-    """An index ready to be filled, and its factory string. `auto` goes by the rows that have an
-    embedding; these are counted only where the kept ones are too many for a plain index."""
-    section = session.recipe.export.index
-    assert section is not None
-    asked, dimension = section.factory, Rows(session).dimension
-    key = faiss_build.choose(kept, dimension) if asked == "auto" else asked
+    """An index ready to be filled, and its factory string. `auto` depends on the number of rows that have an
+    embedding; these are counted only if there are too many kept rows for a plain index."""
+    factory = _section(session).factory
+    dimension = KeptVectors(session).dimension
+    key = faiss_build.choose(kept, dimension) if factory == "auto" else factory
     index = faiss_build.create(key, dimension)
     if index.is_trained:
         return index, key
-    vectors, count = _sample(session, faiss_build.wanted(index) / max(kept, 1), dimension)
-    if asked == "auto" and key != (key := faiss_build.choose(count, dimension)):
+    vectors, count = _sample(session, faiss_build.training_rows(index) / max(kept, 1), dimension)
+    if factory == "auto" and key != (key := faiss_build.choose(count, dimension)):
         index = faiss_build.create(key, dimension)
     faiss_build.train(index, vectors, key)
     return index, key
 
 
 def _sample(session: Session, share: float, dimension: int) -> tuple[np.ndarray, int]:
-    """(vectors drawn by uid, how many there are to draw from)."""
-    rows, parts = Rows(session, ["uid"]), [np.empty((0, dimension), np.float32)]
+    """(vectors drawn by uid, the number of vectors they were drawn from)."""
+    rows = KeptVectors(session, ["uid"])
+    drawn = [np.empty((0, dimension), np.float32)]
     for vectors, frame in rows:
-        parts.append(vectors[draw(SEED, frame["uid"]) < share])
-    return np.concatenate(parts), rows.rows
+        drawn.append(vectors[draw(SEED, frame["uid"]) < share])
+    return np.concatenate(drawn), rows.rows
 
 
-def _fill(index: Any, path: str, rows: "Rows", table: str) -> None:
+def _fill(index: Any, index_path: str, rows: "KeptVectors", metadata_path: str) -> None:
     """Write all rows into the index, and their metadata into a parquet file, batch by batch."""
     start, schema = 0, to_arrow(_metadata(rows.empty(), 0)).schema
     faiss_build.set_probes(index)
-    with growing(index, path) as add, pq.ParquetWriter(table, schema, compression="zstd") as file:
+    with (
+        growing(index, index_path) as add_vectors,
+        pq.ParquetWriter(metadata_path, schema, compression="zstd") as file,
+    ):
         for vectors, frame in rows:
-            add(vectors)
+            add_vectors(vectors)
             file.write_table(to_arrow(_metadata(frame, start)))
             start += len(frame)
             del vectors, frame  # before the next are read
 
 
 def _metadata(frame: pl.DataFrame, start: int) -> pl.DataFrame:
+    """The metadata of samples whose first has id `start`."""
     ids = pl.int_range(start, start + len(frame), dtype=pl.Int64, eager=True).alias("id")
     return pl.DataFrame([ids, *frame.select("uid", "shard", "row", "key", caption="text", url="url")])
 
@@ -134,8 +187,11 @@ def _metadata(frame: pl.DataFrame, start: int) -> pl.DataFrame:
 
 
 class Hits(NamedTuple):
-    """ids, scores: (n, k), best first, -1 where there are fewer. rows: a frame of query, rank,
-    score and the metadata columns, one row per hit, in that order."""
+    """The nearest samples of n vectors.
+
+    ids, scores   (n, k), best first; ids are -1 if the index has fewer than k rows
+    rows          one row per hit, by query and rank: query, rank, score, and the metadata's columns
+    """
 
     ids: np.ndarray
     scores: np.ndarray
@@ -145,22 +201,22 @@ class Hits(NamedTuple):
 def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
     """The k nearest samples to each of (n, d) vectors of any length. `path`: an index's folder."""
     folder = Folder(path)
-    if _about(folder) is None:
-        raise RecipeError(f"{path} is no index: it has no {ABOUT}; run `winnow export` first")
-    with _local(folder, INDEX) as local:
+    if _read_about(folder) is None:
+        raise RecipeError(f"{path} is not an index: it has no {ABOUT_FILE}; run `winnow export` first")
+    with _local(folder, INDEX_FILE) as local:
         scores, ids = faiss_build.query(local, vectors, k)
     query, rank = (grid.ravel() for grid in np.indices(ids.shape))
     hits = pl.DataFrame({"query": query, "rank": rank, "score": scores.ravel(), "id": ids.ravel()})
-    with _local(folder, METADATA) as local:
-        wanted = pl.col("id").is_in(np.unique(ids).tolist())
-        metadata = pl.scan_parquet(local).filter(wanted).collect()
+    with _local(folder, METADATA_FILE) as local:
+        is_hit = pl.col("id").is_in(np.unique(ids).tolist())
+        metadata = pl.scan_parquet(local).filter(is_hit).collect()
     rows = hits.join(metadata, on="id", how="inner", maintain_order="left")
     return Hits(ids, scores, rows)
 
 
 @contextmanager
 def _local(folder: Folder, relative: str) -> Iterator[str]:
-    """A path on this machine with that file's bytes."""
+    """A path on this machine with that file's bytes; a file on object storage is fetched for a while."""
     if folder.local:
         yield folder.path(relative)
         return
@@ -172,58 +228,60 @@ def _local(folder: Folder, relative: str) -> Iterator[str]:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-class Rows:
-    """Batches of (unit vectors (n, d) float32, their samples) of the kept rows that have an
-    embedding. `rows` and `missing` count them and the others, once the loop has ended."""
+class KeptVectors:
+    """Batches of (unit vectors (n, d) float32, their samples) of the kept rows that have an embedding. Once
+    the loop has ended, `rows` counts these rows, and `missing` the kept rows without an embedding."""
 
     def __init__(self, session: Session, names: Sequence[str] = ()) -> None:
-        assert session.recipe.export.index is not None
-        self.embedding = session.recipe.export.index.embedding
+        self.embedding = _section(session).embedding
         self.names = list(names or ("uid", "shard", "row", "key", "text", "url"))
         self.columns = session.columns
-        self.folder, self.kept = session.decisions, kept_counts(session)
+        self.decision = session.decisions
+        self.kept = kept_counts(session)
         self.rows = self.missing = 0
 
     def empty(self) -> pl.DataFrame:
-        """No rows, every column."""
-        return next(self._read(next(iter(self.kept)))).clear()
+        """A frame without rows that has every column."""
+        return next(self._kept_frames(next(iter(self.kept)))).clear()
 
     @property
     def dimension(self) -> int:
-        """The embedding's width."""
+        """The width of the embedding."""
         dtype = self.empty()[self.embedding].dtype
         assert isinstance(dtype, pl.Array)  # the recipe's check sees to it
         return dtype.size
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
-        self.rows = self.missing = held = 0
-        parts: list[tuple[np.ndarray, pl.DataFrame]] = []
+        self.rows = self.missing = waiting = 0
+        batch: list[tuple[np.ndarray, pl.DataFrame]] = []
         for shard in (name for name, count in self.kept.items() if count):
-            for frame in self._read(shard):
-                part = self._valid(frame)
-                self.rows, held = self.rows + len(part[0]), held + len(part[0])
-                parts.append(part)
-                if held >= BATCH:
-                    yield _joined(parts)
-                    parts, held = [], 0
-        if parts:
-            yield _joined(parts)
+            for frame in self._kept_frames(shard):
+                batch.append(self._valid(frame))
+                self.rows += len(batch[-1][0])
+                waiting += len(batch[-1][0])
+                if waiting >= BATCH:
+                    yield _joined(batch)
+                    batch, waiting = [], 0
+        if batch:
+            yield _joined(batch)
 
-    def _read(self, shard: str) -> Iterator[pl.DataFrame]:
-        keep, start = self.columns.store.kept(self.folder, shard), 0
+    def _kept_frames(self, shard: str) -> Iterator[pl.DataFrame]:
+        """The kept rows of a shard, in frames of at most BATCH rows; at least one frame."""
+        keep, start = self.columns.store.kept(self.decision, shard), 0
         for frame in self.columns.batches(shard, [*self.names, self.embedding], BATCH):
             yield frame.filter(keep.slice(start, len(frame)))
             start += len(frame)
 
     def _valid(self, frame: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
-        there = frame.filter(pl.col(self.embedding).is_not_null())
-        vectors = there[self.embedding].to_numpy().astype(np.float32)
+        """Unit vectors and samples of the rows that have an embedding; counts the others."""
+        present = frame.filter(pl.col(self.embedding).is_not_null())
+        vectors = present[self.embedding].to_numpy().astype(np.float32)
         norms = np.linalg.norm(vectors, axis=1)
-        good = np.isfinite(norms) & (norms > 0)
-        self.missing += len(frame) - int(good.sum())
-        return vectors[good] / norms[good, None], there.drop(self.embedding).filter(good)
+        valid = np.isfinite(norms) & (norms > 0)
+        self.missing += len(frame) - int(valid.sum())
+        return vectors[valid] / norms[valid, None], present.drop(self.embedding).filter(valid)
 
 
-def _joined(parts: list[tuple[np.ndarray, pl.DataFrame]]) -> tuple[np.ndarray, pl.DataFrame]:
-    vectors, frames = zip(*parts, strict=True)
+def _joined(batch: list[tuple[np.ndarray, pl.DataFrame]]) -> tuple[np.ndarray, pl.DataFrame]:
+    vectors, frames = zip(*batch, strict=True)
     return np.concatenate(vectors), pl.concat(frames)

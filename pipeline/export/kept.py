@@ -1,6 +1,7 @@
-"""Which rows of a pool an export writes, and how often each.
+"""The rows of a pool that an export writes. Every export reads the decision through this module.
 
-Every export reads the decision through this module.
+Kept rows are those that the decision keeps. Written rows are the kept rows, each as often as `export.repeats`
+says; `export.shards` and `export.subset` hold the written rows, all other exports the kept ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,25 +15,27 @@ from pipeline.storage import layout
 
 
 def kept_counts(session: Session) -> dict[str, int]:
-    """Shard -> kept samples, in pool order. Raises RecipeError where nothing is decided yet."""
-    folder = session.decisions
-    if not session.store.root.exists(layout.rules(folder)):
-        raise RecipeError(f"nothing to export: no {folder} in the store; run `winnow keep` first")
-    table = session.store.read(layout.decided_shards(folder), ["shard", "kept"])
+    """Shard -> kept rows, in pool order. Raises RecipeError if there is no decision yet."""
+    decision = session.decisions
+    if not session.store.root.exists(layout.rules(decision)):
+        raise RecipeError(f"nothing to export: no {decision} in the store; run `winnow keep` first")
+    table = session.store.read(layout.decided_shards(decision), ["shard", "kept"])
     counts = dict(table.iter_rows())
     return {shard.name: counts[shard.name] for shard in session.shards}
 
 
-class Chosen:
-    """Which rows of a shard are written, as often as `export.repeats` says. Travels to workers."""
+class WrittenRows:
+    """The written rows of each shard. Travels to workers."""
 
     def __init__(self, session: Session) -> None:
-        self.decisions, self.repeats = session.decisions, session.recipe.export.repeats
-        self.columns, self.store = session.columns, session.store
+        self.decision = session.decisions
+        self.repeats = session.recipe.export.repeats
+        self.columns = session.columns
+        self.store = session.store
 
-    def rows(self, shard: str) -> np.ndarray:
-        """Row numbers, ascending, each as often as it is written; a null or negative number is none."""
-        kept = self.store.kept(self.decisions, shard).arg_true().to_numpy()
+    def numbers(self, shard: str) -> np.ndarray:
+        """Row numbers, ascending, each as often as it is written. A null or negative repeat counts as 0."""
+        kept = self.store.kept(self.decision, shard).arg_true().to_numpy()
         if self.repeats is None:
             return kept
         times = self.columns.read(shard, [self.repeats])[self.repeats].cast(pl.Int64).fill_null(0)
@@ -40,19 +43,20 @@ class Chosen:
 
 
 def written_counts(session: Session) -> dict[str, int]:
-    """Shard -> samples that shards and the subset get of it. Raises RecipeError where nothing is decided."""
-    kept, chosen = kept_counts(session), Chosen(session)
-    if chosen.repeats is None:
+    """Shard -> written rows, in pool order. Raises RecipeError if there is no decision yet."""
+    kept, written = kept_counts(session), WrittenRows(session)
+    if written.repeats is None:
         return kept
-    return {shard: len(chosen.rows(shard)) if count else 0 for shard, count in kept.items()}
+    return {shard: len(written.numbers(shard)) if count else 0 for shard, count in kept.items()}
 
 
 def written_uids(session: Session, shards: Sequence[str]) -> Iterator[pl.Series]:
-    """The uids of the samples that are written of these shards, in their order; several shards at a time."""
-    chosen = Chosen(session)
+    """The uids of these shards' written rows, in order; one Series for each group of small shards."""
+    written = WrittenRows(session)
     for group in session.columns.groups(shards):
-        rows, start = list[np.ndarray](), 0
+        start = 0
+        numbers = list[np.ndarray]()
         for shard in group:
-            rows.append(start + chosen.rows(shard))
-            start += len(chosen.store.kept(chosen.decisions, shard))
-        yield session.columns.read_many(group, ["uid"])["uid"].gather(np.concatenate(rows))
+            numbers.append(start + written.numbers(shard))
+            start += len(written.store.kept(written.decision, shard))
+        yield session.columns.read_many(group, ["uid"])["uid"].gather(np.concatenate(numbers))

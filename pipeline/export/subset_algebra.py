@@ -5,14 +5,14 @@
     and    the smallest count of all files      minus  the first file's count less those of the others
     or     the largest                          xor    the difference of the two counts
 
-Files are sorted, so they are mapped and merged block by block: memory stays flat at any number of rows. A uid that a
-single file holds more often than a block has rows is held whole.
+Files are sorted, so they are mapped and merged block by block: memory does not grow with the number of rows.
+The one exception: a uid that a single file holds more often than a block has rows is held whole.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,18 +32,62 @@ OPERATIONS: Mapping[str, Callable[[Counts], np.ndarray]] = {
 }
 
 
-def combine(
-    paths: Sequence[str], operation: str, out: str | None = None, block: int = BLOCK
-) -> dict[str, Any]:
-    """Rows and distinct uids of what an operation makes of some files; written to `out` if given."""
+@dataclass(frozen=True)
+class Combination:
+    """The result of an operation: rows, distinct uids, and the file it was written to, if any."""
+
+    path: str | None
+    rows: int
+    distinct: int
+
+
+@dataclass(frozen=True)
+class SubsetFile:
+    """A file's rows, its distinct uids, and how often the most frequent uid is in it."""
+
+    path: str
+    rows: int
+    distinct: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Some files, and `overlap[i][j]`: the rows of `and` of files i and j."""
+
+    files: list[SubsetFile]
+    overlap: list[list[int]]
+
+
+@dataclass(frozen=True)
+class RowCount:
+    """Rows, and the distinct uids in them."""
+
+    rows: int
+    distinct: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two files differ. `changed`: the uids in both files that one holds more often; its rows are the
+    surplus."""
+
+    both: RowCount
+    only_first: RowCount
+    only_second: RowCount
+    changed: RowCount
+
+
+def combine(paths: Sequence[str], operation: str, out: str | None = None, block: int = BLOCK) -> Combination:
+    """Apply one of OPERATIONS to files; writes the result to `out` if given. Raises RecipeError."""
     with ExitStack() as stack:
         blocks = merged([stack.enter_context(mapped(path)) for path in paths], paths, block)
         results = ((uids, OPERATIONS[operation](counts)) for uids, counts in blocks)
         return _write(results, out) if out else _count(results)
 
 
-def describe(paths: Sequence[str], block: int = BLOCK) -> dict[str, Any]:
-    """Each file's rows, distinct uids and highest count; and `overlap[i][j]`, the rows of `and` of files i and j."""
+def describe(paths: Sequence[str], block: int = BLOCK) -> Comparison:
+    """Count each file's rows, and the rows that each two have in common. Raises RecipeError."""
     kinds = len(paths)
     rows, distinct, most = (np.zeros(kinds, np.int64) for _ in range(3))
     overlap = np.zeros((kinds, kinds), np.int64)
@@ -52,33 +96,33 @@ def describe(paths: Sequence[str], block: int = BLOCK) -> dict[str, Any]:
             rows += counts.sum(0)
             distinct += (counts > 0).sum(0)
             most = np.maximum(most, counts.max(0))
-            for place in range(kinds):
-                overlap[place] += np.minimum(counts, counts[:, place : place + 1]).sum(0)
-    names = ("path", "rows", "distinct", "most")
+            for file in range(kinds):
+                overlap[file] += np.minimum(counts, counts[:, file : file + 1]).sum(0)
     columns = (paths, rows.tolist(), distinct.tolist(), most.tolist())
-    files = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    return {"files": files, "overlap": overlap.tolist()}
+    files = [SubsetFile(*row) for row in zip(*columns, strict=True)]
+    return Comparison(files, overlap.tolist())
 
 
-def difference(paths: Sequence[str], block: int = BLOCK) -> dict[str, dict[str, int]]:
-    """Of two files: rows and distinct uids of `both`, `only_first`, `only_second`; `changed` are the uids that both
-    have, one more often than the other."""
+def difference(paths: Sequence[str], block: int = BLOCK) -> Difference:
+    """Compare two files. Raises RecipeError."""
     total = np.zeros((4, 2), np.int64)
     with ExitStack() as stack:
         for _, counts in merged([stack.enter_context(mapped(path)) for path in paths], paths, block):
-            first, second = counts.T
-            common, in_both = counts.min(1), (counts > 0).all(1)
-            for place, (extra, chosen) in enumerate(
-                [
-                    (common, in_both),
-                    (first - common, second == 0),
-                    (second - common, first == 0),
-                    (np.abs(first - second) * in_both, in_both & (first != second)),
-                ]
-            ):
-                total[place] += extra.sum(), chosen.sum()
-    names = ("both", "only_first", "only_second", "changed")
-    return {n: {"rows": int(r), "distinct": int(d)} for n, (r, d) in zip(names, total, strict=True)}
+            total += _difference_counts(counts)
+    return Difference(*(RowCount(rows, distinct) for rows, distinct in total.tolist()))
+
+
+def _difference_counts(counts: Counts) -> np.ndarray:
+    """(4, 2): rows and distinct uids of each field of Difference, in a block of two files."""
+    first, second = counts.T
+    common, in_both = counts.min(1), (counts > 0).all(1)
+    fields = [
+        (common, in_both),
+        (first - common, second == 0),
+        (second - common, first == 0),
+        (np.abs(first - second) * in_both, in_both & (first != second)),
+    ]
+    return np.array([(rows.sum(), chosen.sum()) for rows, chosen in fields])
 
 
 # --- files ------------------------------------------------------------------------------------------
@@ -86,7 +130,8 @@ def difference(paths: Sequence[str], block: int = BLOCK) -> dict[str, dict[str, 
 
 @contextmanager
 def mapped(path: str) -> Iterator[np.ndarray]:
-    """(n,) u8,u8 rows of a file, mapped; one on object storage is fetched first. Raises RecipeError."""
+    """(n,) u8,u8 rows of a file, mapped into memory; a file on object storage is fetched first. Raises
+    RecipeError."""
     source = Folder(path)
     with ExitStack() as stack:
         local = source.base
@@ -104,25 +149,29 @@ def mapped(path: str) -> Iterator[np.ndarray]:
         yield rows
 
 
-def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], out: str) -> dict[str, Any]:
-    """Publish the uids, each as often as it counts."""
+def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], path: str) -> Combination:
+    """Publish the uids of (uids, counts), each as often as it counts."""
     rows = distinct = 0
-    with working_beside(out) as folder:
+    with working_beside(path) as folder:
         with open(f"{folder}/subset", "wb") as file:
             write_header(file, 0)
             for uids, counts in results:
                 file.write(np.repeat(uids, counts).data)
-                rows, distinct = rows + int(counts.sum()), distinct + int((counts > 0).sum())
+                rows += int(counts.sum())
+                distinct += int((counts > 0).sum())
             file.seek(0)
             write_header(file, rows)
-        Folder(out).publish_file(f"{folder}/subset", "")
-    return {"path": out, "rows": rows, "distinct": distinct}
+        Folder(path).publish_file(f"{folder}/subset", "")
+    return Combination(path, rows, distinct)
 
 
-def _count(results: Iterator[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    sums = [(int(counts.sum()), int((counts > 0).sum())) for _, counts in results]
-    rows, distinct = map(sum, zip(*sums, strict=True)) if sums else (0, 0)
-    return {"path": None, "rows": rows, "distinct": distinct}
+def _count(results: Iterator[tuple[np.ndarray, np.ndarray]]) -> Combination:
+    """Count the rows that `_write` would write."""
+    rows = distinct = 0
+    for _, counts in results:
+        rows += int(counts.sum())
+        distinct += int((counts > 0).sum())
+    return Combination(None, rows, distinct)
 
 
 # --- merging ----------------------------------------------------------------------------------------
@@ -131,7 +180,8 @@ def _count(results: Iterator[tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
 def merged(
     files: Sequence[np.ndarray], names: Sequence[str], block: int = BLOCK
 ) -> Iterator[tuple[np.ndarray, Counts]]:
-    """(uids (u,) u8,u8, counts (u, k)) over ranges of uids, ascending. Raises RecipeError for rows out of order."""
+    """(uids (u,) u8,u8, counts (u, k)) over ranges of uids, ascending. Raises RecipeError for rows out of
+    order."""
     pivots = _sort(np.concatenate([rows[::block] for rows in files]))
     edges = [search_uids(rows, pivots["f0"], pivots["f1"], "left") for rows in files]
     ends = [np.append(np.maximum.accumulate(e), len(r)) for e, r in zip(edges, files, strict=True)]
@@ -146,20 +196,21 @@ def merged(
         starts = stops
 
 
-def count_uids(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, Counts]:
+def count_uids(lists: Sequence[np.ndarray]) -> tuple[np.ndarray, Counts]:
     """(uids (u,), counts (u, k)) of k sorted lists."""
-    rows, source = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    rows = np.concatenate(lists)
+    source = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
     order = _order(rows)
     rows, source = rows[order], source[order]
     new = np.append(True, rows[1:] != rows[:-1])
-    places = (np.cumsum(new) - 1) * len(parts) + source
+    cells = (np.cumsum(new) - 1) * len(lists) + source
     uids = rows[new]
-    return uids, np.bincount(places, minlength=len(uids) * len(parts)).reshape(len(uids), len(parts))
+    return uids, np.bincount(cells, minlength=len(uids) * len(lists)).reshape(len(uids), len(lists))
 
 
 def _order(rows: np.ndarray) -> np.ndarray:
-    """The sorting permutation. The first halves alone are runs in order, which is fast; they hardly ever tie
-    for two uids, and where they do all is sorted."""
+    """The permutation that sorts rows. Sorting by the first halves alone is fast, as they come in sorted
+    runs. Two different uids hardly ever share a first half; if two do, rows are sorted by both halves."""
     order: np.ndarray = np.argsort(rows["f0"], kind="stable")
     high, low = rows["f0"][order], rows["f1"][order]
     tied = (high[1:] == high[:-1]) & (low[1:] < low[:-1])
@@ -169,5 +220,4 @@ def _order(rows: np.ndarray) -> np.ndarray:
 
 
 def _sort(rows: np.ndarray) -> np.ndarray:
-    found: np.ndarray = rows[_order(rows)]
-    return found
+    return np.asarray(rows[_order(rows)])

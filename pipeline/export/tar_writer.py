@@ -1,14 +1,13 @@
-"""One output tar: which samples it takes, their members byte for byte, and the table beside it.
+"""One output tar: its samples, their members byte for byte, and the table beside it.
 
-A sample is named by its uid, as DataComp's resharder does it: names of strangers never become
-paths, and equal keys of two shards cannot meet. A caption that only the json holds is added as a
-`txt` member, for open_clip would pass the sample over. Members over 256 MiB are left behind.
+A sample is named by its uid, as DataComp's resharder does it: names in the pool, which are untrusted, never
+become paths, and equal keys of two shards cannot meet. If only the json holds the caption, a `txt` member is
+added, since open_clip skips a sample without one. Members over 256 MiB are left out.
 
-Written by webdataset's TarWriter with headers that are always the same. It sorts a sample's members
-by name, and it writes pax; at these name lengths that is, byte for byte, ustar.
+webdataset's TarWriter writes the tar, with fixed headers. It sorts a sample's members by name. It writes the
+pax format, which for names this short equals ustar byte for byte.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,30 +17,33 @@ from typing import Any, BinaryIO
 
 import orjson
 import polars as pl
-from polars._typing import PolarsDataType
 
 from pipeline.errors import ShardError
-from pipeline.export.kept import Chosen
-from pipeline.operator import Writer
+from pipeline.export.exporter import TaskReport
+from pipeline.export.kept import WrittenRows
+from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
+from pipeline.pool.fields import parse
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.pool.shards import Shard
 from pipeline.storage.retry import persist
 from pipeline.storage.store import Store
 
-STATS = "_stats.json"
-SIZES = ("width", "height", "original_width", "original_height")
-SAMPLE = tuple(dict.fromkeys(("shard", "row", "uid", "key", "url", "text", *SIZES, *MEMBER_COLUMNS)))
-TEXTS = ("status", "error_message", "exif", "sha256")
-LONGEST = 48  # characters of an extension: uid, its number, and this fit ustar's 100 bytes
+STATS_SUFFIX = "_stats.json"
+SIDES = ("width", "height", "original_width", "original_height")
+# The columns that are read of a sample
+SAMPLE = tuple(dict.fromkeys(("shard", "row", "uid", "key", "url", "text", *SIDES, *MEMBER_COLUMNS)))
+# The columns of the sidecar that only the json member holds
+JSON_TEXTS = ("status", "error_message", "exif", "sha256")
+LONGEST = 48  # characters of an extension: with the uid and a copy's number it fits ustar's 100 bytes
 EXTENSION = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST - 1}}}")
 Data = bytes | memoryview
-Record = Mapping[str, str]
+JsonTexts = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Rows [start, stop) among those written of one shard of the pool."""
+class ShardRows:
+    """A run of the written rows of one shard of the pool: [start, stop), counted among its written rows."""
 
     shard: Shard
     start: int
@@ -49,161 +51,134 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Output:
-    """One tar to write."""
+class OutputTar:
+    """One tar to write, out of runs of rows of one shard or several."""
 
     number: int
-    parts: tuple[Part, ...]
+    runs: tuple[ShardRows, ...]
 
     @property
     def name(self) -> str:
-        """Its name, less any suffix."""
+        """Its file name without a suffix."""
         return f"{self.number:08d}"
 
     @property
     def rows(self) -> int:
-        """Its samples."""
-        return sum(part.stop - part.start for part in self.parts)
+        """How many samples it holds."""
+        return sum(run.stop - run.start for run in self.runs)
 
 
-@dataclass(frozen=True)
-class Written:
-    """What one task came to; `error` says why its tar is not there."""
-
-    name: str
-    rows: int = 0
-    bytes: int = 0
-    error: str | None = None
-
-
-class Packer:
-    """Writes one output; what all outputs share. Travels to workers."""
+class TarBuilder:
+    """Builds output tars, each in one call. Holds everything that all tars share. Travels to workers."""
 
     def __init__(self, session: Session, path: str) -> None:
-        self.target, self.chosen = Store(path), Chosen(session)
+        self.target = Store(path)
+        self.written = WrittenRows(session)
         self.columns = session.columns
+        self.scores = ScoreColumns(session)
         self.kind = session.kind
-        self.scores = {
-            name: scores
-            for name in session.recipe.compute
-            if isinstance(operator := session.recipe.operator(name), Writer)
-            and (scores := _scalars(name, operator))
-        }
 
-    def run(self, output: Output) -> Written:
-        """Write it. Storage is tried again with back-off; what stays wrong is told, not raised."""
+    def build(self, tar: OutputTar) -> TaskReport:
+        """Write a tar and the files beside it. Storage faults are retried with back-off; if they persist, the
+        report has the error."""
         try:
-            return persist(lambda: self._write(output))
+            return persist(lambda: self._build(tar))
         except ShardError as error:
-            return Written(output.name, error=str(error))
+            return TaskReport(tar.name, error=str(error))
 
-    def _write(self, output: Output) -> Written:
-        frame = pl.concat([self._rows(part) for part in output.parts])
+    def _build(self, tar: OutputTar) -> TaskReport:
+        frame = pl.concat([self._rows(run) for run in tar.runs])
         keys = output_keys(frame["uid"])
-        with self.target.root.publishing(f"{output.name}.tar") as path, open(path, "wb") as file:
-            records = list(self._pack(output, frame, keys, file))
+        with self.target.root.publishing(f"{tar.name}.tar") as path, open(path, "wb") as file:
+            records = list(self._copy_members(tar, frame, keys, file))
             size = file.tell()
-        self.target.write(f"{output.name}.parquet", sidecar(frame, keys, records))
-        self.target.root.publish(f"{output.name}{STATS}", orjson.dumps(stats(len(frame))))
-        return Written(output.name, len(frame), size)
+        self.target.write(f"{tar.name}.parquet", sidecar(frame, keys, records))
+        self.target.root.publish(f"{tar.name}{STATS_SUFFIX}", orjson.dumps(stats(len(frame))))
+        return TaskReport(tar.name, len(frame), size)
 
-    def _rows(self, part: Part) -> pl.DataFrame:
-        """The part's samples and scores, null where a shard lacks an operator's columns."""
-        name = part.shard.name
-        frame = self.columns.read(name, SAMPLE)
-        for scores in self.scores.values():
-            try:
-                frame = frame.hstack(self.columns.read(name, list(scores)))
-            except FileNotFoundError:
-                frame = frame.with_columns(pl.lit(None, t).alias(n) for n, t in scores.items())
-        return frame[self.chosen.rows(name)[part.start : part.stop]]
+    def _rows(self, run: ShardRows) -> pl.DataFrame:
+        """The run's sample columns and scores."""
+        shard = run.shard.name
+        frame = self.columns.read(shard, SAMPLE)
+        frame = frame.hstack(self.scores.read(shard, len(frame)))
+        return frame[self.written.numbers(shard)[run.start : run.stop]]
 
-    def _pack(
-        self, output: Output, frame: pl.DataFrame, keys: Sequence[str], file: BinaryIO
-    ) -> Iterator[Record]:
-        """Write the tar, sample by sample; yields their json records."""
+    def _copy_members(
+        self, tar: OutputTar, frame: pl.DataFrame, keys: Sequence[str], file: BinaryIO
+    ) -> Iterator[JsonTexts]:
+        """Write the tar, sample by sample; yields the texts of each sample's json."""
         from webdataset import TarWriter
 
         rows = zip(keys, frame.iter_rows(named=True), strict=True)
         with TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True) as writer:
-            for part in output.parts:
-                with self.kind.members(part.shard) as members_of:
-                    for key, row in islice(rows, part.stop - part.start):
+            for run in tar.runs:
+                with self.kind.members(run.shard) as members_of:
+                    for key, row in islice(rows, run.stop - run.start):
                         fields = members_of(row)
                         writer.write({"__key__": key, **members(fields, row["text"])})
-                        yield record(fields)
-
-
-def _scalars(name: str, operator: Writer) -> dict[str, PolarsDataType]:
-    """Columns of one value per row, by full name: no embeddings, no lists."""
-    return {f"{name}.{short}": t for short, t in operator.writes.items() if not t.is_nested()}
+                        yield json_texts(fields)
 
 
 # --- one sample -----------------------------------------------------------------------------------
 
 
 def output_keys(uids: pl.Series) -> list[str]:
-    """The uids; one that comes several times gets -0, -1, ..., as DataComp's resharder has it: no two samples
-    of a tar share a key."""
-    again, seen, keys = set(uids.filter(uids.is_duplicated())), Counter[str](), []
+    """A key for each sample of a tar: its uid. Samples with equal uids get -0, -1, ... appended, as in
+    DataComp's resharder, so that no two samples of a tar share a key."""
+    repeated = set(uids.filter(uids.is_duplicated()))
+    copies = Counter[str]()
+    keys = list[str]()
     for uid in uids:
-        keys.append(f"{uid}-{seen[uid]}" if uid in again else uid)
-        seen[uid] += 1
+        keys.append(f"{uid}-{copies[uid]}" if uid in repeated else uid)
+        copies[uid] += 1
     return keys
 
 
 def members(fields: Sequence[tuple[str, Data]], text: str | None) -> dict[str, Data]:
-    """Contents by extension, and the caption as `txt` where there is no such member. An extension
-    that is unsafe in a file name is changed, and numbered where that makes it equal to another."""
-    found: dict[str, Data] = {}
-    taken: set[str] = set()  # readers ignore case
-    again: Counter[str] = Counter()
+    """Extension -> contents of an output sample, with the caption as `txt` if the sample has no such member.
+    An extension that is unsafe in a file name is changed; if the change makes it equal to another, it gets a
+    number."""
+    contents: dict[str, Data] = {}
+    taken: set[str] = set()  # in lower case: readers ignore case
+    clashes = Counter[str]()
     for suffix, data in sorted(fields, key=lambda field: not EXTENSION.fullmatch(field[0])):
         stem = name = safe_extension(suffix)
         while name.lower() in taken:
-            again[stem] += 1
-            name = f"{stem}-{again[stem]}"
+            clashes[stem] += 1
+            name = f"{stem}-{clashes[stem]}"
         taken.add(name.lower())
-        found[name] = data
+        contents[name] = data
     if text is not None and "txt" not in taken:
-        found["txt"] = text.encode()
-    return found
+        contents["txt"] = text.encode()
+    return contents
 
 
 def safe_extension(suffix: str) -> str:
-    """The extension as it is, if it is safe in a file name, else `x-` and what of it is safe."""
+    """The extension itself if it is safe in a file name, else `x-` and the extension with `_` for unsafe
+    characters."""
     if EXTENSION.fullmatch(suffix):
         return suffix
     return f"x-{re.sub('[^A-Za-z0-9._-]', '_', suffix)[:LONGEST]}"
 
 
-def record(fields: Sequence[tuple[str, Data]]) -> Record:
-    """Those texts of img2dataset that only the json member has; what is no text is left out."""
+def json_texts(fields: Sequence[tuple[str, Data]]) -> JsonTexts:
+    """The JSON_TEXTS that a sample's json member holds. Values that are not strings are left out."""
     data = next((data for suffix, data in fields if suffix.lower() == "json"), b"{}")
-    found = _parse(data)
-    texts = {name: found[name] for name in TEXTS if isinstance(found.get(name), str)}
+    record, _ = parse(data)
+    texts = {name: record[name] for name in JSON_TEXTS if isinstance(record.get(name), str)}
     return {name: text.encode("utf-8", "replace").decode() for name, text in texts.items()}
 
 
-def _parse(data: Data) -> dict[str, Any]:
-    for parse in (orjson.loads, lambda raw: json.loads(str(raw, "utf-8-sig", "replace"))):
-        try:  # the second one is for what Python's own json writes: NaN, lone surrogates
-            found = parse(data)
-        except (ValueError, RecursionError):
-            continue
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
 def stats(rows: int) -> dict[str, Any]:
-    """What img2dataset says of a shard, less its times: equal exports have equal bytes."""
+    """img2dataset's counts for a shard. Its times are left out, so that equal exports have equal bytes."""
     failed = {"failed_to_download": 0, "failed_to_resize": 0}
     return {"count": rows, "successes": rows, **failed, "status_dict": {"success": rows}}
 
 
-def sidecar(frame: pl.DataFrame, keys: Sequence[str], records: Sequence[Record]) -> pl.DataFrame:
-    """One row per sample of a tar. Sizes are those of the samples table: measured, not claimed."""
-    texts = pl.DataFrame(records, schema=dict.fromkeys(TEXTS, pl.String))
+def sidecar(frame: pl.DataFrame, keys: Sequence[str], records: Sequence[JsonTexts]) -> pl.DataFrame:
+    """The table beside a tar: one row per sample. Sizes are the measured ones of the samples table, not those
+    that the json claims."""
+    texts = pl.DataFrame(records, schema=dict.fromkeys(JSON_TEXTS, pl.String))
     scores = frame.columns[len(SAMPLE) :]
     return pl.DataFrame(
         [
@@ -214,7 +189,7 @@ def sidecar(frame: pl.DataFrame, keys: Sequence[str], records: Sequence[Record])
             frame["text"].alias("caption"),
             texts["status"].fill_null("success"),
             texts["error_message"],
-            *(frame[name] for name in SIZES),
+            *(frame[name] for name in SIDES),
             texts["exif"],
             texts["sha256"],
             *(frame[name] for name in scores),

@@ -13,7 +13,8 @@ from pipeline.storage.retry import from_storage
 
 
 def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
-    """The kind of a recipe's pool. If the recipe does not say it, the names of the shards do. Raises RecipeError."""
+    """The kind of a recipe's pool. If the recipe does not say it, the names of the shards do. Raises
+    RecipeError."""
     pool = recipe.pool
     if pool.kind is not None and pool.kind not in NAMED:
         raise RecipeError(f"pool.kind must be one of {', '.join(NAMED)}, got {pool.kind!r}")
@@ -21,7 +22,8 @@ def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
 
 
 def list_pool(recipe: Recipe) -> list[Shard]:
-    """The shards of a recipe's pool. Raises RecipeError if they cannot be listed, or cannot do what it asks."""
+    """The shards of a recipe's pool. Raises RecipeError if they cannot be listed, or lack what the recipe
+    needs."""
     try:
         shards = open_kind(recipe).list_shards()
     except Exception as error:
@@ -46,7 +48,7 @@ def _check_uses(recipe: Recipe, kind: PoolKind, first: Shard) -> None:
     without = f"{kind.key} are {kind.noun} without images (the first: {first.path})"
     for key, (_, destination) in recipe.export.destinations().items():
         if destination.images:
-            raise RecipeError(f"{key} copies images out of tars, and {without}; see export.urls")
+            raise RecipeError(f"{key} copies images, and {without}; see export.urls")
     for name in recipe.compute:
         if isinstance(recipe.operator(name), ImageScore):
             raise RecipeError(f"compute.{name} reads images, and {without}")
@@ -62,8 +64,8 @@ def _columns_read(recipe: Recipe) -> set[str]:
 
 
 def check_first(kind: PoolKind, shards: Sequence[Shard]) -> None:
-    """The first shard must be what the recipe says. Raises RecipeError. If it cannot be read at all, the pass
-    that reads it reports so."""
+    """Raises RecipeError if the first shard is not what the recipe says. If storage cannot read it, or it
+    is broken, the pass that reads it will say so."""
     try:
         for shard in shards[:1]:
             kind.check_shard(shard)

@@ -1,4 +1,4 @@
-"""A recipe bound to its pool and its store: the shards, the keys of their results, and the folders of the store."""
+"""A recipe bound to its pool and its store: the shards, the keys of results, and the folders of the store."""
 
 import hashlib
 from collections.abc import Collection
@@ -20,12 +20,12 @@ from pipeline.storage import layout
 from pipeline.storage.digests import field_digest
 from pipeline.storage.store import Store
 
-DECISIONS = 3  # format of what a decision's folder holds; raise it when that changes
+DECISIONS = 3  # version of the files in a decision's folder; raise it if their format changes
 
 
 @dataclass(frozen=True)
 class Session:
-    """What every command works on."""
+    """A recipe and the shards of its pool. Every command works on one."""
 
     recipe: Recipe
     shards: tuple[Shard, ...]
@@ -67,7 +67,8 @@ class Session:
 
     @cached_property
     def contents(self) -> dict[str, dict[str, Any]]:
-        """Digests of the files that operators' fields name; a field with several has one by name."""
+        """Operator -> field -> digest of the file that the field names; a digest per name if it names
+        several."""
         return {
             name: {
                 field: digest
@@ -83,12 +84,13 @@ class Session:
         return keys(self.recipe, self.shards, self.contents)
 
     def folder(self, name: str) -> str:
-        """Where an operator's parts lie."""
+        """The folder of the store that holds an operator's parts."""
         return layout.columns_folder(name, self.keys[name])
 
     @cached_property
     def decisions(self) -> str:
-        """decisions/<recipe>-<key>: the key covers rules, the keys of what they read, and the shards."""
+        """decisions/<recipe>-<key>. The key covers the rules, the keys of the operators that rules and
+        exports read, and the shards."""
         owners = sorted({o for c in self.columns_read() if (o := owner(c)) is not None})
         covered = [
             DECISIONS,
@@ -100,11 +102,11 @@ class Session:
         return layout.decision_folder(self.recipe.name, key)
 
     def describe(self, name: str) -> bytes:
-        """`meta.json` beside an operator's parts: in clear, what its key stands for."""
+        """The content of `meta.json` beside an operator's parts: in clear, what its key stands for."""
         entry = self.recipe.compute[name]
         inputs = input_keys(entry, self.keys)
-        found = identity(entry.use, entry.operator, inputs, self.contents.get(name, {}))
-        return orjson.dumps({"name": name, **found}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        described = {"name": name, **identity(entry.use, entry.operator, inputs, self.contents.get(name, {}))}
+        return orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
 
     def columns_read(self) -> list[str]:
         """The columns that rules and exports read."""

@@ -1,6 +1,7 @@
 """Which results of a recipe the store holds, and which shards are complete.
 
-A part counts if it has as many rows as its shard has samples. There are no markers that could disagree with the data.
+A part counts if it has as many rows as its shard has samples. There are no markers that could disagree with
+the data.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -20,7 +21,7 @@ from pipeline.storage import layout
 
 
 def list_stored(session: Session) -> Stored:
-    """What the store holds of a session's recipe. Raises RecipeError if the pool is not as the recipe says."""
+    """The stored results of a session's recipe. Raises RecipeError if the pool is not as the recipe says."""
     names = [shard.name for shard in session.shards]
     samples = sample_counts(session)
     if session.sample_folders:
@@ -40,15 +41,16 @@ def sample_counts(session: Session) -> dict[str, int]:
 
 
 def complete(session: Session) -> Session:
-    """The same session over the shards that have every column `keep` and `export` read. Fewer shards mean other
-    Stats, hence other keys, hence the recursion. Raises RecipeError if no shard is left."""
+    """The same session over the shards that have every column that rules and exports read. Over fewer
+    shards, Stats have other keys, and so do the columns that depend on them; hence the recursion. Raises
+    RecipeError if no shard is left."""
     stored = list_stored(session)
     owners = {o for column in session.columns_read() if (o := owner(column)) is not None}
     done = _having(session, stored, owners)
     if len(done) == len(session.shards):
         return session
-    # What rests on a Stat lies under the key of the shards that could be read: find those first,
-    # by the columns that rest on none.
+    # Columns that depend on a Stat have a key that covers the shards that could be read. Those shards are
+    # found first, by the columns that depend on no Stat: their keys are the same over any shards.
     plain = keys(session.recipe, (), session.contents)
     readable = _having(
         session, stored, {n for n in closure(session.recipe, owners) if plain[n] == session.keys[n]}
@@ -61,7 +63,7 @@ def complete(session: Session) -> Session:
 
 
 def require(session: Session, names: Iterable[str]) -> None:
-    """Raises RecipeError unless these operators are computed, on every shard."""
+    """Raises RecipeError unless these operators are computed on every shard."""
     stored = list_stored(session)
     for name in names:
         if isinstance(session.recipe.operator(name), Stat):
@@ -79,8 +81,9 @@ def _having(session: Session, stored: Stored, names: Collection[str]) -> tuple[S
 
 
 def _check_reading(session: Session, indexed: Collection[str]) -> None:
-    """Raises RecipeError if the stored samples were read in another way than the recipe says. If there are none yet,
-    the first table must have its columns; a later one that lacks them stays pending."""
+    """Raises RecipeError if the stored samples were read in another way than the recipe says. If none are
+    stored yet, the first shard must be readable as the recipe says; a later one that is not stays
+    pending."""
     first = next((shard for shard in session.shards if shard.name in indexed), None)
     if first is None:
         check_first(session.kind, session.shards)

@@ -1,6 +1,7 @@
 """Reading a pool: which shards it has, and the samples in each of them.
 
-`shards` lists them. Tars are read by `tar`, `webdataset` and `tar_reader`, tables by `table_reader` and
-`text_tables`, a DataComp folder by `datacomp` and `npz`. `sample_table` publishes the samples of a shard, and
-`columns` finds a column by its full name. Input is untrusted: a bad sample becomes a reason, never an exception.
+`kinds` is the door: one class for each kind of pool. Behind it, `tar`, `webdataset` and `tar_reader` read
+tars, `table_reader` and `text_tables` read tables, `datacomp_reader` and `npz` read a DataComp folder.
+`sample_table` holds the samples once they are read, and `columns` finds a column by its full name. Input is
+untrusted: a bad sample becomes a reason, never an exception.
 """

@@ -19,9 +19,9 @@ GROUP_SHARDS = 64
 
 
 class Columns:
-    """A shard's columns by full name (`text`, `clip.score`). Those of operators lie in the store, under the cache
-    keys in `keys` (operator -> key); a sample's own lie in `samples`, by default in the store too. Travels to
-    workers."""
+    """A shard's columns by full name (`text`, `clip.score`). The columns of operators lie in the store,
+    under the cache keys in `keys` (operator -> key). A sample's own lie in `samples`, by default in the
+    store too. Travels to workers."""
 
     def __init__(self, store: Store, keys: Mapping[str, str], samples: SampleTable | None = None) -> None:
         self.store = store

@@ -1,24 +1,25 @@
-"""What strangers say of a sample: JSON objects, strings, sizes, uids. Nothing in them raises.
+"""Fields of a sample that come from untrusted metadata: JSON objects, strings, sides in pixels.
 
-The uid is the sample's own where it has one of 32 hex digits, else md5 of text + url, as cc2dataset and
-so DataComp make it, else a hash of where the sample is.
+Parsing never raises; bad values become None.
 """
 
 import json
 from typing import Any
 
 import orjson
+import polars as pl
 
-BAD_JSON, NO_CAPTION = "json cannot be parsed", "no caption"
+BAD_JSON = "json cannot be parsed"
+NO_CAPTION = "no caption"
 MOST_PIXELS = (1 << 31) - 1  # of a side: an int32
 
 
 def parse(data: bytes | memoryview) -> tuple[dict[str, Any], str | None]:
-    """(the object that JSON holds, why there is none)."""
+    """(the JSON object, None), or ({}, why there is none)."""
     try:
         record = orjson.loads(data)
     except orjson.JSONDecodeError:
-        try:  # Python's own json writes NaN and lone surrogates, and pools are full of its work
+        try:  # Python's own json writes NaN and lone surrogates, and many pools were written with it
             record = json.loads(str(data, "utf-8-sig", "replace"))
         except ValueError as error:
             return {}, f"{BAD_JSON}: {str(error)[:100]}"
@@ -28,7 +29,7 @@ def parse(data: bytes | memoryview) -> tuple[dict[str, Any], str | None]:
 
 
 def string(value: object) -> str | None:
-    """A string that UTF-8 can hold: lone surrogates become U+FFFD. None for what is no string."""
+    """A string that UTF-8 can hold: lone surrogates become U+FFFD. None if the value is not a string."""
     if not isinstance(value, str):
         return None
     return (
@@ -39,5 +40,11 @@ def string(value: object) -> str | None:
 
 
 def pixels(value: object) -> int | None:
-    """A side in pixels, or None for what can be none."""
+    """A side in pixels; None if the value cannot be one."""
     return value if type(value) is int and 0 < value <= MOST_PIXELS else None
+
+
+def pixels_of(column: str) -> pl.Expr:
+    """A column of sides in pixels, Int32; null if a value cannot be one. Numbers may come as text."""
+    side = pl.col(column).cast(pl.Float64, strict=False)
+    return pl.when(side.is_between(1, MOST_PIXELS)).then(side).cast(pl.Int32).alias(column)

@@ -1,10 +1,10 @@
-"""What a download lost: URLs that are in no tar, counted by reason from img2dataset's `_stats.json`.
+"""URLs that a download did not fetch, counted by reason from img2dataset's `_stats.json`.
 
-    lost(shard)   {"HTTP 404": 812, "timed out": 240, ...}, for the tar beside which such a file lies
+    lost_beside("pool/00000")   {"HTTP 404": 812, "timed out": 240, ...}, from pool/00000_stats.json
 
-A URL that could not be fetched is no sample: it has no image to be judged by, and its caption must not
-count in the pool's statistics. So it is in no column and under no rule; the books name it before them:
-listed = read + lost, and read = kept + dropped + failed.
+A URL that could not be fetched is not a sample: it has no image to be judged by, and its caption must not
+count in the pool's statistics. So it has no row and no verdict. The books count it apart: listed = read +
+lost, and read = kept + dropped + failed.
 """
 
 import re
@@ -18,8 +18,9 @@ from fsspec.core import url_to_fs
 from pipeline.pool.shards import SUFFIX, Shard
 
 STATS = "_stats.json"
-MOST_BYTES = 64 << 20  # img2dataset remembers 100,000 messages
-SUCCESS, OTHER = "success", "other"
+MOST_BYTES = 64 << 20  # read of such a file: img2dataset writes at most 100,000 messages
+SUCCESS = "success"
+OTHER = "other"
 REASONS = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
@@ -40,11 +41,12 @@ REASONS = tuple(
         ("no URL", r"url type|no host given|onnumeric port|IPv6 URL|NoneType|control characters|codec can't"),
     )
 )
-OWN = ("image too small", "aspect ratio too large", "hash mismatch")  # img2dataset's, as they are
+# img2dataset's own messages, kept as they are
+OWN = ("image too small", "aspect ratio too large", "hash mismatch")
 
 
 def reason(message: str) -> str:
-    """The category of what img2dataset wrote as `error_message`: few, so that a funnel can list them."""
+    """The category of an `error_message` of img2dataset. There are few, so that a funnel can list them."""
     if message in OWN:
         return message
     for name, pattern in REASONS:
@@ -54,39 +56,35 @@ def reason(message: str) -> str:
 
 
 def reasons(stats: Mapping[str, Any]) -> dict[str, int]:
-    """Reason -> URLs lost, of the content of one `_stats.json`. What its `status_dict` has forgotten is
-    `other`, so that the sum is `count` less `successes`."""
-    found: Counter[str] = Counter()
+    """Reason -> lost URLs, from the content of one `_stats.json`. URLs that its `status_dict` does not list
+    count as `other`, so that the sum is `count` less `successes`."""
+    counts: Counter[str] = Counter()
     statuses = stats.get("status_dict")
     for message, number in statuses.items() if isinstance(statuses, dict) else ():
         if message != SUCCESS:
-            found[reason(message)] += _count(number)
-    found[OTHER] += max(0, _count(stats.get("count")) - _count(stats.get("successes")) - found.total())
-    return {name: number for name, number in sorted(found.items()) if number}
+            counts[reason(message)] += _count(number)
+    counts[OTHER] += max(0, _count(stats.get("count")) - _count(stats.get("successes")) - counts.total())
+    return {name: number for name, number in sorted(counts.items()) if number}
 
 
 def lost(shard: Shard) -> dict[str, int]:
-    """`reasons` of the file beside a tar; {} where there is none, or nothing in it that can be read. Raises
-    OSError where storage does."""
+    """The lost URLs of a tar, see `lost_beside`."""
     if shard.table or not shard.path.endswith(SUFFIX) or shard.path.startswith("http"):
-        return {}  # beside a signed URL lies nothing that it may read
-    return lost_of(shard.path.removesuffix(SUFFIX))
+        return {}  # a signed URL gives access to one file
+    return lost_beside(shard.path.removesuffix(SUFFIX))
 
 
-def lost_of(stem: str) -> dict[str, int]:
-    """`reasons` of the file `<stem>_stats.json`; {} if it does not exist or cannot be parsed. Raises OSError if
-    storage does."""
+def lost_beside(stem: str) -> dict[str, int]:
+    """`reasons` of the file `<stem>_stats.json`; {} if it does not exist or cannot be parsed. Raises
+    OSError if storage does."""
     fs, path = url_to_fs(stem + STATS)
     try:
         stats = orjson.loads(fs.cat_file(path, end=MOST_BYTES))
-    except (
-        FileNotFoundError,
-        PermissionError,
-        orjson.JSONDecodeError,
-    ):  # S3 says 403 for what may not be listed
-        return {}
+    except (FileNotFoundError, PermissionError, orjson.JSONDecodeError):
+        return {}  # if listing is not allowed, S3 answers 403 for a file that does not exist
     return reasons(stats) if isinstance(stats, dict) else {}
 
 
 def _count(value: object) -> int:
+    """A positive whole number; 0 for anything else."""
     return value if type(value) is int and value > 0 else 0

@@ -3,8 +3,8 @@
     with open_npz("00000000.npz") as arrays:
         vectors = arrays.array("l14_img").take(8192)
 
-An .npz is a zip of .npy members, stored or deflated; either is read as a stream, so what is held is what is
-asked for. Nothing is unpickled: only plain floats are read.
+An .npz is a zip of .npy members, stored or deflated. Both are read as a stream, so only the rows that are
+asked for are held. Nothing is unpickled: only plain floats are read.
 """
 
 import zipfile
@@ -22,13 +22,13 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 @contextmanager
 def open_npz(path: str) -> Iterator["Npz"]:
-    """Raises ShardError, inside the block too, where the file is no whole .npz, and OSError."""
+    """An open .npz. Raises ShardError, inside the block too, if the file is not a whole .npz, and OSError."""
     with fsspec.open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 yield Npz(path, archive)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise ShardError(f"{path} is no whole .npz: {error}") from None
+            raise ShardError(f"{path} is not a whole .npz: {error}") from None
 
 
 class Npz:
@@ -39,7 +39,7 @@ class Npz:
 
     @property
     def names(self) -> list[str]:
-        """The arrays there are."""
+        """The names of the arrays."""
         return [name.removesuffix(".npy") for name in self.archive.namelist() if name.endswith(".npy")]
 
     def array(self, name: str) -> "Rows":
@@ -50,7 +50,7 @@ class Npz:
 
 
 class Rows:
-    """A two-dimensional array of floats, some rows after the other."""
+    """A two-dimensional array of floats, read a few rows at a time."""
 
     def __init__(self, where: str, file: IO[bytes]) -> None:
         self.where, self.file = where, file
@@ -64,9 +64,9 @@ class Rows:
         self.rows, self.width = shape
 
     def take(self, rows: int) -> np.ndarray[Any, Any]:
-        """The next (rows, width). Raises ShardError where the array ends before."""
+        """The next rows, (rows, width). Raises ShardError if the array ends before."""
         size = rows * self.width * self.dtype.itemsize
         if len(data := self.file.read(size)) < size:
             raise ShardError(f"{self.where} ends before its {self.rows} rows do")
-        found: np.ndarray[Any, Any] = np.frombuffer(data, self.dtype).reshape(rows, self.width)
-        return found
+        array: np.ndarray[Any, Any] = np.frombuffer(data, self.dtype).reshape(rows, self.width)
+        return array

@@ -1,7 +1,7 @@
 """The samples of a pool as a table: written while a shard is read, read by everything that comes later.
 
     with samples_of(store, shard.name) as samples:
-        samples.add(frame)  # of SAMPLE_SCHEMA's columns, as often as need be
+        samples.add_rows(frame)  # with SAMPLE_SCHEMA's columns; once per batch
         samples.finish(notes)
     StoredSamples(store).read(["00000"], ["uid", "text"])
 
@@ -83,19 +83,20 @@ class StoredSamples:
         return self.store.part_size(layout.SAMPLES, shard)
 
 
-class Samples(Protocol):
-    """What takes in a shard's samples."""
+class SampleWriter(Protocol):
+    """Takes in the samples of one shard, from the first to the last."""
 
-    def add(self, frame: pl.DataFrame) -> None:
+    def add_rows(self, frame: pl.DataFrame) -> None:
         """The next rows."""
 
     def finish(self, notes: Mapping[str, Any]) -> None:
-        """There are no more; `notes` go into the footer as JSON."""
+        """All rows have come. `notes` go into the footer as JSON."""
 
 
 @contextmanager
-def samples_of(store: Store, shard: str) -> Iterator[Samples]:
-    """Raises ShardError where the rows are not as many as the store has. What is not finished is gone."""
+def samples_of(store: Store, shard: str) -> Iterator[SampleWriter]:
+    """A writer for the samples of a shard. Without `finish`, nothing is published. Raises ShardError,
+    inside the block, if the store has other samples of the shard."""
     path = layout.part(layout.SAMPLES, shard)
     if known := store.footer(layout.SAMPLES, shard):
         yield _Compared(known)
@@ -104,18 +105,21 @@ def samples_of(store: Store, shard: str) -> Iterator[Samples]:
         store.root.publishing(path) as aside,
         pq.ParquetWriter(aside, to_arrow(EMPTY).schema, compression="zstd", compression_level=1) as writer,
     ):
-        yield _Growing(writer)
+        yield _Published(writer)
 
 
-class _Growing:
-    """Rows that go to a parquet file, in groups of the same size however they come."""
+class _Published:
+    """Rows that go to a parquet file, in row groups of the same size however they come."""
 
     def __init__(self, writer: Any) -> None:
-        self.writer, self.held = writer, EMPTY
+        self.writer = writer
+        self.held = EMPTY
 
-    def add(self, frame: pl.DataFrame) -> None:
+    def add_rows(self, frame: pl.DataFrame) -> None:
         self.held = pl.concat([self.held, frame])
-        while len(self.held) > ROW_GROUP:  # so that the last group, which `finish` writes, is never empty
+        while (
+            len(self.held) > ROW_GROUP
+        ):  # not >=, so that the last group, which `finish` writes, is never empty
             self.writer.write_table(to_arrow(self.held.head(ROW_GROUP)))
             self.held = self.held.slice(ROW_GROUP)
 
@@ -125,13 +129,13 @@ class _Growing:
 
 
 class _Compared:
-    """Rows that the store has already."""
+    """Rows of a shard that the store has already: they are counted, not kept."""
 
     def __init__(self, known: Footer) -> None:
         self.known = known
         self.rows = 0
 
-    def add(self, frame: pl.DataFrame) -> None:
+    def add_rows(self, frame: pl.DataFrame) -> None:
         self.rows += len(frame)
         if self.rows > self.known.rows:
             self._changed()
@@ -141,6 +145,7 @@ class _Compared:
             self._changed()
 
     def _changed(self) -> None:
+        """Raises ShardError."""
         raise ShardError(
             f"does not have the {self.known.rows} samples that are in the store: it changed; use a new store"
         )

@@ -1,4 +1,4 @@
-"""A pool's shards: the named tars or tables that the paths, patterns and folders of `pool.shards` stand for."""
+"""Shards, and the tars or tables that the paths, patterns and folders of `pool.shards` stand for."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Shard:
     @property
     def format(self) -> str:
         """`tar`, or the format of a table: `parquet`, `tsv`, `csv`, `jsonl`, `ndjson`."""
-        path = self.path.partition("?")[0] if self.path.startswith("http") else self.path  # less a signature
+        is_url = self.path.startswith("http")
+        path = self.path.partition("?")[0] if is_url else self.path  # without a signature
         return next((suffix for suffix in TABLES if path.endswith(suffix)), SUFFIX).split(".")[1]
 
     @property
@@ -46,13 +47,13 @@ class Shard:
 
 
 def list_shards(patterns: str | Sequence[str]) -> list[Shard]:
-    """The shards that paths, brace patterns, globs and folders stand for; sorted by path, unique.
+    """The tars or tables that paths, brace patterns, globs and folders stand for; sorted by path, unique.
 
-    Folders are searched to any depth for *.tar and, where there is none, for tables; so are globs: beside
-    the tars of img2dataset lie their sidecars. Brace patterns are not looked up: a shard that is
-    missing shows up when it is read. Names depend on the whole pool, so shorten the result, not the
-    patterns. Raises ValueError for a pattern that nothing matches, for names that are unsafe, and for
-    tars and tables in one pool.
+    Folders are searched to any depth for *.tar, and only if there is none, for tables: beside the tars of
+    img2dataset lie parquet files that describe them. The same goes for globs. The files of a brace pattern
+    are not looked up: a missing one shows when it is read. Names depend on the whole pool, so to work on a
+    part of it, shorten the result, not the patterns. Raises ValueError if nothing matches a pattern, if a
+    name is unsafe, and if there are both tars and tables.
     """
     sizes: dict[str, int | None] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -61,42 +62,44 @@ def list_shards(patterns: str | Sequence[str]) -> list[Shard]:
     if not sizes:
         raise ValueError("pool.shards is empty: name at least one tar, pattern or folder")
     paths = sorted(sizes)
-    found = [Shard(name, path, sizes[path]) for name, path in zip(_names(paths), paths, strict=True)]
-    if len(kinds := {shard.table: shard.path for shard in found}) > 1:
+    shards = [Shard(name, path, sizes[path]) for name, path in zip(_names(paths), paths, strict=True)]
+    if len(kinds := {shard.table: shard.path for shard in shards}) > 1:
         raise ValueError(f"pool.shards: {kinds[False]} is a tar and {kinds[True]} a table: name one kind")
-    return found
+    return shards
 
 
 def _expand(pattern: str) -> Iterator[tuple[str, int | None]]:
+    """Path and size of each file that a pattern stands for. Raises ValueError if there is none."""
     for location in braceexpand(pattern, escape=False):
-        found = _look_up(location) if location.strip() else {}
-        if not found:
+        files = _look_up(location) if location.strip() else {}
+        if not files:
             kinds = ", ".join(TABLES)
             raise ValueError(
                 f"pool.shards: no *{SUFFIX} matches {location!r} (from {pattern!r}), nor any table ({kinds})"
             )
-        yield from found.items()
+        yield from files.items()
 
 
 def _look_up(location: str) -> Mapping[str, int | None]:
-    """Path and size of each tar, else of each table, that a pattern without braces stands for."""
+    """Path and size of each tar, or if there is none of each table, that a pattern without braces stands
+    for."""
     fs, root = url_to_fs(os.path.expanduser(location))
     local = isinstance(fs, LocalFileSystem)
     root = os.path.abspath(root) if local else root
-    if glob.has_magic(root) and not location.startswith("http"):  # ? begins a query there
-        found = fs.glob(root, detail=True)
+    if glob.has_magic(root) and not location.startswith("http"):  # in a web address, ? begins a query
+        infos = fs.glob(root, detail=True)
     elif location.endswith((SUFFIX, *TABLES)) or location.startswith("http"):
-        found = {root: {"type": "file", "size": None}}
+        infos = {root: {"type": "file", "size": None}}
     else:
-        found = fs.find(root, detail=True)
-    tars = {p: info["size"] for p, info in found.items() if _is_shard(p, info, root, (SUFFIX,))}
-    files = tars or {p: info["size"] for p, info in found.items() if _is_shard(p, info, root, TABLES)}
+        infos = fs.find(root, detail=True)
+    tars = {p: info["size"] for p, info in infos.items() if _is_shard(p, info, root, (SUFFIX,))}
+    files = tars or {p: info["size"] for p, info in infos.items() if _is_shard(p, info, root, TABLES)}
     return files if local else {fs.unstrip_protocol(path): size for path, size in files.items()}
 
 
 def _is_shard(path: str, info: Mapping[str, Any], root: str, suffixes: tuple[str, ...]) -> bool:
-    """Of that kind, and no folder, and not hidden, itself or in a hidden folder below, such as macOS's
-    ._00000.tar, unless it is named."""
+    """Whether a path is a file with one of these suffixes. Hidden files and folders, such as macOS's
+    ._00000.tar, count only if the pattern names them."""
     hidden = "/." in f"/{path.removeprefix(re.split(r'[*?[]', root)[0])}"
     return info["type"] == "file" and (path == root or path.endswith(suffixes) and not hidden)
 
@@ -116,12 +119,14 @@ def _names(paths: Sequence[str]) -> list[str]:
 
 
 def check_name(name: str, path: str) -> None:
-    """Raises ValueError unless the name of the shard at `path` can name output files: it must be UTF-8, too."""
+    """Raises ValueError unless the name of the shard at `path` can name output files: it must be UTF-8,
+    too."""
     unsafe = not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name
     if unsafe or name.encode(errors="replace").decode() != name:
         raise ValueError(f"pool.shards: {path!r} gives no safe name for output files")
 
 
 def _stem(name: str) -> str:
+    """A name without the suffix of a tar or table."""
     suffix = next((suffix for suffix in (SUFFIX, *TABLES) if name.endswith(suffix)), "")
     return name.removesuffix(suffix)

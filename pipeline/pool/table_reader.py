@@ -1,13 +1,14 @@
-"""Tables without images: captions and URLs that are balanced first and downloaded after.
+"""Tables of captions and URLs, read as samples without images: to be balanced first and downloaded after.
 
     reader = read_table(shard, recipe.pool.columns, rows=8192)
+    for frame in reader: ...
+    reader.damage                   # None, or where and why the table breaks off
 
-reads parquet, TSV, CSV or JSON lines as samples whose image columns are null. Known by themselves are
-img2dataset's sidecars, the metadata of DataComp, LAION and COYO, and what cc2dataset writes; other
-names, and positions where a TSV or CSV has no header line, are what `pool.columns` is for.
+Formats: parquet, TSV, CSV, JSON lines. The column names of img2dataset, DataComp, LAION, COYO and
+cc2dataset are known. `pool.columns` gives other names, or positions if a TSV or CSV has no header line.
 
-A uid of another form than 32 hex digits (a number, a UUID) is the key where there is no key; else the
-key is the row's number. Where img2dataset says that a download failed, `error` says why.
+A sample's key is the table's key; else its uid, if that has another form than 32 hex digits (a number, a
+UUID); else the number of the row. If img2dataset notes that a download failed, `error` says why.
 """
 
 from collections import Counter
@@ -21,40 +22,39 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ShardError
-from pipeline.pool.fields import MOST_PIXELS, NO_CAPTION, string
+from pipeline.pool.fields import NO_CAPTION, pixels_of, string
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage
 from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.text_tables import PIECE, Break, Name, Table, open_text
-from pipeline.schema import EMPTY
+from pipeline.schema import EMPTY, SIDES
 from pipeline.storage.ranges import local_path
 from pipeline.uids import has_own_uid, table_uids
 
-SIZES = ("width", "height", "original_width", "original_height")
 NAMES: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "caption", "TEXT", "alt"),
     "url": ("url", "URL"),
     "uid": ("uid",),
     "key": ("key",),
-    **{size: (size, size.upper()) for size in SIZES},
+    **{side: (side, side.upper()) for side in SIDES},
     "status": ("status",),
     "error_message": ("error_message",),
 }
 SHOWN = 20  # columns that an error lists
-READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file; of other storage, a row group
+READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file; from elsewhere, a row group at once
 
 
 def read_table(
     shard: Shard, columns: Mapping[str, Name], rows: int, size: int = BATCH_BYTES
 ) -> "TableReader":
-    """Frames of SAMPLE_SCHEMA's columns, of `rows` rows, fewer at the end or where they exceed `size` bytes:
-    the cuts follow from content alone. After the loop, `.damage` tells of a break. Raises ShardError
-    where a column is missing or parquet is garbled, OSError where storage does."""
+    """Frames of SAMPLE_SCHEMA's columns, of `rows` rows, fewer at the end or if they exceed `size` bytes.
+    The cuts follow from the content alone. After the loop, `.damage` says where the table breaks off, if it
+    does. Raises ShardError if a column is missing or parquet is garbled, and OSError if storage does."""
     return TableReader(shard, columns, rows, size)
 
 
 def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
-    """Read what tells the columns and no more. Raises ShardError as `read_table` does, and OSError."""
+    """Read as much as says which columns there are. Raises ShardError as `read_table` does, and OSError."""
     with ExitStack() as stack:
         _open(shard, columns, stack)
 
@@ -63,16 +63,21 @@ class TableReader:
     """Frames of a table's samples; `damage` is known once the loop has ended."""
 
     def __init__(self, shard: Shard, columns: Mapping[str, Name], rows: int, size: int) -> None:
-        self._shard, self._columns, self._rows, self._size = shard, columns, rows, size
+        self._shard = shard
+        self._columns = columns
+        self._rows = rows
+        self._size = size
         self.damage: Damage | None = None
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        first, seen = 0, Counter[str]()
+        first = 0
+        seen = Counter[str]()
         for frame in cut(self._frames(), self._rows, self._size):
             yield describe(frame, self._shard.name, first, seen)
             first += len(frame)
 
     def _frames(self) -> Iterator[pl.DataFrame]:
+        """The table's columns as they come, up to a break."""
         self.damage = None
         with ExitStack() as stack:
             try:
@@ -83,15 +88,19 @@ class TableReader:
 
 def cut(pieces: Iterator[pl.DataFrame], rows: int, size: int) -> Iterator[pl.DataFrame]:
     """The same rows in frames of `rows`, or of fewer that together exceed `size` bytes."""
-    held, count, held_size = list[pl.DataFrame](), 0, 0
+    held = list[pl.DataFrame]()
+    count = 0
+    held_size = 0
     for piece in pieces:
         held.append(piece)
-        count, held_size = count + len(piece), held_size + int(piece.estimated_size())
+        count += len(piece)
+        held_size += int(piece.estimated_size())
         while count >= rows or (count and held_size > size):
             whole = pl.concat(held, how="diagonal")
             yield whole.head(rows)
             held = [whole.slice(rows)]
-            count, held_size = len(held[0]), int(held[0].estimated_size())
+            count = len(held[0])
+            held_size = int(held[0].estimated_size())
     if count:
         yield pl.concat(held, how="diagonal")
 
@@ -100,7 +109,7 @@ def cut(pieces: Iterator[pl.DataFrame], rows: int, size: int) -> Iterator[pl.Dat
 
 
 def _open(shard: Shard, columns: Mapping[str, Name], stack: ExitStack) -> Iterator[pl.DataFrame]:
-    """Frames with a String column for each part that the table has, and perhaps `trouble`."""
+    """Frames with a String column for each part of a sample that the table has, and perhaps `trouble`."""
     with _worded(shard.path):
         if shard.format == "parquet":
             table = _open_parquet(shard.path, stack)
@@ -111,22 +120,24 @@ def _open(shard: Shard, columns: Mapping[str, Name], stack: ExitStack) -> Iterat
         return table.frames(pick(table.names, columns) if table.names is not None else {})
 
 
-def pick(names: Sequence[Name], asked: Mapping[str, Name]) -> dict[str, Name]:
-    """Column by part (`text`, `url`, ...): as asked, else by its usual names. Raises ShardError."""
-    found: dict[str, Name] = {}
+def pick(names: Sequence[Name], columns: Mapping[str, Name]) -> dict[str, Name]:
+    """Part of a sample (`text`, `url`, ...) -> column: as `columns` says, else by its usual names. `names`:
+    the table's columns. Raises ShardError if the caption or one of `columns` is missing."""
+    picked: dict[str, Name] = {}
     for part, usual in NAMES.items():
-        wanted = (asked[part],) if part in asked else usual
-        there = [name for name in wanted if name in names]
-        if not there and (part in asked or part == "text"):
+        wanted = (columns[part],) if part in columns else usual
+        present = [name for name in wanted if name in names]
+        if not present and (part in columns or part == "text"):
             raise ShardError(_missing(part, wanted, names))
-        if there:
-            found[part] = there[0]
-    if "error_message" not in found:
-        found.pop("status", None)  # some other status than img2dataset's
-    return found
+        if present:
+            picked[part] = present[0]
+    if "error_message" not in picked:
+        picked.pop("status", None)  # some other status than img2dataset's
+    return picked
 
 
 def _missing(part: str, wanted: Sequence[Name], names: Sequence[Name]) -> str:
+    """The message for a column that is missing."""
     listed = ", ".join((string(name) or str(name))[:40] for name in names[:SHOWN]) or "none"
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"no column {' or '.join(map(str, wanted))} (pool.columns.{part}); there are: {listed}{more}"
@@ -134,6 +145,7 @@ def _missing(part: str, wanted: Sequence[Name], names: Sequence[Name]) -> str:
 
 @contextmanager
 def _worded(path: str) -> Iterator[None]:
+    """Within the block, an error of Arrow's or ours becomes a ShardError that names the table."""
     try:
         yield
     except (pa.ArrowException, ShardError) as error:
@@ -141,6 +153,7 @@ def _worded(path: str) -> Iterator[None]:
 
 
 def _open_parquet(path: str, stack: ExitStack) -> Table:
+    """A parquet file, open until the stack is closed."""
     local = local_path(path)
     source = local or stack.enter_context(fsspec.open(path, "rb"))
     options = {"buffer_size": READ_AHEAD} if local else {"pre_buffer": True}
@@ -149,7 +162,7 @@ def _open_parquet(path: str, stack: ExitStack) -> Table:
 
 
 def _parquet_frames(path: str, file: Any, parts: Mapping[str, Name]) -> Iterator[pl.DataFrame]:
-    """One row group after the other, so that no more than one is held."""
+    """The rows, one row group after the other, so that no more than one is held."""
     names = list(dict.fromkeys(parts.values()))
     for group in range(file.num_row_groups):
         with _worded(path):
@@ -158,7 +171,7 @@ def _parquet_frames(path: str, file: Any, parts: Mapping[str, Name]) -> Iterator
 
 
 def _strings(batch: pa.RecordBatch, name: Name) -> pa.Array:
-    """A column as text: numbers in digits, bytes that are not UTF-8 as U+FFFD."""
+    """A column as text: numbers become digits, bytes that are not UTF-8 become U+FFFD."""
     column = batch.column(name)
     if pa.types.is_nested(column.type):
         raise ShardError(f"column {name} is {column.type}, must be text or a number")
@@ -175,8 +188,9 @@ def _strings(batch: pa.RecordBatch, name: Name) -> pa.Array:
 
 
 def describe(frame: pl.DataFrame, shard: str, first: int, seen: Counter[str]) -> pl.DataFrame:
-    """Rows of a table, by part, as SAMPLE_SCHEMA's columns. `first`: the number of the first row. `seen`
-    counts the keys of those rows so far that have neither a uid nor a url."""
+    """The rows of a table, which has a column per part of a sample, with SAMPLE_SCHEMA's columns. `first`:
+    the number of the first row. `seen` counts the keys of those rows so far that have neither a uid nor a
+    url."""
     lacking = [part for part in (*NAMES, "trouble") if part not in frame.columns]
     frame = frame.with_columns(pl.lit(None, pl.String).alias(part) for part in lacking)
     own = has_own_uid(pl.col("uid"))
@@ -190,7 +204,7 @@ def describe(frame: pl.DataFrame, shard: str, first: int, seen: Counter[str]) ->
         pl.coalesce(key, foreign, row.cast(pl.String).str.zfill(9)).alias("key"),
         "text",
         "url",
-        *map(_pixels, SIZES),
+        *map(pixels_of, SIDES),
         _reason().alias("error"),
     )
     frame = frame.with_columns(table_uids(frame, shard, seen))
@@ -198,15 +212,10 @@ def describe(frame: pl.DataFrame, shard: str, first: int, seen: Counter[str]) ->
 
 
 def _reason() -> pl.Expr:
-    """A row that cannot be read, a download that img2dataset says has failed, a missing caption."""
+    """Why a row is empty, else why its download failed and that its caption is missing; null for a good
+    row."""
     failed = pl.lit("download failed: ") + pl.coalesce("error_message", "status")
     download = pl.when(pl.col("status") != "success").then(failed)
     caption = pl.when(pl.col("text").is_null()).then(pl.lit(NO_CAPTION))
     both = pl.concat_str(download, caption, separator="; ", ignore_nulls=True)
     return pl.coalesce("trouble", pl.when(both != "").then(both))
-
-
-def _pixels(size: str) -> pl.Expr:
-    """A side as a number, null for what can be none."""
-    side = pl.col(size).cast(pl.Float64, strict=False)
-    return pl.when(side.is_between(1, MOST_PIXELS)).then(side).cast(pl.Int32).alias(size)

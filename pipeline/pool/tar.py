@@ -1,12 +1,12 @@
 """Members of a tar, found by a header walk of our own.
 
-`walk` reads what tarfile reads (v7, ustar, GNU long names, pax, base-256 sizes) many times faster, and
-keeps what tarfile throws away: where each member lies, and what comes before a break. Garbage in a tar
-never raises: it ends the walk and is told in `Walk.damage`. Storage errors are OSErrors and pass.
+`walk` reads what tarfile reads (v7, ustar, GNU long names, pax, base-256 sizes) many times faster. It also
+says where each member lies, and it gives the members before a break. Garbage in a tar never raises: it ends
+the walk and is described in `Walk.damage`. Storage errors are OSErrors and pass through.
 
-Format: POSIX.1-2017, `pax`, "ustar Interchange Format" and "pax Header Block"; GNU tar 1.35 manual,
-"Basic Tar Format". Differs: a sparse file is passed over, because its bytes are not its contents, and
-a global pax header that sets a path or a size counts as damage, because no member could be cut out.
+Format: POSIX.1-2017, `pax`, "ustar Interchange Format" and "pax Header Block"; GNU tar 1.35 manual, "Basic
+Tar Format". Differs: a sparse file is passed over, because its bytes are not its contents. A global pax
+header that sets a path or a size counts as damage, because no member could be cut out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2
 
 
 class Damage(NamedTuple):
-    """All before byte `offset` was read; why no more was, and the member cut there, if known."""
+    """Where and why reading stopped: everything before byte `offset` was read. `member`: the member that is
+    cut there, if its name is known."""
 
     offset: int
     reason: str
@@ -44,8 +45,8 @@ class Damage(NamedTuple):
 class Member(NamedTuple):
     """A regular file in a tar.
 
-    Bytes [header_offset, end) are the member with its long-name and pax headers and its padding: a
-    piece that stays valid in another tar. Bytes [offset, offset + size) are its contents.
+    Bytes [header_offset, end) are the member with its long-name and pax headers and its padding; copied to
+    another tar, they are a valid member there. Bytes [offset, offset + size) are its contents.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Member(NamedTuple):
 
     @property
     def end(self) -> int:
+        """The first byte after the member and its padding."""
         return _padded(self.offset + self.size)
 
 
@@ -82,17 +84,17 @@ class Walk:
 def walk(location: Location | bytes | memoryview) -> Walk:
     """Iterate over the regular members of a tar: a path, an fsspec URL, or its bytes.
 
-    After the loop, `.damage` is None or says where and why reading stopped. A member that is not
-    there to the end of its padding is not yielded. Names are valid Unicode: bytes that are not
-    UTF-8 become U+FFFD. Raises OSError where storage does, never for what a tar holds.
+    After the loop, `.damage` is None or says where and why reading stopped. A member is yielded only if the
+    tar goes on to the end of its padding. Names are valid Unicode: bytes that are not UTF-8 become U+FFFD.
+    Raises OSError if storage does, never because of the contents of a tar.
     """
     return Walk(location)
 
 
 def _members(source: Source) -> Iterator[Member]:
-    """Yield members up to the end-of-archive marker; raises _Break where the way there is cut."""
-    at = start = 0  # this header, and the first header that belongs to the same member
-    given: dict[str, bytes] = {}  # what preceding long-name and pax headers say of the member
+    """Yield members up to the end-of-archive marker. Raises _Break if the tar cannot be read that far."""
+    at = start = 0  # byte of this header, and of the first header that belongs to the same member
+    given: dict[str, bytes] = {}  # attributes from the long-name and pax headers before the member's own
     while header := _header(source, at, start):
         name, size, kind = header
         body = at + BLOCK
@@ -117,7 +119,7 @@ def _members(source: Source) -> Iterator[Member]:
 
 
 def _header(source: Source, at: int, start: int) -> tuple[bytes, int, bytes] | None:
-    """(name, size, type) that the header at a byte states, None for the end-of-archive marker."""
+    """(name, size, type) from the header at byte `at`; None at the end-of-archive marker."""
     block = source.read(at, BLOCK)
     if len(block) < BLOCK:
         raise _Break(start, _why(bytes(block), at))
@@ -133,7 +135,8 @@ def _header(source: Source, at: int, start: int) -> tuple[bytes, int, bytes] | N
 
 
 def _data(source: Source, at: int, size: int) -> memoryview | None:
-    """The contents of a member, None if they are too many; EOFError if not all of it is there."""
+    """The contents of a member, None if it is larger than MAX_MEMBER. Raises EOFError if the file ends
+    before."""
     padded = size + -size % BLOCK
     if size < 0:
         raise EOFError("a size that cannot be read in the header of")
@@ -147,20 +150,20 @@ def _data(source: Source, at: int, size: int) -> memoryview | None:
 
 
 def _irregular(source: Source, body: int, size: int, kind: bytes) -> tuple[int, int]:
-    """(first byte, number of bytes) of what a link, directory, device or sparse file stores."""
+    """(first byte, number of bytes) of the data that a link, directory, device or sparse file stores."""
     if kind == b"S":  # GNU's old sparse files: the map goes on in blocks after the header
         more = source.read(body - BLOCK, BLOCK)[482:483]
         while more and bytes(more) != b"\0":
             more, body = source.read(body, BLOCK)[504:505], body + BLOCK
     elif kind in BODILESS and size > 0:
-        block = source.read(body, BLOCK)  # some state the size of a link's target and store nothing
+        block = source.read(body, BLOCK)  # some writers state the size of a link's target and store nothing
         if len(block) == BLOCK and (block == ZEROS or _sums_up(block, bytes(block[148:156]))):
             size = 0
     return body, size
 
 
 def _extension(source: Source, start: int, body: int, size: int, kind: bytes) -> dict[str, bytes]:
-    """What a long-name or pax header says of the next member: path, size, sparse."""
+    """The attributes of the next member from a long-name or pax header: path, size, sparse."""
     what = f"the header at byte {body - BLOCK}"
     if size > MAX_EXTENSION:
         raise _Break(start, f"{what} announces {size} bytes of attributes")
@@ -175,7 +178,7 @@ def _extension(source: Source, start: int, body: int, size: int, kind: bytes) ->
 
 
 def _pax(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The records of a pax header, "<length> <keyword>=<value>\\n", that say what a member is."""
+    """The records of a pax header, "<length> <keyword>=<value>\\n", for path, size and sparse files."""
     at, end = 0, len(data.rstrip(b"\0"))
     while at < end:
         blank = data.find(b" ", at, at + 20)
@@ -192,7 +195,8 @@ def _pax(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _expect_zeros(source: Source, at: int) -> None:
-    """After the end-of-archive marker: readers stop there, and a hole in a file looks the same."""
+    """Raises _Break if data follows the end-of-archive marker. Other readers stop there; but a hole in a
+    file looks like the marker, and joined tars have one in the middle."""
     while chunk := source.read(at, CHUNK):
         if data := bytes(chunk).lstrip(b"\0"):
             at += len(chunk) - len(data)
@@ -201,7 +205,7 @@ def _expect_zeros(source: Source, at: int) -> None:
 
 
 def _why(block: bytes, at: int) -> str:
-    """Why the bytes at `at` are no header."""
+    """Why the bytes at `at` are not a header."""
     packing = next((PACKED[magic] for magic in PACKED if block.startswith(magic)), None)
     if packing and not at:
         return f"is {packing}-compressed, not a plain tar: unpack it first"
@@ -213,9 +217,10 @@ def _why(block: bytes, at: int) -> str:
 
 
 def _sums_up(block: memoryview, checksum: bytes) -> bool:
-    """Whether the bytes, with eight blanks for the checksum, sum to it (in some old tars: signed).
+    """Whether the bytes of a header, with eight blanks for the checksum, sum to it. In some old tars they
+    are signed.
 
-    Adler-32's lower half is 1 + the sum, modulo 65521: several times faster than `sum`.
+    The lower half of Adler-32 is 1 + the sum, modulo 65521, and several times faster than `sum`.
     """
     total = _sum(checksum)
     if zlib.adler32(block) & 0xFFFF == (total + 1) % 65521:
@@ -225,13 +230,14 @@ def _sums_up(block: memoryview, checksum: bytes) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def _sum(checksum: bytes) -> int:
-    """What the bytes of a header with this checksum field sum to; -1 if it is no number."""
+    """The sum of all bytes of a header with this checksum field; -1 if the field is not a number."""
     stored = _number(checksum)
     return stored + sum(checksum) - 8 * ord(" ") if stored >= 0 else -1
 
 
 def _number(field: bytes) -> int:
-    """A header's number, octal or base-256; -1 if it is neither, negative, or past all storage."""
+    """A number in a header, octal or base-256; -1 if it is neither, or negative, or larger than
+    MAX_OFFSET."""
     try:
         return int(field.rstrip(b"\0 ") or b"0", 8)
     except ValueError:
@@ -244,4 +250,5 @@ def _number(field: bytes) -> int:
 
 
 def _padded(offset: int) -> int:
+    """The next multiple of BLOCK."""
     return offset + -offset % BLOCK

@@ -2,7 +2,7 @@
 
 reader = read_samples(shard, batch_rows=256)
 for table in reader: ...
-reader.damage                   # None, or where and why the tar could not be read further
+reader.damage                   # None, or where and why the tar breaks off
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ STREAM_SCHEMA = SAMPLE_SCHEMA.append(pa.field("image", pa.large_binary()))
 class SampleReader:
     """Tables of a shard's samples. `rows` and `damage` are known once the loop has ended.
 
-    The last sample before a break is left out unless it is known to be whole, so that what is read
-    of a damaged tar equals the first samples of the undamaged one.
+    The last sample before a break is left out unless it is known to be whole. So the samples of a damaged tar
+    equal the first samples of the undamaged one.
     """
 
     def __init__(self, shard: Shard, batch_rows: int, batch_bytes: int) -> None:
-        self._shard, self._batch_rows, self._batch_bytes = shard, batch_rows, batch_bytes
+        self._shard = shard
+        self._batch_rows = batch_rows
+        self._batch_bytes = batch_bytes
         self.rows = 0
         self.damage: Damage | None = None
 
@@ -57,29 +59,29 @@ class SampleReader:
 def read_samples(shard: Shard, *, batch_rows: int = 256, batch_bytes: int = BATCH_BYTES) -> SampleReader:
     """Tables of SAMPLE_SCHEMA plus `image` (the encoded bytes), in the order of the tar.
 
-    A table has at most batch_rows rows, and at most batch_bytes of images and texts unless one
-    sample has more: the cuts follow from the shard's content alone. After the loop, `.rows` counts
-    the samples and `.damage` tells of a break. Raises OSError where storage does.
+    The tables are cut as `tables` does it, so the cuts follow from the shard's content alone. After the
+    loop, `.rows` is the number of samples and `.damage` says where the tar breaks off, if it does. Raises
+    OSError if storage does.
     """
     return SampleReader(shard, batch_rows, batch_bytes)
 
 
 def iter_fields(raw: bytes | memoryview, key: str) -> list[tuple[str, memoryview]]:
-    """(suffix as written, contents) of the members in one sample's byte range, in order, less those of
-    other keys that lie between and those over MAX_MEMBER."""
-    found = []
+    """(suffix as written, contents) of the members in one sample's byte range, in order. Members of other
+    keys that lie between are left out, and so are those over MAX_MEMBER."""
+    fields = []
     for member in walk(raw):
         suffix = member.name.removeprefix(f"{key}.")
         if suffix != member.name and "/" not in suffix and member.data is not None:
-            found.append((suffix, member.data))
-    return found
+            fields.append((suffix, member.data))
+    return fields
 
 
 def tables(
     rows: Iterable[tuple[Any, ...]], batch_rows: int, batch_bytes: int = BATCH_BYTES
 ) -> Iterator[pa.Table]:
-    """Tables of STREAM_SCHEMA, of rows as `webdataset.describe` gives them. A table has at most batch_rows rows, and
-    at most batch_bytes of images, captions and URLs unless one row has more."""
+    """Tables of STREAM_SCHEMA, of rows as `webdataset.describe` gives them. A table has at most batch_rows
+    rows, and at most batch_bytes of images, captions and URLs unless one row has more."""
     held: list[tuple[Any, ...]] = []
     held_bytes = 0
     for row in rows:
@@ -95,14 +97,15 @@ def tables(
 
 
 def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
+    """Rows as one table."""
     *columns, images = zip(*rows, strict=True)
     arrays = [pa.array(c, f.type) for c, f in zip(columns, SAMPLE_SCHEMA, strict=True)]
     return pa.Table.from_arrays([*arrays, binary(images)], schema=STREAM_SCHEMA)
 
 
 def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
-    """Bytes, copied once into an array. Not by pa.array: up to pyarrow 26 it never lets go of a memoryview,
-    and with it of the mapped file."""
+    """Bytes, copied once into an array. pa.array is not used, since up to pyarrow 26 it never frees a
+    memoryview, and with it the mapped file."""
     offsets = np.zeros(len(values) + 1, np.int64)
     np.cumsum([0 if value is None else len(value) for value in values], out=offsets[1:])
     present = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
@@ -112,15 +115,15 @@ def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
 
 
 def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
-    """Views of a binary column's values: nothing is copied."""
+    """The values of a binary column, as views: nothing is copied."""
     return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
 
 
 def _whole(members: Walk) -> Iterator[Sample]:
-    """The samples less the last, where a break has cut it or may have.
+    """The samples; the last one is left out if a break has cut it, or may have.
 
-    The member at the break takes part in the grouping, so that its name tells where it belongs.
-    Where that is unknown, a sample with the same suffixes as the one before counts as whole.
+    The member at the break takes part in the grouping, so that its name says which sample it belongs to. If
+    its name is unknown, the last sample counts as whole if it has the same suffixes as the one before.
     """
     before = last = None
     for sample in group(_with_cut_member(members)):
@@ -134,6 +137,8 @@ def _whole(members: Walk) -> Iterator[Sample]:
 
 
 def _with_cut_member(members: Walk) -> Iterator[Member]:
+    """The members, and after a break one that stands for the member that is cut there: its offset is
+    negative."""
     yield from members
     if members.damage:
         yield Member(members.damage.member or "", -1, -1, 0, None)

@@ -1,19 +1,21 @@
 """Text tables: TSV, CSV and JSON lines, plain or packed with gzip, read forwards in little memory.
 
-`blocks` cuts a file after newlines; `tsv_rows`, `csv_rows` and `json_rows` make rows of that, some at a
-time; `open_text` finds the columns. No garbage stops the reading: a row that cannot be parsed is empty,
-with a reason; where the file cannot be read further, a Break tells. Bytes that are not UTF-8 become
-U+FFFD; empty lines are no rows.
+`blocks` cuts a file after newlines. `tsv_rows`, `csv_rows` and `json_rows` turn blocks into rows, some at a
+time. `open_text` finds the columns. Garbage does not stop the reading: a row that cannot be parsed is
+empty, with a reason. If the file itself cannot be read further, Break says where and why. Bytes that are
+not UTF-8 become U+FFFD. Empty lines are skipped.
 
-Formats: TSV as img2dataset and Conceptual Captions write it, where a quote is an ordinary character;
-CSV as RFC 4180 has it; JSON lines with one object each.
+Formats: TSV as img2dataset and Conceptual Captions write it, where a quote is an ordinary character; CSV as
+in RFC 4180; JSON lines with one object per line.
 """
 
 import csv
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from threading import Lock
 from typing import Any, BinaryIO
 
 import polars as pl
@@ -24,36 +26,42 @@ from pipeline.pool.tar import PACKED
 
 CHUNK = 256 << 10  # bytes read, and unpacked, at a time
 LONGEST = 16 << 20  # bytes of a line
-FIELD = 1 << 20  # characters of a CSV field: as much as a quote that is never closed can swallow
+FIELD = 1 << 20  # characters of a CSV field: a quote that is never closed swallows no more than these
 PIECE = 1024  # rows of a CSV handed on together
-GZIP = 31  # zlib's number for gzip with a window of any size
+GZIP = 31  # zlib's wbits for gzip with a window of any size
 BOM = b"\xef\xbb\xbf"
+_LIMIT = Lock()  # held by the thread that has changed csv.field_size_limit
 
-Name = str | int  # of a column: a position, from 0, where there is no header line
-Rows = tuple[list[Any], dict[int, str]]  # rows, and why some of them are empty, by index
+Name = str | int  # of a column; without a header line its position, from 0
+Rows = tuple[list[Any], dict[int, str]]  # rows, and by index, why some of them are empty
 
 
 @dataclass(frozen=True)
 class Table:
-    """An open table: the names of its columns, None if it is empty, and what gives its rows: frames with
-    one column for each of the parts that are mapped to names, and perhaps `trouble`, all of them String."""
+    """An open table. `names`: its columns, None if it is empty. `frames` takes a mapping from parts of a
+    sample to columns and gives the rows: a String column per part, and `trouble` if rows could not be
+    parsed."""
 
     names: Sequence[Name] | None
     frames: Callable[[Mapping[str, Name]], Iterator[pl.DataFrame]]
 
 
 class Break(Exception):
-    """No more can be read. args: the (unpacked) bytes up to which all was, and why."""
+    """The file cannot be read further. args: the (unpacked) byte up to which it was read, and why."""
 
 
 def blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, about CHUNK bytes at a time, less the last newline. Raises Break where the file is
-    broken, after the last whole line before, and ShardError if it is packed by other means than gzip."""
-    rest, at, chunks = b"", 0, _unpacked(file)
+    """Whole lines, about CHUNK bytes at a time, without the last newline. Raises Break if the file is
+    broken, after the last whole line before, and ShardError if it is packed with something else than
+    gzip."""
+    rest = b""
+    at = 0
+    chunks = _unpacked(file)
     while (chunk := _next(chunks, at)) is not None:
         head, newline, tail = chunk.rpartition(b"\n")
         if newline:
-            block, rest = rest + head, tail
+            block = rest + head
+            rest = tail
             yield block
             at += len(block) + 1
         elif len(rest) > LONGEST:
@@ -65,6 +73,7 @@ def blocks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _next(chunks: Iterator[bytes], at: int) -> bytes | None:
+    """The next chunk, None at the end. Raises Break at byte `at` if it cannot be unpacked."""
     try:
         return next(chunks, None)
     except (EOFError, zlib.error) as error:
@@ -72,6 +81,7 @@ def _next(chunks: Iterator[bytes], at: int) -> bytes | None:
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a file, unpacked if it is gzip, without a byte order mark."""
     chunk = file.read(CHUNK)
     packing = next((name for magic, name in PACKED.items() if chunk.startswith(magic)), None)
     if packing == "gzip":
@@ -86,16 +96,21 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _inflated(packed: bytes, file: BinaryIO) -> Iterator[bytes]:
-    """The contents of gzip members, one after the other; EOFError if the last is cut, zlib.error if one is
-    garbled. What is unpacked at a time is bounded, whatever the file claims to hold."""
-    inflate, inside, bom = zlib.decompressobj(GZIP), True, BOM
+    """The contents of gzip members, one after the other, at most CHUNK bytes at a time. Raises EOFError if
+    the last member is cut, and zlib.error if one is garbled."""
+    inflate = zlib.decompressobj(GZIP)
+    inside = True  # a member
+    bom = BOM
     while packed or (packed := file.read(CHUNK)):
         inside = True
         data = inflate.decompress(packed, CHUNK)
         yield data.removeprefix(bom)
-        packed, bom = inflate.unconsumed_tail, b""
+        packed = inflate.unconsumed_tail
+        bom = b""
         if inflate.eof:
-            packed, inflate, inside = inflate.unused_data.lstrip(b"\0"), zlib.decompressobj(GZIP), False
+            packed = inflate.unused_data.lstrip(b"\0")
+            inflate = zlib.decompressobj(GZIP)
+            inside = False
     if inside:
         raise EOFError("the file ends inside its gzip data")
 
@@ -110,19 +125,32 @@ def tsv_rows(lines: Iterator[bytes]) -> Iterator[Rows]:
 
 
 def csv_rows(lines: Iterator[bytes]) -> Iterator[Rows]:
-    """Lists of fields. A row that cannot be parsed is one empty row; a break loses none before it."""
-    csv.field_size_limit(FIELD)  # of the whole process; its default would refuse a caption of 128 KiB
+    """Lists of fields. A row that cannot be parsed is one empty row. A break loses no row before it."""
     reader = csv.reader(f"{line}\n" for block in lines for line in str(block, "utf-8", "replace").split("\n"))
     piece: Rows = [], {}
     ended = False
     while not ended:
         try:
-            ended = _fill(piece, reader)
+            with _long_fields():
+                ended = _fill(piece, reader)
         except Break:
             yield piece
             raise
         yield piece
         piece = [], {}
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Within the block, a CSV field may have FIELD characters. The csv module has one limit for the whole
+    process, by default 128 KiB; it is put back afterwards, and the lock keeps other threads from changing
+    it meanwhile."""
+    with _LIMIT:
+        before = csv.field_size_limit(FIELD)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def _fill(piece: Rows, reader: Iterator[list[str]]) -> bool:
@@ -152,16 +180,16 @@ def json_rows(lines: Iterator[bytes]) -> Iterator[Rows]:
         )
 
 
-Column = Callable[[list[Any], Name], list[str | None]]
-
-
 # --- columns --------------------------------------------------------------------------------------
 
+Column = Callable[[list[Any], Name], list[str | None]]  # rows, and a column's name -> its values
 
-def open_text(file: BinaryIO, kind: str, header: bool) -> Table:
-    """A table of that kind (`tsv`, `csv`, else JSON lines). `header`: its first line names the columns of a
-    TSV or CSV, else they go by position. JSON has the columns that occur in the first CHUNK."""
-    read = {"tsv": tsv_rows, "csv": csv_rows}.get(kind, json_rows)
+
+def open_text(file: BinaryIO, format: str, header: bool) -> Table:
+    """A table in a format (`tsv`, `csv`, anything else is JSON lines). `header`: whether the first line of
+    a TSV or CSV names the columns; if not, their names are positions. The columns of JSON lines are those
+    in the first CHUNK."""
+    read = {"tsv": tsv_rows, "csv": csv_rows}.get(format, json_rows)
     pieces = read(blocks(file))
     rows, troubles = first = next(pieces, ([], {}))
     names: list[Name] = list(dict.fromkeys(name for row in rows for name in row))
@@ -175,6 +203,7 @@ def open_text(file: BinaryIO, kind: str, header: bool) -> Table:
 
 
 def _frames(pieces: Iterable[Rows], parts: Mapping[str, Name], column: Column) -> Iterator[pl.DataFrame]:
+    """See Table.frames."""
     for rows, troubles in pieces:
         columns = {part: column(rows, name) for part, name in parts.items()}
         if troubles:
@@ -183,7 +212,7 @@ def _frames(pieces: Iterable[Rows], parts: Mapping[str, Name], column: Column) -
 
 
 def _of_lists(names: Sequence[Name]) -> Column:
-    """What gives a column of rows that are lists; a row that is too short has null there."""
+    """How to take a column from rows that are lists. A row that is too short has null there."""
 
     def column(rows: list[Any], name: Name) -> list[str | None]:
         index = names.index(name)
@@ -193,9 +222,10 @@ def _of_lists(names: Sequence[Name]) -> Column:
 
 
 def _of_objects(rows: list[Any], name: Name) -> list[str | None]:
+    """A column from rows that are objects."""
     return [_text(row.get(name)) for row in rows]
 
 
 def _text(value: object) -> str | None:
-    """A string, or a number as one; objects, lists and Booleans count as missing."""
+    """A string, or a number as text. Objects, lists and Booleans count as missing."""
     return str(value) if type(value) in (int, float) else string(value)

@@ -1,11 +1,12 @@
 """One sample of a WebDataset tar: which members belong to it, and the row that describes it.
 
-Members with the same name up to the first dot of the basename, one after the other, are a sample, as
-the webdataset library has it. Differs: it raises on a repeated suffix, here a new sample begins; it
-takes `v1.5_cat.jpg` for sample `v1`, here the key is the name without its last suffix where nothing
-near has a suffix without dots (`v1.jpg`) to say otherwise.
+Consecutive members with the same name up to the first dot of the basename are a sample, as in the
+webdataset library. Differs: the library raises on a repeated suffix; here a new sample begins. The library
+takes `v1.5_cat.jpg` for sample `v1`; here a key ends at the last dot, unless a member close by has a suffix
+without dots (`v1.jpg`).
 
-What a sample holds is untrusted: nothing in it raises. What is missing or broken is a reason in `error`.
+The contents of a sample are untrusted: nothing in them raises. If something is missing or broken, `error`
+says so.
 """
 
 from __future__ import annotations
@@ -21,18 +22,15 @@ from pipeline.pool.fields import BAD_JSON, NO_CAPTION, parse, pixels, string
 from pipeline.pool.tar import MAX_MEMBER, Member
 from pipeline.uids import sample_uid
 
-NO_IMAGE, NO_JSON = "no image member", "no json"
+NO_IMAGE = "no image member"
+NO_JSON = "no json"
 LARGE = f"larger than {MAX_MEMBER >> 20} MiB"
 LARGE_IMAGE = f"image member {LARGE}"
-IMAGES = (
-    "jpg",
-    "png",
-    "jpeg",
-    "webp",
-)  # open_clip's order: the picture scored is the one trained on
-LOOK_AHEAD = 256  # members after which names without a plain suffix are settled
+# In open_clip's order: the picture that is scored is the one trained on
+IMAGES = ("jpg", "png", "jpeg", "webp")
+LOOK_AHEAD = 256  # members with one stem after which their keys are settled
 LOOK_AHEAD_BYTES = 64 << 20
-META = re.compile(r"__[^/]*__($|/)")  # webdataset's members about the tar, not in it
+META = re.compile(r"__[^/]*__($|/)")  # names of members by which webdataset describes the tar itself
 PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF")
 
 
@@ -41,28 +39,30 @@ Ranges = tuple[int | None, int, int | None, int | None]  # offset, length, image
 
 
 class Sample(NamedTuple):
-    """Members with one key, one after the other, by suffix (lower case, dots included)."""
+    """Consecutive members with one key, by suffix (in lower case, dots included)."""
 
     key: str
     members: dict[str, Member]
 
 
 def group(members: Iterable[Member]) -> Iterator[Sample]:
-    """Put members together to samples; a suffix that comes again under a key begins another sample."""
-    key, fields = "", dict[str, Member]()
+    """Put members together to samples. A suffix that is repeated under a key begins another sample."""
+    key = ""
+    fields = dict[str, Member]()
     for name, suffix, member in _keyed(members):
         suffix = suffix.lower()
         if name != key or suffix in fields:
             if fields:
                 yield Sample(key, fields)
-            key, fields = name, {}
+            key = name
+            fields = {}
         fields[suffix] = member
     if fields:
         yield Sample(key, fields)
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """(key, suffix) at the first dot of the basename, None for what webdataset passes over too."""
+    """(key, suffix) at the first dot of the basename; None for names that webdataset passes over too."""
     folder, slash, base = name.rpartition("/")
     stem, dot, suffix = base.partition(".")
     if not stem or not dot or (name.startswith("__") and META.match(name)):
@@ -71,23 +71,30 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 def _keyed(members: Iterable[Member]) -> Iterator[Named]:
-    """Name each member's key. The first of a run with one stem are held until a suffix settles it.
+    """Each member with its key. The first members of a run with one stem are held until their keys are
+    settled.
 
-    A member with a negative offset stands for what a break in the tar has taken.
+    A member with a negative offset stands for the one that is cut at a break in the tar.
     """
-    stem, plain, usual = None, None, None  # whether keys end at the first dot; None: not settled
+    stem = None
+    plain: bool | None = None  # whether keys of this stem end at the first dot; None: not settled yet
+    usual: bool | None = None  # the same of the stem before
     held: list[Named] = []
     for member in members:
         parts = split_name(member.name)
         if member.offset < 0 and usual and plain is None and (not parts or parts[0] == stem):
-            yield from held  # the tar breaks before this run is settled: take it as the one before
-            held, plain = [], True
+            yield from held  # the tar breaks off before this stem is settled: take it like the one before
+            held = []
+            plain = True
         if parts is None:
             continue
         item = (*parts, member)
         if item[0] != stem:
             yield from map(_at_last_dot, held)
-            stem, plain, usual, held = item[0], None, plain, []
+            stem = item[0]
+            usual = plain
+            plain = None
+            held = []
         if plain is None:
             held.append(item)
             plain = _settled(held)
@@ -100,7 +107,7 @@ def _keyed(members: Iterable[Member]) -> Iterator[Named]:
 
 
 def _settled(held: list[Named]) -> bool | None:
-    """True once a plain suffix came, False where none came for too long, None before."""
+    """True once a suffix without dots has come, False if none has come for too long, else None."""
     if "." not in held[-1][1]:
         return True
     full = len(held) >= LOOK_AHEAD or sum(item[2].size for item in held) >= LOOK_AHEAD_BYTES
@@ -108,6 +115,7 @@ def _settled(held: list[Named]) -> bool | None:
 
 
 def _at_last_dot(item: Named) -> Named:
+    """The same member with a key that ends at the last dot."""
     key, _, suffix = f"{item[0]}.{item[1]}".rpartition(".")
     return key, suffix, item[2]
 
@@ -157,7 +165,7 @@ def describe(
 
 
 def _record(member: Member | None) -> tuple[dict[str, Any], str | None]:
-    """(the json member's object, why there is none)."""
+    """(the object in the json member, None), or ({}, why there is none)."""
     if member is None:
         return {}, NO_JSON
     if member.data is None:
@@ -166,6 +174,7 @@ def _record(member: Member | None) -> tuple[dict[str, Any], str | None]:
 
 
 def _text(member: Member | None, record: dict[str, Any]) -> str | None:
+    """The caption: the txt member, else `caption` or `text` of the json."""
     if member is not None and member.data is not None:
         return str(member.data, "utf-8", "replace")
     caption = string(record.get("caption"))
@@ -173,11 +182,11 @@ def _text(member: Member | None, record: dict[str, Any]) -> str | None:
 
 
 def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
-    """(width, height) in pixels as the encoded image's header states; (None, None) if unreadable."""
+    """(width, height) in pixels from the header of an encoded image; (None, None) if it cannot be read."""
     for read in (_jpeg_size, _pillow_size) if data[:2] == b"\xff\xd8" else (_pillow_size,):
         try:
             width, height = read(data)
-        except Exception:  # noqa: BLE001, S112 - on garbage these libraries raise nearly anything
+        except Exception:  # noqa: BLE001, S112 - these libraries raise nearly anything on garbage
             continue
         return pixels(width), pixels(height)
     return None, None
@@ -189,7 +198,8 @@ def _jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
 
 
 def _pillow_size(data: bytes | memoryview) -> tuple[int, int]:
-    """What Image.open finds, less its bound on pixels: the size of a bomb is worth recording."""
+    """The size as Image.open finds it, but without its bound on pixels, so that the size of a decompression
+    bomb is recorded."""
     from PIL import Image
 
     Image.init()

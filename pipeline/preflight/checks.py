@@ -20,7 +20,7 @@ from pipeline.errors import RecipeError, worded
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
-from pipeline.recipe.check import INDEX
+from pipeline.recipe.check import INDEX_TASK
 from pipeline.storage import layout
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
@@ -74,7 +74,7 @@ def check_cluster(
             pools.append(place(stages, nodes, batches_of(planned.shards)) if stages else [])
     if session.recipe.export.index:
         with _collecting(problems):
-            index = place_task(f"run.{INDEX}", session.recipe.resources(INDEX), nodes)
+            index = place_task(f"run.{INDEX_TASK}", session.recipe.resources(INDEX_TASK), nodes)
     if problems:
         raise RecipeError("\n".join(dict.fromkeys(problems)))
     return pools, index

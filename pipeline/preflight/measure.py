@@ -44,8 +44,14 @@ class Measured:
 def measure(session: Session, count: int, missing: Sequence[Pass], stored: Stored) -> Measured:
     """Run the missing passes on the first `count` shards that lack something. Raises ShardError if none of
     them can be read, OperatorError as `compute` does."""
-    names = {n for todo in missing for n in (todo.names if isinstance(todo, ScorePass) else (todo.name,))}
-    lacking = next((todo.shards for todo in missing if isinstance(todo, ScorePass)), session.shards)[:count]
+    names = {
+        n
+        for planned in missing
+        for n in (planned.names if isinstance(planned, ScorePass) else (planned.name,))
+    }
+    lacking = next((planned.shards for planned in missing if isinstance(planned, ScorePass)), session.shards)[
+        :count
+    ]
     with tempfile.TemporaryDirectory(prefix="winnow-measure") as folder:
         pool = session.recipe.pool.model_copy(update={"store": folder})
         sample = Session(session.recipe.model_copy(update={"pool": pool}), tuple(lacking))

@@ -71,8 +71,8 @@ def preview(
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}
     sizes = _Sizes(stored.rows, measured)
     passes = [
-        _missing_pass(session.kind.noun, todo, sizes, rates, pools[number] if pools else ())
-        for number, todo in enumerate(missing)
+        _missing_pass(session.kind.noun, planned, sizes, rates, pools[number] if pools else ())
+        for number, planned in enumerate(missing)
     ]
     return Preview(
         shards=len(session.shards),
@@ -114,29 +114,29 @@ class _Sizes:
             samples, shards = measured.on.samples, measured.on.shards
         self.mean = samples / shards if shards else None
 
-    def samples_of(self, todo: Pass) -> int | None:
+    def samples_of(self, planned: Pass) -> int | None:
         """Samples of the shards of a pass, None if nothing is known of any shard."""
         mean = self.mean
-        return None if mean is None else round(sum(self.rows.get(s.name, mean) for s in todo.shards))
+        return None if mean is None else round(sum(self.rows.get(s.name, mean) for s in planned.shards))
 
-    def bytes_of(self, todo: Pass) -> int | None:
+    def bytes_of(self, planned: Pass) -> int | None:
         """Bytes of the shards of a pass, None if they are not known."""
-        size = total_bytes(todo.shards)
+        size = total_bytes(planned.shards)
         if size is not None or self.measured is None or self.measured.bytes is None:
             return size
-        return round(self.measured.bytes / self.measured.on.shards * len(todo.shards))
+        return round(self.measured.bytes / self.measured.on.shards * len(planned.shards))
 
 
 def _missing_pass(
-    noun: str, todo: Pass, sizes: _Sizes, rates: Mapping[str, Speed], pools: Sequence[Placement]
+    noun: str, planned: Pass, sizes: _Sizes, rates: Mapping[str, Speed], pools: Sequence[Placement]
 ) -> MissingPass:
     """A pass with its cost. `noun`: what the pool's shards are called; `pools`: what the stages of the pass
     reserve on the cluster, if there is one."""
-    names = todo.names if isinstance(todo, ScorePass) else (todo.name,)
-    stages = todo.stages if isinstance(todo, ScorePass) else ()
-    reads_pool = isinstance(todo, ScorePass) and todo.reads_pool
-    samples = sizes.samples_of(todo)
-    size = sizes.bytes_of(todo) if reads_pool else None
+    names = planned.names if isinstance(planned, ScorePass) else (planned.name,)
+    stages = planned.stages if isinstance(planned, ScorePass) else ()
+    reads_pool = isinstance(planned, ScorePass) and planned.reads_pool
+    samples = sizes.samples_of(planned)
+    size = sizes.bytes_of(planned) if reads_pool else None
     costs = {
         name: samples / rates[name].rows_per_second
         for name in (*names, *(("read", "decode") if reads_pool else ()))
@@ -144,10 +144,10 @@ def _missing_pass(
     }
     return MissingPass(
         operators=names,
-        kind="score" if isinstance(todo, ScorePass) else "stat",
+        kind="score" if isinstance(planned, ScorePass) else "stat",
         reads=_worded(noun, size) if reads_pool else "columns",
         bytes=size,
-        shards=len(todo.shards),
+        shards=len(planned.shards),
         samples=samples,
         seconds=sum(costs.values()) if costs and all(name in costs for name in names) else None,
         costs=costs,

@@ -1,9 +1,9 @@
 """The size of the upload of `ray job submit --working-dir .`, before it fails.
 
-Source: Ray 2.60, `_private/runtime_env/packaging.py` (which files it leaves out; it stores them uncompressed) and
-`dashboard/http_server_head.py` (the largest body that a job's head accepts). A test compares the constants here
-with the installed Ray. Ray's reader of .gitignore patterns is loaded from its file alone, because `import ray`
-takes a second.
+Source: Ray 2.60, `_private/runtime_env/packaging.py` (which files it leaves out; it stores them
+uncompressed) and `dashboard/http_server_head.py` (the largest body that a job's head accepts). A test
+compares the constants here with the installed Ray. Ray's reader of .gitignore patterns is loaded from its
+file alone, because `import ray` takes a second.
 """
 
 import importlib.util
@@ -22,7 +22,8 @@ Ignores = Callable[[str], bool]
 
 
 def check_upload(folder: str, limit: int = LIMIT) -> list[str]:
-    """A warning that names the largest entries, if the folder is too large to be a job's working directory."""
+    """A warning that names the largest entries, if the folder is too large to be a job's working
+    directory."""
     sizes = upload_sizes(folder)
     if (total := sum(sizes.values())) < limit:
         return []

@@ -19,7 +19,7 @@ from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
 if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe
 
-INDEX = "index"  # the name in `run:` for the building of export.index
+INDEX_TASK = "index"  # the name in `run:` for the building of export.index
 
 
 def check(recipe: "Recipe") -> dict[str, Entry]:
@@ -32,10 +32,10 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
         _check_rule(name, rule, columns)
     _check_export(recipe, columns)
     for name in recipe.run:
-        names = [*recipe.compute, *([INDEX] if recipe.export.index else [])]
+        names = [*recipe.compute, *([INDEX_TASK] if recipe.export.index else [])]
         _check_name("run", name, names, "an operator of this recipe")
-    if extra := recipe.resources(INDEX).model_fields_set - {"cpus", "memory"}:
-        raise RecipeError(f"run.{INDEX}.{min(extra)}: the FAISS index takes cpus and memory only")
+    if extra := recipe.resources(INDEX_TASK).model_fields_set - {"cpus", "memory"}:
+        raise RecipeError(f"run.{INDEX_TASK}.{min(extra)}: the FAISS index takes cpus and memory only")
     return _in_order(recipe.compute)
 
 
@@ -43,7 +43,7 @@ def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], table
     """Its name is free and what it reads exists. Scores may read columns and Stats; Stats may read
     columns."""
     operator = recipe.operator(name)
-    if name == INDEX:
+    if name == INDEX_TASK:
         raise RecipeError(
             f"compute.{name}: this name is reserved for the FAISS index in `run:`; choose another"
         )

@@ -40,20 +40,29 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# The parts of a sample that a table can hold.
 PARTS = ("text", "url", "uid", "key", "width", "height", "original_width", "original_height")
 
 
 class Pool(Section):
-    """Where the samples are: `shards` a path, brace pattern, glob, folder, or a list of them, on any
-    fsspec file system, of tars, or of tables (parquet, TSV, CSV, JSON lines) that hold captions and URLs
-    only; `store` the folder that keeps everything computed about them. Instead of `shards`, `datacomp` names
-    a DataComp metadata folder, parquet and npz, whose scores and embeddings are columns as they are.
+    """`pool`: where the samples are, and where to keep what is computed about them.
 
-    `kind` is needed only if the names of the files do not say it: `kind: files` reads a folder of name.jpg + name.txt
-    + name.json.
+        pool: {shards: "s3://mine/pool/{00000..01287}.tar", store: s3://mine/store}
+        pool: {shards: photos/, kind: files, store: store}
+        pool: {shards: laion.csv, columns: {text: TITLE, url: LINK}, store: store}
+        pool: {datacomp: metadata/, store: store}
 
-    `columns` tells where a table has what: {text: TITLE, url: LINK} where the names are not the usual
-    ones, or positions from 0, {text: 0, url: 1}, where a TSV or CSV has no header line.
+    store     the folder for results: a path or a URL of any fsspec file system. One store per pool
+    shards    a path, URL, glob (`pool/*.tar`), brace pattern (`{00..99}.tar`), or folder (searched to any
+              depth); or a list of these. The files are tars of images and captions (WebDataset), or tables
+              (parquet, TSV, CSV, JSON lines) of captions and URLs only
+    datacomp  instead of `shards`: a DataComp metadata folder (parquet, npz). Its scores and embeddings are
+              columns (`datacomp.b32_score`) without being computed
+    kind      of `shards`: `tars`, `tables` or `files` (a folder of name.jpg + name.txt + name.json). Only
+              `files` must be given; the others are told by the files' names
+    columns   of tables: which column holds which part of a sample (text, url, uid, key, width, height,
+              original_width, original_height), by name, or by position from 0 if a TSV or CSV has no header
+              line: `{text: 0, url: 1}`. Default: the names that img2dataset, DataComp, LAION and COYO use
     """
 
     shards: str | tuple[str, ...] | None = None
@@ -64,7 +73,7 @@ class Pool(Section):
 
     @property
     def kind_name(self) -> str | None:
-        """The kind of pool, if the recipe says it."""
+        """The kind of pool, or None if the recipe leaves it to the names of the files."""
         return "datacomp" if self.datacomp else self.kind
 
     @property
@@ -76,6 +85,7 @@ class Pool(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Pool":
+        """Exactly one of `shards` and `datacomp`, and no key that the other one uses."""
         if (self.shards is None) == (self.datacomp is None):
             both = "both" if self.shards else "none"
             raise ValueError(
@@ -90,6 +100,7 @@ class Pool(Section):
     @field_validator("shards", mode="before")
     @classmethod
     def _path_or_paths(cls, value: Any) -> Any:
+        """A text or a list of texts."""
         paths = [value] if isinstance(value, str) else value
         if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
             raise ValueError(f"must be a path or a list of paths, got {value!r}")
@@ -98,6 +109,7 @@ class Pool(Section):
     @field_validator("columns", mode="before")
     @classmethod
     def _names_or_positions(cls, value: Any) -> Any:
+        """Known parts, all by name or all by position."""
         if not isinstance(value, dict):
             raise ValueError(f"must map parts of a sample to columns, such as {{text: TITLE}}, got {value!r}")
         if unknown := [part for part in value if part not in PARTS]:
@@ -110,6 +122,7 @@ class Pool(Section):
     @field_validator("store")
     @classmethod
     def _known_file_system(cls, value: str) -> str:
+        """The protocol of a URL is one that fsspec knows and that is installed."""
         try:
             fsspec.get_filesystem_class(fsspec.utils.get_protocol(value))
         except (ValueError, ImportError) as error:
@@ -127,7 +140,7 @@ class Destination:
 @dataclass(frozen=True)
 class ColumnName:
     """Marks a field of `export` as the name of a column that the export reads. `suits` tests the column's
-    dtype; `expected` says in words which dtypes do."""
+    dtype; `expected` says in words which dtypes suit."""
 
     suits: Callable[[PolarsDataType], bool]
     expected: str
@@ -160,6 +173,7 @@ class Export(Section):
     samples_per_shard   samples in each tar but the last, 1 to 10,000; default 10,000
     subset    a .npy file for their uids, sorted, as DataComp's training code reads it
     urls      a folder for parquet files with their URLs and captions: the list that img2dataset downloads
+    table     a parquet file with a row for each of them: caption, URL, size and every score
     index     a FAISS index of their embeddings: Index
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
@@ -172,6 +186,7 @@ class Export(Section):
     subset: Annotated[str | None, Destination()] = None
     repeats: Annotated[str | None, WHOLE_NUMBERS] = None
     urls: Annotated[str | None, Destination()] = None
+    table: Annotated[str | None, Destination()] = None
     index: Index | None = None
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
 
@@ -188,12 +203,12 @@ Mark = TypeVar("Mark")
 
 
 def _marked(section: Section, kind: type[Mark], key: str) -> Iterator[tuple[str, str, Mark]]:
-    """(key, value, mark) of the fields with such a mark that are not empty, at any depth of a section."""
+    """(key, value, mark) of the fields with such a mark that the recipe sets, at any depth of a section."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from _marked(value, kind, f"{key}.{name}")
-        elif value:
+        elif value is not None:
             yield from ((f"{key}.{name}", value, mark) for mark in field.metadata if isinstance(mark, kind))
 
 

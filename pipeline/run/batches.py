@@ -35,7 +35,16 @@ ALWAYS = ("shard", "row", "width", "height")  # sample columns that the engine i
 
 @dataclass(frozen=True)
 class Work:
-    """A ScorePass with all that a worker must know. Travels to Ray workers."""
+    """A ScorePass with everything that a worker needs. Travels to Ray workers.
+
+    store       the recipe's store
+    entries     the operators of the pass, and those whose results they read, by name
+    keys        cache key by operator
+    stages      names of the operators that run, by stage
+    reads_pool  whether the pool's files must be opened, or stored columns suffice
+    batch_rows  rows of a batch, at most
+    kind        the kind of the pool
+    """
 
     store: str
     entries: Mapping[str, Entry]
@@ -66,7 +75,8 @@ class Work:
         return [name for stage in self.stages for name in stage]
 
     def needs(self) -> tuple[list[str], list[str]]:
-        """Sample columns and stored columns to read, the latter with their operators' reasons."""
+        """(sample columns, stored columns) to read. Stored columns come with the `error` column of their
+        operator."""
         inputs = dict.fromkeys(i for n in self.names for i in self.entries[n].operator.inputs())
         samples = [c for c in (*SAMPLE_COLUMNS, *self.kind.ready) if c in inputs or c in ALWAYS]
         stored = [i for i in inputs if "." in i and owner(i) not in (None, *self.names)]
@@ -85,19 +95,20 @@ class Work:
         return {name: store.read(layout.stat(name, self.keys[name])) for name in tables}
 
     def unpublished(self, shards: Sequence[Shard]) -> list[Shard]:
-        """Those of some shards that lack a part, by one listing an operator."""
+        """Those of these shards that lack a part of an operator. Costs one listing per operator."""
         store = self.pool.store
-        there = [store.part_names(layout.columns_folder(name, self.keys[name])) for name in self.names]
-        return [shard for shard in shards if not all(shard.name in names for names in there)]
+        published = [store.part_names(layout.columns_folder(name, self.keys[name])) for name in self.names]
+        return [shard for shard in shards if not all(shard.name in names for names in published)]
 
 
 def _is_needed(recipe: Recipe, todo: ScorePass, name: str) -> bool:
+    """Whether an operator of the pass reads results of the operator `name`."""
     return any(name in recipe.operator(n).owners() for n in todo.names)
 
 
 @dataclass
 class Batch:
-    """Rows [start, start + len(frame)) of a shard; `data` holds encoded images where they are read."""
+    """Rows [start, start + len(frame)) of a shard; `data` holds encoded images if the pass reads them."""
 
     shard: str
     start: int
@@ -107,7 +118,8 @@ class Batch:
 
 @dataclass
 class Read:
-    """What reading a shard came to."""
+    """How reading a shard went: rows, bytes of images, seconds spent reading, and why it could not be
+    read."""
 
     shard: str
     rows: int = 0
@@ -117,10 +129,10 @@ class Read:
 
 
 def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
-    """The shard's batches; `read` is filled in as they pass. Reads again, with back-off, where storage
-    fails midway: the cuts are the same, so what has been handed out is skipped. A shard that cannot be
-    read ends early with `read.error`."""
-    handed = 0
+    """The batches of a shard; `read` is filled in as they pass. If storage fails midway, the shard is read
+    again, with back-off; its batches are cut as before, so those already handed out are skipped. If the
+    shard cannot be read, the batches end early and `read.error` says why."""
+    handed = 0  # batches that the caller has
     for attempt in range(ATTEMPTS):
         try:
             for number, batch in enumerate(_timed(_once(work, shard), read)):
@@ -141,6 +153,7 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
 
 
 def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
+    """The same batches; the time that each takes to come is added to `read.seconds`."""
     while True:
         started = time.perf_counter()
         batch = next(source, None)
@@ -152,6 +165,7 @@ def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
 
 
 def _once(work: Work, shard: Shard) -> Iterator[Batch]:
+    """The batches of a shard, without a second attempt."""
     columns = work.pool
     samples, stored = work.needs()
     if work.reads_pool:
@@ -167,16 +181,17 @@ def _once(work: Work, shard: Shard) -> Iterator[Batch]:
 def _from_shard(
     work: Work, shard: Shard, store: Store, samples: list[str], stored: pl.DataFrame
 ) -> Iterator[Batch]:
-    """Batches, with encoded images if the pool has any; the samples table is published at the end, if the store
-    does not have it yet."""
+    """Batches from the pool's files, with encoded images if the pool has any. At the end, the shard's
+    samples are published, unless the store has them. `samples`: columns to read; `stored`: columns that the
+    store has."""
     start = 0
     notes: dict[str, Any] = {}
-    with samples_of(store, shard.name) as known:
+    with samples_of(store, shard.name) as writer:
         for part, data in work.kind.read(shard, work.batch_rows, notes):
-            known.add(part)
+            writer.add_rows(part)
             frame = part.select(samples).hstack(stored.slice(start, len(part)))
             yield Batch(shard.name, start, frame, data)
             start += len(part)
         if start == 0:  # no sample at all: an empty batch carries the columns' types
             yield Batch(shard.name, 0, EMPTY.select(samples).hstack(stored.clear()), [])
-        known.finish(notes)
+        writer.finish(notes)

@@ -1,6 +1,7 @@
-"""How long each run took: `runs/<start>-<pid>.json`, rewritten every few seconds.
+"""How long each run took: `runs/<start>-<pid>.json` in the store, rewritten every few seconds.
 
-All other counts can be derived from the results in the store; time cannot, so it has a log.
+All other counts can be derived from the results in the store. Time cannot, so it has a file. Messages for
+people go to the logger `winnow` instead (pipeline/__init__.py).
 """
 
 import os
@@ -65,7 +66,8 @@ class Speed:
 
 
 class RunLog:
-    """What one run did, and how fast. `pending` holds shards that could not be read, with reasons."""
+    """The work of one run so far. `pending`: the shards that could not be read, with reasons. `workers`:
+    the number of workers on Ray by operator."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

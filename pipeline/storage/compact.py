@@ -9,6 +9,7 @@ finds each part in one place or the other whenever the process is killed, and re
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import orjson
 import polars as pl
@@ -27,9 +28,16 @@ ROW_GROUP = 16_384  # rows of a pack's row group, so that one part is read witho
 PACKS_PER_SAVE = 256  # packs that are written before the index is
 
 
+class FileCounts(NamedTuple):
+    """The number of files that hold the parts of some shards, before and after packing."""
+
+    before: int
+    after: int
+
+
 def compact(
     store: Store, folder: str, shards: Sequence[str], report: Callable[[int], None] = lambda count: None
-) -> tuple[int, int]:
+) -> FileCounts:
     """Pack the small parts of a folder, in the order of `shards`. Returns the number of files that hold the
     parts of these shards before and after. `report` is called after each pack with the number of parts in
     it."""
@@ -46,7 +54,7 @@ def compact(
     after = store.pack_index(folder, fresh=True)
     packed = after.shards if after else ()
     unpacked = [shard for shard in single if shard not in packed]
-    return packs_before + len(single), _pack_count(store, folder) + len(unpacked)
+    return FileCounts(packs_before + len(single), _pack_count(store, folder) + len(unpacked))
 
 
 def runs(shards: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:

@@ -120,9 +120,8 @@ class Folder:
         if self.local:
             with open(self.path(relative), "rb") as file:
                 return file.read()
-        return bytes(
-            self.fs.cat_file(self.path(relative), start=0)
-        )  # without a start, s3fs asks for the size first
+        # Without a start, s3fs asks for the size first.
+        return bytes(self.fs.cat_file(self.path(relative), start=0))
 
     def parquet_footer(self, relative: str) -> pq.FileMetaData:
         """A parquet file's footer; one request on object storage if it fits FOOTER_GUESS. Raises

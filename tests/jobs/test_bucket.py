@@ -1,5 +1,7 @@
-"""The README's way from a bucket of shards to filtered shards, each of its commands run as it stands there, against
-an S3 server and a Ray head on loopback. Only `ray up` needs a cloud: `test_ray_job.py` checks its file."""
+"""The README's section "On a cluster": each command runs as it is written there, on an S3 server and a Ray
+head on loopback, from a bucket of shards to filtered shards. Only `ray up` needs a cloud: `test_ray_job.py`
+checks its file.
+"""
 
 import os
 import re
@@ -25,7 +27,7 @@ MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
 
 def commands() -> list[list[str]]:
     """The section's commands, in order."""
-    section = README.split("## From a bucket")[1].split("\n## ")[0]
+    section = README.split("## On a cluster")[1].split("\n## ")[0]
     (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     return [
         shlex.split(line, comments=True) for line in block.splitlines() if shlex.split(line, comments=True)
@@ -34,14 +36,17 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.ray
 def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
-    """The recipe is the README's own, with a small model in place of ViT-L-14 and no GPU."""
-    make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=64)
-    recipe = yaml.safe_load(
-        blocks("yaml")[0].replace(" pool/", " s3://mine/pool/").replace(" out/", " s3://mine/out/")
-    )
+    """The recipe is the README's first one with the CLIP score that it adds, but with a small model and no
+    GPU."""
+    make_pool(tmp_path / "pool", shards=2, per_shard=30, seed=4, image_size=96)
+    recipe, more = (yaml.safe_load(block) for block in blocks("yaml")[:2])
+    for section in ("compute", "keep", "export"):
+        recipe[section] |= more[section]
     recipe["compute"]["clip"] |= {"model": f"{MODEL}.json", "pretrained": f"{MODEL}.safetensors"}
-    recipe["pool"]["shards"] = "s3://mine/pool/*.tar"
-    recipe.pop("run")
+    recipe["pool"] = {"shards": "s3://mine/pool/*.tar", "store": "s3://mine/store"}
+    recipe["export"]["shards"] = "s3://mine/out/shards"
+    recipe["export"]["subset"] = "s3://mine/out/subset.npy"
+    recipe["export"]["index"]["path"] = "s3://mine/out/index"
     port = free_port()
     folder = tmp_path / "here"  # the working directory that is uploaded
     for name in ("jobs", "pipeline", "operators"):
@@ -86,7 +91,8 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
 
 
 def _run(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command, again while the head's job agent is not ready: it starts some seconds after the port opens."""
+    """Run a command, again while the head's job agent is not ready: it starts some seconds after the port
+    opens."""
     for _ in range(60):
         done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
         if "No available agent" not in done.stdout + done.stderr:

@@ -131,7 +131,7 @@ def test_a_recipe_of_all(folder, tiny_clip, tmp_path):
         if score is not None and score >= cut and repeats:
             times[uid] += repeats
     expected = sorted(uid for uid, count in times.items() for _ in range(count))
-    assert subset_uids(read_subset(written["path"])) == expected
+    assert subset_uids(read_subset(written.path)) == expected
     assert max(times.values()) > 1
     assert abs(found["sampled.repeats"].sum() - 200) < 25
     about = json.loads(opened.store.root.read(f"{opened.folder('norm')}/meta.json"))

@@ -1,12 +1,26 @@
-"""How a sample gets its uid: one by one and by the table, the same."""
+"""How a sample gets its uid, one by one and by the table; and the draw that depends on it."""
 
+import math
+import random
 from collections import Counter
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.uids import first_unsorted, has_own_uid, key_uid, own_uid, sample_uid, table_uids, text_url_uid
+from pipeline.uids import (
+    draw,
+    first_unsorted,
+    has_own_uid,
+    key_uid,
+    own_uid,
+    sample_uid,
+    table_uids,
+    text_url_uid,
+    uid_halves,
+)
 
 OWN = "0123456789ABCDEF0123456789abcdef"
 SCHEMA = dict.fromkeys(("uid", "key", "text", "url"), pl.String)
@@ -61,3 +75,70 @@ def test_first_unsorted():
     rows = np.array([(1, 5), (1, 5), (2, 0), (1, 9), (0, 0)], "u8,u8")
     assert first_unsorted(rows) == f"{1:016x}{9:016x}"
     assert first_unsorted(rows[:3]) is None
+
+
+# --- the draw ---------------------------------------------------------------------------------------
+
+UIDS = pl.Series([f"{random.Random(row).getrandbits(128):032x}" for row in range(20_000)])
+MASK = 2**64 - 1
+
+
+def splitmix64(state: int) -> int:
+    """The reference generator's next output (Steele, Lea, Flood 2014; Vigna's splitmix64.c)."""
+    state = (state + 0x9E3779B97F4A7C15) & MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
+    return state ^ (state >> 31)
+
+
+def reference_draw(seed: int, uid: str) -> float:
+    high, low = int(uid[:16], 16), int(uid[16:], 16)
+    return (splitmix64(splitmix64(splitmix64(seed) ^ high) ^ low) >> 11) / 2**53
+
+
+def test_reference_is_splitmix64():
+    assert splitmix64(0) == 0xE220A8397B1DCDAF  # the first outputs for seed 0, as published
+    assert splitmix64(0x9E3779B97F4A7C15) == 0x6E789E6AA1B965F4
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42, 2**63 - 1])
+def test_draw_equals_reference(seed):
+    assert draw(seed, UIDS[:200]).tolist() == [reference_draw(seed, uid) for uid in UIDS[:200]]
+
+
+def test_draw_golden_values():
+    uids = pl.Series(["0" * 32, "f" * 32, "0123456789abcdef" * 2])
+    assert draw(0, uids).tolist() == [reference_draw(0, uid) for uid in uids]
+    assert uid_halves(pl.Series(["0123456789abcdef0000000000000001"])) == (0x0123456789ABCDEF, 1)
+
+
+@given(st.integers(0, 2**63 - 1), st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), min_size=1))
+def test_draw_is_pure_and_within_bounds(seed, uids):
+    drawn = draw(seed, pl.Series(uids))
+    assert ((drawn >= 0) & (drawn < 1)).all()
+    assert drawn.tolist() == [reference_draw(seed, uid) for uid in uids]
+
+
+def test_draw_does_not_depend_on_order_or_batches():
+    whole, order = draw(7, UIDS), np.random.default_rng(0).permutation(len(UIDS))
+    assert (draw(7, UIDS[order]) == whole[order]).all()
+    parts = [draw(7, UIDS[start : start + 333]) for start in range(0, len(UIDS), 333)]
+    assert (np.concatenate(parts) == whole).all()
+    assert draw(7, UIDS[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_draw_is_uniform(seed):
+    """Kolmogorov-Smirnov: sqrt(n) D exceeds 1.95 with probability 0.001."""
+    drawn = np.sort(draw(seed, UIDS))
+    n = len(drawn)
+    ranks = np.arange(n) / n
+    distance = max(np.abs(drawn - ranks).max(), np.abs(drawn - ranks - 1 / n).max())
+    assert distance * math.sqrt(n) < 1.95
+
+
+def test_draws_of_neighbouring_seeds_and_uids_are_unrelated():
+    assert abs(np.corrcoef(draw(0, UIDS), draw(1, UIDS))[0, 1]) < 0.03
+    counted = draw(0, pl.Series([f"{row:032x}" for row in range(20_000)]))
+    assert abs(np.corrcoef(counted[:-1], counted[1:])[0, 1]) < 0.03
+    assert abs(counted.mean() - 0.5) < 0.01

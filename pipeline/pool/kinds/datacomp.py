@@ -19,7 +19,7 @@ from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
 
 THREADS = 16  # footers read at a time: object storage is slow to begin
-LARGE = 1 << 40  # bytes, for a table whose size would cost a request: it is read by itself
+LARGE = 1 << 40  # bytes: for a table whose size would cost a request, so that it is read by itself
 
 
 class DataComp(PoolKind):
@@ -77,8 +77,8 @@ class InPlace(Metadata):
         return os.path.getsize(self.path(shard)) if self.local else LARGE
 
     def counts(self, shards: Sequence[str]) -> dict[str, int]:
-        """Shard -> samples. Raises RecipeError if the folder is not the one that the store was made from, or has
-        changed since, and OSError."""
+        """Shard -> samples. Raises RecipeError if the folder is not the one that the store was made from,
+        or if it has changed since, and OSError."""
         root = self.store.root
         before: Mapping[str, Any] = (
             orjson.loads(root.read(layout.DATACOMP)) if root.exists(layout.DATACOMP) else {}
@@ -86,7 +86,8 @@ class InPlace(Metadata):
         now = self.files()
         if changed := next((n for n in shards if n in before and tuple(before[n][:2]) != now[n]), None):
             raise RecipeError(
-                f"pool.datacomp: {self.path(changed)} or its npz is not what the store was made from; use a new store"
+                f"pool.datacomp: {self.path(changed)} or its npz is not what the store was made from; "
+                "use a new store"
             )
         new = [name for name in shards if name not in before]
         with ThreadPoolExecutor(THREADS) as pool:

@@ -4,14 +4,14 @@
 
 img2dataset's `files` output format is such a folder, and so are most sets that people made by hand.
 
-Folders are searched to any depth. A folder that holds a picture is read, in the order of its file names, as shards
-of at most 10,000 samples: photos/cats is cats/00000, cats/00001 and so on. A folder without any picture is passed
-over: the root of img2dataset's output holds its parquet and json files alone. So are hidden files and folders, and,
-as in a tar, symbolic links: nothing outside the pool is read.
+Folders are searched to any depth. A folder that holds a picture is read, in the order of its file names, as
+shards of at most 10,000 samples: photos/cats is cats/00000, cats/00001 and so on. A folder without any
+picture is passed over: the root of img2dataset's output holds its parquet and json files alone. So are
+hidden files and folders, and, as in a tar, symbolic links: nothing outside the pool is read.
 
-File names are put together to samples as member names of a tar are, and faults of a sample have the same reasons.
-Differs: a name that has neither a picture, a caption nor a json is passed over (README.md, metadata.csv). A sample
-has no byte range; `length` is the bytes of all its files.
+File names are put together to samples as member names of a tar are, and faults of a sample have the same
+reasons. Differs: a name that has neither a picture, a caption nor a json is passed over (README.md,
+metadata.csv). A sample has no byte range; `length` is the bytes of all its files.
 
 Every file is a request on object storage. Beyond a few million samples there, tars are much faster.
 """
@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -31,7 +31,7 @@ from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import ShardError
-from pipeline.pool.img2dataset import lost_of
+from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.kind import Batch, Fields, MembersOf, PoolKind
 from pipeline.pool.kinds.tars import parted
 from pipeline.pool.shards import Shard, check_name
@@ -43,14 +43,8 @@ from pipeline.storage.ranges import local_path
 SAMPLES = 10_000  # of a shard, at most: as many as in img2dataset's folders
 FIRST = "00000"  # how the name of a folder's first shard ends
 OF_A_ROW = {*IMAGES, "txt", "json"}  # suffixes of the files that are read
-OTHERS = {
-    "gif",
-    "bmp",
-    "tif",
-    "tiff",
-    "avif",
-    "heic",
-}  # of pictures that are not read, yet are samples: with a reason
+# Suffixes that make a name a sample. Pictures of other formats are samples without an image, so that they are counted.
+OF_A_SAMPLE = OF_A_ROW | {"gif", "bmp", "tif", "tiff", "avif", "heic"}
 REQUESTS = 32  # samples read at a time from object storage
 MEASURED = 100  # files of a shard whose size is looked up, for an estimate
 
@@ -62,14 +56,14 @@ class Files(PoolKind):
     has_images = True
 
     def list_shards(self) -> list[Shard]:
-        """See PoolKind. A shard's name is its folder's path below the one that the recipe names, and a number: it
-        stays as it is if another folder is added."""
+        """See PoolKind. A shard's name is its folder's path below the one that the recipe names, and a
+        number: it stays as it is if another folder is added."""
         roots = [root for pattern in self.paths for root in _roots(pattern)]
         if not roots:
             raise ValueError("pool.shards is empty: name at least one folder")
         shared = len(os.path.commonprefix([root.split("/") for root in roots]))
         shards: dict[str, Shard] = {}
-        for folder, sizes in (found for root in roots for found in _folders(root)):
+        for folder, sizes in (below for root in roots for below in _folders(root)):
             names = [part.rstrip(":") for part in folder.split("/")[shared:] if part]
             shards |= {shard.name: shard for shard in _shards(folder, names, sizes)}
         if not shards:
@@ -91,7 +85,7 @@ class Files(PoolKind):
         digest = hashlib.blake2b(digest_size=16)
         for table in tables(_described(shard, digest), rows):
             yield parted(table)
-        if shard.name.rpartition("/")[2] == FIRST and (reasons := lost_of(shard.path)):
+        if reasons := _lost(shard):
             notes["lost"] = reasons
         notes["content"] = digest.hexdigest()
         notes |= self.reading
@@ -100,13 +94,14 @@ class Files(PoolKind):
     def members(self, shard: Shard) -> Iterator[MembersOf]:
         """See PoolKind. Sizes are compared, not contents."""
         sizes = _list(shard.path).sizes
-        groups = _in_part(shard, sizes)
+        samples = _in_part(shard, sizes)
 
         def members_of(row: Mapping[str, Any]) -> Fields:
-            at, key = row["row"], row["key"]
-            if at >= len(groups) or groups[at].key != key:
+            at = row["row"]
+            key = row["key"]
+            if at >= len(samples) or samples[at].key != key:
                 raise ShardError(f"{shard.path} has changed: sample {at} of {shard.name} is not {key} there")
-            files = [_read(shard.path, name, sizes[name]) for name in groups[at].names.values()]
+            files = [_read(shard.path, name, sizes[name]) for name in samples[at].names.values()]
             if sum(file.size for file in files) != row["length"]:
                 raise ShardError(f"{shard.path} has changed: the files of {key} have another size")
             return [(f.name.removeprefix(f"{key}."), f.data) for f in files if f.data is not None]
@@ -159,13 +154,19 @@ def _list(folder: str) -> Listing:
         return Listing(dict.fromkeys(files), below)
     fs.invalidate_cache()  # the files may have changed since this process last looked
     infos = {info["name"].rstrip("/"): info for info in fs.ls(path, detail=True)}
-    infos = {name: info for name, info in infos.items() if name != path and "/." not in f"/{_base(name)}"}
+    infos = {name: info for name, info in infos.items() if name != path and _base(name)[:1] != "."}
     sizes = {_base(name): info["size"] for name, info in infos.items() if info["type"] == "file"}
     below = [str(fs.unstrip_protocol(n)) for n, info in infos.items() if info["type"] == "directory"]
     return Listing(sizes, below)
 
 
+def _stem(name: str) -> str:
+    """A name up to its first dot."""
+    return name.partition(".")[0]
+
+
 def _base(path: str) -> str:
+    """The last part of a path."""
     return path.rpartition("/")[2]
 
 
@@ -188,11 +189,15 @@ def _runs(sizes: Sizes) -> Iterator[list[str]]:
         for start in range(0, len(samples), SAMPLES):
             yield [name for names in samples[start : start + SAMPLES] for name in names]
         return
-    # Without further dots a key is what comes before the dot. This path is 20 times as fast.
-    stems = [name.partition(".")[0] for name in ordered]
-    starts = [at for at, stem in enumerate(stems) if not at or stem != stems[at - 1]]
-    bounds = [*starts[::SAMPLES], len(ordered)]
-    for start, stop in pairwise(bounds):
+    # With one dot at most, a key is what comes before it. This way is several times as fast as the one above.
+    starts = list[int]()
+    at = 0
+    for _, names in groupby(ordered, _stem):
+        suffixes = [name.rpartition(".")[2].lower() for name in names]
+        if not OF_A_SAMPLE.isdisjoint(suffixes):
+            starts.append(at)
+        at += len(suffixes)
+    for start, stop in pairwise([*starts[::SAMPLES], len(ordered)]):
         yield ordered[start:stop]
 
 
@@ -216,11 +221,11 @@ class Group(NamedTuple):
 def _grouped(names: Iterable[str]) -> list[Group]:
     """The samples that file names make, in the order of the names."""
     ordered = sorted(names)
-    members = (Member(_text(name), at, at, 0, None) for at, name in enumerate(ordered))
+    named = (Member(_text(name), at, at, 0, None) for at, name in enumerate(ordered))
     return [
-        Group(key, {suffix: ordered[member.offset] for suffix, member in found.items()})
-        for key, found in group(members)
-        if not (OF_A_ROW | OTHERS).isdisjoint(found)
+        Group(key, {suffix: ordered[member.offset] for suffix, member in members.items()})
+        for key, members in group(named)
+        if not OF_A_SAMPLE.isdisjoint(members)
     ]
 
 
@@ -232,19 +237,28 @@ def _text(name: str) -> str:
 def _in_part(shard: Shard, names: Iterable[str]) -> list[Group]:
     """The samples of a shard, from the names in its folder. Few more names are held than the shard has."""
     first, last = (os.fsdecode(unquote_to_bytes(name)) for name in shard.part.split("/"))
-    stems = {name.partition(".")[0] for name in (first, last)}  # which decide where keys end: see webdataset
-    near = (name for name in names if first <= name <= last or name.partition(".")[0] in stems)
+    stems = {_stem(first), _stem(last)}  # all names with one stem decide together where their keys end
+    near = (name for name in names if first <= name <= last or _stem(name) in stems)
     return [sample for sample in _grouped(near) if all(first <= n <= last for n in sample.names.values())]
 
 
 def _described(shard: Shard, digest: Any) -> Iterator[tuple[Any, ...]]:
-    """The rows of a shard, as `webdataset.describe` gives them; `digest` takes in every file's name and size."""
+    """The rows of a shard, as `webdataset.describe` gives them; `digest` takes in every file's name and
+    size."""
     earlier = Counter[str]()
     for row, (key, members, names) in enumerate(_samples(shard)):
         for name, member in zip(names, members.values(), strict=True):
             digest.update(os.fsencode(name) + f"\0{member.size}\0".encode())
         yield describe(Sample(key, members), shard.name, row, earlier[key], _without_offsets)
         earlier[key] += 1
+
+
+def _lost(shard: Shard) -> dict[str, int]:
+    """The URLs that img2dataset lost of a folder; they count for its first shard."""
+    is_root = "://" in shard.path and "/" not in shard.path.partition("://")[2].strip("/")
+    if is_root or shard.name.rpartition("/")[2] != FIRST:
+        return {}  # nothing lies beside a whole bucket
+    return lost_beside(shard.path)
 
 
 def _without_offsets(members: Sequence[Member], image: Member | None) -> Ranges:
@@ -279,7 +293,7 @@ def _read(folder: str, name: str, size: int | None, contents: bool = True) -> Me
         with open(os.open(f"{path}/{name}", os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if contents and size <= MAX_MEMBER:
-                data = file.read()
+                data = file.read(size)
     elif contents and (size or 0) <= MAX_MEMBER:
         fs, base = url_to_fs(folder)
         data = fs.cat_file(f"{base}/{name}") if size != 0 else b""

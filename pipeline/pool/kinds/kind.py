@@ -6,8 +6,8 @@
 4. `samples` is the table of what was read, for everything after that.
 5. `members` gives the files of chosen samples back, for exports.
 
-A class that inherits from PoolKind states its attributes and defines `list_shards` and `read`; the other methods
-have defaults. Instances travel to workers.
+A class that inherits from PoolKind states its attributes and defines `list_shards` and `read`; the other
+methods have defaults. Instances travel to workers.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -59,8 +59,8 @@ class PoolKind(Protocol):
         storage raises."""
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
-        """Raises RecipeError if the shards are not what the recipe says, or lack one of these columns, which it
-        reads."""
+        """Raises RecipeError if the shards are not what the recipe says, or lack one of these columns,
+        which it reads."""
         return  # by default any shard will do
 
     def check_shard(self, shard: Shard) -> None:
@@ -73,7 +73,7 @@ class PoolKind(Protocol):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How samples are read, if there is more than one way: those of READING that are noted beside them."""
+        """How samples are read: those of READING that are noted beside the stored samples."""
         return {}
 
     def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
@@ -82,18 +82,19 @@ class PoolKind(Protocol):
 
         damage   {offset, reason, member} of the place where the shard breaks off; what comes before is read
         lost     reason -> URLs that a download did not fetch
-        content  a digest of what was read, if a shard that changes must not be mixed with what is stored of it
+        content  a digest of what was read: a pass over a shard that has changed since is refused
         kind, columns  see `reading`
 
-        Raises ShardError, and OSError if storage does."""
+        Raises ShardError, and OSError if storage does.
+        """
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""
         return StoredSamples(store)
 
     def members(self, shard: Shard) -> AbstractContextManager[MembersOf]:
-        """Within the block, a function that gives the files of a sample; `row` holds its MEMBER_COLUMNS. It raises
-        ShardError if the shard has changed since it was read. Samples without images have no files."""
+        """Within the block, a function from a sample's MEMBER_COLUMNS to its files. It raises ShardError if
+        the shard has changed since it was read. The samples of a pool without images have no files."""
         return nullcontext(lambda row: [])
 
 

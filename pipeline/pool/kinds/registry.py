@@ -15,9 +15,8 @@ KINDS: Mapping[str, type[PoolKind]] = {
     "files": Files,
     "datacomp": DataComp,
 }
-NAMED = tuple(
-    name for name, kind in KINDS.items() if kind.key == "pool.shards"
-)  # those that `pool.kind` may name
+# The kinds that `pool.kind` may name
+NAMED = tuple(name for name, kind in KINDS.items() if kind.key == "pool.shards")
 
 
 def usual_kind(shards: Sequence[Shard]) -> str:

@@ -284,7 +284,7 @@ def test_the_subset_is_datacomps(name, pool, monkeypatch):
     uids = pool.table["uid"].filter(pl.Series(keep))
     expected = np.array([(int(uid[:16], 16), int(uid[16:32], 16)) for uid in uids], "u8,u8")
     expected.sort()
-    assert written["rows"] == len(expected)
+    assert written.rows == len(expected)
     assert (len(expected) > 1000) == (name != "a cut among the NaN")
     sink = io.BytesIO()
     np.save(sink, expected)

@@ -1,4 +1,5 @@
-"""From a subset to shards: the resharder's contract, repeats, what link rot has lost, and open_clip's own trainer."""
+"""From a subset to shards: the resharder's contract, repeats, what link rot has lost, and open_clip's own
+trainer."""
 
 import json
 import os
@@ -202,13 +203,13 @@ def test_repeats_in_a_recipe(tmp_path, out):
     }
     export = {"shards": str(out), "subset": str(tmp_path / "out.npy"), "repeats": "asked.copies"}
     session = decided(tmp_path, export, compute=compute)  # captions of 2, 5, 8, 11 are too short
-    assert write_subset(session, at_once=2)["rows"] == 6
+    assert write_subset(session, at_once=2).rows == 6
     expected = [uid(i) for i in (0, 0, 4, 10, 10, 10)]
     assert uids_of(tmp_path / "out.npy") == sorted(expected)
-    assert export_shards(session, LocalExecutor())["samples"] == 6
+    assert export_shards(session, LocalExecutor()).samples == 6
     assert pl.read_parquet(out / "00000000.parquet")["uid"].to_list() == expected
     plain = decided(tmp_path, {"shards": str(out)}, compute=compute)
-    assert export_shards(plain, LocalExecutor())["samples"] == 8  # the folder follows
+    assert export_shards(plain, LocalExecutor()).samples == 8  # the folder follows
 
 
 @pytest.mark.parametrize(
@@ -239,8 +240,8 @@ main(sys.argv[2:])
 
 
 def test_open_clips_trainer_takes_it(tmp_path, out):
-    """A subset of the sample pool, some of it twice, for four steps of open_clip's own entry point on a CPU, with
-    the shards that meta.json names, as DataComp's train.py calls it."""
+    """A subset of the sample pool, some of it twice, for four steps of open_clip's own entry point on a CPU,
+    with the shards that meta.json names, as DataComp's train.py calls it."""
     pytest.importorskip("open_clip_train.main")
     make_pool(tmp_path / "pool", shards=2, per_shard=40, seed=0, image_size=64)
     tars = [member for path in sorted((tmp_path / "pool").glob("*.tar")) for member in read_tar(path)]

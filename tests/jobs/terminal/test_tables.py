@@ -1,4 +1,4 @@
-"""Tables on a terminal: text folds, numbers stay whole."""
+"""Tables on a terminal: text folds, numbers stay whole, counts agree with their nouns."""
 
 import io
 
@@ -30,3 +30,38 @@ def test_numbers_are_never_cut(monkeypatch, width):
     assert "…" not in text
     assert text.count("8,959,999") == 4
     assert "model" in text
+
+
+@pytest.fixture
+def printed(monkeypatch) -> Console:
+    """The console of a log file, whose text is collected."""
+    console = Console(file=io.StringIO(), width=120)
+    monkeypatch.setattr("jobs.terminal.tables.console", console)
+    return console
+
+
+def test_pending_shards_are_named_and_counted(printed):
+    tables.pending({"00003": "FileNotFoundError"}, "winnow run r.yaml")
+    assert printed.file.getvalue().splitlines() == [
+        "1 shard is not done:",
+        "  00003: FileNotFoundError",
+        "run again to retry: winnow run r.yaml",
+    ]
+
+
+def test_of_many_pending_shards_twenty_are_named(printed):
+    tables.pending({f"{number:05}": "no [reason]" for number in range(1200)}, "winnow run")
+    lines = printed.file.getvalue().splitlines()
+    assert (lines[0], lines[20], lines[21]) == (
+        "1,200 shards are not done:",
+        "  00019: no [reason]",
+        "  and 1,180 more",
+    )
+
+
+def test_losses_are_in_the_funnel(printed):
+    decision = Decision("test", 2, 90, 90, 0, 0, {})
+    tables.funnel(decision, {"HTTP 404": 10}, {"00001": "the file ends (byte 5)"})
+    text = printed.file.getvalue()
+    assert "listed 100 = read 90 + not downloaded 10\n" in text
+    assert "  damaged shard 00001: the file ends (byte 5)\n" in text

@@ -1,179 +1,23 @@
-"""Cuts equal a sort, verdicts are stored, the books balance."""
+"""Decisions equal plain Python, row by row; verdicts and counts are stored once."""
 
-import itertools
 import math
 import pickle
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import orjson
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pipeline.decide.counts import count_verdicts, verdict_table
-from pipeline.decide.cuts import rank_from_top, resolve_cuts
 from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
 from pipeline.rule import Rule
+from tests.pipeline.decide.test_cuts import NAN, sorted_cut
 from tests.support.samples import store_given, uid
-
-NAN = float("nan")
-
-
-class Table:
-    """Stands for pipeline.pool.columns.Columns: the columns of some shards, in memory."""
-
-    def __init__(self, shards: Mapping[str, pl.DataFrame]) -> None:
-        self.shards = shards
-
-    def groups(self, shards: Sequence[str]) -> list[list[str]]:
-        return [[shard] for shard in shards]
-
-    def read_many(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
-        return pl.concat([self.shards[shard] for shard in shards]).select(list(dict.fromkeys(names)))
-
-
-def cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
-    shards = {f"{i:03}": part.alias(rule.column).to_frame() for i, part in enumerate(parts)}
-    return resolve_cuts({"r": rule}, Table(shards), list(shards))["r"].value  # type: ignore[arg-type]
-
-
-def sorted_cut(rule: Rule, parts: Sequence[pl.Series]) -> float:
-    """The cut by definition: the k-th highest (lowest) of the values that exist, k = ceil(share * count)."""
-    values = [float(v) for part in parts for v in part if v is not None and not math.isnan(v)]
-    if not values:
-        return NAN
-    share = rule.top or rule.bottom
-    k = max(1, math.ceil(round(share * len(values), 9)))
-    return sorted(values, reverse=rule.top is not None)[k - 1]
-
-
-def same(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b))
-
-
-DEPTHS = {
-    "sorted at once": (1 << 20, 16),
-    "one digit, then sorted": (3, 16),
-    "all digits": (0, 16),
-    "bytes": (0, 8),
-}
-
-
-@pytest.fixture(params=DEPTHS)
-def depth(request, monkeypatch):
-    """Set how few candidates are collected, and how many bits one pass settles."""
-    few, digit = DEPTHS[request.param]
-    monkeypatch.setattr("pipeline.decide.cuts.FEW", few)
-    monkeypatch.setattr("pipeline.decide.cuts.DIGIT", digit)
-
-
-RULES = [
-    Rule(column="x", **{side: share})
-    for side, share in itertools.product(("top", "bottom"), (0.001, 0.1, 0.3, 0.5, 1.0))
-]
-
-
-@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64, pl.UInt32, pl.Int64])
-@pytest.mark.parametrize("seed", range(3))
-def test_cuts_equal_a_sort(depth, dtype, seed):
-    rng = np.random.default_rng(seed)
-    parts = []
-    for rows in (0, 1, 50, 7, 200):
-        drawn = rng.normal(0, 10.0 ** rng.integers(0, 6), rows)
-        values = pl.Series(np.abs(drawn).astype(np.int64) if dtype.is_integer() else drawn).cast(dtype)
-        holes = pl.Series(rng.random(rows) < 0.2)
-        parts.append(pl.select(pl.when(~holes).then(values)).to_series())
-    for rule in RULES:
-        assert cut(rule, parts) == sorted_cut(rule, parts)
-
-
-VALUES = st.one_of(
-    st.none(),
-    st.sampled_from([0.0, -0.0, 0.25, 0.5, math.inf, -math.inf, NAN, 5e-324]),
-    st.floats(allow_nan=False),
-)
-
-
-@given(st.lists(st.lists(VALUES, max_size=12), min_size=1, max_size=4), st.sampled_from(RULES))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-def test_cuts_equal_a_sort_on_anything(depth, parts, rule):
-    series = [pl.Series(part, dtype=pl.Float64) for part in parts]
-    assert same(cut(rule, series), sorted_cut(rule, series))
-
-
-@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
-@pytest.mark.parametrize("side", ["top", "bottom"])
-def test_cuts_by_hand(depth, side, share):
-    rule = Rule(column="x", **{side: share})
-    assert cut(rule, [pl.Series([2.5])]) == 2.5
-    assert cut(rule, [pl.Series([7.0] * 9), pl.Series([7.0, None])]) == 7.0
-    assert math.isnan(cut(rule, [pl.Series([None, NAN], dtype=pl.Float32)]))
-    assert math.isnan(cut(rule, [pl.Series([], dtype=pl.Float32)] * 3))
-
-
-def test_the_share_is_of_the_values_that_exist(depth):
-    values = pl.Series([1.0, 2.0, 3.0, 4.0, None, NAN, None, None])
-    assert cut(Rule(column="x", top=0.5), [values]) == 3.0
-    assert cut(Rule(column="x", bottom=0.25), [values]) == 1.0
-    assert cut(Rule(column="x", top=0.26), [values]) == 3.0  # 1.04 rows: rounded up
-
-
-@pytest.mark.parametrize("rows", [1, 40, 900])
-@pytest.mark.parametrize("alike", [1, 4, 100])
-def test_ties_by_uid_keep_exactly_as_many_as_asked(depth, rows, alike):
-    """Few values, so that ties are many; uids that differ in their upper half, their lower half, or not at
-    all (`alike` rows share one): (value, uid) sorted decides, and only equal uids stay together."""
-    rng = np.random.default_rng(rows)
-    halves = rng.integers(0, max(1, rows // alike), (2, rows))
-    frame = pl.DataFrame(
-        {
-            "x": pl.Series(rng.integers(0, 3, rows) / 2.0).replace(0.5, None),
-            "uid": [f"{high << 40:016x}{low << 40:016x}" for high, low in halves.T.tolist()],
-        }
-    )
-    shards = {f"{i}": frame[i::7] for i in range(7)}
-    known = [(x, uid) for x, uid in frame.iter_rows() if x is not None]
-    for side, share in itertools.product(("top", "bottom"), (0.05, 0.4, 0.9, "7 samples")):
-        rule = Rule(column="x", ties="uid", **{side: share})
-        found = resolve_cuts({"r": rule}, Table(shards), list(shards))["r"]  # type: ignore[arg-type]
-        kept = frame.filter(rule.verdict(frame["x"], frame["uid"], found))
-        sign = -1 if side == "top" else 1
-        best = sorted(known, key=lambda row: (sign * row[0], row[1]))[: rank_from_top(rule, len(known))]
-        assert set(kept.iter_rows()) == set(best)
-        assert len(kept) == sum(row in set(best) for row in known)
-
-
-def test_several_rules_of_different_depth_at_once(monkeypatch):
-    """One settles by sorting while another still counts digits."""
-    monkeypatch.setattr("pipeline.decide.cuts.FEW", 20)
-    rng = np.random.default_rng(0)
-    shards = {
-        str(shard): pl.DataFrame(
-            {
-                "wide": rng.normal(size=300) * 1e6,
-                "narrow": rng.integers(0, 3, 300) / 2,
-                "none": pl.Series([None] * 300, dtype=pl.Float32),
-            }
-        )
-        for shard in range(100)
-    }
-    rules = {
-        f"{c} {s}": Rule(column=c, **{s: 0.37}) for c in ("wide", "narrow", "none") for s in ("top", "bottom")
-    }
-    found = resolve_cuts(rules, Table(shards), list(shards))  # type: ignore[arg-type]
-    for name, rule in rules.items():
-        assert same(found[name].value, sorted_cut(rule, [frame[rule.column] for frame in shards.values()]))
-
-
-# --- decisions on disk -----------------------------------------------------------------------------
 
 
 def pool(seed: int, shards: int = 3, rows: int = 40) -> dict[str, pl.DataFrame]:
@@ -250,7 +94,7 @@ def reference(rules: Mapping[str, Rule], frames: Mapping[str, pl.DataFrame]) -> 
 
 
 def passes(rule: Rule, value: Any, cut: float | None, row_uid: str) -> bool:
-    from tests.pipeline.test_rule import reference_draw
+    from tests.pipeline.test_uids import reference_draw
 
     match rule.bound:
         case "min":
@@ -416,29 +260,3 @@ def test_new_values_are_a_new_decision_only_under_a_new_key(stored):
     assert decide(session).kept == 0
     store_given(session, "a", pl.DataFrame({"f32": [3.0]}))
     assert decide(session).kept == 0
-
-
-# --- the books -------------------------------------------------------------------------------------
-
-VERDICTS = st.lists(st.sampled_from([True, False, None]), min_size=3, max_size=3)
-
-
-@given(st.lists(st.tuples(VERDICTS, st.sampled_from(["no image", "bad: 1", "bad: 2", None])), max_size=30),
-       st.lists(st.sampled_from(["drop", "keep"]), min_size=3, max_size=3))  # fmt: skip
-def test_books_balance(rows, missing):
-    rules = {f"r{i}": Rule(column="x.v", min=0, missing=missing[i]) for i in range(3)}
-    verdicts = [pl.Series(f"r{i}", [row[0][i] for row in rows], pl.Boolean) for i in range(3)]
-    frame = pl.DataFrame({"x.error": pl.Series([row[1] for row in rows], dtype=pl.String)})
-    decided = verdict_table(rules, verdicts, len(rows))
-    counts = count_verdicts(rules, decided, frame)
-    keep = decided["keep"]
-    assert counts.samples == len(rows)
-    assert counts.kept == keep.sum()
-    assert counts.samples == counts.kept + sum(counts.dropped.values()) + sum(counts.failed.values())
-    assert all(counts.fails_only[name] <= counts.dropped[name] <= counts.fails[name] for name in rules)
-    for row, kept in zip(rows, keep, strict=True):
-        expected = all(
-            v is True or (v is None and how == "keep") for v, how in zip(row[0], missing, strict=True)
-        )
-        assert kept == expected
-    assert {reason for _, reason in counts.failed} <= {"no image", "bad", "no value"}

@@ -42,9 +42,9 @@ def test_codes_fit_the_dimension():
 
 
 def test_training_size():
-    assert faiss_build.wanted(faiss_build.create("IVF4096,SQ8", 16)) == 40 * 4096
-    assert faiss_build.wanted(faiss_build.create("OPQ4_16,IVF65536_HNSW32,PQ4", 16)) == 40 * 65536
-    assert faiss_build.wanted(faiss_build.create("SQ8", 16)) == 65_536
+    assert faiss_build.training_rows(faiss_build.create("IVF4096,SQ8", 16)) == 40 * 4096
+    assert faiss_build.training_rows(faiss_build.create("OPQ4_16,IVF65536_HNSW32,PQ4", 16)) == 40 * 65536
+    assert faiss_build.training_rows(faiss_build.create("SQ8", 16)) == 65_536
 
 
 def build(factory, vectors, path, threads=2) -> bytes:

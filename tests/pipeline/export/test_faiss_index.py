@@ -1,4 +1,4 @@
-"""The index's folder: rows and ids, searching, equal bytes. Factories are in test_nearest.py."""
+"""The index's folder: rows and ids, searching, equal bytes. test_faiss_build.py tests the factories."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.export import faiss_index as module
-from pipeline.export.faiss_index import search, write_index
+from pipeline.export.faiss_index import IndexResult, search, write_index
 from pipeline.plan.session import Session
 from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
 from tests.support.folders import contents
@@ -43,7 +43,7 @@ def session(tmp_path, out):
 
 def test_faiss_reads_it_and_rows_are_ids(session, out):
     about = write_index(session)
-    assert (about["rows"], about["missing"], about["dimension"], about["key"]) == (8, 0, 8, "Flat")
+    assert (about.rows, about.missing, about.dimension, about.key) == (8, 0, 8, "Flat")
     index = faiss.read_index(str(out / "image.index"))
     assert (index.ntotal, index.metric_type) == (8, faiss.METRIC_INNER_PRODUCT)
     expected = np.stack([vector(i) for i in KEPT])
@@ -61,7 +61,7 @@ def test_faiss_reads_it_and_rows_are_ids(session, out):
 def test_about(session, out):
     about = write_index(session)
     stored = json.loads((out / "image.json").read_bytes())
-    assert about == {**stored, "path": str(out), "written": True}
+    assert about == IndexResult(**stored, path=str(out), written=True)
     assert stored["metric"] == "inner_product"
     assert stored["columns"] == session.folder("vector")
     assert stored["decision"].startswith("decisions/test-")
@@ -90,7 +90,7 @@ def test_fewer_rows_than_asked_for(session, out):
 
 
 def test_search_says_what_is_wrong(session, out):
-    with pytest.raises(RecipeError, match=rf"{out} is no index: it has no image\.json"):
+    with pytest.raises(RecipeError, match=rf"{out} is not an index: it has no image\.json"):
         search(str(out), vector(0)[None])
     write_index(session)
     with pytest.raises(ValueError, match=r"vectors must be \(n, 8\), got \(1, 7\)"):
@@ -101,7 +101,7 @@ def test_rows_without_an_embedding_are_left_out_and_counted(tmp_path, out):
     broken = [("b.jpg", b"no image"), ("b.txt", b"long enough"), ("b.json", b'{"url": "u"}')]
     write_tar(tmp_path / "pool" / "0.tar", [*sample(1), *broken, *sample(2)])
     about = write_index(decided(tmp_path, section(out)))
-    assert (about["rows"], about["missing"]) == (2, 1)
+    assert (about.rows, about.missing) == (2, 1)
     table = pl.read_parquet(out / "metadata" / "metadata_0.parquet")
     assert table["uid"].to_list() == [uid(1), uid(2)]
     assert table["row"].to_list() == [0, 2]
@@ -110,7 +110,7 @@ def test_rows_without_an_embedding_are_left_out_and_counted(tmp_path, out):
 def test_vectors_of_no_length_or_not_finite_are_left_out(session, out, monkeypatch):
     rows = [[1.0] + [0.0] * 7, [0.0] * 8, [float("nan")] * 8, [float("inf")] * 8, None]
     series = pl.Series("vector.embedding", rows, pl.Array(pl.Float16, 8))
-    whole = module.Rows(session)
+    whole = module.KeptVectors(session)
     vectors, frame = whole._valid(pl.DataFrame([pl.Series("uid", list("abcde")), series]))
     assert vectors.tolist() == [[1.0] + [0.0] * 7]
     assert (frame["uid"].to_list(), frame.columns, whole.missing) == (["a"], ["uid"], 4)
@@ -119,7 +119,7 @@ def test_vectors_of_no_length_or_not_finite_are_left_out(session, out, monkeypat
 def test_nothing_kept(tmp_path, out):
     write_tar(tmp_path / "pool" / "0.tar", sample(1, caption="no"))
     about = write_index(decided(tmp_path, section(out)))
-    assert (about["rows"], about["dimension"]) == (0, 8)
+    assert (about.rows, about.dimension) == (0, 8)
     assert pl.read_parquet(out / "metadata" / "metadata_0.parquet").columns[:2] == ["id", "uid"]
     assert search(str(out), vector(0)[None], k=2).ids.tolist() == [[-1, -1]]
 
@@ -154,7 +154,7 @@ def test_auto_trains_lists_past_the_limit(tmp_path, out, monkeypatch):
     ordinary(tmp_path / "pool", (15, 0, 9))
     monkeypatch.setattr("pipeline.export.faiss_build.FLAT", 15)
     about = write_index(decided(tmp_path, section(out)))
-    assert (about["rows"], about["key"]) == (16, "IVF16,Flat")  # 4 * sqrt(16)
+    assert (about.rows, about.key) == (16, "IVF16,Flat")  # 4 * sqrt(16)
     index = faiss.read_index(str(out / "image.index"))
     assert (index.nlist, index.nprobe, index.ntotal) == (16, 16, 16)
     assert search(str(out), vector(7)[None], k=1).rows["uid"].to_list() == [uid(7)]
@@ -164,7 +164,7 @@ def test_auto_goes_by_the_rows_that_have_an_embedding(tmp_path, out, monkeypatch
     broken = [(f"b{i}.{s}", d) for i in range(4) for s, d in (("jpg", b"x"), ("txt", b"long enough"))]
     write_tar(tmp_path / "pool" / "0.tar", [*sample(1), *broken, *sample(2)])
     monkeypatch.setattr("pipeline.export.faiss_build.FLAT", 3)
-    assert write_index(decided(tmp_path, section(out)))["key"] == "Flat"
+    assert write_index(decided(tmp_path, section(out))).key == "Flat"
 
 
 def test_training_takes_a_sample_by_uid(session):
@@ -179,10 +179,10 @@ def test_training_takes_a_sample_by_uid(session):
 def test_the_same_again_is_left_alone(session, out, tmp_path):
     write_index(session)
     before = (out / "image.index").stat().st_mtime_ns
-    assert write_index(session)["written"] is False
+    assert write_index(session).written is False
     assert (out / "image.index").stat().st_mtime_ns == before
     other = decided(tmp_path, section(out, factory="IVF1,Flat"))
-    assert write_index(other)["written"] is True
+    assert write_index(other).written is True
 
 
 def test_a_killed_build_is_done_again(session, out):
@@ -192,21 +192,21 @@ def test_a_killed_build_is_done_again(session, out):
     (out / "image.index").write_bytes(b"torn")
     host = os.uname().nodename.replace(".", "-")
     (out / f".tmp.{host}.4000000.1.image.index").write_bytes(b"half")
-    assert write_index(session)["written"] is True
+    assert write_index(session).written is True
     assert contents(out) == whole
 
 
 def test_object_storage(session, tmp_path):
     remote = decided(tmp_path, section("memory://index-test/out"))
-    assert write_index(remote)["written"] is True
+    assert write_index(remote).written is True
     assert search("memory://index-test/out", vector(9)[None], k=1).rows["uid"].to_list() == [uid(9)]
-    assert write_index(remote)["written"] is False
+    assert write_index(remote).written is False
 
 
 def test_the_index_of_another_program_is_left_alone(session, out):
     out.mkdir()
     (out / "image.json").write_text('{"index_key": "HNSW32"}')
-    with pytest.raises(RecipeError, match=r"image\.json is no index of Winnow's"):
+    with pytest.raises(RecipeError, match=r"image\.json was not written by Winnow; move it"):
         write_index(session)
     assert [p.name for p in out.iterdir()] == ["image.json"]
 

@@ -35,7 +35,7 @@ def datacomp(uids) -> np.ndarray:
 
 
 def test_golden_bytes(golden, tmp_path):
-    assert write_subset(golden)["rows"] == 2
+    assert write_subset(golden).rows == 2
     data = (tmp_path / "out" / "subset.npy").read_bytes()
     assert len(data) == 160
     rows = np.array(
@@ -65,7 +65,7 @@ def test_sorted_on_disk_equals_sorted_in_memory(tmp_path, at_once):
     pool = ordinary(tmp_path / "pool", (7, 0, 5))
     write_tar(pool / "00003.tar", [m for i in (0, 0, 4, 9) for m in sample(i)])  # once more
     session = decided(tmp_path, {"subset": str(tmp_path / "subset.npy")})
-    assert write_subset(session, at_once)["rows"] == 12
+    assert write_subset(session, at_once).rows == 12
     kept = [uid(i) for i in range(12) if i % 3 != 2] + [uid(i) for i in (0, 0, 4, 9)]
     np.testing.assert_array_equal(read_subset(str(tmp_path / "subset.npy")), datacomp(kept))
 
@@ -88,7 +88,7 @@ def test_any_parts_and_any_memory(tmp_path_factory, parts, at_once):
 def test_nothing_kept(tmp_path):
     write_tar(tmp_path / "pool" / "0.tar", sample(1, caption="no"))
     session = decided(tmp_path, {"subset": str(tmp_path / "subset.npy")})
-    assert write_subset(session)["rows"] == 0
+    assert write_subset(session).rows == 0
     assert (tmp_path / "subset.npy").stat().st_size == 128
     assert read_subset(str(tmp_path / "subset.npy")).shape == (0,)
 

@@ -14,7 +14,15 @@ from typer.testing import CliRunner
 from jobs.__main__ import app
 from pipeline.errors import RecipeError
 from pipeline.export.subset import DTYPE, read_subset, subset_uids
-from pipeline.export.subset_algebra import combine, describe, difference
+from pipeline.export.subset_algebra import (
+    Combination,
+    Difference,
+    RowCount,
+    SubsetFile,
+    combine,
+    describe,
+    difference,
+)
 from pipeline.storage.folder import Folder
 from pipeline.uids import search_uids
 
@@ -51,25 +59,25 @@ def test_operations_are_those_of_counters(tmp_path_factory, lists, block):
     ]:
         result = combine(files, operation, str(folder / "out.npy"), block)
         assert uids_of(folder / "out.npy") == sorted(expected.elements()), operation
-        counts = {"rows": expected.total(), "distinct": len(expected)}
-        assert result == {"path": str(folder / "out.npy"), **counts}
-        assert combine(files, operation, block=block) == {"path": None, **counts}
+        counts = (expected.total(), len(expected))
+        assert result == Combination(str(folder / "out.npy"), *counts)
+        assert combine(files, operation, block=block) == Combination(None, *counts)
     found = describe(paths, block)
-    assert found["overlap"] == [[(a & b).total() for b in counters] for a in counters]
-    assert [tuple(file.values())[1:] for file in found["files"]] == [
-        (len(uids), len(counter), max(counter.values(), default=0))
-        for uids, counter in zip(lists, counters, strict=True)
+    assert found.overlap == [[(a & b).total() for b in counters] for a in counters]
+    assert found.files == [
+        SubsetFile(path, len(uids), len(counter), max(counter.values(), default=0))
+        for path, uids, counter in zip(paths, lists, counters, strict=True)
     ]
     common = [uid for uid in first if second[uid]]
-    assert difference(paths[:2], block) == {
-        "both": {"rows": (first & second).total(), "distinct": len(common)},
-        "only_first": {"rows": (first - second).total(), "distinct": len(first.keys() - second.keys())},
-        "only_second": {"rows": (second - first).total(), "distinct": len(second.keys() - first.keys())},
-        "changed": {
-            "rows": sum(abs(first[uid] - second[uid]) for uid in common),
-            "distinct": sum(first[uid] != second[uid] for uid in common),
-        },
-    }
+    assert difference(paths[:2], block) == Difference(
+        both=RowCount((first & second).total(), len(common)),
+        only_first=RowCount((first - second).total(), len(first.keys() - second.keys())),
+        only_second=RowCount((second - first).total(), len(second.keys() - first.keys())),
+        changed=RowCount(
+            rows=sum(abs(first[uid] - second[uid]) for uid in common),
+            distinct=sum(first[uid] != second[uid] for uid in common),
+        ),
+    )
 
 
 def test_the_bytes_are_datacomps(tmp_path):
@@ -103,7 +111,7 @@ def test_large_files_of_random_uids(tmp_path):
     found = combine([str(tmp_path / f"{n}.npy") for n in "ab"], "and", str(tmp_path / "c.npy"), block=1000)
     sets = [set(uids_of(tmp_path / f"{n}.npy")) for n in "ab"]
     assert uids_of(tmp_path / "c.npy") == sorted(sets[0] & sets[1])
-    assert found["rows"] == len(sets[0] & sets[1])
+    assert found.rows == len(sets[0] & sets[1])
 
 
 def test_files_that_will_not_do(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.export.tar_writer import EXTENSION, members, output_keys, record, safe_extension, sidecar
+from pipeline.export.tar_writer import EXTENSION, json_texts, members, output_keys, safe_extension, sidecar
 
 
 def test_keys():
@@ -73,12 +73,12 @@ def test_the_caption_becomes_a_member_where_there_is_none():
         (b"\xff\xfe", {}),
     ],
 )
-def test_record(json, found):
-    assert record([("jpg", b""), ("json", json)]) == found
+def test_json_texts(json, found):
+    assert json_texts([("jpg", b""), ("json", json)]) == found
 
 
 def test_no_json():
-    assert record([("jpg", b"")]) == {}
+    assert json_texts([("jpg", b"")]) == {}
 
 
 def test_a_sidecar_without_any_texts():

@@ -1,4 +1,4 @@
-"""Exported shards: the bytes, the cut, resuming, and the readers they are for."""
+"""Exported shards: the bytes, the cut into tars, resuming, and the readers they are for."""
 
 import functools
 import inspect
@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import RecipeError, ShardError
-from pipeline.export.tar_writer import Part
-from pipeline.export.tars import cut, export_shards
+from pipeline.export.tar_writer import ShardRows
+from pipeline.export.tars import TarsResult, cut_tars, export_shards
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.run.executor import LocalExecutor
@@ -26,7 +26,7 @@ from tests.support.decided_pool import decided, jpeg, ordinary, read_tar, recipe
 from tests.support.folders import contents
 
 
-def export(session) -> dict:
+def export(session) -> TarsResult:
     return export_shards(session, LocalExecutor())
 
 
@@ -48,22 +48,22 @@ KEPT = [0, 1, 3, 4, 6, 7, 9, 10]
 
 def test_the_cut_fills_all_but_the_last():
     a, b, c = (Shard(name, f"{name}.tar") for name in "abc")
-    first, second, third = cut([a, b, c], {"a": 5, "b": 0, "c": 3}, 3)
-    assert first.parts == (Part(a, 0, 3),)
-    assert second.parts == (Part(a, 3, 5), Part(c, 0, 1))
-    assert third.parts == (Part(c, 1, 3),)
+    first, second, third = cut_tars([a, b, c], {"a": 5, "b": 0, "c": 3}, 3)
+    assert first.runs == (ShardRows(a, 0, 3),)
+    assert second.runs == (ShardRows(a, 3, 5), ShardRows(c, 0, 1))
+    assert third.runs == (ShardRows(c, 1, 3),)
     assert [(o.name, o.rows) for o in (first, second, third)] == [
         ("00000000", 3),
         ("00000001", 3),
         ("00000002", 2),
     ]
-    assert len(cut([a], {"a": 6}, 3)) == 2
-    assert cut([a], {"a": 0}, 3) == []
+    assert len(cut_tars([a], {"a": 6}, 3)) == 2
+    assert cut_tars([a], {"a": 0}, 3) == []
 
 
 def test_members_are_the_inputs_byte_for_byte(session, out, tmp_path):
     result = export(session)
-    assert result == {"path": str(out), "shards": 3, "samples": 8, "written": 3, "skipped": 0}
+    assert result == TarsResult(path=str(out), shards=3, samples=8, written=3, skipped=0)
     found = [member for i in range(3) for member in read_tar(out / f"{i:08d}.tar")]
     given = {name: data for i in (0, 2) for name, data in read_tar(tmp_path / "pool" / f"{i:05d}.tar")}
     assert found == [
@@ -161,7 +161,7 @@ def test_a_killed_export_goes_on(session, out):
     host = os.uname().nodename.replace(".", "-")
     (out / f".tmp.{host}.4000000.1.00000002.tar").write_bytes(b"half")  # past the largest pid
     untouched = (out / "00000000.tar").stat().st_mtime_ns
-    assert (export(session)["written"], export(session)["skipped"]) == (2, 3)
+    assert (export(session).written, export(session).skipped) == (2, 3)
     assert contents(out) == whole
     assert (out / "00000000.tar").stat().st_mtime_ns == untouched
 
@@ -170,13 +170,7 @@ def test_another_decision_replaces_the_files(session, out, tmp_path):
     export(session)
     more = {"keep": {"caption.characters": {"min": 17}}}  # `caption number 10` alone
     other = decided(tmp_path, {"shards": str(out), "samples_per_shard": 3}, **more)
-    assert export(other) == {
-        "path": str(out),
-        "shards": 1,
-        "samples": 1,
-        "written": 1,
-        "skipped": 0,
-    }
+    assert export(other) == TarsResult(path=str(out), shards=1, samples=1, written=1, skipped=0)
     assert sorted(p.name for p in out.glob("*.tar")) == ["00000000.tar"]
     assert json.loads((out / "sizes.json").read_bytes()) == {"00000000.tar": 1}
     assert not (out / "00000001.parquet").exists()
@@ -186,7 +180,7 @@ def test_another_score_replaces_the_files(session, out, tmp_path):
     export(session)
     compute = {"caption": {"use": "caption.Caption"}}
     other = decided(tmp_path, {"shards": str(out), "samples_per_shard": 3}, compute=compute)
-    assert export(other)["written"] == 3
+    assert export(other).written == 3
     assert "vector.first" not in pl.read_parquet(out / "00000000.parquet").columns
 
 
@@ -201,7 +195,8 @@ def test_a_score_that_a_shard_lacks_is_null(session, out, tmp_path):
 def test_a_folder_of_something_else_is_left_alone(session, out):
     out.mkdir()
     (out / "thesis.tex").write_text("dear")
-    with pytest.raises(RecipeError, match=rf"export\.shards: {out} is not empty.*thesis\.tex"):
+    words = rf"export\.shards: {out} is not empty and was not written by Winnow \(it has thesis\.tex\)"
+    with pytest.raises(RecipeError, match=words):
         export(session)
     assert [p.name for p in out.iterdir()] == ["thesis.tex"]
 
@@ -224,7 +219,7 @@ def test_files_of_others_beside_ours_stay(session, out, tmp_path):
 def test_nothing_kept(tmp_path, out):
     write_tar(tmp_path / "pool" / "0.tar", sample(1, caption="no"))
     session = decided(tmp_path, {"shards": str(out)})
-    assert export(session)["shards"] == 0
+    assert export(session).shards == 0
     assert sorted(contents(out)) == ["_winnow.json", "meta.json", "sizes.json"]
     assert (out / "sizes.json").read_bytes() == b"{}"
 
@@ -242,7 +237,7 @@ def test_a_shard_that_is_gone(session, out, tmp_path, caplog):
     assert not (out / "sizes.json").exists()
     assert not list(out.glob(".tmp.*"))
     gone.write_bytes(kept)
-    assert export(session)["skipped"] == 1
+    assert export(session).skipped == 1
 
 
 def test_a_shard_that_was_replaced(session, tmp_path):
@@ -308,11 +303,11 @@ def test_object_storage(tmp_path):
     local = decided(tmp_path, {"shards": str(tmp_path / "out"), "samples_per_shard": 3})
     export(local)
     remote = decided(tmp_path, {"shards": "memory://export-test/out", "samples_per_shard": 3})
-    assert export(remote)["written"] == 3
+    assert export(remote).written == 3
     memory = fsspec.filesystem("memory")
     found = {p.removeprefix("/export-test/out/"): memory.cat_file(p) for p in memory.find("/export-test/out")}
     assert found == contents(tmp_path / "out")
-    assert export(remote)["skipped"] == 3
+    assert export(remote).skipped == 3
 
 
 def test_needs_decisions_and_a_path(tmp_path, out):
@@ -329,7 +324,7 @@ def test_real_photos(tmp_path, out):
     compute = {"caption": {"use": "caption.Caption"}}
     more = {"compute": compute, "keep": {"caption.words": {"min": 12}}}
     session = decided(tmp_path, {"shards": str(out)}, pool=PHOTOS / "00001.tar", **more)
-    assert 0 < export(session)["samples"] < 500
+    assert 0 < export(session).samples < 500
     found, given = dict(read_tar(out / "00000000.tar")), dict(read_tar(PHOTOS / "00001.tar"))
     table = pl.read_parquet(out / "00000000.parquet")
     assert table["caption.words"].min() >= 12
@@ -392,5 +387,5 @@ def test_winnow_reads_it_again(session, out, tmp_path):
     again = tmp_path / "again"
     again.mkdir()
     second = decided(again, {"shards": str(again / "out")}, pool=out)
-    assert export(second)["samples"] == 8
+    assert export(second).samples == 8
     assert pl.read_parquet(again / "out" / "00000000.parquet")["uid"].to_list() == [uid(i) for i in KEPT]

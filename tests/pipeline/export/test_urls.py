@@ -22,7 +22,7 @@ from jobs.__main__ import app
 from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError
 from pipeline.export import urls
-from pipeline.export.urls import write_urls
+from pipeline.export.urls import UrlsResult, write_urls
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard, list_shards
 from pipeline.pool.table_reader import read_table
@@ -81,8 +81,7 @@ def rows(path: Path) -> list[tuple[str, str, str]]:
 
 
 def test_the_list(listed, tmp_path):
-    expected = {"path": str(tmp_path / "out"), "files": 1, "rows": 7, "without_url": 3}
-    assert write_urls(listed) == expected
+    assert write_urls(listed) == UrlsResult(str(tmp_path / "out"), files=1, rows=7, without_url=3)
     assert sorted(contents(tmp_path / "out")) == ["00000000.parquet", "_winnow.json"]
     assert pl.read_parquet(tmp_path / "out" / "00000000.parquet").columns == ["url", "text", "uid"]
     assert rows(tmp_path / "out" / "00000000.parquet") == ROWS
@@ -94,7 +93,7 @@ def test_the_list(listed, tmp_path):
 def test_files_and_row_groups_are_full_whatever_the_shards(listed, tmp_path, monkeypatch):
     monkeypatch.setattr(urls, "GROUP", 2)
     monkeypatch.setattr(urls, "ROWS_PER_FILE", 4)
-    assert write_urls(listed)["files"] == 2
+    assert write_urls(listed).files == 2
     paths = sorted((tmp_path / "out").glob("*.parquet"))
     assert [path.name for path in paths] == ["00000000.parquet", "00000001.parquet"]
     assert [row for path in paths for row in rows(path)] == ROWS
@@ -111,7 +110,7 @@ def test_again_gives_the_same_bytes_and_another_decision_leaves_no_old_file(list
     write_urls(listed)
     assert contents(tmp_path / "out") == before
     fewer = ready(tmp_path, keep={"caption.characters": {"min": 3}, "caption.words": {"min": 3}})
-    assert write_urls(fewer) == {"path": str(tmp_path / "out"), "files": 0, "rows": 0, "without_url": 0}
+    assert write_urls(fewer) == UrlsResult(str(tmp_path / "out"), 0, 0, 0)
     assert sorted(contents(tmp_path / "out")) == ["_winnow.json"]
 
 
@@ -129,7 +128,9 @@ def test_what_is_half_written_says_so(listed, tmp_path, monkeypatch):
 def test_a_folder_of_something_else_is_left_alone(listed, tmp_path, other):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / other).write_text('{"shards": 5}')
-    with pytest.raises(RecipeError, match=rf"export\.urls: .* no list of Winnow's \(it has {other}\)"):
+    with pytest.raises(
+        RecipeError, match=rf"export\.urls: .* not a list that Winnow wrote \(it has {other}\)"
+    ):
         write_urls(listed)
     assert contents(tmp_path / "out") == {other: b'{"shards": 5}'}
 
@@ -145,7 +146,7 @@ def test_nothing_named_and_nothing_decided(listed, tmp_path):
 def test_a_pool_of_tars_has_a_list_too(tmp_path):
     ordinary(tmp_path / "pool")
     session = decided(tmp_path, {"urls": str(tmp_path / "out")})
-    assert write_urls(session)["rows"] == 8  # of twelve, every third caption is too short
+    assert write_urls(session).rows == 8  # of twelve, every third caption is too short
     found = rows(tmp_path / "out" / "00000000.parquet")
     numbers = [0, 1, 3, 4, 6, 7, 9, 10]
     assert found == [(f"https://example.org/{n}", f"caption number {n}", uid(n)) for n in numbers]

@@ -1,4 +1,5 @@
-"""Worker pools that fit a cluster, or an error before anything starts; the tasks that read; paths on a cluster."""
+"""Worker pools that fit a cluster, or an error before anything starts; the tasks that read; paths on a
+cluster."""
 
 import pytest
 
@@ -46,7 +47,8 @@ def test_place_leaves_room_for_the_gpu_stage_in_whatever_order() -> None:
 
 
 def test_place_counts_gpus_by_machine() -> None:
-    """With 0.4 of a GPU each, a GPU holds two workers; a worker with two GPUs needs a machine that has two."""
+    """With 0.4 of a GPU each, a GPU holds two workers; a worker with two GPUs needs a machine that has
+    two."""
     nodes = [Node(8, 1), Node(8, 1)]
     assert place([Stage(("clip",), Resources(gpus=0.4))], nodes, 100)[0].workers == 4
     with pytest.raises(RecipeError, match=r"run.clip.gpus asks for 2, the largest machine has 1"):

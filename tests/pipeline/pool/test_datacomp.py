@@ -454,7 +454,7 @@ def test_a_missing_column(tmp_path, session):
 def test_a_garbled_npz(folder, session):
     whole = (folder / "00000000.npz").read_bytes()
     (folder / "00000000.npz").write_bytes(whole[:-100])
-    with pytest.raises(RecipeError, match=r"00000000\.npz is no whole \.npz"):
+    with pytest.raises(RecipeError, match=r"00000000\.npz is not a whole \.npz"):
         complete(session())
 
 

@@ -26,7 +26,7 @@ def test_equal_rows_make_the_bytes_that_the_store_makes(tmp_path, rows):
         store = Store(str(tmp_path / f"{step}"))
         with samples_of(store, "s") as samples:
             for start in range(0, rows, step):
-                samples.add(whole.slice(start, step))
+                samples.add_rows(whole.slice(start, step))
             samples.finish({})
         assert tree(tmp_path / f"{step}") == tree(tmp_path / "a")
         assert store.footer("samples", "s") == (rows, {})
@@ -36,7 +36,7 @@ def test_notes_and_full_groups_only(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "ROW_GROUP", 10)
     store = Store(str(tmp_path))
     with samples_of(store, "a/s") as samples:
-        samples.add(frame(25))
+        samples.add_rows(frame(25))
         assert len(samples.held) == 5  # what is full is written
         samples.finish({"damage": {"offset": 7}, "columns": {}})
     assert store.footer("samples", "a/s") == (25, {"columns": {}, "damage": {"offset": 7}})
@@ -46,7 +46,7 @@ def test_notes_and_full_groups_only(tmp_path, monkeypatch):
 def pour(store: Store, rows: int, error: Exception | None = None) -> None:
     """Some rows, then an error or the end."""
     with samples_of(store, "s") as samples:
-        samples.add(frame(rows))
+        samples.add_rows(frame(rows))
         if error is not None:
             raise error
         samples.finish({})

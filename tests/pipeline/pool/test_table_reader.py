@@ -1,5 +1,6 @@
 """Pools without images: every kind of table read as samples, whatever is broken in it."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -310,6 +311,20 @@ def test_a_truncated_gzip_gives_the_rows_before_the_break(read):
     assert [row["url"] for row in rows[-1:]] == [f"http://x/{len(rows) - 1}"]
 
 
+def test_a_csv_changes_nothing_for_the_rest_of_the_process(read, tmp_path):
+    """The csv module has one limit for all readers, which other code in the process relies on."""
+    before = csv.field_size_limit()
+    caption = "x" * (before + 1)
+    (tmp_path / "t.csv").write_text(f'text\n"{caption}"\n' + "y\n" * 5000)
+    frames = iter(read_table(Shard("s", str(tmp_path / "t.csv")), {}, 100))
+    assert next(frames)["text"][0] == caption
+    assert csv.field_size_limit() == before  # while more rows are to come
+    assert sum(len(frame) for frame in frames) == 4901
+    assert csv.field_size_limit() == before
+    with pytest.raises(csv.Error, match="field larger than field limit"):
+        list(csv.reader([f'"{caption}"']))
+
+
 def test_a_truncated_csv_loses_the_row_at_the_break_only(read):
     data = "text\n" + "".join(f'"row\n{i}"\n' for i in range(5000))
     whole = gzip.compress(data.encode())
@@ -537,7 +552,9 @@ def test_what_needs_images_is_refused_before_any_work(pool, write_pool):
     first = rf"\(the first: {pool}/pool/a\.parquet\)"
     with pytest.raises(RecipeError, match=rf"compute\.bright reads images, and pool\.shards are .* {first}"):
         Session.open(recipe(pool, compute={"bright": {"use": "planted.Brightness"}}))
-    with pytest.raises(RecipeError, match=rf"export\.shards copies images out of tars, .* {first}"):
+    with pytest.raises(
+        RecipeError, match=rf"export\.shards copies images, and pool\.shards are tables .* {first}"
+    ):
         Session.open(recipe(pool, export={"shards": str(pool / "out")}))
     for path in (pool / "pool").iterdir():
         path.unlink()

@@ -79,7 +79,8 @@ def test_all_that_cannot_run_is_said_at_once(bound):
 
 
 def test_where_the_index_is_built(tiny_clip):
-    """By default on most of the machine with the most memory, else on one that has what `run.index` asks for."""
+    """By default on most of the machine with the most memory, else on one that has what `run.index` asks
+    for."""
     clip = {"use": "clip.ClipScore", "model": tiny_clip.config, "pretrained": tiny_clip.weights}
     data = {
         "pool": {"shards": "/pool/*.tar", "store": "/pool/store"},

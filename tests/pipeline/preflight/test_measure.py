@@ -52,7 +52,8 @@ def test_from_nothing(session, tmp_path):
 
 
 def test_only_what_is_missing_is_run(session, tmp_path):
-    """What is stored is copied, what rests on a Stat over the pool is not mistaken for one over two shards."""
+    """What is stored is copied, what rests on a Stat over the pool is not mistaken for one over two
+    shards."""
     compute(session, LocalExecutor(), ["bright", "length"])
     before = tree(tmp_path / "store")
     found = preview(session, count=2)

@@ -4,15 +4,12 @@ import sys
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from operators.caption import Caption
 from operators.clip import ClipScore
 from pipeline.errors import RecipeError
-from pipeline.operator import Column, Score, Stat, Writer
-from pipeline.plan.keys import cache_key
+from pipeline.operator import Score
 from pipeline.recipe.lookup import build, find
-from pipeline.recipe.wording import messages
 
 LENGTH = "from pipeline.operator import Score\nclass Length(Score):\n    times: int = {}\n"
 
@@ -81,76 +78,3 @@ def test_bases_themselves_are_no_operators(tmp_path):
     (tmp_path / "bare.py").write_text("from pipeline.operator import Operator\nclass Bare(Operator): pass\n")
     with pytest.raises(RecipeError, match=r"^k: bare\.Bare must be a Score, ImageScore or Stat$"):
         find("bare.Bare", "k", [str(tmp_path)])
-
-
-# --- keys ------------------------------------------------------------------------------------------
-
-
-class Sum(Score):
-    of: Column
-    t: float | None = 0.0
-
-
-def key(operator: Writer | Stat, use: str = "a.Sum", inputs: Any = (), contents: Any = ()) -> str:
-    return cache_key(use, operator, dict(inputs), dict(contents))
-
-
-def test_a_key_is_16_hex_digits_of_what_it_covers():
-    base = key(Sum(of="x.y"))
-    assert len(base) == 16
-    assert int(base, 16) >= 0
-    others = [
-        key(Sum(of="x.z")),
-        key(Sum(of="x.y", t=1)),
-        key(Sum(of="x.y"), use="b.Sum"),
-        key(Sum(of="x.y"), inputs={"x.y": "1"}),
-        key(Sum(of="x.y"), inputs={"x.y": "2"}),
-        key(Sum(of="x.y"), contents={"t": "1"}),
-    ]
-    assert len({base, *others}) == 7
-    assert key(Sum(of="x.y", t=0)) == base
-
-
-def test_numbers_that_json_lacks_are_told_apart():
-    keys = {key(Sum(of="x.y", t=t)) for t in (float("inf"), float("-inf"), float("nan"), None)}
-    assert len(keys) == 4
-
-
-def test_a_version_is_part_of_the_key():
-    class Later(Sum):
-        version = 2
-
-    assert key(Later(of="x.y")) != key(Sum(of="x.y"))
-
-
-# --- messages --------------------------------------------------------------------------------------
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    size: int
-
-
-class Whole(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    part: Part
-    parts: dict[str, Part] = {}
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        ({}, ["part is missing"]),
-        ({"part": {"size": "x"}},
-         ["part.size must be a valid integer, unable to parse string as an integer, got 'x'"]),
-        ({"part": {"size": 1, "sise": 2}},
-         ["part.sise is not a known key (did you mean size?); allowed: size"]),
-        ({"part": {"size": 1}, "parts": {"a.b": {"q": 1}}},
-         ["parts.a.b.size is missing", "parts.a.b.q is not a known key; allowed: size"]),
-        ({"part": {"size": 1}, "zzz": 1}, ["zzz is not a known key; allowed: part, parts"]),
-    ],
-)  # fmt: skip
-def test_messages(data, expected):
-    with pytest.raises(ValidationError) as raised:
-        Whole.model_validate(data)
-    assert list(messages(raised.value, Whole)) == expected

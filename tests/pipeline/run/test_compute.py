@@ -1,4 +1,5 @@
-"""The plain loop, end to end: columns are computed once, unreadable shards stay pending, some errors stop it."""
+"""The plain loop, end to end: columns are computed once, unreadable shards stay pending, some errors stop
+it."""
 
 import json
 import logging
@@ -207,7 +208,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, opened, tmp_path, caplog):
-    """The second has rows, time, rows without a result and failed shards. A failed shard is a warning of its own."""
+    """The second has rows, time, rows without a result and failed shards. A failed shard is a warning of
+    its own."""
     write_pool(["aa", "bbb"], [picture(), b"garbage"], shard="0")
     write_pool(["cc"], shard="1")
     (tmp_path / "pool" / "1.tar").unlink()

@@ -1,6 +1,7 @@
-"""Faults on a cluster of three nodes: after at most one resubmission, every byte is that of an undisturbed run.
+"""Faults on a cluster of three nodes: in the end every byte is that of an undisturbed run.
 
-These are the quickest faults. benchmarks/bench_faults.py tries every kind in both phases.
+At most one resubmission is allowed. These are the quickest faults; benchmarks/bench_faults.py tries every
+kind in both phases.
 """
 
 from collections.abc import Iterator

@@ -31,7 +31,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_in(folder: Path, pool: Path, local: bool) -> dict[str, bytes]:
-    """Compute, decide and export into a folder; returns its files. On a cluster a GPU stage reads the pictures."""
+    """Compute, decide and export into a folder; returns its files. On a cluster a GPU stage reads the
+    pictures."""
     folder.mkdir()
     path = write_recipe(folder, pool)
     recipe = yaml.safe_load(path.read_text())

@@ -270,8 +270,8 @@ def test_a_restarted_collector_is_logged_and_every_shard_is_done(
     monkeypatch.setattr(on_ray, "_collectors", watched)
     caption = {"caption": {"use": "caption.Caption"}}
     made = parse({"pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "kill")}, "compute": caption})
-    log = compute(Session.open(made), on_ray.RayExecutor(made, cpus=8, gpus=1), observe=lambda _: kill_once)
-    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    log = compute(Session.open(made), RayExecutor(made), observe=lambda _: kill_once)
+    (message,) = [record.getMessage() for record in caplog.records if record.name == "winnow.run"]
     assert re.fullmatch(
         r"Ray restarted 1 of 1 collectors; shards whose rows are lost and computed again: [0-3]", message
     )

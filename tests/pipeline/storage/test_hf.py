@@ -27,7 +27,7 @@ def test_a_pool_on_the_hub_gives_the_same_bytes(tmp_path, monkeypatch):
         assert [shard.name for shard in listed.shards] == [f"{i:05d}" for i in range(SHARDS)]
     assert list(there.pending) == ["00003"]
     assert there.pending["00003"].startswith("FileNotFoundError")
-    assert [there[name] for name in ("samples", "kept")] == [here[name] for name in ("samples", "kept")]
+    assert (there.samples, there.kept) == (here.samples, here.kept)
     assert contents(tmp_path / "there-out") == contents(tmp_path / "here-out")
     assert (tmp_path / "there.npy").read_bytes() == (tmp_path / "here.npy").read_bytes()
 

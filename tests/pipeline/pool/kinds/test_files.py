@@ -168,6 +168,16 @@ NAMES = {
 }
 
 
+def test_files_that_make_no_sample_move_no_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SAMPLES", 2)
+    put(tmp_path, *(f"{i}.jpg" for i in range(5)), *(f"{i}.zip" for i in range(5)))
+    before = rows_of(kind(), kind(tmp_path).list_shards())
+    put(tmp_path, "0", "00.md", "1", "1.npy", "11.npy", "2a.csv", "4.xyz", "5.zip", "README")
+    after = rows_of(kind(), kind(tmp_path).list_shards())
+    assert [(r["shard"], r["key"]) for r in after] == [(r["shard"], r["key"]) for r in before]
+    assert [r["shard"] for r in after] == ["00000", "00000", "00001", "00001", "00002"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [1, 3, 5, 10_000])
 def test_a_large_folder_is_cut_into_shards(tmp_path, monkeypatch, name, size):
@@ -275,6 +285,14 @@ def test_names_that_are_not_utf8(tmp_path):
 def test_files_that_only_share_a_name_with_nothing_are_no_samples(tmp_path):
     put(tmp_path, "1.jpg", "metadata.csv", "weights.npy")
     assert [row["key"] for row in read(tmp_path)] == ["1"]
+
+
+def test_pictures_of_other_formats_are_counted(tmp_path):
+    put(tmp_path, "1.jpg", "2.gif", "3.heic")
+    assert [(row["key"], row["image_format"], row["error"]) for row in read(tmp_path)] == [
+        ("1", "jpg", "no caption; no json"),
+        *((key, None, "no image member; no caption; no json") for key in "23"),
+    ]
 
 
 def test_a_link_is_as_in_a_tar_not_there(tmp_path):

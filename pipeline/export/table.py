@@ -1,0 +1,154 @@
+"""`export.table`: one parquet file of the kept samples with every score, to look into a decision with any
+tool.
+
+    result = write_table(session)
+    pl.scan_parquet("out/kept.parquet").sort("clip.score").select("uid", "caption", "clip.score").head(20)
+
+It has one row per kept sample, in pool order, with these columns:
+
+    uid, key, caption, url   String; caption and url may be null
+    width, height            Int32, pixels; null if unknown
+    shard, row               String, UInt32: the place of the sample in the pool
+    clip.score ...           every score, under its full name
+
+Scores are the columns with one value per row that the recipe's operators write, and those scores of a
+DataComp folder that the recipe reads. Embeddings and lists are left out. A score is null for the shards of
+which the store lacks it. `export.repeats` is not applied: each sample has one row, and the column that says
+how often it repeats is one of the scores.
+
+The footer's key `winnow` holds what the bytes depend on: the decision and the scores. A table with the same
+note is left alone. A file without one was not written by Winnow; it is left alone, too, and is an error.
+Memory holds one row group and one shard's columns, however many samples are kept.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from sys import maxsize
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from polars._typing import PolarsDataType
+
+from pipeline.errors import RecipeError
+from pipeline.export.exporter import Watch
+from pipeline.export.kept import kept_counts
+from pipeline.export.scores import ScoreColumns
+from pipeline.plan.session import Session
+from pipeline.pool.table_reader import cut
+from pipeline.run.executor import Executor
+from pipeline.schema import SAMPLE_COLUMNS
+from pipeline.storage.folder import Folder, working_beside
+from pipeline.storage.store import ROW_GROUP, to_arrow
+
+SOURCES = {  # of the columns that every table has
+    "uid": "uid",
+    "key": "key",
+    "caption": "text",
+    "url": "url",
+    "width": "width",
+    "height": "height",
+    "shard": "shard",
+    "row": "row",
+}
+FORMAT = 1  # raise it when the same decision gives other bytes
+NOTE = b"winnow"  # the footer's key
+MAGIC = b"PAR1"  # the last bytes of every parquet file
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """The table and its rows, one per kept sample. `written` is false for a table that was left alone."""
+
+    path: str
+    rows: int
+    written: bool
+
+
+class TableExporter:
+    """See exporter.Exporter."""
+
+    name = "table"
+
+    def write(self, session: Session, executor: Executor, watch: Watch) -> TableResult:
+        """See exporter.Exporter."""
+        return write_table(session)
+
+
+def write_table(session: Session) -> TableResult:
+    """Write `export.table`. Raises RecipeError if there is no decision yet, and for a path that holds
+    something that Winnow did not write."""
+    path = session.recipe.export.table
+    if path is None:
+        raise RecipeError("export.table is missing: name the parquet file to write")
+    rows = sum(kept_counts(session).values())
+    scores = ScoreColumns(session)
+    note = {
+        "export": "table",
+        "format": FORMAT,
+        "decision": session.decisions,
+        "scores": scores.part_counts(session),
+        "pool_scores": list(_pool_scores(session)),
+    }
+    out = Folder(path)
+    if _read_note(out) == note:
+        return TableResult(path, rows, written=False)
+    with working_beside(path) as folder:
+        _write(f"{folder}/table", session, scores, note)
+        out.publish_file(f"{folder}/table", "")
+    return TableResult(path, rows, written=True)
+
+
+def _write(path: str, session: Session, scores: ScoreColumns, note: dict[str, Any]) -> None:
+    """Write the table to a local file, in row groups that do not depend on the size of the shards."""
+    dtypes = {name: SAMPLE_COLUMNS[source] for name, source in SOURCES.items()}
+    empty = pl.DataFrame(schema={**dtypes, **_pool_scores(session), **scores.schema})
+    schema = to_arrow(empty).schema.with_metadata({NOTE: orjson.dumps(note, option=orjson.OPT_SORT_KEYS)})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for group in cut(_kept_frames(session, scores), ROW_GROUP, maxsize):
+            writer.write_table(to_arrow(group).cast(schema))
+
+
+def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFrame]:
+    """The rows of the table, shard by shard."""
+    sources = [*SOURCES.values(), *_pool_scores(session)]
+    for shard in (shard for shard, kept in kept_counts(session).items() if kept):
+        keep = session.store.kept(session.decisions, shard)
+        table = scores.read(shard, len(keep))
+        start = 0
+        for frame in session.columns.batches(shard, sources, ROW_GROUP):
+            frame = frame.hstack(table.slice(start, len(frame)))
+            yield frame.filter(keep.slice(start, len(frame))).rename({"text": "caption"})
+            start += len(frame)
+
+
+def _pool_scores(session: Session) -> dict[str, PolarsDataType]:
+    """The scores that the pool itself brings along and the recipe reads, by full name. Of others it is not
+    known whether the pool has them."""
+    read = set(session.columns_read())
+    read |= {name for entry in session.recipe.compute.values() for name in entry.operator.inputs()}
+    return {n: dtype for n, dtype in session.kind.ready.items() if n in read and not dtype.is_nested()}
+
+
+def _read_note(out: Folder) -> dict[str, Any] | None:
+    """The note in the footer of the table at a path; None if there is no file. Raises RecipeError for
+    anything that is not a table of Winnow's."""
+    if not out.exists(""):
+        return None
+    note = None if out.fs.isdir(out.base) or out.fs.tail(out.base, len(MAGIC)) != MAGIC else _note(out)
+    if note is None:
+        raise RecipeError(
+            f"export.table: {out.base} was not written by Winnow; name another file, or move this one"
+        )
+    return note
+
+
+def _note(out: Folder) -> dict[str, Any] | None:
+    """The note in a parquet file's footer; None if it has none."""
+    try:
+        note = orjson.loads((out.parquet_footer("").metadata or {})[NOTE])
+    except (pa.ArrowException, KeyError, ValueError):
+        return None
+    return note if isinstance(note, dict) and note.get("export") == "table" else None

@@ -1,0 +1,63 @@
+"""`winnow plan` on a terminal, from a preview made by hand."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from jobs.terminal import plan_tables
+from pipeline.preflight.estimate import MissingPass, StagePool, estimate
+from pipeline.preflight.measure import MeasuredOn
+from pipeline.preflight.preview import IndexTask, Preview
+
+COSTS = {"clip": 7200.0, "read": 1800.0}
+PASS = MissingPass(("clip",), "score", "tars, 120 MB", 120_000_000, 2, 2000, 7200.0, COSTS, [])
+POOL = StagePool(("clip",), 2, 1.5, 1, 8)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """shown(preview) -> the lines that are printed."""
+
+    def lines(preview: Preview) -> list[str]:
+        console = Console(file=io.StringIO(), width=120)
+        monkeypatch.setattr("jobs.terminal.tables.console", console)
+        plan_tables.plan(preview)
+        return [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+
+    return lines
+
+
+def preview(passes: list[MissingPass], hours: float | None = None) -> Preview:
+    whole = estimate(passes, hours)
+    return Preview(3, 1, 1000, {}, passes, None, whole, MeasuredOn(1, 500), ["run.clip: too [many] workers"])
+
+
+def test_what_it_costs(shown):
+    lines = shown(preview([PASS], hours=2))
+    assert lines[0] == "3 shards, read before: 1, with 1,000 samples"
+    assert "clip tars, 120 MB 2 2,000 2h 00m" in lines
+    assert "operator one worker takes share workers for 2 h" in lines
+    assert "clip 2h 00m 80% 1" in lines
+    assert "measured here on 500 samples in 1 shard" in lines
+    assert (
+        "1 pass, 120 MB to read; one worker takes 2h 30m; 2 workers would take 2 h; bottleneck: clip" in lines
+    )
+    assert lines[-1] == "warning run.clip: too [many] workers"
+
+
+def test_pools_are_shown_for_a_cluster(shown):
+    on_cluster = preview([replace(PASS, pools=[POOL])])
+    lines = shown(replace(on_cluster, index=IndexTask(1, 6, 0, 0)))
+    assert "clip tars, 120 MB 2 x 1.5 CPUs, 1 GPUs, 8 GiB 2 2,000 2h 00m" in lines
+    assert "FAISS index: 1 x 6 CPUs, on the machine with the most memory" in lines
+
+
+def test_nothing_is_known_and_nothing_is_missing(shown):
+    unknown = replace(PASS, operators=(), samples=None, seconds=None, costs={})
+    lines = shown(replace(preview([unknown]), samples=None, indexed=0))
+    assert lines[0] == "3 shards, read before: 0"
+    assert "(samples only) tars, 120 MB 2 ? unknown" in lines
+    assert not any("bottleneck" in line for line in lines)
+    assert "Everything is computed." in shown(preview([]))

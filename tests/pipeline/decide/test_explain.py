@@ -1,0 +1,69 @@
+"""An explanation names every rule, with its value, its bound and its verdict."""
+
+from dataclasses import asdict
+
+import polars as pl
+import pytest
+
+from pipeline.decide.decide import decide
+from pipeline.decide.explain import explain
+from pipeline.errors import RecipeError
+from tests.support.samples import uid
+
+FRAMES = {
+    "a": pl.DataFrame({"f32": [0.25, 0.5], "u32": [1, 5]}),
+    "b": pl.DataFrame(
+        {"f32": [None], "u32": [3], "error": ["no image"]}, schema_overrides={"f32": pl.Float32}
+    ),
+}
+KEEP = {
+    "given.f32": {"top": 0.5},
+    "low": {"column": "given.u32", "max": 4},
+    "given.word": {"among": ["en"], "missing": "keep"},
+}
+
+
+def test_every_field_of_an_explanation(stored):
+    session = stored(FRAMES, KEEP)
+    decide(session)
+    (explanation,) = explain(session, [f" {uid('b', 0).upper()} "])
+    assert asdict(explanation) == {
+        "uid": uid("b", 0),
+        "shard": "b",
+        "row": 0,
+        "key": "00000",
+        "text": "caption number 0",
+        "url": None,
+        "width": 24,
+        "height": 16,
+        "keep": False,
+        "rules": [
+            {"rule": "given.f32", "column": "given.f32", "value": None, "bound": ">= 0.5 (top 50%)"}
+            | {"verdict": "no value", "why": "no image"},
+            {"rule": "low", "column": "given.u32", "value": 3, "bound": "<= 4"}
+            | {"verdict": "passes", "why": None},
+            {"rule": "given.word", "column": "given.word", "value": None, "bound": "in en"}
+            | {"verdict": "no value, passes", "why": "no image"},
+        ],
+        "evidence": {},
+    }
+
+
+def test_explanations_come_in_the_order_of_the_uids(stored):
+    session = stored(FRAMES, KEEP)
+    decide(session)
+    wanted = [uid("b", 0), uid("a", 1), uid("a", 0)]
+    explanations = explain(session, wanted)
+    assert [explanation.uid for explanation in explanations] == wanted
+    assert [[rule.verdict for rule in explanation.rules][:2] for explanation in explanations] == [
+        ["no value", "passes"],
+        ["passes", "fails"],
+        ["fails", "passes"],
+    ]
+
+
+def test_a_uid_that_the_pool_lacks(stored):
+    session = stored(FRAMES, KEEP)
+    decide(session)
+    with pytest.raises(RecipeError, match=f"^no sample of the pool has the uid {'0' * 32}, {'1' * 32}$"):
+        explain(session, ["1" * 32, uid("a", 0), "0" * 32])

@@ -1,0 +1,43 @@
+"""A key covers all that a result depends on, and nothing else."""
+
+from typing import Any
+
+from pipeline.operator import Column, Score, Stat, Writer
+from pipeline.plan.keys import cache_key
+
+
+class Sum(Score):
+    of: Column
+    t: float | None = 0.0
+
+
+def key(operator: Writer | Stat, use: str = "a.Sum", inputs: Any = (), contents: Any = ()) -> str:
+    return cache_key(use, operator, dict(inputs), dict(contents))
+
+
+def test_a_key_is_16_hex_digits_of_what_it_covers():
+    base = key(Sum(of="x.y"))
+    assert len(base) == 16
+    assert int(base, 16) >= 0
+    others = [
+        key(Sum(of="x.z")),
+        key(Sum(of="x.y", t=1)),
+        key(Sum(of="x.y"), use="b.Sum"),
+        key(Sum(of="x.y"), inputs={"x.y": "1"}),
+        key(Sum(of="x.y"), inputs={"x.y": "2"}),
+        key(Sum(of="x.y"), contents={"t": "1"}),
+    ]
+    assert len({base, *others}) == 7
+    assert key(Sum(of="x.y", t=0)) == base
+
+
+def test_numbers_that_json_lacks_are_told_apart():
+    keys = {key(Sum(of="x.y", t=t)) for t in (float("inf"), float("-inf"), float("nan"), None)}
+    assert len(keys) == 4
+
+
+def test_a_version_is_part_of_the_key():
+    class Later(Sum):
+        version = 2
+
+    assert key(Later(of="x.y")) != key(Sum(of="x.y"))
