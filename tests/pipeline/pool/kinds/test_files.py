@@ -411,7 +411,7 @@ def test_everything_at_once(tmp_path):
     assert sidecar["source_key"].to_list() == [f"{number:09d}" for number in kept]
     assert sidecar["sha256"].to_list() == ["ab" * 32] * 8
     assert subset_uids(read_subset(out["subset"])) == sorted(uid(number) for number in kept)
-    assert result.written["index"]["rows"] == 8
+    assert result.written["index"].rows == 8
     assert preview(session).passes == []
     assert check_storage(session) == []
     assert len(list(pool.rglob("*"))) == 12 * 3 + 4  # nothing was written there
@@ -472,7 +472,7 @@ def test_an_export_goes_on_to_the_same_bytes(tmp_path):
     before = contents(tmp_path / "out")
     for suffix in (".tar", ".parquet", "_stats.json"):
         (tmp_path / "out" / f"00000001{suffix}").unlink()
-    assert export_shards(session, LocalExecutor())["written"] == 1
+    assert export_shards(session, LocalExecutor()).written == 1
     assert contents(tmp_path / "out") == before
 
 
