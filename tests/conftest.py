@@ -17,9 +17,14 @@ from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
 from tests.support.paths import DATA, PLUGINS
 from tests.support.samples import picture, store_given
+from tests.support.sizes import either
 from tests.support.tiny_clip import TINY, TinyClip
 
-settings.register_profile("ours", deadline=None)  # no test may fail because the machine is busy
+settings.register_profile(
+    "ours",
+    deadline=None,  # no test may fail because the machine is busy
+    max_examples=either(100, 1000),
+)
 settings.load_profile("ours")
 
 

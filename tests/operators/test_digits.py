@@ -17,6 +17,7 @@ from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
 from pipeline.run.stage import StageRunner
 from tests.support.samples import picture, samples
+from tests.support.sizes import either
 from tests.support.tiny_clip import TinyClip
 
 SAME = None  # the caption stands as it is
@@ -117,7 +118,7 @@ letters = st.characters(exclude_categories=["Cs", "Cn"])  # what is unassigned t
 captions = st.one_of(st.text(SIGNS, max_size=40), st.text(letters, max_size=40))
 
 
-@settings(max_examples=500)
+@settings(max_examples=either(100, 2000))
 @given(captions.map(lambda text: f"a dog {text}"))
 @example("a dog 9&#0;")
 @example("a dog &#38;#51;")
@@ -135,7 +136,7 @@ def test_laws_of_removal(caption):
         assert found.startswith("a dog")
 
 
-@settings(max_examples=300)
+@settings(max_examples=either(100, 1000))
 @given(st.text(letters, max_size=40).filter(lambda text: not re.search(r"\d", text)))
 def test_a_caption_without_numbers_stands(caption):
     assert removed(caption) == [None]

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-from hypothesis import settings
 
 FULL = bool(os.environ.get("FULL_TESTS"))
 only_full = pytest.mark.skipif(not FULL, reason="one of the cases that only `make test-full` runs")
@@ -12,8 +11,3 @@ only_full = pytest.mark.skipif(not FULL, reason="one of the cases that only `mak
 def either(small: int, full: int) -> int:
     """A size of a test: `full` under `make test-full`."""
     return full if FULL else small
-
-
-def examples(count: int) -> settings:
-    """A fifth of so many hypothesis examples; all of them, ten times, under `make test-full`."""
-    return settings(max_examples=either(max(count // 5, 10), 10 * count))

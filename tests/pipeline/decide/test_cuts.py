@@ -136,8 +136,9 @@ def test_ties_by_uid_keep_exactly_as_many_as_asked(depth, rows, alike):
         kept = frame.filter(rule.verdict(frame["x"], frame["uid"], cut))
         sign = -1 if side == "top" else 1
         best = sorted(valued, key=lambda row: (sign * row[0], row[1]))[: rank_from_top(rule, len(valued))]
-        assert set(kept.iter_rows()) == set(best)
-        assert len(kept) == sum(row in set(best) for row in valued)
+        chosen = set(best)
+        assert set(kept.iter_rows()) == chosen
+        assert len(kept) == sum(row in chosen for row in valued)
 
 
 def test_several_rules_of_different_depth_at_once(monkeypatch):

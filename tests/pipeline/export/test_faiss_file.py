@@ -27,10 +27,15 @@ def vectors():
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+TRAINED = {}  # factory -> trained index, for the module
+
+
 def trained(factory, vectors):
-    index = faiss_build.create(factory, 16)
-    faiss_build.train(index, vectors, factory)
-    return index
+    """An empty index of its own, trained on the vectors."""
+    if factory not in TRAINED:
+        TRAINED[factory] = faiss_build.create(factory, 16)
+        faiss_build.train(TRAINED[factory], vectors, factory)
+    return faiss.clone_index(TRAINED[factory])
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

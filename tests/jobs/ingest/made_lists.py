@@ -1,0 +1,3 @@
+"""Lists of URLs for the tests of `winnow ingest`."""
+
+HERE = ("--local", "--processes", 1)

@@ -1,0 +1,99 @@
+"""From the members of a tar to samples: which members are one sample, and where its bytes lie."""
+
+import pytest
+
+from pipeline.pool import webdataset
+from pipeline.pool.tar_reader import iter_fields
+from tests.pipeline.pool.made_samples import JPEG, one
+
+# --- grouping
+
+
+GROUPS = {
+    "plain": (["0.jpg", "0.txt", "1.txt", "1.jpg"], ["0", "1"]),
+    "folders are part of the key": (["a/0.jpg", "b/0.jpg", "./0.jpg"], ["a/0", "b/0", "./0"]),
+    "dots in folders": (["v1.5/a.jpg", "v1.5/b.jpg"], ["v1.5/a", "v1.5/b"]),
+    "compound suffixes": (["d.seg.png", "d.jpg", "d.txt", "e.jpg", "e.a.b.npy"], ["d", "e"]),
+    "compound suffixes only": (["a.b.jpg", "a.b.txt", "a.c.jpg", "a.c.txt"], ["a.b", "a.c"]),
+    "versions": (["v1.5_x.jpg", "v1.5_x.json", "v1.6_x.jpg"], ["v1.5_x", "v1.6_x"]),
+    "repeated suffix": (["0.jpg", "0.txt", "0.jpg", "0.txt"], ["0", "0"]),
+    "repeated suffix in capitals": (["0.jpg", "0.JPG"], ["0", "0"]),
+    "repeated later": (["0.jpg", "1.jpg", "0.txt"], ["0", "1", "0"]),
+    "not of a sample": (
+        ["README", "0.jpg", ".hidden", "a/.b.jpg", "0.txt", "__meta__", "__m__/x.jpg"],
+        ["0"],
+    ),
+    "like a name about the tar": (["__a__.jpg"], ["__a__"]),
+    "outside": (["../../etc/passwd", "../../x.jpg", "/y.jpg"], ["../../x", "/y"]),
+    "odd dots": (["a..jpg", "b..jpg", "c."], ["a.", "b.", "c"]),
+    "surrogates": ([b"\xff.jpg".decode("utf-8", "surrogateescape")], ["\ufffd"]),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_keys(read, name):
+    files, keys = GROUPS[name]
+    assert [row["key"] for row in read(*files)] == keys
+
+
+def test_a_compound_suffix_is_never_the_image(read):
+    for files in (
+        ["d.seg.png", "d.jpg", "d.txt"],
+        ["d.jpg", "d.seg.png", "d.txt"],
+        ["d.txt", "d.seg.png", "d.jpg"],
+    ):
+        row = one(read, *files)
+        assert (row["key"], row["image_format"], row["image"], row["text"]) == (
+            "d",
+            "jpg",
+            JPEG,
+            "text of d.txt",
+        )
+
+
+def test_the_look_ahead_is_bounded(read):
+    names = [f"x.{i:04}.jpg" for i in range(webdataset.LOOK_AHEAD)]
+    assert [row["key"] for row in read(*names, "x.jpg")] == [n[:-4] for n in names] + ["x"]
+    assert {row["key"] for row in read(*names[1:], "x.jpg")} == {"x"}
+    assert [row["key"] for row in read(*names[:2], ("x.a.jpg", bytes(64 << 20)), "x.jpg")] == [
+        "x.0000",
+        "x.0001",
+        "x.a",
+        "x",
+    ]
+
+
+def test_byte_ranges_are_worked_out_by_hand(read):
+    rows = read(("0.jpg", b"x" * 600), ("0.txt", b"a"), "dir", ("1.npy", b"1"), ("1.png", b"22"))
+    keep = ("offset", "length", "image_offset", "image_length", "image_format")
+    assert [tuple(row[name] for name in keep) for row in rows] == [
+        (0, 512 + 1024 + 1024, 512, 600, "jpg"),
+        (
+            2560 + 512 + -(-len(JPEG) // 512) * 512,
+            2048,
+            2560 + 1024 + 1024 - 512 + -(-len(JPEG) // 512) * 512 + 512,
+            2,
+            "png",
+        ),
+    ]
+
+
+def test_fields_of_a_range(tmp_path, read):
+    long = "k" * 200
+    rows = read(
+        "d.seg.png",
+        "d.JPG",
+        "README",
+        ("d.txt", b"1"),
+        f"{long}.jpg",
+        ("a.b.jpg", b"2"),
+        ("a.c.jpg", b"3"),
+    )
+    data = (tmp_path / "0.tar").read_bytes()
+    fields = [iter_fields(data[r["offset"] : r["offset"] + r["length"]], r["key"]) for r in rows]
+    assert [[(suffix, bytes(value)) for suffix, value in found] for found in fields] == [
+        [("seg.png", JPEG), ("JPG", JPEG), ("txt", b"1")],
+        [("jpg", JPEG)],
+        [("jpg", b"2")],
+        [("jpg", b"3")],
+    ]
