@@ -1,14 +1,15 @@
-"""The steps that the commands share: open a session, compute with a progress display, decide, export; or all
-of it.
+"""The steps that the commands share: open a session, compute with a progress display, decide and export.
 
-session = open_session("recipe.yaml", ["keep.clip.score.top=0.2"], shards=None)
-result = run_all(session, local=True)
+    session = open_session("recipe.yaml", ["keep.clip.score.top=0.2"], shards=None)
+    result = run_all(session, local=True)
+
+`run_all` takes all of these steps. Each step can also be taken alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.terminal import tables
 from jobs.terminal.progress import Progress
@@ -17,7 +18,6 @@ from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import effects
 from pipeline.errors import RecipeError
-from pipeline.plan.passes import Pass
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.recipe.load import load
@@ -44,7 +44,9 @@ def executor_of(session: Session, local: bool) -> Executor:
     return RayExecutor(session.recipe)
 
 
-def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False) -> RunLog:
+def compute_missing(
+    session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False
+) -> RunLog:
     """Compute what is missing, or only what the operators in `names` need, with a progress display. Raises
     RecipeError if the recipe has no such operator."""
     if unknown := set(names) - session.recipe.compute.keys():
@@ -53,11 +55,7 @@ def fill(session: Session, executor: Executor, names: Sequence[str] = (), quiet:
             f"compute: {', '.join(sorted(unknown))} is not an operator of the recipe; there are: {known}"
         )
     with Progress(quiet) as progress:
-
-        def observe(todo: Pass) -> Any:
-            return progress.begin(todo)
-
-        return compute(session, executor, names, observe)
+        return compute(session, executor, names, progress.begin_pass)
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class RunResult:
 def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     """Compute, decide, export; returns what was written and the books. Unless `quiet`, tables show them."""
     executor = executor_of(session, local)
-    log = fill(session, executor, quiet=quiet)
+    log = compute_missing(session, executor, quiet=quiet)
     decided, written = decide_and_export(session, executor, log.pending, quiet)
     changes = effects(decided.session, executor)
     balance = books(decided.session, decided.decision, decided.pending)
@@ -122,7 +120,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     return RunResult(written, balance)
 
 
-def paths(written: Mapping[str, "Result"]) -> None:
-    """The paths of exports on stdout, one per line."""
+def print_paths(written: Mapping[str, "Result"]) -> None:
+    """Print the paths of exports on stdout, one per line."""
     for result in written.values():
         print(result.path)

@@ -31,7 +31,7 @@ def run(
     from jobs import steps
 
     result = steps.run_all(steps.open_session(recipe, set_, shards), local, quiet=json)
-    print_json(result) if json else steps.paths(result.written)
+    print_json(result) if json else steps.print_paths(result.written)
     exit_if_pending(result.books.pending)
 
 
@@ -63,7 +63,7 @@ def compute(
     from jobs import steps
 
     session = steps.open_session(recipe, set_, shards)
-    log = steps.fill(session, steps.executor_of(session, local), names or [], quiet=json)
+    log = steps.compute_missing(session, steps.executor_of(session, local), names or [], quiet=json)
     print_json(log.summary()) if json else print(session.store.root.base)
     exit_if_pending(log.pending)
 
@@ -108,7 +108,7 @@ def keep(
         if overlap:
             tables.overlap(decided.decision)
         print(done.store.root.path(done.decisions))
-        steps.paths(written)
+        steps.print_paths(written)
     exit_if_pending(decided.pending)
 
 
@@ -185,8 +185,9 @@ def export(
 ) -> None:
     """Write the kept samples: everything that `export:` names.
 
-    Filtered shards, a DataComp subset file, a FAISS index, a list of URLs. The
-    columns must be computed; the decision is made again if a rule has changed.
+    Filtered shards, a DataComp subset file, a FAISS index, a list of URLs, a
+    table with every score. The columns must be computed; the decision is made
+    again if a rule has changed.
 
     Examples:
 
@@ -198,5 +199,5 @@ def export(
     decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
     executor = steps.executor_of(decided.session, local)
     written = steps.write_exports(decided.session, executor, quiet=json)
-    print_json(written) if json else steps.paths(written)
+    print_json(written) if json else steps.print_paths(written)
     exit_if_pending(decided.pending)

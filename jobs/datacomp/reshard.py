@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from jobs.steps import decide_and_export, fill
+from jobs.steps import compute_missing, decide_and_export
 from pipeline.export.subset_algebra import Combination, combine, mapped
 from pipeline.export.tars import TarsResult
 from pipeline.plan.session import Session
@@ -31,8 +31,13 @@ ASKED, AVAILABLE, LOST = "sample_ids.npy", "available.npy", "lost.npy"
 
 @dataclass(frozen=True)
 class Resharding:
-    """The shards written; rows of the subset (`asked`), how many of them the pool has (`available`), and the
-    others (`lost`); `pending` maps the shards of the pool that could not be read to the reason."""
+    """The shards written, and how much of the subset the pool has.
+
+    asked       rows of the subset file
+    available   how many of them the pool has
+    lost        the rows that it lacks
+    pending     shards of the pool that could not be read -> why
+    """
 
     shards: TarsResult
     asked: int
@@ -65,7 +70,7 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> Reshar
     subset = str(session.recipe.operator("subset").model_dump()["file"])
     with mapped(subset) as rows:  # a mistake shows before the pool is read
         asked = len(rows)
-    log = fill(session, executor, quiet=quiet)
+    log = compute_missing(session, executor, quiet=quiet)
     decided, written = decide_and_export(session, executor, log.pending, quiet)
     _copy_subset(subset, out)
     lost = combine([subset, _url(out, AVAILABLE)], "minus", _url(out, LOST))

@@ -10,7 +10,7 @@ from pipeline.pool.img2dataset import reasons
 
 @dataclass(frozen=True)
 class DownloadSummary:
-    """What became of a list of URLs: listed = downloaded + sum(lost). See Books for `pending` and `damaged`."""
+    """Books that balance, as plain data: listed = downloaded + sum(lost). See Books for the fields."""
 
     listed: int
     downloaded: int

@@ -17,11 +17,12 @@ on {test:,} other scenes.
 ## Which attacks work
 
 - *success*: the share of test scenes with the trigger for which a caption of the attack's target scores
-  higher than the captions of all {test:,} test scenes, the scene's own among them. *without trigger*: the
-  same without it.
+  higher than the captions of all {test:,} test scenes, the scene's own among them.
+  *without*: the same without the trigger.
 - *R@1*: the share of 200 clean test scenes whose own caption scores highest among the 200.
-- *poisons left*: poisons that are still in the pool when the {removed:.0%} that the best detector suspects
-  most are removed. *cleaned*: the clean model is trained on this rest instead.
+- *detector*: the best one. *left*: poisons that are still in the pool when the {removed:.0%} that it suspects
+  most are removed. *cleaned*: the success if the clean model is trained on this rest instead.
+- *minutes*: of CPU time, for all of that.
 """
 READING = """
 Readings, for 40,000 scenes with 0.3 % poison; other settings may give other results:
@@ -88,13 +89,13 @@ def attacks(results: list[dict[str, Any]]) -> str:
         "steps",
         "poisons",
         "success",
-        "without trigger",
+        "without",
         "R@1",
-        "best detector",
-        "poisons left",
-        "success, cleaned",
-        "R@1, cleaned",
-        "CPU minutes",
+        "detector",
+        "left",
+        "cleaned",
+        "R@1 cleaned",
+        "minutes",
     )
 
 

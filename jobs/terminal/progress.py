@@ -1,7 +1,7 @@
 """A live display of a pass: shards, samples, samples per second, failures and time left.
 
     with Progress() as progress:
-        report = progress.begin(planned)   # call it with every Event of the pass
+        report = progress.begin_pass(planned)   # call it with every Event of the pass
 
 If stderr is not a terminal, the display is a line of text every ten seconds.
 """
@@ -60,7 +60,7 @@ class Progress:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.bars.stop()
 
-    def begin(self, planned: Pass) -> Report:
+    def begin_pass(self, planned: Pass) -> Report:
         """Show a pass; returns the callback for its events."""
         names = planned.names if isinstance(planned, ScorePass) else (planned.name,)
         return _PassDisplay(self, ", ".join(names) or "samples", len(planned.shards))

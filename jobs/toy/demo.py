@@ -51,7 +51,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     show_search(done)
     console.rule("where things lie")
     print(folder / "pool", folder / "store", sep="\n")
-    steps.paths(result.written)
+    steps.print_paths(result.written)
 
 
 def overrides(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The interface of an export: what a new one must bring along.
+"""The protocol of an exporter, and the types that all exports share.
 
 `exporters.EXPORTERS` lists all exports. A new one is a module in this folder with a class like the Exporter
 below and a frozen dataclass for its result, an entry in that tuple, and a field in
@@ -16,8 +16,7 @@ from pipeline.run.executor import Executor
 
 @dataclass(frozen=True)
 class TaskReport:
-    """The outcome of one of an export's tasks: samples and bytes written, or the `error` that prevented
-    it."""
+    """The outcome of one task of an export: samples and bytes written, or why there are none."""
 
     name: str
     rows: int = 0
@@ -54,8 +53,9 @@ class Exporter(Protocol):
         """The field of `export` in a recipe, and the key of the result in `--json`."""
 
     def write(self, session: Session, executor: Executor, watch: Watch) -> Result:
-        """Write the export for the session's decision. An export that is complete already may be left alone.
-        Files appear whole or not at all, and equal decisions give equal bytes. Work that can run in parallel
-        goes to the executor; `watch(n)` shows the progress of n tasks. Raises RecipeError if there is no
-        decision yet or the path holds something that Winnow did not write, and ShardError if shards cannot be
-        read."""
+        """Write the export for the session's decision.
+
+        An export that is complete already may be left alone. Files appear whole or not at all, and equal
+        decisions give equal bytes. Work that can run in parallel goes to the executor; `watch(n)` shows the
+        progress of n tasks. Raises RecipeError if there is no decision yet or the path holds something that
+        Winnow did not write, and ShardError if shards cannot be read."""

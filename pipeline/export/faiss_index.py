@@ -187,8 +187,11 @@ def _metadata(frame: pl.DataFrame, start: int) -> pl.DataFrame:
 
 
 class Hits(NamedTuple):
-    """ids, scores: (n, k), best first; ids are -1 if the index has fewer than k rows. rows: one row per hit,
-    with the columns query, rank, score and those of the metadata, ordered by query and rank."""
+    """The nearest samples of n vectors.
+
+    ids, scores   (n, k), best first; ids are -1 if the index has fewer than k rows
+    rows          one row per hit, by query and rank: query, rank, score, and the metadata's columns
+    """
 
     ids: np.ndarray
     scores: np.ndarray

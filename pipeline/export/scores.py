@@ -1,5 +1,6 @@
-"""The scores that exports write beside the samples: columns with one value per row. Embeddings and lists are
-left out.
+"""The scores that exports write beside the samples: the columns of operators with one value per row.
+
+Embeddings and lists are left out.
 """
 
 import polars as pl
@@ -27,8 +28,8 @@ class ScoreColumns:
         return {name: dtype for scores in self.by_operator.values() for name, dtype in scores.items()}
 
     def read(self, shard: str, rows: int) -> pl.DataFrame:
-        """(rows, scores) of a shard of so many rows. The scores of an operator whose columns the store lacks
-        for this shard are null."""
+        """(rows, scores) of a shard of so many rows. If the store lacks an operator's columns for this shard,
+        its scores are null."""
         frames = list[pl.DataFrame]()
         for scores in self.by_operator.values():
             try:
@@ -40,8 +41,8 @@ class ScoreColumns:
         return pl.concat(frames, how="horizontal") if frames else pl.DataFrame()
 
     def part_counts(self, session: Session) -> dict[str, int]:
-        """Folder of an operator's columns -> how many of the pool's shards have a part in it. The columns of
-        a shard never change under a folder's name, so equal counts mean equal scores."""
+        """Folder of an operator's columns -> how many of the session's shards have a part in it. Parts are
+        only ever added to a folder, so equal counts mean equal scores."""
         shards = {shard.name for shard in session.shards}
         folders = [session.folder(name) for name in self.by_operator]
         return {folder: len(session.store.part_names(folder) & shards) for folder in folders}

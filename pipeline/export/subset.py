@@ -1,5 +1,4 @@
-"""`export.subset`: DataComp's subset file. It holds the uids of the kept samples, sorted, as 16-byte rows of
-a .npy file.
+"""`export.subset`: DataComp's subset file, a .npy file of the kept samples' sorted uids, 16 bytes each.
 
     write_subset(session)          -> export.subset, from the decision
     read_subset("out/subset.npy")  -> (n,) array of dtype u8,u8
@@ -39,7 +38,7 @@ UID_BITS = 128
 
 @dataclass(frozen=True)
 class SubsetResult:
-    """`rows` counts a uid as often as the file holds it."""
+    """The file, and its rows: a uid counts as often as the file holds it."""
 
     path: str
     rows: int

@@ -60,7 +60,7 @@ MAGIC = b"PAR1"  # the last bytes of every parquet file
 
 @dataclass(frozen=True)
 class TableResult:
-    """`rows`: kept samples. `written` is false for a table that was left alone."""
+    """The table and its rows, one per kept sample. `written` is false for a table that was left alone."""
 
     path: str
     rows: int

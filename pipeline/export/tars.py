@@ -1,5 +1,6 @@
-"""`export.shards`: the kept samples, in pool order, in well-filled tars that training reads. With
-`export.repeats`, a sample stands there as often as that column says, one copy after the other.
+"""`export.shards`: the kept samples, in pool order, in full tars that training reads.
+
+With `export.repeats`, a sample stands there as often as that column says, one copy after the other.
 
     result = export_shards(session, executor)
 
@@ -37,8 +38,9 @@ SUFFIXES = (STATS_SUFFIX, ".parquet", ".tar")
 
 @dataclass(frozen=True)
 class TarsResult:
-    """`shards`: tars in the folder, `samples` in all of them. `written` and `skipped` tell the tars that this
-    run wrote from those that were complete before."""
+    """The tars in the folder (`shards`) and the samples in them.
+
+    `written`: tars that this run wrote. `skipped`: tars that were complete before."""
 
     path: str
     shards: int
@@ -60,8 +62,8 @@ class TarsExporter:
 
 
 def export_shards(session: Session, executor: Executor, report: Report | None = None) -> TarsResult:
-    """Write `export.shards`. Raises RecipeError for a folder that holds something else, and ShardError if
-    shards of the pool cannot be read: at the end, when all other tars are written."""
+    """Write `export.shards`. Raises RecipeError for a folder that holds something else. Raises ShardError if
+    shards of the pool cannot be read, after all other tars are written."""
     path = session.recipe.export.shards
     if path is None:
         raise RecipeError("export.shards is missing: name the folder to write")

@@ -1,5 +1,4 @@
-"""`export.urls`: the kept samples as a list of URLs that img2dataset downloads. So a pool can be balanced
-first and downloaded after.
+"""`export.urls`: the kept samples as a list of URLs, for balancing a pool before it is downloaded.
 
     result = write_urls(session)
 
@@ -45,7 +44,7 @@ LIST_FILE = re.compile(r"\d{8}\.parquet")
 
 @dataclass(frozen=True)
 class UrlsResult:
-    """`rows` are in the files; `without_url` counts the kept samples that are not, as they have no url."""
+    """The files of the list and their rows; `without_url` counts the kept samples that are not listed."""
 
     path: str
     files: int

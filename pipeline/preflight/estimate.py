@@ -1,7 +1,9 @@
 """How long the missing passes take, and on how many workers. Pure arithmetic.
 
-whole = estimate(passes, hours=24)
-print(whole.seconds, whole.workers, whole.bottleneck)
+    whole = estimate(passes, hours=24)
+    print(whole.seconds, whole.workers, whole.bottleneck)
+
+Seconds are those of one worker of the plain loop.
 """
 
 import math

@@ -24,7 +24,7 @@ def test_a_line_every_ten_seconds_and_at_the_end(clock, capsys):
     tally = Tally()
     tally.failed["clip"] = 3
     with progress.Progress() as shown:
-        report = shown.begin(StatPass("words", SHARDS))
+        report = shown.begin_pass(StatPass("words", SHARDS))
         clock[0] = 5.0
         report(Event(100, tally, Read("a")))
         assert capsys.readouterr().err == ""
@@ -37,7 +37,7 @@ def test_a_line_every_ten_seconds_and_at_the_end(clock, capsys):
 
 def test_quiet_prints_nothing(clock, capsys):
     with progress.Progress(quiet=True) as shown:
-        report = shown.begin(StatPass("words", SHARDS))
+        report = shown.begin_pass(StatPass("words", SHARDS))
         clock[0] = 50.0
         report(Event(10, read=Read("a")))
     assert capsys.readouterr().err == ""
