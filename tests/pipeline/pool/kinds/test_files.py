@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import s3fs
 
 from jobs import steps
 from pipeline.decide.books import Losses, losses
@@ -146,6 +145,8 @@ def test_ray_equals_the_plain_loop_to_the_byte(tmp_path, monkeypatch):
 
 def test_object_storage_gives_the_same_export(tmp_path):
     """Also if the pictures lie in the root of a bucket, beside which there can be no file of img2dataset's."""
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
     ordinary(tmp_path / "pool")
     local = decided(tmp_path, {"shards": f"{tmp_path}/out_local"}, store="local")
     export_shards(local, LocalExecutor())
