@@ -23,6 +23,7 @@ from pipeline.run.executor import LocalExecutor
 from tests.pipeline.pool.kinds.made_folders import JPEG, decided, exported, ordinary, put, recipe
 from tests.support.decided_pool import sample, uid, write_tar
 from tests.support.folders import contents, tree
+from tests.support.s3_server import s3
 
 CHANGED = "does not have the {} samples that are in the store: it changed; use a new store"
 
@@ -140,6 +141,29 @@ def test_ray_equals_the_plain_loop_to_the_byte(tmp_path, monkeypatch):
         assert tree(tmp_path / one, without=("runs", "footers")) == tree(
             tmp_path / two, without=("runs", "footers")
         )
+
+
+def test_object_storage_gives_the_same_export(tmp_path):
+    """Also if the pictures lie in the root of a bucket, beside which there can be no file of img2dataset's."""
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
+    ordinary(tmp_path / "pool")
+    local = decided(tmp_path, {"shards": f"{tmp_path}/out_local"}, store="local")
+    export_shards(local, LocalExecutor())
+    with s3():
+        fs = s3fs.S3FileSystem()
+        for bucket, folder in (("bucket/pool", "pool"), ("flat", "pool/00000")):
+            fs.mkdir(bucket.partition("/")[0])
+            fs.put(f"{tmp_path}/{folder}/", f"{bucket}/", recursive=True)
+        remote = decided(
+            tmp_path, {"shards": f"{tmp_path}/out_s3"}, store="s3", pool={"shards": "s3://bucket/pool"}
+        )
+        export_shards(remote, LocalExecutor())
+        flat = decided(tmp_path, store="flat", pool={"shards": "s3://flat"})
+    assert (losses(remote), losses(flat)) == (losses(local), Losses({}, {}))
+    assert exported(tmp_path / "out_s3") == exported(tmp_path / "out_local")
+    uids = flat.columns.read("00000", ["uid"])["uid"].to_list()
+    assert uids == [uid(number) for number in range(7)]
 
 
 # --- folders that change --------------------------------------------------------------------------
