@@ -1,10 +1,7 @@
-"""A folder of files as a pool: listing, cuts, the same rows as a tar of these files, and every command on it."""
+"""A folder of files as a pool: every command on it, resume, Ray, and folders that change meanwhile."""
 
-import json
-import os
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import polars as pl
 import pytest
@@ -19,371 +16,16 @@ from pipeline.export.tars import export_shards
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
 from pipeline.pool.kinds import files as module
-from pipeline.pool.kinds.files import Files
-from pipeline.pool.kinds.tars import Tars
-from pipeline.pool.shards import Shard
 from pipeline.preflight.checks import check_storage
 from pipeline.preflight.preview import preview
-from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from tests.support.decided_pool import jpeg, read_tar, sample, uid, write_tar
+from tests.pipeline.pool.kinds.made_folders import JPEG, decided, exported, ordinary, put, recipe
+from tests.support.decided_pool import sample, uid, write_tar
 from tests.support.folders import contents, tree
-from tests.support.paths import PLUGINS
+from tests.support.s3_server import s3
 
-JPEG = jpeg(1)
 CHANGED = "does not have the {} samples that are in the store: it changed; use a new store"
-
-
-def put(folder: Path, *files) -> None:
-    """Files by name; (name, contents), or a name whose contents follow from its suffix."""
-    for file in files:
-        name, data = file if isinstance(file, tuple) else (file, default(file))
-        path = os.fsencode(folder) + b"/" + (name if isinstance(name, bytes) else name.encode())
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as out:
-            out.write(data)
-
-
-def default(name: str) -> bytes:
-    return {"txt": f"text of {name}".encode(), "json": b"{}"}.get(name.rpartition(".")[2].lower(), JPEG)
-
-
-def kind(*paths) -> Files:
-    return Files([str(path) for path in paths], {})
-
-
-def named(*paths) -> list[str]:
-    return [shard.name for shard in kind(*paths).list_shards()]
-
-
-def rows_of(kind, shards, rows: int = 100) -> list[dict]:
-    """Every row, with its image as bytes."""
-    found = []
-    for shard in shards:
-        for frame, images in kind.read(shard, rows, {}):
-            data = [None if image is None else bytes(image) for image in images]
-            found += frame.with_columns(image=pl.Series(data, dtype=pl.Binary)).to_dicts()
-    return found
-
-
-def read(folder: Path, **options) -> list[dict]:
-    files = kind(folder)
-    return rows_of(files, files.list_shards(), **options)
-
-
-# --- listing --------------------------------------------------------------------------------------
-
-
-def test_img2dataset_files_format(tmp_path):
-    put(tmp_path, "00000.parquet", "00000_stats.json", "00001.parquet", "00001_stats.json")
-    for folder in ("00000", "00001"):
-        put(tmp_path / folder, *(f"{folder}000{i}.{s}" for i in range(3) for s in ("jpg", "txt", "json")))
-    shards = kind(tmp_path).list_shards()
-    size = sum(path.stat().st_size for path in (tmp_path / "00000").iterdir())
-    assert shards == [
-        Shard(f"{n}/00000", f"{tmp_path}/{n}", size, f"{n}0000.jpg/{n}0002.txt") for n in ("00000", "00001")
-    ]
-    assert [row["key"] for row in read(tmp_path)] == [
-        f"{n}000{i}" for n in ("00000", "00001") for i in range(3)
-    ]
-
-
-def test_folders_to_any_depth_hidden_ones_and_links_aside(tmp_path):
-    put(tmp_path / "pool", "1.jpg", ".hidden.jpg", "README.txt", "a/b/c/2.PNG", ".git/3.jpg", "texts/4.txt")
-    put(tmp_path / "outside", "5.jpg")
-    (tmp_path / "pool" / "link").symlink_to(tmp_path / "outside")
-    (tmp_path / "pool" / "6.jpg").symlink_to(tmp_path / "outside" / "5.jpg")
-    assert named(tmp_path / "pool") == ["00000", "a/b/c/00000"]
-    rows = read(tmp_path / "pool")
-    assert [row["key"] for row in rows] == ["1", "README", "2"]
-    assert [row["error"] for row in rows][1] == "no image member; no json"
-
-
-def test_names_stay_when_a_folder_is_added(tmp_path):
-    put(tmp_path, "cats/1.jpg")
-    assert named(tmp_path) == ["cats/00000"]
-    put(tmp_path, "dogs/1.jpg", "0.jpg")
-    assert named(tmp_path) == ["00000", "cats/00000", "dogs/00000"]
-    assert named(tmp_path / "cats") == ["00000"]
-
-
-def test_several_folders_braces_and_globs(tmp_path, monkeypatch):
-    put(tmp_path, "x/a/1.jpg", "x/b/1.jpg", "y/1.jpg", "y/list.txt")
-    assert named(tmp_path / "x" / "a", tmp_path / "y") == ["x/a/00000", "y/00000"]
-    assert named(tmp_path / "x", tmp_path / "x" / "a") == ["a/00000", "b/00000"]
-    assert named(f"{tmp_path}/x/{{a,b}}/") == named(f"{tmp_path}/x/*") == ["a/00000", "b/00000"]
-    monkeypatch.chdir(tmp_path)
-    assert [shard.path for shard in kind("y").list_shards()] == [f"{tmp_path}/y"]
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        (
-            "nowhere",
-            r"pool\.shards: '.*/nowhere' \(from '.*/nowhere'\) is not a folder, as kind: files needs",
-        ),
-        ("y/1.txt", r"pool\.shards: '.*/y/1\.txt' \(from .*\) is not a folder"),
-        ("*/none*", r"pool\.shards: '.*/\*/none\*' \(from .*\) is not a folder"),
-        (
-            "y",
-            r"pool\.shards: no picture \(\*\.jpg, \*\.png, \*\.jpeg, \*\.webp\) in '.*/y' or a folder below it",
-        ),
-    ],
-)
-def test_what_holds_no_pictures_is_named(tmp_path, path, message):
-    put(tmp_path, "y/1.txt", "y/z/1.json")
-    with pytest.raises(RecipeError, match=message):
-        Session.open(parse({"pool": {"shards": f"{tmp_path}/{path}", "kind": "files", "store": "s"}}))
-
-
-def test_an_empty_list():
-    with pytest.raises(ValueError, match=r"pool\.shards is empty: name at least one folder"):
-        Files([], {}).list_shards()
-
-
-def test_a_folder_whose_name_is_not_utf8(tmp_path):
-    put(tmp_path, (b"caf\xe9/1.jpg", JPEG))
-    with pytest.raises(ValueError, match=r"caf\\udce9' gives no safe name for output files"):
-        kind(tmp_path).list_shards()
-
-
-NAMES = {
-    "plain": [f"{i}.{suffix}" for i in range(8) for suffix in ("jpg", "txt", "json")],
-    "dots": [f"photo.{i}.{suffix}" for i in range(8) for suffix in ("jpg", "txt")],
-    "one stem with dots is cut in the middle": [
-        "a.jpg",
-        *(f"v1.{i:03}.jpg" for i in range(300)),
-        "v1.jpg",
-        "w.jpg",
-    ],
-    "compound suffixes": [f"{i}.{suffix}" for i in range(8) for suffix in ("seg.png", "jpg", "txt")],
-    "a plain suffix at the end settles the key": [
-        *(f"v.{i}.png" for i in range(5)),
-        "v.zip",
-        "v.txt",
-        "w.jpg",
-    ],
-}
-
-
-def test_files_that_make_no_sample_move_no_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SAMPLES", 2)
-    put(tmp_path, *(f"{i}.jpg" for i in range(5)), *(f"{i}.zip" for i in range(5)))
-    before = rows_of(kind(), kind(tmp_path).list_shards())
-    put(tmp_path, "0", "00.md", "1", "1.npy", "11.npy", "2a.csv", "4.xyz", "5.zip", "README")
-    after = rows_of(kind(), kind(tmp_path).list_shards())
-    assert [(r["shard"], r["key"]) for r in after] == [(r["shard"], r["key"]) for r in before]
-    assert [r["shard"] for r in after] == ["00000", "00000", "00001", "00001", "00002"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [1, 3, 5, 10_000])
-def test_a_large_folder_is_cut_into_shards(tmp_path, monkeypatch, name, size):
-    """Whatever the size, the shards hold the samples of one tar of these files, each once and in order."""
-    put(tmp_path / "pool", *NAMES[name])
-    write_tar(tmp_path / "0.tar", [(n, default(n)) for n in sorted(NAMES[name])])
-    monkeypatch.setattr(module, "SAMPLES", size)
-    shards = kind(tmp_path / "pool").list_shards()
-    assert [shard.name for shard in shards] == [f"{number:05d}" for number in range(len(shards))]
-    counts = [len(rows_of(kind(), [shard])) for shard in shards]
-    assert sum(counts) == len(rows_of(Tars((), {}), [Shard("0", f"{tmp_path}/0.tar")]))
-    assert all(count == size for count in counts[:-1])
-    keys = [row["key"] for row in read(tmp_path / "pool")]
-    assert keys == [row["key"] for row in rows_of(Tars((), {}), [Shard("0", f"{tmp_path}/0.tar")])]
-
-
-def test_other_storage(tmp_path):
-    fs = fsspec.filesystem("memory")
-    put(
-        tmp_path,
-        "a/1.jpg",
-        ("a/1.txt", b""),
-        "a/2.jpg",
-        "b/c/1.jpg",
-        "b/.hidden/1.jpg",
-        "b/c/.1.jpg",
-        "c/x.txt",
-    )
-    fs.put(f"{tmp_path}/", "/test_files/", recursive=True)
-    try:
-        remote = kind("memory://test_files")
-        shards = remote.list_shards()
-        assert [(s.name, s.path) for s in shards] == [
-            (name, f"memory:///test_files/{name.removesuffix('/00000')}") for name in ("a/00000", "b/c/00000")
-        ]
-        assert rows_of(remote, shards) == read(tmp_path)
-        assert named("memory://test_files/{a,b}") == ["a/00000", "b/c/00000"]
-        with remote.members(shards[0]) as members_of:
-            row = {"row": 0, "key": "1", "length": len(JPEG)}
-            assert [(s, bytes(d)) for s, d in members_of(row)] == [("jpg", JPEG), ("txt", b"")]
-        remote.touch(shards[0])
-    finally:
-        fs.rm("/test_files", recursive=True)
-
-
-# --- rows: what a tar of the same files gives ------------------------------------------------------
-
-UID = "0123456789abcdef" * 2
-SETS = {
-    "whole": ["1.jpg", "1.txt", ("1.json", b'{"original_width": 640, "original_height": 480}')],
-    "suffixes": ["1.png", "2.jpeg", "3.webp", "4.JPG", "4.Txt", "5.gif", "6.jpg", "6.png"],
-    "a caption in the json alone": ["1.jpg", ("1.json", b'{"caption": "a dog"}')],
-    "a picture without caption": ["1.jpg", "1.json"],
-    "a caption without picture": ["0.jpg", "1.txt", "1.json"],
-    "a json without the rest": ["0.jpg", "1.json"],
-    "nothing but a picture": ["1.jpg"],
-    "a json that cannot be parsed": ["1.jpg", ("1.json", b"{"), "2.jpg", ("2.json", b"[1]")],
-    "an empty picture": [("1.jpg", b""), "1.txt"],
-    "a picture of garbage": [("1.jpg", b"garbage"), "1.txt"],
-    "bytes that are not UTF-8": ["1.jpg", ("1.txt", b"caf\xe9")],
-    "an own uid": ["1.jpg", ("1.json", json.dumps({"uid": UID.upper()}).encode())],
-    "a uid of text and url": ["1.jpg", "1.txt", ("1.json", b'{"url": "http://x/1"}')],
-    "the same name in two cases": ["1.JPG", "1.jpg", "1.txt"],
-    "dots in names": ["v1.5_cat.jpg", "v1.5_cat.txt", "v1.6_dog.jpg"],
-    "compound suffixes": ["d.jpg", "d.seg.png", "d.txt", ("d.embedding.npy", b"123")],
-    "names without a dot, or that begin with one": ["1.jpg", "LICENSE", ".DS_Store", "__meta__"],
-    "blanks and signs": ["a b#c%20?.jpg", "a b#c%20?.txt", "-o.jpg"],
-}
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_rows_equal_those_of_a_tar(tmp_path, name):
-    put(tmp_path / "pool", *SETS[name])
-    both = [file if isinstance(file, tuple) else (file, default(file)) for file in SETS[name]]
-    write_tar(tmp_path / "00000.tar", sorted(both))
-    tar = rows_of(Tars((), {}), [Shard("00000", f"{tmp_path}/00000.tar")])
-    found = read(tmp_path / "pool")
-    assert len(found) == len(tar) > 0
-    ranges = ("offset", "length", "image_offset")
-    for row, expected in zip(found, tar, strict=True):
-        assert {n: v for n, v in row.items() if n not in ranges} == {
-            n: v for n, v in expected.items() if n not in ranges
-        }
-        assert (row["offset"], row["image_offset"]) == (None, None)
-    sizes = dict(both)
-    assert sum(row["length"] for row in found) == sum(
-        len(data) for file, data in sizes.items() if file[0] != "." and "." in file
-    )
-
-
-def test_names_that_are_not_utf8(tmp_path):
-    """Two files whose names read the same stay two samples, with two uids, and are exported as two."""
-    put(tmp_path, (b"\xfe.jpg", jpeg(1)), (b"\xff.jpg", jpeg(2)), (b"\xff.txt", b"a"), "a.jpg")
-    files = kind(tmp_path)
-    (shard,) = files.list_shards()
-    rows = rows_of(files, [shard])
-    assert [row["key"] for row in rows] == ["a", "�", "�"]
-    assert [row["image"] for row in rows] == [JPEG, jpeg(1), jpeg(2)]
-    assert len({row["uid"] for row in rows}) == 3
-    with files.members(shard) as members_of:
-        found = [[(suffix, bytes(data)) for suffix, data in members_of(row)] for row in rows]
-    assert found == [[("jpg", JPEG)], [("jpg", jpeg(1))], [("jpg", jpeg(2)), ("txt", b"a")]]
-
-
-def test_files_that_only_share_a_name_with_nothing_are_no_samples(tmp_path):
-    put(tmp_path, "1.jpg", "metadata.csv", "weights.npy")
-    assert [row["key"] for row in read(tmp_path)] == ["1"]
-
-
-def test_pictures_of_other_formats_are_counted(tmp_path):
-    put(tmp_path, "1.jpg", "2.gif", "3.heic")
-    assert [(row["key"], row["image_format"], row["error"]) for row in read(tmp_path)] == [
-        ("1", "jpg", "no caption; no json"),
-        *((key, None, "no image member; no caption; no json") for key in "23"),
-    ]
-
-
-def test_a_link_is_as_in_a_tar_not_there(tmp_path):
-    put(tmp_path / "pool", "1.txt", "2.jpg", ("secret", b"secret"))
-    (tmp_path / "pool" / "1.jpg").symlink_to(tmp_path / "pool" / "2.jpg")
-    (tmp_path / "pool" / "2.txt").symlink_to(tmp_path / "pool" / "secret")
-    rows = read(tmp_path / "pool")
-    assert [(row["key"], row["error"]) for row in rows] == [
-        ("1", "no image member; no json"),
-        ("2", "no caption; no json"),
-    ]
-
-
-def test_a_link_that_takes_a_files_place_is_not_followed(tmp_path):
-    put(tmp_path / "pool", "1.jpg", "2.jpg", "3.jpg")
-    files = kind(tmp_path / "pool")
-    (shard,) = files.list_shards()
-    source = files.read(shard, 1, {})
-    next(source)
-    (tmp_path / "pool" / "3.jpg").unlink()
-    (tmp_path / "pool" / "3.jpg").symlink_to(tmp_path / "pool" / "1.jpg")
-    with pytest.raises(OSError, match=r"3\.jpg"):
-        list(source)
-
-
-def test_a_file_that_is_too_large(tmp_path):
-    put(tmp_path, "1.jpg", "1.txt")
-    os.truncate(tmp_path / "1.jpg", (256 << 20) + 1)
-    (row,) = read(tmp_path)
-    assert row["error"] == "image member larger than 256 MiB; no json"
-    assert (row["image"], row["image_length"]) == (None, (256 << 20) + 1)
-
-
-def test_batches_are_cut_by_rows_and_by_bytes(tmp_path, monkeypatch):
-    put(tmp_path, *(f"{i}.jpg" for i in range(7)))
-    files = kind(tmp_path)
-    (shard,) = files.list_shards()
-    assert [len(frame) for frame, _ in files.read(shard, 3, {})] == [3, 3, 1]
-    monkeypatch.setattr("pipeline.pool.tar_reader.tables.__defaults__", (2 * len(JPEG) + 1,))
-    assert [len(frame) for frame, _ in files.read(shard, 100, {})] == [2, 2, 2, 1]
-
-
-# --- a pool ---------------------------------------------------------------------------------------
-
-
-def ordinary(folder: Path, counts=(7, 5)) -> Path:
-    """Folders of ordinary samples, as img2dataset writes them; every third caption is too short to be kept."""
-    number = 0
-    for shard, count in enumerate(counts):
-        for _ in range(count):
-            caption = "no" if number % 3 == 2 else f"caption number {number}"
-            put(folder / f"{shard:05d}", *sample(number, caption=caption))
-            number += 1
-        stats = {
-            "count": count + 2,
-            "successes": count,
-            "status_dict": {"success": count, "HTTP Error 404: x": 2},
-        }
-        put(folder, (f"{shard:05d}_stats.json", json.dumps(stats).encode()))
-    return folder
-
-
-def recipe(tmp_path: Path, export=None, store="store", pool=None, **more):
-    """Keeps captions of three characters and more."""
-    return parse(
-        {
-            "name": "test",
-            "pool": {
-                "shards": str(tmp_path / "pool"),
-                "kind": "files",
-                "store": str(tmp_path / store),
-                **(pool or {}),
-            },
-            "plugins": [str(PLUGINS)],
-            "compute": {"caption": {"use": "caption.Caption"}, "vector": {"use": "vectors.Vector"}},
-            "keep": {"caption.characters": {"min": 3}},
-            "export": export or {},
-            **more,
-        }
-    )
-
-
-def decided(tmp_path: Path, export=None, **more) -> Session:
-    session = Session.open(recipe(tmp_path, export, **more))
-    assert compute(session, LocalExecutor()).pending == {}
-    decide(session)
-    return session
-
-
-def exported(folder: Path) -> dict[str, bytes]:
-    return {name: data for path in sorted(folder.glob("*.tar")) for name, data in read_tar(path)}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -411,7 +53,7 @@ def test_everything_at_once(tmp_path):
     assert sidecar["source_key"].to_list() == [f"{number:09d}" for number in kept]
     assert sidecar["sha256"].to_list() == ["ab" * 32] * 8
     assert subset_uids(read_subset(out["subset"])) == sorted(uid(number) for number in kept)
-    assert result.written["index"]["rows"] == 8
+    assert result.written["index"].rows == 8
     assert preview(session).passes == []
     assert check_storage(session) == []
     assert len(list(pool.rglob("*"))) == 12 * 3 + 4  # nothing was written there
@@ -472,7 +114,7 @@ def test_an_export_goes_on_to_the_same_bytes(tmp_path):
     before = contents(tmp_path / "out")
     for suffix in (".tar", ".parquet", "_stats.json"):
         (tmp_path / "out" / f"00000001{suffix}").unlink()
-    assert export_shards(session, LocalExecutor())["written"] == 1
+    assert export_shards(session, LocalExecutor()).written == 1
     assert contents(tmp_path / "out") == before
 
 
@@ -499,6 +141,29 @@ def test_ray_equals_the_plain_loop_to_the_byte(tmp_path, monkeypatch):
         assert tree(tmp_path / one, without=("runs", "footers")) == tree(
             tmp_path / two, without=("runs", "footers")
         )
+
+
+def test_object_storage_gives_the_same_export(tmp_path):
+    """Also if the pictures lie in the root of a bucket, beside which there can be no file of img2dataset's."""
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
+    ordinary(tmp_path / "pool")
+    local = decided(tmp_path, {"shards": f"{tmp_path}/out_local"}, store="local")
+    export_shards(local, LocalExecutor())
+    with s3():
+        fs = s3fs.S3FileSystem()
+        for bucket, folder in (("bucket/pool", "pool"), ("flat", "pool/00000")):
+            fs.mkdir(bucket.partition("/")[0])
+            fs.put(f"{tmp_path}/{folder}/", f"{bucket}/", recursive=True)
+        remote = decided(
+            tmp_path, {"shards": f"{tmp_path}/out_s3"}, store="s3", pool={"shards": "s3://bucket/pool"}
+        )
+        export_shards(remote, LocalExecutor())
+        flat = decided(tmp_path, store="flat", pool={"shards": "s3://flat"})
+    assert (losses(remote), losses(flat)) == (losses(local), Losses({}, {}))
+    assert exported(tmp_path / "out_s3") == exported(tmp_path / "out_local")
+    uids = flat.columns.read("00000", ["uid"])["uid"].to_list()
+    assert uids == [uid(number) for number in range(7)]
 
 
 # --- folders that change --------------------------------------------------------------------------
