@@ -30,8 +30,8 @@ settings.load_profile("ours")
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray come first and, if several processes share the tests, all in one process: two Rays on two
-    cores starve each other. The other tests are shared out file by file."""
+    """Tests that start Ray come first and, if several processes share the tests, all in one process: two Rays
+    on two cores starve each other. The other tests are shared out file by file."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ray" if starts_ray(item) else str(item.path)))
     items.sort(key=lambda item: (not asks_for_ray(item), not starts_ray(item)))
@@ -66,8 +66,8 @@ def _shut_down_ray() -> None:
 
 @pytest.fixture
 def local_ray() -> None:
-    """Ray in this process: 4 CPUs and a pretended GPU, enough for any test. The first test that asks for it starts it;
-    every `RayExecutor` finds it."""
+    """Ray in this process: 4 CPUs and a pretended GPU, enough for any test. The first test that asks for it
+    starts it; every `RayExecutor` finds it."""
     from tests.support.ray_nodes import start_local
 
     start_local()

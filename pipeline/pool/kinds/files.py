@@ -11,9 +11,8 @@ hidden files and folders, and, as in a tar, symbolic links: nothing outside the 
 
 File names are put together to samples as member names of a tar are, and faults of a sample have the same
 reasons. Differs: a name that has neither a picture, a caption nor a json is passed over (README.md,
-metadata.csv). A sample has no byte range; `length` is the bytes of all its files.
-
-Every file is a request on object storage. Beyond a few million samples there, tars are much faster.
+metadata.csv). A sample has no byte range; `length` is the bytes of all its files. Every file is a request on
+object storage: beyond a few million samples there, tars are much faster.
 """
 
 import hashlib

@@ -1,10 +1,20 @@
 """Fixtures of the tests of `pipeline.pool`."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import fsspec
+import polars as pl
 import pytest
 
+from jobs.datacomp.pool import Plan, make_pool
+from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
+from pipeline.pool.table_reader import read_table
 from pipeline.pool.tar_reader import read_samples
+from pipeline.recipe.load import parse
+from pipeline.schema import EMPTY
 from tests.pipeline.pool.made_samples import make
 
 
@@ -23,7 +33,7 @@ def memory_url():
 
 
 @pytest.fixture
-def read(tmp_path):
+def read_tar(tmp_path):
     """Write a tar and read all of its rows."""
 
     def read(*files, name="s", **options) -> list[dict]:
@@ -35,3 +45,38 @@ def read(tmp_path):
         return rows
 
     return read
+
+
+@pytest.fixture
+def read_rows(tmp_path):
+    """Write a table under a name and read all of its rows; `damage` is what `.damage` is then."""
+
+    def read(name, data, columns=None, damage=None, rows=8192, **options):
+        (tmp_path / name).write_bytes(data.encode() if isinstance(data, str) else data)
+        reader = read_table(Shard("s", str(tmp_path / name)), columns or {}, rows, **options)
+        frames = list(reader)
+        assert all(frame.schema == EMPTY.schema for frame in frames)
+        assert (reader.damage and reader.damage.reason) == damage
+        return pl.concat([EMPTY, *frames]).to_dicts()
+
+    return read
+
+
+@pytest.fixture
+def datacomp_folder(tmp_path: Path) -> Path:
+    """Two files of 300 and 200 rows, with embeddings of 8 numbers."""
+    make_pool(
+        Plan(tmp_path / "metadata", 500, 300, ("b32", "l14"), 8), ["a dog", "ein Hund", "", "a beach\n"]
+    )
+    return tmp_path / "metadata"
+
+
+@pytest.fixture
+def datacomp_session(tmp_path: Path, planted: str) -> Callable[..., Session]:
+    """session(keep, compute) over tmp_path/metadata."""
+
+    def opened(keep: Any = None, **more: Any) -> Session:
+        pool = {"datacomp": f"{tmp_path}/metadata", "store": f"{tmp_path}/store"}
+        return Session.open(parse({"pool": pool, "keep": keep or {}, "plugins": [planted], **more}))
+
+    return opened

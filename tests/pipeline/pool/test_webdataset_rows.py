@@ -21,7 +21,7 @@ UID = "0123456789abcdef" * 2
 # --- one row
 
 
-def test_a_whole_row(read):
+def test_a_whole_row(read_tar):
     record = {
         "uid": UID.upper(),
         "url": "http://x/é",
@@ -29,7 +29,7 @@ def test_a_whole_row(read):
         "original_width": 640,
         "original_height": 480,
     }
-    row = one(read, "0.jpg", ("0.txt", b" a\r\n"), ("0.json", json.dumps(record).encode()), name="a/b")
+    row = one(read_tar, "0.jpg", ("0.txt", b" a\r\n"), ("0.json", json.dumps(record).encode()), name="a/b")
     blocks = -(-len(JPEG) // 512) * 512
     assert row == {
         "shard": "a/b",
@@ -69,8 +69,8 @@ def test_the_schema():
         ("gif", None),
     ],
 )
-def test_the_image_is_the_one_that_open_clip_takes(read, suffixes, chosen):
-    row = one(read, *[f"0.{suffix}" for suffix in suffixes.split()])
+def test_the_image_is_the_one_that_open_clip_takes(read_tar, suffixes, chosen):
+    row = one(read_tar, *[f"0.{suffix}" for suffix in suffixes.split()])
     assert row["image_format"] == chosen
     assert (row["image"] == JPEG) == (chosen is not None)
 
@@ -90,10 +90,10 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_text(read, name):
+def test_text(read_tar, name):
     txt, record, text = TEXTS[name]
     files = ["0.jpg", ("0.json", json.dumps(record).encode())] + ([] if txt is None else [("0.txt", txt)])
-    row = one(read, *files)
+    row = one(read_tar, *files)
     assert row["text"] == text
     assert row["error"] == (None if text is not None else "no caption")
 
@@ -120,14 +120,14 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_reasons(read, name):
+def test_reasons(read_tar, name):
     files, reason = ERRORS[name]
-    assert one(read, *files)["error"].startswith(reason)
+    assert one(read_tar, *files)["error"].startswith(reason)
 
 
-def test_what_is_too_large_is_a_reason(read, monkeypatch):
+def test_what_is_too_large_is_a_reason(read_tar, monkeypatch):
     monkeypatch.setattr(tar, "MAX_MEMBER", 100)
-    row = one(read, ("0.jpg", JPEG), ("0.txt", b"a" * 101), ("0.json", b" " * 101))
+    row = one(read_tar, ("0.jpg", JPEG), ("0.txt", b"a" * 101), ("0.json", b" " * 101))
     assert row["error"] == (
         "image member larger than 256 MiB; no caption; json cannot be parsed: larger than 256 MiB"
     )
@@ -140,7 +140,7 @@ def test_what_is_too_large_is_a_reason(read, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["1", 1.5, -1, 0, True, None, [], {}, 1 << 31, 1 << 70, float("nan")])
-def test_nasty_values_are_null(read, value):
+def test_nasty_values_are_null(read_tar, value):
     record = {
         "original_width": value,
         "url": [value],
@@ -148,7 +148,7 @@ def test_nasty_values_are_null(read, value):
         "caption": {"a": value},
         "text": 1,
     }
-    row = one(read, "0.jpg", ("0.json", json.dumps(record).encode()))
+    row = one(read_tar, "0.jpg", ("0.json", json.dumps(record).encode()))
     assert [row[name] for name in ("original_width", "url", "text", "error")] == [
         None,
         None,
@@ -157,19 +157,21 @@ def test_nasty_values_are_null(read, value):
     ]
 
 
-def test_nan_byte_order_mark_and_bad_utf_8_are_read(read):
+def test_nan_byte_order_mark_and_bad_utf_8_are_read(read_tar):
     for data in (
         b'{"a": NaN, "caption": "x"}',
         b'\xef\xbb\xbf{"caption": "x"}',
         b'{"a": "\xff", "caption": "x"}',
     ):
-        row = one(read, "0.jpg", ("0.json", data))
+        row = one(read_tar, "0.jpg", ("0.json", data))
         assert (row["text"], row["error"]) == ("x", None)
 
 
-def test_long_strings(read):
+def test_long_strings(read_tar):
     text = "é" * 5_000_000
-    assert one(read, "0.jpg", ("0.json", json.dumps({"caption": text, "url": text}).encode()))["url"] == text
+    assert (
+        one(read_tar, "0.jpg", ("0.json", json.dumps({"caption": text, "url": text}).encode()))["url"] == text
+    )
 
 
 def test_png_webp_and_what_is_no_image():
@@ -209,9 +211,9 @@ def test_a_garbled_image_never_raises(format, at, garbage):
 # --- uid
 
 
-def test_uid_of_the_json_else_of_text_and_url_else_of_the_name(read):
+def test_uid_of_the_json_else_of_text_and_url_else_of_the_name(read_tar):
     def uid(record, *more):
-        return one(read, ("0.json", json.dumps(record).encode()), *more, name="s")["uid"]
+        return one(read_tar, ("0.json", json.dumps(record).encode()), *more, name="s")["uid"]
 
     text = ("0.txt", "é".encode())
     assert uid({"uid": UID.upper(), "url": "u"}, text) == UID
@@ -224,7 +226,7 @@ def test_uid_of_the_json_else_of_text_and_url_else_of_the_name(read):
         assert uid({"url": url}) == "6ddb4dce39af0df3242f33d3a3641f59"  # printf 's\0000' | b2sum -l 128
 
 
-def test_uids_of_repeated_keys_and_of_other_shards_differ(read):
-    rows = read("0.jpg", "0.jpg", "1.jpg", "0.txt", name="s") + read("0.jpg", name="t")
+def test_uids_of_repeated_keys_and_of_other_shards_differ(read_tar):
+    rows = read_tar("0.jpg", "0.jpg", "1.jpg", "0.txt", name="s") + read_tar("0.jpg", name="t")
     parts = [b"s\x000", b"s\x000\x001", b"s\x001", b"s\x000\x002", b"t\x000"]
     assert [row["uid"] for row in rows] == [hashlib.blake2b(p, digest_size=16).hexdigest() for p in parts]

@@ -38,8 +38,8 @@ def nodes() -> Iterator[Cluster]:
 @pytest.mark.parametrize(
     ("fault", "phase"),
     [
-        ("collector killed", "compute"),
-        pytest.param("driver killed", "compute", marks=only_full),  # test_resume kills it too
+        pytest.param("collector killed", "compute", marks=only_full),  # test_on_ray_failures kills one too
+        pytest.param("driver killed", "compute", marks=only_full),  # test_resume kills the driver too
         ("worker killed", "export"),
         ("node killed", "compute"),
     ],

@@ -1,49 +1,37 @@
-"""Passes on Ray Data: bytes equal to the plain loop's with any number of workers; failures; log lines."""
+"""The same passes on Ray Data: equal bytes, whatever the number of workers."""
 
-import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
-import ray
 
-from jobs.toy.sample_pool import make_pool
-from pipeline.errors import OperatorError, RecipeError, ShardError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe
-from pipeline.run import on_ray
-from pipeline.run.batches import Work
 from pipeline.run.compute import compute
-from pipeline.run.executor import Event, LocalExecutor
+from pipeline.run.executor import LocalExecutor
 from pipeline.run.on_ray import RayExecutor
+from tests.pipeline.run.ray_passes import run_on_ray
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
+from tests.support.sizes import only_full
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
 
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three shards of 70 small pictures, the middle one truncated, and a file of plugins."""
-    folder = tmp_path_factory.mktemp("ray")
-    shards = make_pool(folder / "pool", shards=3, per_shard=70, seed=1, image_size=48)
-    whole = shards[1].read_bytes()
-    shards[1].write_bytes(whole[: len(whole) * 2 // 3])
-    np.save(folder / "target.npy", np.random.default_rng(0).standard_normal((9, 128)))
-    np.save(folder / "subset.npy", np.zeros(1, "u8,u8"))
-    return folder
-
-
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
+
+
 BALANCED = {"entries": "entries.ids", "counts": "counts"}
+
+
 OUTLIER = {"embedding": "clip.image_embedding", "norm": "clip.image_norm", "reference": "reference"}
+
+
 STATS = ["words", "figures", "counts", "frequency", "reference", "batches", "scores"]
+
+
 SCORES = [
     "caption",
     "clip",
@@ -56,8 +44,6 @@ SCORES = [
     "digits",
     "entries",
     "balance",
-]
-SCORES += [
     "threshold",
     "wfpp",
     "k_distance",
@@ -164,13 +150,8 @@ def few(workers: int) -> dict[str, object]:
     return {name: {"workers": workers, "cpus": 0.5} for name in SCORES}
 
 
-def run_on_ray(made: Recipe) -> object:
-    """compute() on the tests' Ray."""
-    return compute(Session.open(made), RayExecutor(made))
-
-
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=only_full), 2, pytest.param(4, marks=only_full)])
 def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, bytes], workers: int) -> None:
     run_on_ray(recipe(pool, f"ray{workers}", run=few(workers)))
     made = tree(pool / f"ray{workers}")
@@ -200,108 +181,6 @@ def test_a_missing_shard_stays_pending_and_the_rest_is_done(pool: Path, local: d
     assert "FileNotFoundError" in log.pending["00002"]
     done = tree(pool / "missing")
     assert done["samples/00000.parquet"] == local["samples/00000.parquet"]
-
-
-@pytest.mark.usefixtures("local_ray")
-def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
-    made = parse(
-        {
-            "plugins": [str(PLUGINS)],
-            "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "broken")},
-            "compute": {"broken": {"use": "faulty.Broken"}},
-        }
-    )
-    with pytest.raises(OperatorError, match="broken fails on every row"):
-        run_on_ray(made)
-
-
-@pytest.mark.usefixtures("local_ray")
-def test_an_operator_that_ends_its_process_does_not_run_for_ever(
-    pool: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-
-    monkeypatch.setattr("pipeline.run.on_ray.PATIENCE", 24)
-    made = parse(
-        {
-            "plugins": [str(PLUGINS)],
-            "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "deadly")},
-            "compute": {"deadly": {"use": "faulty.Deadly"}},
-        }
-    )
-    with pytest.raises(
-        ShardError, match=r"^no batch finished in 0\.4 minutes\. Either an operator keeps killing"
-    ):
-        run_on_ray(made)
-
-
-@pytest.mark.usefixtures("local_ray")
-def test_workers_write_their_log_lines_to_files_of_ray(pool: Path) -> None:
-    """A file per process, in the logs of Ray's session."""
-    caption = {"caption": {"use": "caption.Caption"}}
-    run_on_ray(
-        parse({"pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "log")}, "compute": caption})
-    )
-    logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
-    text = "\n".join(path.read_text() for path in logs.glob("worker-*.err"))
-    assert re.search(
-        r"^\d\d:\d\d:\d\d INFO winnow\.run: stage worker begun: caption; threads: \d+$", text, re.M
-    )
-    assert re.search(r"^\d\d:\d\d:\d\d INFO winnow\.run: collector begun: caption$", text, re.M)
-
-
-@pytest.mark.usefixtures("local_ray")
-def test_a_restarted_collector_is_logged_and_every_shard_is_done(
-    pool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    collectors: list[object] = []
-    real = on_ray._collectors
-
-    @contextmanager
-    def watched(work: Work, count: int) -> Iterator[list[object]]:
-        with real(work, count) as started:
-            collectors.extend(started)
-            yield started
-
-    def kill_once(event: Event) -> None:
-        if event.rows and len(collectors) == 1:
-            ray.kill(collectors[0], no_restart=False)
-            collectors.append("killed")
-
-    monkeypatch.setattr(on_ray, "_collectors", watched)
-    caption = {"caption": {"use": "caption.Caption"}}
-    made = parse({"pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "kill")}, "compute": caption})
-    log = compute(Session.open(made), RayExecutor(made), observe=lambda _: kill_once)
-    (message,) = [record.getMessage() for record in caplog.records if record.name == "winnow.run"]
-    assert re.fullmatch(
-        r"Ray restarted 1 of 1 collectors; shards whose rows are lost and computed again: [0-3]", message
-    )
-    assert log.pending == {}
-    assert len(list((pool / "kill").glob("columns/caption-*/*.parquet"))) == 3
-
-
-@pytest.mark.usefixtures("local_ray")
-def test_one_large_task_runs_in_a_worker(pool: Path) -> None:
-    made = {
-        "plugins": [str(PLUGINS)],
-        "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "task")},
-        "compute": {"thumb": {"use": "thumbnails.Thumbnail"}},
-        "export": {"index": {"embedding": "thumb.vector", "path": f"{pool}/index"}},
-    }
-    for run in ({}, {"index": {"cpus": 1, "memory": 0.5}}):
-        session = Session.open(parse({**made, "run": run}))
-        executor = RayExecutor(session.recipe)
-        asked = session.recipe.resources("index")
-        elsewhere, shards = executor.one(lambda s: (os.getpid(), len(s.shards)), session, asked, "run.index")
-        assert (elsewhere != os.getpid(), shards) == (True, 3)
-    with pytest.raises(RecipeError, match="of the task"):  # an error of ours comes out as itself
-        executor.one(_refuse, session, asked, "run.index")
-    asked = parse({**made, "run": {"index": {"memory": 1e6}}}).resources("index")
-    with pytest.raises(RecipeError, match=r"run.index.memory asks for 1e\+06, the cluster has"):
-        executor.one(len, session, asked, "run.index")
-
-
-def _refuse(session: Session) -> None:
-    raise RecipeError("of the task")
 
 
 def test_the_plain_loop_imports_no_ray(pool: Path) -> None:

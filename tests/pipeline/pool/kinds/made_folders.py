@@ -60,7 +60,8 @@ def read(folder: Path, **options) -> list[dict]:
 
 
 def ordinary(folder: Path, counts=(7, 5)) -> Path:
-    """Folders of ordinary samples, as img2dataset writes them; every third caption is too short to be kept."""
+    """Folders of ordinary samples, as img2dataset writes them; every third caption is too short to be
+    kept."""
     number = 0
     for shard, count in enumerate(counts):
         for _ in range(count):

@@ -1,0 +1,139 @@
+"""DataComp folders that are incomplete, garbled, or asked for something they do not have."""
+
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+from pipeline.decide.decide import decide
+from pipeline.errors import RecipeError, ShardError
+from pipeline.plan.stored import complete
+from pipeline.pool.columns import Columns
+from pipeline.pool.kinds.datacomp import InPlace
+from pipeline.recipe.load import parse
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from pipeline.storage.store import Store
+from tests.pipeline.pool.made_datacomp import UIDS, kept, write
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_a_missing_partner(datacomp_folder, datacomp_session):
+    (datacomp_folder / "00000001.npz").unlink()
+    with pytest.raises(RecipeError, match=r"00000001\.parquet has no 00000001\.npz"):
+        datacomp_session()
+    (datacomp_folder / "00000000.npz").rename(datacomp_folder / "b.npz")
+    with pytest.raises(
+        RecipeError, match=r"b\.npz has no b\.parquet; 00000000\.parquet has no 00000000\.npz"
+    ):
+        datacomp_session()
+
+
+def test_without_any_npz_scores_can_be_read_and_embeddings_not(tmp_path, datacomp_session):
+    write(tmp_path / "metadata")
+    assert kept(datacomp_session({"datacomp.l14_score": {"min": 0.85}})) == [UIDS[9]]
+    with pytest.raises(
+        RecipeError, match=r"holds no npz files, and datacomp\.b32_image_embedding lies in them"
+    ):
+        datacomp_session(export={"index": {"embedding": "datacomp.b32_image_embedding", "path": "index"}})
+
+
+def test_unequal_lengths(datacomp_folder, datacomp_session):
+    arrays = dict(np.load(datacomp_folder / "00000001.npz"))
+    np.savez(datacomp_folder / "00000001.npz", **{**arrays, "l14_txt": arrays["l14_txt"][:-1]})
+    with pytest.raises(RecipeError, match=r"00000001\.npz: l14_txt has 199 rows, the parquet 200"):
+        complete(datacomp_session())
+
+
+@pytest.mark.parametrize("bad", ["a" * 31, "g" * 32, "a" * 33, "", None, "é" * 16])
+def test_a_uid_that_is_not_hex(bad, tmp_path, datacomp_session):
+    write(tmp_path / "metadata", uid=[UIDS[0], UIDS[1], bad])
+    with pytest.raises(ShardError, match=rf"a\.parquet: row 2: uid {bad!r} must be 32 hex digits"):
+        kept(datacomp_session({"datacomp.l14_score": {"min": 0}}))
+
+
+def test_a_missing_column(tmp_path, datacomp_session):
+    write(tmp_path / "metadata", text=None)
+    made = datacomp_session({"length.value": {"min": 1}}, compute={"length": {"use": "planted.Length"}})
+    assert (
+        "no column text or caption (for text); there are: uid" in compute(made, LocalExecutor()).pending["a"]
+    )
+    with pytest.raises(ShardError, match="no column clip_b32_similarity_score"):
+        decide(complete(datacomp_session({"datacomp.b32_score": {"min": 0}})))
+
+
+def test_a_garbled_npz(datacomp_folder, datacomp_session):
+    whole = (datacomp_folder / "00000000.npz").read_bytes()
+    (datacomp_folder / "00000000.npz").write_bytes(whole[:-100])
+    with pytest.raises(RecipeError, match=r"00000000\.npz is not a whole \.npz"):
+        complete(datacomp_session())
+
+
+def test_a_garbled_row_of_an_npz(datacomp_folder, datacomp_session):
+    """A member's checksum is that of all its rows, so a shard with one wrong bit stays pending."""
+    path = datacomp_folder / "00000000.npz"
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("l14_img.npy").header_offset
+    data = bytearray(path.read_bytes())
+    data[start + 2000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match=r"Bad CRC-32"):
+        datacomp_session().columns.read("00000000", ["datacomp.l14_image_embedding"])
+
+
+def test_no_parquet(tmp_path, datacomp_session):
+    (tmp_path / "metadata").mkdir()
+    with pytest.raises(RecipeError, match=r"pool\.datacomp: .* holds no \*\.parquet"):
+        datacomp_session()
+    (tmp_path / "metadata").rmdir()
+    with pytest.raises(RecipeError, match=r"pool\.datacomp: FileNotFoundError"):
+        datacomp_session()
+
+
+def test_a_store_is_of_one_folder(tmp_path, datacomp_session):
+    write(tmp_path / "metadata")
+    complete(datacomp_session())
+    write(tmp_path / "metadata", name="b")
+    assert len(complete(datacomp_session()).shards) == 2  # more files are more shards
+    write(tmp_path / "metadata", uid=UIDS[:5])
+    with pytest.raises(RecipeError, match=r"a\.parquet or its npz is not what the store was made from"):
+        complete(datacomp_session())
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        ({"datacomp": "a", "shards": "b.tar"}, "must have exactly one of shards .* got both"),
+        ({}, "must have exactly one of shards .* got none"),
+        ({"datacomp": "a", "columns": {"text": "b"}}, "has columns, which only the tables"),
+    ],
+)
+def test_a_pool_is_of_one_kind(pool, message):
+    with pytest.raises(RecipeError, match=message):
+        parse({"pool": {**pool, "store": "store"}})
+
+
+def test_images_are_not_there(datacomp_folder, datacomp_session):
+    with pytest.raises(RecipeError, match=r"compute\.image reads images, and pool\.datacomp are tables"):
+        datacomp_session(compute={"image": {"use": "planted.Brightness"}})
+
+
+def test_the_name_is_taken(datacomp_folder, datacomp_session):
+    with pytest.raises(
+        RecipeError,
+        match=r"compute\.datacomp: this name is reserved for the columns of pool\.datacomp; choose another",
+    ):
+        datacomp_session(compute={"datacomp": {"use": "planted.Length"}})
+
+
+def test_only_such_pools_have_such_columns(planted):
+    with pytest.raises(RecipeError, match=r"datacomp\.l14_score is not a column of this recipe"):
+        parse({"pool": {"shards": "a.tar", "store": "s"}, "keep": {"datacomp.l14_score": {"min": 0}}})
+
+
+def test_columns_travel(datacomp_folder, tmp_path):
+    store = Store(f"{tmp_path}/store")
+    columns = pickle.loads(pickle.dumps(Columns(store, {}, InPlace(str(datacomp_folder), store))))
+    assert len(columns.read("00000000", ["uid"])) == 300
