@@ -1,4 +1,5 @@
-"""What several test files share: a tiny CLIP, small pools, planted operators, the real sample data."""
+"""Fixtures of all tests: a tiny CLIP, small pools, planted operators, the real sample data; and one Ray at a
+time."""
 
 import io
 import json
@@ -30,8 +31,8 @@ settings.load_profile("ours")
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray come first and, if several processes share the tests, all in one process: two Rays on two
-    cores starve each other. The other tests are shared out file by file."""
+    """Tests that start Ray come first and, if several processes share the tests, all in one process: two Rays
+    on two cores starve each other. The other tests are shared out file by file."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ray" if starts_ray(item) else str(item.path)))
     items.sort(key=lambda item: (not asks_for_ray(item), not starts_ray(item)))
@@ -66,8 +67,8 @@ def _shut_down_ray() -> None:
 
 @pytest.fixture
 def local_ray() -> None:
-    """Ray in this process: 4 CPUs and a pretended GPU, enough for any test. The first test that asks for it starts it;
-    every `RayExecutor` finds it."""
+    """Ray in this process: 4 CPUs and a pretended GPU, enough for any test. The first test that asks for it
+    starts it; every `RayExecutor` finds it."""
     from tests.support.ray_nodes import start_local
 
     start_local()
@@ -96,7 +97,7 @@ def planted() -> str:
 
 @pytest.fixture
 def own_automata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Automata of tests stay out of the machine's folder."""
+    """Keep the automata of tests out of the machine's folder for temporary files."""
     monkeypatch.setattr("pipeline.assets.tempfile.gettempdir", lambda: str(tmp_path))
 
 

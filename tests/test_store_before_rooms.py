@@ -1,9 +1,9 @@
 """A store that older code made is complete for today's code, and today's code makes the same bytes.
 
-`data/store_before_rooms` holds a pool, a recipe, the store and the exports. The last commit before `pipeline/` was
-divided into rooms made them. A change of the store's law (another key, another format) may replace the folder: run
-`winnow run recipe.yaml --local` in it, and delete `store/runs` and `store/footers`. The bytes of parquet files follow
-from the versions of polars and pyarrow, which `.ci/constraints.txt` pins.
+`data/store_before_rooms` holds a pool, a recipe, the store and the exports. The last commit before
+`pipeline/` was divided into rooms made them. A change of the store's law (another key, another format) may
+replace the folder: run `winnow run recipe.yaml --local` in it, and delete `store/runs` and `store/footers`.
+The bytes of parquet files follow from the versions of polars and pyarrow, which `.ci/constraints.txt` pins.
 """
 
 import json

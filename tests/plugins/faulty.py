@@ -41,8 +41,8 @@ class Deadly(Broken):
 
 
 class Hungry(Score):
-    """The caption's length. If the file `flag` exists, one worker deletes it and takes memory until it is killed, at
-    most `most` bytes."""
+    """The caption's length. If the file `flag` exists, one worker deletes it and takes memory until it is
+    killed, at most `most` bytes."""
 
     flag: str
     most: int

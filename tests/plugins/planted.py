@@ -6,7 +6,8 @@ from pipeline.operator import Column, ImageScore, Score, Stat, Table
 
 
 class Given(Score):
-    """A column of every type that rules meet, all null. Tests overwrite the stored parts with their own values."""
+    """A column of every type that rules meet, all null. Tests overwrite the stored parts with their own
+    values."""
 
     needs = ("text",)
     writes = {

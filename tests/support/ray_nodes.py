@@ -1,5 +1,6 @@
-"""Ray on this machine, for tests: in this process, or as a cluster of several nodes. Each node of a cluster has its own
-raylet, object store and workers, as on so many machines; CPUs and GPUs are as many as it says it has."""
+"""Ray on this machine, for tests: in this process, or as a cluster of several nodes. Each node of a cluster
+has its own raylet, object store and workers, as on so many machines; CPUs and GPUs are as many as it says it
+has."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
