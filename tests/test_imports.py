@@ -58,6 +58,7 @@ FOR_OPERATORS = {
     "pipeline.assets",
     "pipeline.threads",
 }
+MOST_LINES = 300  # of a file
 MOST_MODULES = 14  # of a room
 
 
@@ -141,6 +142,12 @@ def test_no_folder_is_a_heap(package):
         str(folder): len([p for p in folder.glob("*.py") if p.stem != "__init__"]) for folder in folders
     }
     assert {folder: count for folder, count in counts.items() if count > MOST_MODULES} == {}
+
+
+def test_no_file_is_long():
+    files = [p for name in ("pipeline", "operators", "jobs", "tests") for p in (ROOT / name).rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    assert {path: length for path, length in lengths.items() if length > MOST_LINES} == {}
 
 
 @pytest.mark.parametrize("module", modules("pipeline"))

@@ -22,53 +22,61 @@ if TYPE_CHECKING:
 PATIENCE = 6  # a whole response may take this many times --timeout, as long as bytes keep coming
 
 
+UrlList = Annotated[
+    str,
+    typer.Argument(
+        metavar="URLS",
+        help="The list: parquet, TSV, CSV or JSON lines; a file, folder, glob or brace pattern.",
+    ),
+]
+Out = Annotated[
+    str, typer.Argument(metavar="OUT", help="Folder for the shards: a path or a URL such as s3://.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD=COLUMN",
+        help="The list's column that holds text, url or uid, by name (url=LINK) or number (url=1). "
+        "Repeatable.",
+    ),
+]
+Size = Annotated[
+    int,
+    typer.Option(metavar="PIXELS", min=16, help="Scale larger pictures down to this longer side."),
+]
+Threads = Annotated[int, typer.Option(metavar="N", min=1, help="Downloads at the same time, per process.")]
+Processes = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Processes, with --local. Default: one per CPU core."),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0.1,
+        help=f"Give up on a server that is silent for so long, or not done after {PATIENCE} times that.",
+    ),
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NETWORK",
+        help="Let downloads connect to this private network, such as 10.0.0.0/8. Repeatable.",
+    ),
+]
+
+
 def ingest(
-    urls: Annotated[
-        str,
-        typer.Argument(
-            metavar="URLS",
-            help="The list: parquet, TSV, CSV or JSON lines; a file, folder, glob or brace pattern.",
-        ),
-    ],
-    out: Annotated[
-        str, typer.Argument(metavar="OUT", help="Folder for the shards: a path or a URL such as s3://.")
-    ],
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FIELD=COLUMN",
-            help="The list's column that holds text, url or uid, by name (url=LINK) or number (url=1). "
-            "Repeatable.",
-        ),
-    ] = None,
-    size: Annotated[
-        int,
-        typer.Option(metavar="PIXELS", min=16, help="Scale larger pictures down to this longer side."),
-    ] = 512,
+    urls: UrlList,
+    out: Out,
+    column: Columns = None,
+    size: Size = 512,
     rows: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="URLs per shard.")] = 10_000,
-    threads: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Downloads at the same time, per process.")
-    ] = 64,
-    processes: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Processes, with --local. Default: one per CPU core."),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0.1,
-            help=f"Give up on a server that is silent for so long, or not done after {PATIENCE} times that.",
-        ),
-    ] = 10.0,
+    threads: Threads = 64,
+    processes: Processes = None,
+    timeout: Timeout = 10.0,
     retries: Annotated[int, typer.Option(metavar="N", min=0, help="Further attempts per URL.")] = 1,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NETWORK",
-            help="Let downloads connect to this private network, such as 10.0.0.0/8. Repeatable.",
-        ),
-    ] = None,
+    allow: Networks = None,
     local: Annotated[
         bool, typer.Option("--local", help="Use processes of this machine instead of Ray.")
     ] = False,

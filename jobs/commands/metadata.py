@@ -67,6 +67,19 @@ def metadata() -> None:
     """
 
 
+TitleViews = Annotated[int, _at_least("Take titles with N views or more in all hours.", 1)]
+HourlyViews = Annotated[int, _at_least("Ignore an hour in which the title has fewer than N views.", 1)]
+Titles = Annotated[int, _at_least("Take at most N titles, the most viewed first.", 0)]
+Project = Annotated[
+    str, typer.Option(metavar="CODE", help="Project of the page view files; en is the English Wikipedia.")
+]
+Unspaced = Annotated[
+    bool, typer.Option("--unspaced", help="Join the words of a pair without a space, for zh, ja, th.")
+]
+MaxLength = Annotated[int, _at_least("Leave out entries of more than N characters.", 1)]
+Workers = Annotated[int | None, _at_least("Processes. Default: one per CPU core.", 1)]
+
+
 @app.command()
 def build(
     out: Annotated[str, typer.Argument(metavar="OUT", help=f"List to write; ends in {', '.join(SUFFIXES)}.")],
@@ -83,20 +96,14 @@ def build(
     ] = 30,
     bigram_count: Annotated[int, _at_least("Take pairs that occur N times or more.", 1)] = 1,
     bigrams: Annotated[int, _at_least("Take at most N pairs, the highest PMI first.", 0)] = 100_646,
-    title_views: Annotated[int, _at_least("Take titles with N views or more in all hours.", 1)] = 70,
-    hourly_views: Annotated[
-        int, _at_least("Ignore an hour in which the title has fewer than N views.", 1)
-    ] = 50,
-    titles: Annotated[int, _at_least("Take at most N titles, the most viewed first.", 0)] = 61_235,
-    project: Annotated[
-        str, typer.Option(metavar="CODE", help="Project of the page view files; en is the English Wikipedia.")
-    ] = "en",
-    unspaced: Annotated[
-        bool, typer.Option("--unspaced", help="Join the words of a pair without a space, for zh, ja, th.")
-    ] = False,
+    title_views: TitleViews = 70,
+    hourly_views: HourlyViews = 50,
+    titles: Titles = 61_235,
+    project: Project = "en",
+    unspaced: Unspaced = False,
     tokenizer: Tokenizer = None,
-    max_length: Annotated[int, _at_least("Leave out entries of more than N characters.", 1)] = 256,
-    workers: Annotated[int | None, _at_least("Processes. Default: one per CPU core.", 1)] = None,
+    max_length: MaxLength = 256,
+    workers: Workers = None,
     verbose: Verbose = False,
 ) -> None:
     """Make a list from WordNet, Wikipedia dumps and page views.

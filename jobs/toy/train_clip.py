@@ -219,14 +219,21 @@ tokenizer = open_clip.get_tokenizer("scene_clip")
 """
 
 
-def main() -> None:
-    """Draw, train and save; then load the saved file, measure it and write the card."""
+def read_options() -> argparse.Namespace:
+    """The options of the command line: out, steps, samples, seed."""
     parser = argparse.ArgumentParser(description="Train the demo's CLIP on drawn scenes.")
     parser.add_argument("--out", type=Path, default=Path("jobs/toy/models"))
     for name, default in (("steps", 800), ("samples", 14_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
-    options, began = parser.parse_args(), time.monotonic()
-    cores, train_seed = os.cpu_count() or 1, TRAIN_SEED + options.seed
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draw, train and save; then load the saved file, measure it and write the card."""
+    options = read_options()
+    began = time.monotonic()
+    cores = os.cpu_count() or 1
+    train_seed = TRAIN_SEED + options.seed
     torch.manual_seed(options.seed)
     model, preprocess, tokenizer = build(options.out)
     model = model.to(memory_format=torch.channels_last)

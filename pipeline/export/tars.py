@@ -71,13 +71,7 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
     out, builder = Folder(path), TarBuilder(session, path)
     complete = _prepare(out, _manifest(session, builder, tars))
     missing = [tar for tar in tars if tar.name not in complete]
-    failed: dict[str, str] = {}
-    for done in executor.each(builder.build, missing):
-        if done.error is not None:
-            failed[done.name] = done.error
-            LOG.warning("%s.tar failed: %s", done.name, done.error)
-        if report:
-            report(done)
+    failed = _build(missing, builder, executor, report)
     if failed:
         reasons = "\n".join(f"  {name}.tar: {failed[name]}" for name in sorted(failed))
         raise ShardError(f"export.shards: {len(failed)} of {len(tars)} not written:\n{reasons}")
@@ -89,6 +83,20 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
         written=len(missing),
         skipped=len(tars) - len(missing),
     )
+
+
+def _build(
+    tars: Sequence[OutputTar], builder: TarBuilder, executor: Executor, report: Report | None
+) -> dict[str, str]:
+    """Build tars as tasks of the executor; returns the errors of those that failed, by name."""
+    failed: dict[str, str] = {}
+    for done in executor.each(builder.build, tars):
+        if done.error is not None:
+            failed[done.name] = done.error
+            LOG.warning("%s.tar failed: %s", done.name, done.error)
+        if report:
+            report(done)
+    return failed
 
 
 def cut_tars(shards: Sequence[Shard], counts: Mapping[str, int], size: int) -> list[OutputTar]:

@@ -50,8 +50,8 @@ def reason(message: str) -> str:
     if message in OWN:
         return message
     for name, pattern in REASONS:
-        if found := pattern.search(message):
-            return " ".join((name, *found.groups()))
+        if match := pattern.search(message):
+            return " ".join((name, *match.groups()))
     return OTHER
 
 

@@ -98,8 +98,8 @@ def samples_of(store: Store, shard: str) -> Iterator[SampleWriter]:
     """A writer for the samples of a shard. Without `finish`, nothing is published. Raises ShardError,
     inside the block, if the store has other samples of the shard."""
     path = layout.part(layout.SAMPLES, shard)
-    if known := store.footer(layout.SAMPLES, shard):
-        yield _Compared(known)
+    if footer := store.footer(layout.SAMPLES, shard):
+        yield _Compared(footer)
         return
     with (
         store.root.publishing(path) as aside,
@@ -117,9 +117,8 @@ class _Published:
 
     def add_rows(self, frame: pl.DataFrame) -> None:
         self.held = pl.concat([self.held, frame])
-        while (
-            len(self.held) > ROW_GROUP
-        ):  # not >=, so that the last group, which `finish` writes, is never empty
+        # Not >=: the last group, which `finish` writes, must not be empty.
+        while len(self.held) > ROW_GROUP:
             self.writer.write_table(to_arrow(self.held.head(ROW_GROUP)))
             self.held = self.held.slice(ROW_GROUP)
 
@@ -131,21 +130,21 @@ class _Published:
 class _Compared:
     """Rows of a shard that the store has already: they are counted, not kept."""
 
-    def __init__(self, known: Footer) -> None:
-        self.known = known
+    def __init__(self, stored: Footer) -> None:
+        self.stored = stored
         self.rows = 0
 
     def add_rows(self, frame: pl.DataFrame) -> None:
         self.rows += len(frame)
-        if self.rows > self.known.rows:
+        if self.rows > self.stored.rows:
             self._changed()
 
     def finish(self, notes: Mapping[str, Any]) -> None:
-        if self.rows != self.known.rows or notes.get("content") != self.known.notes.get("content"):
+        if self.rows != self.stored.rows or notes.get("content") != self.stored.notes.get("content"):
             self._changed()
 
     def _changed(self) -> None:
         """Raises ShardError."""
         raise ShardError(
-            f"does not have the {self.known.rows} samples that are in the store: it changed; use a new store"
+            f"does not have the {self.stored.rows} samples that are in the store: it changed; use a new store"
         )

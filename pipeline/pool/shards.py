@@ -25,13 +25,13 @@ class Shard:
     name  its path below the pool's common root, without suffix, fit to name output files
     path  a local path or an fsspec URL
     size  about its bytes; None if the listing did not say
-    part  which part of `path` it is, in the words of its kind of pool; empty if all of it
+    span  which of the files in `path` it is, in the words of its kind of pool; empty for all of `path`
     """
 
     name: str
     path: str
     size: int | None = None
-    part: str = ""
+    span: str = ""
 
     @property
     def format(self) -> str:

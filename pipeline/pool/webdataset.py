@@ -120,7 +120,7 @@ def _at_last_dot(item: Named) -> Named:
     return key, suffix, item[2]
 
 
-def in_tar(members: Sequence[Member], image: Member | None) -> Ranges:
+def tar_ranges(members: Sequence[Member], image: Member | None) -> Ranges:
     """Where a sample and its image lie in their tar."""
     start = members[0].header_offset
     length = members[-1].end - start
@@ -132,7 +132,7 @@ def describe(
     shard: str,
     row: int,
     occurrence: int,
-    ranges: Callable[[Sequence[Member], Member | None], Ranges] = in_tar,
+    ranges: Callable[[Sequence[Member], Member | None], Ranges] = tar_ranges,
 ) -> tuple[Any, ...]:
     """The sample's row: one value per field of SAMPLE_SCHEMA, then the encoded image or None.
 

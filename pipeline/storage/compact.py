@@ -20,9 +20,7 @@ from pipeline.storage.footers import REQUESTS, parse_footer
 from pipeline.storage.packs import INDEX_SCHEMA
 from pipeline.storage.store import Store
 
-SMALL = (
-    64 << 10
-)  # bytes; a smaller part is packed: a request to object storage takes as long as reading so many
+SMALL = 64 << 10  # bytes; a smaller part is packed: one request takes as long as reading so many
 PARTS_PER_PACK = 64  # at most: as many shards as are decided on together
 ROW_GROUP = 16_384  # rows of a pack's row group, so that one part is read without many others
 PACKS_PER_SAVE = 256  # packs that are written before the index is
@@ -45,9 +43,8 @@ def compact(
     packed = index.shards if index else ()
     sizes = store.root.parquet_sizes(folder)
     present = [shard for shard in shards if shard in sizes]
-    store.root.remove(
-        [layout.part(folder, shard) for shard in present if shard in packed]
-    )  # left by a killed run
+    left_by_a_kill = [layout.part(folder, shard) for shard in present if shard in packed]
+    store.root.remove(left_by_a_kill)
     single = [shard for shard in present if shard not in packed]
     packs_before = _pack_count(store, folder)
     _pack_runs(store, folder, runs(single, sizes), sizes, report)

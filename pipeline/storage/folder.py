@@ -130,9 +130,7 @@ class Folder:
         if self.local:
             return pq.read_metadata(path)
         tail = self.fs.cat_file(path, start=-FOOTER_GUESS)
-        length = (
-            int.from_bytes(tail[-8:-4], "little") + 8
-        )  # a parquet file ends with its footer's length and "PAR1"
+        length = int.from_bytes(tail[-8:-4], "little") + 8  # the file ends with this length and "PAR1"
         if length > len(tail):
             tail = self.fs.cat_file(path, start=-length)
         return pq.read_metadata(pa.BufferReader(tail))

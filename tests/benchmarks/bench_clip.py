@@ -38,7 +38,8 @@ def checkpoint(model: str, folder: Path) -> str:
 
 
 def direct(shards: str, model: str, weights: str, batch: int = 32) -> tuple[np.ndarray, dict[str, float]]:
-    """The plain loop: webdataset, Pillow, open_clip's transform and tokenizer, in batches. -> scores, seconds."""
+    """The plain loop: webdataset, Pillow, open_clip's transform and tokenizer, in batches. -> scores,
+    seconds."""
     import glob
 
     import open_clip

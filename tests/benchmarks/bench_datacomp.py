@@ -1,11 +1,12 @@
-"""DataComp small from its metadata: `clip_score --fraction 0.3` from nothing to subset.npy, a second threshold after
-it, and a six-rule recipe, beside the plain pandas and numpy way of DataComp's own scripts, on the same files.
+"""DataComp small from its metadata: `clip_score --fraction 0.3` from nothing to subset.npy, a second
+threshold after it, and a six-rule recipe, beside the plain pandas and numpy way of DataComp's own scripts, on
+the same files.
 
     python tests/benchmarks/bench_datacomp.py [--rows 12800000] [--folder DIR] [--captions FILE]
 
-The pool is made here: parquet of captions, sizes, scores and uids, 500,000 rows a file; no npz, which none of this
-reads. The plain way is `baselines/apply_filter.py` in its own steps, a worker per core: every score in memory, a
-sort, then uids by file; it remembers nothing, so its second threshold costs what its first does.
+The pool is made here: parquet of captions, sizes, scores and uids, 500,000 rows a file; no npz, which none of
+this reads. The plain way is `baselines/apply_filter.py` in its own steps, a worker per core: every score in
+memory, a sort, then uids by file; it remembers nothing, so its second threshold costs what its first does.
 """
 
 import argparse

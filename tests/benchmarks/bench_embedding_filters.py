@@ -1,5 +1,6 @@
-"""negCLIPLoss and NormSim on embeddings: rows a second of one core, beside the matrix products alone (no exact
-method does with less) and beside the released code's way (numpy and torch, whole batches at once); and memory.
+"""negCLIPLoss and NormSim on embeddings: rows a second of one core, beside the matrix products alone (no
+exact method does with less) and beside the released code's way (numpy and torch, whole batches at once); and
+memory.
 
     python tests/benchmarks/bench_embedding_filters.py [--rows 1000000] [--batches 10] [--batch-size 32768]
 

@@ -87,6 +87,7 @@ KEEP = """
 import sys, time; from pathlib import Path
 sys.path.insert(0, {here!r})
 from bench_keep import recipe; from pipeline.plan.session import Session; from pipeline.decide.decide import decide
+from pipeline.plan.stored import complete
 start = time.perf_counter()
 session = complete(Session.open(recipe(Path({folder!r}), {shards})))
 planned = time.perf_counter() - start

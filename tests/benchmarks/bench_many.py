@@ -1,4 +1,5 @@
-"""Many shards: seconds to plan, compute, resume, keep, export and compact where every shard holds ten samples.
+"""Many shards: seconds to plan, compute, resume, keep, export and compact where every shard holds ten
+samples.
 
     python tests/benchmarks/bench_many.py [--shards 20000] [--folder DIR]
 

@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_memory.py [--shards 2 20]
 
 Memory is what a process has for itself (RssAnon): Ray's object store is shared, has a fixed size, and fills
-up whatever the pool. Flat means: ten times the samples, no higher peaks. A long run is looked at more often than a
-short one, so the small pool is run three times, and the highest figure counts. Tars of 2,500 samples: also the small
-pool fills several.
+up whatever the pool. Flat means: ten times the samples, no higher peaks. A long run is looked at more often
+than a short one, so the small pool is run three times, and the highest figure counts. Tars of 2,500 samples:
+also the small pool fills several.
 """
 
 import argparse

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_outliers.py [--rows 3000000] [--size 2048] [--draws 8] [--threads 2]
 
-Embeddings are made in chunks, 512 numbers around 1,000 centres, float16 as ClipScore stores them. First, in turns on
-the same rows and the same reference: Winnow (all four scores), the released code's procedure in torch (cdist,
-a full sort, the reference's own distances and sort for every batch of 2,048; DAO alone), both ways cdist has, and
-the bound, the matrix product of rows and reference alone. Then the whole pool in a process of its own, and a tenth
-of it, for the peaks of memory: sampling the reference, and scoring.
+Embeddings are made in chunks, 512 numbers around 1,000 centres, float16 as ClipScore stores them. First, in
+turns on the same rows and the same reference: Winnow (all four scores), the released code's procedure in
+torch (cdist, a full sort, the reference's own distances and sort for every batch of 2,048; DAO alone), both
+ways cdist has, and the bound, the matrix product of rows and reference alone. Then the whole pool in a
+process of its own, and a tenth of it, for the peaks of memory: sampling the reference, and scoring.
 """
 
 import argparse
@@ -71,7 +71,8 @@ def winnow(table: pl.DataFrame, threads: int) -> Callable[[pl.DataFrame], dict[s
 
 
 def published(table: pl.DataFrame, mode: str) -> Callable[[pl.DataFrame], np.ndarray]:
-    """DAO by the steps of the released code, with its indices put right: the same neighbours, batch by batch."""
+    """DAO by the steps of the released code, with its indices put right: the same neighbours, batch by
+    batch."""
     draws = [torch.from_numpy(d["vector"].to_numpy().copy()) for d in table.partition_by("draw")]
 
     def one(data: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

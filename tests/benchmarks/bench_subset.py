@@ -1,5 +1,5 @@
-"""Subset files of a pool of 12.8 million samples (DataComp small): `and` of two, overlap of three, and looking
-samples up, side by side with numpy's way on the whole arrays; CPU seconds and peak memory.
+"""Subset files of a pool of 12.8 million samples (DataComp small): `and` of two, overlap of three, and
+looking samples up, side by side with numpy's way on the whole arrays; CPU seconds and peak memory.
 
     python tests/benchmarks/bench_subset.py [--rows 12800000]
 

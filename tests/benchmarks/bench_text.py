@@ -1,11 +1,11 @@
-"""Finding, reading and masking text: what it finds and what it costs, on street photos with every word marked,
-on photos with words drawn into them, and as a pass over photos with clip, text and masked score.
+"""Finding, reading and masking text: what it finds and what it costs, on street photos with every word
+marked, on photos with words drawn into them, and as a pass over photos with clip, text and masked score.
 
     python tests/benchmarks/bench_text.py [--part 120] [--sides 0 640 800] [--enlarge 2] [--pass 200]
 
 Speeds are of one core, by CPU time. `recall`: legible words of which the boxes cover half or more; `exact`:
-those that are among the picture's words as they stand; `precision`: boxes of which half or more is a word (the
-photos that words are drawn into have text of their own). Plain photos are of all kinds, some with text.
+those that are among the picture's words as they stand; `precision`: boxes of which half or more is a word
+(the photos that words are drawn into have text of their own). Plain photos are of all kinds, some with text.
 """
 
 import argparse
@@ -155,7 +155,8 @@ def figures(scenes: Sequence[Scene], found: Sequence[Found]) -> dict[str, float]
 def parrots(scenes: Sequence[Scene], found: Sequence[Found], seed: int = 0) -> dict[str, float]:
     """How well found words tell parrot captions. Each picture has two: one of its drawn words and of others,
     half to all of them drawn (that share is its CoTR), and such a one of another picture (CoTR 0).
-    `cotr`, `fuzzy`: mean error of the rates found; `auroc`: of the fuzzy rate, the first against the second."""
+    `cotr`, `fuzzy`: mean error of the rates found; `auroc`: of the fuzzy rate, the first against the
+    second."""
     rng, others = random.Random(seed), lemmas()
     own, true = [], []
     for _, words in scenes:

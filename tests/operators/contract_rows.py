@@ -1,4 +1,5 @@
-"""Rows that operators under contract are tried on: ordinary ones, bad ones, columns and Stats of other operators."""
+"""Rows that operators under contract are tried on: ordinary ones, bad ones, columns and Stats of other
+operators."""
 
 from collections.abc import Mapping
 

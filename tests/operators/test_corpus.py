@@ -192,7 +192,8 @@ AWKWARD = [
 
 
 def test_awkward_captions_have_a_result(tmp_path: Path) -> None:
-    """From JSON lines, where a lone surrogate can hide: U+FFFD takes its place; NUL stays; nothing is lost."""
+    """From JSON lines, where a lone surrogate can hide: U+FFFD takes its place; NUL stays; nothing is
+    lost."""
     (tmp_path / "pool").mkdir()
     lines = [json.dumps({"text": text, "url": f"u{i}"}) for i, text in enumerate(AWKWARD)]
     (tmp_path / "pool" / "a.jsonl").write_text("\n".join(lines))

@@ -1,4 +1,5 @@
-"""Whole recipes of the filters that work on embeddings: two CLIPs, negCLIPLoss, NormSim, soft-cap sampling."""
+"""Whole recipes of the filters that work on embeddings: two CLIPs, negCLIPLoss, NormSim, soft-cap
+sampling."""
 
 import json
 from pathlib import Path

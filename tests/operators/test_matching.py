@@ -1,4 +1,5 @@
-"""Sub-string matching: golden rows of MetaCLIP's rules (GOLDENS.md), and equality with the definition itself."""
+"""Sub-string matching: golden rows of MetaCLIP's rules (GOLDENS.md), and equality with the definition
+itself."""
 # ruff: noqa: E501 (lists)
 
 import gzip

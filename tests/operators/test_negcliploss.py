@@ -1,4 +1,5 @@
-"""negCLIPLoss: a golden value in both forms (GOLDENS.md), what the reference is, and no number that overflows."""
+"""negCLIPLoss: a golden value in both forms (GOLDENS.md), what the reference is, and no number that
+overflows."""
 
 import numpy as np
 import polars as pl
@@ -80,8 +81,8 @@ def test_the_average_over_batches():
 
 
 def test_it_is_the_released_score_on_average():
-    """Ten drawn batches against ten times all samples dealt into batches of that size, as the released code does
-    it: the two differ by no more than two such runs do."""
+    """Ten drawn batches against ten times all samples dealt into batches of that size, as the released code
+    does it: the two differ by no more than two such runs do."""
     pool, size = drawn(4000, 16), 500
     images, texts = (pool[n].to_numpy().astype(np.float64) for n in ("c.image", "c.text"))
 
@@ -113,7 +114,8 @@ def test_over_blocks_that_do_not_fit(monkeypatch):
 
 
 def test_nothing_overflows():
-    """Cosines of 1 over 0.01 are e^100, past float32; equal pairs all over score minus the log of their number."""
+    """Cosines of 1 over 0.01 are e^100, past float32; equal pairs all over score minus the log of their
+    number."""
     rows = frame([[1, 0]] * 50, [[1, 0]] * 50)
     found = scores(rows, table(rows, batches=1, batch_size=50), 0.01)["score"]
     np.testing.assert_allclose(found, -0.01 * np.log(50), atol=1e-6)

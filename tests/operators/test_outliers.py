@@ -83,8 +83,9 @@ def test_golden_values_as_published():
 
 
 def test_published_code_with_texts():
-    """Images 0, 1, 3 and their texts 10, 11, 13, k = 1. Of row 0 both 0 and 10 are left out: 1 (at 1) and 3 (at
-    3) are next, and its one neighbour is the first of the list without 0: taken for point 0, whose own is at 1."""
+    """Images 0, 1, 3 and their texts 10, 11, 13, k = 1. Of row 0 both 0 and 10 are left out: 1 (at 1) and 3
+    (at 3) are next, and its one neighbour is the first of the list without 0: taken for point 0, whose own is
+    at 1."""
     found = published(np.array([[0.0], [1], [3]]), 1, np.array([[10.0], [11], [13]]))
     np.testing.assert_allclose(found["k_distance"], [3, 2, 3])
     np.testing.assert_allclose(found["slof"], [3, 2, 3])
@@ -126,7 +127,8 @@ def test_operators_of_a_worker_share_one_search(monkeypatch):
 
 
 def test_duplicates_have_finite_scores():
-    """Ten copies of one vector, k = 3: a copy is as dense as its neighbours; what is near them is at the cap."""
+    """Ten copies of one vector, k = 3: a copy is as dense as its neighbours; what is near them is at the
+    cap."""
     rows = frame(np.array([[0.0, 0.0]] * 10 + [[0.0, 1.0], [5.0, 0.0]]))
     found = all_four(rows, table(rows, k=3))
     assert all(np.isfinite(values).all() for values in found.values())

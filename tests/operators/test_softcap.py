@@ -47,7 +47,8 @@ def test_it_is_the_released_sampler_on_average():
 
 
 def test_by_hand():
-    """Two samples, penalty ln 2: c = log2(1 + t ln 2 e^s). With t ln 2 = 1 and e^s = 1, 3 they have 1 and 2 draws."""
+    """Two samples, penalty ln 2: c = log2(1 + t ln 2 e^s). With t ln 2 = 1 and e^s = 1, 3 they have 1 and 2
+    draws."""
     rows = frame([0.0, np.log(3)])
     found = [sampled(rows, draws=3, penalty=np.log(2), seed=seed)["repeats"].to_list() for seed in range(50)]
     assert np.mean(found, 0) == pytest.approx([1, 2], abs=0.01)

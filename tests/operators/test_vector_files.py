@@ -12,6 +12,7 @@ import torch
 from operators.algorithms import vector_files
 from operators.algorithms.vector_files import read_centroids, read_vectors
 
+pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")  # torch reads it all the same
 VECTORS = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 

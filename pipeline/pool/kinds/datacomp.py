@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline.errors import RecipeError, ShardError, worded
 from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, Metadata
-from pipeline.pool.kinds.kind import Batch, PoolKind
+from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable
 from pipeline.pool.shards import Shard
 from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
@@ -53,7 +53,7 @@ class DataComp(PoolKind):
         if wanted and not metadata.fs.exists(metadata.path(shards[0].name, NPZ)):
             raise RecipeError(f"{self.key}: {metadata.base} holds no npz files, and {wanted[0]} lies in them")
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """See PoolKind."""
         for frame in self.metadata.batches(shard.name, list(SAMPLE_COLUMNS), rows):
             yield pl.concat([EMPTY, frame], how="diagonal"), None
@@ -95,8 +95,8 @@ class InPlace(Metadata):
                 counted = list(pool.map(lambda name: self.rows(name, npz=now[name][1] is not None), new))
             except ShardError as error:
                 raise RecipeError(f"pool.datacomp: {error}") from None
-        known = {**before, **{n: [*now[n], rows] for n, rows in zip(new, counted, strict=True)}}
+        counts = {**before, **{n: [*now[n], rows] for n, rows in zip(new, counted, strict=True)}}
         if new:
             options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-            root.publish(layout.DATACOMP, orjson.dumps(known, option=options))
-        return {shard: known[shard][2] for shard in shards}
+            root.publish(layout.DATACOMP, orjson.dumps(counts, option=options))
+        return {shard: counts[shard][2] for shard in shards}

@@ -11,9 +11,8 @@ hidden files and folders, and, as in a tar, symbolic links: nothing outside the 
 
 File names are put together to samples as member names of a tar are, and faults of a sample have the same
 reasons. Differs: a name that has neither a picture, a caption nor a json is passed over (README.md,
-metadata.csv). A sample has no byte range; `length` is the bytes of all its files.
-
-Every file is a request on object storage. Beyond a few million samples there, tars are much faster.
+metadata.csv). A sample has no byte range; `length` is the bytes of all its files. Every file is a request on
+object storage: beyond a few million samples there, tars are much faster.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import ShardError
 from pipeline.pool.img2dataset import lost_beside
-from pipeline.pool.kinds.kind import Batch, Fields, MembersOf, PoolKind
+from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.kinds.tars import parted
 from pipeline.pool.shards import Shard, check_name
 from pipeline.pool.tar import MAX_MEMBER, Member
@@ -43,14 +42,14 @@ from pipeline.storage.ranges import local_path
 SAMPLES = 10_000  # of a shard, at most: as many as in img2dataset's folders
 FIRST = "00000"  # how the name of a folder's first shard ends
 OF_A_ROW = {*IMAGES, "txt", "json"}  # suffixes of the files that are read
-# Suffixes that make a name a sample. Pictures of other formats are samples without an image, so that they are counted.
+# Suffixes that make a name a sample. A picture of another format makes a sample without an image.
 OF_A_SAMPLE = OF_A_ROW | {"gif", "bmp", "tif", "tiff", "avif", "heic"}
 REQUESTS = 32  # samples read at a time from object storage
 MEASURED = 100  # files of a shard whose size is looked up, for an estimate
 
 
 class Files(PoolKind):
-    """A run of the samples in one folder is a shard. `Shard.part` names its first and its last file."""
+    """A run of the samples in one folder is a shard. `Shard.span` names its first and its last file."""
 
     noun = "files"
     has_images = True
@@ -80,7 +79,7 @@ class Files(PoolKind):
         """See PoolKind."""
         return {"kind": "files"}
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """See PoolKind. Raises FileNotFoundError if a file vanishes meanwhile."""
         digest = hashlib.blake2b(digest_size=16)
         for table in tables(_described(shard, digest), rows):
@@ -94,7 +93,7 @@ class Files(PoolKind):
     def members(self, shard: Shard) -> Iterator[MembersOf]:
         """See PoolKind. Sizes are compared, not contents."""
         sizes = _list(shard.path).sizes
-        samples = _in_part(shard, sizes)
+        samples = _in_span(shard, sizes)
 
         def members_of(row: Mapping[str, Any]) -> Fields:
             at = row["row"]
@@ -177,8 +176,8 @@ def _shards(folder: str, names: Sequence[str], sizes: Sizes) -> Iterator[Shard]:
     for number, files in enumerate(_runs(sizes)):
         name = "/".join((*names, f"{number:05d}"))
         check_name(name, folder)
-        part = "/".join(quote(os.fsencode(file), safe="") for file in (files[0], files[-1]))
-        yield Shard(name, folder, _estimate(folder, files, sizes), part)
+        span = "/".join(quote(os.fsencode(file), safe="") for file in (files[0], files[-1]))
+        yield Shard(name, folder, _estimate(folder, files, sizes), span)
 
 
 def _runs(sizes: Sizes) -> Iterator[list[str]]:
@@ -204,8 +203,8 @@ def _runs(sizes: Sizes) -> Iterator[list[str]]:
 def _estimate(folder: str, files: Sequence[str], sizes: Sizes) -> int:
     """About the bytes of some files, from the sizes of a few of them."""
     few = files[:: max(1, len(files) // MEASURED)]
-    known = [s if (s := sizes[name]) is not None else os.lstat(f"{folder}/{name}").st_size for name in few]
-    return sum(known) * len(files) // len(few)
+    measured = [s if (s := sizes[name]) is not None else os.lstat(f"{folder}/{name}").st_size for name in few]
+    return sum(measured) * len(files) // len(few)
 
 
 # --- samples --------------------------------------------------------------------------------------
@@ -234,9 +233,9 @@ def _text(name: str) -> str:
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
-def _in_part(shard: Shard, names: Iterable[str]) -> list[Group]:
+def _in_span(shard: Shard, names: Iterable[str]) -> list[Group]:
     """The samples of a shard, from the names in its folder. Few more names are held than the shard has."""
-    first, last = (os.fsdecode(unquote_to_bytes(name)) for name in shard.part.split("/"))
+    first, last = (os.fsdecode(unquote_to_bytes(name)) for name in shard.span.split("/"))
     stems = {_stem(first), _stem(last)}  # all names with one stem decide together where their keys end
     near = (name for name in names if first <= name <= last or _stem(name) in stems)
     return [sample for sample in _grouped(near) if all(first <= n <= last for n in sample.names.values())]
@@ -249,7 +248,7 @@ def _described(shard: Shard, digest: Any) -> Iterator[tuple[Any, ...]]:
     for row, (key, members, names) in enumerate(_samples(shard)):
         for name, member in zip(names, members.values(), strict=True):
             digest.update(os.fsencode(name) + f"\0{member.size}\0".encode())
-        yield describe(Sample(key, members), shard.name, row, earlier[key], _without_offsets)
+        yield describe(Sample(key, members), shard.name, row, earlier[key], _file_sizes)
         earlier[key] += 1
 
 
@@ -261,7 +260,7 @@ def _lost(shard: Shard) -> dict[str, int]:
     return lost_beside(shard.path)
 
 
-def _without_offsets(members: Sequence[Member], image: Member | None) -> Ranges:
+def _file_sizes(members: Sequence[Member], image: Member | None) -> Ranges:
     """Bytes of a sample's files, and of its image."""
     return None, sum(member.size for member in members), None, image.size if image else None
 
@@ -277,7 +276,7 @@ def _samples(shard: Shard) -> Iterator[tuple[str, dict[str, Member], list[str]]]
         }
         return sample.key, members, list(sample.names.values())
 
-    groups = _in_part(shard, sizes)
+    groups = _in_span(shard, sizes)
     if local_path(shard.path) is not None:
         yield from map(read, groups)
         return

@@ -25,7 +25,9 @@ from pipeline.storage.store import Store
 
 ColumnNames = Mapping[str, str | int]  # pool.columns: a column's name, or its position, by part of a sample
 Encoded = Sequence[Any]  # encoded images (anything with the buffer protocol) or None, by row
-Batch = tuple[pl.DataFrame, Encoded | None]  # SAMPLE_SCHEMA's columns, and the images if the kind has any
+SampleBatch = tuple[
+    pl.DataFrame, Encoded | None
+]  # SAMPLE_SCHEMA's columns, and the images if the kind has any
 Fields = Sequence[tuple[str, bytes | memoryview]]  # (suffix as written, contents) of the files of one sample
 MembersOf = Callable[[Mapping[str, Any]], Fields]
 
@@ -76,7 +78,7 @@ class PoolKind(Protocol):
         """How samples are read: those of READING that are noted beside the stored samples."""
         return {}
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """The samples of a shard, from the first to the last, at most `rows` at a time. The cuts follow from
         the shard's content alone. Has filled `notes`, which go into the footer of the samples, when it ends:
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import RecipeError
-from pipeline.pool.kinds.kind import Batch, PoolKind
+from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.shards import Shard, list_shards
 from pipeline.pool.table_reader import check_table, read_table
 
@@ -34,7 +34,7 @@ class Tables(PoolKind):
         if not shards[0].table:
             raise RecipeError(f"pool.kind is tables, and {shards[0].path} is a tar")
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """See PoolKind."""
         reader = read_table(shard, self.columns, rows)
         for frame in reader:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.pool.img2dataset import lost
-from pipeline.pool.kinds.kind import Batch, Fields, MembersOf, PoolKind
+from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Shard, list_shards
 from pipeline.pool.tar_reader import buffers, iter_fields, read_samples
 from pipeline.storage.ranges import ByteRanges
@@ -30,7 +30,7 @@ class Tars(PoolKind):
         if shards[0].table:
             raise RecipeError(f"pool.kind is tars, and {shards[0].path} is a table")
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[Batch]:
+    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """See PoolKind."""
         reader = read_samples(shard, batch_rows=rows)
         for table in reader:
@@ -54,7 +54,7 @@ class Tars(PoolKind):
             yield members_of
 
 
-def parted(table: pa.Table) -> Batch:
+def parted(table: pa.Table) -> SampleBatch:
     """Samples, and their images."""
     index = table.column_names.index("image")
     return pl.DataFrame(table.remove_column(index)), buffers(table.column(index))

@@ -17,6 +17,7 @@ from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
 from pipeline.rule import Rule
 from tests.pipeline.decide.test_cuts import NAN, sorted_cut
+from tests.support.reference_draw import reference_draw
 from tests.support.samples import store_given, uid
 
 
@@ -94,8 +95,6 @@ def reference(rules: Mapping[str, Rule], frames: Mapping[str, pl.DataFrame]) -> 
 
 
 def passes(rule: Rule, value: Any, cut: float | None, row_uid: str) -> bool:
-    from tests.pipeline.test_uids import reference_draw
-
     match rule.bound:
         case "min":
             return value >= rule.min

@@ -1,4 +1,5 @@
-"""Every export has a field of the recipe's `export` and an exporter, and what the field's marks say is all there is."""
+"""Every export has a field of the recipe's `export` and an exporter, and what the field's marks say is all
+there is."""
 
 import json
 from dataclasses import is_dataclass

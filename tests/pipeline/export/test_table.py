@@ -77,7 +77,8 @@ def test_row_groups_are_full_whatever_the_shards(table_session, table_path, monk
 
 
 def test_no_more_than_a_row_group_and_a_shard_is_held(tmp_path, table_path, monkeypatch):
-    """Of 40 shards of 5 rows, in row groups of 7, never more rows wait to be written than both together have."""
+    """Of 40 shards of 5 rows, in row groups of 7, never more rows wait to be written than both together
+    have."""
     ordinary(tmp_path / "pool", (5,) * 40)
     monkeypatch.setattr(table, "ROW_GROUP", 7)
     table_session, read, written, most = decided(tmp_path, {"table": str(table_path)}), 0, 0, 0

@@ -143,7 +143,8 @@ def test_real_shards_read_as_webdataset_reads_them():
 
 
 def test_reading_lets_go_of_the_file(tmp_path: Path) -> None:
-    """Memory stays flat: no mapping of a tar outlives the reading of it (pyarrow's pa.array would keep it)."""
+    """Memory stays flat: no mapping of a tar outlives the reading of it (pyarrow's pa.array would keep
+    it)."""
     path = tmp_path / "maps.tar"
     path.write_bytes(make(("a.jpg", JPEG), ("a.txt", b"x"), ("a.json", b"{}")))
     for _ in range(3):

@@ -1,4 +1,5 @@
-"""Packed or not, the same is read: verdicts, exports, footers, resumed passes, wherever `compact` was killed."""
+"""Packed or not, the same is read: verdicts, exports, footers, resumed passes, wherever `compact` was
+killed."""
 
 import os
 import pickle

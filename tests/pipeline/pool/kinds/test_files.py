@@ -1,169 +1,273 @@
-"""Folders of files: which shards they are, and the rows that a tar of the same files gives."""
+"""A folder of files as a pool: every command on it, resume, Ray, and folders that change meanwhile."""
 
-import fsspec
+from pathlib import Path
+
+import numpy as np
+import polars as pl
 import pytest
 
-from pipeline.errors import RecipeError
+from jobs import steps
+from pipeline.decide.books import Losses, losses
+from pipeline.decide.decide import decide
+from pipeline.decide.explain import explain
+from pipeline.errors import RecipeError, ShardError
+from pipeline.export.subset import read_subset, subset_uids
+from pipeline.export.tars import export_shards
 from pipeline.plan.session import Session
+from pipeline.plan.stored import list_stored
 from pipeline.pool.kinds import files as module
-from pipeline.pool.kinds.files import Files
-from pipeline.pool.kinds.tars import Tars
-from pipeline.pool.shards import Shard
-from pipeline.recipe.load import parse
-from tests.pipeline.pool.kinds.made_files import JPEG, default, kind, put, read, rows_of
-from tests.support.decided_pool import write_tar
+from pipeline.preflight.checks import check_storage
+from pipeline.preflight.preview import preview
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from tests.pipeline.pool.kinds.made_folders import JPEG, decided, exported, ordinary, put, recipe
+from tests.support.decided_pool import sample, uid, write_tar
+from tests.support.folders import contents, tree
+from tests.support.s3_server import s3
+
+CHANGED = "does not have the {} samples that are in the store: it changed; use a new store"
 
 
-def named(*paths) -> list[str]:
-    return [shard.name for shard in kind(*paths).list_shards()]
+@pytest.mark.filterwarnings("ignore")
+def test_everything_at_once(tmp_path):
+    """`winnow run`: tars with the files byte for byte, a subset, an index, and books that balance."""
+    pool = ordinary(tmp_path / "pool")
+    out = {"shards": f"{tmp_path}/out", "subset": f"{tmp_path}/subset.npy", "samples_per_shard": 3}
+    index = {"embedding": "vector.embedding", "path": f"{tmp_path}/index"}
+    session = Session.open(recipe(tmp_path, {**out, "index": index}))
+    assert [step.reads for step in preview(session).passes] == ["files, 0 MB"]
+    result = steps.run_all(session, local=True, quiet=True)
+    books = result.books
+    assert (books.samples, books.kept, books.dropped, books.failed) == (12, 8, 4, 0)
+    assert (books.listed, books.lost, books.damaged) == (16, {"HTTP 404": 4}, {})
+    kept = [number for number in range(12) if number % 3 != 2]
+    found = exported(tmp_path / "out")
+    assert found == {
+        f"{uid(number)}.{name.partition('.')[2]}": data
+        for number in kept
+        for name, data in sample(number, caption=f"caption number {number}")
+    }
+    sidecar = pl.concat(pl.read_parquet(path) for path in sorted((tmp_path / "out").glob("*.parquet")))
+    assert sidecar["source_shard"].to_list() == ["00000/00000"] * 5 + ["00001/00000"] * 3
+    assert sidecar["source_row"].to_list() == [0, 1, 3, 4, 6, 0, 2, 3]
+    assert sidecar["source_key"].to_list() == [f"{number:09d}" for number in kept]
+    assert sidecar["sha256"].to_list() == ["ab" * 32] * 8
+    assert subset_uids(read_subset(out["subset"])) == sorted(uid(number) for number in kept)
+    assert result.written["index"].rows == 8
+    assert preview(session).passes == []
+    assert check_storage(session) == []
+    assert len(list(pool.rglob("*"))) == 12 * 3 + 4  # nothing was written there
 
 
-# --- listing --------------------------------------------------------------------------------------
+def test_explain(tmp_path):
+    ordinary(tmp_path / "pool")
+    session = decided(tmp_path)
+    (entry,) = explain(session, [uid(8)])
+    assert (entry.shard, entry.row, entry.key, entry.keep) == (
+        "00001/00000",
+        1,
+        "000000008",
+        False,
+    )
+    assert [(rule.value, rule.verdict) for rule in entry.rules] == [(2, "fails")]
 
 
-def test_img2dataset_files_format(tmp_path):
-    put(tmp_path, "00000.parquet", "00000_stats.json", "00001.parquet", "00001_stats.json")
-    for folder in ("00000", "00001"):
-        put(tmp_path / folder, *(f"{folder}000{i}.{s}" for i in range(3) for s in ("jpg", "txt", "json")))
-    shards = kind(tmp_path).list_shards()
-    size = sum(path.stat().st_size for path in (tmp_path / "00000").iterdir())
-    assert shards == [
-        Shard(f"{n}/00000", f"{tmp_path}/{n}", size, f"{n}0000.jpg/{n}0002.txt") for n in ("00000", "00001")
+def test_lost_urls_count_once_if_a_folder_is_several_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SAMPLES", 3)
+    ordinary(tmp_path / "pool")
+    session = decided(tmp_path)
+    assert [shard.name for shard in session.shards] == [
+        *(f"00000/{number:05d}" for number in range(3)),
+        *(f"00001/{number:05d}" for number in range(2)),
     ]
-    assert [row["key"] for row in read(tmp_path)] == [
-        f"{n}000{i}" for n in ("00000", "00001") for i in range(3)
+    assert losses(session) == Losses({}, {"HTTP 404": 4})
+
+
+def test_stopped_between_shards_and_started_again(tmp_path, monkeypatch):
+    ordinary(tmp_path / "pool", (4, 3, 2))
+    whole = decided(tmp_path, store="whole")
+    session = Session.open(recipe(tmp_path))
+
+    def stop_after_one(event):
+        if event.read is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compute(session, LocalExecutor(), observe=lambda todo: stop_after_one)
+    first = tmp_path / "store" / "samples" / "00000" / "00000.parquet"
+    written = first.stat().st_mtime_ns
+    assert [path.parent.name for path in sorted((tmp_path / "store" / "samples").rglob("*.parquet"))] == [
+        "00000"
     ]
+    again = decided(tmp_path)
+    assert first.stat().st_mtime_ns == written
+    assert tree(tmp_path / "store", without=("runs", "footers")) == tree(
+        tmp_path / "whole", without=("runs", "footers")
+    )
+    assert again.keys == whole.keys
 
 
-def test_folders_to_any_depth_hidden_ones_and_links_aside(tmp_path):
-    put(tmp_path / "pool", "1.jpg", ".hidden.jpg", "README.txt", "a/b/c/2.PNG", ".git/3.jpg", "texts/4.txt")
-    put(tmp_path / "outside", "5.jpg")
-    (tmp_path / "pool" / "link").symlink_to(tmp_path / "outside")
-    (tmp_path / "pool" / "6.jpg").symlink_to(tmp_path / "outside" / "5.jpg")
-    assert named(tmp_path / "pool") == ["00000", "a/b/c/00000"]
-    rows = read(tmp_path / "pool")
-    assert [row["key"] for row in rows] == ["1", "README", "2"]
-    assert [row["error"] for row in rows][1] == "no image member; no json"
+def test_an_export_goes_on_to_the_same_bytes(tmp_path):
+    ordinary(tmp_path / "pool")
+    session = decided(tmp_path, {"shards": f"{tmp_path}/out", "samples_per_shard": 3})
+    export_shards(session, LocalExecutor())
+    before = contents(tmp_path / "out")
+    for suffix in (".tar", ".parquet", "_stats.json"):
+        (tmp_path / "out" / f"00000001{suffix}").unlink()
+    assert export_shards(session, LocalExecutor()).written == 1
+    assert contents(tmp_path / "out") == before
 
 
-def test_names_stay_when_a_folder_is_added(tmp_path):
-    put(tmp_path, "cats/1.jpg")
-    assert named(tmp_path) == ["cats/00000"]
-    put(tmp_path, "dogs/1.jpg", "0.jpg")
-    assert named(tmp_path) == ["00000", "cats/00000", "dogs/00000"]
-    assert named(tmp_path / "cats") == ["00000"]
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_equals_the_plain_loop_to_the_byte(tmp_path, monkeypatch):
+    import ray
+
+    from pipeline.run.on_ray import RayExecutor
+
+    put(ordinary(tmp_path / "pool") / "00000", (b"\xff.jpg", JPEG), "broken.json")
+    local = decided(tmp_path, {"shards": f"{tmp_path}/out_local"}, store="local")
+    export_shards(local, LocalExecutor())
+    run = {name: {"workers": 2, "cpus": 0.5} for name in ("caption", "vector")}
+    made = recipe(tmp_path, {"shards": f"{tmp_path}/out_ray"}, store="ray", run=run)
+    try:
+        executor = RayExecutor(made, cpus=4)
+        session = Session.open(made)
+        assert compute(session, executor).pending == {}
+        decide(session)
+        export_shards(session, executor)
+    finally:
+        ray.shutdown()
+    for one, two in (("local", "ray"), ("out_local", "out_ray")):
+        assert tree(tmp_path / one, without=("runs", "footers")) == tree(
+            tmp_path / two, without=("runs", "footers")
+        )
 
 
-def test_several_folders_braces_and_globs(tmp_path, monkeypatch):
-    put(tmp_path, "x/a/1.jpg", "x/b/1.jpg", "y/1.jpg", "y/list.txt")
-    assert named(tmp_path / "x" / "a", tmp_path / "y") == ["x/a/00000", "y/00000"]
-    assert named(tmp_path / "x", tmp_path / "x" / "a") == ["a/00000", "b/00000"]
-    assert named(f"{tmp_path}/x/{{a,b}}/") == named(f"{tmp_path}/x/*") == ["a/00000", "b/00000"]
-    monkeypatch.chdir(tmp_path)
-    assert [shard.path for shard in kind("y").list_shards()] == [f"{tmp_path}/y"]
+def test_object_storage_gives_the_same_export(tmp_path):
+    """Also if the pictures lie in the root of a bucket, beside which there can be no file of img2dataset's."""
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
+    ordinary(tmp_path / "pool")
+    local = decided(tmp_path, {"shards": f"{tmp_path}/out_local"}, store="local")
+    export_shards(local, LocalExecutor())
+    with s3():
+        fs = s3fs.S3FileSystem()
+        for bucket, folder in (("bucket/pool", "pool"), ("flat", "pool/00000")):
+            fs.mkdir(bucket.partition("/")[0])
+            fs.put(f"{tmp_path}/{folder}/", f"{bucket}/", recursive=True)
+        remote = decided(
+            tmp_path, {"shards": f"{tmp_path}/out_s3"}, store="s3", pool={"shards": "s3://bucket/pool"}
+        )
+        export_shards(remote, LocalExecutor())
+        flat = decided(tmp_path, store="flat", pool={"shards": "s3://flat"})
+    assert (losses(remote), losses(flat)) == (losses(local), Losses({}, {}))
+    assert exported(tmp_path / "out_s3") == exported(tmp_path / "out_local")
+    uids = flat.columns.read("00000", ["uid"])["uid"].to_list()
+    assert uids == [uid(number) for number in range(7)]
 
 
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        (
-            "nowhere",
-            r"pool\.shards: '.*/nowhere' \(from '.*/nowhere'\) is not a folder, as kind: files needs",
-        ),
-        ("y/1.txt", r"pool\.shards: '.*/y/1\.txt' \(from .*\) is not a folder"),
-        ("*/none*", r"pool\.shards: '.*/\*/none\*' \(from .*\) is not a folder"),
-        (
-            "y",
-            r"pool\.shards: no picture \(\*\.jpg, \*\.png, \*\.jpeg, \*\.webp\) in '.*/y' or a folder below it",
-        ),
-    ],
-)
-def test_what_holds_no_pictures_is_named(tmp_path, path, message):
-    put(tmp_path, "y/1.txt", "y/z/1.json")
-    with pytest.raises(RecipeError, match=message):
-        Session.open(parse({"pool": {"shards": f"{tmp_path}/{path}", "kind": "files", "store": "s"}}))
+# --- folders that change --------------------------------------------------------------------------
 
 
-def test_an_empty_list():
-    with pytest.raises(ValueError, match=r"pool\.shards is empty: name at least one folder"):
-        Files([], {}).list_shards()
+def rewrite(pool: Path) -> None:
+    (pool / "00000" / "000000003.txt").write_bytes(b"caption number three")
 
 
-def test_a_folder_whose_name_is_not_utf8(tmp_path):
-    put(tmp_path, (b"caf\xe9/1.jpg", JPEG))
-    with pytest.raises(ValueError, match=r"caf\\udce9' gives no safe name for output files"):
-        kind(tmp_path).list_shards()
+def insert(pool: Path) -> None:
+    put(pool / "00000", *sample(99, key="000000000a"))
 
 
-NAMES = {
-    "plain": [f"{i}.{suffix}" for i in range(8) for suffix in ("jpg", "txt", "json")],
-    "dots": [f"photo.{i}.{suffix}" for i in range(8) for suffix in ("jpg", "txt")],
-    "one stem with dots is cut in the middle": [
-        "a.jpg",
-        *(f"v1.{i:03}.jpg" for i in range(300)),
-        "v1.jpg",
-        "w.jpg",
-    ],
-    "compound suffixes": [f"{i}.{suffix}" for i in range(8) for suffix in ("seg.png", "jpg", "txt")],
-    "a plain suffix at the end settles the key": [
-        *(f"v.{i}.png" for i in range(5)),
-        "v.zip",
-        "v.txt",
-        "w.jpg",
-    ],
+def remove(pool: Path) -> None:
+    for suffix in ("jpg", "txt", "json"):
+        (pool / "00000" / f"000000003.{suffix}").unlink()
+
+
+CHANGES = {
+    rewrite: r"/pool/00000 has changed: the files of 000000003 have another size",
+    insert: r"/pool/00000 has changed: sample 1 of 00000/00000 is not 000000001 there",
+    remove: r"/pool/00000 has changed: sample 3 of 00000/00000 is not 000000003 there",
 }
 
 
-def test_files_that_make_no_sample_move_no_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SAMPLES", 2)
-    put(tmp_path, *(f"{i}.jpg" for i in range(5)), *(f"{i}.zip" for i in range(5)))
-    before = rows_of(kind(), kind(tmp_path).list_shards())
-    put(tmp_path, "0", "00.md", "1", "1.npy", "11.npy", "2a.csv", "4.xyz", "5.zip", "README")
-    after = rows_of(kind(), kind(tmp_path).list_shards())
-    assert [(r["shard"], r["key"]) for r in after] == [(r["shard"], r["key"]) for r in before]
-    assert [r["shard"] for r in after] == ["00000", "00000", "00001", "00001", "00002"]
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_that_changed_is_not_exported(tmp_path, change):
+    pool = ordinary(tmp_path / "pool")
+    decided(tmp_path)
+    change(pool)
+    session = Session.open(recipe(tmp_path, {"shards": f"{tmp_path}/out"}))
+    with pytest.raises(ShardError, match=CHANGES[change]):
+        export_shards(session, LocalExecutor())
+    assert exported(tmp_path / "out") == {}
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [1, 3, 5, 10_000])
-def test_a_large_folder_is_cut_into_shards(tmp_path, monkeypatch, name, size):
-    """Whatever the size, the shards hold the samples of one tar of these files, each once and in order."""
-    put(tmp_path / "pool", *NAMES[name])
-    write_tar(tmp_path / "0.tar", [(n, default(n)) for n in sorted(NAMES[name])])
-    monkeypatch.setattr(module, "SAMPLES", size)
-    shards = kind(tmp_path / "pool").list_shards()
-    assert [shard.name for shard in shards] == [f"{number:05d}" for number in range(len(shards))]
-    counts = [len(rows_of(kind(), [shard])) for shard in shards]
-    assert sum(counts) == len(rows_of(Tars((), {}), [Shard("0", f"{tmp_path}/0.tar")]))
-    assert all(count == size for count in counts[:-1])
-    keys = [row["key"] for row in read(tmp_path / "pool")]
-    assert keys == [row["key"] for row in rows_of(Tars((), {}), [Shard("0", f"{tmp_path}/0.tar")])]
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_shard_that_changed_is_refused_by_a_later_pass(tmp_path, change):
+    """Even if it has as many samples as before."""
+    pool = ordinary(tmp_path / "pool")
+    decided(tmp_path)
+    change(pool)
+    more = {"bright": {"use": "planted.Brightness"}}
+    log = compute(Session.open(recipe(tmp_path, compute=more, keep={})), LocalExecutor())
+    assert log.pending == {"00000/00000": CHANGED.format(7)}
 
 
-def test_other_storage(tmp_path):
-    fs = fsspec.filesystem("memory")
-    put(
-        tmp_path,
-        "a/1.jpg",
-        ("a/1.txt", b""),
-        "a/2.jpg",
-        "b/c/1.jpg",
-        "b/.hidden/1.jpg",
-        "b/c/.1.jpg",
-        "c/x.txt",
-    )
-    fs.put(f"{tmp_path}/", "/test_files/", recursive=True)
-    try:
-        remote = kind("memory://test_files")
-        shards = remote.list_shards()
-        assert [(s.name, s.path) for s in shards] == [
-            (name, f"memory:///test_files/{name.removesuffix('/00000')}") for name in ("a/00000", "b/c/00000")
-        ]
-        assert rows_of(remote, shards) == read(tmp_path)
-        assert named("memory://test_files/{a,b}") == ["a/00000", "b/c/00000"]
-        with remote.members(shards[0]) as members_of:
-            row = {"row": 0, "key": "1", "length": len(JPEG)}
-            assert [(s, bytes(d)) for s, d in members_of(row)] == [("jpg", JPEG), ("txt", b"")]
-        remote.touch(shards[0])
-    finally:
-        fs.rm("/test_files", recursive=True)
+def test_a_file_that_vanishes_leaves_its_shard_pending(tmp_path, monkeypatch):
+    pool = ordinary(tmp_path / "pool")
+    listed = module._list
+
+    def list_then_remove(folder):
+        found = listed(folder)
+        if folder.endswith("00001"):
+            (pool / "00001" / "000000009.jpg").unlink(missing_ok=True)
+        return found
+
+    session = Session.open(recipe(tmp_path))
+    monkeypatch.setattr(module, "_list", list_then_remove)
+    log = compute(session, LocalExecutor())
+    assert list(log.pending) == ["00001/00000"]
+    assert log.pending["00001/00000"].startswith("FileNotFoundError: ")
+
+
+# --- the recipe -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        ({"kind": "photos"}, r"pool\.kind must be one of tars, tables, files, got 'photos'"),
+        ({"kind": "datacomp"}, r"pool\.kind must be one of tars, tables, files, got 'datacomp'"),
+        ({"columns": {"text": "a"}}, r"pool\.columns is for tables, and pool\.shards are files \(the first: .*/00000"),
+        ({"kind": "tars"}, r"pool\.shards: no \*\.tar matches"),
+    ],
+)  # fmt: skip
+def test_what_a_recipe_cannot_ask(tmp_path, pool, message):
+    ordinary(tmp_path / "pool")
+    with pytest.raises(RecipeError, match=message):
+        Session.open(recipe(tmp_path, pool=pool))
+
+
+def test_a_kind_that_the_names_of_the_files_deny(tmp_path):
+    write_tar(tmp_path / "pool" / "0.tar", sample(1))
+    pl.DataFrame({"text": ["a"]}).write_parquet(tmp_path / "0.parquet")
+    assert len(Session.open(recipe(tmp_path, pool={"kind": "tars"})).shards) == 1
+    with pytest.raises(RecipeError, match=r"pool\.kind is tables, and .*/pool/0\.tar is a tar"):
+        Session.open(recipe(tmp_path, pool={"kind": "tables"}))
+    with pytest.raises(RecipeError, match=r"pool\.kind is tars, and .*/0\.parquet is a table"):
+        Session.open(recipe(tmp_path, pool={"kind": "tars", "shards": f"{tmp_path}/0.parquet"}))
+
+
+def test_a_store_is_of_one_kind(tmp_path):
+    ordinary(tmp_path / "pool", (2,))
+    decided(tmp_path)
+    write_tar(tmp_path / "pool" / "00000" / "00000.tar", sample(1))
+    write_tar(tmp_path / "pool" / "1.tar", sample(2))
+    with pytest.raises(RecipeError, match=r"holds samples of files, the recipe has tars; use a new store"):
+        list_stored(Session.open(recipe(tmp_path, pool={"kind": "tars"})))
+
+
+def test_operators_see_the_pictures(tmp_path):
+    ordinary(tmp_path / "pool", (3,))
+    session = decided(tmp_path)
+    found = session.columns.read("00000/00000", ["vector.embedding", "uid"])
+    assert found["vector.embedding"].null_count() == 0
+    assert np.isfinite(found["vector.embedding"].to_numpy()).all()

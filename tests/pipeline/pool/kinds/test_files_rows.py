@@ -1,4 +1,4 @@
-"""Rows of a folder of files equal those of a tar of them."""
+"""A folder of files gives the rows that a tar of the same files gives, and the same reasons for faults."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.pool.kinds.tars import Tars
 from pipeline.pool.shards import Shard
-from tests.pipeline.pool.kinds.made_files import (
+from tests.pipeline.pool.kinds.made_folders import (
     JPEG,
     default,
     kind,
@@ -17,12 +17,7 @@ from tests.pipeline.pool.kinds.made_files import (
 )
 from tests.support.decided_pool import jpeg, write_tar
 
-# --- rows: what a tar of the same files gives ------------------------------------------------------
-
-
 UID = "0123456789abcdef" * 2
-
-
 SETS = {
     "whole": ["1.jpg", "1.txt", ("1.json", b'{"original_width": 640, "original_height": 480}')],
     "suffixes": ["1.png", "2.jpeg", "3.webp", "4.JPG", "4.Txt", "5.gif", "6.jpg", "6.png"],
@@ -79,7 +74,7 @@ def test_names_that_are_not_utf8(tmp_path):
     assert found == [[("jpg", JPEG)], [("jpg", jpeg(1))], [("jpg", jpeg(2)), ("txt", b"a")]]
 
 
-def test_files_that_only_share_a_name_with_nothing_are_no_samples(tmp_path):
+def test_names_without_picture_caption_and_json_are_passed_over(tmp_path):
     put(tmp_path, "1.jpg", "metadata.csv", "weights.npy")
     assert [row["key"] for row in read(tmp_path)] == ["1"]
 
@@ -92,7 +87,7 @@ def test_pictures_of_other_formats_are_counted(tmp_path):
     ]
 
 
-def test_a_link_is_as_in_a_tar_not_there(tmp_path):
+def test_links_are_passed_over_as_in_a_tar(tmp_path):
     put(tmp_path / "pool", "1.txt", "2.jpg", ("secret", b"secret"))
     (tmp_path / "pool" / "1.jpg").symlink_to(tmp_path / "pool" / "2.jpg")
     (tmp_path / "pool" / "2.txt").symlink_to(tmp_path / "pool" / "secret")

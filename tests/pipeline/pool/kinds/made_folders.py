@@ -1,4 +1,4 @@
-"""Folders of files made on the spot."""
+"""Folders of files, and pools made of them, for the tests of the kind `files`."""
 
 import json
 import os
@@ -29,33 +29,39 @@ def put(folder: Path, *files) -> None:
 
 
 def default(name: str) -> bytes:
+    """The contents of a file that a test gives by name only."""
     return {"txt": f"text of {name}".encode(), "json": b"{}"}.get(name.rpartition(".")[2].lower(), JPEG)
 
 
 def kind(*paths) -> Files:
+    """The kind `files`, bound to these folders."""
     return Files([str(path) for path in paths], {})
 
 
+def named(*paths) -> list[str]:
+    """The names of the shards of these folders."""
+    return [shard.name for shard in kind(*paths).list_shards()]
+
+
 def rows_of(kind, shards, rows: int = 100) -> list[dict]:
-    """Every row, with its image as bytes."""
-    found = []
+    """Every row of these shards, with its image as bytes."""
+    dicts = []
     for shard in shards:
         for frame, images in kind.read(shard, rows, {}):
             data = [None if image is None else bytes(image) for image in images]
-            found += frame.with_columns(image=pl.Series(data, dtype=pl.Binary)).to_dicts()
-    return found
+            dicts += frame.with_columns(image=pl.Series(data, dtype=pl.Binary)).to_dicts()
+    return dicts
 
 
 def read(folder: Path, **options) -> list[dict]:
+    """Every row of every shard of a folder."""
     files = kind(folder)
     return rows_of(files, files.list_shards(), **options)
 
 
-# --- a pool ---------------------------------------------------------------------------------------
-
-
 def ordinary(folder: Path, counts=(7, 5)) -> Path:
-    """Folders of ordinary samples, as img2dataset writes them; every third caption is too short to be kept."""
+    """Folders of ordinary samples, as img2dataset writes them; every third caption is too short to be
+    kept."""
     number = 0
     for shard, count in enumerate(counts):
         for _ in range(count):
@@ -92,6 +98,7 @@ def recipe(tmp_path: Path, export=None, store="store", pool=None, **more):
 
 
 def decided(tmp_path: Path, export=None, **more) -> Session:
+    """A session with every column and every decision in its store."""
     session = Session.open(recipe(tmp_path, export, **more))
     assert compute(session, LocalExecutor()).pending == {}
     decide(session)
@@ -99,4 +106,5 @@ def decided(tmp_path: Path, export=None, **more) -> Session:
 
 
 def exported(folder: Path) -> dict[str, bytes]:
+    """The members of every tar of an export, by name."""
     return {name: data for path in sorted(folder.glob("*.tar")) for name, data in read_tar(path)}
