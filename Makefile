@@ -1,10 +1,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
-# Processes that share the tests. All tests that start Ray run in one of them.
-PROCESSES ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest
+# Two Rays on two cores starve each other, so all tests that start Ray run in one of two processes.
+IN_TWO = $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target test-ray test-others
 
-.PHONY: help install demo test test-full check docs bench clean
+.PHONY: help install demo test test-full test-ray test-others check docs bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,11 +19,17 @@ install: .venv/.installed  ## make .venv with all dependencies (8 GB, some minut
 demo: install  ## make a pool, run the main recipe on it, compare the result with the planted defects
 	$(BIN)/winnow demo
 
-test: install  ## run the tests
-	$(PYTEST)
+test: install  ## run the tests, in two processes
+	@$(IN_TWO)
 
 test-full: install  ## run the tests with every case of the slow proofs: more kills, faults, clusters and examples
-	FULL_TESTS=1 $(PYTEST) --timeout 3600
+	@FULL_TESTS=1 PYTEST_ADDOPTS="--timeout 3600" $(IN_TWO)
+
+test-ray: install  ## run the tests that start Ray
+	@$(PYTEST) -m ray
+
+test-others: install  ## run the tests that do not start Ray
+	@$(PYTEST) -m "not ray"
 
 check: install  ## check format, lint and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -1,4 +1,5 @@
-"""What several test files share: a tiny CLIP, small pools, planted operators, the real sample data."""
+"""Fixtures of all tests: a tiny CLIP, small pools, planted operators, the real sample data; and one Ray at a
+time."""
 
 import io
 import json
@@ -28,23 +29,21 @@ settings.register_profile(
 settings.load_profile("ours")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test that uses the tests' own Ray has the marker `ray` too, by which `make test` divides the
+    tests."""
+    if asks_for_ray(item):
+        item.add_marker(pytest.mark.ray)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray come first and, if several processes share the tests, all in one process: two Rays
-    on two cores starve each other. The other tests are shared out file by file."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if starts_ray(item) else str(item.path)))
-    items.sort(key=lambda item: (not asks_for_ray(item), not starts_ray(item)))
+    """The tests that use the tests' own Ray follow each other, so that it starts once."""
+    items.sort(key=lambda item: not asks_for_ray(item))
 
 
 def asks_for_ray(item: pytest.Item) -> bool:
-    """Whether a test uses the tests' Ray."""
+    """Whether a test uses the tests' own Ray."""
     return "local_ray" in getattr(item, "fixturenames", ())
-
-
-def starts_ray(item: pytest.Item) -> bool:
-    """Whether a test starts Ray: the tests' own, a cluster of several nodes, or one in another process."""
-    return asks_for_ray(item) or item.get_closest_marker("ray") is not None
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +54,7 @@ def _one_ray_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     ray = sys.modules.get("ray")
     started = ray is not None and ray.is_initialized()
-    assert not started or starts_ray(request.node), "this test needs the marker `ray`"
+    assert not started or request.node.get_closest_marker("ray"), "this test needs the marker `ray`"
 
 
 def _shut_down_ray() -> None:
@@ -96,7 +95,7 @@ def planted() -> str:
 
 @pytest.fixture
 def own_automata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Automata of tests stay out of the machine's folder."""
+    """Keep the automata of tests out of the machine's folder for temporary files."""
     monkeypatch.setattr("pipeline.assets.tempfile.gettempdir", lambda: str(tmp_path))
 
 

@@ -1,9 +1,8 @@
-"""Faults planted in a run on a cluster of three nodes: what each does, when it strikes, and what must follow.
+"""Faults planted in a run on a cluster of three nodes.
 
-A run is a real command line in a process of its own. The fault strikes when a drawn number of files is
-published, in computing or in exporting, or a moment later. The same command is given once more if the first
-did not end well; then every byte must be that of the undisturbed plain loop.
-"""
+A run is a command in a process of its own. The fault strikes when a drawn number of files is published while
+the run computes or exports, or a moment later. If the command fails, the same command runs once more. Then
+every byte must equal that of the undisturbed plain loop."""
 
 import os
 import random
@@ -45,7 +44,7 @@ class Bed:
 
     @property
     def flag(self) -> Path:
-        """Where this file lies, `Hungry` is hungry."""
+        """While this file exists, one `Hungry` worker takes memory."""
         return self.pool / "hungry"
 
     def processes(self, title: str) -> list[psutil.Process]:
@@ -82,7 +81,7 @@ def undisturbed(folder: Path, pool: Path) -> dict[str, bytes]:
 
 
 def kill_node(bed: Bed, rng: random.Random) -> None:
-    """A worker node goes, as a spot machine does; every other time another one comes."""
+    """A worker node disappears, as a spot machine does; every other time a new one joins."""
     node = rng.choice(sorted(bed.cluster.worker_nodes, key=lambda n: n.unique_id))
     bed.cluster.remove_node(node, allow_graceful=False)
     if rng.random() < 0.5:
@@ -90,7 +89,7 @@ def kill_node(bed: Bed, rng: random.Random) -> None:
 
 
 def kill_worker(bed: Bed, rng: random.Random) -> None:
-    """SIGKILL for a process that runs a stage, a read, an export: whatever there is."""
+    """SIGKILL for a process that runs a stage, a read task or an export."""
     title = "ray::MapWorker" if bed.processes("ray::MapWorker") else "ray::"
     busy = bed.processes(title)
     ours = [
@@ -146,7 +145,7 @@ def take_memory(bed: Bed, rng: random.Random) -> None:
 
 
 def fill_disk(bed: Bed, rng: random.Random) -> None:
-    """Ten seconds without a byte left where the store and the exports lie."""
+    """The disk of the store and the exports is full for ten seconds."""
     filler = bed.folder / ".filler"
     with suppress(OSError), open(filler, "wb", buffering=0) as file:
         while True:
@@ -187,7 +186,7 @@ FILES = {"compute": 10, "export": 20}  # a fault strikes before so many are publ
 
 @dataclass
 class Outcome:
-    """What a run came to. `codes`: exit status by submission, None where the deadline passed."""
+    """The outcome of a run. `codes`: exit status by submission, None if the deadline passed."""
 
     fault: str
     phase: str
@@ -199,7 +198,8 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Undisturbed bytes after at most one resubmission, from a fault that struck a running command."""
+        """Whether a fault struck a running command and at most one resubmission gave the undisturbed
+        bytes."""
         return self.equal and self.struck and self.codes[-1] == 0 and len(self.codes) <= 2
 
 

@@ -1,4 +1,4 @@
-"""A small pool and its decisions, for the tests of what is exported."""
+"""A small pool, its recipe and its decisions, for the tests of exports."""
 
 import hashlib
 import io

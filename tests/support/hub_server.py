@@ -1,6 +1,6 @@
-"""What Hugging Face's hub answers about one dataset, `me/pool`, on loopback: its files are those of a folder.
+"""Hugging Face's hub on loopback, with one dataset, `me/pool`, whose files are those of a folder.
 
-with hub(folder) as server:      hf://datasets/me/pool/... lies there meanwhile
+with hub(folder) as server:      serves hf://datasets/me/pool/... for the block
     server.refuse = 2            the next two reads of files are answered with 503
 """
 

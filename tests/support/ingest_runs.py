@@ -1,4 +1,5 @@
-"""What the tests and the benchmark of `winnow ingest` share: the command, kills, and who is in the books."""
+"""Runs of `winnow ingest` in processes of their own, for its tests and its benchmark. A run can be killed,
+and its books can be compared with the list of URLs."""
 
 import json
 import os
@@ -20,20 +21,20 @@ LOOPBACK = ("--allow", "127.0.0.0/8")
 
 
 def command(*words: object) -> list[str]:
-    """`winnow ingest`, as a process is given it."""
+    """The words of `winnow ingest` for a new process."""
     return [sys.executable, "-m", "jobs", "ingest", *map(str, words), "--json"]
 
 
 def ingest(*words: object, status: int = 0) -> dict[str, Any]:
-    """Run the command in a process of its own; what it prints as JSON, and stderr as `said`."""
+    """Run the command in a new process; returns the JSON that it prints, and stderr under `said`."""
     done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == status, done.stderr
     return {**(json.loads(done.stdout) if done.stdout else {}), "said": done.stderr}
 
 
 def killed(out: Path, shards: int, *words: object) -> int:
-    """Run the command and kill it (SIGKILL, its own process alone) once so many shards are there; returns
-    how many there are. AssertionError if it ends by itself."""
+    """Run the command and kill it (SIGKILL, this process alone) when so many shards are published; returns
+    how many are published then. AssertionError if the command ends by itself."""
     run = subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while done(out) < shards and run.poll() is None:
         time.sleep(0.02)
@@ -62,8 +63,8 @@ def in_tars(out: Path) -> list[dict[str, Any]]:
 
 
 def accounted(out: Path, listed: Mapping[str, str | None]) -> None:
-    """Every caption of {caption: reason} is in the sidecars once, with its reason, and in a tar, once, if it
-    has none."""
+    """Assert that every caption of {caption: reason} is in the sidecars once with its reason, and in the tars
+    once if it has none."""
     rows = pl.concat([pl.read_parquet(path) for path in sorted(out.glob("*.parquet"))])
     assert sorted(rows["caption"]) == sorted(listed)
     found = {

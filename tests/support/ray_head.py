@@ -14,7 +14,7 @@ RAY = Path(sys.executable).parent / "ray"
 
 
 def submit(command: list[object], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Submit; the head's job agent may need some seconds more than its port."""
+    """Submit, again if need be: the head's job agent starts some seconds after its port is open."""
     for _ in range(60):
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
         if "No available agent" not in done.stdout + done.stderr:
@@ -24,17 +24,19 @@ def submit(command: list[object], environment: dict[str, str]) -> subprocess.Com
 
 
 def free_port() -> int:
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def short_folder() -> str:
-    """Ray's sockets lie there, and a socket's path has at most 107 bytes."""
+    """A folder for Ray's sockets, whose paths have at most 107 bytes."""
     return tempfile.mkdtemp(prefix="ray")
 
 
 def wait_for(port: int) -> None:
+    """Return when something listens on the port. TimeoutError after a minute."""
     for _ in range(120):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return

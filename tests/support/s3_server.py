@@ -1,6 +1,6 @@
-"""An S3 server on loopback (moto's, over HTTP) that counts its requests and fails when it is told to.
+"""An S3 server on loopback (moto's, over HTTP) that counts its requests and fails on demand.
 
-with s3() as server:             AWS_ENDPOINT_URL and credentials are set in the environment meanwhile
+with s3() as server:             sets AWS_ENDPOINT_URL and credentials for the block
     server.fail("GET .*0[.]tar", "cut", times=1)
     server.calls                 ["GET /pool/a/0.tar", ...]
 """
@@ -26,7 +26,8 @@ FAULTS = (*ERRORS, "reset", "cut")
 
 @dataclass
 class Fault:
-    """What befalls the next `left` requests whose line (`GET /bucket/key?query`) matches."""
+    """The next `left` requests whose line (`GET /bucket/key?query`) matches `pattern` fail in the way of
+    `kind`."""
 
     pattern: str
     kind: str
@@ -48,11 +49,11 @@ class S3:
         self.faults.append(Fault(pattern, kind, times))
 
     def count(self, pattern: str) -> int:
-        """Requests so far that match."""
+        """How many requests so far match."""
         return sum(bool(re.match(pattern, call)) for call in self.calls)
 
     def reset(self) -> None:
-        """No faults, no calls."""
+        """Forget all faults and requests."""
         self.calls.clear()
         self.faults.clear()
 
@@ -85,7 +86,7 @@ def _reset(environ: dict[str, Any]) -> Iterable[bytes]:
 
 
 def _cut(body: Iterable[bytes], environ: dict[str, Any]) -> Iterator[bytes]:
-    """Half of a body whose length was announced, and the end of the connection."""
+    """Send half of a body whose length was announced, then close the connection."""
     whole = b"".join(body)
     yield whole[: len(whole) // 2]
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
@@ -93,7 +94,7 @@ def _cut(body: Iterable[bytes], environ: dict[str, Any]) -> Iterator[bytes]:
 
 @contextmanager
 def s3() -> Iterator[S3]:
-    """A server, for as long as the block lasts. s3fs forgets the one before."""
+    """Run a server while the block lasts. s3fs forgets the previous one."""
     import s3fs
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server

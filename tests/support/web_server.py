@@ -1,7 +1,7 @@
-"""A web of all kinds on loopback: what a list of URLs meets, each kind under its own path.
+"""A web server on loopback with every kind of answer that a list of URLs meets, each under its own path.
 
 with web() as base:      "http://127.0.0.1:41231"
-    f"{base}/photo/7"    and so on, as in KINDS; a number after the kind makes URLs different
+    f"{base}/photo/7"    the kinds are in KINDS; the number makes URLs different
 """
 
 import io
@@ -19,7 +19,7 @@ from PIL import Image
 
 STALL = 6.0  # seconds of silence: longer than the tests' time-out
 PAGE = b"<!doctype html><title>Not found</title><p>This picture has moved."
-# kind -> what Winnow's books say of it; None for what arrives
+# kind of answer -> the reason in Winnow's books; None if the picture arrives
 KINDS = {
     "photo": None,
     "big": None,
@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def picture(self, number: int) -> None:
-        """photo, and paths with letters that a URL may not have."""
+        """A photo, also under a path with letters that a URL must escape."""
         known = self.path.startswith(("/photo/", "/space%20and%20%C3%BC/"))
         self.send(photo(number) if known else PAGE, 200 if known else 404)
 
@@ -157,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Its own backlog is five connections; the sixth would wait a second."""
+    """The default backlog is five connections; a sixth would wait for a second."""
 
     request_queue_size = 256
     daemon_threads = True
