@@ -1,1 +1,1 @@
-"""What people run: the command line, the recipes, the sample pool."""
+"""The command line, the recipes that ship with Winnow, and the sample pool."""

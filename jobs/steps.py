@@ -100,7 +100,7 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What `winnow run` leaves: what was written, by kind of export, and the books."""
+    """The result of `winnow run`: the exports that were written, by kind, and the books."""
 
     written: Mapping[str, "Result"]
     books: Books

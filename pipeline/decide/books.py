@@ -36,7 +36,7 @@ class Books(Decision):
 
 @dataclass(frozen=True)
 class Losses:
-    """What the pool lacks, as it was noted when its shards were read; see `damaged` and `lost` of Books."""
+    """Losses of the pool, noted when its shards were read; see `damaged` and `lost` of Books."""
 
     damaged: Mapping[str, str]
     lost: Mapping[str, int]

@@ -74,9 +74,9 @@ class Selection:
         return 0 <= self.candidates <= FEW
 
     def count_rows(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
-        """What the next digit needs to know of some rows: a histogram of that digit among the candidates, and
-        last the number of rows that are not candidates. Or the words of the candidates, if they are
-        collected."""
+        """The counts of some rows that settle the next digit: a histogram of that digit among the candidates,
+        and last the number of rows that are not candidates. If the candidates are collected, their words
+        instead."""
         words = self._words(values.cast(pl.Float64).fill_nan(None), uids)
         if self.settled:
             words = words[words >> np.uint64(64 - self.settled) == np.uint64(self.prefix)]

@@ -1,4 +1,4 @@
-"""What a decision comes to: how many samples are kept, and what each rule did. `rules.json` holds it."""
+"""The counts of a decision: how many samples are kept, and what each rule did. `rules.json` holds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

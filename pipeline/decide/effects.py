@@ -1,4 +1,4 @@
-"""What a decision did to the statistics of the pool: every Stat again, over the kept samples alone, and the
+"""The effects of a decision on the pool's statistics: every Stat again, over the kept samples, and the
 tables in which its operator compares the two.
 
     effects/<recipe>-<key>/<stat>-<key>.parquet      the Stat over the kept samples

@@ -1,4 +1,4 @@
-"""What a recipe needs, what the store has, and the passes that are missing.
+"""Planning: compares what a recipe needs with what the store has, and lists the passes that are missing.
 
 `open_pool` lists and checks the pool. `session` binds a recipe to its pool and store. `keys` names results
 by what they depend on, `stored` says which of them exist, `passes` lists the missing work, and `cluster`

@@ -1,4 +1,4 @@
-"""What `winnow plan` shows: which passes are missing, on how many samples and bytes, roughly how long they
+"""The content of `winnow plan`: which passes are missing, on how many samples and bytes, roughly how long they
 take and on how many workers; and what would keep the job from running well.
 
     shown = preview(session, cluster=parse_cluster("16x8"), hours=24)
@@ -24,7 +24,7 @@ from pipeline.run.log import Speed, speeds
 
 @dataclass(frozen=True)
 class IndexTask:
-    """What the task that builds the FAISS index reserves; memory in GiB, 0 if the recipe asks for none."""
+    """The resources of the task that builds the FAISS index; memory in GiB, 0 if the recipe asks for none."""
 
     workers: int
     cpus: float
@@ -34,7 +34,7 @@ class IndexTask:
 
 @dataclass(frozen=True)
 class Preview:
-    """What is stored of a recipe, and what would run; what is not known yet is None.
+    """The stored results of a recipe, and the passes that would run. Figures that are not known are None.
 
     indexed    shards whose samples are known, which have so many `samples` in all
     operators  name -> the name of its folder in the store, `<name>-<key>`
@@ -94,7 +94,7 @@ def preview(
 
 
 def _operator_warnings(session: Session) -> list[str]:
-    """What the operators themselves warn of."""
+    """The operators' own warnings."""
     return [
         f"compute.{name}: {warning}"
         for name in session.recipe.compute

@@ -22,7 +22,7 @@ FLUSH = 5.0  # seconds between writes of a run's log
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What one run did, as its log in the store holds it.
+    """The work of one run, as its log in the store holds it.
 
     seconds      since the run began
     image_bytes  bytes of images that were read

@@ -114,7 +114,7 @@ Sizes = Mapping[str, int | None]  # of files, by name; None if the listing did n
 
 
 class Listing(NamedTuple):
-    """What lies in a folder, less hidden files and links: files by name, and the paths of folders."""
+    """The content of a folder, less hidden files and links: files by name, and the paths of folders."""
 
     sizes: Sizes
     folders: list[str]

@@ -1,4 +1,4 @@
-"""What a kind of pool must do. The rest of Winnow sees a pool through this protocol alone.
+"""The protocol of a kind of pool. The rest of Winnow sees a pool through it alone.
 
 1. `list_shards` finds the shards that the recipe's paths stand for.
 2. `check` and `check_shard` say what is wrong before any work begins.
@@ -41,7 +41,7 @@ class PoolKind(Protocol):
     key: ClassVar[str] = "pool.shards"
     """The recipe's key that names such a pool."""
     noun: ClassVar[str]
-    """What its shards are called in messages, in the plural."""
+    """The word for its shards in messages, in the plural."""
     has_images: ClassVar[bool]
     """Whether its samples have images, and so files that can be exported."""
     takes_columns: ClassVar[bool] = False
