@@ -1,5 +1,5 @@
-"""The content of `winnow plan`: which passes are missing, on how many samples and bytes, roughly how long they
-take and on how many workers; and what would keep the job from running well.
+"""The content of `winnow plan`: which passes are missing, on how many samples and bytes, roughly how long
+they take and on how many workers; and what would keep the job from running well.
 
     shown = preview(session, cluster=parse_cluster("16x8"), hours=24)
     print(shown.estimate.seconds, shown.warnings)
