@@ -36,8 +36,8 @@ Exit status:
 
   0    done
   1    some shards could not be read, or storage failed: run it again
-  2    the recipe, a flag or a setting is wrong; nothing was computed
-  3    an operator failed on every row, or returned a wrong table
+  2    the recipe, a flag or a setting is wrong
+  3    an operator failed on every row of a batch, or returned a wrong table
   130  stopped by Ctrl-C
 """
 

@@ -58,8 +58,7 @@ class Rule(BaseModel):
     column      the column to compare; by default the name of the line
     min, max    keep values >= / <= this number
     top, bottom keep the highest / lowest values: a share in (0, 1] of the samples that have a value, or a
-    text
-                such as `3840000 samples`
+                number of samples, written `3840000 samples`
     among       keep texts that are in this list: [en, de]
     chance      true: the column is a probability, and a sample is kept with it, by a draw that depends on its
                 uid and `seed` alone

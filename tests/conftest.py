@@ -30,7 +30,8 @@ settings.load_profile("ours")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A test that uses the tests' own Ray has the marker `ray`, by which `make test` divides the tests."""
+    """A test that uses the tests' own Ray has the marker `ray` too, by which `make test` divides the
+    tests."""
     if asks_for_ray(item):
         item.add_marker(pytest.mark.ray)
 

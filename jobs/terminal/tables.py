@@ -149,7 +149,7 @@ def effects(changes: Effects, only: str | None = None) -> None:
 
 def explanation(sample: Explanation) -> None:
     """One sample, every rule's verdict on it, and the operators' evidence."""
-    fate = "[green]kept[/]" if sample.keep else "[red]dropped[/]"
+    fate = "[green]kept[/]" if sample.keep else f"[red]{sample.fate}[/]"
     size = f"  {sample.width} x {sample.height}" if sample.width else ""
     console.print(f"{sample.uid}  {fate}  {sample.shard}/{sample.key}{size}")
     caption = "no caption" if sample.text is None else repr(sample.text)

@@ -3,12 +3,12 @@
     cuts = resolve_cuts({"clip.score": Rule(column="clip.score", top=0.3)}, session.columns, names)
     cuts["clip.score"].value
 
-Sorting would need every value of the pool in memory. Instead the cut is looked up like a word in a
-dictionary: first its volume, then its page, then its line. A pass over the shards counts how many values
-begin with each of the 65,536 possible first 16 bits; the counts tell how the cut begins, and the next pass
-looks only at the values that begin so.
+This is radix selection. Sorting would need every value of the pool in memory. Instead the cut is looked up
+like an entry in a dictionary: first its volume, then its page, then its line. A pass over the shards counts
+how many values begin with each of the 65,536 possible first 16 bits; the counts tell how the cut begins, and
+the next pass looks only at the values that begin so.
 
-This is radix selection. As soon as a million candidates or fewer are left, they are collected and sorted. So
+As soon as a million candidates or fewer are left, they are collected and sorted. So
 two passes are the rule, and four the most for one number of 64 bits. If ties go by uid, the uid of the last
 sample that is kept is looked up in the same way, as two more numbers of 64 bits.
 """
@@ -30,7 +30,8 @@ _ONES = 2**64 - 1
 
 
 def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, Cut]:
-    """Rule -> its cut: the k-th highest (lowest) of the values that exist, k from the rule's share. All rules
+    """The cut of each rule, by the rule's name: the k-th highest (lowest) of the values that exist, where
+    `rank_from_top` says k. All rules
     are resolved in the same passes over the shards. Raises FileNotFoundError if a column is not stored."""
     selections = {name: Selection(rule) for name, rule in rules.items()}
     while unresolved := {name: s for name, s in selections.items() if s.cut is None}:
@@ -58,9 +59,9 @@ class Selection:
         self.rule = rule
         self.words: list[int] = []
         self.cut: Cut | None = None
-        self._begin_word(rank=0, candidates=-1)
+        self._start_search(rank=0, candidates=-1)
 
-    def _begin_word(self, rank: int, candidates: int) -> None:
+    def _start_search(self, rank: int, candidates: int) -> None:
         """Search a new word among so many candidates, of which the rule keeps `rank`."""
         self.settled = 0
         self.prefix = 0
@@ -87,9 +88,9 @@ class Selection:
         return histogram
 
     def _words(self, values: pl.Series, uids: pl.Series) -> np.ndarray:
-        """The words that are searched now: of the values; or of the uids whose value, and first half, are
-        those found. The word that a rule keeps first is the highest, so the words of `bottom` and of uids are
-        inverted."""
+        """The words of the current search. First the values are searched; then the first halves of the uids
+        whose value is the cut; then the second halves of those whose first half was found. A rule keeps the
+        highest words, so the words of `bottom` and of uids are inverted."""
         if not self.words:
             words = ordered_bits(values.drop_nulls().to_numpy())
             return ~words if self.rule.bottom is not None else words
@@ -101,7 +102,7 @@ class Selection:
         """Settle the next digit, by what `count_rows` returned for all rows of the pool; or the rest of the
         word, if the candidates were collected."""
         if self.collects:
-            return self._sort(np.concatenate(list(counted)))
+            return self._sort_candidates(np.concatenate(list(counted)))
         counts = np.sum(list(counted), axis=0)
         histogram = counts[:-1]
         if self.candidates < 0:
@@ -118,23 +119,23 @@ class Selection:
         self.prefix = (self.prefix << DIGIT) | digit
         self.settled += DIGIT
         if self.settled == 64:
-            self._end_word(self.prefix, self.rank, self.candidates)
+            self._finish_search(self.prefix, self.rank, self.candidates)
         return None
 
-    def _sort(self, words: np.ndarray) -> None:
+    def _sort_candidates(self, words: np.ndarray) -> None:
         """Find the word among the collected candidates."""
         words = np.sort(words)
         word = words[len(words) - self.rank]
         first = int(np.searchsorted(words, word, "left"))
         past = int(np.searchsorted(words, word, "right"))
-        self._end_word(int(word), self.rank - (len(words) - past), past - first)
+        self._finish_search(int(word), self.rank - (len(words) - past), past - first)
 
-    def _end_word(self, word: int, rank: int, ties: int) -> None:
+    def _finish_search(self, word: int, rank: int, ties: int) -> None:
         """A word is found: `ties` rows have it, of which `rank` are kept. If that is not all of them and ties
         go by uid, the next word is searched among them; otherwise the cut is found."""
         self.words.append(word)
         if self.rule.ties == "uid" and rank < ties and len(self.words) < 3:
-            self._begin_word(rank, ties)
+            self._start_search(rank, ties)
             return
         uid = "".join(f"{~half & _ONES:016x}" for half in self.words[1:])
         self.cut = Cut(self._value(self.words[0]), uid.ljust(32, "f") if uid else None)

@@ -17,6 +17,7 @@ from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
 from pipeline.storage import layout
 
+NO_VALUE = "no value"  # the verdict of a rule that needs a value and has none
 SHOWN = ("uid", "shard", "row", "key", "text", "url", "width", "height")  # fields of an Explanation
 
 
@@ -53,6 +54,14 @@ class Explanation:
     keep: bool
     rules: Sequence[RuleVerdict]
     evidence: Mapping[str, Sequence[Mapping[str, object]]]
+
+    @property
+    def fate(self) -> str:
+        """`kept`, `dropped` or `failed`, as the funnel counts the sample: it failed if a rule that needs a
+        value has none."""
+        if self.keep:
+            return "kept"
+        return "failed" if any(rule.verdict == NO_VALUE for rule in self.rules) else "dropped"
 
 
 def explain(session: Session, uids: Sequence[str]) -> list[Explanation]:
@@ -130,5 +139,5 @@ def _evidence(
 def _worded(verdict: bool | None, missing_passes: bool) -> str:
     """A verdict in words; `missing_passes`: whether a sample without a value passes the rule."""
     if verdict is None:
-        return "no value, passes" if missing_passes else "no value"
+        return "no value, passes" if missing_passes else NO_VALUE
     return "passes" if verdict else "fails"

@@ -169,6 +169,8 @@ class Export(Section):
     """`export`: the files that `winnow export` writes, of the samples that `keep` keeps. All keys are
     optional; nothing is written for those that are missing.
 
+        export: {shards: out/shards, subset: out/subset.npy, repeats: sampled.repeats}
+
     shards    a folder for tars with the kept samples, and their scores beside each tar
     samples_per_shard   samples in each tar but the last, 1 to 10,000; default 10,000
     subset    a .npy file for their uids, sorted, as DataComp's training code reads it

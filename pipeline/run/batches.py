@@ -132,12 +132,12 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
     """The batches of a shard; `read` is filled in as they pass. If storage fails midway, the shard is read
     again, with back-off; its batches are cut as before, so those already handed out are skipped. If the
     shard cannot be read, the batches end early and `read.error` says why."""
-    handed = 0  # batches that the caller has
+    yielded = 0  # batches that the caller has
     for attempt in range(ATTEMPTS):
         try:
-            for number, batch in enumerate(_timed(_once(work, shard), read)):
-                if number >= handed:
-                    handed += 1
+            for number, batch in enumerate(_timed(_read_once(work, shard), read)):
+                if number >= yielded:
+                    yielded += 1
                     read.rows += len(batch.frame)
                     read.bytes += sum(len(item) for item in batch.data or () if item is not None)
                     yield batch
@@ -164,7 +164,7 @@ def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
         yield batch
 
 
-def _once(work: Work, shard: Shard) -> Iterator[Batch]:
+def _read_once(work: Work, shard: Shard) -> Iterator[Batch]:
     """The batches of a shard, without a second attempt."""
     columns = work.pool
     samples, stored = work.needs()

@@ -60,9 +60,9 @@ class Store:
 
     def __init__(self, root: str) -> None:
         self.root = Folder(root)
-        self._hold_nothing()
+        self._clear_caches()
 
-    def _hold_nothing(self) -> None:
+    def _clear_caches(self) -> None:
         """Begin with empty caches."""
         self._indexes = Recent[str, PackIndex | None](INDEXES_HELD)
         self._packs = Recent[str, bytes](PACKS_HELD)
@@ -74,7 +74,7 @@ class Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.root = state["root"]
-        self._hold_nothing()
+        self._clear_caches()
 
     # --- tables by path ---------------------------------------------------------------------------
 

@@ -124,10 +124,10 @@ def paragraph(cls: type, beginning: str) -> str:
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """Field -> meaning, from the tables of the class and its bases."""
+    """Field -> meaning, from the tables of the class and its bases in operators/."""
     found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        tables = (part for part in paragraphs(base) if FIELDS.match(part)) if base.__doc__ else ()
+    for base in reversed([base for base in cls.__mro__ if base.__module__.startswith("operators.")]):
+        tables = (part for part in paragraphs(base) if FIELDS.match(part))
         for line in (line for table in tables for line in table.split("\n")):
             if FIELDS.match(line):
                 names, text = re.split(r"\s{2,}", line, maxsplit=1)

@@ -153,8 +153,8 @@ def _list(folder: str) -> Listing:
         return Listing(dict.fromkeys(files), below)
     fs.invalidate_cache()  # the files may have changed since this process last looked
     infos = {info["name"].rstrip("/"): info for info in fs.ls(path, detail=True)}
-    infos = {name: info for name, info in infos.items() if name != path and _base(name)[:1] != "."}
-    sizes = {_base(name): info["size"] for name, info in infos.items() if info["type"] == "file"}
+    infos = {name: info for name, info in infos.items() if name != path and os.path.basename(name)[:1] != "."}
+    sizes = {os.path.basename(name): info["size"] for name, info in infos.items() if info["type"] == "file"}
     below = [str(fs.unstrip_protocol(n)) for n, info in infos.items() if info["type"] == "directory"]
     return Listing(sizes, below)
 
@@ -162,11 +162,6 @@ def _list(folder: str) -> Listing:
 def _stem(name: str) -> str:
     """A name up to its first dot."""
     return name.partition(".")[0]
-
-
-def _base(path: str) -> str:
-    """The last part of a path."""
-    return path.rpartition("/")[2]
 
 
 def _shards(folder: str, names: Sequence[str], sizes: Sizes) -> Iterator[Shard]:

@@ -49,6 +49,15 @@ def test_every_field_of_an_explanation(stored):
     }
 
 
+def test_a_sample_is_kept_dropped_or_failed_as_the_funnel_counts_it(stored):
+    session = stored(FRAMES, KEEP)
+    decision = decide(session)
+    explanations = explain(session, [uid("a", 0), uid("a", 1), uid("b", 0)])
+    fates = [explanation.fate for explanation in explanations]
+    assert fates == ["dropped", "dropped", "failed"]
+    assert (decision.kept, decision.dropped, decision.failed) == (0, 2, 1)
+
+
 def test_explanations_come_in_the_order_of_the_uids(stored):
     session = stored(FRAMES, KEEP)
     decide(session)

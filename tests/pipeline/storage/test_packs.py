@@ -203,7 +203,7 @@ def test_a_pool_decides_exports_and_goes_on_the_same(pool, tmp_path):
         assert compact(session.store, folder, names) == (12, 1)
     result = run_all(pool(), local=True, quiet=True)
     assert list(result.books.damaged) == ["011"]
-    assert result.written["shards"]["written"] == 0
+    assert result.written["shards"].written == 0
     log = compute(pool(), LocalExecutor())
     assert not log.tally.rows  # nothing was done again
     for path in (store / "decisions", tmp_path / "out"):

@@ -144,7 +144,7 @@ def test_ray_equals_the_plain_loop_to_the_byte(tmp_path, monkeypatch):
 
 
 def test_object_storage_gives_the_same_export(tmp_path):
-    """Also if the pictures lie in the root of a bucket: no file of img2dataset can lie beside it."""
+    """Also if the pictures lie in the root of a bucket, which has no place for a file of img2dataset's."""
     s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
     pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
     ordinary(tmp_path / "pool")
