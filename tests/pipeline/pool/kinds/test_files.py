@@ -118,10 +118,9 @@ def test_an_export_goes_on_to_the_same_bytes(tmp_path):
     assert contents(tmp_path / "out") == before
 
 
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_equals_the_plain_loop_to_the_byte(tmp_path, monkeypatch):
-    import ray
-
     from pipeline.run.on_ray import RayExecutor
 
     put(ordinary(tmp_path / "pool") / "00000", (b"\xff.jpg", JPEG), "broken.json")
@@ -129,14 +128,11 @@ def test_ray_equals_the_plain_loop_to_the_byte(tmp_path, monkeypatch):
     export_shards(local, LocalExecutor())
     run = {name: {"workers": 2, "cpus": 0.5} for name in ("caption", "vector")}
     made = recipe(tmp_path, {"shards": f"{tmp_path}/out_ray"}, store="ray", run=run)
-    try:
-        executor = RayExecutor(made, cpus=4)
-        session = Session.open(made)
-        assert compute(session, executor).pending == {}
-        decide(session)
-        export_shards(session, executor)
-    finally:
-        ray.shutdown()
+    executor = RayExecutor(made)
+    session = Session.open(made)
+    assert compute(session, executor).pending == {}
+    decide(session)
+    export_shards(session, executor)
     for one, two in (("local", "ray"), ("out_local", "out_ray")):
         assert tree(tmp_path / one, without=("runs", "footers")) == tree(
             tmp_path / two, without=("runs", "footers")
