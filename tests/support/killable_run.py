@@ -6,6 +6,7 @@ import yaml
 
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
+from tests.support.sizes import either
 
 
 def write_recipe(folder: Path, pool: Path) -> Path:
@@ -15,7 +16,7 @@ def write_recipe(folder: Path, pool: Path) -> Path:
         "pool": {"shards": f"{pool}/*.tar", "store": str(folder / "store")},
         "compute": {
             "caption": {"use": "caption.Caption"},
-            "slow": {"use": "faulty.Slow", "seconds": 0.004},
+            "slow": {"use": "faulty.Slow", "seconds": either(0.004, 0.016)},
             "embedding": {"use": "thumbnails.Thumbnail"},
             "words": {"use": "rare_words.WordCount"},
             "rare": {"use": "rare_words.RarestWord", "words": "words"},
