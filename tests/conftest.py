@@ -37,8 +37,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that use the tests' own Ray follow each other, so that it starts once."""
-    items.sort(key=lambda item: not asks_for_ray(item))
+    """The tests that use the tests' own Ray follow each other, so that it starts once, and come last: after a
+    pass that failed, Ray Data keeps handles of actors, which would end actors of a cluster that starts
+    later."""
+    items.sort(key=asks_for_ray)
 
 
 def asks_for_ray(item: pytest.Item) -> bool:
@@ -59,8 +61,11 @@ def _one_ray_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _shut_down_ray() -> None:
     """End Ray if it runs in this process; most tests do not even import it."""
-    if (ray := sys.modules.get("ray")) is not None:
-        ray.shutdown()
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        from tests.support.ray_nodes import shut_down
+
+        shut_down()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 has its own raylet, object store and workers, as on so many machines; CPUs and GPUs are as many as it says it
 has."""
 
+import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,13 @@ def start_local() -> None:
         RayExecutor(cpus=4, gpus=1)
 
 
+def shut_down() -> None:
+    """End Ray in this process. Ray numbers the actors of each session alike, so a handle that is collected in
+    the next session would end an actor of that one: collect them all first."""
+    gc.collect()
+    ray.shutdown()
+
+
 def add(cluster: Cluster, node: Mapping[str, Any]) -> None:
     """Add a node; Ray waits 30 seconds for it, which a busy machine may exceed."""
     for attempt in range(STARTS):
@@ -42,7 +50,7 @@ def add(cluster: Cluster, node: Mapping[str, Any]) -> None:
 @contextmanager
 def nodes(shape: Shape) -> Iterator[Cluster]:
     """A cluster that `RayExecutor`, here and in child processes, takes for the one of its job."""
-    ray.shutdown()  # the tests' own: two Rays on two cores starve each other
+    shut_down()  # the tests' own Ray: two on two cores starve each other
     cluster = Cluster()
     try:
         with mock.patch.dict(os.environ, BUSY):
@@ -51,5 +59,5 @@ def nodes(shape: Shape) -> Iterator[Cluster]:
         with mock.patch.dict(os.environ, {"RAY_ADDRESS": cluster.address}):
             yield cluster
     finally:
-        ray.shutdown()
+        shut_down()
         cluster.shutdown()
