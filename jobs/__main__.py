@@ -18,7 +18,7 @@ from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
 from jobs.commands.subset import app as subset
-from pipeline.errors import WinnowError, worded
+from pipeline.errors import WinnowError, printable, worded
 from pipeline.storage.retry import from_storage
 
 PANELS = {  # the commands of the help, by panel
@@ -87,12 +87,12 @@ def main() -> None:
         app()
     except WinnowError as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {printable(line)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
         if not from_storage(error):
             raise
-        print(f"error: storage: {worded(error)}", file=sys.stderr)
+        print(f"error: storage: {printable(worded(error))}", file=sys.stderr)
         print("run the same command again to go on", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -15,6 +15,13 @@ def worded(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def printable(text: str) -> str:
+    """The text with each unprintable character escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class WinnowError(Exception):
     """Base of all errors with a message for people. `exit_code` is the process's exit status."""
 

@@ -12,6 +12,7 @@ from pipeline.decide.books import Books
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation
+from pipeline.errors import printable
 from pipeline.storage.compact import FileCounts
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def explanation(sample: Explanation) -> None:
     """One sample, every rule's verdict on it, and the operators' evidence."""
     fate = "[green]kept[/]" if sample.keep else f"[red]{sample.fate}[/]"
     size = f"  {sample.width} x {sample.height}" if sample.width else ""
-    console.print(f"{sample.uid}  {fate}  {sample.shard}/{sample.key}{size}")
+    console.print(f"{sample.uid}  {fate}  {escape(printable(f'{sample.shard}/{sample.key}'))}{size}")
     caption = "no caption" if sample.text is None else repr(sample.text)
     console.print(caption, style="italic", markup=False, highlight=False)
     rows = table("", "rule", "value", "bound", "verdict", text=4)
@@ -164,7 +165,7 @@ def explanation(sample: Explanation) -> None:
             evidence.add_row(*(escape(_value(value)) for value in entry.values()))
         console.print(evidence)
     for why in dict.fromkeys(rule.why for rule in sample.rules if rule.why):
-        console.print(f"no value because: {why}", markup=False, highlight=False)
+        console.print(f"no value because: {printable(why)}", markup=False, highlight=False)
 
 
 def pending(shards: Mapping[str, str], command: str) -> None:
@@ -172,7 +173,7 @@ def pending(shards: Mapping[str, str], command: str) -> None:
     verb = "is" if len(shards) == 1 else "are"
     console.print(f"[red]{counted(len(shards), 'shard')} {verb} not done:[/]")
     for shard, reason in list(shards.items())[:MOST_PENDING]:
-        console.print(f"  {shard}: {reason}", highlight=False, markup=False)
+        console.print(printable(f"  {shard}: {reason}"), highlight=False, markup=False)
     if len(shards) > MOST_PENDING:
         console.print(f"  and {len(shards) - MOST_PENDING:,} more")
     console.print(f"run again to retry: {command}", highlight=False, markup=False)

@@ -137,7 +137,7 @@ def _read_note(out: Folder) -> dict[str, Any] | None:
     anything that is not a table of Winnow's."""
     if not out.exists(""):
         return None
-    note = None if out.fs.isdir(out.base) or out.fs.tail(out.base, len(MAGIC)) != MAGIC else _note(out)
+    note = _note(out) if out.fs.isfile(out.base) and out.fs.tail(out.base, len(MAGIC)) == MAGIC else None
     if note is None:
         raise RecipeError(
             f"export.table: {out.base} was not written by Winnow; name another file, or move this one"

@@ -74,8 +74,9 @@ def _expand(pattern: str) -> Iterator[tuple[str, int | None]]:
         files = _look_up(location) if location.strip() else {}
         if not files:
             kinds = ", ".join(TABLES)
+            hint = "; a folder of pictures takes kind: files" if os.path.isdir(location) else ""
             raise ValueError(
-                f"pool.shards: no *{SUFFIX} matches {location!r} (from {pattern!r}), nor any table ({kinds})"
+                f"pool.shards: no *{SUFFIX} matches {location!r} (from {pattern!r}), nor any table ({kinds}){hint}"
             )
         yield from files.items()
 

@@ -81,7 +81,11 @@ def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) ->
 
 
 def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> None:
-    """The columns that exports read exist and have types that fit."""
+    """The columns that exports read exist and have types that fit; no two exports write to one path."""
+    key_of_path: dict[str, str] = {}
+    for key, (path, _) in recipe.export.destinations().items():
+        if (other := key_of_path.setdefault(path.rstrip("/"), key)) != key:
+            raise RecipeError(f"{key}: {path} is the path of {other} too; name another")
     for key, (column, mark) in recipe.export.columns().items():
         _check_name(key, column, columns, "a column of this recipe")
         if not mark.suits(dtype := columns[column]):

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.errors import printable
+
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -27,13 +29,6 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as text, always safe to print."""
         return printable(super().format(record))
-
-
-def printable(text: str) -> str:
-    """The text with each unprintable character escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def log_in_worker() -> None:

@@ -190,15 +190,22 @@ def publishing_at(path: str) -> AbstractContextManager[str]:
 @contextmanager
 def working_beside(path: str) -> Iterator[str]:
     """An empty local folder to build the file `path` in. It lies beside a local file, so that publishing is a
-    rename, and is removed at the end; the next run removes one that a killed process left."""
+    rename, and is removed at the end; the next run removes one that a killed process left. No other file or
+    folder is touched."""
     target = Folder(path)
     if not target.local:
         with tempfile.TemporaryDirectory() as folder:
             yield folder
         return
-    folder = f"{target.base}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
+    parent, name = os.path.split(target.base)
+    os.makedirs(parent, exist_ok=True)
+    for sibling in os.listdir(parent):
+        left = os.path.join(parent, sibling)
+        if sibling.startswith(TEMPORARY) and sibling.endswith(f".{name}") and _abandoned(left):
+            _remove(left)
+    folder = f"{parent}/{TEMPORARY}{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
+    _remove(folder)  # of an earlier process with this id
+    os.mkdir(folder)
     try:
         yield folder
     finally:

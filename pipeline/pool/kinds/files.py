@@ -25,12 +25,11 @@ from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from braceexpand import braceexpand
-from fsspec.core import has_magic, url_to_fs
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.core import url_to_fs
 
 from pipeline.errors import ShardError
 from pipeline.pool.img2dataset import lost_beside
+from pipeline.pool.kinds.folders import Sizes, find_folders, folders_below, list_folder
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.kinds.tars import parted
 from pipeline.pool.shards import Shard, check_name
@@ -40,7 +39,6 @@ from pipeline.pool.webdataset import IMAGES, Ranges, Sample, describe, group
 from pipeline.storage.ranges import local_path
 
 SAMPLES = 10_000  # of a shard, at most: as many as in img2dataset's folders
-FIRST = "00000"  # how the name of a folder's first shard ends
 OF_A_ROW = {*IMAGES, "txt", "json"}  # suffixes of the files that are read
 # Suffixes that make a name a sample. A picture of another format makes a sample without an image.
 OF_A_SAMPLE = OF_A_ROW | {"gif", "bmp", "tif", "tiff", "avif", "heic"}
@@ -57,14 +55,17 @@ class Files(PoolKind):
     def list_shards(self) -> list[Shard]:
         """See PoolKind. A shard's name is its folder's path below the one that the recipe names, and a
         number: it stays as it is if another folder is added."""
-        roots = [root for pattern in self.paths for root in _roots(pattern)]
+        roots = [root for pattern in self.paths for root in find_folders(pattern)]
         if not roots:
             raise ValueError("pool.shards is empty: name at least one folder")
         shared = len(os.path.commonprefix([root.split("/") for root in roots]))
         shards: dict[str, Shard] = {}
-        for folder, sizes in (below for root in roots for below in _folders(root)):
+        for folder, sizes in (below for root in roots for below in folders_below(root)):
             names = [part.rstrip(":") for part in folder.split("/")[shared:] if part]
-            shards |= {shard.name: shard for shard in _shards(folder, names, sizes)}
+            for shard in _shards(folder, names, sizes):
+                other = shards.setdefault(shard.name, shard)
+                if other.path != folder:  # it may be named twice, by roots that overlap
+                    raise ValueError(f"pool.shards: {other.path} and {folder} would both be {shard.name!r}")
         if not shards:
             kinds = ", ".join(f"*.{suffix}" for suffix in IMAGES)
             raise ValueError(f"pool.shards: no picture ({kinds}) in {roots[0]!r} or a folder below it")
@@ -72,7 +73,7 @@ class Files(PoolKind):
 
     def touch(self, shard: Shard) -> None:
         """See PoolKind."""
-        _list(shard.path)
+        list_folder(shard.path)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class Files(PoolKind):
     @contextmanager
     def members(self, shard: Shard) -> Iterator[MembersOf]:
         """See PoolKind. Sizes are compared, not contents."""
-        sizes = _list(shard.path).sizes
+        sizes = list_folder(shard.path).sizes
         samples = _in_span(shard, sizes)
 
         def members_of(row: Mapping[str, Any]) -> Fields:
@@ -106,57 +107,6 @@ class Files(PoolKind):
             return [(f.name.removeprefix(f"{key}."), f.data) for f in files if f.data is not None]
 
         yield members_of
-
-
-# --- listing --------------------------------------------------------------------------------------
-
-Sizes = Mapping[str, int | None]  # of files, by name; None if the listing did not say
-
-
-class Listing(NamedTuple):
-    """The content of a folder, less hidden files and links: files by name, and the paths of folders."""
-
-    sizes: Sizes
-    folders: list[str]
-
-
-def _roots(pattern: str) -> Iterator[str]:
-    """The folders that a path, brace pattern or glob stands for. Raises ValueError if there is none."""
-    for location in braceexpand(pattern, escape=False):
-        fs, path = url_to_fs(os.path.expanduser(location))
-        local = isinstance(fs, LocalFileSystem)
-        path = (os.path.abspath(path) if local else path).rstrip("/")
-        folders = [p for p in (fs.glob(path) if has_magic(path) else [path]) if fs.isdir(p)]
-        if not folders:
-            raise ValueError(
-                f"pool.shards: {location!r} (from {pattern!r}) is not a folder, as kind: files needs"
-            )
-        yield from folders if local else map(str, map(fs.unstrip_protocol, folders))
-
-
-def _folders(root: str) -> Iterator[tuple[str, Sizes]]:
-    """Every folder from the root down, with the files that lie in it."""
-    listing = _list(root)
-    yield root, listing.sizes
-    for folder in sorted(listing.folders):
-        yield from _folders(folder)
-
-
-def _list(folder: str) -> Listing:
-    """One folder. Links are passed over, as in a tar."""
-    fs, path = url_to_fs(folder)
-    if isinstance(fs, LocalFileSystem):
-        with os.scandir(path) as entries:
-            seen = [entry for entry in entries if not entry.name.startswith(".")]
-        files = (entry.name for entry in seen if entry.is_file(follow_symlinks=False))
-        below = [entry.path for entry in seen if entry.is_dir(follow_symlinks=False)]
-        return Listing(dict.fromkeys(files), below)
-    fs.invalidate_cache()  # the files may have changed since this process last looked
-    infos = {info["name"].rstrip("/"): info for info in fs.ls(path, detail=True)}
-    infos = {name: info for name, info in infos.items() if name != path and os.path.basename(name)[:1] != "."}
-    sizes = {os.path.basename(name): info["size"] for name, info in infos.items() if info["type"] == "file"}
-    below = [str(fs.unstrip_protocol(n)) for n, info in infos.items() if info["type"] == "directory"]
-    return Listing(sizes, below)
 
 
 def _stem(name: str) -> str:
@@ -200,9 +150,6 @@ def _estimate(folder: str, files: Sequence[str], sizes: Sizes) -> int:
     few = files[:: max(1, len(files) // MEASURED)]
     measured = [s if (s := sizes[name]) is not None else os.lstat(f"{folder}/{name}").st_size for name in few]
     return sum(measured) * len(files) // len(few)
-
-
-# --- samples --------------------------------------------------------------------------------------
 
 
 class Group(NamedTuple):
@@ -250,7 +197,7 @@ def _described(shard: Shard, digest: Any) -> Iterator[tuple[Any, ...]]:
 def _lost(shard: Shard) -> dict[str, int]:
     """The URLs that img2dataset lost of a folder; they count for its first shard."""
     is_root = "://" in shard.path and "/" not in shard.path.partition("://")[2].strip("/")
-    if is_root or shard.name.rpartition("/")[2] != FIRST:
+    if is_root or not shard.name.endswith("00000"):
         return {}  # nothing lies beside a whole bucket
     return lost_beside(shard.path)
 
@@ -262,7 +209,7 @@ def _file_sizes(members: Sequence[Member], image: Member | None) -> Ranges:
 
 def _samples(shard: Shard) -> Iterator[tuple[str, dict[str, Member], list[str]]]:
     """(key, members by suffix, file names) of each sample; on object storage many are read at a time."""
-    sizes = _list(shard.path).sizes
+    sizes = list_folder(shard.path).sizes
 
     def read(sample: Group) -> tuple[str, dict[str, Member], list[str]]:
         members = {

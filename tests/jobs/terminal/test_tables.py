@@ -7,6 +7,7 @@ from rich.console import Console
 
 from jobs.terminal import tables
 from pipeline.decide.decision import Decision, RuleCount
+from pipeline.decide.explain import Explanation
 
 
 @pytest.mark.parametrize("width", [100, 120])
@@ -65,3 +66,17 @@ def test_losses_are_in_the_funnel(printed):
     text = printed.file.getvalue()
     assert "listed 100 = read 90 + not downloaded 10\n" in text
     assert "  damaged shard 00001: the file ends (byte 5)\n" in text
+
+
+HOSTILE = "[/x]new\nline\x1b[31mred"
+
+
+def test_names_from_a_pool_cannot_write_control_characters_or_markup(printed):
+    tables.pending({HOSTILE: HOSTILE}, "winnow run r.yaml")
+    sample = dict.fromkeys(("text", "url", "width", "height"))
+    tables.explanation(
+        Explanation("0" * 32, HOSTILE, 0, HOSTILE, **sample, keep=False, rules=[], evidence={})
+    )
+    text = printed.file.getvalue()
+    assert text.count(r"[/x]new\nline\x1b[31mred") == 4
+    assert "\x1b" not in text

@@ -1,5 +1,7 @@
 """The subset file: DataComp's bytes, sorted in memory or on disk."""
 
+import socket
+
 import fsspec
 import numpy as np
 import polars as pl
@@ -94,7 +96,8 @@ def test_nothing_kept(tmp_path):
 
 
 def test_what_a_killed_run_left_goes(golden, tmp_path):
-    left = tmp_path / "out" / "subset.npy.tmp" / "000-019"
+    host = socket.gethostname().replace(".", "-")
+    left = tmp_path / "out" / f".tmp.{host}.4000000.1.subset.npy" / "000-019"  # past the largest pid
     left.parent.mkdir(parents=True)
     left.write_bytes(b"x" * 32)
     write_subset(golden, at_once=1)

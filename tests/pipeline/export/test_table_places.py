@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import polars as pl
@@ -80,7 +81,8 @@ def test_a_killed_export_leaves_the_old_table_and_is_done_again(
         with pytest.raises(KeyboardInterrupt):
             write_table(fewer)
     assert table_path.read_bytes() == before
-    left = table_path.parent / "kept.parquet.tmp"
+    host = socket.gethostname().replace(".", "-")
+    left = table_path.parent / f".tmp.{host}.4000000.1.kept.parquet"  # past the largest pid
     left.mkdir()
     (left / "table").write_bytes(b"half")  # as if the process had been killed outright
     assert write_table(fewer).rows == 1
@@ -180,3 +182,13 @@ def test_the_command(table_session, table_path, tmp_path):
     }
     done = CliRunner().invoke(app, ["export", str(tmp_path / "r.yaml"), "--local"])
     assert done.stdout == f"{table_path}\n"
+
+
+def test_a_pipe_is_not_read(tmp_path, table_path):
+    """Reading it would wait for ever."""
+    ordinary(tmp_path / "pool")
+    session = decided(tmp_path, {"table": str(table_path)})
+    table_path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(table_path)
+    with pytest.raises(RecipeError, match=r"export\.table: .* was not written by Winnow"):
+        write_table(session)

@@ -149,6 +149,7 @@ BROKEN = {
     "index on an unknown column": (keep() + "  {}\nexport: {index: {embedding: clip.e, path: i}}", ["export.index.embedding: clip.e is not a column of this recipe"]),
     "index on a number": (keep() + "  {}\nexport: {index: {embedding: given.f32, path: i}}", ["export.index.embedding: given.f32 is Float32, must be an Array"]),
     "index without a path": (keep() + "  {}\nexport: {index: {embedding: given.f32}}", ["export.index.path is missing"]),
+    "two exports at one path": (POOL + "export: {subset: out/x, table: out/x/}", ["export.table: out/x/ is the path of export.subset too; name another"]),
     "unknown export": (POOL + "export: {subsets: x}", ["export.subsets is not a known key (did you mean subset?)"]),
     "unknown index key": (POOL + "export: {index: {embedding: a, path: i, factor: x}}", ["export.index.factor is not a known key (did you mean factory?)"]),
 }  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.run.ray_log import LineFormatter, printable
+from pipeline.errors import printable
+from pipeline.run.ray_log import LineFormatter
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\r\nINFO winnow.run: forged\u202e\udc80\x9bé"

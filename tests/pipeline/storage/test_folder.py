@@ -1,6 +1,7 @@
 """Files appear whole or not at all, on a disk and on fsspec alike."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -81,6 +82,18 @@ def test_single_files(root):
         "b.txt": b"b",
         "c.txt": b"c",
     }
+
+
+def test_working_beside_a_file_touches_nothing_else(tmp_path):
+    """A folder of the user's that is called like the file, and one of a process that lives, stay."""
+    theirs = tmp_path / "c.txt.tmp" / "precious"
+    living = tmp_path / f".tmp.{socket.gethostname().replace('.', '-')}.{os.getpid()}.1.c.txt"
+    for folder in (theirs, living):
+        folder.mkdir(parents=True)
+    with working_beside(f"{tmp_path}/c.txt") as folder:
+        assert os.listdir(folder) == []
+    assert sorted(os.listdir(tmp_path)) == sorted(["c.txt.tmp", living.name])
+    assert theirs.is_dir()
 
 
 def test_files_of_other_processes_are_seen():

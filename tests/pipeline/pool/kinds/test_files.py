@@ -209,7 +209,7 @@ def test_a_shard_that_changed_is_refused_by_a_later_pass(tmp_path, change):
 
 def test_a_file_that_vanishes_leaves_its_shard_pending(tmp_path, monkeypatch):
     pool = ordinary(tmp_path / "pool")
-    listed = module._list
+    listed = module.list_folder
 
     def list_then_remove(folder):
         found = listed(folder)
@@ -218,7 +218,7 @@ def test_a_file_that_vanishes_leaves_its_shard_pending(tmp_path, monkeypatch):
         return found
 
     session = Session.open(recipe(tmp_path))
-    monkeypatch.setattr(module, "_list", list_then_remove)
+    monkeypatch.setattr(module, "list_folder", list_then_remove)
     log = compute(session, LocalExecutor())
     assert list(log.pending) == ["00001/00000"]
     assert log.pending["00001/00000"].startswith("FileNotFoundError: ")

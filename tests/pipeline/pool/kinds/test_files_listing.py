@@ -7,6 +7,7 @@ from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.pool.kinds import files as module
 from pipeline.pool.kinds.files import Files
+from pipeline.pool.kinds.folders import Listing, folders_below
 from pipeline.pool.kinds.tars import Tars
 from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
@@ -160,3 +161,34 @@ def test_other_storage(tmp_path):
         remote.touch(shards[0])
     finally:
         fs.rm("/test_files", recursive=True)
+
+
+@pytest.mark.parametrize("paths", ["", [""], ["y", " "]])
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch, paths):
+    put(tmp_path, "y/1.jpg", "y/1.txt")
+    monkeypatch.chdir(tmp_path / "y" if paths != ["y", " "] else tmp_path)
+    with pytest.raises(ValueError, match=r"pool\.shards: '.*' \(from '.*'\) is not a folder"):
+        kind(*([paths] if isinstance(paths, str) else paths)).list_shards()
+
+
+def test_two_folders_never_share_a_shard(tmp_path):
+    put(tmp_path, "p/cats/1.jpg", "p/cats:/1.jpg", "p/cats:/2.jpg")
+    with pytest.raises(ValueError, match=r"pool\.shards: .*/cats:? and .*/cats:? would both be 'cats/00000'"):
+        kind(str(tmp_path / "p")).list_shards()
+
+
+def test_a_folder_that_is_called_like_a_pattern(tmp_path):
+    put(tmp_path, "photos [2024]/1.jpg", "photos 2/1.jpg", "{x,y}/1.jpg", "{x,y}/1.txt")
+    assert named(tmp_path / "photos [2024]") == ["00000"]
+    assert [shard.path for shard in kind(str(tmp_path / "{x,y}")).list_shards()] == [f"{tmp_path}/{{x,y}}"]
+
+
+def test_a_deep_tree_does_not_exhaust_the_stack(monkeypatch):
+    """Faked: Python itself cannot remove a real tree of that depth."""
+
+    def list_folder(folder: str) -> Listing:
+        depth = int(folder)
+        return Listing({}, [str(depth + 1)] if depth < 5000 else [])
+
+    monkeypatch.setattr("pipeline.pool.kinds.folders.list_folder", list_folder)
+    assert [folder for folder, _ in folders_below("1")] == [str(depth) for depth in range(1, 5001)]
