@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def _cut(body: Iterable[bytes], environ: dict[str, Any]) -> Iterator[bytes]:
 
 @contextmanager
 def s3() -> Iterator[S3]:
-    """Run a server while the block lasts. s3fs forgets the previous one."""
+    """Run a server without buckets while the block lasts. s3fs forgets the previous one."""
     import s3fs
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -123,6 +124,8 @@ def s3() -> Iterator[S3]:
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     s3fs.S3FileSystem.clear_instance_cache()
+    reset = f"{given['AWS_ENDPOINT_URL']}/moto-api/reset"  # moto keeps its buckets for the whole process
+    urllib.request.urlopen(urllib.request.Request(reset, method="POST"), timeout=30).close()
     try:
         yield made
     finally:
