@@ -35,7 +35,7 @@ class Entry:
 
 
 class Section(BaseModel):
-    """A part of a recipe. An unknown key is an error; instances are frozen."""
+    """A part of a recipe. An unknown key is an error; instances are read-only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,9 +58,9 @@ class Pool(Section):
               (parquet, TSV, CSV, JSON lines) of captions and URLs only
     datacomp  instead of `shards`: a DataComp metadata folder (parquet, npz). Its scores and embeddings are
               columns (`datacomp.b32_score`) without being computed
-    kind      of `shards`: `tars`, `tables` or `files` (a folder of name.jpg + name.txt + name.json). Only
-              `files` must be given; the others are told by the files' names
-    columns   of tables: which column holds which part of a sample (text, url, uid, key, width, height,
+    kind      how to read `shards`: `tars`, `tables`, or `files` (a folder of name.jpg + name.txt + name.json).
+              Only `files` must be given; the others are told by the files' names
+    columns   for tables: which column holds which part of a sample (text, url, uid, key, width, height,
               original_width, original_height), by name, or by position from 0 if a TSV or CSV has no header
               line: `{text: 0, url: 1}`. Default: the names that img2dataset, DataComp, LAION and COYO use
     """
@@ -84,12 +84,12 @@ class Pool(Section):
         return (self.shards,) if isinstance(self.shards, str) else self.shards or ()
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "Pool":
+    def _shards_or_datacomp(self) -> "Pool":
         """Exactly one of `shards` and `datacomp`, and no key that the other one uses."""
         if (self.shards is None) == (self.datacomp is None):
             both = "both" if self.shards else "none"
             raise ValueError(
-                f"must have exactly one of shards (tars, tables) and datacomp (a folder), got {both}"
+                f"must have exactly one of shards (tars, tables, files) and datacomp (a folder), got {both}"
             )
         if self.datacomp and self.kind:
             raise ValueError("has a kind, which only `shards` takes")

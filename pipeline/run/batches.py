@@ -1,4 +1,4 @@
-"""The start of a batch's life: a shard of the pool is read and cut into batches.
+"""Reads a shard and cuts it into batches: the start of a batch's life.
 
 A batch is a run of rows of one shard: columns of its samples, stored columns that the pass's operators need
 and, if they need pixels, encoded images. Stages add columns to it (stage.py), and a collector publishes

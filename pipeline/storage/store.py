@@ -1,5 +1,5 @@
-"""The store: everything that is computed about a pool, as parquet and JSON files in one folder. `layout`
-draws its tree.
+"""The store: everything that is computed about a pool, as parquet and JSON files in one folder. The tree
+is in the docstring of layout.py.
 
     store = Store("s3://pool/store")
     store.write("stats/words-0123456789abcdef.parquet", table)
@@ -47,7 +47,8 @@ def footer_notes(notes: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 class _Rows(NamedTuple):
-    """Where a decision's verdicts on one shard are: rows of the file that is named after the shard `part`."""
+    """Where a decision's verdicts on one shard are: rows of a file that small shards may share, which is
+    named after its first shard, `part`."""
 
     part: str
     start: int
@@ -55,8 +56,8 @@ class _Rows(NamedTuple):
 
 
 class Store:
-    """The tables of one pool. Several threads may use it at a time. A pickled Store is its folder alone,
-    without what this one holds in memory."""
+    """The tables of one pool. Several threads may use it at a time. Pickling keeps the folder and drops the
+    caches."""
 
     def __init__(self, root: str) -> None:
         self.root = Folder(root)

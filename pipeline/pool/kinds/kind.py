@@ -36,7 +36,7 @@ READING = ("kind", "columns")  # notes that say how samples were read, and not w
 
 
 class PoolKind(Protocol):
-    """One kind of pool, bound to the paths of a recipe."""
+    """One kind of pool, made for the paths of one recipe."""
 
     key: ClassVar[str] = "pool.shards"
     """The recipe's key that names such a pool."""
@@ -66,7 +66,7 @@ class PoolKind(Protocol):
         return  # by default any shard will do
 
     def check_shard(self, shard: Shard) -> None:
-        """Read as much of a shard as says whether `read` can. Raises ShardError and OSError."""
+        """Read just enough of a shard to know whether `read` would succeed. Raises ShardError and OSError."""
         return  # by default nothing can be wrong with it
 
     def touch(self, shard: Shard) -> None:
@@ -75,12 +75,14 @@ class PoolKind(Protocol):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How samples are read: those of READING that are noted beside the stored samples."""
+        """Settings that change how samples are read, by the keys of READING. They are noted beside the stored
+        samples; a recipe with other settings is refused."""
         return {}
 
     def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """The samples of a shard, from the first to the last, at most `rows` at a time. The cuts follow from
-        the shard's content alone. Has filled `notes`, which go into the footer of the samples, when it ends:
+        the shard's content alone. Fills `notes`, which are complete when the iterator ends and go into the
+        footer of the samples:
 
         damage   {offset, reason, member} of the place where the shard breaks off; what comes before is read
         lost     reason -> URLs that a download did not fetch
