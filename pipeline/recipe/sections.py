@@ -58,7 +58,7 @@ class Pool(Section):
               (parquet, TSV, CSV, JSON lines) of captions and URLs only
     datacomp  instead of `shards`: a DataComp metadata folder (parquet, npz). Its scores and embeddings are
               columns (`datacomp.b32_score`) without being computed
-    kind      how to read `shards`: `tars`, `tables`, or `files` (a folder of name.jpg + name.txt + name.json).
+    kind      how to read `shards`: `tars`, `tables` or `files` (a folder of name.jpg + name.txt + name.json).
               Only `files` must be given; the others are told by the files' names
     columns   for tables: which column holds which part of a sample (text, url, uid, key, width, height,
               original_width, original_height), by name, or by position from 0 if a TSV or CSV has no header
