@@ -17,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests.support
+
 from jobs.toy.sample_pool import make_pool
 from tests.support.cluster_faults import (
     FAULTS,

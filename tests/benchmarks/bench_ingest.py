@@ -15,6 +15,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for tests.support
+
 from tests.support.ingest_runs import LOOPBACK, accounted, done, ingest, killed, write_list
 from tests.support.web_server import KINDS, web
 

@@ -16,10 +16,10 @@ import numpy as np
 
 WINNOW = "from pipeline.export.subset_algebra import combine, describe; "
 TASKS = {
-    "and of two, winnow": WINNOW + "print(combine([{a!r}, {b!r}], 'and', {out!r})['rows'], end=' ')",
+    "and of two, winnow": WINNOW + "print(combine([{a!r}, {b!r}], 'and', {out!r}).rows, end=' ')",
     "and of two, numpy": "import numpy as np; o = np.intersect1d(np.load({a!r}), np.load({b!r})); "
     "np.save({out!r}, o); print(len(o), end=' ')",
-    "overlap of three, winnow": WINNOW + "print(describe([{a!r}, {b!r}, {c!r}])['overlap'][0][2], end=' ')",
+    "overlap of three, winnow": WINNOW + "print(describe([{a!r}, {b!r}, {c!r}]).overlap[0][2], end=' ')",
     "100,000 uids, winnow": """
 import numpy as np, polars as pl; from operators.subset import Copies; from pipeline.operator import Device
 rows = np.load({a!r}, mmap_mode="r")[np.random.default_rng(0).integers(0, 7_000_000, 100_000) % {rows} // 2]
