@@ -1,7 +1,7 @@
 """CLIP scoring of real or drawn pictures: Winnow's pass (Ray, and the plain loop) beside a direct open_clip
 loop as a user would write it, in one process run, on the same shards. Also checks that the scores agree.
 
-    python tests/benchmarks/bench_clip.py [--shards 'DIR/*.tar'] [--model ViT-B-32] [--samples 1500]
+    python tests/benchmarks/bench_clip.py [--shards 'DIR/*.tar'] [--model ViT-B-32]
 
 Without pretrained weights at hand the checkpoint is random: speed and agreement do not depend on it.
 """
