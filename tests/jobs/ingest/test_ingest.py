@@ -1,5 +1,6 @@
 """`winnow ingest` over a web of all kinds: every URL is in the books once, whatever happens."""
 
+import hashlib
 import io
 import json
 import os
@@ -200,9 +201,13 @@ def test_from_a_recipe_of_captions_to_a_pool(tmp_path):
         words = ["a dog", "a dog on a lawn", "a cat", "the red car", "a dog and a cat"] * 12
         kinds = [("missing" if i % 4 == 3 else "photo") for i in range(60)]
         pairs = list(zip(words, kinds, strict=True))
-        write_list(
-            tmp_path / "captions.tsv", [(f"{w} {i}", f"{base}/{k}/{i}") for i, (w, k) in enumerate(pairs)]
-        )
+        rows = [
+            (f"{w} {i}\t{hashlib.md5(bytes([i])).hexdigest()}", f"{base}/{k}/{i}")
+            for i, (w, k) in enumerate(pairs)
+        ]
+        # uids of their own: made from the urls, whose port is drawn, they would decide ties by chance
+        lines = ["caption\tuid\turl", *("\t".join(row) for row in rows)]
+        (tmp_path / "captions.tsv").write_text("\n".join(lines) + "\n")
         exported = run("run", tmp_path / "balance.yaml")["written"]["urls"]
         books = ingest(tmp_path / "urls", tmp_path / "shards", *HERE, *LOOPBACK)
     assert 0 < books["downloaded"] < books["listed"] == exported["rows"] < 60
