@@ -26,11 +26,11 @@ from pipeline.plan.session import Session
 from pipeline.pool.fields import parse
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.pool.shards import Shard
+from pipeline.schema import SIDES
 from pipeline.storage.retry import persist
 from pipeline.storage.store import Store
 
 STATS_SUFFIX = "_stats.json"
-SIDES = ("width", "height", "original_width", "original_height")
 # The columns that are read of a sample
 SAMPLE = tuple(dict.fromkeys(("shard", "row", "uid", "key", "url", "text", *SIDES, *MEMBER_COLUMNS)))
 # The columns of the sidecar that only the json member holds

@@ -24,6 +24,7 @@ from pipeline.errors import RecipeError, ShardError
 from pipeline.pool.fields import pixels_of
 from pipeline.pool.npz import Rows, open_npz
 from pipeline.schema import SAMPLE_COLUMNS, SIDES
+from pipeline.uids import UID
 
 SCORES = {
     "datacomp.b32_score": "clip_b32_similarity_score",
@@ -208,6 +209,6 @@ def _checked(uids: pl.Series, path: str, first: int) -> pl.Series:
         binascii.unhexlify(memoryview(array.buffers()[2])[: 32 * len(array)] if len(array) else b"")
     except (ValueError, pl.exceptions.PolarsError):
         texts = uids.cast(pl.String)
-        bad = (~texts.str.contains("^[0-9a-fA-F]{32}$")).fill_null(True).arg_true()[0]
+        bad = (~texts.str.contains(f"^{UID.pattern}$")).fill_null(True).arg_true()[0]
         raise ShardError(f"{path}: row {first + bad}: uid {texts[bad]!r} must be 32 hex digits") from None
     return uids.str.to_lowercase()

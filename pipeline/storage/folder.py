@@ -65,7 +65,7 @@ class Folder:
             return
         folder, name = os.path.split(self.path(relative))
         os.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/{TEMPORARY}{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
+        temporary = _temporary(folder, name)
         try:
             yield temporary
             self.publish_file(temporary, relative)
@@ -203,7 +203,7 @@ def working_beside(path: str) -> Iterator[str]:
         left = os.path.join(parent, sibling)
         if sibling.startswith(TEMPORARY) and sibling.endswith(f".{name}") and _abandoned(left):
             _remove(left)
-    folder = f"{parent}/{TEMPORARY}{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
+    folder = _temporary(parent, name)
     _remove(folder)  # of an earlier process with this id
     os.mkdir(folder)
     try:
@@ -213,6 +213,11 @@ def working_beside(path: str) -> Iterator[str]:
 
 
 # --- leftovers ------------------------------------------------------------------------------------
+
+
+def _temporary(folder: str, name: str) -> str:
+    """The path in a folder at which this thread builds what it will publish there as `name`."""
+    return f"{folder}/{TEMPORARY}{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
 
 
 def _walk(base: str) -> Iterable[str]:
