@@ -3,6 +3,7 @@
 WinnowError            every error below; the command line prints its message and no traceback
 ├── RecipeError        the recipe, a flag or a setting is wrong: nothing has run            exit 2
 ├── ShardError         a shard cannot be read: it stays pending, the job goes on            exit 1
+│   └── ChangedError   it changed while it was read: it is read again
 └── OperatorError      an operator breaks its contract or fails on every row: the pass stops  exit 3
 
 A bad *sample* does not raise: its columns are null and `<name>.error` says why. A *damaged* shard does not
@@ -36,6 +37,10 @@ class RecipeError(WinnowError):
 
 class ShardError(WinnowError):
     """One shard cannot be read (missing, no permission, storage down after retries)."""
+
+
+class ChangedError(ShardError):
+    """A shard, or a file beside it, changed while it was read; it is read again."""
 
 
 class OperatorError(WinnowError):

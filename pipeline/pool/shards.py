@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from braceexpand import braceexpand
@@ -26,12 +26,17 @@ class Shard:
     path  a local path or an fsspec URL
     size  about its bytes; None if the listing did not say
     span  which of the files in `path` it is, in the words of its kind of pool; empty for all of `path`
+    state what the listing says of it that changes when it is rewritten (storage/identity.py); empty if the
+          file system does not tell, MISSING if the file does not exist
+    content  digest of its content if the store holds samples of this very content, else empty
     """
 
     name: str
     path: str
     size: int | None = None
     span: str = ""
+    state: str = ""
+    content: str = ""
 
     @property
     def format(self) -> str:
@@ -44,6 +49,19 @@ class Shard:
     def table(self) -> bool:
         """Whether it holds captions and URLs only, no images."""
         return self.format != "tar"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The shards of a pool, at least one, and everything else that its paths stand for.
+
+    root         the folder below which shards are named: an absolute local path, or a URL
+    passed_over  path -> why it is not a shard: a link that leads nowhere, a FIFO, a .tar.gz, another file
+    """
+
+    shards: tuple[Shard, ...]
+    root: str
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
 
 def list_shards(patterns: str | Sequence[str]) -> list[Shard]:

@@ -20,6 +20,7 @@ from polars._typing import PolarsDataType
 
 from pipeline.pool.sample_table import SampleTable, StoredSamples
 from pipeline.pool.shards import Shard
+from pipeline.storage.identity import Seen
 from pipeline.storage.ranges import local_path
 from pipeline.storage.store import Store
 
@@ -86,11 +87,16 @@ class PoolKind(Protocol):
 
         damage   {offset, reason, member} of the place where the shard breaks off; what comes before is read
         lost     reason -> URLs that a download did not fetch
-        content  a digest of what was read: a pass over a shard that has changed since is refused
+        state    the shard's state when it was opened (storage/identity.py)
+        content  the digest of its whole content, also of what comes after a break
         kind, columns  see `reading`
 
-        Raises ShardError, and OSError if storage does.
+        Raises ChangedError if the shard was rewritten meanwhile, ShardError, and OSError if storage does.
         """
+
+    def identify(self, shard: Shard) -> Seen:
+        """The state and the content of a shard as they are now, without its samples: the same content that
+        `read` notes, as fast as storage gives the bytes. Raises ChangedError, ShardError, OSError."""
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""
