@@ -17,6 +17,7 @@ from pipeline.decide.counts import Counts, count_verdicts, verdict_table
 from pipeline.decide.cuts import resolve_cuts
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
+from pipeline.plan.store_pool import claim_store
 from pipeline.rule import Cut
 from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
@@ -46,6 +47,7 @@ def decide(session: Session) -> Decision:
     """The decision of the session's rules on its shards. Verdicts are computed and stored, unless they
     already are. Raises FileNotFoundError if a column that a rule reads is not stored."""
     store, folder = session.store, session.decisions
+    claim_store(store, session.root, session.recipe.pool, session.kind)
     if store.root.exists(layout.rules(folder)):
         return stored_decision(session)
     names = [shard.name for shard in session.shards]

@@ -6,7 +6,7 @@ from pipeline.errors import RecipeError, ShardError
 from pipeline.operator import ImageScore
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
-from pipeline.pool.shards import Shard
+from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.text_tables import Break
 from pipeline.recipe.sections import Recipe
 from pipeline.storage.retry import from_storage
@@ -21,8 +21,8 @@ def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
     return KINDS[pool.kind_name or usual_kind(shards)](pool.paths, pool.columns)
 
 
-def list_pool(recipe: Recipe) -> list[Shard]:
-    """The shards of a recipe's pool. Raises RecipeError if they cannot be listed, or lack what the recipe
+def list_pool(recipe: Recipe) -> Listing:
+    """The shards of a recipe's pool, with the states of their files. Raises RecipeError if they cannot be listed, or lack what the recipe
     needs."""
     try:
         shards = open_kind(recipe).list_shards()
@@ -34,7 +34,14 @@ def list_pool(recipe: Recipe) -> list[Shard]:
     kind = open_kind(recipe, shards)
     kind.check(shards, _columns_read(recipe))
     _check_uses(recipe, kind, shards[0])
-    return shards
+    from dataclasses import replace
+    from pipeline.storage.identity import local_state
+    import os
+
+    shards = [
+        replace(s, state=local_state(os.stat(s.path)) if os.path.isfile(s.path) else "") for s in shards
+    ]
+    return Listing(tuple(shards), os.path.dirname(shards[0].path))
 
 
 def _check_uses(recipe: Recipe, kind: PoolKind, first: Shard) -> None:

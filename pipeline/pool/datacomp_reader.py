@@ -23,7 +23,9 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline.errors import RecipeError, ShardError
 from pipeline.pool.fields import pixels_of
 from pipeline.pool.npz import Rows, open_npz
+from pipeline.pool.shards import Shard
 from pipeline.schema import SAMPLE_COLUMNS, SIDES
+from pipeline.storage.identity import Digest, state_digest
 from pipeline.uids import UID
 
 SCORES = {
@@ -76,7 +78,22 @@ class Metadata:
             raise RecipeError(f"pool.datacomp: {self.base}: {'; '.join(lone[:3])}{more}")
         return {name: (tables[name], arrays.get(name)) for name in sorted(tables)}
 
-    def rows(self, shard: str, npz: bool) -> int:
+    def content(self, shard: Shard) -> str:
+        """A digest of a shard's files: of all bytes of the parquet, and of names, sizes and checksums of the
+        arrays in the npz. Files on object storage are not read for it: they are as new as their state. Raises
+        ShardError, OSError."""
+        if not self.local:
+            return state_digest(shard.state)
+        digest = Digest()
+        with open(self.path(shard.name), "rb", buffering=0) as file:
+            while chunk := file.read(READ_AHEAD):
+                digest.update(chunk)
+        if self.fs.exists(self.path(shard.name, NPZ)):
+            with open_npz(self.path(shard.name, NPZ)) as arrays:
+                digest.update(arrays.checksums())
+        return digest.hexdigest()
+
+    def rows(self, shard: str) -> int:
         """How many samples a shard has, from the parquet's footer. Raises ShardError if its arrays have
         more or fewer, and OSError."""
         with self.fs.open(self.path(shard), "rb") as file:
@@ -84,7 +101,7 @@ class Metadata:
                 rows = int(pq.read_metadata(file).num_rows)
             except pa.ArrowException as error:
                 raise ShardError(f"{self.path(shard)}: {error}") from None
-        if npz:
+        if self.fs.exists(self.path(shard, NPZ)):
             with open_npz(self.path(shard, NPZ)) as arrays:
                 for name in set(arrays.names) & set(EMBEDDINGS.values()):
                     if (array_rows := arrays.array(name).rows) != rows:

@@ -46,6 +46,14 @@ def remote_state(info: Mapping[str, Any]) -> str:
     return ""
 
 
+def state_difference(before: str, now: str) -> str:
+    """How a file's state differs from an earlier one, in words."""
+    sizes = [state.partition(" ")[0] for state in (before, now)]
+    if sizes[0] != sizes[1]:
+        return f"size {sizes[0] or 'unknown'} -> {sizes[1]} bytes"
+    return "written since, of equal size"
+
+
 def state_digest(state: str) -> str:
     """A content that stands for a file which is not read as a whole: it is as new as the state."""
     return hashlib.blake2b(f"state {state}".encode(), digest_size=16).hexdigest()
