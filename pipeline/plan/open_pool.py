@@ -22,26 +22,19 @@ def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
 
 
 def list_pool(recipe: Recipe) -> Listing:
-    """The shards of a recipe's pool, with the states of their files. Raises RecipeError if they cannot be listed, or lack what the recipe
-    needs."""
+    """The shards of a recipe's pool with the states of their files, and what was passed over. Raises RecipeError
+    if they cannot be listed, or lack what the recipe needs."""
     try:
-        shards = open_kind(recipe).list_shards()
+        listing = open_kind(recipe).list_shards()
     except Exception as error:
         if not (isinstance(error, ValueError | ImportError) or from_storage(error)):
             raise
         text = str(error)
         raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
-    kind = open_kind(recipe, shards)
-    kind.check(shards, _columns_read(recipe))
-    _check_uses(recipe, kind, shards[0])
-    from dataclasses import replace
-    from pipeline.storage.identity import local_state
-    import os
-
-    shards = [
-        replace(s, state=local_state(os.stat(s.path)) if os.path.isfile(s.path) else "") for s in shards
-    ]
-    return Listing(tuple(shards), os.path.dirname(shards[0].path))
+    kind = open_kind(recipe, listing.shards)
+    kind.check(listing.shards, _columns_read(recipe))
+    _check_uses(recipe, kind, listing.shards[0])
+    return listing
 
 
 def _check_uses(recipe: Recipe, kind: PoolKind, first: Shard) -> None:

@@ -13,7 +13,7 @@ from pipeline.errors import ChangedError, RecipeError, ShardError, worded
 from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable
-from pipeline.pool.shards import Shard
+from pipeline.pool.shards import Listing, Shard
 from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
 from pipeline.storage import layout
 from pipeline.storage.identity import Seen
@@ -37,16 +37,17 @@ class DataComp(PoolKind):
         """The folder."""
         return Metadata(self.paths[0])
 
-    def list_shards(self) -> list[Shard]:
+    def list_shards(self) -> Listing:
         """See PoolKind. Raises RecipeError."""
         metadata = self.metadata
         try:
-            files = metadata.files()
+            files, passed_over = metadata.listed()
         except Exception as error:
             if not (isinstance(error, ImportError) or from_storage(error)):
                 raise
             raise RecipeError(f"{self.key}: {worded(error)}") from None
-        return [Shard(name, metadata.path(name), size) for name, (size, _) in files.items()]
+        shards = (Shard(n, metadata.path(n), pair.size, state=pair.state) for n, pair in files.items())
+        return Listing(tuple(shards), metadata.root, passed_over)
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """See PoolKind. The npz files may be absent as a whole."""
@@ -103,7 +104,7 @@ class InPlace(Metadata):
 
     def check(self, shard: Shard) -> None:
         """See SampleTable. Of files on object storage, reading itself notices a change."""
-        if self.local and shard.state and self.state(shard.name) != shard.state:
+        if self.local and shard.state and self.state_of(shard.name) != shard.state:
             raise ChangedError(f"{shard.path} or its npz changed while it was used: it is read again")
 
     def _note(self, shard: Shard) -> dict[str, Any]:
