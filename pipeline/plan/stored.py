@@ -32,7 +32,7 @@ def list_stored(session: Session) -> Stored:
             rows = session.store.row_counts(session.folder(name), names)
             parts[session.folder(name)] = {s for s, count in rows.items() if samples.get(s) == count}
     stats = [layout.stat(name, key) for name, key in session.keys.items()]
-    return Stored(parts, {path for path in stats if session.store.root.exists(path)}, samples)
+    return Stored(parts, session.store.whole(stats), samples)
 
 
 def sample_counts(session: Session) -> dict[str, int]:

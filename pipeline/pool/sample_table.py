@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from pipeline.errors import ShardError
 from pipeline.schema import EMPTY
 from pipeline.storage import layout
-from pipeline.storage.footers import Footer
-from pipeline.storage.store import ROW_GROUP, Store, footer_notes, to_arrow
+from pipeline.storage.footers import Footer, footer_notes
+from pipeline.storage.seals import sealed_parquet
+from pipeline.storage.store import ROW_GROUP, Store, to_arrow
 
 
 class SampleTable(Protocol):
@@ -101,10 +101,7 @@ def samples_of(store: Store, shard: str) -> Iterator[SampleWriter]:
     if footer := store.footer(layout.SAMPLES, shard):
         yield _Compared(footer)
         return
-    with (
-        store.root.publishing(path) as aside,
-        pq.ParquetWriter(aside, to_arrow(EMPTY).schema, compression="zstd", compression_level=1) as writer,
-    ):
+    with store.root.publishing(path) as aside, sealed_parquet(aside, to_arrow(EMPTY).schema) as writer:
         yield _Published(writer)
 
 

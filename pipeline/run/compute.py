@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
+from pipeline.plan.passes import Pass, ScorePass, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
 from pipeline.run.batches import Work
@@ -36,7 +36,7 @@ def compute(
     be read; the rest of the pool is complete. Raises OperatorError."""
     session.store.root.remove_leftovers()
     log = RunLog(session.store)
-    while passes := plan(session.recipe, session.shards, session.keys, list_stored(session), only):
+    while passes := plan(session.recipe, session.shards, session.keys, _stored(session), only):
         for planned in passes:
             if failed := _run(session, executor, planned, observe(planned), log):
                 log.pending.update(failed)
@@ -45,6 +45,14 @@ def compute(
         session.store.root.remove_leftovers()
     log.write()
     return log
+
+
+def _stored(session: Session) -> Stored:
+    """The stored results. Files that are not as they were written are moved out of the way, so that they are
+    computed again."""
+    stored = list_stored(session)
+    session.store.set_aside()
+    return stored
 
 
 def _run(session: Session, executor: Executor, planned: Pass, report: Report, log: RunLog) -> dict[str, str]:
@@ -86,7 +94,8 @@ def _run_scores(
         report(event)
 
     for name in planned.names:
-        session.store.root.publish(layout.meta(session.folder(name)), session.describe(name))
+        session.store.root.publish_json(layout.meta(session.folder(name)), session.describe(name))
+        session.store.drop_packed(session.folder(name), [shard.name for shard in planned.shards])
     log.workers.update(executor.scores(work, planned.shards, planned.stages, listen))
     failed = _unfinished(session, planned, counts.errors)
     _log_done(planned.names, time.perf_counter() - started, counts, failed)
@@ -106,7 +115,9 @@ def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunL
     started = time.perf_counter()
     LOG.info("pass begun: %s (Stat); shards: %s", planned.name, f"{len(planned.shards):,}")
     table = reduced(executor, StatTask(session, planned.name), planned.shards)
-    session.store.write(layout.stat(planned.name, session.keys[planned.name]), table)
+    key = session.keys[planned.name]
+    session.store.root.publish_json(layout.stat_meta(planned.name, key), session.describe(planned.name))
+    session.store.write(layout.stat(planned.name, key), table)
     seconds = time.perf_counter() - started
     log.add_stat(planned.name, seconds)
     LOG.info("pass done: %s; rows of its table: %s; %.1f s", planned.name, f"{len(table):,}", seconds)

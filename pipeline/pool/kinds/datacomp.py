@@ -80,9 +80,7 @@ class InPlace(Metadata):
         """Shard -> samples. Raises RecipeError if the folder is not the one that the store was made from,
         or if it has changed since, and OSError."""
         root = self.store.root
-        before: Mapping[str, Any] = (
-            orjson.loads(root.read(layout.DATACOMP)) if root.exists(layout.DATACOMP) else {}
-        )
+        before: Mapping[str, Any] = root.read_json(layout.DATACOMP) or {}
         now = self.files()
         if changed := next((n for n in shards if n in before and tuple(before[n][:2]) != now[n]), None):
             raise RecipeError(
@@ -97,6 +95,5 @@ class InPlace(Metadata):
                 raise RecipeError(f"pool.datacomp: {error}") from None
         counts = {**before, **{n: [*now[n], rows] for n, rows in zip(new, counted, strict=True)}}
         if new:
-            options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-            root.publish(layout.DATACOMP, orjson.dumps(counts, option=options))
+            root.publish_json(layout.DATACOMP, counts, options=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
         return {shard: counts[shard][2] for shard in shards}

@@ -1,7 +1,6 @@
 """The plain loop, end to end: columns are computed once, unreadable shards stay pending, some errors stop
 it."""
 
-import json
 import logging
 import re
 import time
@@ -288,8 +287,7 @@ def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
     write_pool(["aa"], shard="0")
     session = opened("0.tar", {"caption": {"use": "caption.Caption"}}, {}, [])
     compute(session, LocalExecutor())
-    meta = session.store.root.read(f"{session.folder('caption')}/meta.json")
-    assert json.loads(meta) == {
+    assert session.store.root.read_json(f"{session.folder('caption')}/meta.json") == {
         "name": "caption",
         "use": "caption.Caption",
         "version": 1,
