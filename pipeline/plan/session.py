@@ -140,12 +140,11 @@ class Session:
         key = hashlib.blake2b(orjson.dumps(covered), digest_size=8).hexdigest()
         return layout.decision_folder(self.recipe.name, key)
 
-    def describe(self, name: str) -> bytes:
+    def describe(self, name: str) -> dict[str, Any]:
         """The content of `meta.json` beside an operator's parts: in clear, what its key stands for."""
         entry = self.recipe.compute[name]
         inputs = input_keys(entry, self.keys)
-        described = {"name": name, **identity(entry.use, entry.operator, inputs, self.contents.get(name, {}))}
-        return orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        return {"name": name, **identity(entry.use, entry.operator, inputs, self.contents.get(name, {}))}
 
     def columns_read(self) -> list[str]:
         """The columns that rules and exports read."""

@@ -9,8 +9,6 @@ pool; `pool.name` gives each of several pools a folder of its own in it.
 import os
 from typing import Any
 
-import orjson
-
 from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.registry import KINDS
@@ -26,7 +24,7 @@ FORMAT = 2  # of the store; raise it when results of an older one cannot be read
 def check_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
     """Raises RecipeError if the store belongs to another pool, or was made by an older version."""
     folder = store.root
-    noted = _read(folder)
+    noted = folder.read_json(layout.POOL)
     if noted is None:
         if _is_older(store):
             raise RecipeError(
@@ -45,8 +43,8 @@ def check_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
         raise RecipeError(
             f"pool.store: {folder.base} holds results of the pool {_place(folder, before.get('root'))}, and "
             f"{kind.key} names {root}. Name another store, or set pool.name, which keeps several pools apart "
-            f"in one store. If the pool was only moved, write {now['root']!r} as `root` into "
-            f"{folder.path(layout.POOL)}"
+            f"in one store. If the pool was only moved, delete {folder.path(layout.POOL)}: then its shards "
+            "are compared with what was read before"
         )
     if before != now:
         raise RecipeError(
@@ -56,20 +54,11 @@ def check_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
 
 
 def claim_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
-    """Write `store.json` unless it is there."""
-    if _read(store.root) is None:
+    """Write `store.json` unless it is there. If it was lost or garbled, whether results are those of this
+    pool shows by the contents of its shards."""
+    if store.root.read_json(layout.POOL) is None:
         about = {"format": FORMAT, "pool": _described(store.root, root, pool, kind)}
-        store.root.publish(layout.POOL, orjson.dumps(about, option=orjson.OPT_INDENT_2))
-
-
-def _read(store: Folder) -> dict[str, Any] | None:
-    """The content of `store.json`, or None if there is none or it is garbled: then it is written anew, and
-    whether results are those of this pool shows by the contents of its shards."""
-    try:
-        noted = orjson.loads(store.read(layout.POOL))
-        return dict(noted) if isinstance(noted["pool"], dict) and "format" in noted else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+        store.root.publish_json(layout.POOL, about, durable=True)
 
 
 def _is_older(store: Store) -> bool:

@@ -31,7 +31,7 @@ def list_stored(session: Session) -> Stored:
         if not isinstance(session.recipe.operator(name), Stat):
             parts[session.folder(name)] = current_parts(session, session.folder(name))
     stats = [layout.stat(name, key) for name, key in session.keys.items()]
-    return Stored(parts, {path for path in stats if session.store.root.exists(path)}, samples)
+    return Stored(parts, session.store.whole(stats), samples)
 
 
 def current_parts(session: Session, folder: str) -> set[str]:

@@ -19,14 +19,15 @@ from typing import Any, Protocol
 
 import orjson
 import polars as pl
-import pyarrow.parquet as pq
 
 from pipeline.errors import ChangedError
 from pipeline.pool.shards import Shard
 from pipeline.schema import EMPTY
 from pipeline.storage import layout
+from pipeline.storage.footers import footer_notes
 from pipeline.storage.identity import MISSING, Seen, state_difference
-from pipeline.storage.store import ROW_GROUP, Store, footer_notes, to_arrow
+from pipeline.storage.seals import sealed_parquet
+from pipeline.storage.store import ROW_GROUP, Store, to_arrow
 
 
 class SampleTable(Protocol):
@@ -79,7 +80,8 @@ class StoredSamples:
                 continue
             content, state = footer.notes.get("content", ""), footer.notes.get("state", "")
             if shard.state not in ("", state):
-                touched = read_sources(self.store) if touched is None else touched
+                if touched is None:
+                    touched = self.store.root.read_json(layout.SOURCES) or {}
                 if touched.get(shard.name) != [shard.state, content]:
                     known.append(
                         replace(shard, content="", rows=0, differs=state_difference(state, shard.state))
@@ -123,21 +125,11 @@ class SampleWriter(Protocol):
         """All rows have come. `notes` go into the footer as JSON."""
 
 
-def read_sources(store: Store) -> dict[str, list[str]]:
-    """Shard -> [state, content] of the files whose state has changed since their samples were read, and
-    whose content has not."""
-    try:
-        sources = orjson.loads(store.root.read(layout.SOURCES))
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return {}
-    return sources if isinstance(sources, dict) else {}
-
-
 def note_sources(store: Store, seen: Mapping[str, Seen]) -> None:
     """Note that these shards' files, as they were seen, have the content whose samples are stored."""
-    sources = read_sources(store) | {shard: list(state) for shard, state in seen.items()}
+    sources = (store.root.read_json(layout.SOURCES) or {}) | {shard: list(s) for shard, s in seen.items()}
     options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-    store.root.publish(layout.SOURCES, orjson.dumps(sources, option=options))
+    store.root.publish_json(layout.SOURCES, sources, options=options)
 
 
 @contextmanager
@@ -149,10 +141,7 @@ def samples_of(store: Store, shard: Shard) -> Iterator[SampleWriter]:
     if shard.content:
         yield _Compared(shard)
         return
-    with (
-        store.root.publishing(path) as aside,
-        pq.ParquetWriter(aside, to_arrow(EMPTY).schema, compression="zstd", compression_level=1) as writer,
-    ):
+    with store.root.publishing(path) as aside, sealed_parquet(aside, to_arrow(EMPTY).schema) as writer:
         yield _Published(writer)
 
 

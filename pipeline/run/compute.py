@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
+from pipeline.plan.passes import Pass, ScorePass, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.plan.store_pool import claim_store
 from pipeline.plan.stored import list_stored
@@ -62,8 +62,11 @@ def compute(
 
 
 def _missing(session: Session, only: Collection[str]) -> list[Pass]:
-    """The passes that are missing, see `plan`."""
-    return plan(session.recipe, session.shards, session.keys, list_stored(session), only)
+    """The passes that are missing, see `plan`. Files of the store that are not as they were written are
+    moved out of the way, so that they are computed again."""
+    stored = list_stored(session)
+    session.store.set_aside()
+    return plan(session.recipe, session.shards, session.keys, stored, only)
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,16 @@ def _run_scores(
         counts.add_event(event)
         report(event)
 
+    opened = [shard.name for shard in planned.shards if not shard.content]
+    for folder in session.sample_folders:
+        session.store.drop_packed(folder, opened)
     for name in planned.names:
-        session.store.root.publish(layout.meta(session.folder(name)), session.describe(name))
+        session.store.root.publish_json(layout.meta(session.folder(name)), session.describe(name))
+        session.store.drop_packed(session.folder(name), [shard.name for shard in planned.shards])
     log.workers.update(executor.scores(work, planned.shards, planned.stages, listen))
     failed = _unfinished(work, planned, counts)
     _log_done(planned.names, time.perf_counter() - started, counts, failed)
-    return _Outcome(failed, counts.changed, [s.name for s in planned.shards if not s.content])
+    return _Outcome(failed, counts.changed, opened)
 
 
 def _unfinished(work: Work, planned: ScorePass, counts: _PassCounts) -> dict[str, str]:
@@ -151,7 +158,9 @@ def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunL
     started = time.perf_counter()
     LOG.info("pass begun: %s (Stat); shards: %s", planned.name, f"{len(planned.shards):,}")
     table = reduced(executor, StatTask(session, planned.name), planned.shards)
-    session.store.write(layout.stat(planned.name, session.keys[planned.name]), table)
+    key = session.keys[planned.name]
+    session.store.root.publish_json(layout.stat_meta(planned.name, key), session.describe(planned.name))
+    session.store.write(layout.stat(planned.name, key), table)
     seconds = time.perf_counter() - started
     log.add_stat(planned.name, seconds)
     LOG.info("pass done: %s; rows of its table: %s; %.1f s", planned.name, f"{len(table):,}", seconds)

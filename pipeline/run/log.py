@@ -9,8 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import orjson
+from typing import Any
 
 from pipeline.plan.session import Session
 from pipeline.run.executor import Event
@@ -44,14 +43,9 @@ class RunSummary:
     touched: int
     operators: Tally
 
-    def to_json(self) -> bytes:
-        """The content of the log."""
-        return orjson.dumps(self, option=orjson.OPT_INDENT_2)
-
     @classmethod
-    def from_json(cls, content: bytes) -> "RunSummary":
-        """The summary that a log holds."""
-        run = orjson.loads(content)
+    def from_json(cls, run: Mapping[str, Any]) -> "RunSummary":
+        """The summary that a log holds, as `Folder.read_json` reads it."""
         operators = Tally.of(run["operators"])
         return cls(**{**run, "operators": operators})
 
@@ -108,7 +102,7 @@ class RunLog:
         """Write the log, if anything was done."""
         self.flushed = time.time()
         if self.tally.seconds:
-            self.store.root.publish(self.path, self.summary().to_json())
+            self.store.root.publish_json(self.path, self.summary())
 
     def summary(self) -> RunSummary:
         """The run so far."""
@@ -130,7 +124,9 @@ def speeds(store: Store) -> dict[str, Speed]:
     tally = Tally()
     busy: dict[str, float] = defaultdict(float)
     for name in sorted(store.root.file_names(layout.RUNS, ".json")):
-        run = RunSummary.from_json(store.root.read(layout.run_log(name)))
+        if (content := store.root.read_json(layout.run_log(name))) is None:
+            continue
+        run = RunSummary.from_json(content)
         tally += run.operators
         for operator, seconds in run.operators.seconds.items():
             workers = run.workers.get(operator) or run.workers.get(_stage_of(operator, run.workers), 1)

@@ -87,7 +87,7 @@ class InPlace(Metadata):
     def known(self, shards: Sequence[Shard]) -> list[Shard]:
         """See SampleTable. Files that are new, or of another state than noted, are counted and identified.
         Raises RecipeError if one cannot be read."""
-        noted = self._noted()
+        noted = self.store.root.read_json(layout.DATACOMP) or {}
         new = [shard for shard in shards if not _is_noted(shard, noted)]
         if new:
             with ThreadPoolExecutor(THREADS) as pool:
@@ -96,7 +96,7 @@ class InPlace(Metadata):
                 except ShardError as error:
                     raise RecipeError(f"pool.datacomp: {error}") from None
             options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-            self.store.root.publish(layout.DATACOMP, orjson.dumps(noted, option=options))
+            self.store.root.publish_json(layout.DATACOMP, noted, options=options)
         return [
             replace(shard, rows=noted[shard.name]["rows"], content=noted[shard.name]["content"])
             for shard in shards
@@ -111,14 +111,6 @@ class InPlace(Metadata):
         """What `datacomp.json` holds of one shard."""
         rows = self.rows(shard.name)
         return {"state": shard.state, "rows": rows, "content": self.content(shard)}
-
-    def _noted(self) -> dict[str, dict[str, Any]]:
-        """Shard -> its note, as earlier runs wrote them; nothing if the file is garbled."""
-        try:
-            noted = orjson.loads(self.store.root.read(layout.DATACOMP))
-        except (FileNotFoundError, orjson.JSONDecodeError):
-            return {}
-        return noted if isinstance(noted, dict) else {}
 
 
 def _is_noted(shard: Shard, noted: Mapping[str, Any]) -> bool:

@@ -27,7 +27,7 @@ def test_books_by_hand(stored):
     tally = Tally(seconds={"given": 2.0, "counts": 3.0})
     tally.rows["given"] = 4
     run = RunSummary(3.5, 0, {"counts": 2}, {}, {}, {}, 0, tally)
-    session.store.root.publish("runs/20260101T000000-1.json", run.to_json())
+    session.store.root.publish_json("runs/20260101T000000-1.json", run)
     balance = books(session, decide(session), {"c": "FileNotFoundError"})
     assert (balance.listed, balance.samples, balance.kept, balance.dropped) == (7, 4, 3, 1)
     assert balance.damaged == {"a": "the file ends (byte 512)"}

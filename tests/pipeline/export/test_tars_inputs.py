@@ -33,7 +33,7 @@ def test_a_shard_that_is_gone(tar_session, tar_folder, tmp_path, caplog):
     assert all("00002.tar" in message for message in messages)
     assert (tar_folder / "00000000_stats.json").exists()
     assert not (tar_folder / "sizes.json").exists()
-    assert not list(tar_folder.glob(".tmp.*"))
+    assert not list(tar_folder.glob(".winnow-tmp.*"))
     gone.write_bytes(kept)
     assert export(tar_session).skipped == 1
 

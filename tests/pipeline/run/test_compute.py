@@ -2,7 +2,6 @@
 it."""
 
 import io
-import json
 import logging
 import os
 import re
@@ -356,8 +355,7 @@ def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
     write_pool(["aa"], shard="0")
     session = opened("0.tar", {"caption": {"use": "caption.Caption"}}, {}, [])
     compute(session, LocalExecutor())
-    meta = session.store.root.read(f"{session.folder('caption')}/meta.json")
-    assert json.loads(meta) == {
+    assert session.store.root.read_json(f"{session.folder('caption')}/meta.json") == {
         "name": "caption",
         "use": "caption.Caption",
         "version": 1,

@@ -19,10 +19,10 @@ from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from pipeline.storage import compact as module
-from pipeline.storage.compact import compact, runs
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
+from pipeline.storage.upkeep import compact as module
+from pipeline.storage.upkeep.compact import compact, runs
 from tests.support.command import winnow
 from tests.support.folders import tree
 
@@ -136,11 +136,11 @@ def test_killed_at_any_step(store, allowed, monkeypatch):
     steps: list[str] = []
 
     def until(original):
-        def step(self, *args):
+        def step(self, *args, **options):
             steps.append(args[0])
             if len(steps) > allowed:
                 raise KeyboardInterrupt
-            return original(self, *args)
+            return original(self, *args, **options)
 
         return step
 
