@@ -168,9 +168,10 @@ def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
 
 
 class Stream:
-    """The result of read_samples: an iterable with `damage`."""
+    """The result of read_samples: an iterable with `damage` and `seen`."""
 
     damage = None
+    seen = None
 
     def __init__(self, tables) -> None:
         self.tables = tables
