@@ -31,6 +31,11 @@ class Seen(NamedTuple):
     content: str
 
 
+def noted(seen: Seen | None) -> dict[str, str]:
+    """What was read, as notes in the footer of a shard's samples."""
+    return seen._asdict() if seen else {}
+
+
 def local_state(stat: os.stat_result) -> str:
     """Size, time of change of the content, and time of change of the inode, both in ns. The last one changes
     even if a program sets the time of the content back."""
