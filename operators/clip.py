@@ -33,6 +33,7 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
+from operators.algorithms.open_clip_names import REFERENCES, why_not_model, why_not_weights
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.threads import torch_on_one_thread
 from pipeline.operator import Device, File, ImageScore, Operator
@@ -206,9 +207,13 @@ class ClipWeights(Operator):
     @model_validator(mode="after")
     def _weights(self) -> Self:
         """Refuse a model without weights."""
-        if not self.pretrained and not self.model.startswith(("hf-hub:", "local-dir:")):
+        if not self.pretrained and not self.model.startswith(REFERENCES):
             raise ValueError("needs `pretrained`: a tag of the model (such as openai) or a checkpoint file")
         return self
+
+    def why_missing(self, field: str, value: str) -> str:
+        """See Operator: open_clip must know the model, and the tag for that model."""
+        return why_not_model(value) if field == "model" else why_not_weights(self.model, value)
 
 
 class ClipScore(ClipWeights, ImageScore):

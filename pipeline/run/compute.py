@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.plan.absent import check_present
 from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
@@ -33,10 +34,12 @@ def compute(
 ) -> RunLog:
     """Fill what is missing, of the operators `only` and what they need if any are named. `observe` is called
     with each pass and returns the callback for its events. The returned log names the shards that could not
-    be read; the rest of the pool is complete. Raises OperatorError."""
+    be read; the rest of the pool is complete. Raises RecipeError, before any work, if a file, a model or a
+    GPU is missing (see plan/absent.py), and OperatorError."""
     session.store.root.remove_leftovers()
     log = RunLog(session.store)
     while passes := plan(session.recipe, session.shards, session.keys, list_stored(session), only):
+        check_present(session, passes, executor.nodes)
         for planned in passes:
             if failed := _run(session, executor, planned, observe(planned), log):
                 log.pending.update(failed)
