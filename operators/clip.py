@@ -36,6 +36,7 @@ from pydantic import PrivateAttr, model_validator
 from operators.algorithms.open_clip_names import REFERENCES, why_not_model, why_not_weights
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.threads import torch_on_one_thread
+from pipeline.assets import local_file
 from pipeline.operator import Device, File, ImageScore, Operator
 
 WORDS = 20_000  # words that the tokenizer may remember: about 4 MB
@@ -54,6 +55,7 @@ class ClipModel:
         import open_clip
         import torch
 
+        model, pretrained = _on_this_machine(model), _on_this_machine(pretrained)
         if model.endswith(".json"):
             open_clip.add_model_config(Path(model))
             model = Path(model).stem
@@ -155,6 +157,12 @@ def unit(features: np.ndarray) -> np.ndarray:
     import torch
 
     return np.asarray(torch.nn.functional.normalize(torch.from_numpy(features), dim=-1))
+
+
+def _on_this_machine(name: str) -> str:
+    """The path of a file that open_clip would not find: one below ~, or at a URL, of which there is then a
+    copy on this machine. Other names as they are."""
+    return local_file(name) if "://" in name or name.startswith("~") else name
 
 
 _LOADED: WeakValueDictionary[tuple[Any, ...], ClipModel] = WeakValueDictionary()

@@ -75,8 +75,8 @@ class Operator(BaseModel):
         """Why a value of a `File` field, which is not the path of a file, cannot be used: what `winnow plan`
         and `winnow compute` say before the start, behind the field's key. Empty if it can, such as a tag of
         published weights. May read local files, must not use the network. By default, what looks like a path
-        (it has a slash or a suffix) does not exist, and other values can be used."""
-        return f"{value} does not exist" if like_path(value) else ""
+        (it has a slash or a suffix) is a missing file, and other values can be used."""
+        return f"there is no file {value}" if like_path(value) else ""
 
     def owners(self) -> tuple[str, ...]:
         """The operators whose columns and Stats this one reads, each once, in a stable order."""

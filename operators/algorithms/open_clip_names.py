@@ -33,11 +33,11 @@ def why_not_model(model: str) -> str:
     slash for a dash (ViT-L/14)."""
     if model.startswith(LOCAL):
         config = Path(model.removeprefix(LOCAL)) / CONFIG
-        return "" if config.is_file() else f"{config} does not exist"
+        return "" if config.is_file() else f"there is no file {config}"
     if model.startswith(REFERENCES) or _dashed(model) in models():
         return ""
     if model.endswith(".json"):
-        return f"{model} does not exist"
+        return f"there is no file {model}"
     return f"open_clip does not know the model {model}{_guess(_dashed(model), models())}"
 
 
@@ -51,7 +51,7 @@ def why_not_weights(model: str, pretrained: str) -> str:
     if pretrained.lower().replace("-", "_") in known:
         return ""
     if like_path(pretrained):
-        return f"{pretrained} does not exist"
+        return f"there is no file {pretrained}"
     if name not in models() and not model.endswith(".json"):
         return ""
     if not known:
