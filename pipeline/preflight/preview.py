@@ -8,9 +8,11 @@ Speeds come from earlier runs on the store, or are measured on a few shards. The
 the plain loop, on the machine where they were measured.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.plan.absent import absent_files, absent_gpus, gpus_here
 from pipeline.plan.cluster import Node, Placement
 from pipeline.plan.passes import Pass, ScorePass, plan
 from pipeline.plan.session import Session
@@ -73,6 +75,7 @@ def preview(
     stored = list_stored(session)
     missing = plan(session.recipe, session.shards, session.keys, stored)
     pools, index = check_cluster(session, missing, cluster) if cluster else ([], None)
+    absent = _missing_here(session, missing, bool(cluster))
     measured = measure(session, count, missing, stored) if count and missing else None
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}
     sizes = _Sizes(stored.rows, measured)
@@ -93,12 +96,21 @@ def preview(
         measured=measured.on if measured else None,
         warnings=[
             *storage_warnings,
+            *absent,
             *check_shards(missing, pools),
             *check_parts(session, stored.rows),
             *(check_upload(".") if cluster else []),
             *_operator_warnings(session),
         ],
     )
+
+
+def _missing_here(session: Session, passes: Sequence[Pass], on_cluster: bool) -> list[str]:
+    """What the passes need and is not there: files, models, and, unless the job is for a cluster, GPUs of
+    this machine."""
+    elsewhere = on_cluster or os.environ.get("RAY_ADDRESS")
+    gpus = [] if elsewhere else absent_gpus(passes, [Node(os.cpu_count() or 1, gpus_here())])
+    return [*absent_files(session, passes), *gpus]
 
 
 def _operator_warnings(session: Session) -> list[str]:
