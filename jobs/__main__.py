@@ -14,6 +14,7 @@ from jobs.commands.datacomp import app as datacomp
 from jobs.commands.demo import demo
 from jobs.commands.ingest import ingest
 from jobs.commands.metadata import app as metadata
+from jobs.commands.output import damage_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
@@ -84,7 +85,8 @@ for _name, _group, _panel in GROUPS:
 def main() -> None:
     """The console script: run a command; print an error without a traceback and exit with its status."""
     try:
-        app()
+        with damage_on_stderr():
+            app()
     except WinnowError as error:
         for line in str(error).splitlines():
             print(f"error: {printable(line)}", file=sys.stderr)

@@ -52,6 +52,8 @@ def compact(
     after = store.pack_index(folder, fresh=True)
     packed = after.shards if after else ()
     unpacked = [shard for shard in single if shard not in packed]
+    if not unpacked:
+        store.root.remove([layout.footer_cache(folder)])  # of parts that are no longer there
     return FileCounts(packs_before + len(single), _pack_count(store, folder) + len(unpacked))
 
 
