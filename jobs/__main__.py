@@ -18,6 +18,7 @@ from jobs.commands.output import damage_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
+from jobs.commands.store import app as store
 from jobs.commands.subset import app as subset
 from pipeline.errors import WinnowError, printable, worded
 from pipeline.storage.retry import from_storage
@@ -25,9 +26,11 @@ from pipeline.storage.retry import from_storage
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
     "Look closer": (effects, sheet),
-    "Prepare": (demo, ingest, compact),
+    "Prepare": (demo, ingest),
+    "Store": (compact,),
 }
 GROUPS = (
+    ("store", store, "Store"),
     ("metadata", metadata, "Prepare"),
     ("subset", subset, "DataComp"),
     ("datacomp", datacomp, "DataComp"),

@@ -57,7 +57,7 @@ class Damage(dict[str, str]):
 
     def check(self, relatives: Collection[str]) -> dict[str, str]:
         """Which of these files are damaged, and why; they are noted."""
-        reasons = {relative: self._reason(relative) for relative in relatives}
+        reasons = {relative: self.reason(relative) for relative in relatives}
         found = {relative: reason for relative, reason in reasons.items() if reason is not None}
         for relative, reason in found.items():
             self.note(relative, reason)
@@ -71,7 +71,7 @@ class Damage(dict[str, str]):
         self.clear()
         for relative in moved:
             with suppress(FileNotFoundError, PermissionError):
-                if self._reason(relative):
+                if self.reason(relative):
                     self.root.move(relative, layout.damaged(relative))
         return moved
 
@@ -85,8 +85,8 @@ class Damage(dict[str, str]):
             )
             raise DamagedError(f"{named}; the next run computes it again")
 
-    def _reason(self, relative: str) -> str | None:
-        """Why a file is not as it was written, or None if it is."""
+    def reason(self, relative: str) -> str | None:
+        """Why a file is not as it was written, or None if it is. Raises FileNotFoundError."""
         if self.root.local:
             return broken_file(self.root.path(relative))
         return broken(self.root.read(relative), json=relative.endswith(".json"))

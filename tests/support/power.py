@@ -1,7 +1,7 @@
-"""A disk that loses what was not synced: after `cut`, a file is what the last sync left of it, empty, or gone.
+"""A disk that loses what was not synced: after `cut`, a file is what the last sync left of it, empty or gone.
 
     power = Power(folder)
-    with power.watched(monkeypatch): ...      # what is synced is recorded
+    power.watch(monkeypatch)                  # from now on, what is synced is recorded
     power.cut(random.Random(0))
 
 The model is a file system's that orders nothing by itself: a file's bytes are safe once the file or its file
@@ -58,7 +58,7 @@ class Power:
                 self.safe[child] = _state(child), child.read_bytes()
 
     def cut(self, rng: random.Random) -> None:
-        """Each file that is not safe as it is becomes empty, its older self, or nothing; or stays, by luck."""
+        """Each file that is not safe as it is becomes empty, its older self or nothing; or stays, by luck."""
         for path in self._files():
             state, older = self.safe.get(path, (None, None))
             fate = rng.choice(["stays", "empty", "older"])

@@ -41,7 +41,7 @@ def compact(
     it."""
     index = store.pack_index(folder, fresh=True)
     packed = index.shards if index else ()
-    sizes = store.root.parquet_sizes(folder)
+    sizes = store.root.sizes(folder, ".parquet")
     present = [shard for shard in shards if shard in sizes]
     left_by_a_kill = [layout.part(folder, shard) for shard in present if shard in packed]
     store.root.remove(left_by_a_kill)

@@ -74,7 +74,9 @@ def test_every_file_heals(made, damage):
         if is_read(name):
             assert str(path) in said, (name, damage, said)
         left = [str(p) for p in (folder / "store").rglob("*") if p.is_file() and "damaged" not in p.parts]
-        assert [p for p in left if broken_file(p)] == ([] if is_read(name) or "effects" in name else [str(path)])
+        assert [p for p in left if broken_file(p)] == (
+            [] if is_read(name) or "effects" in name else [str(path)]
+        )
 
 
 def restore(folder: Path, files: dict[str, bytes]) -> None:

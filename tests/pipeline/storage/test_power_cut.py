@@ -56,7 +56,9 @@ def test_the_power_fails_at_a_random_moment(seed, expected, tmp_path, monkeypatc
     run(tmp_path)
     assert exports(tmp_path) == expected
     files = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
-    assert [p for p in files if broken_file(str(p)) and "damaged" not in p.parts and p.name != "meta.json"] == []
+    assert [
+        p for p in files if broken_file(str(p)) and "damaged" not in p.parts and p.name != "meta.json"
+    ] == []
 
 
 def test_a_durable_file_comes_after_everything_before_it(tmp_path, monkeypatch):
