@@ -17,6 +17,7 @@ from pipeline.decide.counts import Counts, count_verdicts, verdict_table
 from pipeline.decide.cuts import resolve_cuts
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
+from pipeline.plan.store_pool import claim_store
 from pipeline.rule import Cut
 from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
@@ -47,6 +48,7 @@ def decide(session: Session) -> Decision:
     already; if a file of them is damaged, all are made again. Raises FileNotFoundError if a column that a
     rule reads is not stored."""
     store, folder = session.store, session.decisions
+    claim_store(store, session.root, session.recipe.pool, session.kind)
     if (stored := stored_decision(session)) is not None:
         return stored
     names = [shard.name for shard in session.shards]

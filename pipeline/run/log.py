@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.plan.session import Session
 from pipeline.run.executor import Event
 from pipeline.run.stage import Tally
 from pipeline.storage import layout
@@ -27,6 +28,9 @@ class RunSummary:
     image_bytes  bytes of images that were read
     workers      operator, or `read` -> workers on Ray; empty for the plain loop
     pending      shard -> why it could not be read
+    rewritten    shard -> how its file differs from the one that was read before: it was read anew
+    changed      shard -> what changed while it was read: it was read again
+    touched      files that were written since they were read, with equal content
     operators    seconds, rows and failures by operator
     """
 
@@ -34,13 +38,16 @@ class RunSummary:
     image_bytes: int
     workers: Mapping[str, int]
     pending: Mapping[str, str]
+    rewritten: Mapping[str, str]
+    changed: Mapping[str, str]
+    touched: int
     operators: Tally
 
     @classmethod
     def from_json(cls, run: Mapping[str, Any]) -> "RunSummary":
         """The summary that a log holds, as `Folder.read_json` reads it."""
         operators = Tally.of(run["operators"])
-        return cls(run["seconds"], run["image_bytes"], run["workers"], run["pending"], operators)
+        return cls(**{**run, "operators": operators})
 
 
 @dataclass(frozen=True)
@@ -60,17 +67,21 @@ class Speed:
 
 
 class RunLog:
-    """The work of one run so far. `pending`: the shards that could not be read, with reasons. `workers`:
-    the number of workers on Ray by operator."""
+    """The work of one run so far; the attributes are those of RunSummary. `session`: the run's session, with
+    what is known of its shards when the run has ended."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.store = session.store
         self.started = time.time()
         self.flushed = time.time()
         self.path = layout.run_log(f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
         self.tally = Tally()
         self.bytes = 0
         self.pending: dict[str, str] = {}
+        self.rewritten: dict[str, str] = {}
+        self.changed: dict[str, str] = {}
+        self.touched = 0
         self.workers: dict[str, int] = {}
 
     def add_event(self, event: Event) -> None:
@@ -96,7 +107,16 @@ class RunLog:
     def summary(self) -> RunSummary:
         """The run so far."""
         seconds = round(time.time() - self.started, 3)
-        return RunSummary(seconds, self.bytes, self.workers, self.pending, self.tally)
+        return RunSummary(
+            seconds=seconds,
+            image_bytes=self.bytes,
+            workers=self.workers,
+            pending=self.pending,
+            rewritten=self.rewritten,
+            changed=self.changed,
+            touched=self.touched,
+            operators=self.tally,
+        )
 
 
 def speeds(store: Store) -> dict[str, Speed]:

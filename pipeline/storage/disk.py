@@ -43,7 +43,7 @@ def is_leftover(path: str, name: str | None = None) -> bool:
     if not found or name is not None and found[3] != _short(name):
         return False
     if found[1] == HOST:
-        return not _alive(int(found[2]))
+        return not is_alive(int(found[2]))
     try:
         return time.time() - os.stat(path).st_mtime > WEEK
     except FileNotFoundError:
@@ -66,7 +66,7 @@ def _short(name: str) -> str:
     return digest + (suffix if len(os.fsencode(suffix)) < 20 else "")
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether this machine runs a process with that id."""
     try:
         os.kill(pid, 0)  # signal 0 checks and sends nothing

@@ -11,10 +11,13 @@
     effects/<recipe>-<key>/                   the tables of `winnow effects`
     packs/<folder>.parquet                    which pack holds a part of `samples` or of one of `columns`
     packs/<folder>/<number>.parquet           a pack: many small parts in one file (see packs.py)
+    pieces/<pass>/<shard>/<start>.parquet     columns of shards that are not whole yet (see run/pieces.py)
     footers/<folder>.json                     the footers of a folder's parts, each read once (see footers.py)
     runs/<start>-<pid>.json                   how long each run took
+    store.json                                the pool that the store belongs to (see plan/store_pool.py)
+    sources.json                              states of files that changed without a change of content
     digests.json                              digests of large files that operators name (see digests.py)
-    datacomp.json                             rows of each file of a DataComp folder, counted once
+    datacomp.json                             state, rows and content of each file of a DataComp folder
     damaged/<path>                            a file that was not as it was written, set aside
 
 A part is the table of one shard in `samples`, or in a folder of `columns` or `decisions`. Paths are relative
@@ -27,6 +30,8 @@ SAMPLES = "samples"
 RUNS = "runs"
 DIGESTS = "digests.json"
 DATACOMP = "datacomp.json"
+SOURCES = "sources.json"
+POOL = "store.json"
 DAMAGED = "damaged"
 _PACK = re.compile(r"packs/(.+)/(\d{6,})\.parquet")
 _ID = r"[^/]+-[0-9a-f]{16}"
@@ -132,6 +137,11 @@ def unit_of(relative: str) -> str | None:
 def footer_cache(folder: str) -> str:
     """The file that remembers the footers of a folder's parts."""
     return f"footers/{folder}.json"
+
+
+def pieces_folder(key: str) -> str:
+    """The folder for the pieces of one pass: columns of shards that are not whole yet."""
+    return f"pieces/{key}"
 
 
 def damaged(relative: str) -> str:

@@ -12,7 +12,6 @@ from polars.testing import assert_frame_equal
 
 from pipeline.decide.decide import decide
 from pipeline.plan.session import Session
-from pipeline.plan.stored import sample_counts
 from pipeline.preflight.checks import check_parts
 from pipeline.preflight.measure import MeasuredOn
 from pipeline.preflight.preview import preview
@@ -260,9 +259,8 @@ def test_a_changed_tar_is_told_from_packed_samples_too(pool, write_pool):
 
 def test_plan_says_when_it_is_worth_it(pool, monkeypatch):
     monkeypatch.setattr("pipeline.preflight.checks.MANY_PARTS", 10)
-    compute(pool(), LocalExecutor())
-    session = pool()
-    rows = sample_counts(session)
+    session = compute(pool(), LocalExecutor()).session
+    rows = {shard.name: shard.rows for shard in session.shards}
     [warning] = check_parts(session, rows)
     assert "12 small parts" in warning
     assert "winnow compact" in warning
