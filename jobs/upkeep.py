@@ -3,6 +3,7 @@
 clean(["a.yaml", "b.yaml"], None, carry_out=False).bytes
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,11 @@ from jobs.terminal.tables import console, counted
 from pipeline.errors import RecipeError
 from pipeline.plan import upkeep
 from pipeline.plan.session import Session
-from pipeline.plan.stored import sample_counts
+from pipeline.run.executor import LocalExecutor
+from pipeline.run.log import RunLog
+from pipeline.run.settle import settle
 from pipeline.storage import layout
+from pipeline.storage.lock import held
 from pipeline.storage.store import Store
 from pipeline.storage.upkeep.inventory import PARTS, RESULTS, count_parts, take_inventory
 from pipeline.storage.upkeep.removal import Removal
@@ -23,9 +27,12 @@ from pipeline.storage.upkeep.verify import verify as verify_files
 
 @contextmanager
 def store_alone(session: Session) -> Iterator[Store]:
-    """A session's store, to remove or pack results in. The one place at which commands that do so begin."""
-    session.store.root.remove_leftovers()
-    yield session.store
+    """A session's store under its lock, to remove or pack results in. Raises HeldError if another process
+    works on it."""
+    root = session.store.root
+    with held(root, layout.LOCK, " ".join(["winnow", *sys.argv[1:2]]), wait=False):
+        root.remove_leftovers()
+        yield session.store
 
 
 @dataclass(frozen=True)
@@ -63,9 +70,16 @@ class Verified:
     checked: int
 
 
+def _open(recipe: str, overrides: Sequence[str] | None) -> Session:
+    """The session of a recipe, in which shards that were only touched are known to be unchanged: results are
+    found by the contents of the shards. Raises RecipeError."""
+    session = open_session(recipe, overrides, None)
+    return settle(session, LocalExecutor(), RunLog(session))
+
+
 def info(recipe: str, overrides: Sequence[str] | None) -> StoreInfo:
     """What the store of a recipe holds. Raises RecipeError."""
-    session = open_session(recipe, overrides, None)
+    session = _open(recipe, overrides)
     inventory, needed = take_inventory(session.store), upkeep.needed_units(session)
     units = []
     for unit in inventory.units:
@@ -82,7 +96,7 @@ def info(recipe: str, overrides: Sequence[str] | None) -> StoreInfo:
             )
         )
     total = sum(unit.bytes for unit in units)
-    return StoreInfo(session.recipe.pool.store, session.recipe.pool.paths, total, units, inventory.foreign)
+    return StoreInfo(session.recipe.pool.folder, session.recipe.pool.paths, total, units, inventory.foreign)
 
 
 def verify(recipe: str, overrides: Sequence[str] | None, deep: bool, quiet: bool) -> Verified:
@@ -94,7 +108,9 @@ def verify(recipe: str, overrides: Sequence[str] | None, deep: bool, quiet: bool
         checked = [
             path for unit, files in inventory.units.items() if unit != layout.DAMAGED for path in files
         ]
-        files = verify_files(store, inventory, sample_counts(session), progress.verify("files", len(checked)))
+        files = verify_files(
+            store, inventory, upkeep.noted_contents(session), progress.verify("files", len(checked))
+        )
         store.set_aside()
         upkeep.describe_again(session)
         report = progress.verify("shards", len(session.shards)) if deep else None
@@ -122,7 +138,7 @@ def say_what_to_do(result: Verified, recipe: str) -> None:
 
 def forget(recipe: str, overrides: Sequence[str] | None, names: Sequence[str]) -> Removal:
     """Remove the results of operators and shards, and what was computed from them. Raises RecipeError."""
-    session = open_session(recipe, overrides, None)
+    session = _open(recipe, overrides)
     with store_alone(session) as store:
         removal = upkeep.forgotten(session, take_inventory(store), names)
         removal.carry_out(store)
@@ -137,13 +153,13 @@ def to_json(removal: Removal) -> dict[str, object]:
 def clean(recipes: Sequence[str], overrides: Sequence[str] | None, carry_out: bool) -> Removal:
     """What none of the recipes needs, and `carry_out`: remove it. Raises RecipeError if they do not share a
     store."""
-    sessions = [open_session(recipe, overrides, None) for recipe in recipes]
+    sessions = [_open(recipe, overrides) for recipe in recipes]
     first = sessions[0]
     for session, recipe in zip(sessions, recipes, strict=True):
         if session.store.root.base != first.store.root.base:
             raise RecipeError(
-                f"store clean: {recipe} has the store {session.recipe.pool.store}, {recipes[0]} has "
-                f"{first.recipe.pool.store}; name recipes of one store"
+                f"store clean: {recipe} has the store {session.recipe.pool.folder}, {recipes[0]} has "
+                f"{first.recipe.pool.folder}; name recipes of one store"
             )
     with store_alone(first) as store:
         removal = upkeep.unneeded(store, take_inventory(store), sessions)

@@ -120,6 +120,8 @@ def clean(
     from jobs.terminal import store_tables
 
     removal = upkeep.clean(recipes, set_, carry_out=yes)
-    print_json(upkeep.to_json(removal)) if json else store_tables.removal("Removed" if yes else "To remove", removal)
+    print_json(upkeep.to_json(removal)) if json else store_tables.removal(
+        "Removed" if yes else "To remove", removal
+    )
     if not (yes or json):
         store_tables.dry_run(removal)

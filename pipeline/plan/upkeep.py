@@ -16,6 +16,7 @@ from pipeline.storage import layout
 from pipeline.storage.store import Store
 from pipeline.storage.upkeep.inventory import PARTS, RESULTS, Inventory, computed_from
 from pipeline.storage.upkeep.removal import Removal
+from pipeline.storage.upkeep.verify import Noted
 
 READS = 4  # shards that are read at the same time
 
@@ -40,6 +41,8 @@ def unneeded(store: Store, inventory: Inventory, sessions: Sequence[Session]) ->
     none of their pools."""
     needed = {unit for session in sessions for unit in needed_units(session)}
     units = {*inventory.of(*RESULTS)} - needed | {layout.DAMAGED}
+    if all(len(_sessions(session)[-1].shards) == len(session.shards) for session in sessions):
+        units |= {*inventory.of("pieces")}
     listed = {shard.name for session in sessions for shard in session.shards}
     stored = {name for unit in inventory.of(*PARTS) for name in store.part_names(unit)}
     return Removal.of(store, inventory, units, sorted(stored - listed))
@@ -60,26 +63,35 @@ def forgotten(session: Session, inventory: Inventory, names: Collection[str]) ->
     units = {unit for name in operators for unit in operator_units(session, name)}
     if shards:
         units |= {*inventory.of("stats", "decisions", "effects")}
-    return Removal.of(store, inventory, units | computed_from(store, inventory, units), shards)
+    units |= {*computed_from(store, inventory, units), *inventory.of("pieces")}
+    return Removal.of(store, inventory, units, shards)
+
+
+def noted_contents(session: Session) -> dict[str, Noted]:
+    """Shard -> what the store, or the pool itself if it is the samples table, notes of its samples, whatever
+    state the shard's file has now."""
+    if not session.sample_folders:
+        return {shard.name: Noted(shard.rows, shard.content) for shard in session.shards if shard.content}
+    footers = session.store.footers(layout.SAMPLES, [shard.name for shard in session.shards])
+    return {name: Noted(footer.rows, footer.notes.get("content")) for name, footer in footers.items()}
 
 
 def changed_shards(session: Session, report: Callable[[str], None] = lambda shard: None) -> dict[str, str]:
     """Shard -> reason, of those whose content is not that of which results are stored, or that cannot be
     read. Reads every shard of which there are results. `report` is called with each shard that was read."""
-    folder = session.part_folders[0]
-    footers = session.store.footers(folder, [shard.name for shard in session.shards])
+    noted = noted_contents(session)
 
     def reason(shard: Shard) -> str | None:
-        noted = footers[shard.name].notes.get("content")
         try:
             content = session.kind.identify(shard).content
         except ShardError as error:
             return str(error)
         except OSError as error:
             return worded(error)
-        return None if content == noted else "its content is not that of which results are stored"
+        same = content == noted[shard.name].content
+        return None if same else "its content is not that of which results are stored"
 
-    shards = [shard for shard in session.shards if shard.name in footers]
+    shards = [shard for shard in session.shards if shard.name in noted]
     found = {}
     with ThreadPoolExecutor(READS) as pool:
         for shard, why in zip(shards, pool.map(reason, shards), strict=True):

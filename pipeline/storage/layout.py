@@ -32,6 +32,7 @@ DIGESTS = "digests.json"
 DATACOMP = "datacomp.json"
 SOURCES = "sources.json"
 POOL = "store.json"
+LOCK = ".winnow.lock"
 DAMAGED = "damaged"
 _PACK = re.compile(r"packs/(.+)/(\d{6,})\.parquet")
 _ID = r"[^/]+-[0-9a-f]{16}"
@@ -45,6 +46,8 @@ _UNITS = [  # every path that Winnow writes in a store; the group is the unit
         rf"(stats/{_ID})\.(?:parquet|json)",
         rf"packs/(samples|columns/{_ID})(?:/\d{{6,}})?\.parquet",
         rf"footers/(?:packs/)?(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})\.json",
+        r"(pieces/[0-9a-f]{16})/.+\.parquet",
+        r"footers/(pieces/[0-9a-f]{16})\.json",
         r"(runs|damaged)/.+",
         r"((?:digests|datacomp|store|sources|footers/stats)\.json)",
     )
@@ -129,8 +132,8 @@ def packed_in(relative: str) -> tuple[str, int] | None:
 
 def unit_of(relative: str) -> str | None:
     """The results that a file belongs to, which are needed or removed together: `samples`, the folder of an
-    operator, decision or effects, `stats/<name>-<key>`, `runs`, `damaged`, or the file itself. None for a
-    path that Winnow does not write."""
+    operator, decision, effects or pass, `stats/<name>-<key>`, `runs`, `damaged`, or the file itself. None for
+    a path that Winnow does not write."""
     return next((found[1] for pattern in _UNITS if (found := pattern.fullmatch(relative))), None)
 
 

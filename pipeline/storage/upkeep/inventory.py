@@ -50,11 +50,10 @@ def take_inventory(store: Store) -> Inventory:
     units = defaultdict[str, dict[str, int]](dict)
     foreign = {}
     for path, size in sorted(store.root.sizes().items()):
-        unit = layout.unit_of(path)
-        if unit is None:
-            foreign[path] = size
-        else:
+        if (unit := layout.unit_of(path)) is not None:
             units[unit][path] = size
+        elif path != layout.LOCK:
+            foreign[path] = size
     return Inventory(dict(units), foreign)
 
 

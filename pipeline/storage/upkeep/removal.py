@@ -15,7 +15,7 @@ from pipeline.storage import layout
 from pipeline.storage.store import Store
 from pipeline.storage.upkeep.inventory import PARTS, Inventory
 
-ORDER = ("effects", "decisions", "stats", "columns", "samples")  # in which units are removed
+ORDER = ("pieces", "effects", "decisions", "stats", "columns", "samples")  # in which units are removed
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ store.set_aside()                # so that the next run computes what was damage
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from pipeline.storage import layout
 from pipeline.storage.footers import LOCAL_READS, REQUESTS
@@ -13,15 +14,23 @@ from pipeline.storage.store import Store
 from pipeline.storage.upkeep.inventory import PARTS, Inventory
 
 
+class Noted(NamedTuple):
+    """A shard's samples: how many they are, and the content that they were read from."""
+
+    rows: int
+    content: str | None
+
+
 def verify(
     store: Store,
     inventory: Inventory,
-    samples: Mapping[str, int],
+    samples: Mapping[str, Noted],
     report: Callable[[int], None] = lambda size: None,
 ) -> dict[str, str]:
     """Path -> reason of each file that is not as it was written, of each pack that is missing, and of each
-    part that does not have as many rows as its shard has samples. All but the last are in `store.damaged`
-    afterwards. `samples`: shard -> samples. `report` is called with the bytes of each file that was read."""
+    part that was computed from the content of its shard's samples, but has another number of rows. All but
+    the last are in `store.damaged` afterwards. `samples`: by shard. `report` is called with the bytes of each
+    file that was read."""
     broken = dict(_broken_files(store, inventory, report))
     store.damaged.update(broken)
     rows = dict(_wrong_rows(store, inventory, samples))
@@ -48,9 +57,15 @@ def _broken_files(
                 yield path, found
 
 
-def _wrong_rows(store: Store, inventory: Inventory, samples: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Path and reason of each part with another number of rows than its shard has samples."""
+def _wrong_rows(
+    store: Store, inventory: Inventory, samples: Mapping[str, Noted]
+) -> Iterator[tuple[str, str]]:
+    """Path and reason of each part of a content whose samples are another number of rows."""
     for unit in inventory.of(*PARTS):
-        for shard, rows in store.row_counts(unit, samples.keys()).items():
-            if rows != samples[shard]:
-                yield layout.part(unit, shard), f"it has {rows:,} rows, its shard {samples[shard]:,} samples"
+        for shard, footer in store.footers(unit, samples.keys()).items():
+            noted = samples[shard]
+            if footer.notes.get("content") == noted.content and footer.rows != noted.rows:
+                yield (
+                    layout.part(unit, shard),
+                    f"it has {footer.rows:,} rows, its shard {noted.rows:,} samples",
+                )
