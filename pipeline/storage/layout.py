@@ -32,8 +32,26 @@ DIGESTS = "digests.json"
 DATACOMP = "datacomp.json"
 SOURCES = "sources.json"
 POOL = "store.json"
+LOCK = ".winnow.lock"
 DAMAGED = "damaged"
 _PACK = re.compile(r"packs/(.+)/(\d{6,})\.parquet")
+_ID = r"[^/]+-[0-9a-f]{16}"
+_UNITS = [  # every path that Winnow writes in a store; the group is the unit
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rf"(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})/.+\.parquet",
+        rf"(columns/{_ID})/meta\.json",
+        rf"(decisions/{_ID})/rules\.json",
+        rf"(decisions/{_ID})\.parquet",
+        rf"(stats/{_ID})\.(?:parquet|json)",
+        rf"packs/(samples|columns/{_ID})(?:/\d{{6,}})?\.parquet",
+        rf"footers/(?:packs/)?(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})\.json",
+        r"(pieces/[0-9a-f]{16})/.+\.parquet",
+        r"footers/(pieces/[0-9a-f]{16})\.json",
+        r"(runs|damaged)/.+",
+        r"((?:digests|datacomp|store|sources|footers/stats)\.json)",
+    )
+]
 
 
 def columns_folder(name: str, key: str) -> str:
@@ -51,14 +69,19 @@ def meta(folder: str) -> str:
     return f"{folder}/meta.json"
 
 
+def stat_unit(name: str, key: str) -> str:
+    """A Stat's files without their suffixes: the unit of its results."""
+    return f"stats/{name}-{key}"
+
+
 def stat(name: str, key: str) -> str:
     """The file of a Stat's table."""
-    return f"stats/{name}-{key}.parquet"
+    return f"{stat_unit(name, key)}.parquet"
 
 
 def stat_meta(name: str, key: str) -> str:
     """The file that says in clear text what the key in the name of a Stat's table stands for."""
-    return f"stats/{name}-{key}.json"
+    return f"{stat_unit(name, key)}.json"
 
 
 def decision_folder(recipe: str, key: str) -> str:
@@ -105,6 +128,13 @@ def packed_in(relative: str) -> tuple[str, int] | None:
     """(folder, number) of the pack at a path, or None if the path is not one of a pack."""
     found = _PACK.fullmatch(relative)
     return (found[1], int(found[2])) if found else None
+
+
+def unit_of(relative: str) -> str | None:
+    """The results that a file belongs to, which are needed or removed together: `samples`, the folder of an
+    operator, decision, effects or pass, `stats/<name>-<key>`, `runs`, `damaged`, or the file itself. None for
+    a path that Winnow does not write."""
+    return next((found[1] for pattern in _UNITS if (found := pattern.fullmatch(relative))), None)
 
 
 def footer_cache(folder: str) -> str:
