@@ -54,14 +54,12 @@ class Entries:
         any of them is rewritten, renamed, removed or added; it is empty if the file system tells too
         little."""
         names = self.ordered[bisect_left(self.ordered, first) : bisect_right(self.ordered, last)]
-        digest = hashlib.blake2b(digest_size=16)
-        size = 0
-        for name in names:
-            of_file, state = _file(self.sources[name])
-            if not state:
-                return sum(self.sizes[n] or 0 for n in names), ""
-            size += of_file
-            digest.update(os.fsencode(f"{name}\0{state}\0"))
+        files = [_file(self.sources[name]) for name in names]
+        size = sum(bytes_of_file for bytes_of_file, _ in files)
+        if not all(state for _, state in files):
+            return size, ""
+        told = "\0".join(f"{name}\0{state}" for name, (_, state) in zip(names, files, strict=True))
+        digest = hashlib.blake2b(os.fsencode(told), digest_size=16)
         return size, f"{len(names)} {digest.hexdigest()}"
 
 
