@@ -104,7 +104,10 @@ def test_shards_asked_for_in_turn_cost_one_read_per_file(root, monkeypatch):
         lambda self, paths, columns=None: seen.extend(paths) or original(self, paths, columns),
     )
     assert {shard: store.kept("decisions/d", shard).to_list() for shard in kept} == kept
-    assert seen == ["decisions/d/shards.parquet", *(f"decisions/d/verdicts/{file}-0.parquet" for file in range(6))]
+    assert seen == [
+        "decisions/d/shards.parquet",
+        *(f"decisions/d/verdicts/{file}-0.parquet" for file in range(6)),
+    ]
 
 
 def test_threads_read_their_own_verdicts(root):
