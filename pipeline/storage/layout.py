@@ -5,8 +5,8 @@
     columns/<name>-<key>/meta.json            what the key stands for
     stats/<name>-<key>.parquet                the table of one Stat
     stats/<name>-<key>.json                   what the key stands for
-    decisions/<recipe>-<key>/<shard>.parquet  `keep` and one verdict per rule, in the order of the samples
-    decisions/<recipe>-<key>.parquet          which of these files holds a shard: small shards share one
+    decisions/<recipe>-<key>/verdicts/        `keep` and one verdict per rule, in the order of the samples
+    decisions/<recipe>-<key>/shards.parquet   which of these files holds a shard: small shards share one
     decisions/<recipe>-<key>/rules.json       cuts and counts; written last: a decision with it is complete
     effects/<recipe>-<key>/                   the tables of `winnow effects`
     packs/<folder>.parquet                    which pack holds a part of `samples` or of one of `columns`
@@ -20,8 +20,8 @@
     datacomp.json                             state, rows and content of each file of a DataComp folder
     damaged/<path>                            a file that was not as it was written, set aside
 
-A part is the table of one shard in `samples`, or in a folder of `columns` or `decisions`. Paths are relative
-to the store. Every file carries a seal over its bytes (seals.py).
+A part is the table of one shard in `samples`, or in a folder of `columns`. Paths are relative to the store.
+Every file carries a seal over its bytes (seals.py).
 """
 
 import re
@@ -89,6 +89,16 @@ def decision_folder(recipe: str, key: str) -> str:
     return f"decisions/{recipe}-{key}"
 
 
+def verdicts_folder(decision: str) -> str:
+    """The folder of a decision's verdicts."""
+    return f"{decision}/verdicts"
+
+
+def verdicts(decision: str, first: str) -> str:
+    """The verdicts on some shards, of which `first` is the first."""
+    return part(verdicts_folder(decision), first)
+
+
 def rules(decision: str) -> str:
     """The file with a decision's cuts and counts."""
     return f"{decision}/rules.json"
@@ -96,7 +106,7 @@ def rules(decision: str) -> str:
 
 def decided_shards(decision: str) -> str:
     """The table that says which file of a decision holds a shard's verdicts."""
-    return f"{decision}.parquet"
+    return f"{decision}/shards.parquet"
 
 
 def effects_folder(decision: str) -> str:

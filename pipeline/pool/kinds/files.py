@@ -69,7 +69,17 @@ class Files(PoolKind):
             raise ValueError(
                 f"pool.shards: no picture ({kinds}) in {roots.folders[0]!r} or a folder below it{hint}"
             )
-        return Listing(tuple(shards[name] for name in sorted(shards)), roots.shared, passed_over)
+        ordered = tuple(shards[name] for name in sorted(shards))
+        return Listing(ordered, roots.shared, passed_over, tuple(roots.searched))
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """See PoolKind. A folder without a picture is not read."""
+        return tuple(f".{suffix}" for suffix in OF_A_SAMPLE - {"json"})
+
+    def files_of(self, shard: Shard) -> list[str]:
+        """See PoolKind. They are found by searching."""
+        return []
 
     def touch(self, shard: Shard) -> None:
         """See PoolKind."""
