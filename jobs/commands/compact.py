@@ -15,7 +15,7 @@ def compact(
 
     For pools of very many small shards: a store with fewer files is faster to
     list and to read. No result changes. Files of 64 KiB and more stay as they
-    are. Do not run it while another command writes to the same store.
+    are. If another command is writing to the store, this one waits for it.
 
     Example:
 
@@ -29,8 +29,8 @@ def compact(
     session = steps.open_session(recipe, set_, shards)
     names = [shard.name for shard in session.shards]
     folders = {}
-    session.store.root.remove_leftovers()
-    with Progress(quiet=json) as progress:
+    with steps.holding_store(session, "winnow compact"), Progress(quiet=json) as progress:
+        session.store.root.remove_leftovers()
         for folder in session.part_folders:
             folders[folder] = pack(session.store, folder, names, progress.compact(folder, len(names)))
     if json:

@@ -14,6 +14,7 @@
     runs/<start>-<pid>.json                   how long each run took
     digests.json                              digests of large files that operators name (see digests.py)
     datacomp.json                             rows of each file of a DataComp folder, counted once
+    lock                                      who is writing to the store; gone at the end (see lock.py)
 
 A part is the table of one shard in `samples`, or in a folder of `columns` or `decisions`. Paths are relative
 to the store.
@@ -23,6 +24,7 @@ SAMPLES = "samples"
 RUNS = "runs"
 DIGESTS = "digests.json"
 DATACOMP = "datacomp.json"
+LOCK = "lock"
 
 
 def columns_folder(name: str, key: str) -> str:
