@@ -20,6 +20,7 @@ from pipeline.plan.stored import list_stored
 from pipeline.preflight.checks import check_cluster, check_parts, check_shards, check_storage
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool, estimate
 from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_bytes
+from pipeline.preflight.space import Space, check_space
 from pipeline.preflight.upload import check_upload
 from pipeline.run.log import Speed, speeds
 from pipeline.storage.identity import MISSING
@@ -46,6 +47,7 @@ class Preview:
     operators  name -> the name of its folder in the store, `<name>-<key>`
     index      what the FAISS index reserves, if the plan is for a cluster and the recipe has one
     measured   how much the speeds were measured on, if `winnow plan --measure` asked for it
+    exports    the exports that would be written to local disks, and the room they need
     warnings   what would run badly, each with the setting to change
     """
 
@@ -59,6 +61,7 @@ class Preview:
     index: IndexTask | None
     estimate: Estimate
     measured: MeasuredOn | None
+    exports: Sequence[Space]
     warnings: Sequence[str]
 
 
@@ -83,6 +86,7 @@ def preview(
         _missing_pass(session.kind.noun, planned, sizes, rates, pools[number] if pools else ())
         for number, planned in enumerate(missing)
     ]
+    exports, space_warnings = check_space(session, stored.rows)
     return Preview(
         shards=len(session.shards),
         indexed=len(stored.rows),
@@ -94,11 +98,13 @@ def preview(
         index=IndexTask(index.workers, index.cpus, index.gpus, index.memory) if index else None,
         estimate=estimate(passes, hours),
         measured=measured.on if measured else None,
+        exports=exports,
         warnings=[
             *storage_warnings,
             *absent,
             *check_shards(missing, pools),
             *check_parts(session, stored.rows),
+            *space_warnings,
             *(check_upload(".") if cluster else []),
             *_operator_warnings(session),
         ],

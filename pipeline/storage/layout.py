@@ -19,6 +19,7 @@
     digests.json                              digests of large files that operators name (see digests.py)
     datacomp.json                             state, rows and content of each file of a DataComp folder
     damaged/<path>                            a file that was not as it was written, set aside
+    .winnow.lock                              who is writing to the store; gone at the end (see lock.py)
 
 A part is the table of one shard in `samples`, or in a folder of `columns`. Paths are relative to the store.
 Every file carries a seal over its bytes (seals.py).
@@ -42,7 +43,6 @@ _UNITS = [  # every path that Winnow writes in a store; the group is the unit
         rf"(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})/.+\.parquet",
         rf"(columns/{_ID})/meta\.json",
         rf"(decisions/{_ID})/rules\.json",
-        rf"(decisions/{_ID})\.parquet",
         rf"(stats/{_ID})\.(?:parquet|json)",
         rf"packs/(samples|columns/{_ID})(?:/\d{{6,}})?\.parquet",
         rf"footers/(?:packs/)?(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})\.json",

@@ -154,7 +154,9 @@ def test_where_the_first_table_lacks_a_column_nothing_is_done(pool):
 
 def test_a_store_remembers_how_tables_were_read(pool):
     compute(Session.open(recipe(pool)), LocalExecutor())
-    with pytest.raises(RecipeError, match=r"pool\.store: .* samples that were read as tables, and .* columns"):
+    with pytest.raises(
+        RecipeError, match=r"pool\.store: .* samples that were read as tables, and .* columns"
+    ):
         Session.open(recipe(pool, pool={"columns": {"text": "url"}}))
     for path in (pool / "pool").iterdir():
         path.rename(path.with_name(path.name.partition(".")[0] + ".tar"))
