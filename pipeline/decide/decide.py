@@ -29,7 +29,7 @@ class DecidedShard(NamedTuple):
     shard: str
     samples: int
     kept: int
-    part: str  # <part>.parquet, of which they are the rows [start, start + samples)
+    part: str  # verdicts/<part>.parquet, of which they are the rows [start, start + samples)
     start: int
 
 
@@ -94,7 +94,7 @@ def _decide_group(
     uids = columns["uid"] if "uid" in columns.columns else pl.Series([], dtype=pl.String)
     verdicts = [rule.verdict(columns[rule.column], uids, cuts.get(name)) for name, rule in rules.items()]
     decided = verdict_table(rules, verdicts, len(columns))
-    session.store.write(layout.part(session.decisions, group[0]), decided)
+    session.store.write(layout.verdicts(session.decisions, group[0]), decided)
     return count_verdicts(rules, decided, columns), _decided_shards(group, columns["shard"], decided["keep"])
 
 

@@ -1,8 +1,8 @@
 """A recipe bound to its pool and its store: the shards, the keys of results, and the folders of the store."""
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,15 +25,22 @@ DECISIONS = 3  # version of the files in a decision's folder; raise it if their 
 
 @dataclass(frozen=True)
 class Session:
-    """A recipe and the shards of its pool. Every command works on one."""
+    """A recipe and the shards of its pool. Every command works on one.
+
+    root         the folder below which shards are named
+    passed_over  path -> why it is not a shard
+    """
 
     recipe: Recipe
     shards: tuple[Shard, ...]
+    root: str = ""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, recipe: Recipe, limit: int | None = None) -> "Session":
         """List the pool's shards (the first `limit` of them). Raises RecipeError."""
-        return cls(recipe, tuple(list_pool(recipe)[:limit]))
+        listing = list_pool(recipe)
+        return cls(recipe, listing.shards[:limit], listing.root, listing.passed_over)
 
     def without(self, names: Collection[str]) -> "Session":
         """The same session over fewer shards."""

@@ -4,7 +4,7 @@
     columns/<name>-<key>/<shard>.parquet      shard, row, what the operator writes, and `<name>.error`
     columns/<name>-<key>/meta.json            what the key stands for
     stats/<name>-<key>.parquet                the table of one Stat
-    decisions/<recipe>-<key>/<shard>.parquet  `keep` and one verdict per rule, in the order of the samples
+    decisions/<recipe>-<key>/verdicts/        `keep` and one verdict per rule, in the order of the samples
     decisions/<recipe>-<key>/shards.parquet   which of these files holds a shard: small shards share one
     decisions/<recipe>-<key>/rules.json       cuts and counts; written last: a decision with it is complete
     effects/<recipe>-<key>/                   the tables of `winnow effects`
@@ -15,7 +15,7 @@
     digests.json                              digests of large files that operators name (see digests.py)
     datacomp.json                             rows of each file of a DataComp folder, counted once
 
-A part is the table of one shard in `samples`, or in a folder of `columns` or `decisions`. Paths are relative
+A part is the table of one shard in `samples`, or in a folder of `columns`. Paths are relative
 to the store.
 """
 
@@ -48,6 +48,11 @@ def stat(name: str, key: str) -> str:
 def decision_folder(recipe: str, key: str) -> str:
     """The folder of one decision."""
     return f"decisions/{recipe}-{key}"
+
+
+def verdicts(decision: str, first: str) -> str:
+    """The verdicts on some shards, of which `first` is the first."""
+    return f"{decision}/verdicts/{first}.parquet"
 
 
 def rules(decision: str) -> str:

@@ -123,7 +123,7 @@ class Store:
         if shard not in decided:
             raise FileNotFoundError(f"{decision}: no {shard}")
         part, start, rows = decided[shard]
-        path = layout.part(decision, part)
+        path = layout.verdicts(decision, part)
         key = (path, None if columns is None else tuple(columns))
         return self._verdicts.get(key, lambda: self.read(path, columns)).slice(start, rows)
 

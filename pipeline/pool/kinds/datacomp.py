@@ -12,7 +12,7 @@ from pipeline.errors import RecipeError, ShardError, worded
 from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable
-from pipeline.pool.shards import Shard
+from pipeline.pool.shards import Listing, Shard
 from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
 from pipeline.storage import layout
 from pipeline.storage.retry import from_storage
@@ -35,16 +35,17 @@ class DataComp(PoolKind):
         """The folder."""
         return Metadata(self.paths[0])
 
-    def list_shards(self) -> list[Shard]:
+    def list_shards(self) -> Listing:
         """See PoolKind. Raises RecipeError."""
         metadata = self.metadata
         try:
-            files = metadata.files()
+            files, passed_over = metadata.listed()
         except Exception as error:
             if not (isinstance(error, ImportError) or from_storage(error)):
                 raise
             raise RecipeError(f"{self.key}: {worded(error)}") from None
-        return [Shard(name, metadata.path(name), size) for name, (size, _) in files.items()]
+        shards = (Shard(n, metadata.path(n), pair.size, state=pair.state) for n, pair in files.items())
+        return Listing(tuple(shards), metadata.root, passed_over)
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """See PoolKind. The npz files may be absent as a whole."""
@@ -84,7 +85,7 @@ class InPlace(Metadata):
             orjson.loads(root.read(layout.DATACOMP)) if root.exists(layout.DATACOMP) else {}
         )
         now = self.files()
-        if changed := next((n for n in shards if n in before and tuple(before[n][:2]) != now[n]), None):
+        if changed := next((n for n in shards if n in before and tuple(before[n][:2]) != now[n][:2]), None):
             raise RecipeError(
                 f"pool.datacomp: {self.path(changed)} or its npz is not what the store was made from; "
                 "use a new store"
@@ -92,10 +93,10 @@ class InPlace(Metadata):
         new = [name for name in shards if name not in before]
         with ThreadPoolExecutor(THREADS) as pool:
             try:
-                counted = list(pool.map(lambda name: self.rows(name, npz=now[name][1] is not None), new))
+                counted = list(pool.map(lambda name: self.rows(name, npz=now[name].npz is not None), new))
             except ShardError as error:
                 raise RecipeError(f"pool.datacomp: {error}") from None
-        counts = {**before, **{n: [*now[n], rows] for n, rows in zip(new, counted, strict=True)}}
+        counts = {**before, **{n: [*now[n][:2], rows] for n, rows in zip(new, counted, strict=True)}}
         if new:
             options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
             root.publish(layout.DATACOMP, orjson.dumps(counts, option=options))

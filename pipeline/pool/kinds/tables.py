@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
-from pipeline.pool.shards import Shard, list_shards
+from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.table_reader import check_table, identify_table, read_table
 from pipeline.storage.identity import Seen, noted
 
@@ -17,7 +17,7 @@ class Tables(PoolKind):
     has_images = False
     takes_columns = True
 
-    def list_shards(self) -> list[Shard]:
+    def list_shards(self) -> Listing:
         """See PoolKind."""
         return list_shards(self.paths)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.errors import ChangedError, RecipeError
 from pipeline.pool.img2dataset import lost
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
-from pipeline.pool.shards import Shard, list_shards
+from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.tar_reader import buffers, iter_fields, read_samples
 from pipeline.storage.identity import Seen, noted
 from pipeline.storage.ranges import RUN_AGAIN, ByteRanges, identify
@@ -22,7 +22,7 @@ class Tars(PoolKind):
     noun = "tars"
     has_images = True
 
-    def list_shards(self) -> list[Shard]:
+    def list_shards(self) -> Listing:
         """See PoolKind."""
         return list_shards(self.paths)
 

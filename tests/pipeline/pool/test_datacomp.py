@@ -137,7 +137,8 @@ def test_object_storage(datacomp_folder):
         there.pipe_file(f"/datacomp-test/{path.name}", path.read_bytes())
     names = ["uid", "text", "datacomp.l14_score", "datacomp.l14_image_embedding"]
     remote, local = Metadata("memory://datacomp-test"), Metadata(str(datacomp_folder))
-    assert remote.files() == local.files()
+    sizes = {name: pair[:2] for name, pair in local.files().items()}
+    assert {name: pair[:2] for name, pair in remote.files().items()} == sizes
     assert remote.read(["00000001"], names).equals(local.read(["00000001"], names))
 
 
