@@ -49,18 +49,6 @@ class Source(Protocol):
         """See Watched.finish; None if the bytes are not those of a file."""
 
 
-class Readable(Protocol):
-    """A file, as far as a Stream needs it."""
-
-    chunk: int
-
-    def readinto(self, buffer: memoryview) -> int:
-        """Fill a buffer with the next bytes and return how many there were; 0 at the end of the file."""
-
-    def finish(self) -> Seen:
-        """See Watched.finish."""
-
-
 class Memory:
     """A source whose bytes are in memory."""
 
@@ -185,7 +173,7 @@ class Stream:
     """A source that holds one chunk of a file. What it gives is copied out of the chunk, so that a few bytes
     that are kept do not keep the chunk."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Watched) -> None:
         self._file = file
         self._chunk = bytearray(file.chunk)
         self._held = self._chunk  # or a larger buffer
