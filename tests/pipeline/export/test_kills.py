@@ -1,5 +1,5 @@
-"""Exports that are killed at random moments, by SIGKILL: the earlier one is whole or the manifest says that it
-is not, and the next run ends with the bytes of one that was never killed."""
+"""Exports that are killed at random moments, by SIGKILL: the earlier one is whole or the manifest says that
+it is not, and the next run ends with the bytes of one that was never killed."""
 
 import json
 import multiprocessing
