@@ -13,7 +13,7 @@ some of them.
 import binascii
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 import fsspec
@@ -28,7 +28,9 @@ from pipeline.pool.listing.names import safe, unsafe
 from pipeline.pool.listing.reasons import NO_SHARD
 from pipeline.pool.listing.tree import FILE, FOLDER, File, ListedTree, LocalTree
 from pipeline.pool.npz import Rows, open_npz
+from pipeline.pool.shards import Shard
 from pipeline.schema import SAMPLE_COLUMNS, SIDES
+from pipeline.storage.identity import Digest, local_state, state_digest
 from pipeline.uids import UID
 
 SCORES = {
@@ -105,7 +107,29 @@ class Metadata:
         infos: list[dict[str, Any]] = self.fs.ls(self.base, detail=True)
         return infos
 
-    def rows(self, shard: str, npz: bool) -> int:
+    def content(self, shard: Shard) -> str:
+        """A digest of a shard's files: of all bytes of the parquet, and of names, sizes and checksums of the
+        arrays in the npz. Files on object storage are not read for it: they are as new as their state. Raises
+        ShardError, OSError."""
+        if not self.local:
+            return state_digest(shard.state)
+        digest = Digest()
+        with open(self.path(shard.name), "rb", buffering=0) as file:
+            while chunk := file.read(READ_AHEAD):
+                digest.update(chunk)
+        if self.fs.exists(self.path(shard.name, NPZ)):
+            with open_npz(self.path(shard.name, NPZ)) as arrays:
+                digest.update(arrays.checksums())
+        return digest.hexdigest()
+
+    def state_of(self, shard: str) -> str:
+        """The state of a shard's files now; of a local folder. Raises OSError."""
+        states = [local_state(os.stat(self.path(shard)))]
+        with suppress(FileNotFoundError):
+            states.append(local_state(os.stat(self.path(shard, NPZ))))
+        return " ".join(states)
+
+    def rows(self, shard: str) -> int:
         """How many samples a shard has, from the parquet's footer. Raises ShardError if its arrays have
         more or fewer, and OSError."""
         with self.fs.open(self.path(shard), "rb") as file:
@@ -113,7 +137,7 @@ class Metadata:
                 rows = int(pq.read_metadata(file).num_rows)
             except pa.ArrowException as error:
                 raise ShardError(f"{self.path(shard)}: {error}") from None
-        if npz:
+        if self.fs.exists(self.path(shard, NPZ)):
             with open_npz(self.path(shard, NPZ)) as arrays:
                 for name in set(arrays.names) & set(EMBEDDINGS.values()):
                     if (array_rows := arrays.array(name).rows) != rows:

@@ -26,6 +26,9 @@ class Shard:
     state what the listing says of it that changes when it is rewritten (storage/identity.py); empty if the
           file system does not tell, MISSING if the file does not exist
     content  digest of its content if the store holds samples of this very content, else empty
+    rows  how many samples these are
+    differs  how the file differs from the one whose samples the store holds; empty if it does not, or if the
+          store holds none
     """
 
     name: str
@@ -34,6 +37,8 @@ class Shard:
     span: str = ""
     state: str = ""
     content: str = ""
+    rows: int = 0
+    differs: str = ""
 
     @property
     def format(self) -> str:

@@ -106,6 +106,7 @@ class PoolKind(Protocol):
     def identify(self, shard: Shard) -> Seen:
         """The state and the content of a shard as they are now, without its samples: the same content that
         `read` notes, as fast as storage gives the bytes. Raises ChangedError, ShardError, OSError."""
+        raise NotImplementedError
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""

@@ -6,7 +6,8 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
-from pipeline.pool.table_reader import check_table, read_table
+from pipeline.pool.table_reader import check_table, identify_table, read_table
+from pipeline.storage.identity import Seen, noted
 
 
 class Tables(PoolKind):
@@ -39,6 +40,11 @@ class Tables(PoolKind):
         reader = read_table(shard, self.columns, rows)
         for frame in reader:
             yield frame, None
+        notes |= noted(reader.seen)
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
         notes |= self.reading
+
+    def identify(self, shard: Shard) -> Seen:
+        """See PoolKind."""
+        return identify_table(shard)

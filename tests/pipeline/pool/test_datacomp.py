@@ -242,7 +242,9 @@ def test_ray_equals_the_plain_loop_to_the_byte(datacomp_folder, tmp_path, plante
     compute(made("local"), LocalExecutor())
     assert compute(made("ray"), RayExecutor(made("ray").recipe)).pending == {}
     assert tree(tmp_path / "ray") == tree(tmp_path / "local")
-    assert len(tree(tmp_path / "ray")) == 1 + 2 * 3 + 1  # the index, two Scores with meta.json, a Stat
+    assert (
+        len(tree(tmp_path / "ray")) == 1 + 2 * 3 + 2
+    )  # the index, two Scores and a Stat, each with its meta
 
 
 def test_explain(datacomp_folder, datacomp_session):
