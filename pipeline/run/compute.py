@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.plan.passes import Pass, ScorePass, StatPass, Stored, plan
+from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
 from pipeline.plan.session import Session
 from pipeline.plan.store_pool import claim_store
 from pipeline.plan.stored import list_stored
