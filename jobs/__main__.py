@@ -26,11 +26,10 @@ from pipeline.storage.retry import from_storage
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
     "Look closer": (effects, sheet),
-    "Prepare": (demo, ingest),
-    "Store": (compact,),
+    "Prepare": (demo, ingest, compact),
 }
 GROUPS = (
-    ("store", store, "Store"),
+    ("store", store, "Prepare"),
     ("metadata", metadata, "Prepare"),
     ("subset", subset, "DataComp"),
     ("datacomp", datacomp, "DataComp"),
