@@ -1,5 +1,5 @@
-"""A pool whose tars change between runs: the results are those of the pool as it is, and nothing that is still
-right is computed again."""
+"""A pool whose tars change between runs: the results are those of the pool as it is, and nothing that is
+still right is computed again."""
 
 import json
 import os

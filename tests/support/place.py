@@ -1,5 +1,5 @@
-"""A pool, a recipe, a store and exports in a folder of a test, used through the command line alone. What a run
-leaves can be compared with a run that knows nothing of the past.
+"""A pool, a recipe, a store and exports in a folder of a test, used through the command line alone. What a
+run leaves can be compared with a run that knows nothing of the past.
 
     place = Place(tmp_path)
     place.tar("0", ["a red dog", "a cat"])
@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -33,7 +33,7 @@ COMPUTE = {
     "light": {"use": "planted.Brightness"},
 }
 KEEP = {"facts.words": {"min": 2}, "rarity.score": {"top": 0.9, "missing": "keep"}}
-OF_THE_RUN = ("speeds", "bottleneck")  # entries of the books that say how it was computed, not what
+LOCAL = ("run", "compute", "effects", "export")  # commands that take --local
 MEMBERS = ("jpg", "txt", "json")
 
 
@@ -78,6 +78,8 @@ class Place:
             "subset": "out/subset.npy",
             "table": "out/table.parquet",
         }
+        self.plugins = [str(PLUGINS)]
+        self.execute: Callable[..., CompletedProcess[str]] = winnow
         self._numbers = itertools.count()
 
     @classmethod
@@ -122,7 +124,7 @@ class Place:
         """Write the recipe whose store and exports are in `home`; returns its path."""
         home = home or self.folder
         whole = {
-            "plugins": [str(PLUGINS)],
+            "plugins": self.plugins,
             "pool": {"store": str(home / "store"), **self.pool_keys},
             "compute": self.compute,
             "keep": self.keep,
@@ -133,9 +135,9 @@ class Place:
         return path
 
     def winnow(self, command: str, *words: object, home: Path | None = None) -> CompletedProcess[str]:
-        """A command on the recipe, in this process, in the plain loop."""
-        local = () if command in ("plan", "keep", "explain", "compact") else ("--local",)
-        return winnow(command, self.recipe(home), *words, *local)
+        """A command on the recipe, in the plain loop; in this process unless `execute` says otherwise."""
+        local = ("--local",) if command in LOCAL else ()
+        return self.execute(command, self.recipe(home), *words, *local)
 
     def run(self, *words: object, status: int = 0) -> dict[str, Any]:
         """`winnow run`; returns its books and exports, and all that was said under `said`."""
