@@ -24,7 +24,7 @@ def compact(
     from jobs import steps
     from jobs.terminal import tables
     from jobs.terminal.progress import Progress
-    from pipeline.storage.compact import compact as pack
+    from pipeline.storage.upkeep.compact import compact as pack
 
     session = steps.open_session(recipe, set_, shards)
     names = [shard.name for shard in session.shards]

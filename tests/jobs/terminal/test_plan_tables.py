@@ -31,7 +31,9 @@ def shown(monkeypatch):
 
 def preview(passes: list[MissingPass], hours: float | None = None) -> Preview:
     whole = estimate(passes, hours)
-    return Preview(3, 1, 1000, {}, passes, None, whole, MeasuredOn(1, 500), ["run.clip: too [many] workers"])
+    return Preview(
+        3, 1, 1000, {}, {}, {}, passes, None, whole, MeasuredOn(1, 500), ["run.clip: too [many] workers"]
+    )
 
 
 def test_what_it_costs(shown):
