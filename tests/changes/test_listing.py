@@ -95,18 +95,58 @@ def test_another_folder_with_the_same_names(place: Place) -> None:
     same(place.exports(), before)
 
 
-def test_pool_name_keeps_two_pools_apart_or_together(place: Place) -> None:
-    """A pool that has moved keeps its name, and so its store."""
-    place.pool_keys["name"] = "ours"
+def test_pool_name_keeps_two_pools_apart_in_one_store(place: Place) -> None:
+    one, two = str(place.pool), str(place.folder / "other")
+    shutil.copytree(one, two)
+    os.rename(f"{two}/0.tar", f"{two}/1.tar")
+    for shards, name in ((one, "ours"), (two, "theirs"), (one, "ours"), (two, "theirs")):
+        place.pool_keys |= {"shards": shards, "name": name}
+        place.run_and_agree()
+    assert place.computed() == {}
+
+
+def test_a_pool_that_was_moved_is_told_how_to_go_on(place: Place) -> None:
     place.run()
     os.rename(place.pool, place.folder / "moved")
     place.pool_keys["shards"] = str(place.folder / "moved")
-    place.run_and_agree()
-    place.pool_keys["name"] = "theirs"
     done = place.winnow("run")
     assert done.returncode == 2
-    assert "ours" in done.stderr
-    assert "theirs" in done.stderr
+    assert "store.json" in done.stderr
+    (place.store / "store.json").unlink()
+    assert "caption" not in place.computed()
+    place.run_and_agree()
+
+
+def test_a_pool_is_moved_with_its_store(place: Place) -> None:
+    place.run()
+    moved = Place(place.folder / "moved")
+    moved.pool.rmdir()
+    for name in ("pool", "store", "out"):
+        os.rename(place.folder / name, moved.folder / name)
+    assert "caption" not in moved.computed()
+    moved.run_and_agree()
+
+
+@pytest.mark.parametrize("pattern", ["/*.tar", "/{0..2}.tar", "/?.tar", "/../pool", "/"])
+def test_the_same_pool_by_another_pattern(place: Place, pattern: str) -> None:
+    place.run()
+    place.pool_keys["shards"] = f"{place.pool}{pattern}"
+    assert place.computed() == {}
+    place.run_and_agree()
+
+
+def test_a_pool_of_one_kind_becomes_another(place: Place) -> None:
+    """Tars in the folder give way to tables of the same names."""
+    place.run()
+    for path in place.pool.iterdir():
+        path.unlink()
+    (place.pool / "0.jsonl").write_text('{"text": "a b c", "url": "http://e.org/1"}\n' * 4)
+    place.without_images()
+    done = place.winnow("run", "--json")
+    assert done.returncode in (0, 2)
+    assert "Traceback" not in done.stderr
+    if done.returncode == 0:
+        same({n: d for n, d in place.exports().items() if not n.startswith("shards/")}, place.fresh()[1])
 
 
 # --- links ----------------------------------------------------------------------------------------
