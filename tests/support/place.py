@@ -214,5 +214,9 @@ def published(folder: Path) -> dict[str, bytes]:
 
 def same(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
     """Assert that two sets of files are equal, in words that name the files that are not."""
-    assert sorted(found) == sorted(expected)
-    assert [name for name in found if found[name] != expected[name]] == []
+    wrong = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "too many": sorted(found.keys() - expected.keys()),
+        "different": [name for name in found if name in expected and found[name] != expected[name]],
+    }
+    assert not any(wrong.values()), f"{wrong} of {len(expected)} files"
