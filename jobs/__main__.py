@@ -14,9 +14,11 @@ from jobs.commands.datacomp import app as datacomp
 from jobs.commands.demo import demo
 from jobs.commands.ingest import ingest
 from jobs.commands.metadata import app as metadata
+from jobs.commands.output import damage_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
+from jobs.commands.store import app as store
 from jobs.commands.subset import app as subset
 from pipeline.errors import WinnowError, printable, worded
 from pipeline.storage.retry import from_storage
@@ -24,9 +26,11 @@ from pipeline.storage.retry import from_storage
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
     "Look closer": (effects, sheet),
-    "Prepare": (demo, ingest, compact),
+    "Prepare": (demo, ingest),
+    "Store": (compact,),
 }
 GROUPS = (
+    ("store", store, "Store"),
     ("metadata", metadata, "Prepare"),
     ("subset", subset, "DataComp"),
     ("datacomp", datacomp, "DataComp"),
@@ -84,7 +88,8 @@ for _name, _group, _panel in GROUPS:
 def main() -> None:
     """The console script: run a command; print an error without a traceback and exit with its status."""
     try:
-        app()
+        with damage_on_stderr():
+            app()
     except WinnowError as error:
         for line in str(error).splitlines():
             print(f"error: {printable(line)}", file=sys.stderr)

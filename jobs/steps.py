@@ -6,6 +6,7 @@
 `run_all` takes all of these steps. Each step can also be taken alone.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.run.log import RunLog
+from pipeline.storage import layout
 from pipeline.storage.identity import MISSING
+from pipeline.storage.lock import held
 
 if TYPE_CHECKING:
     from pipeline.export.exporter import Report, Result
@@ -35,6 +38,20 @@ def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | Non
     """The recipe at a path with `--set` overrides, bound to the first `shards` shards of its pool, or to all.
     Raises RecipeError."""
     return Session.open(load(recipe, overrides or ()), shards)
+
+
+@contextmanager
+def holding_store(session: Session) -> Iterator[Session]:
+    """Hold the session's store: wait until no other command computes on it, and say on stderr who that is.
+    Yields the session, with what the store holds then."""
+    waited = list[str]()
+
+    def tell(message: str) -> None:
+        waited.append(message)
+        tables.console.print(message, markup=False, highlight=False)
+
+    with held(session.store.root, layout.LOCK, " ".join(["winnow", *sys.argv[1:2]]), wait=True, tell=tell):
+        yield session.refreshed() if waited else session
 
 
 def executor_of(session: Session, local: bool) -> Executor:
@@ -56,7 +73,7 @@ def compute_missing(
         raise RecipeError(
             f"compute: {', '.join(sorted(unknown))} is not an operator of the recipe; there are: {known}"
         )
-    with Progress(quiet) as progress:
+    with holding_store(session) as session, Progress(quiet) as progress:
         return compute(session, executor, names, progress.begin_pass)
 
 
@@ -102,8 +119,18 @@ def decide_and_export(
     return decided, write_exports(decided.session, executor, quiet)
 
 
+def check_exports(session: Session) -> None:
+    """Raises RecipeError if something lies where the recipe writes that Winnow did not write. For before any
+    work."""
+    from pipeline.export.exporters import requested
+
+    for exporter in requested(session.recipe.export):
+        exporter.check(session)
+
+
 def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, "Result"]:
-    """Write every export that the recipe asks for; returns the results by the exporter's name."""
+    """Write every export that the recipe asks for; returns the results by the exporter's name. A decision
+    over no shards writes nothing: earlier exports stay as they are."""
     from pipeline.export.exporters import requested
 
     @contextmanager
@@ -111,7 +138,7 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
         with Progress(quiet) as progress:
             yield progress.export(tasks)
 
-    exporters = requested(session.recipe.export)
+    exporters = requested(session.recipe.export) if session.shards else []
     return {exporter.name: exporter.write(session, executor, watch) for exporter in exporters}
 
 
@@ -125,6 +152,7 @@ class RunResult:
 
 def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     """Compute, decide, export; returns what was written and the books. Unless `quiet`, tables show them."""
+    check_exports(session)
     executor = executor_of(session, local)
     log = compute_missing(session, executor, quiet=quiet)
     decided, written = decide_and_export(log.session, executor, log.pending, quiet)

@@ -33,8 +33,10 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
+from operators.algorithms.open_clip_names import REFERENCES, why_not_model, why_not_weights
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.threads import torch_on_one_thread
+from pipeline.assets import local_file
 from pipeline.operator import Device, File, ImageScore, Operator
 
 WORDS = 20_000  # words that the tokenizer may remember: about 4 MB
@@ -53,6 +55,7 @@ class ClipModel:
         import open_clip
         import torch
 
+        model, pretrained = _on_this_machine(model), _on_this_machine(pretrained)
         if model.endswith(".json"):
             open_clip.add_model_config(Path(model))
             model = Path(model).stem
@@ -156,6 +159,12 @@ def unit(features: np.ndarray) -> np.ndarray:
     return np.asarray(torch.nn.functional.normalize(torch.from_numpy(features), dim=-1))
 
 
+def _on_this_machine(name: str) -> str:
+    """The path of a file that open_clip would not find: one below ~, or at a URL, of which there is then a
+    copy on this machine. Other names as they are."""
+    return local_file(name) if "://" in name or name.startswith("~") else name
+
+
 _LOADED: WeakValueDictionary[tuple[Any, ...], ClipModel] = WeakValueDictionary()
 
 
@@ -206,9 +215,13 @@ class ClipWeights(Operator):
     @model_validator(mode="after")
     def _weights(self) -> Self:
         """Refuse a model without weights."""
-        if not self.pretrained and not self.model.startswith(("hf-hub:", "local-dir:")):
+        if not self.pretrained and not self.model.startswith(REFERENCES):
             raise ValueError("needs `pretrained`: a tag of the model (such as openai) or a checkpoint file")
         return self
+
+    def why_missing(self, field: str, value: str) -> str:
+        """See Operator: open_clip must know the model, and the tag for that model."""
+        return why_not_model(value) if field == "model" else why_not_weights(self.model, value)
 
 
 class ClipScore(ClipWeights, ImageScore):

@@ -39,7 +39,7 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
-from operators.algorithms.published import asset
+from operators.algorithms.published import PublishedFiles, asset
 from operators.algorithms.reasons import NO_EMBEDDING, no_caption
 from operators.algorithms.vector_files import read_centroids, read_vectors
 from operators.algorithms.wordnet import FirstSynset
@@ -84,7 +84,7 @@ class Facts(Score):
         )
 
 
-class Language(Score):
+class Language(PublishedFiles, Score):
     """The language of a caption, by the detectors that DataComp's baselines use.
 
     Use it to repeat DataComp's baselines; `caption.Caption` needs no download.
@@ -148,7 +148,7 @@ def _gcld3() -> Callable[[str], str | None]:
     return lambda text: str(find(text=text).language)
 
 
-class TextEntity(Score):
+class TextEntity(PublishedFiles, Score):
     """Whether a caption names a thing of ImageNet-21k.
 
     Use it for DataComp's text-based filter: it keeps captions about things that classifiers know.
@@ -188,7 +188,7 @@ class TextEntity(Score):
         return any(self._first(word) in self._entities for word in text.split())
 
 
-class NearestCentroid(Score):
+class NearestCentroid(PublishedFiles, Score):
     """Whether an image lies in a cluster of the pool in which a target image lies, too.
 
     Use it for DataComp's image-based filter, the image half of DataComp-1B: it keeps images of the kind that

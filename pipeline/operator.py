@@ -6,6 +6,7 @@ name, a file by its content (`pipeline.assets` opens it). A Score may read colum
 columns, nothing else. This module knows polars; it does not know Ray, torch or storage.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
@@ -16,6 +17,8 @@ from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.schema import owner
+
+SUFFIX = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,10}$")  # .pt, .safetensors; not the .5 of a version
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ class Operator(BaseModel):
         """Sentences about these fields that `winnow plan` prints. Must not read files or the network. None by
         default."""
         return ()
+
+    def why_missing(self, field: str, value: str) -> str:
+        """Why a value of a `File` field, which is not the path of a file, cannot be used: what `winnow plan`
+        and `winnow compute` say before the start, behind the field's key. Empty if it can, such as a tag of
+        published weights. May read local files, must not use the network. By default, what looks like a path
+        (it has a slash or a suffix) is a missing file, and other values can be used."""
+        return f"there is no file {value}" if like_path(value) else ""
 
     def owners(self) -> tuple[str, ...]:
         """The operators whose columns and Stats this one reads, each once, in a stable order."""
@@ -137,6 +147,11 @@ class Stat(Operator):
         """Tables by name for `winnow effects`. `before`: this Stat over all samples; `after`: over those that
         are kept; `sources`: the operators whose columns it reads, by name. None by default."""
         return {}
+
+
+def like_path(value: str) -> bool:
+    """Whether a value can only be the path of a file: it has a slash, or a suffix such as .pt or .npy."""
+    return "/" in value or SUFFIX.search(value) is not None
 
 
 class OperatorMissing(TypeError):

@@ -15,7 +15,7 @@ def compact(
 
     For pools of very many small shards: a store with fewer files is faster to
     list and to read. No result changes. Files of 64 KiB and more stay as they
-    are. Do not run it while another command writes to the same store.
+    are. If another command is writing to the store, this one waits for it.
 
     Example:
 
@@ -24,15 +24,15 @@ def compact(
     from jobs import steps
     from jobs.terminal import tables
     from jobs.terminal.progress import Progress
+    from jobs.upkeep import store_alone
     from pipeline.storage.upkeep.compact import compact as pack
 
     session = steps.open_session(recipe, set_, shards)
     names = [shard.name for shard in session.shards]
     folders = {}
-    session.store.root.remove_leftovers()
-    with Progress(quiet=json) as progress:
+    with store_alone(session) as store, Progress(quiet=json) as progress:
         for folder in session.part_folders:
-            folders[folder] = pack(session.store, folder, names, progress.compact(folder, len(names)))
+            folders[folder] = pack(store, folder, names, progress.compact(folder, len(names)))
     if json:
         print_json([{"folder": folder, **files._asdict()} for folder, files in folders.items()])
     else:

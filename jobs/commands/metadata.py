@@ -137,8 +137,11 @@ def build(
 
 def _check(out: str, wordnet: str | None, *others: str | None) -> None:
     """Raises RecipeError for a wrong OUT or no source, before anything is read."""
+    from pipeline.export.places.file import check_file
+
     if not out.endswith(SUFFIXES):
         raise RecipeError(f"OUT must end in one of {', '.join(SUFFIXES)}, got {out}")
+    check_file(out, "OUT")
     if not (wordnet or any(others)):
         raise RecipeError("at least one of --wordnet, --wikipedia and --pageviews must be given, got none")
     if wordnet:
@@ -150,9 +153,11 @@ def _check(out: str, wordnet: str | None, *others: str | None) -> None:
 def _write(sources: Sequence[Source], max_length: int, out: str) -> None:
     """Write the list; print its path on stdout and what each source gave on stderr."""
     from jobs.metadata.sources import show_sources
-    from pipeline.storage.folder import Folder, publish_at
+    from pipeline.export.places.file import writing_file
+    from pipeline.storage.folder import Folder
 
     entries, rows = union(sources, max_length)
-    publish_at(out, encode(entries, out))
+    with writing_file(out, "OUT", {"export": "metadata"}) as path, open(path, "wb") as file:
+        file.write(encode(entries, out))
     show_sources(rows, len(entries))
     print(Folder(out).base)

@@ -53,5 +53,7 @@ def plan(
     from pipeline.preflight.preview import preview
 
     machines = parse_cluster(cluster) if cluster else ()
-    result = preview(steps.open_session(recipe, set_, shards), machines, measure, hours)
+    session = steps.open_session(recipe, set_, shards)
+    steps.check_exports(session)
+    result = preview(session, machines, measure, hours)
     print_json(result) if json else plan_tables.plan(result)

@@ -96,11 +96,14 @@ def keep(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from pipeline.export.places.file import check_file
     from pipeline.export.subset import write_subset
 
+    if subset:
+        check_file(subset, "--subset")
     decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
     done = decided.session
-    written = {"subset": write_subset(done, path=subset)} if subset else {}
+    written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
     if json:
         print_json({**vars(decided.decision), **written, "pending": decided.pending})
     else:
@@ -196,7 +199,9 @@ def export(
     """
     from jobs import steps
 
-    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    session = steps.open_session(recipe, set_, shards)
+    steps.check_exports(session)
+    decided = steps.decide_complete(session)
     executor = steps.executor_of(decided.session, local)
     written = steps.write_exports(decided.session, executor, quiet=json)
     print_json(written) if json else steps.print_paths(written)

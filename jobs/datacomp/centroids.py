@@ -18,10 +18,11 @@ import numpy as np
 from jobs.steps import decide_complete
 from pipeline.errors import RecipeError
 from pipeline.export.kept import kept_counts
+from pipeline.export.places.file import check_file, writing_file
 from pipeline.plan.session import Session
 from pipeline.recipe.check import column_types
-from pipeline.storage.folder import publishing_at
 
+KEY = "datacomp centroids"  # the command, for messages
 ROUNDS = 20  # of k-means
 MOST_POINTS = 10_000_000  # per centroid, above which faiss sub-samples: more than any pool has
 BATCH = 8192  # rows of a shard that are read at once
@@ -49,9 +50,10 @@ def write_centroids(session: Session, path: str, clustering: Clustering) -> dict
 
     Raises RecipeError.
     """
+    check_file(path, KEY)
     vectors = _kept_embeddings(session, clustering)
     centroids = kmeans(vectors, clustering.clusters, clustering.seed)
-    with publishing_at(path) as aside, open(aside, "wb") as file:
+    with writing_file(path, KEY, {"export": "centroids"}) as aside, open(aside, "wb") as file:
         np.save(file, centroids)
     return {"path": path, "rows": len(vectors), "clusters": len(centroids)}
 

@@ -11,13 +11,15 @@ listed. A recipe of your own can say the same, beside other rules.
     out/sample_ids.npy    a copy of the subset file; users of train.py keep it under this name
     out/available.npy     the uids that are in these shards, as often as they are
     out/lost.npy          the uids of the subset that no shard of the pool has: their links are dead
+    out/*.npy.winnow.json the notes by which Winnow knows these three files as its own
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from jobs.steps import compute_missing, decide_and_export
+from jobs.steps import check_exports, compute_missing, decide_and_export
+from pipeline.export.places.file import check_file, writing_file
 from pipeline.export.subset_algebra import Combination, combine, mapped
 from pipeline.export.tars import TarsResult
 from pipeline.plan.session import Session
@@ -70,6 +72,9 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> Reshar
     subset = str(session.recipe.operator("subset").model_dump()["file"])
     with mapped(subset) as rows:  # a mistake shows before the pool is read
         asked = len(rows)
+    check_exports(session)
+    for name in (ASKED, LOST):
+        check_file(_url(out, name), "OUT")
     log = compute_missing(session, executor, quiet=quiet)
     decided, written = decide_and_export(log.session, executor, log.pending, quiet)
     _copy_subset(subset, out)
@@ -91,5 +96,5 @@ def _url(out: Folder, relative: str) -> str:
 def _copy_subset(subset: str, out: Folder) -> None:
     """Put the subset file beside the shards, byte for byte."""
     source = Folder(subset)
-    with out.publishing(ASKED) as aside:
+    with writing_file(_url(out, ASKED), "OUT", {"export": "asked"}) as aside:
         source.fs.get_file(source.base, aside)

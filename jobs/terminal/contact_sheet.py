@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw
 
 from operators.text import MaskedClipScore
 from pipeline.errors import RecipeError
+from pipeline.export.places.file import check_file, writing_file
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.run.decode import decode
 from pipeline.schema import owner
-from pipeline.storage.folder import publishing_at
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 GAP = 12  # pixels between pairs
@@ -34,6 +34,7 @@ def write_sheet(session: Session, name: str, out: str, most: int) -> int:
     suffix = Path(out).suffix.lower()
     if suffix not in FORMATS:
         raise RecipeError(f"sheet: {out} must end in {', '.join(FORMATS)}")
+    check_file(out, "sheet")
     if (boxes_owner := owner(operator.boxes)) is not None:
         require(session, [boxes_owner])
     pairs = list[tuple[np.ndarray, np.ndarray]]()
@@ -41,7 +42,7 @@ def write_sheet(session: Session, name: str, out: str, most: int) -> int:
     for pixels, boxes, caption in islice(_samples_with_text(session, operator.boxes), most):
         pairs.append((pixels, operator.masked(pixels, boxes)))
         captions.append(caption)
-    with publishing_at(out) as path:
+    with writing_file(out, "sheet", {"export": "sheet"}) as path:
         contact_sheet(pairs, captions).save(path, FORMATS[suffix])
     return len(pairs)
 

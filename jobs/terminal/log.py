@@ -23,6 +23,7 @@ class TerminalHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(LineFormatter())
+        self.addFilter(lambda record: record.name != "winnow.storage.damage")  # output.py always shows those
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record as one line, as long as it is."""

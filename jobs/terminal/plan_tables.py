@@ -10,6 +10,7 @@ from jobs.terminal.tables import counted, table
 from pipeline.errors import printable
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool
 from pipeline.preflight.preview import IndexTask, Preview
+from pipeline.preflight.space import Space
 
 EXAMPLES = 3  # shards that are named
 
@@ -29,6 +30,8 @@ def plan(preview: Preview) -> None:
     if preview.estimate.bottleneck:
         tables.console.print(_operator_costs(preview.estimate))
         _summary(preview)
+    if preview.exports:
+        tables.console.print(_exports(preview.exports))
     for warning in preview.warnings:
         tables.console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
 
@@ -57,6 +60,22 @@ def _missing_passes(passes: Sequence[MissingPass]) -> Table:
             _duration(step.seconds),
         )
     return rows
+
+
+def _exports(spaces: Sequence[Space]) -> Table:
+    """The room that each export needs, and what an earlier one takes until the new one is whole."""
+    rows = table("Exports to write", "export", "path", "needs", "earlier one", "free", text=2)
+    for space in spaces:
+        most = "at most " if space.at_most else "about "
+        needs = "?" if space.bytes is None else f"{most}{_size(space.bytes)}"
+        earlier = _size(space.earlier) if space.earlier else "-"
+        rows.add_row(space.export, escape(space.path), needs, earlier, _size(space.free))
+    return rows
+
+
+def _size(size: int) -> str:
+    """`12.3 GB`"""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def _pool(pool: StagePool | IndexTask) -> str:

@@ -76,6 +76,11 @@ class Progress:
         task = self.bars.add_task(f"compact {folder}", total=shards, note="")
         return lambda count: self.bars.advance(task, count)
 
+    def verify(self, what: str, count: int) -> Callable[[object], None]:
+        """Show the verifying of so many files or shards; returns the callback for each."""
+        task = self.bars.add_task(f"verify {what}", total=count, note="")
+        return lambda _: self.bars.advance(task)
+
     def ingest(self) -> Callable[["Fetched"], None]:
         """Show a download, whose number of shards is not known before the whole list is read; returns the
         callback for every shard that was downloaded."""

@@ -12,6 +12,7 @@ import os
 from urllib.parse import urlsplit
 
 from pipeline.assets import WrongContent, local_file
+from pipeline.operator import Operator
 
 RELEASE = "https://github.com/sagadre/datacomp_baseline_assets/releases/download/v0.1.0-alpha/"
 FASTTEXT = "https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.bin"
@@ -31,6 +32,15 @@ PUBLISHED = {
 ADDRESSES = {url.rsplit("/", 1)[1]: url for url in PUBLISHED}  # by file name
 
 
+class PublishedFiles(Operator):
+    """Base of operators whose files may be published ones."""
+
+    def why_missing(self, field: str, value: str) -> str:
+        """See Operator; also where a published file is to be had."""
+        reason = super().why_missing(field, value)
+        return f"{reason}{_hint(value)}" if reason else ""
+
+
 def asset(address: str) -> str:
     """The path of a file on this machine, as `local_file` finds it. Raises FileNotFoundError, which says
     where a published file can be downloaded, and ValueError if it is not the published one."""
@@ -39,9 +49,14 @@ def asset(address: str) -> str:
     try:
         return local_file(address, PUBLISHED.get(published, ""))
     except FileNotFoundError as error:
-        hint = f"; it is published at {published}: download it, or give this URL as the path"
-        raise FileNotFoundError(f"{error}{hint if published else ''}") from None
+        raise FileNotFoundError(f"{error}{_hint(address)}") from None
     except WrongContent as error:
         raise ValueError(
             f"{error}, as the published {name}: download it again, or give a file of your own another name"
         ) from None
+
+
+def _hint(address: str) -> str:
+    """Where the published file of that name is to be had; empty if none has the name."""
+    published = ADDRESSES.get(os.path.basename(urlsplit(address).path))
+    return f"; it is published at {published}: download it, or give this URL as the path" if published else ""

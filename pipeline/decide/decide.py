@@ -16,8 +16,11 @@ import polars as pl
 from pipeline.decide.counts import Counts, count_verdicts, verdict_table
 from pipeline.decide.cuts import resolve_cuts
 from pipeline.decide.decision import Decision
+from pipeline.errors import ShardError
+from pipeline.plan.keys import identities
 from pipeline.plan.session import Session
 from pipeline.plan.store_pool import claim_store
+from pipeline.plan.stored import current_parts
 from pipeline.rule import Cut
 from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
@@ -30,7 +33,7 @@ class DecidedShard(NamedTuple):
     shard: str
     samples: int
     kept: int
-    part: str  # <part>.parquet, of which they are the rows [start, start + samples)
+    part: str  # verdicts/<part>.parquet, of which they are the rows [start, start + samples)
     start: int
 
 
@@ -62,6 +65,7 @@ def decide(session: Session) -> Decision:
         decided += group_shards
     shards = pl.DataFrame(decided, schema=SHARDS_SCHEMA, orient="row").sort("shard")
     store.write(layout.decided_shards(folder), shards)
+    _check_still_current(session)
     decision = _decision(session, counts, cuts)
     store.root.publish_json(layout.rules(folder), decision, durable=True)
     return decision
@@ -89,6 +93,19 @@ def _decision(session: Session, counts: Counts, cuts: Mapping[str, Cut]) -> Deci
     )
 
 
+def _check_still_current(session: Session) -> None:
+    """Raises ShardError if the columns that the rules read have changed meanwhile."""
+    now = session.refreshed()
+    owners = {
+        operator for rule in session.recipe.keep.values() if (operator := owner(rule.column)) is not None
+    }
+    folders = [session.folder(name) for name in owners if name in session.recipe.compute]
+    if identities(now.shards) != identities(session.shards) or any(
+        len(current_parts(now, folder)) < len(session.shards) for folder in folders
+    ):
+        raise ShardError("another run changed the store while this one decided: run the command again")
+
+
 def _decide_group(
     session: Session, cuts: Mapping[str, Cut], group: Sequence[str]
 ) -> tuple[Counts, list[DecidedShard]]:
@@ -100,7 +117,7 @@ def _decide_group(
     uids = columns["uid"] if "uid" in columns.columns else pl.Series([], dtype=pl.String)
     verdicts = [rule.verdict(columns[rule.column], uids, cuts.get(name)) for name, rule in rules.items()]
     decided = verdict_table(rules, verdicts, len(columns))
-    session.store.write(layout.part(session.decisions, group[0]), decided)
+    session.store.write(layout.verdicts(session.decisions, group[0]), decided)
     return count_verdicts(rules, decided, columns), _decided_shards(group, columns["shard"], decided["keep"])
 
 

@@ -43,8 +43,9 @@ class Exporter(Protocol):
        recipe/sections.py) declare which paths the export writes, which columns it reads, and whether it
        copies images. The checks of the recipe, of the pool and of paths on a cluster follow from the marks,
        and so does the key of the decision. No code of the exporter runs.
-    2. The decision is computed and stored.
-    3. `write` is called in the driver's process. Exporters run one after the other, in the order of
+    2. `check` is called for every export, before anything is computed.
+    3. The decision is computed and stored.
+    4. `write` is called in the driver's process. Exporters run one after the other, in the order of
        EXPORTERS.
     """
 
@@ -52,10 +53,14 @@ class Exporter(Protocol):
     def name(self) -> str:
         """The field of `export` in a recipe, and the key of the result in `--json`."""
 
+    def check(self, session: Session) -> None:
+        """Raises RecipeError if something lies at the export's path that Winnow did not write."""
+
     def write(self, session: Session, executor: Executor, watch: Watch) -> Result:
         """Write the export for the session's decision.
 
-        An export that is complete already may be left alone. Files appear whole or not at all, and equal
-        decisions give equal bytes. Work that can run in parallel goes to the executor; `watch(n)` shows the
-        progress of n tasks. Raises RecipeError if there is no decision yet or the path holds something that
-        Winnow did not write, and ShardError if shards cannot be read."""
+        An export that is complete already may be left alone. An earlier one stays until the new one is whole
+        (`places/`), and equal decisions give equal bytes. Work that can run in parallel goes to the executor;
+        `watch(n)` shows the progress of n tasks. Raises RecipeError if there is no decision yet or the path
+        holds something that Winnow did not write, HeldError if another process is writing there, ShardError
+        if shards cannot be read or the session has none, and ChangedError if the store changed meanwhile."""

@@ -5,7 +5,7 @@
 
     image.index                   inner product of unit vectors: cosines
     metadata/metadata_0.parquet   row i is FAISS's id i: id uid shard row key caption url
-    image.json                    describes the index; written last: an index that has it is complete
+    image.json                    describes the index; `complete` is true once all of it is there
 
 Kept samples are added in pool order. Samples without an embedding (null, zero or not finite) are left out and
 counted. Vectors for training are drawn by uid. Memory holds the training vectors (40 per list), one block of
@@ -13,13 +13,13 @@ the index, and 4,096 rows or one shard's, whichever is more.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -28,6 +28,8 @@ from pipeline.export import faiss_build
 from pipeline.export.exporter import Watch
 from pipeline.export.faiss_file import growing
 from pipeline.export.kept import kept_counts
+from pipeline.export.places.folder import COMPLETE, ExportFolder
+from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.recipe.sections import Index
@@ -38,6 +40,7 @@ from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
 from pipeline.uids import draw
 
+KEY = "export.index.path"
 INDEX_FILE, METADATA_FILE, ABOUT_FILE = "image.index", "metadata/metadata_0.parquet", "image.json"
 BATCH = 4_096  # rows added at a time, at least: enough to keep BLAS busy, 8 MiB at 512 dimensions
 SEED = 0  # of the draw of training vectors
@@ -71,6 +74,10 @@ class IndexExporter:
 
     name = "index"
 
+    def check(self, session: Session) -> None:
+        """See exporter.Exporter."""
+        _place(session).check()
+
     def write(self, session: Session, executor: Executor, watch: Watch) -> IndexResult:
         """See exporter.Exporter. The index is built on a machine that has the CPUs and memory of
         `run.index`."""
@@ -79,25 +86,27 @@ class IndexExporter:
 
 
 def write_index(session: Session) -> IndexResult:
-    """Build and publish `export.index`. An index of the same decision and embeddings is left alone. Raises
-    RecipeError."""
-    path = _section(session).path
+    """Build and publish `export.index`. An index of the same decision and embeddings is left alone; another
+    one stays until the new one is whole. Raises RecipeError."""
+    place = _place(session)
     kept = sum(kept_counts(session).values())
-    out = Folder(path)
-    out.remove_leftovers()
-    about = _identity(session)
-    before = _read_about(out)
-    if before and before.items() >= about.items() and before.keys() >= _ABOUT_KEYS:
-        return IndexResult(**{name: before[name] for name in _ABOUT_KEYS}, path=path, written=False)
-    if before:
-        out.fs.rm_file(out.path(ABOUT_FILE))
+    inputs = Inputs(session, operators_of(session, [_section(session).embedding]))
+    with place.writing(_identity(session, inputs), f"{KEY} of {session.recipe.name}") as stage:
+        written = not stage.complete
+        if written:
+            stage.finish(partial(inputs.verify, KEY), _build(session, stage.folder, kept))
+        about = {name: stage.manifest[name] for name in _ABOUT_KEYS}
+    return IndexResult(**about, path=place.path, written=written)
+
+
+def _build(session: Session, out: Folder, kept: int) -> dict[str, Any]:
+    """Write the index and its metadata to a folder; returns what the manifest says of them. `kept`: how many
+    samples are kept, with or without an embedding."""
     index, key = _trained(session, kept)
     rows = KeptVectors(session)
     with out.publishing(INDEX_FILE) as index_path, out.publishing(METADATA_FILE) as metadata_path:
         _fill(index, index_path, rows, metadata_path)
-    about |= {"key": key, "rows": rows.rows, "missing": rows.missing, "dimension": index.d}
-    out.publish(ABOUT_FILE, orjson.dumps(about, option=orjson.OPT_INDENT_2))
-    return IndexResult(**about, path=path, written=True)
+    return {"key": key, "rows": rows.rows, "missing": rows.missing, "dimension": index.d}
 
 
 _ABOUT_KEYS = {field.name for field in fields(IndexResult)} - {"path", "written"}
@@ -110,31 +119,30 @@ def _section(session: Session) -> Index:
     return session.recipe.export.index
 
 
-def _identity(session: Session) -> dict[str, Any]:
+def _place(session: Session) -> ExportFolder:
+    """The folder of the index. Raises RecipeError if the recipe has none."""
+    return ExportFolder(_section(session).path, KEY, ABOUT_FILE, _names)
+
+
+def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files that an `image.json` of Winnow's names."""
+    if "decision" not in manifest or "embedding" not in manifest:
+        raise ValueError
+    return INDEX_FILE, METADATA_FILE
+
+
+def _identity(session: Session, inputs: Inputs) -> dict[str, Any]:
     """Everything that the bytes depend on."""
     section = _section(session)
     operator = owner(section.embedding)
     return {
-        "decision": session.decisions,
+        "export": "index",
+        **inputs.manifest,
         "embedding": section.embedding,
         "columns": session.folder(operator) if operator is not None else layout.SAMPLES,
         "factory": section.factory,
         "metric": "inner_product",
     }
-
-
-def _read_about(out: Folder) -> dict[str, Any] | None:
-    """The folder's `image.json`; None if it has none. Raises RecipeError for one that Winnow did not
-    write."""
-    if not out.exists(ABOUT_FILE):
-        return None
-    try:
-        about = dict(orjson.loads(out.read(ABOUT_FILE)))
-    except ValueError:
-        about = {}
-    if "decision" not in about:
-        raise RecipeError(f"export.index.path: {out.path(ABOUT_FILE)} was not written by Winnow; move it")
-    return about
 
 
 def _trained(session: Session, kept: int) -> tuple[Any, str]:
@@ -201,8 +209,11 @@ class Hits(NamedTuple):
 def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
     """The k nearest samples to each of (n, d) vectors of any length. `path`: an index's folder."""
     folder = Folder(path)
-    if _read_about(folder) is None:
+    about = ExportFolder(path, KEY, ABOUT_FILE, _names).read(folder)
+    if about is None:
         raise RecipeError(f"{path} is not an index: it has no {ABOUT_FILE}; run `winnow export` first")
+    if not about.get(COMPLETE, True):  # earlier versions wrote it last, without this key
+        raise RecipeError(f"{path} is not complete; run `winnow export` again")
     with _local(folder, INDEX_FILE) as local:
         scores, ids = faiss_build.query(local, vectors, k)
     query, rank = (grid.ravel() for grid in np.indices(ids.shape))

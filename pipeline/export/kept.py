@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, ShardError
 from pipeline.plan.session import Session
 from pipeline.storage import layout
 
 
 def kept_counts(session: Session) -> dict[str, int]:
-    """Shard -> kept rows, in pool order. Raises RecipeError if there is no decision yet."""
+    """Shard -> kept rows, in pool order. Raises RecipeError if there is no decision yet, and ShardError for a
+    decision over no shards: it would replace an earlier export by nothing."""
+    if not session.shards:
+        raise ShardError("nothing to export: no shard of the pool could be read")
     decision = session.decisions
     if not session.store.root.exists(layout.rules(decision)):
         raise RecipeError(f"nothing to export: no {decision} in the store; run `winnow keep` first")

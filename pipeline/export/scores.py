@@ -40,13 +40,6 @@ class ScoreColumns:
                 )
         return pl.concat(frames, how="horizontal") if frames else pl.DataFrame()
 
-    def part_counts(self, session: Session) -> dict[str, int]:
-        """Folder of an operator's columns -> how many of the session's shards have a part in it. Parts are
-        only ever added to a folder, so equal counts mean equal scores."""
-        shards = {shard.name for shard in session.shards}
-        folders = [session.folder(name) for name in self.by_operator]
-        return {folder: len(session.store.part_names(folder) & shards) for folder in folders}
-
 
 def _scores(name: str, operator: Writer) -> dict[str, PolarsDataType]:
     """Full name -> dtype of the columns with one value per row."""

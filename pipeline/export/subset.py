@@ -3,6 +3,8 @@
     write_subset(session)          -> export.subset, from the decision
     read_subset("out/subset.npy")  -> (n,) array of dtype u8,u8
 
+    out/subset.npy.winnow.json     the note by which Winnow knows the file as its own (places/file.py)
+
 The file is a multiset: it holds a uid once per sample of the pool that has it, and with `export.repeats` as
 often as that column says.
 
@@ -25,11 +27,14 @@ import polars as pl
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
 from pipeline.export.kept import written_counts, written_uids
+from pipeline.export.places.file import check_file, is_current, writing_file
+from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.plan.session import Session
 from pipeline.run.executor import Executor
-from pipeline.storage.folder import Folder, working_beside
+from pipeline.storage.folder import Folder
 from pipeline.uids import uid_halves
 
+KEY = "export.subset"
 DTYPE = np.dtype("u8,u8")
 AT_ONCE = 1 << 22  # rows sorted in memory: 64 MiB, and as much again for the order
 DIGIT_BITS = 8  # bits of a uid by which one round distributes rows
@@ -49,26 +54,37 @@ class SubsetExporter:
 
     name = "subset"
 
+    def check(self, session: Session) -> None:
+        """See exporter.Exporter."""
+        if (path := session.recipe.export.subset) is not None:
+            check_file(path, KEY)
+
     def write(self, session: Session, executor: Executor, watch: Watch) -> SubsetResult:
         """See exporter.Exporter."""
         return write_subset(session)
 
 
-def write_subset(session: Session, at_once: int = AT_ONCE, path: str | None = None) -> SubsetResult:
-    """Write the kept uids to `path`, by default `export.subset`. Raises RecipeError if there is no decision
-    yet."""
+def write_subset(
+    session: Session, at_once: int = AT_ONCE, path: str | None = None, key: str = KEY
+) -> SubsetResult:
+    """Write the kept uids to `path`, by default `export.subset`; `key` is the flag that names another one.
+    Raises RecipeError if there is no decision yet, or if Winnow did not write the file that is there."""
     path = path or session.recipe.export.subset
     if path is None:
-        raise RecipeError("export.subset is missing: name the .npy file to write")
+        raise RecipeError(f"{KEY} is missing: name the .npy file to write")
     counts = written_counts(session)
+    repeats = session.recipe.export.repeats
+    inputs = Inputs(session, operators_of(session, [repeats]))
     total = sum(counts.values())
-    uids = written_uids(session, [shard for shard, count in counts.items() if count])
-    with working_beside(path) as folder:
-        with open(f"{folder}/subset", "wb") as file:
-            write_header(file, total)
-            for rows in _sorted(map(_halves, uids), at_once, folder):
-                file.write(rows.data)
-        Folder(path).publish_file(f"{folder}/subset", "")
+    about = {"export": "subset", **inputs.manifest, "repeats": repeats, "uids": total}
+    if not is_current(path, key, about):
+        uids = written_uids(session, [shard for shard, count in counts.items() if count])
+        with writing_file(path, key, about) as new:
+            with open(new, "wb") as file:
+                write_header(file, total)
+                for rows in _sorted(map(_halves, uids), at_once, os.path.dirname(new)):
+                    file.write(rows.data)
+            inputs.verify(key)
     return SubsetResult(path, total)
 
 

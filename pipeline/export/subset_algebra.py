@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.errors import RecipeError
+from pipeline.export.places.file import check_file, writing_file
 from pipeline.export.subset import DTYPE, write_header
-from pipeline.storage.folder import Folder, working_beside
+from pipeline.storage.folder import Folder
 from pipeline.uids import first_unsorted, search_uids
 
 BLOCK = 1 << 20  # rows of a file that are merged at a time: 16 MB, and some ten times as much to work in
@@ -79,7 +80,10 @@ class Difference:
 
 
 def combine(paths: Sequence[str], operation: str, out: str | None = None, block: int = BLOCK) -> Combination:
-    """Apply one of OPERATIONS to files; writes the result to `out` if given. Raises RecipeError."""
+    """Apply one of OPERATIONS to files; writes the result to `out` if given. Raises RecipeError, also for an
+    `out` that Winnow did not write."""
+    if out:
+        check_file(out, "--out")
     with ExitStack() as stack:
         blocks = merged([stack.enter_context(mapped(path)) for path in paths], paths, block)
         results = ((uids, OPERATIONS[operation](counts)) for uids, counts in blocks)
@@ -152,16 +156,14 @@ def mapped(path: str) -> Iterator[np.ndarray]:
 def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], path: str) -> Combination:
     """Publish the uids of (uids, counts), each as often as it counts."""
     rows = distinct = 0
-    with working_beside(path) as folder:
-        with open(f"{folder}/subset", "wb") as file:
-            write_header(file, 0)
-            for uids, counts in results:
-                file.write(np.repeat(uids, counts).data)
-                rows += int(counts.sum())
-                distinct += int((counts > 0).sum())
-            file.seek(0)
-            write_header(file, rows)
-        Folder(path).publish_file(f"{folder}/subset", "")
+    with writing_file(path, "--out", {"export": "subset"}) as new, open(new, "wb") as file:
+        write_header(file, 0)
+        for uids, counts in results:
+            file.write(np.repeat(uids, counts).data)
+            rows += int(counts.sum())
+            distinct += int((counts > 0).sum())
+        file.seek(0)
+        write_header(file, rows)
     return Combination(path, rows, distinct)
 
 

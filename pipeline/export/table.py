@@ -16,8 +16,9 @@ DataComp folder that the recipe reads. Embeddings and lists are left out. A scor
 which the store lacks it. `export.repeats` is not applied: each sample has one row, and the column that says
 how often it repeats is one of the scores.
 
-The footer's key `winnow` holds what the bytes depend on: the decision and the scores. A table with the same
-note is left alone. A file without one was not written by Winnow; it is left alone, too, and is an error.
+The footer's key `winnow` holds what the bytes depend on: the decision and digests of the scores. A table with
+the same note is left alone. A file without one was not written by Winnow; it is left alone, too, and is an
+error.
 Memory holds one row group and one shard's columns, however many samples are kept.
 """
 
@@ -35,6 +36,8 @@ from polars._typing import PolarsDataType
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
 from pipeline.export.kept import kept_counts
+from pipeline.export.places.file import check_is_file, file_lock, foreign, publish_durably
+from pipeline.export.places.inputs import Inputs
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
@@ -53,6 +56,7 @@ SOURCES = {  # of the columns that every table has
     "shard": "shard",
     "row": "row",
 }
+KEY = "export.table"
 FORMAT = 1  # raise it when the same decision gives other bytes
 NOTE = b"winnow"  # the footer's key
 MAGIC = b"PAR1"  # the last bytes of every parquet file
@@ -72,6 +76,11 @@ class TableExporter:
 
     name = "table"
 
+    def check(self, session: Session) -> None:
+        """See exporter.Exporter."""
+        if (path := session.recipe.export.table) is not None:
+            _read_note(path)
+
     def write(self, session: Session, executor: Executor, watch: Watch) -> TableResult:
         """See exporter.Exporter."""
         return write_table(session)
@@ -82,22 +91,20 @@ def write_table(session: Session) -> TableResult:
     something that Winnow did not write."""
     path = session.recipe.export.table
     if path is None:
-        raise RecipeError("export.table is missing: name the parquet file to write")
+        raise RecipeError(f"{KEY} is missing: name the parquet file to write")
     rows = sum(kept_counts(session).values())
     scores = ScoreColumns(session)
-    note = {
-        "export": "table",
-        "format": FORMAT,
-        "decision": session.decisions,
-        "scores": scores.part_counts(session),
-        "pool_scores": list(_pool_scores(session)),
-    }
-    out = Folder(path)
-    if _read_note(out) == note:
-        return TableResult(path, rows, written=False)
-    with working_beside(path) as folder:
-        _write(f"{folder}/table", session, scores, note)
-        out.publish_file(f"{folder}/table", "")
+    inputs = Inputs(session, scores.by_operator)
+    pool_scores = list(_pool_scores(session))
+    note = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": pool_scores}
+    _read_note(path)
+    with file_lock(Folder(path), f"{KEY} of {session.recipe.name}"):
+        if _read_note(path) == note:
+            return TableResult(path, rows, written=False)
+        with working_beside(path) as folder:
+            _write(f"{folder}/table", session, scores, note)
+            inputs.verify(KEY)
+            publish_durably(f"{folder}/table", Folder(path))
     return TableResult(path, rows, written=True)
 
 
@@ -132,16 +139,16 @@ def _pool_scores(session: Session) -> dict[str, PolarsDataType]:
     return {n: dtype for n, dtype in session.kind.ready.items() if n in read and not dtype.is_nested()}
 
 
-def _read_note(out: Folder) -> dict[str, Any] | None:
+def _read_note(path: str) -> dict[str, Any] | None:
     """The note in the footer of the table at a path; None if there is no file. Raises RecipeError for
     anything that is not a table of Winnow's."""
+    check_is_file(path, KEY)
+    out = Folder(path)
     if not out.exists(""):
         return None
     note = _note(out) if out.fs.isfile(out.base) and out.fs.tail(out.base, len(MAGIC)) == MAGIC else None
     if note is None:
-        raise RecipeError(
-            f"export.table: {out.base} was not written by Winnow; name another file, or move this one"
-        )
+        raise foreign(out, KEY)
     return note
 
 

@@ -9,15 +9,17 @@ With `export.repeats`, a sample stands there as often as that column says, one c
     00000000_stats.json  img2dataset's counts; written last: a tar that has them is complete
     sizes.json           samples per tar: open_clip reads the size of its training set here
     meta.json            number of tars and their names: DataComp's train.py reads them here
-    _winnow.json         which decision and which scores these are; written first
+    _winnow.json         the manifest: which decision and which scores these are, and `complete`
 
 The cut into tars follows from the counts of samples alone. So each tar is a task of its own that reads only
-the byte ranges it needs, and an export that was killed resumes and ends with the same bytes.
+the byte ranges it needs, and an export that was killed resumes and ends with the same bytes. An earlier
+export in the folder stays until the new one is whole (`places/folder.py`).
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,15 +27,19 @@ import orjson
 from pipeline.errors import RecipeError, ShardError
 from pipeline.export.exporter import Report, Watch
 from pipeline.export.kept import written_counts
+from pipeline.export.places.folder import MANIFEST, ExportFolder
+from pipeline.export.places.inputs import Inputs, operators_of
+from pipeline.export.scores import ScoreColumns
 from pipeline.export.tar_writer import STATS_SUFFIX, OutputTar, ShardRows, TarBuilder
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.run.executor import Executor
 from pipeline.storage.folder import Folder
 
-MANIFEST, SIZES, META = "_winnow.json", "sizes.json", "meta.json"
+KEY = "export.shards"
+SIZES, META = "sizes.json", "meta.json"
 LOG = logging.getLogger("winnow.export")
-SUFFIXES = (STATS_SUFFIX, ".parquet", ".tar")
+SUFFIXES = (".tar", ".parquet", STATS_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,10 @@ class TarsExporter:
 
     name = "shards"
 
+    def check(self, session: Session) -> None:
+        """See exporter.Exporter."""
+        _place(session).check()
+
     def write(self, session: Session, executor: Executor, watch: Watch) -> TarsResult:
         """See exporter.Exporter. Tars are tasks of the executor."""
         samples = sum(written_counts(session).values())
@@ -63,26 +73,31 @@ class TarsExporter:
 
 def export_shards(session: Session, executor: Executor, report: Report | None = None) -> TarsResult:
     """Write `export.shards`. Raises RecipeError for a folder that holds something else. Raises ShardError if
-    shards of the pool cannot be read, after all other tars are written."""
-    path = session.recipe.export.shards
-    if path is None:
-        raise RecipeError("export.shards is missing: name the folder to write")
+    shards of the pool cannot be read, after all other tars are written; an earlier export stays."""
+    place = _place(session)
     tars = cut_tars(session.shards, written_counts(session), session.recipe.export.samples_per_shard)
-    out, builder = Folder(path), TarBuilder(session, path)
-    complete = _prepare(out, _manifest(session, builder, tars))
-    missing = [tar for tar in tars if tar.name not in complete]
-    failed = _build(missing, builder, executor, report)
-    if failed:
-        reasons = "\n".join(f"  {name}.tar: {failed[name]}" for name in sorted(failed))
-        raise ShardError(f"export.shards: {len(failed)} of {len(tars)} not written:\n{reasons}")
-    _finish(out, tars)
+    scores = ScoreColumns(session)
+    inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [session.recipe.export.repeats])})
+    with place.writing(_manifest(session, inputs, tars), f"{KEY} of {session.recipe.name}") as stage:
+        missing = [tar for tar in tars if f"{tar.name}{STATS_SUFFIX}" not in stage.files]
+        if not stage.complete:
+            _raise_failed(_build(missing, TarBuilder(session, stage.path), executor, report), len(tars))
+            _describe(stage.folder, tars)
+            stage.finish(partial(inputs.verify, KEY))
     return TarsResult(
-        path=path,
+        path=place.path,
         shards=len(tars),
         samples=sum(tar.rows for tar in tars),
         written=len(missing),
         skipped=len(tars) - len(missing),
     )
+
+
+def _raise_failed(failed: Mapping[str, str], tars: int) -> None:
+    """Raises ShardError if tars failed. `failed`: why, by the tar's name; `tars`: how many there are."""
+    if failed:
+        reasons = "\n".join(f"  {name}.tar: {failed[name]}" for name in sorted(failed))
+        raise ShardError(f"{KEY}: {len(failed)} of {tars} not written:\n{reasons}")
 
 
 def _build(
@@ -118,55 +133,39 @@ def cut_tars(shards: Sequence[Shard], counts: Mapping[str, int], size: int) -> l
 # --- the folder -----------------------------------------------------------------------------------
 
 
-def _manifest(session: Session, builder: TarBuilder, tars: Sequence[OutputTar]) -> dict[str, Any]:
+def _place(session: Session) -> ExportFolder:
+    """The folder of the export. Raises RecipeError if the recipe has none."""
+    path = session.recipe.export.shards
+    if path is None:
+        raise RecipeError(f"{KEY} is missing: name the folder to write")
+    return ExportFolder(path, KEY, MANIFEST, _names)
+
+
+def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a manifest names. Manifests of earlier versions do not say which export they are of."""
+    if manifest.get("export", "shards") != "shards" or "decision" not in manifest:
+        raise ValueError
+    for number in range(manifest["shards"]):
+        yield from (f"{number:08d}{suffix}" for suffix in SUFFIXES)
+    yield from (SIZES, META)
+
+
+def _manifest(session: Session, inputs: Inputs, tars: Sequence[OutputTar]) -> dict[str, Any]:
     """Everything that the folder's bytes depend on."""
     repeats = session.recipe.export.repeats
     return {
-        "decision": session.decisions,
+        "export": "shards",
+        **inputs.manifest,
         **({"repeats": repeats} if repeats else {}),
         "samples_per_shard": session.recipe.export.samples_per_shard,
         "shards": len(tars),
         "samples": sum(tar.rows for tar in tars),
-        "scores": builder.scores.part_counts(session),
     }
 
 
-def _prepare(out: Folder, manifest: Mapping[str, Any]) -> set[str]:
-    """Empty the folder of another export's files; returns the names of the tars that are complete already.
-    Raises RecipeError for a folder of anything else."""
-    out.remove_leftovers()
-    files = out.file_names()
-    if MANIFEST in files:
-        before = _read_manifest(out)
-        if before == manifest:
-            return {name.removesuffix(STATS_SUFFIX) for name in files if name.endswith(STATS_SUFFIX)}
-        ours = [f"{i:08d}{s}" for s in SUFFIXES for i in range(before["shards"])]
-        for name in (SIZES, META, *ours, MANIFEST):
-            if name in files:
-                out.fs.rm_file(out.path(name))
-    elif files:
-        raise RecipeError(
-            f"export.shards: {out.base} is not empty and was not written by Winnow (it has {min(files)}); "
-            "name another folder, or empty this one"
-        )
-    out.publish(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-    return set()
-
-
-def _read_manifest(out: Folder) -> dict[str, Any]:
-    try:
-        manifest = orjson.loads(out.read(MANIFEST))
-        return {**manifest, "shards": int(manifest["shards"])}
-    except (ValueError, KeyError, TypeError):
-        raise RecipeError(f"export.shards: {out.path(MANIFEST)} is garbled; empty the folder") from None
-
-
-def _finish(out: Folder, tars: Sequence[OutputTar]) -> None:
+def _describe(out: Folder, tars: Sequence[OutputTar]) -> None:
     """Write the two files that training reads first, once every tar is there."""
     sizes = {f"{tar.name}.tar": tar.rows for tar in tars}
     meta = {"output_shard_count": len(tars), "output_shard_format": "{:08d}.tar"}
     out.publish(SIZES, orjson.dumps(sizes, option=orjson.OPT_INDENT_2))
     out.publish(META, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
-    out.remove_leftovers(
-        also_live=True
-    )  # half-written files of workers that died: other workers have written their tars

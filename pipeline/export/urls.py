@@ -3,7 +3,7 @@
     result = write_urls(session)
 
     00000000.parquet  columns url, text, uid; in pool order, at most ROWS_PER_FILE rows
-    _winnow.json      which decision this is; `complete` is true once all files are there
+    _winnow.json      the manifest: which decision this is, and `complete`
 
     img2dataset --url_list FOLDER --input_format parquet --url_col url --caption_col text \\
         --save_additional_columns '["uid"]' --output_format webdataset --output_folder SHARDS
@@ -13,21 +13,21 @@ list hold for the shards. Samples without a url are left out and counted. The sa
 bytes. Memory holds one row group and one shard's columns, however long the list is.
 """
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count, islice
 from typing import Any
 
-import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
 from pipeline.export.kept import kept_counts
-from pipeline.export.tars import MANIFEST
+from pipeline.export.places.folder import MANIFEST, ExportFolder, Stage
+from pipeline.export.places.inputs import Inputs
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
 from pipeline.pool.tar_reader import BATCH_BYTES
@@ -35,11 +35,12 @@ from pipeline.run.executor import Executor
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
 
+KEY = "export.urls"
 ROWS_PER_FILE = 1_000_000  # img2dataset reads a whole file at a time
 GROUP = 50_000  # rows of a row group
 COLUMNS = ("url", "text", "uid")
 SCHEMA = to_arrow(pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))).schema
-LIST_FILE = re.compile(r"\d{8}\.parquet")
+COUNTS = ("files", "rows", "without_url")  # of a manifest and of a result
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class UrlsExporter:
 
     name = "urls"
 
+    def check(self, session: Session) -> None:
+        """See exporter.Exporter."""
+        _place(session).check()
+
     def write(self, session: Session, executor: Executor, watch: Watch) -> UrlsResult:
         """See exporter.Exporter."""
         return write_urls(session)
@@ -65,24 +70,49 @@ class UrlsExporter:
 def write_urls(session: Session) -> UrlsResult:
     """Write `export.urls`. Raises RecipeError if there is no decision yet, and for a folder that holds
     something else."""
-    path = session.recipe.export.urls
-    if path is None:
-        raise RecipeError("export.urls is missing: name the folder to write")
+    place = _place(session)
     shards = [shard for shard, kept in kept_counts(session).items() if kept]
-    out = Folder(path)
-    manifest = {"export": "urls", "decision": session.decisions, "complete": False}
-    _prepare(out, manifest)
+    inputs = Inputs(session)
+    wanted = {"export": "urls", **inputs.manifest}
+    with place.writing(wanted, f"{KEY} of {session.recipe.name}", {"files": 0}) as stage:
+        if not stage.complete:
+            counts = _write_all(session, shards, stage)
+            stage.finish(partial(inputs.verify, KEY), counts)
+        return UrlsResult(place.path, **{name: stage.manifest[name] for name in COUNTS})
+
+
+def _write_all(session: Session, shards: Iterable[str], stage: Stage) -> dict[str, int]:
+    """Write every file of the list; returns COUNTS. The manifest names a file before it is there."""
     counts = Counter[str]()
     groups = cut(_with_url(session, shards, counts), GROUP, BATCH_BYTES)
     files = 0
     for files in count():
         if (first := next(groups, None)) is None:
             break
-        _write(out, f"{files:08d}.parquet", chain([first], islice(groups, ROWS_PER_FILE // GROUP - 1)))
-    result = UrlsResult(path, files, counts["rows"], counts["without_url"])
-    counted = {name: number for name, number in asdict(result).items() if name != "path"}
-    out.publish(MANIFEST, _json({**manifest, "complete": True, **counted}))
-    return result
+        stage.announce({"files": max(files + 1, stage.manifest["files"])})
+        _write(stage.folder, _file(files), chain([first], islice(groups, ROWS_PER_FILE // GROUP - 1)))
+    return {"files": files, "rows": counts["rows"], "without_url": counts["without_url"]}
+
+
+def _place(session: Session) -> ExportFolder:
+    """The folder of the export. Raises RecipeError if the recipe has none."""
+    path = session.recipe.export.urls
+    if path is None:
+        raise RecipeError(f"{KEY} is missing: name the folder to write")
+    return ExportFolder(path, KEY, MANIFEST, _names)
+
+
+def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a manifest names. That of an earlier version does not say how many there are until the
+    list is complete."""
+    if manifest["export"] != "urls":
+        raise ValueError
+    yield from map(_file, range(manifest.get("files", 0)))
+
+
+def _file(number: int) -> str:
+    """The name of one file of the list."""
+    return f"{number:08d}.parquet"
 
 
 def _with_url(session: Session, shards: Iterable[str], counts: Counter[str]) -> Iterator[pl.DataFrame]:
@@ -100,29 +130,3 @@ def _write(out: Folder, name: str, groups: Iterable[pl.DataFrame]) -> None:
     with out.publishing(name) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
         for group in groups:
             writer.write_table(to_arrow(group))
-
-
-def _prepare(out: Folder, manifest: dict[str, Any]) -> None:
-    """Empty the folder of an earlier list. Raises RecipeError for a folder of anything else."""
-    out.remove_leftovers()
-    files = out.file_names()
-    if files and not (MANIFEST in files and _is_list(out)):
-        raise RecipeError(
-            f"export.urls: {out.base} is not empty and not a list that Winnow wrote (it has {min(files)}); "
-            "name another folder, or empty this one"
-        )
-    out.publish(MANIFEST, _json(manifest))
-    for name in filter(LIST_FILE.fullmatch, sorted(files)):
-        out.fs.rm_file(out.path(name))
-
-
-def _is_list(out: Folder) -> bool:
-    """Whether the folder's manifest is that of a URL list."""
-    try:
-        return bool(orjson.loads(out.read(MANIFEST))["export"] == "urls")
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _json(data: dict[str, Any]) -> bytes:
-    return orjson.dumps(data, option=orjson.OPT_INDENT_2)

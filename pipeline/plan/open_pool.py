@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.operator import ImageScore
+from pipeline.plan.outputs import check_outputs
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
 from pipeline.pool.shards import Listing, Shard
@@ -34,6 +35,7 @@ def list_pool(recipe: Recipe) -> Listing:
     kind = open_kind(recipe, listing.shards)
     kind.check(listing.shards, _columns_read(recipe))
     _check_uses(recipe, kind, listing.shards[0])
+    check_outputs(recipe, kind, listing)
     return listing
 
 

@@ -12,6 +12,9 @@ SUFFIX = ".tar"
 TABLES = (".parquet", ".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 
+Area = tuple[str, tuple[str, ...]]  # a folder that is searched, and the parts of the glob below it
+
+
 @dataclass(frozen=True)
 class Shard:
     """One piece of a pool, which is read as a whole: a tar, a table, a run of the files in a folder.
@@ -56,11 +59,13 @@ class Listing:
 
     root         the folder below which shards are named: an absolute local path, or a URL
     passed_over  path -> why it is not a shard: a link that leads nowhere, a FIFO, a .tar.gz, another file
+    searched     (folder, glob below it, in parts) of each place that was searched
     """
 
     shards: tuple[Shard, ...]
     root: str
     passed_over: Mapping[str, str] = field(default_factory=dict)
+    searched: tuple[Area, ...] = ()
 
 
 def list_shards(patterns: str | Sequence[str]) -> Listing:
@@ -84,7 +89,7 @@ def list_shards(patterns: str | Sequence[str]) -> Listing:
     )
     if len(kinds := {shard.table: shard.path for shard in shards}) > 1:
         raise ValueError(f"pool.shards: {kinds[False]} is a tar and {kinds[True]} a table: name one kind")
-    return Listing(shards, found.root, found.passed_over)
+    return Listing(shards, found.root, found.passed_over, found.searched)
 
 
 def _named(paths: Sequence[str], root: str) -> list[str]:

@@ -8,9 +8,11 @@ Speeds come from earlier runs on the store, or are measured on a few shards. The
 the plain loop, on the machine where they were measured.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.plan.absent import absent_files, absent_gpus, gpus_here
 from pipeline.plan.cluster import Node, Placement
 from pipeline.plan.passes import Pass, ScorePass, plan
 from pipeline.plan.session import Session
@@ -18,6 +20,7 @@ from pipeline.plan.stored import list_stored
 from pipeline.preflight.checks import check_cluster, check_parts, check_shards, check_storage
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool, estimate
 from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_bytes
+from pipeline.preflight.space import Space, check_space
 from pipeline.preflight.upload import check_upload
 from pipeline.run.log import Speed, speeds
 from pipeline.storage.identity import MISSING
@@ -44,6 +47,7 @@ class Preview:
     operators  name -> the name of its folder in the store, `<name>-<key>`
     index      what the FAISS index reserves, if the plan is for a cluster and the recipe has one
     measured   how much the speeds were measured on, if `winnow plan --measure` asked for it
+    exports    the exports that would be written to local disks, and the room they need
     warnings   what would run badly, each with the setting to change
     """
 
@@ -57,6 +61,7 @@ class Preview:
     index: IndexTask | None
     estimate: Estimate
     measured: MeasuredOn | None
+    exports: Sequence[Space]
     warnings: Sequence[str]
 
 
@@ -73,6 +78,7 @@ def preview(
     stored = list_stored(session)
     missing = plan(session.recipe, session.shards, session.keys, stored)
     pools, index = check_cluster(session, missing, cluster) if cluster else ([], None)
+    absent = _missing_here(session, missing, bool(cluster))
     measured = measure(session, count, missing, stored) if count and missing else None
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}
     sizes = _Sizes(stored.rows, measured)
@@ -80,6 +86,7 @@ def preview(
         _missing_pass(session.kind.noun, planned, sizes, rates, pools[number] if pools else ())
         for number, planned in enumerate(missing)
     ]
+    exports, space_warnings = check_space(session, stored.rows)
     return Preview(
         shards=len(session.shards),
         indexed=len(stored.rows),
@@ -91,14 +98,25 @@ def preview(
         index=IndexTask(index.workers, index.cpus, index.gpus, index.memory) if index else None,
         estimate=estimate(passes, hours),
         measured=measured.on if measured else None,
+        exports=exports,
         warnings=[
             *storage_warnings,
+            *absent,
             *check_shards(missing, pools),
             *check_parts(session, stored.rows),
+            *space_warnings,
             *(check_upload(".") if cluster else []),
             *_operator_warnings(session),
         ],
     )
+
+
+def _missing_here(session: Session, passes: Sequence[Pass], on_cluster: bool) -> list[str]:
+    """What the passes need and is not there: files, models, and, unless the job is for a cluster, GPUs of
+    this machine."""
+    elsewhere = on_cluster or os.environ.get("RAY_ADDRESS")
+    gpus = [] if elsewhere else absent_gpus(passes, [Node(os.cpu_count() or 1, gpus_here())])
+    return [*absent_files(session, passes), *gpus]
 
 
 def _operator_warnings(session: Session) -> list[str]:

@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.plan.passes import Pass, ScorePass, StatPass, Stored, plan
+from pipeline.plan.absent import check_present
+from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
 from pipeline.plan.session import Session
 from pipeline.plan.store_pool import claim_store
 from pipeline.plan.stored import list_stored
@@ -37,13 +38,15 @@ def compute(
 ) -> RunLog:
     """Fill what is missing, of the operators `only` and what they need if any are named. `observe` is called
     with each pass and returns the callback for its events. The returned log names the shards that could not
-    be read; the rest of the pool is complete. Raises OperatorError."""
+    be read; the rest of the pool is complete. Raises RecipeError, before any work, if a file, a model or a
+    GPU is missing (see plan/absent.py), and OperatorError."""
     session.store.root.remove_leftovers()
     claim_store(session.store, session.root, session.recipe.pool, session.kind)
     log = RunLog(session)
     session = settle(session, executor, log)
     attempts = Counter[str]()  # by shard: how often its samples were read, or it changed under a pass
     while session.shards and (passes := _missing(session, only)):
+        check_present(session, passes, executor.nodes)
         for planned in passes:
             outcome = _run(session, executor, planned, observe(planned), log)
             attempts.update({*outcome.read_anew, *outcome.changed})

@@ -9,6 +9,7 @@ So the plain loop is what tests compare Ray with.
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from typing import Protocol, TypeVar
 import polars as pl
 
 from pipeline.operator import Device
+from pipeline.plan.absent import gpus_here
+from pipeline.plan.cluster import Node
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Resources
@@ -47,7 +50,10 @@ Report = Callable[[Event], None]
 
 
 class Executor(Protocol):
-    """Runs passes and tasks."""
+    """Runs passes and tasks. `nodes`: its machines, of which no worker can have more GPUs than one has."""
+
+    @property
+    def nodes(self) -> Sequence[Node]: ...
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
@@ -77,6 +83,11 @@ class LocalExecutor:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or os.cpu_count() or 1
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """See Executor. An operator here gets all GPUs of this machine, however many it asks for."""
+        return (Node(self.threads, math.inf if gpus_here() else 0),)
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report

@@ -125,6 +125,8 @@ def speeds(store: Store) -> dict[str, Speed]:
     busy: dict[str, float] = defaultdict(float)
     for name in sorted(store.root.file_names(layout.RUNS, ".json")):
         if (content := store.root.read_json(layout.run_log(name))) is None:
+            store.damaged.check([layout.run_log(name)])
+            store.set_aside()
             continue
         run = RunSummary.from_json(content)
         tally += run.operators

@@ -215,13 +215,13 @@ class Folder:
             if _published(path, suffix)
         }
 
-    def parquet_sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of each published parquet file below a folder, by its name without the suffix. One
-        listing."""
+    def sizes(self, folder: str = "", suffix: str = "") -> dict[str, int]:
+        """Bytes of each published file below a folder, by its name without the suffix. One listing."""
         if self.local:
-            names = self.file_names(folder, ".parquet")
-            return {name: os.path.getsize(self.path(f"{folder}/{name}.parquet")) for name in names}
-        return {name: int(info["size"]) for name, info in self.listing(folder, ".parquet").items()}
+            base = self.path(folder)
+            names = self.file_names(folder, suffix)
+            return {name: os.path.getsize(f"{base}/{name}{suffix}") for name in names}
+        return {name: int(info["size"]) for name, info in self.listing(folder, suffix).items()}
 
     def _find(self, base: str, **options: bool) -> Any:
         """fsspec's `find`, and nothing for a folder that does not exist."""

@@ -57,7 +57,7 @@ class Damage(dict[str, str]):
 
     def check(self, relatives: Collection[str]) -> dict[str, str]:
         """Which of these files are damaged, and why; they are noted."""
-        reasons = {relative: self._reason(relative) for relative in relatives}
+        reasons = {relative: self.reason(relative) for relative in relatives}
         found = {relative: reason for relative, reason in reasons.items() if reason is not None}
         for relative, reason in found.items():
             self.note(relative, reason)
@@ -65,12 +65,13 @@ class Damage(dict[str, str]):
 
     def set_aside(self) -> dict[str, str]:
         """Move the files to damaged/<path>, where an earlier one is replaced; returns them with reasons and
-        begins anew. A file that has been written again meanwhile stays."""
+        begins anew. A file that has been written again meanwhile stays, and all do in a store that cannot be
+        written."""
         moved = dict(self)
         self.clear()
         for relative in moved:
-            with suppress(FileNotFoundError):
-                if self._reason(relative):
+            with suppress(FileNotFoundError, PermissionError):
+                if self.reason(relative):
                     self.root.move(relative, layout.damaged(relative))
         return moved
 
@@ -84,11 +85,11 @@ class Damage(dict[str, str]):
             )
             raise DamagedError(f"{named}; the next run computes it again")
 
-    def _reason(self, relative: str) -> str | None:
-        """Why a file is not as it was written, or None if it is."""
+    def reason(self, relative: str) -> str | None:
+        """Why a file is not as it was written, or None if it is. Raises FileNotFoundError."""
         if self.root.local:
             return broken_file(self.root.path(relative))
-        return broken(self.root.read(relative))
+        return broken(self.root.read(relative), json=relative.endswith(".json"))
 
 
 def footer_notes(notes: Mapping[str, Any]) -> dict[str, bytes]:
@@ -109,6 +110,8 @@ def parse_footer(meta: pq.FileMetaData) -> Footer:
 def read_footers(root: Folder, folder: str, shards: Collection[str], damage: Damage) -> dict[str, Footer]:
     """The footer of each of these shards' parts that is a file of its own in the folder, in the order of
     `shards`. Damaged parts are left out, and noted in `damage`."""
+    if not shards:
+        return {}
     states = _states(root, folder)
     listed = [shard for shard in shards if shard in states]
     remembered = _remembered(root, folder)

@@ -5,8 +5,8 @@
     columns/<name>-<key>/meta.json            what the key stands for
     stats/<name>-<key>.parquet                the table of one Stat
     stats/<name>-<key>.json                   what the key stands for
-    decisions/<recipe>-<key>/<shard>.parquet  `keep` and one verdict per rule, in the order of the samples
-    decisions/<recipe>-<key>.parquet          which of these files holds a shard: small shards share one
+    decisions/<recipe>-<key>/verdicts/        `keep` and one verdict per rule, in the order of the samples
+    decisions/<recipe>-<key>/shards.parquet   which of these files holds a shard: small shards share one
     decisions/<recipe>-<key>/rules.json       cuts and counts; written last: a decision with it is complete
     effects/<recipe>-<key>/                   the tables of `winnow effects`
     packs/<folder>.parquet                    which pack holds a part of `samples` or of one of `columns`
@@ -19,9 +19,10 @@
     digests.json                              digests of large files that operators name (see digests.py)
     datacomp.json                             state, rows and content of each file of a DataComp folder
     damaged/<path>                            a file that was not as it was written, set aside
+    .winnow.lock                              who is writing to the store; gone at the end (see lock.py)
 
-A part is the table of one shard in `samples`, or in a folder of `columns` or `decisions`. Paths are relative
-to the store. Every file carries a seal over its bytes (seals.py).
+A part is the table of one shard in `samples`, or in a folder of `columns`. Paths are relative to the store.
+Every file carries a seal over its bytes (seals.py).
 """
 
 import re
@@ -32,8 +33,25 @@ DIGESTS = "digests.json"
 DATACOMP = "datacomp.json"
 SOURCES = "sources.json"
 POOL = "store.json"
+LOCK = ".winnow.lock"
 DAMAGED = "damaged"
 _PACK = re.compile(r"packs/(.+)/(\d{6,})\.parquet")
+_ID = r"[^/]+-[0-9a-f]{16}"
+_UNITS = [  # every path that Winnow writes in a store; the group is the unit
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rf"(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})/.+\.parquet",
+        rf"(columns/{_ID})/meta\.json",
+        rf"(decisions/{_ID})/rules\.json",
+        rf"(stats/{_ID})\.(?:parquet|json)",
+        rf"packs/(samples|columns/{_ID})(?:/\d{{6,}})?\.parquet",
+        rf"footers/(?:packs/)?(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})\.json",
+        r"(pieces/[0-9a-f]{16})/.+\.parquet",
+        r"footers/(pieces/[0-9a-f]{16})\.json",
+        r"(runs|damaged)/.+",
+        r"((?:digests|datacomp|store|sources|footers/stats)\.json)",
+    )
+]
 
 
 def columns_folder(name: str, key: str) -> str:
@@ -51,19 +69,34 @@ def meta(folder: str) -> str:
     return f"{folder}/meta.json"
 
 
+def stat_unit(name: str, key: str) -> str:
+    """A Stat's files without their suffixes: the unit of its results."""
+    return f"stats/{name}-{key}"
+
+
 def stat(name: str, key: str) -> str:
     """The file of a Stat's table."""
-    return f"stats/{name}-{key}.parquet"
+    return f"{stat_unit(name, key)}.parquet"
 
 
 def stat_meta(name: str, key: str) -> str:
     """The file that says in clear text what the key in the name of a Stat's table stands for."""
-    return f"stats/{name}-{key}.json"
+    return f"{stat_unit(name, key)}.json"
 
 
 def decision_folder(recipe: str, key: str) -> str:
     """The folder of one decision."""
     return f"decisions/{recipe}-{key}"
+
+
+def verdicts_folder(decision: str) -> str:
+    """The folder of a decision's verdicts."""
+    return f"{decision}/verdicts"
+
+
+def verdicts(decision: str, first: str) -> str:
+    """The verdicts on some shards, of which `first` is the first."""
+    return part(verdicts_folder(decision), first)
 
 
 def rules(decision: str) -> str:
@@ -73,7 +106,7 @@ def rules(decision: str) -> str:
 
 def decided_shards(decision: str) -> str:
     """The table that says which file of a decision holds a shard's verdicts."""
-    return f"{decision}.parquet"
+    return f"{decision}/shards.parquet"
 
 
 def effects_folder(decision: str) -> str:
@@ -105,6 +138,13 @@ def packed_in(relative: str) -> tuple[str, int] | None:
     """(folder, number) of the pack at a path, or None if the path is not one of a pack."""
     found = _PACK.fullmatch(relative)
     return (found[1], int(found[2])) if found else None
+
+
+def unit_of(relative: str) -> str | None:
+    """The results that a file belongs to, which are needed or removed together: `samples`, the folder of an
+    operator, decision, effects or pass, `stats/<name>-<key>`, `runs`, `damaged`, or the file itself. None for
+    a path that Winnow does not write."""
+    return next((found[1] for pattern in _UNITS if (found := pattern.fullmatch(relative))), None)
 
 
 def footer_cache(folder: str) -> str:

@@ -49,18 +49,6 @@ class Source(Protocol):
         """See Watched.finish; None if the bytes are not those of a file."""
 
 
-class Readable(Protocol):
-    """A file, as far as a Stream needs it."""
-
-    chunk: int
-
-    def readinto(self, buffer: memoryview) -> int:
-        """Fill a buffer with the next bytes and return how many there were; 0 at the end of the file."""
-
-    def finish(self) -> Seen:
-        """See Watched.finish."""
-
-
 class Memory:
     """A source whose bytes are in memory."""
 
@@ -185,42 +173,50 @@ class Stream:
     """A source that holds one chunk of a file. What it gives is copied out of the chunk, so that a few bytes
     that are kept do not keep the chunk."""
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Watched) -> None:
         self._file = file
-        self._chunk = memoryview(bytearray(file.chunk))
+        self._chunk = bytearray(file.chunk)
+        self._held = self._chunk  # or a larger buffer
         self._start = 0  # the offset of the first byte held
-        self._held = self._chunk[:0]
+        self._size = 0  # bytes held
 
     def read(self, offset: int, length: int) -> memoryview:
         """See Source."""
         at = offset - self._start
-        if at + length > len(self._held):
-            self._move(offset, length)
-            at = 0
-        return memoryview(bytes(self._held[at : at + length]))
+        end = at + length
+        if end > self._size:
+            at, end = self._move(offset, length)
+        if end - at > len(self._chunk):
+            return memoryview(self._held)[at:end]
+        return memoryview(self._held[at:end])
 
     def finish(self) -> Seen:
         """See Source."""
         return self._file.finish()
 
-    def _move(self, offset: int, length: int) -> None:
-        """Hold the bytes from an offset on: a chunk, or if that is more, `length` bytes."""
-        self._skip(offset - self._start - len(self._held))
-        rest = self._held[offset - self._start :]
-        into = self._chunk if length <= len(self._chunk) else memoryview(bytearray(length))
+    def _move(self, offset: int, length: int) -> tuple[int, int]:
+        """Hold the bytes from an offset on: a chunk, or if that is more, `length` bytes. Returns where the
+        first `length` of them lie, or as many as there are."""
+        self._skip(offset - self._start - self._size)
+        rest = memoryview(self._held)[offset - self._start : self._size]
+        held = self._chunk if length <= len(self._chunk) else bytearray(length)
+        into = memoryview(held)
         into[: len(rest)] = rest
         size = len(rest)
         while part := self._file.readinto(into[size : size + len(self._chunk)]):
             size += part
-        self._held = into[:size]
+        self._held = held
         self._start = offset
+        self._size = size
+        return 0, min(length, size)
 
     def _skip(self, gap: int) -> None:
         """Read so many bytes and drop them: they count towards the file's content."""
+        into = memoryview(self._chunk)
         if gap > 0:
-            self._start += len(self._held)
-            self._held = self._chunk[:0]
-        while gap > 0 and (part := self._file.readinto(self._chunk[:gap])):
+            self._start += self._size
+            self._size = 0
+        while gap > 0 and (part := self._file.readinto(into[:gap])):
             self._start += part
             gap -= part
 

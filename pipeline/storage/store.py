@@ -164,7 +164,7 @@ class Store:
         if shard not in decided:
             raise FileNotFoundError(f"{decision}: no {shard}")
         part, start, rows = decided[shard]
-        path = layout.part(decision, part)
+        path = layout.verdicts(decision, part)
         key = (path, None if columns is None else tuple(columns))
         return self._verdicts.get(key, lambda: self.read(path, columns)).slice(start, rows)
 
@@ -179,7 +179,8 @@ class Store:
         if not self.root.exists(table) or self.damaged.check([table]):
             return False
         parts = {rows.part for rows in self._decided_shards(decision).values()}
-        return read_footers(self.root, decision, parts, self.damaged).keys() == parts
+        folder = layout.verdicts_folder(decision)
+        return read_footers(self.root, folder, parts, self.damaged).keys() == parts
 
     def _decided_shards(self, decision: str) -> dict[str, _Rows]:
         """Where the verdicts on each shard are."""

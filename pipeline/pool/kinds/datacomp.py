@@ -10,7 +10,7 @@ import orjson
 import polars as pl
 
 from pipeline.errors import ChangedError, RecipeError, ShardError, worded
-from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, Metadata
+from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable
 from pipeline.pool.shards import Listing, Shard
@@ -47,7 +47,17 @@ class DataComp(PoolKind):
                 raise
             raise RecipeError(f"{self.key}: {worded(error)}") from None
         shards = (Shard(n, metadata.path(n), pair.size, state=pair.state) for n, pair in files.items())
-        return Listing(tuple(shards), metadata.root, passed_over)
+        searched = tuple((metadata.root, (f"*{suffix}",)) for suffix in (PARQUET, NPZ))
+        return Listing(tuple(shards), metadata.root, passed_over, searched)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """See PoolKind."""
+        return PARQUET, NPZ
+
+    def files_of(self, shard: Shard) -> list[str]:
+        """See PoolKind."""
+        return [shard.path, self.metadata.path(shard.name, NPZ)]
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """See PoolKind. The npz files may be absent as a whole."""

@@ -15,19 +15,19 @@ metadata.csv). A sample has no byte range; `length` is the bytes of all its file
 object storage: beyond a few million samples there, tars are much faster.
 """
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import FileIO
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from fsspec.core import url_to_fs
 
-from pipeline.errors import ShardError
+from pipeline.errors import ChangedError
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.folders import Entries, find_roots, folders_below, list_folder
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
@@ -37,7 +37,8 @@ from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.tar import MAX_MEMBER, Member
 from pipeline.pool.tar_reader import tables
 from pipeline.pool.webdataset import IMAGES, Ranges, Sample, describe, group
-from pipeline.storage.ranges import local_path
+from pipeline.storage.identity import Digest, Seen, noted
+from pipeline.storage.ranges import READ_AGAIN, RUN_AGAIN, identify, local_path
 
 SAMPLES = 10_000  # of a shard, at most: as many as in img2dataset's folders
 OF_A_ROW = {*IMAGES, "txt", "json"}  # suffixes of the files that are read
@@ -69,7 +70,17 @@ class Files(PoolKind):
             raise ValueError(
                 f"pool.shards: no picture ({kinds}) in {roots.folders[0]!r} or a folder below it{hint}"
             )
-        return Listing(tuple(shards[name] for name in sorted(shards)), roots.shared, passed_over)
+        ordered = tuple(shards[name] for name in sorted(shards))
+        return Listing(ordered, roots.shared, passed_over, tuple(roots.searched))
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """See PoolKind. A folder without a picture is not read."""
+        return tuple(f".{suffix}" for suffix in OF_A_SAMPLE - {"json"})
+
+    def files_of(self, shard: Shard) -> list[str]:
+        """See PoolKind. They are found by searching."""
+        return []
 
     def touch(self, shard: Shard) -> None:
         """See PoolKind."""
@@ -82,31 +93,70 @@ class Files(PoolKind):
 
     def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """See PoolKind. Raises FileNotFoundError if a file vanishes meanwhile."""
-        digest = hashlib.blake2b(digest_size=16)
-        for table in tables(_described(shard, digest), rows):
+        folder = _Folder(shard)
+        digest = Digest()
+        for table in tables(_described(shard, folder, digest), rows):
             yield parted(table)
+        folder.check(READ_AGAIN)
+        notes |= noted(Seen(folder.state, digest.hexdigest()))
         if reasons := _lost(shard):
             notes["lost"] = reasons
-        notes["content"] = digest.hexdigest()
         notes |= self.reading
+
+    def identify(self, shard: Shard) -> Seen:
+        """See PoolKind."""
+        folder = _Folder(shard)
+        digest = Digest()
+        for _ in _samples(folder, digest):
+            pass
+        folder.check(READ_AGAIN)
+        return Seen(folder.state, digest.hexdigest())
 
     @contextmanager
     def members(self, shard: Shard) -> Iterator[MembersOf]:
-        """See PoolKind. Sizes are compared, not contents."""
-        sizes = list_folder(shard.path).sizes
-        samples = _in_span(shard, sizes)
+        """See PoolKind."""
+        folder = _Folder(shard)
+        folder.expect(shard.state)
 
         def members_of(row: Mapping[str, Any]) -> Fields:
             at = row["row"]
             key = row["key"]
-            if at >= len(samples) or samples[at].key != key:
-                raise ShardError(f"{shard.path} has changed: sample {at} of {shard.name} is not {key} there")
-            files = [_read(shard.path, name, sizes[name]) for name in samples[at].names.values()]
+            if at >= len(folder.samples) or folder.samples[at].key != key:
+                raise folder.other(f"sample {at} of {shard.name} is not {key} there")
+            names = folder.samples[at].names.values()
+            files = [_read(shard.path, name, folder.sizes[name]).member for name in names]
             if sum(file.size for file in files) != row["length"]:
-                raise ShardError(f"{shard.path} has changed: the files of {key} have another size")
+                raise folder.other(f"the files of {key} have another size")
             return [(f.name.removeprefix(f"{key}."), f.data) for f in files if f.data is not None]
 
         yield members_of
+        folder.check(RUN_AGAIN)
+
+
+class _Folder:
+    """The files of a shard as they are listed now, and the samples that they make."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.path = shard.path
+        self._first, self._last = (os.fsdecode(unquote_to_bytes(name)) for name in shard.span.split("/"))
+        entries = list_folder(self.path)
+        self.sizes = entries.sizes
+        self.state = entries.measured(self._first, self._last)[1]
+        self.samples = _in_span(self._first, self._last, entries.sizes)
+
+    def check(self, step: str) -> None:
+        """Raises ChangedError, with the next step, if the files are not as they were listed."""
+        if list_folder(self.path).measured(self._first, self._last)[1] != self.state:
+            raise ChangedError(f"{self.path}: files changed while they were read: {step}")
+
+    def expect(self, state: str) -> None:
+        """Raises ChangedError if the files have another state than this one; empty if it is not known."""
+        if state and state != self.state:
+            raise ChangedError(f"{self.path}: files have changed since they were listed: {RUN_AGAIN}")
+
+    def other(self, difference: str) -> ChangedError:
+        """An error for files that are not those of a row."""
+        return ChangedError(f"{self.path} does not hold the files that were read ({difference}): {RUN_AGAIN}")
 
 
 def _stem(name: str) -> str:
@@ -167,23 +217,20 @@ def _text(name: str) -> str:
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
-def _in_span(shard: Shard, names: Iterable[str]) -> list[Group]:
-    """The samples of a shard, from the names in its folder. Few more names are held than the shard has."""
-    first, last = (os.fsdecode(unquote_to_bytes(name)) for name in shard.span.split("/"))
+def _in_span(first: str, last: str, names: Iterable[str]) -> list[Group]:
+    """The samples of a shard, from its first and last file and the names in its folder. Few more names are
+    held than the shard has."""
     stems = {_stem(first), _stem(last)}  # all names with one stem decide together where their keys end
     near = (name for name in names if first <= name <= last or _stem(name) in stems)
     return [sample for sample in _grouped(near) if all(first <= n <= last for n in sample.names.values())]
 
 
-def _described(shard: Shard, digest: Any) -> Iterator[tuple[Any, ...]]:
-    """The rows of a shard, as `webdataset.describe` gives them; `digest` takes in every file's name and
-    size."""
+def _described(shard: Shard, folder: _Folder, digest: Digest) -> Iterator[tuple[Any, ...]]:
+    """The rows of a shard, as `webdataset.describe` gives them. See `_samples`."""
     earlier = Counter[str]()
-    for row, (key, members, names) in enumerate(_samples(shard)):
-        for name, member in zip(names, members.values(), strict=True):
-            digest.update(os.fsencode(name) + f"\0{member.size}\0".encode())
-        yield describe(Sample(key, members), shard.name, row, earlier[key], _file_sizes)
-        earlier[key] += 1
+    for row, sample in enumerate(_samples(folder, digest)):
+        yield describe(sample, shard.name, row, earlier[sample.key], _file_sizes)
+        earlier[sample.key] += 1
 
 
 def _lost(shard: Shard) -> dict[str, int]:
@@ -199,36 +246,50 @@ def _file_sizes(members: Sequence[Member], image: Member | None) -> Ranges:
     return None, sum(member.size for member in members), None, image.size if image else None
 
 
-def _samples(shard: Shard) -> Iterator[tuple[str, dict[str, Member], list[str]]]:
-    """(key, members by suffix, file names) of each sample; on object storage many are read at a time."""
-    sizes = list_folder(shard.path).sizes
+def _samples(folder: _Folder, digest: Digest) -> Iterator[Sample]:
+    """The samples of a shard; `digest` takes in the name, the size and the content of each of their
+    files."""
+    for (key, names), files in _files(folder):
+        for name, file in zip(names.values(), files, strict=True):
+            digest.update(os.fsencode(name) + f"\0{file.member.size}\0{file.content}\0".encode())
+        yield Sample(key, dict(zip(names, (file.member for file in files), strict=True)))
 
-    def read(sample: Group) -> tuple[str, dict[str, Member], list[str]]:
-        members = {
-            suffix: _read(shard.path, name, sizes[name], suffix in OF_A_ROW)
-            for suffix, name in sample.names.items()
-        }
-        return sample.key, members, list(sample.names.values())
 
-    groups = _in_span(shard, sizes)
-    if local_path(shard.path) is not None:
-        yield from map(read, groups)
+class File(NamedTuple):
+    """A file that was read: as a member, and the digest of its bytes."""
+
+    member: Member
+    content: str
+
+
+def _files(folder: _Folder) -> Iterator[tuple[Group, list[File]]]:
+    """The samples of a shard, and their files; on object storage many are read at a time."""
+
+    def read(sample: Group) -> tuple[Group, list[File]]:
+        names = sample.names.items()
+        return sample, [_read(folder.path, n, folder.sizes[n], suffix in OF_A_ROW) for suffix, n in names]
+
+    if local_path(folder.path) is not None:
+        yield from map(read, folder.samples)
         return
     with ThreadPoolExecutor(REQUESTS) as pool:
-        for start in range(0, len(groups), REQUESTS):  # so that no more than these are held
-            yield from pool.map(read, groups[start : start + REQUESTS])
+        for start in range(0, len(folder.samples), REQUESTS):  # so that no more than these are held
+            yield from pool.map(read, folder.samples[start : start + REQUESTS])
 
 
-def _read(folder: str, name: str, size: int | None, contents: bool = True) -> Member:
-    """A file, without its contents if they are not wanted or larger than MAX_MEMBER. Raises OSError."""
+def _read(folder: str, name: str, size: int | None, held: bool = True) -> File:
+    """A file, without its bytes if they are not to be held or more than MAX_MEMBER. Raises OSError."""
+    path = f"{folder}/{name}"
     data: bytes | None = None
-    if (path := local_path(folder)) is not None:
-        with open(f"{path}/{name}", "rb") as file:
+    if (local := local_path(path)) is not None:
+        with FileIO(local) as file:
             size = os.fstat(file.fileno()).st_size
-            if contents and size <= MAX_MEMBER:
-                data = file.read(size)
-    elif contents and (size or 0) <= MAX_MEMBER:
+            data = file.read(size) if size <= MAX_MEMBER else None
+    elif (size or 0) <= MAX_MEMBER:
         fs, base = url_to_fs(folder)
         data = fs.cat_file(f"{base}/{name}") if size != 0 else b""
-    length = len(data) if data is not None else size or 0
-    return Member(_text(name), 0, 0, length, None if data is None else memoryview(data))
+    if data is None:
+        return File(Member(_text(name), 0, 0, size or 0, None), identify(path).content)
+    digest = Digest()
+    digest.update(data)
+    return File(Member(_text(name), 0, 0, len(data), memoryview(data) if held else None), digest.hexdigest())

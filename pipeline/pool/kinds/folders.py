@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.pool.listing import reasons
 from pipeline.pool.listing.patterns import Place, common_folder, places, root_of
-from pipeline.pool.listing.search import Above, search
+from pipeline.pool.listing.search import ANY_DEPTH, Above, search
 from pipeline.pool.listing.tree import FILE, FOLDER, LocalTree, is_written, kind_of
 from pipeline.storage.identity import MISSING, local_state, remote_state
 
@@ -54,14 +54,12 @@ class Entries:
         any of them is rewritten, renamed, removed or added; it is empty if the file system tells too
         little."""
         names = self.ordered[bisect_left(self.ordered, first) : bisect_right(self.ordered, last)]
-        digest = hashlib.blake2b(digest_size=16)
-        size = 0
-        for name in names:
-            of_file, state = _file(self.sources[name])
-            if not state:
-                return sum(self.sizes[n] or 0 for n in names), ""
-            size += of_file
-            digest.update(os.fsencode(f"{name}\0{state}\0"))
+        files = [_file(self.sources[name]) for name in names]
+        size = sum(bytes_of_file for bytes_of_file, _ in files)
+        if not all(state for _, state in files):
+            return size, ""
+        told = "\0".join(f"{name}\0{state}" for name, (_, state) in zip(names, files, strict=True))
+        digest = hashlib.blake2b(os.fsencode(told), digest_size=16)
         return size, f"{len(names)} {digest.hexdigest()}"
 
 
@@ -77,15 +75,18 @@ def _file(source: Any) -> tuple[int, str]:
 
 
 class Roots(NamedTuple):
-    """The folders that the paths of a pool stand for, and the folder below which shards are named."""
+    """The folders that the paths of a pool stand for, the folder below which shards are named, and the
+    folders that are searched, with the parts of the glob below each."""
 
     folders: list[str]
     shared: str
+    searched: list[tuple[str, tuple[str, ...]]]
 
 
 def find_roots(patterns: Sequence[str]) -> Roots:
     """See Roots. Raises ValueError if a pattern stands for no folder."""
     folders: list[str] = []
+    searched = []
     shared = []
     for pattern in patterns:
         roots = []
@@ -97,8 +98,9 @@ def find_roots(patterns: Sequence[str]) -> Roots:
                 )
             folders += [place.full(path) for path in found]
             roots.append(place.full(place.path))
+            searched.append((roots[-1], (*place.parts, ANY_DEPTH)))
         shared.append(root_of(pattern, roots))
-    return Roots(folders, common_folder(shared))
+    return Roots(folders, common_folder(shared), searched)
 
 
 def _folders(place: Place) -> list[str]:

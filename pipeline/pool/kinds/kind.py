@@ -19,7 +19,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from pipeline.pool.sample_table import SampleTable, StoredSamples
-from pipeline.pool.shards import Listing, Shard
+from pipeline.pool.shards import SUFFIX, TABLES, Listing, Shard
 from pipeline.storage.identity import Seen
 from pipeline.storage.ranges import local_path
 from pipeline.storage.store import Store
@@ -60,6 +60,15 @@ class PoolKind(Protocol):
     def list_shards(self) -> Listing:
         """The shards, at least one, and what was passed over. Raises RecipeError, ValueError (the message
         names the path), and what storage raises."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What the names of the files that it reads end in."""
+        return (SUFFIX, *TABLES)
+
+    def files_of(self, shard: Shard) -> list[str]:
+        """The paths of the files of a shard, as far as the shard tells."""
+        return [shard.path]
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """Raises RecipeError if the shards are not what the recipe says, or lack one of these columns,

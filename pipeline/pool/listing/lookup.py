@@ -17,11 +17,13 @@ from pipeline.pool.listing.tree import FILE, File, ListedTree, LocalTree, Tree
 
 @dataclass(frozen=True)
 class Lookup:
-    """Files by full path, the folder below which they are named, and what was passed over, with reasons."""
+    """Files by full path, the folder below which they are named, what was passed over, with reasons, and the
+    folders that were searched, with the parts of the glob below each."""
 
     files: Mapping[str, File]
     root: str
     passed_over: Mapping[str, str]
+    searched: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class Suffixes(NamedTuple):
@@ -44,6 +46,7 @@ def look_up(patterns: Sequence[str], first: tuple[str, ...], second: tuple[str, 
     asked = remote_files([p for _, ps in named for p in ps if not p.local and _is_file(p, suffixes)])
     files: dict[str, File] = {}
     passed_over: dict[str, str] = {}
+    searched: list[tuple[str, tuple[str, ...]]] = []
     roots = []
     for pattern, of_pattern in named:
         found = [_at(place, suffixes, asked) for place in of_pattern]
@@ -52,11 +55,12 @@ def look_up(patterns: Sequence[str], first: tuple[str, ...], second: tuple[str, 
                 raise ValueError(_nothing(pattern, place, at, suffixes))
             files |= at.files
             passed_over |= at.passed_over
+            searched += at.searched
         if not found:
             raise ValueError(f"pool.shards: no *{first[0]} matches {pattern!r}")
         roots.append(root_of(pattern, [at.root for at in found]))
     passed_over = {path: reason for path, reason in sorted(passed_over.items()) if path not in files}
-    return Lookup(files, common_folder(roots), passed_over)
+    return Lookup(files, common_folder(roots), passed_over, tuple(searched))
 
 
 def _is_file(place: Place, suffixes: Suffixes) -> bool:
@@ -118,13 +122,14 @@ def _literal(place: Place, tree: ListedTree) -> tuple[Place, File | None]:
 
 def _chosen(place: Place, tree: Tree, suffixes: Suffixes) -> Lookup:
     """The files of a folder or glob that are shards by their names; all others are passed over."""
-    found = search(tree, place.path, place.parts or (ANY_DEPTH,))
+    full, parts = place.full(place.path), place.parts or (ANY_DEPTH,)
+    found = search(tree, place.path, parts)
     first = {path for path in found.files if path.endswith(suffixes.first)}
     chosen = first or {path for path in found.files if path.endswith(suffixes.second)}
     others = {path: _other(path, suffixes) for path in found.files.keys() - chosen}
     passed_over = {place.full(path): why for path, why in (found.passed_over | others).items()}
     files = {place.full(path): tree.file(found.files[path]) for path in chosen}
-    return Lookup(files, place.full(place.path), passed_over)
+    return Lookup(files, full, passed_over, ((full, parts),))
 
 
 def _other(path: str, suffixes: Suffixes) -> str:

@@ -89,6 +89,28 @@ def _look_into(tree: Tree, step: _Step, found: Found) -> list[_Step]:
     return [_Step(folder, frozenset(globs), above) for folder, globs in below.items()]
 
 
+def below(parts: Parts, names: Sequence[str]) -> set[Parts]:
+    """What is left of a glob, in one or more ways, in a folder that is given by the names on the way down;
+    nothing if the glob does not lead there."""
+    globs = {parts}
+    for name in names:
+        globs = {left for glob in _unfolded(globs) if (left := _past(name, glob))}
+    return _unfolded(globs)
+
+
+def matches(parts: Parts, names: Sequence[str]) -> bool:
+    """Whether a glob matches a file, given by the names on the way down to it."""
+    *folders, file = names
+    return any(len(left) == 1 and _past(file, (*left, "")) for left in below(parts, folders))
+
+
+def _past(name: str, parts: Parts) -> Parts:
+    """What is left of a glob below an entry of that name."""
+    if not _matching(parts[0], {name: Node(name, name, FOLDER, None)}):
+        return ()
+    return parts if parts[0] == ANY_DEPTH else parts[1:]
+
+
 def _unfolded(globs: Iterable[Parts]) -> set[Parts]:
     """The globs, and for each that begins with `**` the one in which it stands for no folder."""
     ways = set[Parts]()

@@ -41,7 +41,7 @@ def compact(
     it."""
     index = store.pack_index(folder, fresh=True)
     packed = index.shards if index else ()
-    sizes = store.root.parquet_sizes(folder)
+    sizes = store.root.sizes(folder, ".parquet")
     present = [shard for shard in shards if shard in sizes]
     left_by_a_kill = [layout.part(folder, shard) for shard in present if shard in packed]
     store.root.remove(left_by_a_kill)
@@ -52,6 +52,8 @@ def compact(
     after = store.pack_index(folder, fresh=True)
     packed = after.shards if after else ()
     unpacked = [shard for shard in single if shard not in packed]
+    if not unpacked:
+        store.root.remove([layout.footer_cache(folder)])  # of parts that are no longer there
     return FileCounts(packs_before + len(single), _pack_count(store, folder) + len(unpacked))
 
 

@@ -134,7 +134,11 @@ def test_what_is_stored(stored):
     result = decide(session)
     folder = session.decisions
     assert folder.startswith("decisions/test-")
-    assert session.store.root.file_names(folder, "") == {"rules.json", "dir/0.parquet"}
+    assert session.store.root.file_names(folder, "") == {
+        "rules.json",
+        "shards.parquet",
+        "verdicts/dir/0.parquet",
+    }
     content = session.store.root.read_json(f"{folder}/rules.json")
     assert content == orjson.loads(orjson.dumps(asdict(result)))
     assert Decision.from_json(content) == result

@@ -61,7 +61,10 @@ def test_faiss_reads_it_and_rows_are_ids(session, out):
 def test_about(session, out):
     about = write_index(session)
     stored = json.loads((out / "image.json").read_bytes())
-    assert about == IndexResult(**stored, path=str(out), written=True)
+    assert stored["complete"] is True
+    assert stored["inputs"].keys() == {"samples", session.folder("vector")}
+    shown = {name: stored[name] for name in module._ABOUT_KEYS}
+    assert about == IndexResult(**shown, path=str(out), written=True)
     assert stored["metric"] == "inner_product"
     assert stored["columns"] == session.folder("vector")
     assert stored["decision"].startswith("decisions/test-")
@@ -188,7 +191,8 @@ def test_the_same_again_is_left_alone(session, out, tmp_path):
 def test_a_killed_build_is_done_again(session, out):
     write_index(session)
     whole = contents(out)
-    (out / "image.json").unlink()
+    begun = {**json.loads(whole["image.json"]), "complete": False}
+    (out / "image.json").write_text(json.dumps(begun))
     (out / "image.index").write_bytes(b"torn")
     host = os.uname().nodename.replace(".", "-")
     (out / f".winnow-tmp.{host}.4000000.1.image.index").write_bytes(b"half")
@@ -206,7 +210,7 @@ def test_object_storage(session, tmp_path):
 def test_the_index_of_another_program_is_left_alone(session, out):
     out.mkdir()
     (out / "image.json").write_text('{"index_key": "HNSW32"}')
-    with pytest.raises(RecipeError, match=r"image\.json was not written by Winnow; move it"):
+    with pytest.raises(RecipeError, match=r"image\.json is garbled, or that of something else"):
         write_index(session)
     assert [p.name for p in out.iterdir()] == ["image.json"]
 

@@ -46,7 +46,8 @@ def test_golden_bytes(golden, tmp_path):
     assert data[128:] == rows.tobytes()
     np.save(tmp_path / "saved.npy", datacomp(GOLDEN))
     assert data == (tmp_path / "saved.npy").read_bytes()
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["subset.npy"]
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["subset.npy", "subset.npy.winnow.json"]
 
 
 def test_reads_back(golden, tmp_path):

@@ -85,13 +85,29 @@ def test_the_bytes_are_datacomps(tmp_path):
     combine([a, b], "or", str(tmp_path / "out.npy"))
     write(tmp_path / "expected.npy", [*EDGES[:3] * 2, *EDGES[3:]])
     assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "b.npy", "expected.npy", "out.npy"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "a.npy",
+        "b.npy",
+        "expected.npy",
+        "out.npy",
+        "out.npy.winnow.json",
+    ]
 
 
 def test_one_file_may_be_both_input_and_output(tmp_path):
     a, b = write(tmp_path / "a.npy", EDGES), write(tmp_path / "b.npy", EDGES[:2])
-    combine([a, b], "minus", a, block=2)
-    assert uids_of(a) == sorted(EDGES[2:])
+    out = str(tmp_path / "out.npy")
+    combine([a, b], "or", out)
+    combine([out, b], "minus", out, block=2)
+    assert uids_of(out) == sorted(EDGES[2:])
+
+
+def test_a_file_of_somebody_else_is_not_overwritten(tmp_path):
+    a, b = write(tmp_path / "a.npy", EDGES), write(tmp_path / "b.npy", EDGES[:2])
+    before = Path(a).read_bytes()
+    with pytest.raises(RecipeError, match=r"^--out: .*a\.npy exists and was not written by Winnow: move it"):
+        combine([a, b], "minus", a)
+    assert Path(a).read_bytes() == before
 
 
 @given(UIDS, UIDS)

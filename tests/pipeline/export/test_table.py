@@ -59,11 +59,13 @@ def test_another_decision_and_another_score_replace_it(table_session, table_path
 def test_the_footer_says_what_it_is(table_session, table_path):
     write_table(table_session)
     note = json.loads(pq.read_metadata(table_path).metadata[b"winnow"])
+    inputs = note.pop("inputs")
+    assert inputs.keys() == {"samples", table_session.folder("caption"), table_session.folder("vector")}
+    assert {len(digest) for digest in [note.pop("verdicts"), *inputs.values()]} == {32}
     assert note == {
         "export": "table",
         "format": 1,
         "decision": table_session.decisions,
-        "scores": {table_session.folder("caption"): 3, table_session.folder("vector"): 3},
         "pool_scores": [],
     }
 

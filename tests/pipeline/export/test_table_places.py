@@ -52,7 +52,7 @@ def test_a_file_of_something_else_is_left_alone(table_session, table_path, make)
     table_path.parent.mkdir()
     make(table_path)
     before = table_path.read_bytes()
-    words = rf"export\.table: {table_path} was not written by Winnow; name another file, or move this one"
+    words = rf"export\.table: {table_path} exists and was not written by Winnow: move it"
     with pytest.raises(RecipeError, match=words):
         write_table(table_session)
     assert table_path.read_bytes() == before
@@ -61,7 +61,7 @@ def test_a_file_of_something_else_is_left_alone(table_session, table_path, make)
 
 def test_a_folder_is_left_alone(table_session, table_path):
     (table_path / "more").mkdir(parents=True)
-    with pytest.raises(RecipeError, match=r"kept\.parquet was not written by Winnow"):
+    with pytest.raises(RecipeError, match=r"kept\.parquet exists and was not written by Winnow"):
         write_table(table_session)
     assert (table_path / "more").is_dir()
 

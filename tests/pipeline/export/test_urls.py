@@ -87,6 +87,8 @@ def test_the_list(listed, tmp_path):
     assert rows(tmp_path / "out" / "00000000.parquet") == ROWS
     manifest = json.loads((tmp_path / "out" / "_winnow.json").read_text())
     assert manifest.pop("decision").startswith("decisions/test-")
+    assert list(manifest.pop("inputs")) == ["samples"]
+    assert len(manifest.pop("verdicts")) == 32
     assert manifest == {"export": "urls", "complete": True, "files": 1, "rows": 7, "without_url": 3}
 
 
@@ -124,13 +126,17 @@ def test_what_is_half_written_says_so(listed, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / "_winnow.json").read_text())["complete"] is False
 
 
-@pytest.mark.parametrize("other", ["notes.txt", "_winnow.json"])
-def test_a_folder_of_something_else_is_left_alone(listed, tmp_path, other):
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ("notes.txt", r"not written by Winnow \(it has notes\.txt\)"),
+        ("_winnow.json", "that of something else"),
+    ],
+)
+def test_a_folder_of_something_else_is_left_alone(listed, tmp_path, other, words):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / other).write_text('{"shards": 5}')
-    with pytest.raises(
-        RecipeError, match=rf"export\.urls: .* not a list that Winnow wrote \(it has {other}\)"
-    ):
+    with pytest.raises(RecipeError, match=rf"^export\.urls: .*{words}"):
         write_urls(listed)
     assert contents(tmp_path / "out") == {other: b'{"shards": 5}'}
 

@@ -65,7 +65,7 @@ def test_samples_scores_and_embeddings_are_read_where_they_lie(datacomp_folder, 
     for name, array in EMBEDDINGS.items():
         assert frame[name].dtype == pl.Array(pl.Float16, 8)
         assert (frame[name].to_numpy() == arrays[array]).all()
-    assert not (tmp_path / "store").exists()
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["datacomp.json"]  # no copy
 
 
 def test_a_pair_of_made_up_embeddings_has_its_score_as_cosine(datacomp_folder):
@@ -242,9 +242,8 @@ def test_ray_equals_the_plain_loop_to_the_byte(datacomp_folder, tmp_path, plante
     compute(made("local"), LocalExecutor())
     assert compute(made("ray"), RayExecutor(made("ray").recipe)).pending == {}
     assert tree(tmp_path / "ray") == tree(tmp_path / "local")
-    assert (
-        len(tree(tmp_path / "ray")) == 1 + 2 * 3 + 2
-    )  # the index, two Scores and a Stat, each with its meta
+    # store.json, datacomp.json, two Scores of two shards with their meta.json, a Stat with its own
+    assert len(tree(tmp_path / "ray")) == 2 + 2 * 3 + 2
 
 
 def test_explain(datacomp_folder, datacomp_session):

@@ -1,5 +1,6 @@
 """DataComp folders that are incomplete, garbled, or asked for something they do not have."""
 
+import os
 import pickle
 import zipfile
 
@@ -92,14 +93,17 @@ def test_no_parquet(tmp_path, datacomp_session):
         datacomp_session()
 
 
-def test_a_store_is_of_one_folder(tmp_path, datacomp_session):
+def test_a_folder_that_grows_and_changes(tmp_path, datacomp_session):
+    """More files are more shards; rewritten files have another content, and touched ones have not."""
     write(tmp_path / "metadata")
-    complete(datacomp_session())
+    (first,) = complete(datacomp_session()).shards
     write(tmp_path / "metadata", name="b")
-    assert len(complete(datacomp_session()).shards) == 2  # more files are more shards
+    assert complete(datacomp_session()).shards[0].content == first.content
+    os.utime(tmp_path / "metadata/a.parquet", (1, 1))
+    assert complete(datacomp_session()).shards[0].content == first.content
     write(tmp_path / "metadata", uid=UIDS[:5])
-    with pytest.raises(RecipeError, match=r"a\.parquet or its npz is not what the store was made from"):
-        complete(datacomp_session())
+    changed, _ = complete(datacomp_session()).shards
+    assert (changed.content != first.content, changed.rows) == (True, 5)
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,45 @@ def test_a_plan_for_a_cluster(bound, tmp_path, write_pool, planted, monkeypatch)
     assert [pool.operators for pool in step.pools] == [("bright", "length")]
     assert "too large: ." in found.warnings
     assert preview(session).warnings == []
+
+
+# --- what is missing -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lacking(tmp_path, write_pool, monkeypatch):
+    """A session whose operator has no weights, and asks for a GPU on a machine without one."""
+    write_pool(["a dog"])
+    monkeypatch.setattr("pipeline.plan.absent.DEVICES", tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return Session.open(
+        parse(
+            {
+                "pool": {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"},
+                "compute": {"clip": {"use": "clip.ClipScore", "model": "ViT-L14", "pretrained": "/none.pt"}},
+                "run": {"clip": {"gpus": 1}},
+            }
+        )
+    )
+
+
+FILES = [
+    "compute.clip.model: open_clip does not know the model ViT-L14 (did you mean ViT-L-14?)",
+    "compute.clip.pretrained: there is no file /none.pt",
+]
+
+
+def test_all_that_is_missing_is_a_warning(lacking):
+    gpu = "run.clip.gpus asks for 1, this machine has 0 (on CPU: --set run.clip.gpus=0)"
+    assert preview(lacking).warnings == [*FILES, gpu]
+
+
+def test_the_gpus_of_a_cluster_are_not_those_of_this_machine(lacking, monkeypatch):
+    assert [w for w in preview(lacking, [Node(8, 1)]).warnings if "upload" not in w] == FILES
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert preview(lacking).warnings == FILES
+
+
+def test_nothing_can_be_measured_then(lacking):
+    with pytest.raises(RecipeError, match=r"compute\.clip\.pretrained: there is no file /none\.pt"):
+        preview(lacking, count=1)

@@ -53,7 +53,7 @@ def test_sizes_and_footers_of_parquet_files(root):
         pl.DataFrame({"n": [1, 2, 3]}).write_parquet(path)
     folder.publish("x/rules.json", b"{}")
     assert folder.parquet_footer("x/a.parquet").num_rows == 3
-    assert folder.parquet_sizes("x") == {"a": len(folder.read("x/a.parquet"))}
+    assert folder.sizes("x", ".parquet") == {"a": len(folder.read("x/a.parquet"))}
     if not folder.local:
         assert {name: info["size"] for name, info in folder.listing("x").items()} == {
             "a.parquet": len(folder.read("x/a.parquet")),

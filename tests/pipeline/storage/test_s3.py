@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ from jobs.__main__ import app, main
 from jobs.toy.sample_pool import make_pool
 from pipeline.assets import local_file
 from pipeline.decide.books import Books
+from pipeline.errors import ChangedError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.storage.identity import remote_state
+from pipeline.storage.ranges import Watched, identify
 from pipeline.storage.retry import from_storage
 from tests.support.folders import contents
 from tests.support.ingest_runs import LOOPBACK, ingest, write_list
@@ -204,3 +208,22 @@ def test_a_file_that_a_field_names_is_fetched_once_and_again_when_it_changes(ser
     assert not Path(path).exists()
     with pytest.raises(FileNotFoundError, match=r"^s3://bucket/none\.txt does not exist$"):
         local_file("s3://bucket/none.txt")
+
+
+def test_an_object_that_is_replaced_while_it_is_read(server, monkeypatch):
+    """s3fs asks for the version that it opened. The next attempt does not ask for the old one again."""
+    monkeypatch.setattr("pipeline.storage.ranges.CHUNK", 1 << 20)
+    monkeypatch.setattr(s3fs.S3FileSystem, "default_block_size", 1 << 20)
+    url = "s3://bucket/replaced"
+    fs = s3fs.S3FileSystem()
+    fs.pipe(url, bytes(8 << 20))
+    (listed,) = fs.ls(url, detail=True)
+    assert identify(url).state == remote_state(listed) == f"{8 << 20} {listed['ETag']}"
+    with ExitStack() as stack:
+        file = Watched(url, stack)
+        file.read(10)
+        s3fs.S3FileSystem(skip_instance_cache=True).pipe(url, b"other")
+        with pytest.raises(ChangedError, match="replaced changed while it was read: it is read again"):
+            file.finish()
+    assert identify(url).state.startswith("5 ")
+    fs.rm(url)

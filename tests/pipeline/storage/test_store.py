@@ -85,7 +85,7 @@ def decided(store: Store, files: int, together: int) -> dict[str, list[bool]]:
     rows, kept = [], {}
     for file in range(files):
         keep = [(file + row) % 3 == 0 for row in range(together)]
-        store.write(f"decisions/d/{file}-0.parquet", pl.DataFrame({"keep": keep}))
+        store.write(f"decisions/d/verdicts/{file}-0.parquet", pl.DataFrame({"keep": keep}))
         for row in range(together):
             rows.append({"shard": f"{file}-{row}", "part": f"{file}-0", "start": row, "samples": 1})
             kept[f"{file}-{row}"] = keep[row : row + 1]
@@ -104,7 +104,10 @@ def test_shards_asked_for_in_turn_cost_one_read_per_file(root, monkeypatch):
         lambda self, paths, columns=None: seen.extend(paths) or original(self, paths, columns),
     )
     assert {shard: store.kept("decisions/d", shard).to_list() for shard in kept} == kept
-    assert seen == ["decisions/d.parquet", *(f"decisions/d/{file}-0.parquet" for file in range(6))]
+    assert seen == [
+        "decisions/d/shards.parquet",
+        *(f"decisions/d/verdicts/{file}-0.parquet" for file in range(6)),
+    ]
 
 
 def test_threads_read_their_own_verdicts(root):

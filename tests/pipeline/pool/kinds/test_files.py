@@ -179,9 +179,9 @@ def remove(pool: Path) -> None:
 
 
 CHANGES = {
-    rewrite: r"/pool/00000 has changed: the files of 000000003 have another size",
-    insert: r"/pool/00000 has changed: sample 1 of 00000/00000 is not 000000001 there",
-    remove: r"/pool/00000 has changed: sample 3 of 00000/00000 is not 000000003 there",
+    rewrite: r"/pool/00000 does not hold .*\(the files of 000000003 have another size\): run the command again",
+    insert: r"/pool/00000 does not hold .*\(sample 1 of 00000/00000 is not 000000001 there\)",
+    remove: r"/pool/00000 does not hold .*\(sample 3 of 00000/00000 is not 000000003 there\)",
 }
 
 

@@ -100,12 +100,13 @@ def test_its_samples_are_a_table(kind, tmp_path):
     store = Store(str(tmp_path / "store"))
     (shard,) = kind.list_shards().shards
     if kind.samples(store).folders:
-        with samples_of(store, shard.name) as writer:
+        with samples_of(store, shard) as writer:
             for frame, _ in kind.read(shard, 2, notes := {}):
                 writer.add_rows(frame)
             writer.finish(notes)
     samples = pickle.loads(pickle.dumps(kind)).samples(store)
-    assert samples.counts([shard.name]) == {shard.name: COUNT}
+    (known,) = samples.known([shard])
+    assert (known.rows, known.content, known.differs) == (COUNT, kind.identify(shard).content, "")
     names = ["uid", "row", "text", *kind.ready][:5]
     whole = samples.read([shard.name], names)
     assert whole.columns == names

@@ -1,0 +1,169 @@
+"""How much room the exports of a recipe need on local disks, before they are written.
+
+    spaces, warnings = check_space(session, {"00000": 10_000, "00001": 9_987})
+
+An earlier export stays until the new one is whole, so for a while both are there. Figures are estimates from
+the listing of the pool and the counts of the decision; nothing is read per sample. Object storage has no end
+and is left out.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from pipeline.plan.session import Session
+from pipeline.preflight.measure import total_bytes
+from pipeline.recipe.check import column_types
+from pipeline.storage import layout
+from pipeline.storage.folder import Folder
+
+UID_BYTES = 16  # of a row of a subset file; as many again while rows are sorted on disk
+TEXT_BYTES = 200  # of a sample's caption, URL, uid and key, compressed, about
+SCORE_BYTES = 8  # of a score
+NUMBER_BYTES = 4  # of a dimension of an embedding, in an index of whole vectors
+KEYS = {
+    "export.shards": "_winnow.json",
+    "export.urls": "_winnow.json",
+    "export.index.path": "image.json",
+    "export.subset": ".winnow.json",
+    "export.table": "",
+}  # export -> where its manifest is: in its folder, or what the name of the file beside it ends in
+
+
+@dataclass(frozen=True)
+class Space:
+    """The room that one export needs.
+
+    bytes     of the new export, about; None if not known
+    at_most   whether that is an upper bound, since nothing is decided yet
+    earlier   bytes of an earlier export that stays until the new one is whole
+    free      bytes that are free on its disk
+    """
+
+    export: str
+    path: str
+    bytes: int | None
+    at_most: bool
+    earlier: int
+    free: int
+
+
+def check_space(session: Session, rows: Mapping[str, int]) -> tuple[list[Space], list[str]]:
+    """The exports that would be written to local disks, and a warning for each disk that is too small.
+    `rows`: the samples of each shard that was read."""
+    samples = sum(rows.values()) if rows else None
+    decided = _kept_by_shard(session) if len(rows) == len(session.shards) else None
+    spaces = [
+        Space(key, path, _bytes(session, key, decided, samples), decided is None, _size(path), _free(path))
+        for key, (path, _) in session.recipe.export.destinations().items()
+        if Folder(path).local and not _is_current(session, key, path)
+    ]
+    return spaces, list(_warnings(spaces))
+
+
+def _kept_by_shard(session: Session) -> dict[str, tuple[int, int]] | None:
+    """Shard -> (samples, kept), None without a decision."""
+    if not session.store.root.exists(layout.rules(session.decisions)):
+        return None
+    table = session.store.read(layout.decided_shards(session.decisions), ["shard", "samples", "kept"])
+    return {shard: (rows, kept) for shard, rows, kept in table.iter_rows()}
+
+
+def _bytes(
+    session: Session, key: str, decided: Mapping[str, tuple[int, int]] | None, samples: int | None
+) -> int | None:
+    """About how large an export becomes. `repeats` may write a sample any number of times: not known."""
+    if session.recipe.export.repeats and key in ("export.shards", "export.subset"):
+        return None
+    if key == "export.shards":
+        return _tar_bytes(session, decided)
+    kept = samples if decided is None else sum(count for _, count in decided.values())
+    return None if kept is None else kept * _row_bytes(session, key)
+
+
+def _tar_bytes(session: Session, decided: Mapping[str, tuple[int, int]] | None) -> int | None:
+    """The bytes of the pool, of each shard the share that is kept."""
+    whole = total_bytes(session.shards)
+    if whole is None or decided is None:
+        return whole
+    mean = whole / max(len(session.shards), 1)
+    counts = (
+        (shard.size if shard.size is not None else mean, *decided[shard.name]) for shard in session.shards
+    )
+    return round(sum(size * kept / max(rows, 1) for size, rows, kept in counts))
+
+
+def _row_bytes(session: Session, key: str) -> int:
+    """Bytes of a kept sample in an export other than tars."""
+    if key == "export.subset":
+        return 2 * UID_BYTES
+    if key == "export.table":
+        writes = (getattr(session.recipe.operator(name), "writes", {}) for name in session.recipe.compute)
+        return TEXT_BYTES + SCORE_BYTES * sum(not dtype.is_nested() for w in writes for dtype in w.values())
+    if key == "export.index.path" and session.recipe.export.index:
+        dtype: Any = column_types(session.recipe).get(session.recipe.export.index.embedding)
+        return TEXT_BYTES + NUMBER_BYTES * getattr(dtype, "size", 0)
+    return TEXT_BYTES
+
+
+def _is_current(session: Session, key: str, path: str) -> bool:
+    """Whether the manifest at a path is that of the session's decision, and complete."""
+    try:
+        manifest = _manifest(path, KEYS[key])
+    except (OSError, ValueError, pa.ArrowException):
+        return False
+    is_dict = isinstance(manifest, dict)
+    return is_dict and manifest.get("decision") == session.decisions and manifest.get("complete", True)
+
+
+def _manifest(path: str, name: str) -> Any:
+    """The manifest of an export; that of a table is in its footer. Raises what reading raises."""
+    if not name:
+        return orjson.loads((Folder(path).parquet_footer("").metadata or {}).get(b"winnow", b""))
+    file = f"{path}{name}" if name.startswith(".") else f"{path}/{name}"
+    if not os.path.isfile(Folder(file).base):
+        raise FileNotFoundError(file)
+    return orjson.loads(Folder(file).read(""))
+
+
+def _size(path: str) -> int:
+    """Bytes of what lies at a local path."""
+    base = Folder(path).base
+    if not os.path.isdir(base):
+        return os.path.getsize(base) if os.path.isfile(base) else 0
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(base) for name in names)
+    return sum(os.lstat(file).st_size for file in files)
+
+
+def _above(path: str) -> str:
+    """The path itself if something is there, else the nearest folder above that exists."""
+    base = os.path.abspath(Folder(path).base)
+    while not os.path.exists(base):
+        base = os.path.dirname(base)
+    return str(base)
+
+
+def _free(path: str) -> int:
+    """Bytes that are free on the disk of a local path."""
+    return shutil.disk_usage(_above(path)).free
+
+
+def _warnings(spaces: Iterable[Space]) -> Iterable[str]:
+    """A warning for each disk that has less room than its exports need together."""
+    disks: dict[int, list[Space]] = {}
+    for space in spaces:
+        disks.setdefault(os.stat(_above(space.path)).st_dev, []).append(space)
+    for group in disks.values():
+        needed, free = sum(space.bytes or 0 for space in group), group[0].free
+        if needed > free:
+            keys = ", ".join(space.export for space in group)
+            most = "up to " if any(space.at_most for space in group) else "about "
+            yield (
+                f"{keys}: {most}{needed / 1e9:,.1f} GB are needed and {free / 1e9:,.1f} GB are free. An earlier "
+                "export stays until the new one is whole; free some room, or write to another disk"
+            )
