@@ -290,9 +290,8 @@ class Store:
         if index is None:
             return read_footers(self.root, folder, shards, self.damaged)
         lost = set(index.in_packs(lost_packs(self.root, folder, index, self.damaged)))
-        own = read_footers(
-            self.root, folder, [shard for shard in shards if shard not in index.shards], self.damaged
-        )
+        loose = [shard for shard in shards if shard not in index.shards]
+        own = read_footers(self.root, folder, loose, self.damaged)
         footers = ((shard, index.footer(shard) or own.get(shard)) for shard in shards if shard not in lost)
         return {shard: footer for shard, footer in footers if footer is not None}
 

@@ -24,7 +24,7 @@ from pipeline.errors import RecipeError
 from pipeline.export.places.inputs import sync
 from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.identity import Digest, remote_state
-from pipeline.storage.lock import held
+from pipeline.storage.locks.lock import held
 
 NOTE = ".winnow.json"  # what the note's name ends in
 CHUNK = 16 << 20  # bytes read at once

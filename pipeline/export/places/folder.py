@@ -34,7 +34,7 @@ from pipeline.errors import ChangedError, RecipeError
 from pipeline.export.places.inputs import sync
 from pipeline.storage.folder import Folder
 from pipeline.storage.footers import REQUESTS
-from pipeline.storage.lock import Lock, held
+from pipeline.storage.locks.lock import Lock, held
 
 MANIFEST = "_winnow.json"
 NEXT = ".winnow-next"

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
-from pipeline.storage.lock import held
+from pipeline.storage.locks.lock import held
 from pipeline.storage.store import Store
 from tests.support.command import winnow
 from tests.support.folders import tree
