@@ -22,7 +22,7 @@ from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 from pipeline.storage.identity import Digest
 
-NOT_CONTENT = ("state",)  # notes that may change while the part stays what it is
+STATE = "state"  # the note that changes with a touch of the shard
 
 
 class Inputs:
@@ -74,11 +74,17 @@ def verdicts_digest(session: Session) -> str:
 def parts_digest(session: Session, folder: str) -> str:
     """The digest of which shards of the session have a part in a folder, its rows, and its notes."""
     footers = session.store.footers(folder, [shard.name for shard in session.shards])
+    parts = [[shard, rows, without_state(notes)] for shard, (rows, notes) in footers.items()]
     digest = Digest()
-    for shard, footer in footers.items():
-        notes = {name: value for name, value in footer.notes.items() if name not in NOT_CONTENT}
-        digest.update(orjson.dumps([shard, footer.rows, notes], option=orjson.OPT_SORT_KEYS))
+    digest.update(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
     return digest.hexdigest()
+
+
+def without_state(notes: dict[str, Any]) -> dict[str, Any]:
+    """The notes that do not change while the part stays what it is."""
+    if STATE not in notes:
+        return notes
+    return {name: value for name, value in notes.items() if name != STATE}
 
 
 def sync(folder: Folder) -> None:
