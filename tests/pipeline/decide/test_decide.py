@@ -188,7 +188,9 @@ def test_shards_that_are_decided_on_together_share_a_file(stored, monkeypatch, t
     expected = reference(session.recipe.keep, frames)
     monkeypatch.setattr("pipeline.pool.columns.GROUP_SHARDS", together)
     decide(session)
-    assert len(session.store.root.file_names(f"{session.decisions}/verdicts", ".parquet")) == -(-6 // together)
+    assert len(session.store.root.file_names(f"{session.decisions}/verdicts", ".parquet")) == -(
+        -6 // together
+    )
     store = pickle.loads(pickle.dumps(session.store))
     for shard in (*frames, *reversed(frames)):
         assert session.store.kept(session.decisions, shard).to_list() == expected["kept"][shard]
