@@ -9,7 +9,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from jobs.terminal import tables
@@ -18,15 +17,15 @@ from pipeline.decide.books import Books, books
 from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import effects
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, ShardError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
+from pipeline.pool.shards import Shard
 from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.run.log import RunLog
-from pipeline.storage import layout
-from pipeline.storage.lock import held
+from pipeline.storage.identity import MISSING
 
 if TYPE_CHECKING:
     from pipeline.export.exporter import Report, Result
@@ -36,14 +35,6 @@ def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | Non
     """The recipe at a path with `--set` overrides, bound to the first `shards` shards of its pool, or to all.
     Raises RecipeError."""
     return Session.open(load(recipe, overrides or ()), shards)
-
-
-@contextmanager
-def holding_store(session: Session, purpose: str) -> Iterator[None]:
-    """Hold the session's store: wait until no other command writes to it, and say on stderr who that is."""
-    tell = partial(tables.console.print, markup=False, highlight=False)
-    with held(session.store.root, layout.LOCK, purpose, wait=True, tell=tell):
-        yield
 
 
 def executor_of(session: Session, local: bool) -> Executor:
@@ -81,10 +72,25 @@ class Decided:
 def decide_complete(session: Session, unread: Mapping[str, str] = {}) -> Decided:
     """Decide on the shards whose columns are all stored. `unread`: shards that could not be read, with
     reasons. Raises RecipeError if a session has shards, but none is complete."""
-    done = complete(session.without(unread))
+    try:
+        done = complete(session.without(unread))
+    except RecipeError as error:
+        if not unread:
+            raise
+        reasons = "\n".join(f"  {shard}: {reason}" for shard, reason in unread.items())
+        raise ShardError(f"nothing was decided or exported, since no shard is done:\n{reasons}") from error
     names = {shard.name for shard in done.shards}
-    missing = [shard.name for shard in session.shards if shard.name not in names]
-    return Decided(done, decide(done), {name: unread.get(name, "not computed yet") for name in missing})
+    pending = {s.name: unread.get(s.name, _why_pending(s)) for s in session.shards if s.name not in names}
+    return Decided(done, decide(done), pending)
+
+
+def _why_pending(shard: Shard) -> str:
+    """Why a shard is not complete that nothing has tried to read."""
+    if shard.state == MISSING:
+        return f"{shard.path} does not exist"
+    if shard.differs:
+        return f"may have changed since it was read ({shard.differs}); `winnow compute` will tell"
+    return "not computed yet"
 
 
 def decide_and_export(
@@ -132,9 +138,9 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     check_exports(session)
     executor = executor_of(session, local)
     log = compute_missing(session, executor, quiet=quiet)
-    decided, written = decide_and_export(session, executor, log.pending, quiet)
+    decided, written = decide_and_export(log.session, executor, log.pending, quiet)
     changes = effects(decided.session, executor)
-    balance = books(decided.session, decided.decision, decided.pending)
+    balance = books(decided.session, decided.decision, decided.pending, log)
     if not quiet:
         tables.funnel(balance, balance.lost, balance.damaged)
         tables.effects(changes, only="summary")

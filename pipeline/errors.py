@@ -3,8 +3,9 @@
 WinnowError            every error below; the command line prints its message and no traceback
 ├── RecipeError        the recipe, a flag or a setting is wrong: nothing has run            exit 2
 ├── ShardError         a shard cannot be read: it stays pending, the job goes on            exit 1
-│   └── ChangedError   it changed while it was read: it is read again
-├── HeldError          another process is writing there: nothing has run                  exit 1
+│   ├── ChangedError   it changed while it was read: it is read again
+│   └── DamagedError   a file of the store is not as it was written: it is computed again
+├── HeldError          another process is writing there: nothing has run                    exit 1
 └── OperatorError      an operator breaks its contract or fails on every row: the pass stops  exit 3
 
 A bad *sample* does not raise: its columns are null and `<name>.error` says why. A *damaged* shard does not
@@ -42,6 +43,10 @@ class ShardError(WinnowError):
 
 class ChangedError(ShardError):
     """A shard, or a file beside it, changed while it was read; it is read again."""
+
+
+class DamagedError(ShardError):
+    """A file of the store is not as it was written. It has been set aside; the next run computes it again."""
 
 
 class HeldError(WinnowError):

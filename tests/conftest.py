@@ -158,6 +158,6 @@ def stored(tmp_path: Path, planted: str) -> Callable[..., Session]:
         session = Session(recipe, tuple(Shard(shard, f"{shard}.tar") for shard in frames))
         for shard, frame in frames.items():
             store_given(session, shard, frame)
-        return session
+        return session.refreshed()
 
     return build

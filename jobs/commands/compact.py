@@ -15,7 +15,7 @@ def compact(
 
     For pools of very many small shards: a store with fewer files is faster to
     list and to read. No result changes. Files of 64 KiB and more stay as they
-    are. If another command is writing to the store, this one waits for it.
+    are. Do not run it while another command writes to the same store.
 
     Example:
 
@@ -24,13 +24,13 @@ def compact(
     from jobs import steps
     from jobs.terminal import tables
     from jobs.terminal.progress import Progress
-    from pipeline.storage.compact import compact as pack
+    from pipeline.storage.upkeep.compact import compact as pack
 
     session = steps.open_session(recipe, set_, shards)
     names = [shard.name for shard in session.shards]
     folders = {}
-    with steps.holding_store(session, "winnow compact"), Progress(quiet=json) as progress:
-        session.store.root.remove_leftovers()
+    session.store.root.remove_leftovers()
+    with Progress(quiet=json) as progress:
         for folder in session.part_folders:
             folders[folder] = pack(session.store, folder, names, progress.compact(folder, len(names)))
     if json:

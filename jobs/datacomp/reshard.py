@@ -76,7 +76,7 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> Reshar
     for name in (ASKED, LOST):
         check_file(_url(out, name), "OUT")
     log = compute_missing(session, executor, quiet=quiet)
-    decided, written = decide_and_export(session, executor, log.pending, quiet)
+    decided, written = decide_and_export(log.session, executor, log.pending, quiet)
     _copy_subset(subset, out)
     lost = combine([subset, _url(out, AVAILABLE)], "minus", _url(out, LOST))
     return Resharding(

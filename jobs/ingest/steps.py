@@ -79,10 +79,10 @@ def columns_of(texts: Sequence[str]) -> Columns:
         raise RecipeError(f"--column {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
-def list_files(urls: str) -> list[Shard]:
+def list_files(urls: str) -> tuple[Shard, ...]:
     """The files of a list of URLs. Raises RecipeError if there are none, or if they are not tables."""
     try:
-        files = list_shards(urls)
+        files = list_shards(urls).shards
     except (ValueError, OSError, ImportError) as error:
         raise RecipeError(str(error).replace("pool.shards", "URLS")) from None
     if not files[0].table:

@@ -1,21 +1,28 @@
 """The tables of `winnow plan`, on stderr."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
 from rich.table import Table
 
 from jobs.terminal import tables
 from jobs.terminal.tables import counted, table
+from pipeline.errors import printable
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool
 from pipeline.preflight.preview import IndexTask, Preview
 from pipeline.preflight.space import Space
+
+EXAMPLES = 3  # shards that are named
 
 
 def plan(preview: Preview) -> None:
     """The missing passes, what they cost, and what would go wrong."""
     samples = "" if preview.samples is None else f", with {counted(preview.samples, 'sample')}"
     tables.console.print(f"{counted(preview.shards, 'shard')}, read before: {preview.indexed:,}{samples}")
+    _shards("do not exist", preview.missing)
+    _shards(
+        "were written since they were read; if their content differs, they are done anew", preview.doubtful
+    )
     tables.console.print(_missing_passes(preview.passes) if preview.passes else "Everything is computed.")
     if preview.index:
         where = "" if preview.index.memory else ", on the machine with the most memory"
@@ -27,6 +34,14 @@ def plan(preview: Preview) -> None:
         tables.console.print(_exports(preview.exports))
     for warning in preview.warnings:
         tables.console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
+
+
+def _shards(what: str, shards: Mapping[str, str]) -> None:
+    """How many shards are in some way, with a few examples: their names, and more about each."""
+    if shards:
+        tables.console.print(f"[yellow]{counted(len(shards), 'shard')}[/] {what}", highlight=False)
+    for name, more in list(shards.items())[:EXAMPLES]:
+        tables.console.print(f"  {escape(printable(f'{name}: {more}'))}", highlight=False)
 
 
 def _missing_passes(passes: Sequence[MissingPass]) -> Table:

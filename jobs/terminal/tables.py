@@ -13,7 +13,7 @@ from pipeline.decide.decision import Decision
 from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation
 from pipeline.errors import printable
-from pipeline.storage.compact import FileCounts
+from pipeline.storage.upkeep.compact import FileCounts
 
 if TYPE_CHECKING:
     from jobs.ingest.books import DownloadSummary

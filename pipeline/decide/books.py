@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
-from pipeline.run.log import Speed, speeds
+from pipeline.run.log import RunLog, Speed, speeds
 from pipeline.storage import layout
 
 
@@ -22,6 +22,8 @@ class Books(Decision):
     damaged     shard -> why and at which byte its file breaks off; what comes before is among the samples
     lost        reason -> URLs that were not downloaded, most frequent reason first
     pending     shard -> why it could not be read; its samples are not counted
+    rewritten   shard -> how its file differs from the one that an earlier run read: it was done anew
+    changed     shard -> what changed while this run read it: it was read again
     speeds      operator -> its speed, over all runs on the store, slowest first
     bottleneck  the slowest operator, None if nothing ran
     """
@@ -30,6 +32,8 @@ class Books(Decision):
     damaged: Mapping[str, str]
     lost: Mapping[str, int]
     pending: Mapping[str, str]
+    rewritten: Mapping[str, str]
+    changed: Mapping[str, str]
     speeds: Mapping[str, Speed]
     bottleneck: str | None
 
@@ -55,9 +59,11 @@ def losses(session: Session) -> Losses:
     return Losses(damaged, dict(sorted(lost.items(), key=lambda item: (-item[1], item[0]))))
 
 
-def books(session: Session, decision: Decision, pending: Mapping[str, str]) -> Books:
-    """The books of a decision; `pending`: the shards that could not be read, with reasons. Raises
-    AssertionError if they do not balance."""
+def books(
+    session: Session, decision: Decision, pending: Mapping[str, str], log: RunLog | None = None
+) -> Books:
+    """The books of a decision. `pending`: the shards that could not be read, with reasons; `log`: of the run
+    that computed the columns. Raises AssertionError if they do not balance."""
     if decision.samples != decision.kept + decision.dropped + decision.failed:
         raise AssertionError(f"the books do not balance: {decision}")
     lacking = losses(session)
@@ -68,6 +74,8 @@ def books(session: Session, decision: Decision, pending: Mapping[str, str]) -> B
         damaged=lacking.damaged,
         lost=lacking.lost,
         pending=pending,
+        rewritten=log.rewritten if log else {},
+        changed=log.changed if log else {},
         speeds=operators,
         bottleneck=next(iter(operators), None),
     )

@@ -17,6 +17,7 @@ from pipeline.decide.counts import Counts, count_verdicts, verdict_table
 from pipeline.decide.cuts import resolve_cuts
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
+from pipeline.plan.store_pool import claim_store
 from pipeline.rule import Cut
 from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
@@ -43,11 +44,13 @@ SHARDS_SCHEMA = {
 
 
 def decide(session: Session) -> Decision:
-    """The decision of the session's rules on its shards. Verdicts are computed and stored, unless they
-    already are. Raises FileNotFoundError if a column that a rule reads is not stored."""
+    """The decision of the session's rules on its shards. Verdicts are computed and stored, unless they are
+    already; if a file of them is damaged, all are made again. Raises FileNotFoundError if a column that a
+    rule reads is not stored."""
     store, folder = session.store, session.decisions
-    if store.root.exists(layout.rules(folder)):
-        return stored_decision(session)
+    claim_store(store, session.root, session.recipe.pool, session.kind)
+    if (stored := stored_decision(session)) is not None:
+        return stored
     names = [shard.name for shard in session.shards]
     rules = {name: rule for name, rule in session.recipe.keep.items() if rule.needs_cut}
     cuts = resolve_cuts(rules, session.columns, names)
@@ -60,13 +63,16 @@ def decide(session: Session) -> Decision:
     shards = pl.DataFrame(decided, schema=SHARDS_SCHEMA, orient="row").sort("shard")
     store.write(layout.decided_shards(folder), shards)
     decision = _decision(session, counts, cuts)
-    store.root.publish(layout.rules(folder), decision.to_json())
+    store.root.publish_json(layout.rules(folder), decision, durable=True)
     return decision
 
 
-def stored_decision(session: Session) -> Decision:
-    """The decision that the store holds. Raises FileNotFoundError if it holds none."""
-    return Decision.from_json(session.store.root.read(layout.rules(session.decisions)))
+def stored_decision(session: Session) -> Decision | None:
+    """The decision that the store holds, or None if it holds none, or not as it was written."""
+    rules = session.store.root.read_json(layout.rules(session.decisions))
+    if rules is None or not session.store.has_verdicts(session.decisions):
+        return None
+    return Decision.from_json(rules)
 
 
 def _decision(session: Session, counts: Counts, cuts: Mapping[str, Cut]) -> Decision:

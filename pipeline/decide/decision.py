@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import orjson
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -45,13 +44,8 @@ class Decision:
     failed: int
     rules: Mapping[str, RuleCount]
 
-    def to_json(self) -> bytes:
-        """The content of `rules.json`."""
-        return orjson.dumps(self, option=orjson.OPT_INDENT_2)
-
     @classmethod
-    def from_json(cls, content: bytes) -> "Decision":
-        """The decision that a `rules.json` holds."""
-        fields = orjson.loads(content)
-        rules = {name: RuleCount(**counts) for name, counts in fields.pop("rules").items()}
-        return cls(**fields, rules=rules)
+    def from_json(cls, content: Mapping[str, Any]) -> "Decision":
+        """The decision that a `rules.json` holds, as `Folder.read_json` reads it."""
+        rules = {name: RuleCount(**counts) for name, counts in content["rules"].items()}
+        return cls(**{**content, "rules": rules})

@@ -60,7 +60,7 @@ def _compare(session: Session, executor: Executor, name: str, stat: Stat) -> Map
 def _after(session: Session, executor: Executor, name: str) -> pl.DataFrame:
     """The Stat over the kept samples: read from the store, or reduced and stored."""
     path = f"{layout.effects_folder(session.decisions)}/{name}-{session.keys[name]}.parquet"
-    if not session.store.root.exists(path):
+    if not session.store.whole([path]):
         session.store.write(path, reduced(executor, _KeptTask(session, name), session.shards))
     return session.store.read(path)
 

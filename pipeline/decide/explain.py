@@ -7,7 +7,7 @@ that operators show for their values, such as nearest neighbours.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.decide.decide import stored_decision
+from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer
@@ -68,7 +68,7 @@ def explain(session: Session, uids: Sequence[str]) -> list[Explanation]:
     """The samples with these uids, in the order of the uids; several samples may share one. The decision must
     be stored. Raises RecipeError if the pool lacks one of them."""
     wanted = [uid.strip().lower() for uid in uids]
-    decision = stored_decision(session)
+    decision = decide(session)
     explanations = [_explain(session, decision, shard, row) for shard, row in _find(session, wanted)]
     unknown = set(wanted) - {explanation.uid for explanation in explanations}
     if unknown:

@@ -1,7 +1,7 @@
 """The keys of results: a hash of everything that a result depends on.
 
 A key covers the operator's class, version and fields, the contents of the files that fields name, and the
-keys of its inputs. A Stat's key also covers the shards that it reduces. Speed settings (`run:`) are never
+keys of its inputs. A Stat's key also covers the content of the shards that it reduces. Speed settings (`run:`) are never
 hashed.
 """
 
@@ -9,6 +9,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import orjson
 
 from pipeline.operator import Operator, Stat
 from pipeline.pool.shards import Shard
@@ -20,8 +22,9 @@ def keys(
     recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
     """Operator name -> cache key. `contents[name][field]` is the digest of the file that a field names. A
-    Stat's key covers the names of the shards, and so do the keys of all operators that read it."""
-    pool = hashlib.blake2b("\n".join(s.name for s in shards).encode(), digest_size=8).hexdigest()
+    Stat's key covers the names and contents of the shards, and so do the keys of all operators that read it.
+    While a shard has not been read, such keys are provisional: nothing is stored under them."""
+    pool = hashlib.blake2b(orjson.dumps(identities(shards)), digest_size=8).hexdigest()
     by_name: dict[str, str] = {}
     for name, entry in recipe.compute.items():  # in dependency order
         inputs = input_keys(entry, by_name)
@@ -29,6 +32,11 @@ def keys(
             inputs["the pool's shards"] = pool
         by_name[name] = cache_key(entry.use, entry.operator, inputs, contents.get(name, {}))
     return by_name
+
+
+def identities(shards: Iterable[Shard]) -> list[tuple[str, str]]:
+    """(name, content) of each shard: all of a pool that results depend on."""
+    return [(shard.name, shard.content) for shard in shards]
 
 
 def input_keys(entry: Entry, keys: Mapping[str, str]) -> dict[str, str]:

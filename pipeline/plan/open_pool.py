@@ -6,7 +6,7 @@ from pipeline.errors import RecipeError, ShardError
 from pipeline.operator import ImageScore
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
-from pipeline.pool.shards import Shard
+from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.text_tables import Break
 from pipeline.recipe.sections import Recipe
 from pipeline.storage.retry import from_storage
@@ -21,20 +21,20 @@ def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
     return KINDS[pool.kind_name or usual_kind(shards)](pool.paths, pool.columns)
 
 
-def list_pool(recipe: Recipe) -> list[Shard]:
-    """The shards of a recipe's pool. Raises RecipeError if they cannot be listed, or lack what the recipe
-    needs."""
+def list_pool(recipe: Recipe) -> Listing:
+    """The shards of a recipe's pool with the states of their files, and what was passed over. Raises RecipeError
+    if they cannot be listed, or lack what the recipe needs."""
     try:
-        shards = open_kind(recipe).list_shards()
+        listing = open_kind(recipe).list_shards()
     except Exception as error:
         if not (isinstance(error, ValueError | ImportError) or from_storage(error)):
             raise
         text = str(error)
         raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
-    kind = open_kind(recipe, shards)
-    kind.check(shards, _columns_read(recipe))
-    _check_uses(recipe, kind, shards[0])
-    return shards
+    kind = open_kind(recipe, listing.shards)
+    kind.check(listing.shards, _columns_read(recipe))
+    _check_uses(recipe, kind, listing.shards[0])
+    return listing
 
 
 def _check_uses(recipe: Recipe, kind: PoolKind, first: Shard) -> None:

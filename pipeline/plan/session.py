@@ -1,16 +1,17 @@
 """A recipe bound to its pool and its store: the shards, the keys of results, and the folders of the store."""
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import orjson
 
 from pipeline.operator import Stat
-from pipeline.plan.keys import identity, input_keys, keys
+from pipeline.plan.keys import identities, identity, input_keys, keys
 from pipeline.plan.open_pool import list_pool, open_kind
+from pipeline.plan.store_pool import check_store
 from pipeline.pool.columns import Columns
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.shards import Shard
@@ -20,29 +21,67 @@ from pipeline.storage import layout
 from pipeline.storage.digests import field_digest
 from pipeline.storage.store import Store
 
-DECISIONS = 3  # version of the files in a decision's folder; raise it if their format changes
+DECISIONS = 4  # version of the files in a decision's folder; raise it if their format changes
+
+UNCHANGED = ("store", "contents")  # properties of a session that do not depend on its shards
 
 
 @dataclass(frozen=True)
 class Session:
-    """A recipe and the shards of its pool. Every command works on one."""
+    """A recipe and the shards of its pool. Every command works on one.
+
+    shards       with what the store held of them when the session was opened or refreshed
+    root         the folder below which shards are named
+    passed_over  path -> why it is not a shard
+    """
 
     recipe: Recipe
     shards: tuple[Shard, ...]
+    root: str = ""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, recipe: Recipe, limit: int | None = None) -> "Session":
-        """List the pool's shards (the first `limit` of them). Raises RecipeError."""
-        return cls(recipe, tuple(list_pool(recipe)[:limit]))
+        """List the pool's shards (the first `limit` of them), and look up which of them the store knows.
+        Raises RecipeError."""
+        listing = list_pool(recipe)
+        session = cls(recipe, listing.shards[:limit], listing.root, listing.passed_over)
+        check_store(session.store, session.root, recipe.pool, session.kind)
+        return session.refreshed()
+
+    def over(self, shards: Sequence[Shard]) -> "Session":
+        """The same session over other shards. What does not depend on them is not computed again."""
+        session = replace(self, shards=tuple(shards))
+        session.__dict__.update({n: value for n, value in self.__dict__.items() if n in UNCHANGED})
+        return session
 
     def without(self, names: Collection[str]) -> "Session":
         """The same session over fewer shards."""
-        return replace(self, shards=tuple(s for s in self.shards if s.name not in names)) if names else self
+        return self.over([s for s in self.shards if s.name not in names]) if names else self
+
+    def updated(self, shards: Iterable[Shard]) -> "Session":
+        """The same session with these shards in place of those of the same names."""
+        by_name = {shard.name: shard for shard in shards}
+        return self.over([by_name.get(shard.name, shard) for shard in self.shards])
+
+    def unread(self, names: Collection[str]) -> "Session":
+        """The same session, in which these shards count as not read."""
+        return self.over([replace(s, content="", rows=0) if s.name in names else s for s in self.shards])
+
+    def refreshed(self) -> "Session":
+        """The same session with what the store holds of the shards now. Raises RecipeError."""
+        return self.over(self.kind.samples(self.store).known(self.shards))
+
+    def relisted(self) -> "Session":
+        """The same session with the states that the files of its shards have now. A shard that is no longer
+        listed keeps its state. Raises RecipeError."""
+        states = {shard.name: shard.state for shard in list_pool(self.recipe).shards}
+        return self.over([replace(s, state=states.get(s.name, s.state)) for s in self.shards]).refreshed()
 
     @cached_property
     def store(self) -> Store:
         """The recipe's store."""
-        return Store(self.recipe.pool.store)
+        return Store(self.recipe.pool.folder)
 
     @cached_property
     def kind(self) -> PoolKind:
@@ -90,23 +129,22 @@ class Session:
     @cached_property
     def decisions(self) -> str:
         """decisions/<recipe>-<key>. The key covers the rules, the keys of the operators that rules and
-        exports read, and the shards."""
+        exports read, and the names and contents of the shards."""
         owners = sorted({o for c in self.columns_read() if (o := owner(c)) is not None})
         covered = [
             DECISIONS,
             [(name, rule.model_dump(mode="json")) for name, rule in self.recipe.keep.items()],
             {owner: self.keys[owner] for owner in owners},
-            [shard.name for shard in self.shards],
+            identities(self.shards),
         ]
         key = hashlib.blake2b(orjson.dumps(covered), digest_size=8).hexdigest()
         return layout.decision_folder(self.recipe.name, key)
 
-    def describe(self, name: str) -> bytes:
+    def describe(self, name: str) -> dict[str, Any]:
         """The content of `meta.json` beside an operator's parts: in clear, what its key stands for."""
         entry = self.recipe.compute[name]
         inputs = input_keys(entry, self.keys)
-        described = {"name": name, **identity(entry.use, entry.operator, inputs, self.contents.get(name, {}))}
-        return orjson.dumps(described, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        return {"name": name, **identity(entry.use, entry.operator, inputs, self.contents.get(name, {}))}
 
     def columns_read(self) -> list[str]:
         """The columns that rules and exports read."""

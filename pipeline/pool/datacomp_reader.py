@@ -11,8 +11,10 @@ some of them.
 """
 
 import binascii
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any, NamedTuple
 
 import fsspec
 import polars as pl
@@ -22,8 +24,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.pool.fields import pixels_of
+from pipeline.pool.listing.names import safe, unsafe
+from pipeline.pool.listing.reasons import NO_SHARD
+from pipeline.pool.listing.tree import FILE, FOLDER, File, ListedTree, LocalTree
 from pipeline.pool.npz import Rows, open_npz
+from pipeline.pool.shards import Shard
 from pipeline.schema import SAMPLE_COLUMNS, SIDES
+from pipeline.storage.identity import Digest, local_state, state_digest
 from pipeline.uids import UID
 
 SCORES = {
@@ -42,6 +49,15 @@ NPZ = ".npz"
 READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file
 
 
+class Pair(NamedTuple):
+    """Bytes of the parquet and of the npz of a shard, None if it has none, and the state of both together
+    (storage/identity.py)."""
+
+    size: int
+    npz: int | None
+    state: str
+
+
 class Metadata:
     """A folder on any fsspec file system. A shard's name is its files' name without suffix. Travels to
     workers."""
@@ -51,32 +67,69 @@ class Metadata:
         self.base = base.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
 
+    @property
+    def root(self) -> str:
+        """The full path of the folder, with its protocol unless it is local."""
+        return self.base if self.local else str(self.fs.unstrip_protocol(self.base))
+
     def path(self, shard: str, suffix: str = PARQUET) -> str:
         """The full path of a file, with its protocol unless it is local."""
-        path = f"{self.base}/{shard}{suffix}"
+        path = f"{self.base}/{unsafe(shard)}{suffix}"
         return path if self.local else str(self.fs.unstrip_protocol(path))
 
-    def files(self) -> dict[str, tuple[int, int | None]]:
-        """Shard -> bytes of its parquet, and of its npz if it has one. Subfolders are not searched, as in
-        DataComp's code. Raises RecipeError if a file lacks its partner, and OSError."""
-        sizes: dict[str, dict[str, int]] = {PARQUET: {}, NPZ: {}}
-        for info in self.fs.ls(self.base, detail=True):
-            name = info["name"].rsplit("/", 1)[-1]
-            suffix = next((s for s in sizes if name.endswith(s) and not name.startswith(".")), None)
-            if suffix and info["type"] == "file":
-                sizes[suffix][name.removesuffix(suffix)] = info["size"]
-        tables, arrays = sizes[PARQUET], sizes[NPZ]
-        if not tables:
-            raise RecipeError(f"pool.datacomp: {self.base} holds no *.parquet")
-        lone = [f"{n}{NPZ} has no {n}{PARQUET}" for n in sorted(arrays.keys() - tables.keys())]
-        if arrays:
-            lone += [f"{n}{PARQUET} has no {n}{NPZ}" for n in sorted(tables.keys() - arrays.keys())]
-        if lone:
-            more = f" (and {len(lone) - 3} more)" if len(lone) > 3 else ""
-            raise RecipeError(f"pool.datacomp: {self.base}: {'; '.join(lone[:3])}{more}")
-        return {name: (tables[name], arrays.get(name)) for name in sorted(tables)}
+    def files(self) -> dict[str, Pair]:
+        """Shard -> its files. Raises RecipeError if a file lacks its partner, and OSError."""
+        return self.listed()[0]
 
-    def rows(self, shard: str, npz: bool) -> int:
+    def listed(self) -> tuple[dict[str, Pair], dict[str, str]]:
+        """Shard -> its files; and path -> why it is neither parquet nor npz. Subfolders are not searched, as
+        in DataComp's code; links are followed. Raises RecipeError if a file lacks its partner, and
+        OSError."""
+        found: dict[str, dict[str, File]] = {PARQUET: {}, NPZ: {}}
+        passed_over: dict[str, str] = {}
+        tree = LocalTree() if self.local else ListedTree(self.fs, self.base, self._infos())
+        for node in tree.nodes(self.base):
+            stem, suffix = os.path.splitext(node.name)
+            if node.kind == FOLDER or node.name.startswith("."):
+                continue
+            if node.kind != FILE or suffix not in found:
+                passed_over[node.path] = node.kind if node.kind != FILE else NO_SHARD
+                continue
+            name = safe(stem)
+            if unsafe(name) != stem:
+                raise RecipeError(f"pool.datacomp: the name of {node.path} is too long; rename it")
+            found[suffix][name] = tree.file(node)
+        return _paired(self.base, found[PARQUET], found[NPZ]), passed_over
+
+    def _infos(self) -> list[dict[str, Any]]:
+        """One listing of a folder on other storage. Raises OSError."""
+        self.fs.invalidate_cache()  # the files may have changed since this process last looked
+        infos: list[dict[str, Any]] = self.fs.ls(self.base, detail=True)
+        return infos
+
+    def content(self, shard: Shard) -> str:
+        """A digest of a shard's files: of all bytes of the parquet, and of names, sizes and checksums of the
+        arrays in the npz. Files on object storage are not read for it: they are as new as their state. Raises
+        ShardError, OSError."""
+        if not self.local:
+            return state_digest(shard.state)
+        digest = Digest()
+        with open(self.path(shard.name), "rb", buffering=0) as file:
+            while chunk := file.read(READ_AHEAD):
+                digest.update(chunk)
+        if self.fs.exists(self.path(shard.name, NPZ)):
+            with open_npz(self.path(shard.name, NPZ)) as arrays:
+                digest.update(arrays.checksums())
+        return digest.hexdigest()
+
+    def state_of(self, shard: str) -> str:
+        """The state of a shard's files now; of a local folder. Raises OSError."""
+        states = [local_state(os.stat(self.path(shard)))]
+        with suppress(FileNotFoundError):
+            states.append(local_state(os.stat(self.path(shard, NPZ))))
+        return " ".join(states)
+
+    def rows(self, shard: str) -> int:
         """How many samples a shard has, from the parquet's footer. Raises ShardError if its arrays have
         more or fewer, and OSError."""
         with self.fs.open(self.path(shard), "rb") as file:
@@ -84,7 +137,7 @@ class Metadata:
                 rows = int(pq.read_metadata(file).num_rows)
             except pa.ArrowException as error:
                 raise ShardError(f"{self.path(shard)}: {error}") from None
-        if npz:
+        if self.fs.exists(self.path(shard, NPZ)):
             with open_npz(self.path(shard, NPZ)) as arrays:
                 for name in set(arrays.names) & set(EMBEDDINGS.values()):
                     if (array_rows := arrays.array(name).rows) != rows:
@@ -179,6 +232,27 @@ class Metadata:
         if name in SIDES:
             return table.select(pixels_of(source)).to_series().alias(name)
         return values if name in SCORES else values.cast(pl.String)
+
+
+def _paired(base: str, tables: Mapping[str, File], arrays: Mapping[str, File]) -> dict[str, Pair]:
+    """The parquet and the npz of each shard. Raises RecipeError if a file lacks its partner."""
+    if not tables:
+        raise RecipeError(f"pool.datacomp: {base} holds no *.parquet")
+    lone = [f"{n}{NPZ} has no {n}{PARQUET}" for n in sorted(arrays.keys() - tables.keys())]
+    if arrays:
+        lone += [f"{n}{PARQUET} has no {n}{NPZ}" for n in sorted(tables.keys() - arrays.keys())]
+    if lone:
+        more = f" (and {len(lone) - 3} more)" if len(lone) > 3 else ""
+        raise RecipeError(f"pool.datacomp: {base}: {'; '.join(lone[:3])}{more}")
+    return {name: _pair(tables[name], arrays.get(name)) for name in sorted(tables)}
+
+
+def _pair(table: File, arrays: File | None) -> Pair:
+    """The files of one shard. Their state is unknown if that of either is."""
+    if arrays is None:
+        return Pair(table.size or 0, None, table.state)
+    known = table.state and arrays.state
+    return Pair(table.size or 0, arrays.size, f"{table.state} {arrays.state}" if known else "")
 
 
 def _sources(name: str) -> tuple[str, ...]:

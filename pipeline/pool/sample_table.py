@@ -1,26 +1,33 @@
 """The samples of a pool as a table: written while a shard is read, read by everything that comes later.
 
-    with samples_of(store, shard.name) as samples:
+    with samples_of(store, shard) as samples:
         samples.add_rows(frame)  # with SAMPLE_SCHEMA's columns; once per batch
         samples.finish(notes)
     StoredSamples(store).read(["00000"], ["uid", "text"])
 
-Samples are published if the store has none of the shard yet; else they are compared with those that it has.
-A row group is written as soon as it is full, so a table of millions of rows is never held as a whole.
+Samples are published unless the store has samples of the same content; then only the content is compared. A
+row group is written as soon as it is full, so a table of millions of rows is never held as a whole.
+
+The footer notes the state of the shard's file and its content (storage/identity.py). If the file has another
+state later, but still that content, `sources.json` notes the new state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
+import orjson
 import polars as pl
-import pyarrow.parquet as pq
 
-from pipeline.errors import ShardError
+from pipeline.errors import ChangedError
+from pipeline.pool.shards import Shard
 from pipeline.schema import EMPTY
 from pipeline.storage import layout
-from pipeline.storage.footers import Footer
-from pipeline.storage.store import ROW_GROUP, Store, footer_notes, to_arrow
+from pipeline.storage.footers import footer_notes
+from pipeline.storage.identity import MISSING, Seen, state_difference
+from pipeline.storage.seals import sealed_parquet
+from pipeline.storage.store import ROW_GROUP, Store, to_arrow
 
 
 class SampleTable(Protocol):
@@ -30,8 +37,12 @@ class SampleTable(Protocol):
     def folders(self) -> tuple[str, ...]:
         """The folders of the store that hold the table; none if the pool itself is the table."""
 
-    def counts(self, shards: Sequence[str]) -> dict[str, int]:
-        """Shard -> samples, of those shards whose samples can be read. Raises RecipeError, OSError."""
+    def known(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The same shards with `content`, `rows` and `differs` as the table has them now. Raises
+        RecipeError, OSError."""
+
+    def check(self, shard: Shard) -> None:
+        """Raises ChangedError if the samples of a shard are no longer those of its `content`."""
 
     def read(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
         """(n, len(names)) the rows of these shards, one below the other. Raises ShardError, OSError."""
@@ -57,9 +68,30 @@ class StoredSamples:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def counts(self, shards: Sequence[str]) -> dict[str, int]:
-        """See SampleTable."""
-        return self.store.row_counts(layout.SAMPLES, shards)
+    def known(self, shards: Sequence[Shard]) -> list[Shard]:
+        """See SampleTable. Reads `sources.json` only if the state of a file differs from the noted one."""
+        footers = self.store.footers(layout.SAMPLES, [shard.name for shard in shards])
+        touched: dict[str, list[str]] | None = None
+        known = list[Shard]()
+        for shard in shards:
+            footer = footers.get(shard.name)
+            if footer is None or shard.state == MISSING:
+                known.append(replace(shard, content="", rows=0, differs=""))
+                continue
+            content, state = footer.notes.get("content", ""), footer.notes.get("state", "")
+            if shard.state not in ("", state):
+                if touched is None:
+                    touched = self.store.root.read_json(layout.SOURCES) or {}
+                if touched.get(shard.name) != [shard.state, content]:
+                    known.append(
+                        replace(shard, content="", rows=0, differs=state_difference(state, shard.state))
+                    )
+                    continue
+            known.append(replace(shard, content=content, rows=footer.rows, differs=""))
+        return known
+
+    def check(self, shard: Shard) -> None:
+        """See SampleTable. Parts of the store do not change."""
 
     def read(self, shards: Sequence[str], names: Sequence[str]) -> pl.DataFrame:
         """See SampleTable. Raises FileNotFoundError."""
@@ -93,18 +125,23 @@ class SampleWriter(Protocol):
         """All rows have come. `notes` go into the footer as JSON."""
 
 
+def note_sources(store: Store, seen: Mapping[str, Seen]) -> None:
+    """Note that these shards' files, as they were seen, have the content whose samples are stored."""
+    sources = (store.root.read_json(layout.SOURCES) or {}) | {shard: list(s) for shard, s in seen.items()}
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+    store.root.publish_json(layout.SOURCES, sources, options=options)
+
+
 @contextmanager
-def samples_of(store: Store, shard: str) -> Iterator[SampleWriter]:
-    """A writer for the samples of a shard. Without `finish`, nothing is published. Raises ShardError,
-    inside the block, if the store has other samples of the shard."""
-    path = layout.part(layout.SAMPLES, shard)
-    if footer := store.footer(layout.SAMPLES, shard):
-        yield _Compared(footer)
+def samples_of(store: Store, shard: Shard) -> Iterator[SampleWriter]:
+    """A writer for the samples of a shard. Without `finish`, nothing is published. If the store has the
+    samples of `shard.content`, nothing is published either, and `finish` raises ChangedError for another
+    content."""
+    path = layout.part(layout.SAMPLES, shard.name)
+    if shard.content:
+        yield _Compared(shard)
         return
-    with (
-        store.root.publishing(path) as aside,
-        pq.ParquetWriter(aside, to_arrow(EMPTY).schema, compression="zstd", compression_level=1) as writer,
-    ):
+    with store.root.publishing(path) as aside, sealed_parquet(aside, to_arrow(EMPTY).schema) as writer:
         yield _Published(writer)
 
 
@@ -128,23 +165,14 @@ class _Published:
 
 
 class _Compared:
-    """Rows of a shard that the store has already: they are counted, not kept."""
+    """Rows of a shard whose samples the store has already: they are dropped."""
 
-    def __init__(self, stored: Footer) -> None:
-        self.stored = stored
-        self.rows = 0
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
 
     def add_rows(self, frame: pl.DataFrame) -> None:
-        self.rows += len(frame)
-        if self.rows > self.stored.rows:
-            self._changed()
+        return
 
     def finish(self, notes: Mapping[str, Any]) -> None:
-        if self.rows != self.stored.rows or notes.get("content") != self.stored.notes.get("content"):
-            self._changed()
-
-    def _changed(self) -> None:
-        """Raises ShardError."""
-        raise ShardError(
-            f"does not have the {self.stored.rows} samples that are in the store: it changed; use a new store"
-        )
+        if notes.get("content") != self.shard.content:
+            raise ChangedError(f"{self.shard.path} changed while it was used: it is read again")

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from braceexpand import braceexpand
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
+from pipeline.pool.listing.lookup import look_up
+from pipeline.pool.listing.names import shard_name
 
 SUFFIX = ".tar"
 TABLES = (".parquet", ".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
@@ -29,6 +23,9 @@ class Shard:
     state what the listing says of it that changes when it is rewritten (storage/identity.py); empty if the
           file system does not tell, MISSING if the file does not exist
     content  digest of its content if the store holds samples of this very content, else empty
+    rows  how many samples these are
+    differs  how the file differs from the one whose samples the store holds; empty if it does not, or if the
+          store holds none
     """
 
     name: str
@@ -37,6 +34,8 @@ class Shard:
     span: str = ""
     state: str = ""
     content: str = ""
+    rows: int = 0
+    differs: str = ""
 
     @property
     def format(self) -> str:
@@ -64,88 +63,35 @@ class Listing:
     passed_over: Mapping[str, str] = field(default_factory=dict)
 
 
-def list_shards(patterns: str | Sequence[str]) -> list[Shard]:
+def list_shards(patterns: str | Sequence[str]) -> Listing:
     """The tars or tables that paths, brace patterns, globs and folders stand for; sorted by path, unique.
 
-    Folders are searched to any depth for *.tar, and only if there is none, for tables: beside the tars of
-    img2dataset lie parquet files that describe them. The same goes for globs. The files of a brace pattern
-    are not looked up: a missing one shows when it is read. Names depend on the whole pool, so to work on a
-    part of it, shorten the result, not the patterns. Raises ValueError if nothing matches a pattern, if a
-    name is unsafe, and if there are both tars and tables.
+    A path that exists is never taken for a pattern. Folders are searched to any depth for *.tar, and only if
+    there is none, for tables: beside the tars of img2dataset lie parquet files that describe them. The same
+    goes for globs. Links are followed. A file that does not exist and that is named as it is, or by braces,
+    is a shard with the state MISSING. Raises ValueError if nothing matches a pattern, if a name is unsafe,
+    and if there are both tars and tables.
     """
-    sizes: dict[str, int | None] = {}
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        for path, size in _expand(pattern):
-            sizes[path] = sizes.get(path) or size
-    if not sizes:
+    texts = [patterns] if isinstance(patterns, str) else list(patterns)
+    if not texts:
         raise ValueError("pool.shards is empty: name at least one tar, pattern or folder")
-    paths = sorted(sizes)
-    shards = [Shard(name, path, sizes[path]) for name, path in zip(_names(paths), paths, strict=True)]
+    found = look_up(texts, (SUFFIX,), TABLES)
+    paths = sorted(found.files)
+    names = _named(paths, found.root)
+    shards = tuple(
+        Shard(name, path, found.files[path].size, state=found.files[path].state)
+        for name, path in zip(names, paths, strict=True)
+    )
     if len(kinds := {shard.table: shard.path for shard in shards}) > 1:
         raise ValueError(f"pool.shards: {kinds[False]} is a tar and {kinds[True]} a table: name one kind")
-    return shards
+    return Listing(shards, found.root, found.passed_over)
 
 
-def _expand(pattern: str) -> Iterator[tuple[str, int | None]]:
-    """Path and size of each file that a pattern stands for. Raises ValueError if there is none."""
-    for location in braceexpand(pattern, escape=False):
-        files = _look_up(location) if location.strip() else {}
-        if not files:
-            kinds = ", ".join(TABLES)
-            hint = "; a folder of pictures takes kind: files" if os.path.isdir(location) else ""
-            raise ValueError(
-                f"pool.shards: no *{SUFFIX} matches {location!r} (from {pattern!r}), nor any table ({kinds}){hint}"
-            )
-        yield from files.items()
-
-
-def _look_up(location: str) -> Mapping[str, int | None]:
-    """Path and size of each tar, or if there is none of each table, that a pattern without braces stands
-    for."""
-    fs, root = url_to_fs(os.path.expanduser(location))
-    local = isinstance(fs, LocalFileSystem)
-    root = os.path.abspath(root) if local else root
-    if glob.has_magic(root) and not location.startswith("http"):  # in a web address, ? begins a query
-        infos = fs.glob(root, detail=True)
-    elif location.endswith((SUFFIX, *TABLES)) or location.startswith("http"):
-        infos = {root: {"type": "file", "size": None}}
-    else:
-        infos = fs.find(root, detail=True)
-    tars = {p: info["size"] for p, info in infos.items() if _is_shard(p, info, root, (SUFFIX,))}
-    files = tars or {p: info["size"] for p, info in infos.items() if _is_shard(p, info, root, TABLES)}
-    return files if local else {fs.unstrip_protocol(path): size for path, size in files.items()}
-
-
-def _is_shard(path: str, info: Mapping[str, Any], root: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether a path is a file with one of these suffixes. Hidden files and folders, such as macOS's
-    ._00000.tar, count only if the pattern names them."""
-    hidden = "/." in f"/{path.removeprefix(re.split(r'[*?[]', root)[0])}"
-    return info["type"] == "file" and (path == root or path.endswith(suffixes) and not hidden)
-
-
-def _names(paths: Sequence[str]) -> list[str]:
-    """The paths below their common folder, without suffix."""
-    parts = [path.split("/") for path in paths]
-    shared = len(os.path.commonprefix([part[:-1] for part in parts]))
-    names = ["/".join(p.rstrip(":") for p in part[shared:] if p) for part in parts]
-    names = [_stem(name) for name in names]
-    counts = Counter(names)
-    for name, path in zip(names, paths, strict=True):
-        check_name(name, path)
-        if counts[name] > 1:
-            raise ValueError(f"pool.shards: two shards would be named {name!r}, one is {path!r}")
-    return names
-
-
-def check_name(name: str, path: str) -> None:
-    """Raises ValueError unless the name of the shard at `path` can name output files: it must be UTF-8,
-    too."""
-    unsafe = not {"", ".", ".."}.isdisjoint(name.split("/")) or "\0" in name
-    if unsafe or name.encode(errors="replace").decode() != name:
-        raise ValueError(f"pool.shards: {path!r} gives no safe name for output files")
-
-
-def _stem(name: str) -> str:
-    """A name without the suffix of a tar or table."""
-    suffix = next((suffix for suffix in (SUFFIX, *TABLES) if name.endswith(suffix)), "")
-    return name.removesuffix(suffix)
+def _named(paths: Sequence[str], root: str) -> list[str]:
+    """The names of the shards at these paths. Raises ValueError if two would be equal."""
+    paths_of: dict[str, str] = {}
+    for path in paths:
+        name = shard_name(path, root, (SUFFIX, *TABLES))
+        if (other := paths_of.setdefault(name, path)) != path:
+            raise ValueError(f"pool.shards: two shards would be named {name!r}, {other!r} and {path!r}")
+    return list(paths_of)

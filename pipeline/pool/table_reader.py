@@ -3,6 +3,7 @@
     reader = read_table(shard, recipe.pool.columns, rows=8192)
     for frame in reader: ...
     reader.damage                   # None, or where and why the table breaks off
+    reader.seen                     # the table's state and content
 
 Formats: parquet, TSV, CSV, JSON lines. The column names of img2dataset, DataComp, LAION, COYO and
 cc2dataset are known. `pool.columns` gives other names, or positions if a TSV or CSV has no header line.
@@ -16,19 +17,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import fsspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ShardError
+from pipeline.errors import ChangedError, ShardError
 from pipeline.pool.fields import NO_CAPTION, pixels_of, string
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage
 from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.text_tables import PIECE, Break, Name, Table, open_text
 from pipeline.schema import EMPTY, SIDES
-from pipeline.storage.ranges import local_path
+from pipeline.storage.identity import Seen, state_digest
+from pipeline.storage.ranges import Opened, Watched
 from pipeline.uids import has_own_uid, table_uids
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -56,11 +57,13 @@ def read_table(
 def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
     """Read as much as says which columns there are. Raises ShardError as `read_table` does, and OSError."""
     with ExitStack() as stack:
-        _open(shard, columns, stack)
+        file = Opened(shard.path, stack)
+        with _worded(file):
+            _open(shard, columns, file, stack)
 
 
 class TableReader:
-    """Frames of a table's samples; `damage` is known once the loop has ended."""
+    """Frames of a table's samples; `damage` and `seen` are known once the loop has ended."""
 
     def __init__(self, shard: Shard, columns: Mapping[str, Name], rows: int, size: int) -> None:
         self._shard = shard
@@ -68,6 +71,7 @@ class TableReader:
         self._rows = rows
         self._size = size
         self.damage: Damage | None = None
+        self.seen: Seen | None = None
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         first = 0
@@ -80,10 +84,30 @@ class TableReader:
         """The table's columns as they come, up to a break."""
         self.damage = None
         with ExitStack() as stack:
-            try:
-                yield from _open(self._shard, self._columns, stack)
-            except Break as broken:
-                self.damage = Damage(*broken.args)
+            file = Watched(self._shard.path, stack)
+            with _worded(file):
+                early = _seen_early(file) if self._shard.format == "parquet" else None
+                try:
+                    yield from _open(self._shard, self._columns, file, stack)
+                except Break as broken:
+                    self.damage = Damage(*broken.args)
+                self.seen = early or file.finish()
+                file.check()
+
+
+def identify_table(shard: Shard) -> Seen:
+    """The state and the content of a table, as a TableReader gives them. Raises ChangedError and OSError."""
+    with ExitStack() as stack:
+        file = Watched(shard.path, stack)
+        return _seen_early(file) if shard.format == "parquet" else file.finish()
+
+
+def _seen_early(file: Watched) -> Seen:
+    """The state and the content of a parquet file. One on other storage, of which only some columns are read,
+    is as new as its state, if it has any."""
+    if file.path is None and file.state:
+        return Seen(file.state, state_digest(file.state))
+    return file.finish()
 
 
 def cut(pieces: Iterator[pl.DataFrame], rows: int, size: int) -> Iterator[pl.DataFrame]:
@@ -108,16 +132,16 @@ def cut(pieces: Iterator[pl.DataFrame], rows: int, size: int) -> Iterator[pl.Dat
 # --- columns --------------------------------------------------------------------------------------
 
 
-def _open(shard: Shard, columns: Mapping[str, Name], stack: ExitStack) -> Iterator[pl.DataFrame]:
+def _open(
+    shard: Shard, columns: Mapping[str, Name], file: Opened, stack: ExitStack
+) -> Iterator[pl.DataFrame]:
     """Frames with a String column for each part of a sample that the table has, and perhaps `trouble`."""
-    with _worded(shard.path):
-        if shard.format == "parquet":
-            table = _open_parquet(shard.path, stack)
-        else:
-            file = stack.enter_context(fsspec.open(shard.path, "rb"))
-            positions = any(isinstance(name, int) for name in columns.values())
-            table = open_text(file, shard.format, header=not positions)
-        return table.frames(pick(table.names, columns) if table.names is not None else {})
+    if shard.format == "parquet":
+        table = _open_parquet(file, stack)
+    else:
+        positions = any(isinstance(name, int) for name in columns.values())
+        table = open_text(file, shard.format, header=not positions)
+    return table.frames(pick(table.names, columns) if table.names is not None else {})
 
 
 def pick(names: Sequence[Name], columns: Mapping[str, Name]) -> dict[str, Name]:
@@ -144,30 +168,34 @@ def _missing(part: str, wanted: Sequence[Name], names: Sequence[Name]) -> str:
 
 
 @contextmanager
-def _worded(path: str) -> Iterator[None]:
-    """Within the block, an error of Arrow's or ours becomes a ShardError that names the table."""
+def _worded(file: Opened) -> Iterator[None]:
+    """Within the block, an error of Arrow's or ours becomes a ShardError that names the table, or a
+    ChangedError if that explains it."""
     try:
         yield
+    except ChangedError:
+        raise
     except (pa.ArrowException, ShardError) as error:
-        raise ShardError(f"{path}: {error}") from None
+        file.check()
+        raise ShardError(f"{file.location}: {error}") from None
+    except OSError as error:
+        file.check()
+        raise file.explained(error) from None
 
 
-def _open_parquet(path: str, stack: ExitStack) -> Table:
-    """A parquet file, open until the stack is closed."""
-    local = local_path(path)
-    source = local or stack.enter_context(fsspec.open(path, "rb"))
-    options = {"buffer_size": READ_AHEAD} if local else {"pre_buffer": True}
-    file = stack.enter_context(pq.ParquetFile(source, **options))
-    return Table(file.schema_arrow.names, lambda parts: _parquet_frames(path, file, parts))
+def _open_parquet(file: Opened, stack: ExitStack) -> Table:
+    """A parquet file, open until the stack is closed. Arrow reads a local one itself."""
+    options = {"buffer_size": READ_AHEAD} if file.path else {"pre_buffer": True}
+    parquet = stack.enter_context(pq.ParquetFile(file.path or file.file, **options))
+    return Table(parquet.schema_arrow.names, lambda parts: _parquet_frames(parquet, parts))
 
 
-def _parquet_frames(path: str, file: Any, parts: Mapping[str, Name]) -> Iterator[pl.DataFrame]:
+def _parquet_frames(file: Any, parts: Mapping[str, Name]) -> Iterator[pl.DataFrame]:
     """The rows, one row group after the other, so that no more than one is held."""
     names = list(dict.fromkeys(parts.values()))
     for group in range(file.num_row_groups):
-        with _worded(path):
-            for batch in file.iter_batches(PIECE, [group], names):
-                yield pl.DataFrame({part: _strings(batch, name) for part, name in parts.items()})
+        for batch in file.iter_batches(PIECE, [group], names):
+            yield pl.DataFrame({part: _strings(batch, name) for part, name in parts.items()})
 
 
 def _strings(batch: pa.RecordBatch, name: Name) -> pa.Array:

@@ -18,12 +18,14 @@ from contextlib import ExitStack
 from functools import lru_cache
 from typing import NamedTuple
 
-from pipeline.storage.ranges import CHUNK, Location, Source, open_source
+from pipeline.storage.identity import Seen
+from pipeline.storage.ranges import Location, Source, open_source
 
 BLOCK = 512
 MAX_MEMBER = 256 << 20  # a larger member is yielded without its data
 MAX_EXTENSION = 1 << 20  # bytes of one long name or pax header; real ones have a few hundred
 MAX_OFFSET = 1 << 62  # no storage seeks further
+ZEROS_AT_ONCE = 64 << 10  # bytes after the end marker that are looked at together
 
 HEADER = struct.Struct("100s24x12s12x8sc100x6s82x155s12x")  # name size checksum type magic prefix
 ZEROS = bytes(BLOCK)
@@ -66,19 +68,23 @@ class _Break(Exception):
 
 
 class Walk:
-    """The regular members of a tar, in order; `damage` is known once the loop has ended."""
+    """The regular members of a tar, in order. Once the loop has ended, `damage` is known, and `seen`: what
+    the whole file was, also after a break or the end marker; None for bytes."""
 
     def __init__(self, location: Location | bytes | memoryview) -> None:
         self._location = location
         self.damage: Damage | None = None
+        self.seen: Seen | None = None
 
     def __iter__(self) -> Iterator[Member]:
         self.damage = None
         with ExitStack() as stack:
+            source = open_source(self._location, stack)
             try:
-                yield from _members(open_source(self._location, stack))
+                yield from _members(source)
             except _Break as broken:
                 self.damage = Damage(*broken.args)
+            self.seen = source.finish()
 
 
 def walk(location: Location | bytes | memoryview) -> Walk:
@@ -86,7 +92,8 @@ def walk(location: Location | bytes | memoryview) -> Walk:
 
     After the loop, `.damage` is None or says where and why reading stopped. A member is yielded only if the
     tar goes on to the end of its padding. Names are valid Unicode: bytes that are not UTF-8 become U+FFFD.
-    Raises OSError if storage does, never because of the contents of a tar.
+    Raises OSError if storage does and ChangedError if the file changes meanwhile, never because of the
+    contents of a tar.
     """
     return Walk(location)
 
@@ -197,7 +204,7 @@ def _pax(data: bytes) -> Iterator[tuple[str, bytes]]:
 def _expect_zeros(source: Source, at: int) -> None:
     """Raises _Break if data follows the end-of-archive marker. Other readers stop there; but a hole in a
     file looks like the marker, and joined tars have one in the middle."""
-    while chunk := source.read(at, CHUNK):
+    while chunk := source.read(at, ZEROS_AT_ONCE):
         if data := bytes(chunk).lstrip(b"\0"):
             at += len(chunk) - len(data)
             raise _Break(at, f"data after the end marker, at byte {at}: joined tars, or a hole")

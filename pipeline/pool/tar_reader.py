@@ -3,6 +3,7 @@
 reader = read_samples(shard, batch_rows=256)
 for table in reader: ...
 reader.damage                   # None, or where and why the tar breaks off
+reader.seen                     # the tar's state and content
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage, Member, Walk, walk
 from pipeline.pool.webdataset import Sample, describe, group
 from pipeline.schema import SAMPLE_SCHEMA
+from pipeline.storage.identity import Seen
 
 BATCH_BYTES = 64 << 20
 
@@ -26,7 +28,7 @@ STREAM_SCHEMA = SAMPLE_SCHEMA.append(pa.field("image", pa.large_binary()))
 
 
 class SampleReader:
-    """Tables of a shard's samples. `rows` and `damage` are known once the loop has ended.
+    """Tables of a shard's samples. `rows`, `damage` and `seen` are known once the loop has ended.
 
     The last sample before a break is left out unless it is known to be whole. So the samples of a damaged tar
     equal the first samples of the undamaged one.
@@ -38,6 +40,7 @@ class SampleReader:
         self._batch_bytes = batch_bytes
         self.rows = 0
         self.damage: Damage | None = None
+        self.seen: Seen | None = None
 
     def __iter__(self) -> Iterator[pa.Table]:
         self.rows = 0
@@ -54,14 +57,15 @@ class SampleReader:
             self.rows += 1
             yield row
         self.damage = members.damage
+        self.seen = members.seen
 
 
 def read_samples(shard: Shard, *, batch_rows: int = 256, batch_bytes: int = BATCH_BYTES) -> SampleReader:
     """Tables of SAMPLE_SCHEMA plus `image` (the encoded bytes), in the order of the tar.
 
     The tables are cut as `tables` does it, so the cuts follow from the shard's content alone. After the
-    loop, `.rows` is the number of samples and `.damage` says where the tar breaks off, if it does. Raises
-    OSError if storage does.
+    loop, `.rows` is the number of samples, `.damage` says where the tar breaks off, if it does, and `.seen`
+    what was read. Raises OSError if storage does, and ChangedError if the tar changes meanwhile.
     """
     return SampleReader(shard, batch_rows, batch_bytes)
 
@@ -105,7 +109,7 @@ def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
 
 def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
     """Bytes, copied once into an array. pa.array is not used, since up to pyarrow 26 it never frees a
-    memoryview, and with it the mapped file."""
+    memoryview."""
     offsets = np.zeros(len(values) + 1, np.int64)
     np.cumsum([0 if value is None else len(value) for value in values], out=offsets[1:])
     present = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -36,6 +36,13 @@ Name = str | int  # of a column; without a header line its position, from 0
 Rows = tuple[list[Any], dict[int, str]]  # rows, and by index, why some of them are empty
 
 
+class Readable(Protocol):
+    """A file that is read forwards."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most so many; none at the end of the file."""
+
+
 @dataclass(frozen=True)
 class Table:
     """An open table. `names`: its columns, None if it is empty. `frames` takes a mapping from parts of a
@@ -50,7 +57,7 @@ class Break(Exception):
     """The file cannot be read further. args: the (unpacked) byte up to which it was read, and why."""
 
 
-def blocks(file: BinaryIO) -> Iterator[bytes]:
+def blocks(file: Readable) -> Iterator[bytes]:
     """Whole lines, about CHUNK bytes at a time, without the last newline. Raises Break if the file is
     broken, after the last whole line before, and ShardError if it is packed with something else than
     gzip."""
@@ -80,7 +87,7 @@ def _next(chunks: Iterator[bytes], at: int) -> bytes | None:
         raise Break(at, str(error)) from None
 
 
-def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+def _unpacked(file: Readable) -> Iterator[bytes]:
     """The bytes of a file, unpacked if it is gzip, without a byte order mark."""
     chunk = file.read(CHUNK)
     packing = next((name for magic, name in PACKED.items() if chunk.startswith(magic)), None)
@@ -95,7 +102,7 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
         chunk = file.read(CHUNK)
 
 
-def _inflated(packed: bytes, file: BinaryIO) -> Iterator[bytes]:
+def _inflated(packed: bytes, file: Readable) -> Iterator[bytes]:
     """The contents of gzip members, one after the other, at most CHUNK bytes at a time. Raises EOFError if
     the last member is cut, and zlib.error if one is garbled."""
     inflate = zlib.decompressobj(GZIP)
@@ -185,7 +192,7 @@ def json_rows(lines: Iterator[bytes]) -> Iterator[Rows]:
 Column = Callable[[list[Any], Name], list[str | None]]  # rows, and a column's name -> its values
 
 
-def open_text(file: BinaryIO, format: str, header: bool) -> Table:
+def open_text(file: Readable, format: str, header: bool) -> Table:
     """A table in a format (`tsv`, `csv`, anything else is JSON lines). `header`: whether the first line of
     a TSV or CSV names the columns; if not, their names are positions. The columns of JSON lines are those
     in the first CHUNK."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pipeline.errors import ShardError
 from pipeline.plan.passes import Pass, ScorePass, Stored
 from pipeline.plan.session import Session
-from pipeline.plan.stored import sample_counts
 from pipeline.pool.shards import Shard
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
@@ -53,11 +52,11 @@ def measure(session: Session, count: int, missing: Sequence[Pass], stored: Store
         :count
     ]
     with tempfile.TemporaryDirectory(prefix="winnow-measure") as folder:
-        pool = session.recipe.pool.model_copy(update={"store": folder})
-        sample = Session(session.recipe.model_copy(update={"pool": pool}), tuple(lacking))
+        pool = session.recipe.pool.model_copy(update={"store": folder, "name": None})
+        sample = Session(session.recipe.model_copy(update={"pool": pool}), tuple(lacking), session.root)
         _copy(session, sample, stored)
-        log = compute(sample, LocalExecutor(), names)
-        rows = sample_counts(sample.without(log.pending))
+        log = compute(sample.refreshed(), LocalExecutor(), names)
+        rows = {shard.name: shard.rows for shard in sample.refreshed().shards if shard.content}
         if not rows:
             raise ShardError(f"nothing to measure: {next(iter(log.pending.values()), 'no shard')}")
         samples = sum(rows.values())

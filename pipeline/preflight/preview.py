@@ -21,6 +21,7 @@ from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_byte
 from pipeline.preflight.space import Space, check_space
 from pipeline.preflight.upload import check_upload
 from pipeline.run.log import Speed, speeds
+from pipeline.storage.identity import MISSING
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class Preview:
     """The stored results of a recipe, and the passes that would run. Figures that are not known are None.
 
     indexed    shards whose samples are known, which have so many `samples` in all
+    doubtful   shard -> how its file differs from the one that was read: its content is compared first, and
+               only if it differs, too, the shard is done anew
+    missing    shard -> the path of its file, which does not exist
     operators  name -> the name of its folder in the store, `<name>-<key>`
     index      what the FAISS index reserves, if the plan is for a cluster and the recipe has one
     measured   how much the speeds were measured on, if `winnow plan --measure` asked for it
@@ -48,6 +52,8 @@ class Preview:
     shards: int
     indexed: int
     samples: int | None
+    doubtful: Mapping[str, str]
+    missing: Mapping[str, str]
     operators: Mapping[str, str]
     passes: Sequence[MissingPass]
     index: IndexTask | None
@@ -82,6 +88,8 @@ def preview(
         shards=len(session.shards),
         indexed=len(stored.rows),
         samples=sum(stored.rows.values()) if stored.rows else None,
+        doubtful={shard.name: shard.differs for shard in session.shards if shard.differs},
+        missing={shard.name: shard.path for shard in session.shards if shard.state == MISSING},
         operators={name: session.folder(name).split("/")[1] for name in session.recipe.compute},
         passes=passes,
         index=IndexTask(index.workers, index.cpus, index.gpus, index.memory) if index else None,

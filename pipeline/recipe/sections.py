@@ -44,6 +44,9 @@ class Section(BaseModel):
 PARTS = ("text", "url", "uid", "key", "width", "height", "original_width", "original_height")
 
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a recipe or pool: it names folders
+
+
 class Pool(Section):
     """`pool`: where the samples are, and where to keep what is computed about them.
 
@@ -53,6 +56,7 @@ class Pool(Section):
         pool: {datacomp: metadata/, store: store}
 
     store     the folder for results: a path or a URL of any fsspec file system. One store per pool
+    name      a name for the pool, if a store holds the results of several: each then has a folder of its own
     shards    a path, URL, glob (`pool/*.tar`), brace pattern (`{00..99}.tar`), or folder (searched to any
               depth); or a list of these. The files are tars of images and captions (WebDataset), or tables
               (parquet, TSV, CSV, JSON lines) of captions and URLs only
@@ -68,8 +72,14 @@ class Pool(Section):
     shards: str | tuple[str, ...] | None = None
     datacomp: Annotated[str, Field(min_length=1)] | None = None
     store: str
+    name: Annotated[str, Field(pattern=NAME)] | None = None
     kind: str | None = None
     columns: dict[str, str | int] = {}
+
+    @property
+    def folder(self) -> str:
+        """The folder that holds the pool's results: the store, or the pool's own folder in it."""
+        return f"{self.store.rstrip('/')}/pools/{self.name}" if self.name else self.store
 
     @property
     def kind_name(self) -> str | None:
@@ -256,7 +266,7 @@ class Recipe(Section):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "recipe"
+    name: Annotated[str, Field(pattern=NAME)] = "recipe"
     pool: Pool
     compute: dict[str, Entry] = {}
     keep: dict[str, Rule] = {}

@@ -9,14 +9,14 @@ sees the same rows together, whatever the number of workers: equal inputs give e
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import polars as pl
 
-from pipeline.errors import ShardError, worded
+from pipeline.errors import ChangedError, ShardError, worded
 from pipeline.operator import Stat
 from pipeline.plan.open_pool import open_kind
 from pipeline.plan.passes import ROWS, ScorePass
@@ -25,6 +25,8 @@ from pipeline.pool.kinds.kind import Encoded, PoolKind
 from pipeline.pool.sample_table import samples_of
 from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Entry, Recipe
+from pipeline.run import pieces
+from pipeline.run.pieces import Piece
 from pipeline.schema import EMPTY, SAMPLE_COLUMNS, owner
 from pipeline.storage import layout
 from pipeline.storage.retry import ATTEMPTS, FINAL, from_storage, wait
@@ -37,13 +39,15 @@ ALWAYS = ("shard", "row", "width", "height")  # sample columns that the engine i
 class Work:
     """A ScorePass with everything that a worker needs. Travels to Ray workers.
 
-    store       the recipe's store
+    store       the folder of the pool's results
     entries     the operators of the pass, and those whose results they read, by name
     keys        cache key by operator
     stages      names of the operators that run, by stage
     reads_pool  whether the pool's files must be opened, or stored columns suffice
     batch_rows  rows of a batch, at most
     kind        the kind of the pool
+    states      the state of each shard's file, if it is known
+    pieces      shard -> what earlier runs have computed of it
     """
 
     store: str
@@ -53,6 +57,8 @@ class Work:
     reads_pool: bool
     batch_rows: int
     kind: PoolKind
+    states: Mapping[str, str]
+    pieces: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recipe: Recipe, keys: Mapping[str, str], todo: ScorePass) -> "Work":
@@ -60,19 +66,34 @@ class Work:
         owners = [n for n in recipe.compute if n in todo.names or _is_needed(recipe, todo, n)]
         rows = max((stage.rows for stage in todo.stages), default=ROWS["columns"])
         return cls(
-            recipe.pool.store,
+            recipe.pool.folder,
             {name: recipe.compute[name] for name in owners},
             {name: keys[name] for name in owners},
             tuple(stage.names for stage in todo.stages),
             todo.reads_pool,
             rows,
             open_kind(recipe, todo.shards),
+            {shard.name: shard.state for shard in todo.shards if shard.state},
         )
 
     @property
     def names(self) -> list[str]:
         """The operators to run."""
         return [name for stage in self.stages for name in stage]
+
+    @property
+    def column_folders(self) -> list[str]:
+        """The folders of the store that the pass fills."""
+        return [layout.columns_folder(name, self.keys[name]) for name in self.names]
+
+    @property
+    def pieces_folder(self) -> str:
+        """The folder of the store for pieces of this pass."""
+        return pieces.folder_of(self.column_folders, self.batch_rows)
+
+    def with_pieces(self, shards: Collection[Shard]) -> "Work":
+        """The same work without what the store has of these shards already."""
+        return replace(self, pieces=pieces.stored_pieces(self.pool.store, self.pieces_folder, shards))
 
     def needs(self) -> tuple[list[str], list[str]]:
         """(sample columns, stored columns) to read. Stored columns come with the `error` column of their
@@ -95,10 +116,21 @@ class Work:
         return {name: store.read(layout.stat(name, self.keys[name])) for name in tables}
 
     def unpublished(self, shards: Sequence[Shard]) -> list[Shard]:
-        """Those of these shards that lack a part of an operator. Costs one listing per operator."""
+        """Those of these shards that lack samples, or a part of an operator for the content that their
+        samples have. Costs one listing per folder."""
         store = self.pool.store
-        published = [store.part_names(layout.columns_folder(name, self.keys[name])) for name in self.names]
-        return [shard for shard in shards if not all(shard.name in names for names in published)]
+        contents: dict[str, object] = {shard.name: shard.content for shard in shards}
+        if self.pool.samples.folders:
+            footers = store.footers(layout.SAMPLES, contents)
+            contents = {name: footer.notes.get("content") for name, footer in footers.items()}
+        for folder in self.column_folders:
+            footers = store.footers(folder, contents)
+            contents = {
+                name: footer.notes["content"]
+                for name, footer in footers.items()
+                if footer.notes.get("content") == contents[name]
+            }
+        return [shard for shard in shards if shard.name not in contents]
 
 
 def _is_needed(recipe: Recipe, todo: ScorePass, name: str) -> bool:
@@ -118,33 +150,45 @@ class Batch:
 
 @dataclass
 class Read:
-    """How reading a shard went: rows, bytes of images, seconds spent reading, and why it could not be
-    read."""
+    """How reading a shard went.
+
+    rows     of the shard, also those in pieces
+    bytes    of images
+    seconds  spent reading
+    error    why it could not be read, None if it was
+    content  the digest of what was read, once the reading has ended
+    changed  whether the error is that the shard changed meanwhile
+    """
 
     shard: str
     rows: int = 0
     bytes: int = 0
     seconds: float = 0.0
     error: str | None = None
+    content: str = ""
+    changed: bool = False
 
 
 def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
     """The batches of a shard; `read` is filled in as they pass. If storage fails midway, the shard is read
     again, with back-off; its batches are cut as before, so those already handed out are skipped. If the
     shard cannot be read, the batches end early and `read.error` says why."""
-    yielded = 0  # batches that the caller has
+    yielded = 0  # batches that the caller has, or that are in pieces
+    done = {start for piece in work.pieces.get(shard.name, ()) for start in piece.starts}
     for attempt in range(ATTEMPTS):
         try:
-            for number, batch in enumerate(_timed(_read_once(work, shard), read)):
+            for number, batch in enumerate(_timed(_read_once(work, shard, read, again=yielded > 0), read)):
                 if number >= yielded:
                     yielded += 1
                     read.rows += len(batch.frame)
                     read.bytes += sum(len(item) for item in batch.data or () if item is not None)
-                    yield batch
+                    if batch.start not in done:
+                        yield batch
             return
         except Exception as error:
             if not (isinstance(error, ShardError) or from_storage(error)):
                 raise
+            read.changed = isinstance(error, ChangedError)
             read.error = str(error) if isinstance(error, ShardError) else worded(error)
             if isinstance(error, (*FINAL, ShardError)):
                 return
@@ -164,34 +208,39 @@ def _timed(source: Iterator[Batch], read: Read) -> Iterator[Batch]:
         yield batch
 
 
-def _read_once(work: Work, shard: Shard) -> Iterator[Batch]:
-    """The batches of a shard, without a second attempt."""
+def _read_once(work: Work, shard: Shard, read: Read, again: bool) -> Iterator[Batch]:
+    """The batches of a shard, without a second attempt. `again`: batches of an earlier attempt are in use."""
     columns = work.pool
     samples, stored = work.needs()
     if work.reads_pool:
         frame = columns.read(shard.name, stored) if stored else pl.DataFrame()
-        yield from _from_shard(work, shard, columns.store, samples, frame)
+        yield from _from_shard(work, shard, read, samples, frame, again)
         return
     start = 0
     for frame in columns.batches(shard.name, [*samples, *stored], work.batch_rows):
         yield Batch(shard.name, start, frame, None)
         start += len(frame)
+    columns.samples.check(shard)
+    read.content = shard.content
 
 
 def _from_shard(
-    work: Work, shard: Shard, store: Store, samples: list[str], stored: pl.DataFrame
+    work: Work, shard: Shard, read: Read, samples: list[str], stored: pl.DataFrame, again: bool
 ) -> Iterator[Batch]:
     """Batches from the pool's files, with encoded images if the pool has any. At the end, the shard's
     samples are published, unless the store has them. `samples`: columns to read; `stored`: columns that the
     store has."""
     start = 0
     notes: dict[str, Any] = {}
-    with samples_of(store, shard.name) as writer:
+    with samples_of(work.pool.store, shard) as writer:
         for part, data in work.kind.read(shard, work.batch_rows, notes):
             writer.add_rows(part)
             frame = part.select(samples).hstack(stored.slice(start, len(part)))
             yield Batch(shard.name, start, frame, data)
             start += len(part)
+        if again and shard.state not in ("", notes["state"]):
+            raise ChangedError(f"{shard.path} changed between two attempts to read it: it is read again")
         if start == 0:  # no sample at all: an empty batch carries the columns' types
             yield Batch(shard.name, 0, EMPTY.select(samples).hstack(stored.clear()), [])
         writer.finish(notes)
+        read.content = notes["content"]

@@ -3,8 +3,9 @@
     log = compute(session, LocalExecutor())
 
 `compute` plans, runs the passes, and plans again from what is then stored, until nothing is missing. A shard
-that cannot be read is left out of the later passes and reported; the others go on. Each pass has one line in
-the log as it begins and one when it is done, and each failed shard has one.
+that cannot be read is left out of the later passes and reported; the others go on. A shard that changes while
+it is read is read again. Each pass has one line in the log as it begins and one when it is done, and each
+failed shard has one.
 """
 
 import logging
@@ -13,16 +14,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
+from pipeline.plan.passes import Pass, ScorePass, StatPass, Stored, plan
 from pipeline.plan.session import Session
+from pipeline.plan.store_pool import claim_store
 from pipeline.plan.stored import list_stored
 from pipeline.run.batches import Work
 from pipeline.run.executor import Event, Executor, Report
 from pipeline.run.log import RunLog
+from pipeline.run.settle import settle
 from pipeline.run.stats import StatTask, reduced
 from pipeline.storage import layout
 
 LOG = logging.getLogger("winnow.run")
+ATTEMPTS = 3  # at a shard that changes while it is read, before it counts as failed
 
 
 def compute(
@@ -35,48 +39,93 @@ def compute(
     with each pass and returns the callback for its events. The returned log names the shards that could not
     be read; the rest of the pool is complete. Raises OperatorError."""
     session.store.root.remove_leftovers()
-    log = RunLog(session.store)
-    while passes := plan(session.recipe, session.shards, session.keys, list_stored(session), only):
+    claim_store(session.store, session.root, session.recipe.pool, session.kind)
+    log = RunLog(session)
+    session = settle(session, executor, log)
+    attempts = Counter[str]()  # by shard: how often its samples were read, or it changed under a pass
+    while session.shards and (passes := _missing(session, only)):
         for planned in passes:
-            if failed := _run(session, executor, planned, observe(planned), log):
-                log.pending.update(failed)
-                session = session.without(failed)
-                break  # fewer shards have other Stats: plan anew
+            outcome = _run(session, executor, planned, observe(planned), log)
+            attempts.update({*outcome.read_anew, *outcome.changed})
+            outcome.failed.update(_given_up(outcome, attempts))
+            log.pending.update(outcome.failed)
+            log.changed.update(outcome.changed)
+            session = session.without(outcome.failed)
+            if outcome.failed or outcome.changed or outcome.read_anew:
+                break  # fewer shards, or shards of other contents, have other Stats: plan anew
         session.store.root.remove_leftovers()
+        session = session.relisted() if outcome.changed else session.refreshed()
+        session = settle(session, executor, log).unread(outcome.changed)
+    log.session = log.session.updated(session.shards)
     log.write()
     return log
 
 
-def _run(session: Session, executor: Executor, planned: Pass, report: Report, log: RunLog) -> dict[str, str]:
-    """Run a pass; returns the shards that it could not finish, with reasons."""
+def _missing(session: Session, only: Collection[str]) -> list[Pass]:
+    """The passes that are missing, see `plan`. Files of the store that are not as they were written are
+    moved out of the way, so that they are computed again."""
+    stored = list_stored(session)
+    session.store.set_aside()
+    return plan(session.recipe, session.shards, session.keys, stored, only)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of the shards of a pass.
+
+    failed     shards that it could not finish, with reasons
+    changed    shards that changed while they were read, with what changed
+    read_anew  shards whose samples it read and published, or was to
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
+    read_anew: Collection[str] = ()
+
+
+def _given_up(outcome: _Outcome, attempts: Mapping[str, int]) -> dict[str, str]:
+    """The shards that are still not done after ATTEMPTS, with the last reason."""
+    return {
+        shard: outcome.changed.get(shard, "changes again and again")
+        for shard in {*outcome.read_anew, *outcome.changed}
+        if attempts[shard] > ATTEMPTS - (shard in outcome.changed)
+    }
+
+
+def _run(session: Session, executor: Executor, planned: Pass, report: Report, log: RunLog) -> _Outcome:
+    """Run a pass."""
     if isinstance(planned, ScorePass):
         return _run_scores(session, executor, planned, report, log)
     _run_stat(session, executor, planned, log)
-    return {}
+    return _Outcome()
 
 
 @dataclass
 class _PassCounts:
-    """The events of one pass, added up: rows, rows without a result by operator, and shards that could not
-    be read, with reasons."""
+    """The events of one pass, added up: rows, rows without a result by operator, shards that could not be
+    read, with reasons, and those that changed meanwhile."""
 
     rows: int = 0
     failed_rows: Counter[str] = field(default_factory=Counter)
     errors: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
 
     def add_event(self, event: Event) -> None:
         """Count one event."""
         self.rows += event.rows
         self.failed_rows.update(event.tally.failed)
-        if event.read is not None and event.read.error:
-            self.errors[event.read.shard] = event.read.error
+        if (read := event.read) is None:
+            return
+        self.errors.pop(read.shard, None)  # Ray may read a shard again
+        if read.error:
+            (self.changed if read.changed else self.errors)[read.shard] = read.error
 
 
 def _run_scores(
     session: Session, executor: Executor, planned: ScorePass, report: Report, log: RunLog
-) -> dict[str, str]:
-    """Run a pass of Scores; returns the shards that it could not finish, with reasons."""
-    work = Work.of(session.recipe, session.keys, planned)
+) -> _Outcome:
+    """Run a pass of Scores."""
+    work = Work.of(session.recipe, session.keys, planned).with_pieces(planned.shards)
     started = time.perf_counter()
     counts = _PassCounts()
 
@@ -85,20 +134,23 @@ def _run_scores(
         counts.add_event(event)
         report(event)
 
+    opened = [shard.name for shard in planned.shards if not shard.content]
+    for folder in session.sample_folders:
+        session.store.drop_packed(folder, opened)
     for name in planned.names:
-        session.store.root.publish(layout.meta(session.folder(name)), session.describe(name))
+        session.store.root.publish_json(layout.meta(session.folder(name)), session.describe(name))
+        session.store.drop_packed(session.folder(name), [shard.name for shard in planned.shards])
     log.workers.update(executor.scores(work, planned.shards, planned.stages, listen))
-    failed = _unfinished(session, planned, counts.errors)
+    failed = _unfinished(work, planned, counts)
     _log_done(planned.names, time.perf_counter() - started, counts, failed)
-    return failed
+    return _Outcome(failed, counts.changed, opened)
 
 
-def _unfinished(session: Session, planned: ScorePass, errors: Mapping[str, str]) -> dict[str, str]:
-    """The shards of a pass that lack a published part, with the reason that was reported for each."""
-    folders = [*session.sample_folders, *map(session.folder, planned.names)]
-    published = [session.store.part_names(folder) for folder in folders]
-    unfinished = [s.name for s in planned.shards if not all(s.name in names for names in published)]
-    return {name: errors.get(name, "lost by a worker that died") for name in unfinished}
+def _unfinished(work: Work, planned: ScorePass, counts: _PassCounts) -> dict[str, str]:
+    """The shards of a pass that could not be read, or that lack a published part, with the reasons. Those
+    that changed while they were read are left out."""
+    lost = [shard.name for shard in work.unpublished(planned.shards) if shard.name not in counts.changed]
+    return {**dict.fromkeys(lost, "lost by a worker that died"), **counts.errors}
 
 
 def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunLog) -> None:
@@ -106,7 +158,9 @@ def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunL
     started = time.perf_counter()
     LOG.info("pass begun: %s (Stat); shards: %s", planned.name, f"{len(planned.shards):,}")
     table = reduced(executor, StatTask(session, planned.name), planned.shards)
-    session.store.write(layout.stat(planned.name, session.keys[planned.name]), table)
+    key = session.keys[planned.name]
+    session.store.root.publish_json(layout.stat_meta(planned.name, key), session.describe(planned.name))
+    session.store.write(layout.stat(planned.name, key), table)
     seconds = time.perf_counter() - started
     log.add_stat(planned.name, seconds)
     LOG.info("pass done: %s; rows of its table: %s; %.1f s", planned.name, f"{len(table):,}", seconds)
@@ -116,6 +170,8 @@ def _log_done(names: Collection[str], seconds: float, counts: _PassCounts, faile
     """Log each failed shard, and the one line with which a pass of Scores ends."""
     for shard, reason in failed.items():
         LOG.warning("shard %s failed: %s", shard, reason)
+    for shard, reason in counts.changed.items():
+        LOG.warning("shard %s is read again: %s", shard, reason)
     without = ", ".join(f"{name} {count:,}" for name, count in counts.failed_rows.items() if count) or "none"
     LOG.info(
         "pass done: %s; rows: %s; rows without a result: %s; failed shards: %d; %.1f s",

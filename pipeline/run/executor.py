@@ -96,7 +96,7 @@ class LocalExecutor:
                 collector.add_batch(batch)
                 report(Event(len(batch.frame), tally))
             if read.error is None:
-                collector.expect_rows(shard.name, read.rows)
+                collector.expect_rows(shard.name, read.rows, read.content)
                 read.error = collector.failed.get(shard.name)
             report(Event(read=read))
         return {}

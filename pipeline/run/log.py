@@ -9,9 +9,9 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import orjson
-
+from pipeline.plan.session import Session
 from pipeline.run.executor import Event
 from pipeline.run.stage import Tally
 from pipeline.storage import layout
@@ -28,6 +28,9 @@ class RunSummary:
     image_bytes  bytes of images that were read
     workers      operator, or `read` -> workers on Ray; empty for the plain loop
     pending      shard -> why it could not be read
+    rewritten    shard -> how its file differs from the one that was read before: it was read anew
+    changed      shard -> what changed while it was read: it was read again
+    touched      files that were written since they were read, with equal content
     operators    seconds, rows and failures by operator
     """
 
@@ -35,18 +38,16 @@ class RunSummary:
     image_bytes: int
     workers: Mapping[str, int]
     pending: Mapping[str, str]
+    rewritten: Mapping[str, str]
+    changed: Mapping[str, str]
+    touched: int
     operators: Tally
 
-    def to_json(self) -> bytes:
-        """The content of the log."""
-        return orjson.dumps(self, option=orjson.OPT_INDENT_2)
-
     @classmethod
-    def from_json(cls, content: bytes) -> "RunSummary":
-        """The summary that a log holds."""
-        run = orjson.loads(content)
+    def from_json(cls, run: Mapping[str, Any]) -> "RunSummary":
+        """The summary that a log holds, as `Folder.read_json` reads it."""
         operators = Tally.of(run["operators"])
-        return cls(run["seconds"], run["image_bytes"], run["workers"], run["pending"], operators)
+        return cls(**{**run, "operators": operators})
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,21 @@ class Speed:
 
 
 class RunLog:
-    """The work of one run so far. `pending`: the shards that could not be read, with reasons. `workers`:
-    the number of workers on Ray by operator."""
+    """The work of one run so far; the attributes are those of RunSummary. `session`: the run's session, with
+    what is known of its shards when the run has ended."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.store = session.store
         self.started = time.time()
         self.flushed = time.time()
         self.path = layout.run_log(f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
         self.tally = Tally()
         self.bytes = 0
         self.pending: dict[str, str] = {}
+        self.rewritten: dict[str, str] = {}
+        self.changed: dict[str, str] = {}
+        self.touched = 0
         self.workers: dict[str, int] = {}
 
     def add_event(self, event: Event) -> None:
@@ -97,12 +102,21 @@ class RunLog:
         """Write the log, if anything was done."""
         self.flushed = time.time()
         if self.tally.seconds:
-            self.store.root.publish(self.path, self.summary().to_json())
+            self.store.root.publish_json(self.path, self.summary())
 
     def summary(self) -> RunSummary:
         """The run so far."""
         seconds = round(time.time() - self.started, 3)
-        return RunSummary(seconds, self.bytes, self.workers, self.pending, self.tally)
+        return RunSummary(
+            seconds=seconds,
+            image_bytes=self.bytes,
+            workers=self.workers,
+            pending=self.pending,
+            rewritten=self.rewritten,
+            changed=self.changed,
+            touched=self.touched,
+            operators=self.tally,
+        )
 
 
 def speeds(store: Store) -> dict[str, Speed]:
@@ -110,7 +124,9 @@ def speeds(store: Store) -> dict[str, Speed]:
     tally = Tally()
     busy: dict[str, float] = defaultdict(float)
     for name in sorted(store.root.file_names(layout.RUNS, ".json")):
-        run = RunSummary.from_json(store.root.read(layout.run_log(name)))
+        if (content := store.root.read_json(layout.run_log(name))) is None:
+            continue
+        run = RunSummary.from_json(content)
         tally += run.operators
         for operator, seconds in run.operators.seconds.items():
             workers = run.workers.get(operator) or run.workers.get(_stage_of(operator, run.workers), 1)

@@ -112,6 +112,7 @@ class RayExecutor:
             LOG.warning(message, restarted, len(after), len(shards))
             if not shards:
                 break
+            work = work.with_pieces(shards)
         return workers
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

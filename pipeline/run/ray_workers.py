@@ -74,9 +74,9 @@ class CollectorActor:
         """Take a batch with every new column."""
         self.collector.add_batch(from_payload(shard, start, pa.py_buffer(payload)))
 
-    def expect_rows(self, shard: str, rows: int) -> None:
-        """Learn how many rows a shard has."""
-        self.collector.expect_rows(shard, rows)
+    def expect_rows(self, shard: str, rows: int, content: str) -> None:
+        """See Collector."""
+        self.collector.expect_rows(shard, rows, content)
 
     def state(self) -> CollectorState:
         """Its process, and the shards that it could not publish."""
@@ -96,9 +96,9 @@ class Sink:
         """See CollectorActor."""
         self.get(self._collector_of(shard).add_payload.remote(shard, start, payload))
 
-    def expect_rows(self, shard: str, rows: int) -> None:
-        """See CollectorActor."""
-        self.get(self._collector_of(shard).expect_rows.remote(shard, rows))
+    def expect_rows(self, shard: str, rows: int, content: str) -> None:
+        """See Collector."""
+        self.get(self._collector_of(shard).expect_rows.remote(shard, rows, content))
 
     def _collector_of(self, shard: str) -> Any:
         """The same collector for every worker."""
@@ -118,7 +118,7 @@ def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
             else:
                 yield as_row(batch.shard, batch.start, None, {"rows": len(batch.frame)})
         if read.error is None and work.names:
-            sink.expect_rows(shard.name, read.rows)
+            sink.expect_rows(shard.name, read.rows, read.content)
         yield as_row(shard.name, 0, None, {"read": vars(read)})
 
 

@@ -52,9 +52,8 @@ def _digest(path: str, store: Folder) -> str | None:
         return file_digest(path)
     now = os.stat(local)
     state = [now.st_size, now.st_mtime_ns]
-    entries: dict[str, Any] = orjson.loads(store.read(layout.DIGESTS)) if store.exists(layout.DIGESTS) else {}
+    entries = store.read_json(layout.DIGESTS) or {}
     if entries.get(local, {}).get("state") != state:
         entries[local] = {"state": state, "digest": file_digest(path)}
-        options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-        store.publish(layout.DIGESTS, orjson.dumps(entries, option=options))
+        store.publish_json(layout.DIGESTS, entries, options=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
     return str(entries[local]["digest"])

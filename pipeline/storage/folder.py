@@ -2,33 +2,41 @@
 exists is complete.
 
     out = Folder("s3://bucket/out")
-    out.publish("meta.json", b"{}")
+    out.publish_json("meta.json", {"rows": 3})       # sealed: `read_json` tells if it was damaged
     with out.publishing("rows.parquet") as path:     # a local path to write to
         frame.write_parquet(path)
     out.file_names()                                 # {"meta.json", "rows.parquet"}
 
 Object storage has no rename: there a file is uploaded in one request, and shows when it is whole.
+
+A power cut may empty files that were renamed shortly before. So a file that speaks for others, such as a
+manifest, is published with `durable=True`: everything that was written before is on the disk when it appears.
 """
 
 import os
 import shutil
-import socket
 import tempfile
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import fsspec
-import pyarrow as pa
+import orjson
 import pyarrow.parquet as pq
+from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.storage import seals
+from pipeline.storage.disk import (
+    is_leftover,
+    is_temporary,
+    remove_any,
+    sync_file,
+    sync_file_system,
+    temporary_path,
+)
+
 FOOTER_GUESS = 64 << 10  # bytes asked of the end of a parquet file on object storage: most footers fit
-WEEK = 7 * 86_400  # seconds
-TEMPORARY = ".tmp."  # what the names of unpublished files begin with; then host, process, thread
-_HOST = socket.gethostname().replace(".", "-")
 
 
 class Folder:
@@ -46,16 +54,22 @@ class Folder:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def publish(self, relative: str, data: bytes | memoryview) -> None:
-        """Write a file so that it appears whole or not at all."""
+    def publish(self, relative: str, data: bytes | memoryview, durable: bool = False) -> None:
+        """Write a file so that it appears whole or not at all. `durable`: see the module."""
         if not self.local:
             self.fs.pipe_file(self.path(relative), bytes(data))
             return
-        with self.publishing(relative) as path, open(path, "wb") as file:
+        with self.publishing(relative, durable) as path, open(path, "wb") as file:
             file.write(data)
 
+    def publish_json(
+        self, relative: str, value: Any, durable: bool = False, options: int = orjson.OPT_INDENT_2
+    ) -> None:
+        """Write a mapping or dataclass as sealed JSON, with orjson's `options`."""
+        self.publish(relative, seals.seal_json(orjson.dumps(value, option=options)), durable)
+
     @contextmanager
-    def publishing(self, relative: str) -> Iterator[str]:
+    def publishing(self, relative: str, durable: bool = False) -> Iterator[str]:
         """A local path to write to. The file there is published if the block ends without an error. If the
         process is killed, the file it leaves behind has a name that `remove_leftovers` recognises."""
         if not self.local:
@@ -65,20 +79,32 @@ class Folder:
             return
         folder, name = os.path.split(self.path(relative))
         os.makedirs(folder, exist_ok=True)
-        temporary = _temporary(folder, name)
+        temporary = temporary_path(folder, name)
         try:
             yield temporary
-            self.publish_file(temporary, relative)
+            self.publish_file(temporary, relative, durable)
         finally:  # after an error, such as a full disk, the file is still there
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
 
-    def publish_file(self, path: str, relative: str) -> None:
+    def publish_file(self, path: str, relative: str, durable: bool = False) -> None:
         """Publish a file of this machine: rename it (same file system), or upload it."""
+        target = self.path(relative)
+        if not self.local:
+            self.fs.put_file(path, target)
+            return
+        if durable:
+            sync_file_system(path)
+            sync_file(path)
+        os.replace(path, target)
+        if durable:
+            sync_file(os.path.dirname(target))
+
+    def sync(self) -> None:
+        """Return when everything that was written to the folder so far is on its disk. Object storage says
+        so itself, with the answer to each PUT."""
         if self.local:
-            os.replace(path, self.path(relative))
-        else:
-            self.fs.put_file(path, self.path(relative))
+            sync_file_system(self.base)
 
     @contextmanager
     def temporary_folder(self) -> Iterator[str]:
@@ -87,17 +113,30 @@ class Folder:
         if self.local:
             os.makedirs(self.base, exist_ok=True)
         beside = self.base if self.local else None
-        with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{_HOST}.{os.getpid()}.", dir=beside) as folder:
+        with tempfile.TemporaryDirectory(prefix=temporary_path("", "")[1:], dir=beside) as folder:
             yield folder
 
     def remove(self, relatives: Sequence[str]) -> None:
-        """Remove published files; on object storage many of them per request."""
+        """Remove published files, if they are there; on object storage many of them per request. fsspec would
+        take a name with one of *?[ for a pattern: there such a file has a request of its own."""
         paths = [self.path(relative) for relative in relatives]
+        plain = [path for path in paths if not self.local and not has_magic(path)]
+        for path in paths if self.local else [path for path in paths if has_magic(path)]:
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(path)
+        if plain:
+            with suppress(FileNotFoundError):
+                self.fs.rm(plain)
+
+    def move(self, relative: str, target: str) -> None:
+        """Move a published file to another place in the folder, over whatever lies there. Raises
+        FileNotFoundError."""
         if self.local:
-            for path in paths:
-                os.unlink(path)
-        elif paths:
-            self.fs.rm(paths)
+            os.makedirs(os.path.dirname(self.path(target)), exist_ok=True)
+            os.replace(self.path(relative), self.path(target))
+        else:
+            self.fs.pipe_file(self.path(target), self.read(relative))
+            self.fs.rm_file(self.path(relative))
 
     def remove_leftovers(self, also_live: bool = False) -> None:
         """Remove the unpublished files that killed processes left on a local disk: those of this machine
@@ -106,8 +145,8 @@ class Folder:
         for folder, folders, files in os.walk(self.base) if self.local else ():
             for name in (*folders, *files):
                 path = os.path.join(folder, name)
-                if name.startswith(TEMPORARY) and (also_live or _abandoned(path)):
-                    _remove(path)
+                if is_leftover(path) or (also_live and is_temporary(name)):
+                    remove_any(path)
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -123,9 +162,28 @@ class Folder:
         # Without a start, s3fs asks for the size first.
         return bytes(self.fs.cat_file(self.path(relative), start=0))
 
+    def read_json(self, relative: str) -> dict[str, Any] | None:
+        """What `publish_json` wrote, or None if there is no such file. A file that is not as it was written
+        counts as none, and is named in the log."""
+        try:
+            return seals.open_json(self.read(relative))
+        except FileNotFoundError:
+            return None
+        except seals.BrokenError as error:
+            seals.LOG.warning("%s is damaged: %s; it is made again", self.path(relative), error)
+            return None
+
+    def sealed_footer(self, relative: str) -> pq.FileMetaData:
+        """The footer of a sealed parquet file. On a local disk the whole file is verified; object storage has
+        checksums of its own. Raises FileNotFoundError, BrokenError."""
+        if not self.local:
+            return self.parquet_footer(relative)
+        with open(self.path(relative), "rb") as file:
+            return seals.verified_footer(file)
+
     def parquet_footer(self, relative: str) -> pq.FileMetaData:
         """A parquet file's footer; one request on object storage if it fits FOOTER_GUESS. Raises
-        FileNotFoundError."""
+        FileNotFoundError, and ValueError if it is not parquet."""
         path = self.path(relative)
         if self.local:
             return pq.read_metadata(path)
@@ -133,7 +191,7 @@ class Folder:
         length = int.from_bytes(tail[-8:-4], "little") + 8  # the file ends with this length and "PAR1"
         if length > len(tail):
             tail = self.fs.cat_file(path, start=-length)
-        return pq.read_metadata(pa.BufferReader(tail))
+        return seals.unverified_footer(tail)
 
     def size(self, relative: str) -> int:
         """Bytes of a published file; 0 on object storage, because asking costs a request."""
@@ -201,10 +259,10 @@ def working_beside(path: str) -> Iterator[str]:
     os.makedirs(parent, exist_ok=True)
     for sibling in os.listdir(parent):
         left = os.path.join(parent, sibling)
-        if sibling.startswith(TEMPORARY) and sibling.endswith(f".{name}") and _abandoned(left):
-            _remove(left)
-    folder = _temporary(parent, name)
-    _remove(folder)  # of an earlier process with this id
+        if is_leftover(left, name):
+            remove_any(left)
+    folder = temporary_path(parent, name)
+    remove_any(folder)  # of an earlier process with this id
     os.mkdir(folder)
     try:
         yield folder
@@ -212,12 +270,7 @@ def working_beside(path: str) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-# --- leftovers ------------------------------------------------------------------------------------
-
-
-def _temporary(folder: str, name: str) -> str:
-    """The path in a folder at which this thread builds what it will publish there as `name`."""
-    return f"{folder}/{TEMPORARY}{_HOST}.{os.getpid()}.{threading.get_ident()}.{name}"
+# --- names ----------------------------------------------------------------------------------------
 
 
 def _walk(base: str) -> Iterable[str]:
@@ -227,32 +280,4 @@ def _walk(base: str) -> Iterable[str]:
 
 def _published(path: str, suffix: str) -> bool:
     """Whether a path is a complete file with that suffix."""
-    return path.endswith(suffix) and not os.path.basename(path).startswith(TEMPORARY)
-
-
-def _remove(path: str) -> None:
-    """Remove a file or folder; another process may be faster."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-
-
-def _abandoned(path: str) -> bool:
-    """Whether the process that began an unpublished file will not finish it."""
-    host, pid = [*os.path.basename(path).split("."), "", "", ""][2:4]
-    if host == _HOST and pid.isdigit():
-        return not _alive(int(pid))
-    try:
-        return time.time() - os.stat(path).st_mtime > WEEK
-    except FileNotFoundError:
-        return False
-
-
-def _alive(pid: int) -> bool:
-    """Whether this machine runs a process with that id."""
-    try:
-        os.kill(pid, 0)  # signal 0 checks and sends nothing
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is another user's
-        pass
-    return True
+    return path.endswith(suffix) and not is_temporary(os.path.basename(path))

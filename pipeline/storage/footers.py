@@ -1,24 +1,30 @@
-"""The footers of a folder's parts (rows, notes), each read once and then remembered in the store.
+"""The footers of a folder's parts (rows, notes, seal), each read once and then remembered in the store.
 
-    footers/<folder>.json     {part: [state, rows, notes]}
+    footers/<folder>.json     {part: [state, rows, notes, seal]}
 
 The state is what a listing of the folder says of a part: size, time of change and inode on a local disk, size
 and etag on object storage. If a part is published anew, its state differs and its footer is read again. So
 ten thousand unchanged parts cost one listing and this file instead of ten thousand reads. The file only saves
 time: if it is missing, garbled, out of date or cannot be written, the footers themselves are read.
+
+On a local disk a part is verified against its seal before its footer is trusted, and all new parts are synced
+before they are remembered. So a part that a power cut or a bad disk has damaged is found before it is used.
 """
 
 import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 import pyarrow.parquet as pq
 
+from pipeline.errors import DamagedError
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 from pipeline.storage.retry import from_storage
+from pipeline.storage.seals import LOG, SEAL, BrokenError, broken, broken_file
 
 REQUESTS = 32  # sent to object storage at the same time
 LOCAL_READS = 4  # at the same time; more threads would only wait for Python's lock
@@ -28,46 +34,112 @@ STATE = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified
 
 
 class Footer(NamedTuple):
-    """Rows of a part, and the notes that its writer left in the footer."""
+    """Rows of a part, the notes that its writer left in the footer, and its seal (seals.py), which stands for
+    its content."""
 
     rows: int
     notes: dict[str, Any]
+    seal: str = ""
+
+
+class Damage(dict[str, str]):
+    """Files of a store that are not as they were written: path -> reason. Each is named in the log once."""
+
+    def __init__(self, root: Folder) -> None:
+        super().__init__()
+        self.root = root
+
+    def note(self, relative: str, reason: str) -> None:
+        """Remember a damaged file."""
+        if relative not in self:
+            LOG.warning("%s is damaged: %s; it is computed again", self.root.path(relative), reason)
+        self[relative] = reason
+
+    def check(self, relatives: Collection[str]) -> dict[str, str]:
+        """Which of these files are damaged, and why; they are noted."""
+        reasons = {relative: self._reason(relative) for relative in relatives}
+        found = {relative: reason for relative, reason in reasons.items() if reason is not None}
+        for relative, reason in found.items():
+            self.note(relative, reason)
+        return found
+
+    def set_aside(self) -> dict[str, str]:
+        """Move the files to damaged/<path>, where an earlier one is replaced; returns them with reasons and
+        begins anew. A file that has been written again meanwhile stays."""
+        moved = dict(self)
+        self.clear()
+        for relative in moved:
+            with suppress(FileNotFoundError):
+                if self._reason(relative):
+                    self.root.move(relative, layout.damaged(relative))
+        return moved
+
+    def blame(self, relatives: Collection[str]) -> None:
+        """After one of these files could not be read: set aside those that are damaged. Raises DamagedError
+        if there is one."""
+        if found := self.check(relatives):
+            self.set_aside()
+            named = "; ".join(
+                f"{self.root.path(relative)} is damaged: {why}" for relative, why in found.items()
+            )
+            raise DamagedError(f"{named}; the next run computes it again")
+
+    def _reason(self, relative: str) -> str | None:
+        """Why a file is not as it was written, or None if it is."""
+        if self.root.local:
+            return broken_file(self.root.path(relative))
+        return broken(self.root.read(relative))
+
+
+def footer_notes(notes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Notes (JSON values by name) as parquet's footer holds them; `parse_footer` reads them back."""
+    return {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
 
 
 def parse_footer(meta: pq.FileMetaData) -> Footer:
-    """Rows, and the notes that `store.footer_notes` encoded."""
+    """Rows, the notes that `footer_notes` encoded, and the seal. Raises BrokenError."""
     notes = {key.decode(): value for key, value in (meta.metadata or {}).items() if key != b"ARROW:schema"}
-    return Footer(meta.num_rows, {key: orjson.loads(value) for key, value in notes.items()})
+    seal = notes.pop(SEAL, b"").decode(errors="replace")
+    try:
+        return Footer(meta.num_rows, {key: orjson.loads(value) for key, value in notes.items()}, seal)
+    except orjson.JSONDecodeError as error:
+        raise BrokenError(f"a note in its footer is not JSON ({error})") from None
 
 
-def read_footers(root: Folder, folder: str, shards: Collection[str]) -> dict[str, Footer]:
+def read_footers(root: Folder, folder: str, shards: Collection[str], damage: Damage) -> dict[str, Footer]:
     """The footer of each of these shards' parts that is a file of its own in the folder, in the order of
-    `shards`."""
+    `shards`. Damaged parts are left out, and noted in `damage`."""
     states = _states(root, folder)
     listed = [shard for shard in shards if shard in states]
     remembered = _remembered(root, folder)
     entries = {shard: entry for shard, entry in remembered.items() if states.get(shard) == entry[0]}
     new = [shard for shard in listed if shard not in entries]
-    for shard, footer in zip(new, _read_each(root, folder, new), strict=True):
-        if footer is not None:
-            entries[shard] = [states[shard], *footer]
+    if new:
+        root.sync()  # so that no part is remembered that a power cut may still take
+    for shard, found in zip(new, _read_each(root, folder, new), strict=True):
+        if isinstance(found, Footer):
+            entries[shard] = [states[shard], *found]
+        elif found is not None:
+            damage.note(layout.part(folder, shard), found)
     if any(states[shard] for shard in new):
         _remember(root, folder, entries)
     return {shard: Footer(*entries[shard][1:]) for shard in listed if shard in entries}
 
 
-def _read_each(root: Folder, folder: str, shards: Sequence[str]) -> list[Footer | None]:
-    """The footers of these parts, read from their files several at a time."""
+def _read_each(root: Folder, folder: str, shards: Sequence[str]) -> list[Footer | str | None]:
+    """As `_read` for each of these parts, several at a time."""
     with ThreadPoolExecutor(LOCAL_READS if root.local else REQUESTS) as pool:
         return list(pool.map(lambda shard: _read(root, layout.part(folder, shard)), shards))
 
 
-def _read(root: Folder, relative: str) -> Footer | None:
-    """One footer; None for a part that was removed after it was listed."""
+def _read(root: Folder, relative: str) -> Footer | str | None:
+    """One footer; None for a part that was removed after it was listed; the reason if it is damaged."""
     try:
-        return parse_footer(root.parquet_footer(relative))
+        return parse_footer(root.sealed_footer(relative))
     except FileNotFoundError:
         return None
+    except BrokenError as error:
+        return str(error)
 
 
 def _states(root: Folder, folder: str) -> dict[str, str]:
@@ -94,27 +166,17 @@ def _remote_state(info: Mapping[str, Any]) -> str:
 
 
 def _remembered(root: Folder, folder: str) -> dict[str, list[Any]]:
-    """Part -> [state, rows, notes], as an earlier run wrote them; entries that are garbled are left out."""
-    try:
-        stored = orjson.loads(root.read(layout.footer_cache(folder)))
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return {}
-    if not isinstance(stored, dict):
-        return {}
-    return {shard: entry for shard, entry in stored.items() if _is_entry(entry)}
-
-
-def _is_entry(entry: Any) -> bool:
-    """Whether it is [state, rows, notes]. Without a state a change would not be noticed: such parts are read
-    each time."""
-    return isinstance(entry, list) and [type(e) for e in entry] == [str, int, dict] and entry[0] != ""
+    """Part -> [state, rows, notes, seal], as an earlier run wrote them. Without a state a change would not be
+    noticed: such parts are read each time."""
+    stored = root.read_json(layout.footer_cache(folder)) or {}
+    return {shard: entry for shard, entry in stored.items() if entry[0]}
 
 
 def _remember(root: Folder, folder: str, entries: Mapping[str, Any]) -> None:
     """Write the entries. If two processes do so at the same time, one of them wins, and the other's are read
     again."""
     try:
-        root.publish(layout.footer_cache(folder), orjson.dumps(entries))
+        root.publish_json(layout.footer_cache(folder), entries, options=0)
     except Exception as error:  # the store may be read-only, for example
         if not from_storage(error):
             raise

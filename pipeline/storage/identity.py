@@ -31,6 +31,11 @@ class Seen(NamedTuple):
     content: str
 
 
+def noted(seen: Seen | None) -> dict[str, str]:
+    """What was read, as notes in the footer of a shard's samples."""
+    return seen._asdict() if seen else {}
+
+
 def local_state(stat: os.stat_result) -> str:
     """Size, time of change of the content, and time of change of the inode, both in ns. The last one changes
     even if a program sets the time of the content back."""
@@ -44,6 +49,14 @@ def remote_state(info: Mapping[str, Any]) -> str:
         if info.get(key):
             return f"{info.get('size')} {info[key]}"
     return ""
+
+
+def state_difference(before: str, now: str) -> str:
+    """How a file's state differs from an earlier one, in words."""
+    sizes = [state.partition(" ")[0] for state in (before, now)]
+    if sizes[0] != sizes[1]:
+        return f"size {sizes[0] or 'unknown'} -> {sizes[1]} bytes"
+    return "written since, of equal size"
 
 
 def state_digest(state: str) -> str:

@@ -4,27 +4,38 @@
     columns/<name>-<key>/<shard>.parquet      shard, row, what the operator writes, and `<name>.error`
     columns/<name>-<key>/meta.json            what the key stands for
     stats/<name>-<key>.parquet                the table of one Stat
+    stats/<name>-<key>.json                   what the key stands for
     decisions/<recipe>-<key>/<shard>.parquet  `keep` and one verdict per rule, in the order of the samples
-    decisions/<recipe>-<key>/shards.parquet   which of these files holds a shard: small shards share one
+    decisions/<recipe>-<key>.parquet          which of these files holds a shard: small shards share one
     decisions/<recipe>-<key>/rules.json       cuts and counts; written last: a decision with it is complete
     effects/<recipe>-<key>/                   the tables of `winnow effects`
     packs/<folder>.parquet                    which pack holds a part of `samples` or of one of `columns`
     packs/<folder>/<number>.parquet           a pack: many small parts in one file (see packs.py)
+    pieces/<pass>/<shard>/<start>.parquet     columns of shards that are not whole yet (see run/pieces.py)
     footers/<folder>.json                     the footers of a folder's parts, each read once (see footers.py)
     runs/<start>-<pid>.json                   how long each run took
+    store.json                                the pool that the store belongs to (see plan/store_pool.py)
+    sources.json                              states of files that changed without a change of content
     digests.json                              digests of large files that operators name (see digests.py)
-    datacomp.json                             rows of each file of a DataComp folder, counted once
-    lock                                      who is writing to the store; gone at the end (see lock.py)
+    datacomp.json                             state, rows and content of each file of a DataComp folder
+    damaged/<path>                            a file that was not as it was written, set aside
+    .winnow.lock                              who is writing to the store; gone at the end (see lock.py)
 
 A part is the table of one shard in `samples`, or in a folder of `columns` or `decisions`. Paths are relative
-to the store.
+to the store. Every file carries a seal over its bytes (seals.py).
 """
+
+import re
 
 SAMPLES = "samples"
 RUNS = "runs"
 DIGESTS = "digests.json"
 DATACOMP = "datacomp.json"
-LOCK = "lock"
+LOCK = ".winnow.lock"
+SOURCES = "sources.json"
+POOL = "store.json"
+DAMAGED = "damaged"
+_PACK = re.compile(r"packs/(.+)/(\d{6,})\.parquet")
 
 
 def columns_folder(name: str, key: str) -> str:
@@ -47,6 +58,11 @@ def stat(name: str, key: str) -> str:
     return f"stats/{name}-{key}.parquet"
 
 
+def stat_meta(name: str, key: str) -> str:
+    """The file that says in clear text what the key in the name of a Stat's table stands for."""
+    return f"stats/{name}-{key}.json"
+
+
 def decision_folder(recipe: str, key: str) -> str:
     """The folder of one decision."""
     return f"decisions/{recipe}-{key}"
@@ -59,7 +75,7 @@ def rules(decision: str) -> str:
 
 def decided_shards(decision: str) -> str:
     """The table that says which file of a decision holds a shard's verdicts."""
-    return f"{decision}/shards.parquet"
+    return f"{decision}.parquet"
 
 
 def effects_folder(decision: str) -> str:
@@ -72,14 +88,40 @@ def pack_index(folder: str) -> str:
     return f"packs/{folder}.parquet"
 
 
+def packs_folder(folder: str) -> str:
+    """The folder of the packs of a folder's parts."""
+    return f"packs/{folder}"
+
+
+def pack_name(number: int) -> str:
+    """The name of a pack, as a part of `packs_folder`."""
+    return f"{number:06d}"
+
+
 def pack(folder: str, number: int) -> str:
     """One pack of a folder's parts."""
-    return f"packs/{folder}/{number:06d}.parquet"
+    return part(packs_folder(folder), pack_name(number))
+
+
+def packed_in(relative: str) -> tuple[str, int] | None:
+    """(folder, number) of the pack at a path, or None if the path is not one of a pack."""
+    found = _PACK.fullmatch(relative)
+    return (found[1], int(found[2])) if found else None
 
 
 def footer_cache(folder: str) -> str:
     """The file that remembers the footers of a folder's parts."""
     return f"footers/{folder}.json"
+
+
+def pieces_folder(key: str) -> str:
+    """The folder for the pieces of one pass: columns of shards that are not whole yet."""
+    return f"pieces/{key}"
+
+
+def damaged(relative: str) -> str:
+    """Where a file of the store is set aside that is not as it was written."""
+    return f"{DAMAGED}/{relative}"
 
 
 def run_log(run: str) -> str:

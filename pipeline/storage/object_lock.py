@@ -22,7 +22,8 @@ from datetime import UTC, datetime
 import orjson
 
 from pipeline.errors import HeldError, RecipeError, worded
-from pipeline.storage.folder import Folder, _alive
+from pipeline.storage.disk import is_alive
+from pipeline.storage.folder import Folder
 from pipeline.storage.retry import from_storage
 
 LOG = logging.getLogger("winnow.storage")
@@ -57,7 +58,7 @@ class Holder:
     @property
     def is_dead(self) -> bool:
         """Whether its process is known to have ended. Of another machine nothing is known."""
-        return self.machine == _machine() and not _alive(self.pid)
+        return self.machine == _machine() and not is_alive(self.pid)
 
 
 def this_process(purpose: str) -> Holder:

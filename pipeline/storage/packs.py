@@ -4,20 +4,24 @@ reading them.
     packs/<folder>.parquet            the index: one row per packed part (INDEX_SCHEMA)
     packs/<folder>/<number>.parquet   a pack: the rows of several parts, one part after the other
 
-A part is the table of one shard in a folder of the store; it is a file of its own, or some rows of a pack.
+A part is the table of one shard in a folder of the store; it is a file of its own, or some rows of a pack. If
+both are there, a killed `compact` left the file: the index counts. So whoever writes a part anew drops its
+shard from the index first (`Store.drop_packed`).
 `compact.py` writes packs. `Store.read_parts`, `Store.footers` and `Store.part_names` read parts wherever they
 are.
 """
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, KeysView, Sequence
+from typing import NamedTuple
 
 import orjson
 import polars as pl
 
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
-from pipeline.storage.footers import Footer
+from pipeline.storage.footers import Damage, Footer, parse_footer, read_footers
+from pipeline.storage.seals import verified_footer
 
 INDEX_SCHEMA = {
     "shard": pl.String,
@@ -26,36 +30,58 @@ INDEX_SCHEMA = {
     "rows": pl.Int64,
     "bytes": pl.Int64,  # size of the part's own file, before it was packed
     "notes": pl.String,  # what the footer of that file said, as JSON
+    "seal": pl.String,  # the seal of that file
 }
 
 
-class PackIndex:
-    """Which pack holds each packed part of one folder. `table`: (packed parts,) rows of INDEX_SCHEMA."""
+class _Part(NamedTuple):
+    """A row of the index."""
 
-    def __init__(self, table: pl.DataFrame) -> None:
+    shard: str
+    pack: int
+    start: int
+    rows: int
+    bytes: int
+    notes: str
+    seal: str
+
+
+class PackIndex:
+    """Which pack holds each packed part of one folder. `table`: (packed parts,) rows of INDEX_SCHEMA. `seal`:
+    the index file's, another one whenever a part is packed or dropped."""
+
+    def __init__(self, table: pl.DataFrame, seal: str) -> None:
         self.table = table
-        self._row = {shard: row for row, shard in enumerate(table["shard"])}
+        self.seal = seal
+        self._parts = {part.shard: part for part in map(_Part._make, table.iter_rows())}
 
     @property
-    def shards(self) -> Collection[str]:
+    def shards(self) -> KeysView[str]:
         """The shards whose parts are packed."""
-        return self._row.keys()
+        return self._parts.keys()
 
     def pack_of(self, shard: str) -> int | None:
         """The number of the pack that holds a shard's part, or None if it is not packed."""
-        row = self._row.get(shard)
-        return None if row is None else int(self.table["pack"][row])
+        part = self._parts.get(shard)
+        return None if part is None else part.pack
 
     def part_size(self, shard: str) -> int:
         """Bytes of the part's own file, before it was packed."""
-        return int(self.table["bytes"][self._row[shard]])
+        return self._parts[shard].bytes
 
     def footer(self, shard: str) -> Footer | None:
-        """Rows and notes of a part, or None if it is not packed."""
-        row = self._row.get(shard)
-        if row is None:
-            return None
-        return Footer(self.table["rows"][row], orjson.loads(self.table["notes"][row]))
+        """Rows, notes and seal of a part, or None if it is not packed."""
+        part = self._parts.get(shard)
+        return None if part is None else Footer(part.rows, orjson.loads(part.notes), part.seal)
+
+    @property
+    def packs(self) -> list[int]:
+        """The numbers of the packs that hold a part, in ascending order."""
+        return self.table["pack"].unique().sort().to_list()
+
+    def in_packs(self, numbers: Collection[int]) -> list[str]:
+        """The shards whose parts are in these packs."""
+        return self.table.filter(pl.col("pack").is_in(numbers))["shard"].to_list()
 
     def read(
         self, pack: str | io.BytesIO, shards: Sequence[str], columns: Sequence[str] | None
@@ -73,17 +99,31 @@ class PackIndex:
 
     def _span(self, shard: str) -> tuple[int, int]:
         """(first row, number of rows) of a part in its pack."""
-        row = self._row[shard]
-        return self.table["start"][row], self.table["rows"][row]
+        part = self._parts[shard]
+        return part.start, part.rows
 
 
 def read_pack_index(root: Folder, folder: str) -> PackIndex | None:
-    """The index of a folder of the store, or None if nothing there is packed."""
+    """The index of a folder of the store, or None if nothing there is packed. Raises BrokenError."""
     try:
         data = root.read(layout.pack_index(folder))
     except FileNotFoundError:
         return None
-    return PackIndex(pl.read_parquet(io.BytesIO(data)))
+    footer = parse_footer(verified_footer(io.BytesIO(data)))
+    return PackIndex(pl.read_parquet(io.BytesIO(data)), footer.seal)
+
+
+def lost_packs(root: Folder, folder: str, index: PackIndex, damage: Damage) -> list[int]:
+    """The packs on a local disk that are damaged or missing; they are noted in `damage`."""
+    if not root.local:
+        return []
+    names = {number: layout.pack_name(number) for number in index.packs}
+    found = read_footers(root, layout.packs_folder(folder), names.values(), damage)
+    lost = [number for number, name in names.items() if name not in found]
+    for number in lost:
+        if layout.pack(folder, number) not in damage:
+            damage.note(layout.pack(folder, number), "it is missing")
+    return lost
 
 
 def _follow_each_other(spans: Sequence[tuple[int, int]]) -> bool:

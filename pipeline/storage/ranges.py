@@ -3,13 +3,17 @@
     with ExitStack() as stack:
         source = open_source("s3://pool/00000.tar", stack)
         header = source.read(0, 512)
+        source.finish()                           # Seen(state, content): what was read
     with ByteRanges("s3://pool/00000.tar") as file:
         picture = file.read(1_000_000, 20_000)
+    identify("s3://pool/00000.tar")               # the same Seen, without a use for the bytes
 
-A local file is mapped into memory: reads are views, nothing is copied. Other storage is read in chunks, and
-each is freed once the reader has passed it. Storage errors (a missing file, no permission, a broken
-connection) are OSErrors and pass through. If a mapped file is truncated while it is read, the system ends the
-process (SIGBUS).
+A file that is read forwards is read to its end, whatever the reader needs of it: its content is the digest
+of all its bytes. If it was rewritten, replaced or removed meanwhile, ChangedError says so. Storage errors
+(a missing file, no permission, a broken connection) are OSErrors and pass through.
+
+A local file is not mapped: if a mapped file is truncated while it is read, the system ends the process
+(SIGBUS). `map_file` is for files that nobody else writes.
 """
 
 from __future__ import annotations
@@ -17,12 +21,19 @@ from __future__ import annotations
 import mmap
 import os
 from contextlib import ExitStack
-from typing import BinaryIO, Protocol, Self
+from functools import cached_property
+from io import FileIO
+from typing import Any, Protocol, Self
 
-import fsspec
-from fsspec.core import split_protocol
+from fsspec.core import split_protocol, url_to_fs
 
-CHUNK = 4 << 20  # bytes asked of a stream at a time
+from pipeline.errors import ChangedError
+from pipeline.storage.identity import Digest, Seen, local_state, remote_state
+
+CHUNK = 4 << 20  # bytes asked of other storage at a time
+LOCAL_CHUNK = 256 << 10  # bytes read of a local file at a time: they stay in the core's cache
+READ_AGAIN = "it is read again"
+RUN_AGAIN = "run the command again: the shard will be read anew"
 
 Location = str | os.PathLike[str]
 
@@ -34,70 +45,211 @@ class Source(Protocol):
         """Bytes [offset, offset + length), fewer at the end of the file. `offset` must not be smaller than in
         the call before."""
 
+    def finish(self) -> Seen | None:
+        """See Watched.finish; None if the bytes are not those of a file."""
+
+
+class Readable(Protocol):
+    """A file, as far as a Stream needs it."""
+
+    chunk: int
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer with the next bytes and return how many there were; 0 at the end of the file."""
+
+    def finish(self) -> Seen:
+        """See Watched.finish."""
+
 
 class Memory:
-    """A source whose bytes are in memory, or mapped."""
+    """A source whose bytes are in memory."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._view = memoryview(data)
 
     def read(self, offset: int, length: int) -> memoryview:
-        """See Source."""
+        """See Source. Nothing is copied."""
         return self._view[offset : offset + length]
+
+    def finish(self) -> None:
+        """See Source."""
+        return
+
+
+class Opened:
+    """A file that is open until a stack is closed, and the state in which it was opened."""
+
+    def __init__(self, location: Location, stack: ExitStack) -> None:
+        self.location = os.fspath(location)
+        self.path = local_path(location)  # None if it is not local
+        if self.path is not None:
+            self.file: Any = stack.enter_context(FileIO(self.path))
+            self._stat = os.fstat(self.file.fileno())
+        else:
+            self._fs, self._key = url_to_fs(self.location)
+            self.file = stack.enter_context(self._fs.open(self._key, "rb"))
+
+    @cached_property
+    def state(self) -> str:
+        """See storage/identity.py. Object storage has told it as it opened the file; of others it is asked
+        at the first call."""
+        if self.path is not None:
+            return local_state(self._stat)
+        told = remote_state(getattr(self.file, "details", None) or {})
+        return told or remote_state(self._fs.info(self._key))
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most so many; none at the end of the file."""
+        return self.file.read(size) if self.path is not None else self._from_storage(size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer with the next bytes and return how many there were; 0 at the end of the file."""
+        if self.path is not None:
+            return self.file.readinto(buffer) or 0
+        data = self._from_storage(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Bytes [offset, offset + length), fewer at the end of the file."""
+        if self.path is not None:
+            return os.pread(self.file.fileno(), length, offset)
+        self.file.seek(offset)
+        return self._from_storage(length)
+
+    def _from_storage(self, length: int) -> bytes:
+        """The next bytes."""
+        try:
+            return bytes(self.file.read(length))
+        except OSError as error:
+            raise self.explained(error) from None
+
+    def explained(self, error: OSError) -> OSError | ChangedError:
+        """The same error, or what it means: s3fs asks for the bytes of the version that it opened, and fails
+        if there is another."""
+        if type(error).__name__ != "FileExpired" and "pre-conditions" not in str(error):
+            return error
+        self._fs.invalidate_cache()  # else the next attempt would ask for the same version
+        return ChangedError(f"{self.location} changed while it was read: {READ_AGAIN}")
+
+    def check(self, step: str = READ_AGAIN) -> None:
+        """Raises ChangedError, with the next step, if the file at this path is not as it was when it was
+        opened. Other storage than local is not asked."""
+        if self.path is not None and (change := self._change(self.path)):
+            raise ChangedError(f"{self.location} changed while it was read ({change}): {step}")
+
+    def _change(self, path: str) -> str:
+        """How the file at the path differs from the one that was opened; empty if it does not."""
+        try:
+            now = os.stat(path)
+        except FileNotFoundError:
+            return "it was removed"
+        if os.path.samestat(now, self._stat):
+            now = os.fstat(self.file.fileno())
+            return difference(self.state, local_state(now))
+        return difference(self.state, local_state(now)) or "replaced by another file"
+
+
+class Watched(Opened):
+    """A file that is read forwards once; all its bytes count towards its content."""
+
+    def __init__(self, location: Location, stack: ExitStack) -> None:
+        super().__init__(location, stack)
+        self.chunk = LOCAL_CHUNK if self.path is not None else CHUNK
+        self._state = self.state  # asked before the first byte is read
+        self._digest = Digest()
+
+    def readinto(self, buffer: memoryview) -> int:
+        """See Opened."""
+        size = super().readinto(buffer)
+        self._digest.update(buffer[:size])
+        return size
+
+    def read(self, size: int) -> bytes:
+        """See Opened."""
+        data = super().read(size)
+        self._digest.update(data)
+        return data
+
+    def finish(self) -> Seen:
+        """Read on to the end of the file: its state when it was opened, and the digest of all its bytes.
+        Raises ChangedError if it has changed since it was opened."""
+        buffer = memoryview(bytearray(self.chunk))
+        while self.readinto(buffer):
+            pass
+        self.check()
+        return Seen(self._state, self._digest.hexdigest())
 
 
 class Stream:
-    """A source that holds the bytes from the last offset on and frees those before it."""
+    """A source that holds one chunk of a file. What it gives is copied out of the chunk, so that a few bytes
+    that are kept do not keep the chunk."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file = file
+        self._chunk = memoryview(bytearray(file.chunk))
         self._start = 0  # the offset of the first byte held
-        self._held = memoryview(b"")
+        self._held = self._chunk[:0]
 
     def read(self, offset: int, length: int) -> memoryview:
         """See Source."""
-        self._skip(offset - self._start - len(self._held))
-        self._held = self._held[offset - self._start :]
-        self._start = offset
-        if len(self._held) < length:
-            self._fill(length)
-        return self._held[:length]
+        at = offset - self._start
+        if at + length > len(self._held):
+            self._move(offset, length)
+            at = 0
+        return memoryview(bytes(self._held[at : at + length]))
 
-    def _fill(self, length: int) -> None:
-        """Read on until `length` bytes are held, or the file ends."""
-        parts = [self._held]
-        size = len(self._held)
-        while size < length and (part := self._file.read(max(CHUNK, length - size))):
-            parts.append(memoryview(part))
-            size += len(part)
-        self._held = memoryview(b"".join(parts))
+    def finish(self) -> Seen:
+        """See Source."""
+        return self._file.finish()
+
+    def _move(self, offset: int, length: int) -> None:
+        """Hold the bytes from an offset on: a chunk, or if that is more, `length` bytes."""
+        self._skip(offset - self._start - len(self._held))
+        rest = self._held[offset - self._start :]
+        into = self._chunk if length <= len(self._chunk) else memoryview(bytearray(length))
+        into[: len(rest)] = rest
+        size = len(rest)
+        while part := self._file.readinto(into[size : size + len(self._chunk)]):
+            size += part
+        self._held = into[:size]
+        self._start = offset
 
     def _skip(self, gap: int) -> None:
-        """Move on by so many bytes: seek if there are many, else read and drop them."""
-        if gap > CHUNK:
-            try:
-                self._file.seek(gap, os.SEEK_CUR)
-                return
-            except ValueError:  # fsspec's HTTP streams, and io, cannot seek
-                pass
-        while gap > 0 and (part := self._file.read(min(gap, CHUNK))):
-            gap -= len(part)
+        """Read so many bytes and drop them: they count towards the file's content."""
+        if gap > 0:
+            self._start += len(self._held)
+            self._held = self._chunk[:0]
+        while gap > 0 and (part := self._file.readinto(self._chunk[:gap])):
+            self._start += part
+            gap -= part
 
 
 def open_source(location: Location | bytes | memoryview, stack: ExitStack) -> Source:
     """Open a path, an fsspec URL, or bytes for reading forwards, until the stack is closed."""
     if isinstance(location, bytes | memoryview):
         return Memory(location)
-    local = local_path(location)
-    if local is not None:
-        return Memory(map_file(local))
-    return Stream(stack.enter_context(fsspec.open(location, "rb")))
+    return Stream(Watched(location, stack))
+
+
+def identify(location: Location) -> Seen:
+    """The state and the content of a file. Raises ChangedError and OSError."""
+    with ExitStack() as stack:
+        return Watched(location, stack).finish()
 
 
 def local_path(location: Location) -> str | None:
     """The path of a location on this machine, with `~` expanded, or None for a URL of other storage."""
     protocol, rest = split_protocol(os.fspath(location))
     return os.path.expanduser(rest) if protocol in (None, "file", "local") else None
+
+
+def difference(before: str, after: str) -> str:
+    """What differs between two states of a file, in words; empty if nothing does."""
+    if before == after:
+        return ""
+    old, new = before.partition(" ")[0], after.partition(" ")[0]
+    return f"size {old} -> {new}" if old != new else f"rewritten with as many bytes, {new}"
 
 
 def map_file(path: str) -> memoryview:
@@ -109,36 +261,36 @@ def map_file(path: str) -> memoryview:
 
 
 class ByteRanges:
-    """Many byte ranges of one file, in any order: a context manager."""
+    """Many byte ranges of one file, in any order: a context manager. `state`: the state that the file must
+    have, if it is known. Raises ChangedError if the file has another, or changes before the end of the
+    block."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, state: str = "") -> None:
         self._location = location
+        self._state = state
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        local = local_path(self._location)
-        self._view = None if local is None else map_file(local)
-        if local is None:
-            self._file = self._stack.enter_context(fsspec.open(self._location, "rb"))
+        self._file = Opened(self._location, self._stack)
+        if self._state and (change := difference(self._state, self._file.state)):
+            self._stack.close()
+            raise ChangedError(f"{self._location} has changed since it was listed ({change}): {RUN_AGAIN}")
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._view = None
-        self._stack.close()
+    def __exit__(self, failed: object, *_: object) -> None:
+        with self._stack:
+            if failed is None:
+                self.check()
+
+    def check(self) -> None:
+        """Raises ChangedError if the file has changed since it was opened."""
+        self._file.check(RUN_AGAIN)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes [offset, offset + length). Raises OSError if the file ends before that."""
-        if self._view is not None:
-            data = bytes(self._view[offset : offset + length])
-        else:
-            self._file.seek(offset)
-            data = self._file.read(length)
+        """Bytes [offset, offset + length). Raises ChangedError if the file has changed, and OSError if it
+        ends before that."""
+        data = self._file.read_at(offset, length)
         if len(data) == length:
             return data
-        raise OSError(f"{self._location} ends before byte {offset + length}: was it replaced?")
-
-
-def read_range(location: Location, offset: int, length: int) -> bytes:
-    """Bytes [offset, offset + length) of one file. Raises OSError if it is missing or ends before that."""
-    with ByteRanges(location) as file:
-        return file.read(offset, length)
+        self.check()
+        raise OSError(f"{self._location} ends before byte {offset + length}: {RUN_AGAIN}")

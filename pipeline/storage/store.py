@@ -5,29 +5,33 @@ is in the docstring of layout.py.
     store.write("stats/words-0123456789abcdef.parquet", table)
     store.read_parts("samples", ["00000", "00001"], ["uid", "text"])
 
-A file that exists is complete (`folder.py`). Equal tables make equal bytes. A part is the table of one shard
-in a folder of the store. Methods that take shards find a part in its own file or in a pack (`packs.py`).
+A file that exists is complete (`folder.py`). Equal tables make equal bytes, with a seal over all of them
+(`seals.py`). A part is the table of one shard in a folder of the store. Methods that take shards find a part
+in its own file or in a pack (`packs.py`).
+
+Files that are not as they were written are left out as if they were not there, and noted in `damaged`, until
+`set_aside` moves them out of the way.
 """
 
 import io
 import os
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import orjson
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.storage import layout
+from pipeline.storage import layout, seals
 from pipeline.storage.folder import Folder
-from pipeline.storage.footers import REQUESTS, Footer, parse_footer, read_footers
-from pipeline.storage.packs import PackIndex, read_pack_index
+from pipeline.storage.footers import REQUESTS, Damage, Footer, footer_notes, parse_footer, read_footers
+from pipeline.storage.packs import PackIndex, lost_packs, read_pack_index
 from pipeline.storage.recent import Recent
 
 ROW_GROUP = 65_536  # rows of a row group
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # raised by polars for broken parquet
 
 # The most that a Store holds in memory.
 INDEXES_HELD = 64  # pack indexes, one per folder: more than a recipe has operators
@@ -41,11 +45,6 @@ def to_arrow(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
 
 
-def footer_notes(notes: Mapping[str, Any]) -> dict[str, bytes]:
-    """Notes (JSON values by name) as parquet's footer holds them; `footers.parse_footer` reads them back."""
-    return {key: orjson.dumps(value, option=orjson.OPT_SORT_KEYS) for key, value in notes.items()}
-
-
 class _Rows(NamedTuple):
     """Where a decision's verdicts on one shard are: rows of a file that small shards may share, which is
     named after its first shard, `part`."""
@@ -57,7 +56,7 @@ class _Rows(NamedTuple):
 
 class Store:
     """The tables of one pool. Several threads may use it at a time. Pickling keeps the folder and drops the
-    caches."""
+    caches. `damaged`: files that were found not to be as they were written, with reasons, by path."""
 
     def __init__(self, root: str) -> None:
         self.root = Folder(root)
@@ -65,8 +64,9 @@ class Store:
 
     def _clear_caches(self) -> None:
         """Begin with empty caches."""
+        self.damaged = Damage(self.root)
         self._indexes = Recent[str, PackIndex | None](INDEXES_HELD)
-        self._packs = Recent[str, bytes](PACKS_HELD)
+        self._packs = Recent[tuple[str, str], bytes](PACKS_HELD)
         self._decisions = Recent[str, dict[str, _Rows]](DECISIONS_HELD)
         self._verdicts = Recent[Any, pl.DataFrame](VERDICTS_HELD)
 
@@ -85,30 +85,71 @@ class Store:
         frame: pl.DataFrame,
         notes: Mapping[str, Any] | None = None,
         row_group: int = ROW_GROUP,
+        durable: bool = False,
     ) -> None:
-        """Publish a frame as parquet; `notes` go into the footer as JSON."""
+        """Publish a frame as sealed parquet; `notes` go into the footer as JSON. `durable`: see folder.py."""
         table = to_arrow(frame)
-        if notes:
-            table = table.replace_schema_metadata(footer_notes(notes))
         sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd", compression_level=1, row_group_size=row_group)
-        self.root.publish(relative, sink.getbuffer())
+        with seals.sealed_parquet(sink, table.schema) as writer:
+            writer.write_table(table, row_group)
+            writer.add_key_value_metadata(footer_notes(notes or {}))
+        self.root.publish(relative, sink.getbuffer(), durable)
 
     def read(self, relative: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """A published frame, or some of its columns. Raises FileNotFoundError."""
+        """A published frame, or some of its columns. Raises FileNotFoundError, DamagedError."""
         return self.read_many([relative], columns)
 
     def read_many(self, relatives: Sequence[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Several published frames of equal columns, one below the other. Raises FileNotFoundError."""
+        """Several published frames of equal columns, one below the other. Raises FileNotFoundError,
+        DamagedError."""
         sources: list[Any] = [self.root.path(relative) for relative in relatives]
         if not self.root.local:
             with ThreadPoolExecutor(min(REQUESTS, len(relatives))) as pool:
-                sources = [io.BytesIO(data) for data in pool.map(self.root.read, relatives)]
+                sources = [io.BytesIO(data) for data in pool.map(self._fetch, relatives)]
         elif missing := next((path for path in sources if not os.path.exists(path)), None):
             raise FileNotFoundError(missing)
         wanted = list(columns) if columns is not None else None
-        frame = pl.read_parquet(sources, columns=wanted, glob=False)
+        try:
+            frame = pl.read_parquet(sources, columns=wanted, glob=False)
+        except UNREADABLE:
+            self.damaged.blame(relatives)
+            raise
         return frame if wanted is None else frame.select(wanted)
+
+    def whole(self, relatives: Collection[str]) -> set[str]:
+        """Which of these tables are in the store as they were written. They are remembered as the footers of
+        parts are; on object storage only their existence is asked."""
+        if not self.root.local:
+            return {relative for relative in relatives if self.root.exists(relative)}
+        names = defaultdict[str, list[str]](list)
+        for relative in relatives:
+            folder, name = os.path.split(relative)
+            names[folder].append(name.removesuffix(".parquet"))
+        return {
+            layout.part(folder, name)
+            for folder, listed in names.items()
+            for name in read_footers(self.root, folder, listed, self.damaged)
+        }
+
+    # --- damage -----------------------------------------------------------------------------------
+
+    def set_aside(self) -> dict[str, str]:
+        """Move the files in `damaged` to damaged/<path>, so that they are computed anew; returns them with
+        reasons. The parts in a pack among them are no longer packed."""
+        moved = self.damaged.set_aside()
+        for relative in moved:
+            if packed := layout.packed_in(relative):
+                folder, number = packed
+                index = self.pack_index(folder, fresh=True)
+                self.drop_packed(folder, index.in_packs([number]) if index else ())
+        return moved
+
+    def _fetch(self, relative: str) -> bytes:
+        """All bytes of a file on object storage. Raises FileNotFoundError, DamagedError."""
+        data = self.root.read(relative)
+        if seals.broken(data):
+            self.damaged.blame([relative])
+        return data
 
     # --- decisions --------------------------------------------------------------------------------
 
@@ -126,6 +167,19 @@ class Store:
         path = layout.part(decision, part)
         key = (path, None if columns is None else tuple(columns))
         return self._verdicts.get(key, lambda: self.read(path, columns)).slice(start, rows)
+
+    def has_verdicts(self, decision: str) -> bool:
+        """Whether every file of verdicts that a decision names is in the store as it was written. Object
+        storage is trusted: there it costs no request."""
+        if not self.root.local:
+            return True
+        self._decisions = Recent(DECISIONS_HELD)
+        self._verdicts = Recent(VERDICTS_HELD)
+        table = layout.decided_shards(decision)
+        if not self.root.exists(table) or self.damaged.check([table]):
+            return False
+        parts = {rows.part for rows in self._decided_shards(decision).values()}
+        return read_footers(self.root, decision, parts, self.damaged).keys() == parts
 
     def _decided_shards(self, decision: str) -> dict[str, _Rows]:
         """Where the verdicts on each shard are."""
@@ -155,21 +209,49 @@ class Store:
             if index is None or pack is None:
                 yield self.read_many([layout.part(folder, shard) for shard in group], columns)
             else:
-                yield index.read(self._pack(layout.pack(folder, pack)), group, columns)
+                yield self._packed(layout.pack(folder, pack), index, group, columns)
 
-    def _pack(self, relative: str) -> str | io.BytesIO:
-        """A pack's path on a local disk, or its bytes: on object storage the whole pack is fetched once,
-        while its parts are read one after the other."""
-        if self.root.local:
-            return self.root.path(relative)
-        return io.BytesIO(self._packs.get(relative, lambda: self.root.read(relative)))
+    def _packed(
+        self, relative: str, index: PackIndex, shards: Sequence[str], columns: Sequence[str] | None
+    ) -> pl.DataFrame:
+        """Parts out of one pack: on a local disk its path is read; on object storage the whole pack is
+        fetched once, while its parts are read one after the other."""
+        try:
+            if self.root.local:
+                return index.read(self.root.path(relative), shards, columns)
+            data = self._packs.get((relative, index.seal), lambda: self._fetch(relative))
+            return index.read(io.BytesIO(data), shards, columns)
+        except UNREADABLE:
+            self.damaged.blame([relative])
+            raise
 
     def pack_index(self, folder: str, fresh: bool = False) -> PackIndex | None:
         """Which parts of a folder are packed, and where, or None if none is. `fresh`: as it is now; otherwise
         as this Store read it last."""
         if fresh:
-            return self._indexes.put(folder, read_pack_index(self.root, folder))
-        return self._indexes.get(folder, lambda: read_pack_index(self.root, folder))
+            return self._indexes.put(folder, self._read_index(folder))
+        return self._indexes.get(folder, lambda: self._read_index(folder))
+
+    def _read_index(self, folder: str) -> PackIndex | None:
+        """The index as it is now; None, and noted, if it is damaged."""
+        try:
+            return read_pack_index(self.root, folder)
+        except seals.BrokenError as error:
+            self.damaged.note(layout.pack_index(folder), str(error))
+            return None
+
+    def drop_packed(self, folder: str, shards: Collection[str]) -> None:
+        """Take the parts of these shards out of a folder's packs. Call it before parts are written anew: a
+        part that is packed is read from its pack. Packs that hold nothing more are removed."""
+        if not (index := self.pack_index(folder)) or index.shards.isdisjoint(shards):
+            return
+        if not (index := self.pack_index(folder, fresh=True)) or index.shards.isdisjoint(shards):
+            return
+        left = index.table.filter(~pl.col("shard").is_in(list(shards)))
+        self.write(layout.pack_index(folder), left, durable=True)
+        unused = set(index.packs).difference(left["pack"])
+        self.pack_index(folder, fresh=True)
+        self.root.remove([layout.pack(folder, number) for number in sorted(unused)])
 
     def part_names(self, folder: str) -> set[str]:
         """The shards that have a part in a folder."""
@@ -186,21 +268,31 @@ class Store:
             raise
 
     def footer(self, folder: str, shard: str) -> Footer | None:
-        """(rows, notes) of a shard's part, or None if there is no such part."""
+        """Rows, notes and seal of a shard's part, or None if there is no such part, or a damaged one, which
+        is noted."""
+        index = self.pack_index(folder)
+        if index and (packed := index.footer(shard)):
+            return packed
         try:
-            return parse_footer(self.root.parquet_footer(layout.part(folder, shard)))
+            return parse_footer(self.root.sealed_footer(layout.part(folder, shard)))
         except FileNotFoundError:
-            index = self.pack_index(folder)
-            return index.footer(shard) if index else None
+            return None
+        except seals.BrokenError as error:
+            self.damaged.note(layout.part(folder, shard), str(error))
+            return None
 
     def footers(self, folder: str, shards: Collection[str]) -> dict[str, Footer]:
         """The footer of each of these shards that has a part in the folder, in the order of `shards`. One
-        listing, and `footers.py` remembers the rest."""
+        listing, and `footers.py` remembers the rest. Parts that are damaged, or lie in a damaged pack, are
+        left out and noted."""
         index = self.pack_index(folder, fresh=True)
-        own = read_footers(self.root, folder, shards)
         if index is None:
-            return own
-        footers = ((shard, own.get(shard) or index.footer(shard)) for shard in shards)
+            return read_footers(self.root, folder, shards, self.damaged)
+        lost = set(index.in_packs(lost_packs(self.root, folder, index, self.damaged)))
+        own = read_footers(
+            self.root, folder, [shard for shard in shards if shard not in index.shards], self.damaged
+        )
+        footers = ((shard, index.footer(shard) or own.get(shard)) for shard in shards if shard not in lost)
         return {shard: footer for shard, footer in footers if footer is not None}
 
     def row_counts(self, folder: str, shards: Collection[str]) -> dict[str, int]:

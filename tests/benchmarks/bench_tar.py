@@ -42,7 +42,7 @@ def by_walk_and_copy(paths: list[str]) -> int:
 
 def by_read_samples(paths: list[str]) -> int:
     """Arrow tables: samples, captions, JSON, image sizes, uids, image bytes."""
-    return sum(len(table) for shard in list_shards(paths) for table in read_samples(shard))
+    return sum(len(table) for shard in list_shards(paths).shards for table in read_samples(shard))
 
 
 def by_tarfile(paths: list[str], mode: str) -> int:

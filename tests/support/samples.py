@@ -45,7 +45,7 @@ def uid(shard: str, row: int) -> str:
 
 
 def store_given(session: Session, shard: str, given: pl.DataFrame) -> None:
-    """Store a shard's samples and its `given.*` columns."""
+    """Store a shard's samples and its `given.*` columns. The session must be refreshed to know of them."""
     table = samples(len(given), shard)
     writes = {**session.recipe.operator("given").writes, "error": pl.String}  # type: ignore[attr-defined]
     columns = [
@@ -54,7 +54,7 @@ def store_given(session: Session, shard: str, given: pl.DataFrame) -> None:
         )
         for n, t in writes.items()
     ]
-    session.store.write(f"samples/{shard}.parquet", table)
-    session.store.write(
-        f"{session.folder('given')}/{shard}.parquet", table.select("shard", "row").with_columns(columns)
-    )
+    notes = {"content": f"content of {shard}"}
+    session.store.write(f"samples/{shard}.parquet", table, {**notes, "state": ""})
+    part = table.select("shard", "row").with_columns(columns)
+    session.store.write(f"{session.folder('given')}/{shard}.parquet", part, notes)

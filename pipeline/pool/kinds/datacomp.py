@@ -3,18 +3,20 @@
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import polars as pl
 
-from pipeline.errors import RecipeError, ShardError, worded
+from pipeline.errors import ChangedError, RecipeError, ShardError, worded
 from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable
-from pipeline.pool.shards import Shard
+from pipeline.pool.shards import Listing, Shard
 from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
 from pipeline.storage import layout
+from pipeline.storage.identity import Seen
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
 
@@ -35,16 +37,17 @@ class DataComp(PoolKind):
         """The folder."""
         return Metadata(self.paths[0])
 
-    def list_shards(self) -> list[Shard]:
+    def list_shards(self) -> Listing:
         """See PoolKind. Raises RecipeError."""
         metadata = self.metadata
         try:
-            files = metadata.files()
+            files, passed_over = metadata.listed()
         except Exception as error:
             if not (isinstance(error, ImportError) or from_storage(error)):
                 raise
             raise RecipeError(f"{self.key}: {worded(error)}") from None
-        return [Shard(name, metadata.path(name), size) for name, (size, _) in files.items()]
+        shards = (Shard(n, metadata.path(n), pair.size, state=pair.state) for n, pair in files.items())
+        return Listing(tuple(shards), metadata.root, passed_over)
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """See PoolKind. The npz files may be absent as a whole."""
@@ -58,13 +61,18 @@ class DataComp(PoolKind):
         for frame in self.metadata.batches(shard.name, list(SAMPLE_COLUMNS), rows):
             yield pl.concat([EMPTY, frame], how="diagonal"), None
 
+    def identify(self, shard: Shard) -> Seen:
+        """See PoolKind."""
+        return Seen(shard.state, self.metadata.content(shard))
+
     def samples(self, store: Store) -> SampleTable:
         """See PoolKind. The folder itself."""
         return InPlace(self.paths[0], store)
 
 
 class InPlace(Metadata):
-    """The folder as the samples table of a pool. Row counts, once read, are remembered in the store."""
+    """The folder as the samples table of a pool. The store notes the rows and the content of each shard, and
+    the state of its files when they were read."""
 
     folders: tuple[str, ...] = ()
 
@@ -76,27 +84,38 @@ class InPlace(Metadata):
         """Bytes of the parquet file; on object storage, which would have to be asked, LARGE."""
         return os.path.getsize(self.path(shard)) if self.local else LARGE
 
-    def counts(self, shards: Sequence[str]) -> dict[str, int]:
-        """Shard -> samples. Raises RecipeError if the folder is not the one that the store was made from,
-        or if it has changed since, and OSError."""
-        root = self.store.root
-        before: Mapping[str, Any] = (
-            orjson.loads(root.read(layout.DATACOMP)) if root.exists(layout.DATACOMP) else {}
-        )
-        now = self.files()
-        if changed := next((n for n in shards if n in before and tuple(before[n][:2]) != now[n]), None):
-            raise RecipeError(
-                f"pool.datacomp: {self.path(changed)} or its npz is not what the store was made from; "
-                "use a new store"
-            )
-        new = [name for name in shards if name not in before]
-        with ThreadPoolExecutor(THREADS) as pool:
-            try:
-                counted = list(pool.map(lambda name: self.rows(name, npz=now[name][1] is not None), new))
-            except ShardError as error:
-                raise RecipeError(f"pool.datacomp: {error}") from None
-        counts = {**before, **{n: [*now[n], rows] for n, rows in zip(new, counted, strict=True)}}
+    def known(self, shards: Sequence[Shard]) -> list[Shard]:
+        """See SampleTable. Files that are new, or of another state than noted, are counted and identified.
+        Raises RecipeError if one cannot be read."""
+        noted = self.store.root.read_json(layout.DATACOMP) or {}
+        new = [shard for shard in shards if not _is_noted(shard, noted)]
         if new:
+            with ThreadPoolExecutor(THREADS) as pool:
+                try:
+                    noted |= zip([shard.name for shard in new], pool.map(self._note, new), strict=True)
+                except ShardError as error:
+                    raise RecipeError(f"pool.datacomp: {error}") from None
             options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-            root.publish(layout.DATACOMP, orjson.dumps(counts, option=options))
-        return {shard: counts[shard][2] for shard in shards}
+            self.store.root.publish_json(layout.DATACOMP, noted, options=options)
+        return [
+            replace(shard, rows=noted[shard.name]["rows"], content=noted[shard.name]["content"])
+            for shard in shards
+        ]
+
+    def check(self, shard: Shard) -> None:
+        """See SampleTable. Of files on object storage, reading itself notices a change."""
+        if self.local and shard.state and self.state_of(shard.name) != shard.state:
+            raise ChangedError(f"{shard.path} or its npz changed while it was used: it is read again")
+
+    def _note(self, shard: Shard) -> dict[str, Any]:
+        """What `datacomp.json` holds of one shard."""
+        rows = self.rows(shard.name)
+        return {"state": shard.state, "rows": rows, "content": self.content(shard)}
+
+
+def _is_noted(shard: Shard, noted: Mapping[str, Any]) -> bool:
+    """Whether there is a note of this shard in its present state."""
+    note = noted.get(shard.name)
+    if not isinstance(note, dict) or not note.keys() >= {"state", "rows", "content"}:
+        return False
+    return shard.state in ("", note["state"])

@@ -7,7 +7,7 @@ img2dataset's `files` output format is such a folder, and so are most sets that 
 Folders are searched to any depth. A folder that holds a picture is read, in the order of its file names, as
 shards of at most 10,000 samples: photos/cats is cats/00000, cats/00001 and so on. A folder without any
 picture is passed over: the root of img2dataset's output holds its parquet and json files alone. So are
-hidden files and folders, and, as in a tar, symbolic links: nothing outside the pool is read.
+hidden files and folders. Links are followed.
 
 File names are put together to samples as member names of a tar are, and faults of a sample have the same
 reasons. Differs: a name that has neither a picture, a caption nor a json is passed over (README.md,
@@ -29,10 +29,11 @@ from fsspec.core import url_to_fs
 
 from pipeline.errors import ShardError
 from pipeline.pool.img2dataset import lost_beside
-from pipeline.pool.kinds.folders import Sizes, find_folders, folders_below, list_folder
+from pipeline.pool.kinds.folders import Entries, find_roots, folders_below, list_folder
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.kinds.tars import parted
-from pipeline.pool.shards import Shard, check_name
+from pipeline.pool.listing.names import shard_name
+from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.tar import MAX_MEMBER, Member
 from pipeline.pool.tar_reader import tables
 from pipeline.pool.webdataset import IMAGES, Ranges, Sample, describe, group
@@ -43,7 +44,6 @@ OF_A_ROW = {*IMAGES, "txt", "json"}  # suffixes of the files that are read
 # Suffixes that make a name a sample. A picture of another format makes a sample without an image.
 OF_A_SAMPLE = OF_A_ROW | {"gif", "bmp", "tif", "tiff", "avif", "heic"}
 REQUESTS = 32  # samples read at a time from object storage
-MEASURED = 100  # files of a shard whose size is looked up, for an estimate
 
 
 class Files(PoolKind):
@@ -52,24 +52,24 @@ class Files(PoolKind):
     noun = "files"
     has_images = True
 
-    def list_shards(self) -> list[Shard]:
-        """See PoolKind. A shard's name is its folder's path below the one that the recipe names, and a
-        number: it stays as it is if another folder is added."""
-        roots = [root for pattern in self.paths for root in find_folders(pattern)]
-        if not roots:
+    def list_shards(self) -> Listing:
+        """See PoolKind. A shard's name is its folder's path below the pool's root, and a number: it stays as
+        it is if another folder is added."""
+        roots = find_roots(self.paths)
+        if not roots.folders:
             raise ValueError("pool.shards is empty: name at least one folder")
-        shared = len(os.path.commonprefix([root.split("/") for root in roots]))
         shards: dict[str, Shard] = {}
-        for folder, sizes in (below for root in roots for below in folders_below(root)):
-            names = [part.rstrip(":") for part in folder.split("/")[shared:] if part]
-            for shard in _shards(folder, names, sizes):
-                other = shards.setdefault(shard.name, shard)
-                if other.path != folder:  # it may be named twice, by roots that overlap
-                    raise ValueError(f"pool.shards: {other.path} and {folder} would both be {shard.name!r}")
+        passed_over: dict[str, str] = {}
+        for root in roots.folders:
+            for folder, entries in folders_below(root, passed_over):
+                shards |= {shard.name: shard for shard in _shards(folder, roots.shared, entries)}
         if not shards:
             kinds = ", ".join(f"*.{suffix}" for suffix in IMAGES)
-            raise ValueError(f"pool.shards: no picture ({kinds}) in {roots[0]!r} or a folder below it")
-        return [shards[name] for name in sorted(shards)]
+            hint = "".join(f"; passed over: {p} ({why})" for p, why in list(passed_over.items())[:1])
+            raise ValueError(
+                f"pool.shards: no picture ({kinds}) in {roots.folders[0]!r} or a folder below it{hint}"
+            )
+        return Listing(tuple(shards[name] for name in sorted(shards)), roots.shared, passed_over)
 
     def touch(self, shard: Shard) -> None:
         """See PoolKind."""
@@ -114,20 +114,19 @@ def _stem(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _shards(folder: str, names: Sequence[str], sizes: Sizes) -> Iterator[Shard]:
-    """The shards of one folder, whose path below the pool's root is `names`; none if it holds no picture."""
-    if not any(name.lower().rpartition(".")[2] in IMAGES for name in sizes):
+def _shards(folder: str, root: str, entries: Entries) -> Iterator[Shard]:
+    """The shards of one folder; none if it holds no picture."""
+    if not any(name.lower().rpartition(".")[2] in IMAGES for name in entries.sizes):
         return
-    for number, files in enumerate(_runs(sizes)):
-        name = "/".join((*names, f"{number:05d}"))
-        check_name(name, folder)
+    for number, files in enumerate(_runs(entries.ordered)):
+        name = shard_name(f"{folder}/{number:05d}", root)
         span = "/".join(quote(os.fsencode(file), safe="") for file in (files[0], files[-1]))
-        yield Shard(name, folder, _estimate(folder, files, sizes), span)
+        size, state = entries.measured(files[0], files[-1])
+        yield Shard(name, folder, size, span, state)
 
 
-def _runs(sizes: Sizes) -> Iterator[list[str]]:
-    """The file names of each shard of a folder."""
-    ordered = sorted(sizes)
+def _runs(ordered: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The file names of each shard of a folder, from all names in it in order."""
     if any(name.count(".") > 1 for name in ordered):
         samples = [list(sample.names.values()) for sample in _grouped(ordered)]
         for start in range(0, len(samples), SAMPLES):
@@ -143,13 +142,6 @@ def _runs(sizes: Sizes) -> Iterator[list[str]]:
         at += len(suffixes)
     for start, stop in pairwise([*starts[::SAMPLES], len(ordered)]):
         yield ordered[start:stop]
-
-
-def _estimate(folder: str, files: Sequence[str], sizes: Sizes) -> int:
-    """About the bytes of some files, from the sizes of a few of them."""
-    few = files[:: max(1, len(files) // MEASURED)]
-    measured = [s if (s := sizes[name]) is not None else os.lstat(f"{folder}/{name}").st_size for name in few]
-    return sum(measured) * len(files) // len(few)
 
 
 class Group(NamedTuple):
@@ -231,7 +223,7 @@ def _read(folder: str, name: str, size: int | None, contents: bool = True) -> Me
     """A file, without its contents if they are not wanted or larger than MAX_MEMBER. Raises OSError."""
     data: bytes | None = None
     if (path := local_path(folder)) is not None:
-        with open(os.open(f"{path}/{name}", os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        with open(f"{path}/{name}", "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if contents and size <= MAX_MEMBER:
                 data = file.read(size)

@@ -1,66 +1,164 @@
 """The folders of a pool that consists of files: which there are, and the files in each.
 
-Hidden files and folders, and symbolic links, are passed over, as in a tar: nothing outside the pool is read.
+Links are followed; a link back to a folder above it is passed over. So are hidden files and folders, and
+folders that Winnow wrote.
 """
 
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from bisect import bisect_left, bisect_right
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
 
-from braceexpand import braceexpand
-from fsspec.core import has_magic, url_to_fs
+from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.pool.listing import reasons
+from pipeline.pool.listing.patterns import Place, common_folder, places, root_of
+from pipeline.pool.listing.search import Above, search
+from pipeline.pool.listing.tree import FILE, FOLDER, LocalTree, is_written, kind_of
+from pipeline.storage.identity import MISSING, local_state, remote_state
 
 # Sizes of files, by name; None if the listing did not say.
 Sizes = Mapping[str, int | None]
 
 
-class Listing(NamedTuple):
-    """The content of a folder, less hidden files and links: files by name, and the paths of folders."""
+@dataclass(frozen=True)
+class Entries:
+    """The content of a folder, less hidden files.
+
+    sizes        the files
+    folders      the paths of the folders in it
+    passed_over  path -> why it is neither: a link that leads nowhere, a FIFO
+    sources      name -> what the file system said of a file
+    identity     tells the folder from all others, however it was reached; None if there are no links
+    written      whether Winnow wrote it
+    """
 
     sizes: Sizes
+    folders: Sequence[str]
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    identity: Hashable = None
+    written: bool = False
+
+    @cached_property
+    def ordered(self) -> list[str]:
+        """The names of the files, sorted."""
+        return sorted(self.sizes)
+
+    def measured(self, first: str, last: str) -> tuple[int, str]:
+        """Bytes and state of the files from `first` to `last`, in the order of names. The state changes if
+        any of them is rewritten, renamed, removed or added; it is empty if the file system tells too
+        little."""
+        names = self.ordered[bisect_left(self.ordered, first) : bisect_right(self.ordered, last)]
+        digest = hashlib.blake2b(digest_size=16)
+        size = 0
+        for name in names:
+            of_file, state = _file(self.sources[name])
+            if not state:
+                return sum(self.sizes[n] or 0 for n in names), ""
+            size += of_file
+            digest.update(os.fsencode(f"{name}\0{state}\0"))
+        return size, f"{len(names)} {digest.hexdigest()}"
+
+
+def _file(source: Any) -> tuple[int, str]:
+    """Size and state of a file, of what the file system said of it."""
+    if isinstance(source, os.DirEntry):
+        try:
+            seen = source.stat()
+        except OSError:  # it is gone meanwhile
+            return 0, MISSING
+        return seen.st_size, local_state(seen)
+    return source["size"] or 0, remote_state(source)
+
+
+class Roots(NamedTuple):
+    """The folders that the paths of a pool stand for, and the folder below which shards are named."""
+
     folders: list[str]
+    shared: str
 
 
-def find_folders(pattern: str) -> Iterator[str]:
-    """The folders that a path, brace pattern or glob stands for; one that is called like it comes first.
-    Raises ValueError if there is none."""
-    literal = bool(pattern) and os.path.isdir(os.path.expanduser(pattern))
-    for location in [pattern] if literal else braceexpand(pattern, escape=False):
-        fs, path = url_to_fs(os.path.expanduser(location))
-        local = isinstance(fs, LocalFileSystem)
-        path = (os.path.abspath(path) if local else path).rstrip("/")
-        found = fs.glob(path) if has_magic(path) and not literal else [path]
-        folders = [folder for folder in found if location.strip() and fs.isdir(folder)]
-        if not folders:
-            raise ValueError(
-                f"pool.shards: {location!r} (from {pattern!r}) is not a folder, as kind: files needs"
-            )
-        yield from folders if local else map(str, map(fs.unstrip_protocol, folders))
+def find_roots(patterns: Sequence[str]) -> Roots:
+    """See Roots. Raises ValueError if a pattern stands for no folder."""
+    folders: list[str] = []
+    shared = []
+    for pattern in patterns:
+        roots = []
+        for place in list(places(pattern)) or [Place("", None, "")]:
+            found = _folders(place) if place.text else []
+            if not found:
+                raise ValueError(
+                    f"pool.shards: {place.text!r} (from {pattern!r}) is not a folder, as kind: files needs"
+                )
+            folders += [place.full(path) for path in found]
+            roots.append(place.full(place.path))
+        shared.append(root_of(pattern, roots))
+    return Roots(folders, common_folder(shared))
 
 
-def folders_below(root: str) -> Iterator[tuple[str, Sizes]]:
-    """Every folder from the root down, with the files that lie in it."""
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        listing = list_folder(folder)
-        yield folder, listing.sizes
-        folders += sorted(listing.folders, reverse=True)
+def _folders(place: Place) -> list[str]:
+    """The folders that a path or glob stands for."""
+    if place.local and place.parts:
+        return sorted(search(LocalTree(), place.path, place.parts).folders)
+    whole = "/".join((place.path, *place.parts))
+    if place.fs.isdir(whole):
+        return [whole]
+    return [path for path in place.fs.glob(whole) if place.fs.isdir(path)] if place.parts else []
 
 
-def list_folder(folder: str) -> Listing:
-    """One folder. Links are passed over, as in a tar."""
+def folders_below(root: str, passed_over: dict[str, str]) -> Iterator[tuple[str, Entries]]:
+    """Every folder from the root down, with the files that lie in it. Fills `passed_over`."""
+    todo: list[tuple[str, Above | None]] = [(root, None)]
+    while todo:
+        folder, above = todo.pop()
+        try:
+            entries = list_folder(folder)
+        except OSError as error:
+            passed_over[folder] = reasons.unreadable(error)
+            continue
+        if above is not None and entries.identity is not None and above.has(entries.identity):
+            passed_over[folder] = reasons.LOOP
+        elif above is not None and entries.written:
+            passed_over[folder] = reasons.WRITTEN
+        else:
+            passed_over.update(entries.passed_over)
+            yield folder, entries
+            below = Above(entries.identity, above)
+            todo += [(path, below) for path in sorted(entries.folders, reverse=True)]
+
+
+def list_folder(folder: str) -> Entries:
+    """One folder. Raises OSError."""
     fs, path = url_to_fs(folder)
     if isinstance(fs, LocalFileSystem):
-        with os.scandir(path) as entries:
-            seen = [entry for entry in entries if not entry.name.startswith(".")]
-        files = (entry.name for entry in seen if entry.is_file(follow_symlinks=False))
-        below = [entry.path for entry in seen if entry.is_dir(follow_symlinks=False)]
-        return Listing(dict.fromkeys(files), below)
+        return _local(path)
     fs.invalidate_cache()  # the files may have changed since this process last looked
     infos = {info["name"].rstrip("/"): info for info in fs.ls(path, detail=True)}
     infos = {name: info for name, info in infos.items() if name != path and os.path.basename(name)[:1] != "."}
-    sizes = {os.path.basename(name): info["size"] for name, info in infos.items() if info["type"] == "file"}
+    files = {os.path.basename(name): info for name, info in infos.items() if info["type"] == "file"}
     below = [str(fs.unstrip_protocol(n)) for n, info in infos.items() if info["type"] == "directory"]
-    return Listing(sizes, below)
+    written = is_written(files, lambda name: fs.cat_file(f"{path}/{name}"))
+    return Entries({name: info["size"] for name, info in files.items()}, below, {}, files, None, written)
+
+
+def _local(folder: str) -> Entries:
+    """One folder of the local disk. Its files are not measured yet."""
+    with os.scandir(folder) as entries:
+        kinds = [(entry, kind_of(entry)) for entry in entries if not entry.name.startswith(".")]
+    files = {entry.name: entry for entry, kind in kinds if kind == FILE}
+    folders = [entry.path for entry, kind in kinds if kind == FOLDER]
+    passed_over = {entry.path: kind for entry, kind in kinds if kind not in (FILE, FOLDER)}
+    seen = os.stat(folder)
+    written = is_written([entry.name for entry, _ in kinds], lambda name: _start(f"{folder}/{name}"))
+    return Entries(dict.fromkeys(files), folders, passed_over, files, (seen.st_dev, seen.st_ino), written)
+
+
+def _start(path: str) -> bytes:
+    """The first MB of a local file."""
+    with open(path, "rb") as file:
+        return file.read(1 << 20)

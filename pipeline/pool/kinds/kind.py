@@ -19,7 +19,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from pipeline.pool.sample_table import SampleTable, StoredSamples
-from pipeline.pool.shards import Shard
+from pipeline.pool.shards import Listing, Shard
 from pipeline.storage.identity import Seen
 from pipeline.storage.ranges import local_path
 from pipeline.storage.store import Store
@@ -57,9 +57,9 @@ class PoolKind(Protocol):
         self.paths = tuple(paths)
         self.columns = dict(columns)
 
-    def list_shards(self) -> list[Shard]:
-        """The shards, at least one. Raises RecipeError, ValueError (the message names the path), and what
-        storage raises."""
+    def list_shards(self) -> Listing:
+        """The shards, at least one, and what was passed over. Raises RecipeError, ValueError (the message
+        names the path), and what storage raises."""
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """Raises RecipeError if the shards are not what the recipe says, or lack one of these columns,
@@ -97,6 +97,7 @@ class PoolKind(Protocol):
     def identify(self, shard: Shard) -> Seen:
         """The state and the content of a shard as they are now, without its samples: the same content that
         `read` notes, as fast as storage gives the bytes. Raises ChangedError, ShardError, OSError."""
+        raise NotImplementedError
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""

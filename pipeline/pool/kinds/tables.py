@@ -5,8 +5,9 @@ from typing import Any
 
 from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
-from pipeline.pool.shards import Shard, list_shards
-from pipeline.pool.table_reader import check_table, read_table
+from pipeline.pool.shards import Listing, Shard, list_shards
+from pipeline.pool.table_reader import check_table, identify_table, read_table
+from pipeline.storage.identity import Seen, noted
 
 
 class Tables(PoolKind):
@@ -16,7 +17,7 @@ class Tables(PoolKind):
     has_images = False
     takes_columns = True
 
-    def list_shards(self) -> list[Shard]:
+    def list_shards(self) -> Listing:
         """See PoolKind."""
         return list_shards(self.paths)
 
@@ -39,6 +40,11 @@ class Tables(PoolKind):
         reader = read_table(shard, self.columns, rows)
         for frame in reader:
             yield frame, None
+        notes |= noted(reader.seen)
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
         notes |= self.reading
+
+    def identify(self, shard: Shard) -> Seen:
+        """See PoolKind."""
+        return identify_table(shard)

@@ -7,12 +7,13 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from pipeline.errors import RecipeError, ShardError
+from pipeline.errors import ChangedError, RecipeError
 from pipeline.pool.img2dataset import lost
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
-from pipeline.pool.shards import Shard, list_shards
+from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.tar_reader import buffers, iter_fields, read_samples
-from pipeline.storage.ranges import ByteRanges
+from pipeline.storage.identity import Seen, noted
+from pipeline.storage.ranges import RUN_AGAIN, ByteRanges, identify
 
 
 class Tars(PoolKind):
@@ -21,7 +22,7 @@ class Tars(PoolKind):
     noun = "tars"
     has_images = True
 
-    def list_shards(self) -> list[Shard]:
+    def list_shards(self) -> Listing:
         """See PoolKind."""
         return list_shards(self.paths)
 
@@ -35,20 +36,28 @@ class Tars(PoolKind):
         reader = read_samples(shard, batch_rows=rows)
         for table in reader:
             yield parted(table)
+        notes |= noted(reader.seen)
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
         if reasons := lost(shard):
             notes["lost"] = reasons
 
+    def identify(self, shard: Shard) -> Seen:
+        """See PoolKind."""
+        return identify(shard.path)
+
     @contextmanager
     def members(self, shard: Shard) -> Iterator[MembersOf]:
         """See PoolKind."""
-        with ByteRanges(shard.path) as tar:
+        with ByteRanges(shard.path, shard.state) as tar:
 
             def members_of(row: Mapping[str, Any]) -> Fields:
                 fields = iter_fields(tar.read(row["offset"], row["length"]), row["key"])
                 if not fields:
-                    raise ShardError(f"{shard.path} has changed: no {row['key']} there")
+                    tar.check()
+                    raise ChangedError(
+                        f"{shard.path} is not the tar that was read (no {row['key']} there): {RUN_AGAIN}"
+                    )
                 return fields
 
             yield members_of

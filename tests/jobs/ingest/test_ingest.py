@@ -222,7 +222,7 @@ def test_from_a_recipe_of_captions_to_a_pool(tmp_path):
     assert after["lost"] == books["lost"] == {"HTTP 404": books["listed"] - books["downloaded"]}
     uids = pl.read_parquet(tmp_path / "urls" / "*.parquet")["uid"]
     assert set(pl.read_parquet(tmp_path / "store2" / "samples" / "*.parquet")["uid"]) <= set(uids)
-    assert [shard.name for shard in list_shards(f"{tmp_path}/shards")] == ["00000000"]
+    assert [shard.name for shard in list_shards(f"{tmp_path}/shards").shards] == ["00000000"]
 
 
 def run(*words: object) -> dict:

@@ -18,12 +18,16 @@ def test_books_by_hand(stored):
     """Four samples and three lost URLs; the Stat took longest, but two workers shared it."""
     session = stored(FRAMES, {"given.u32": {"min": 2}})
     samples = session.store.read("samples/a.parquet")
-    notes = {"damage": {"offset": 512, "reason": "the file ends"}, "lost": {"HTTP 404": 1, "timeout": 2}}
+    notes = {
+        "content": "content of a",
+        "damage": {"offset": 512, "reason": "the file ends"},
+        "lost": {"HTTP 404": 1, "timeout": 2},
+    }
     session.store.write("samples/a.parquet", samples, notes)
     tally = Tally(seconds={"given": 2.0, "counts": 3.0})
     tally.rows["given"] = 4
-    run = RunSummary(3.5, 0, {"counts": 2}, {}, tally)
-    session.store.root.publish("runs/20260101T000000-1.json", run.to_json())
+    run = RunSummary(3.5, 0, {"counts": 2}, {}, {}, {}, 0, tally)
+    session.store.root.publish_json("runs/20260101T000000-1.json", run)
     balance = books(session, decide(session), {"c": "FileNotFoundError"})
     assert (balance.listed, balance.samples, balance.kept, balance.dropped) == (7, 4, 3, 1)
     assert balance.damaged == {"a": "the file ends (byte 512)"}
@@ -46,6 +50,8 @@ def test_books_by_hand(stored):
         "damaged",
         "lost",
         "pending",
+        "rewritten",
+        "changed",
         "speeds",
         "bottleneck",
     ]

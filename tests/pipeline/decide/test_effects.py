@@ -37,9 +37,9 @@ def session(write_pool: Any, tmp_path: Path) -> Session:
         }
     )
     opened = Session.open(recipe)
-    compute(opened, LocalExecutor())
-    decide(opened)
-    return opened
+    session = compute(opened, LocalExecutor()).session
+    decide(session)
+    return session
 
 
 def test_counts_before_and_after(session: Session) -> None:

@@ -195,7 +195,7 @@ def test_a_killed_build_is_done_again(session, out):
     (out / "image.json").write_text(json.dumps(begun))
     (out / "image.index").write_bytes(b"torn")
     host = os.uname().nodename.replace(".", "-")
-    (out / f".tmp.{host}.4000000.1.image.index").write_bytes(b"half")
+    (out / f".winnow-tmp.{host}.4000000.1.image.index").write_bytes(b"half")
     assert write_index(session).written is True
     assert contents(out) == whole
 

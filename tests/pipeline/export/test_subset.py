@@ -98,7 +98,7 @@ def test_nothing_kept(tmp_path):
 
 def test_what_a_killed_run_left_goes(golden, tmp_path):
     host = socket.gethostname().replace(".", "-")
-    left = tmp_path / "out" / f".tmp.{host}.4000000.1.subset.npy" / "000-019"  # past the largest pid
+    left = tmp_path / "out" / f".winnow-tmp.{host}.4000000.1.subset.npy" / "000-019"  # past the largest pid
     left.parent.mkdir(parents=True)
     left.write_bytes(b"x" * 32)
     write_subset(golden, at_once=1)

@@ -82,7 +82,7 @@ def test_a_killed_export_leaves_the_old_table_and_is_done_again(
             write_table(fewer)
     assert table_path.read_bytes() == before
     host = socket.gethostname().replace(".", "-")
-    left = table_path.parent / f".tmp.{host}.4000000.1.kept.parquet"  # past the largest pid
+    left = table_path.parent / f".winnow-tmp.{host}.4000000.1.kept.parquet"  # past the largest pid
     left.mkdir()
     (left / "table").write_bytes(b"half")  # as if the process had been killed outright
     assert write_table(fewer).rows == 1

@@ -133,7 +133,7 @@ def test_a_killed_export_goes_on(tar_session, tar_folder):
     for suffix in (".tar", ".parquet", "_stats.json"):
         (tar_folder / f"00000002{suffix}").unlink()
     host = os.uname().nodename.replace(".", "-")
-    (tar_folder / f".tmp.{host}.4000000.1.00000002.tar").write_bytes(b"half")  # past the largest pid
+    (tar_folder / f".winnow-tmp.{host}.4000000.1.00000002.tar").write_bytes(b"half")  # past the largest pid
     untouched = (tar_folder / "00000000.tar").stat().st_mtime_ns
     assert (export(tar_session).written, export(tar_session).skipped) == (2, 3)
     assert contents(tar_folder) == whole

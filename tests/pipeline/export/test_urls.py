@@ -253,7 +253,7 @@ def test_uids_survive_the_download(tmp_path, web):
     command = [sys.executable, "-c", DOWNLOAD, str(tmp_path / "out"), str(tmp_path / "shards")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    (shard,) = list_shards(str(tmp_path / "shards"))
+    (shard,) = list_shards(str(tmp_path / "shards")).shards
     (table,) = read_samples(shard)
     found = sorted((row["text"], row["uid"], row["width"]) for row in table.to_pylist())
     assert found == [(CAPTIONS[3], web[3], 24), (CAPTIONS[0], web[0], 24)]

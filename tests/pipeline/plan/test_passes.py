@@ -207,7 +207,10 @@ def test_a_stat_reads_columns_and_a_score_reads_the_stat(recipe, write_pool, tmp
     })  # fmt: skip
     session = Session.open(checked)
     seen = []
-    compute(session, LocalExecutor(), observe=lambda todo: seen.append(type(todo)) or (lambda event: None))
+    log = compute(
+        session, LocalExecutor(), observe=lambda todo: seen.append(type(todo)) or (lambda event: None)
+    )
+    session = log.session
     assert seen == [ScorePass, StatPass, ScorePass]
     table = session.store.read(layout.stat("histogram", session.keys["histogram"]))
     assert table.rows() == [(2.0, 3), (3.0, 1), (4.0, 1)]

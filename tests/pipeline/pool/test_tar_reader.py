@@ -120,7 +120,7 @@ def test_a_missing_end_marker_loses_no_sample(tmp_path):
 def test_real_shards_read_as_webdataset_reads_them():
     from webdataset.tariterators import tarfile_to_samples
 
-    shards = list_shards(str(PHOTOS))
+    shards = list_shards(str(PHOTOS)).shards
     assert [shard.name for shard in shards] == ["00000", "00001", "00002"]
     for shard in shards:
         reader = read_samples(shard)

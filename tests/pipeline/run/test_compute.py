@@ -1,14 +1,19 @@
 """The plain loop, end to end: columns are computed once, unreadable shards stay pending, some errors stop
 it."""
 
-import json
+import io
 import logging
+import os
 import re
+import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.decide.books import books
@@ -17,16 +22,17 @@ from pipeline.errors import OperatorError, RecipeError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.pool.kinds import tars
+from pipeline.pool.kinds.tars import Tars
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.stats import StatTask, reduced
 from pipeline.storage import layout
+from pipeline.storage.identity import Seen
 from tests.pipeline.plan.test_passes import CHAIN
 from tests.support.paths import PLUGINS
 from tests.support.samples import picture
 
-CHANGED = "does not have the 2 samples that are in the store: it changed; use a new store"
 KEEP = {"frequency.count": {"min": 2}}
 
 
@@ -58,8 +64,7 @@ def files(tmp_path: Path) -> dict[str, bytes]:
 
 
 def test_everything_is_computed_once(pool, opened, tmp_path):
-    session = opened()
-    assert compute(session, LocalExecutor()).pending == {}
+    session = compute(opened(), LocalExecutor()).session
     before = files(tmp_path)
     assert len(before) == 3 * 5 + 1
     log = compute(session, LocalExecutor())
@@ -70,8 +75,7 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
 
 def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):
     """The table is equal, and a task has at most two tables in memory."""
-    session = opened()
-    compute(session, LocalExecutor())
+    session = compute(opened(), LocalExecutor()).session
     path = layout.stat("histogram", session.keys["histogram"])
     whole = session.store.read(path)
     held = []
@@ -121,33 +125,94 @@ def test_no_shard_can_be_read(opened, tmp_path):
 
 def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
     pool([], shard="2")
-    session = opened()
-    assert compute(session, LocalExecutor()).pending == {}
+    session = compute(opened(), LocalExecutor()).session
     assert session.store.row_counts(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
     assert decide(complete(session)).samples == 4
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-def test_a_shard_that_changed_is_refused(pool, opened, tmp_path, rows):
-    """It has fewer samples than the stored columns, or more."""
-    compute(opened(), LocalExecutor())
-    pool(["xx"] * rows, shard="1")
-    later = {
-        **CHAIN,
-        "bright": {"use": "planted.Brightness"},
-        "both": {"use": "planted.Plus", "of": "bright.mean"},
-    }
-    log = compute(opened(compute=later), LocalExecutor())
-    assert log.pending == {"1": CHANGED}
+WITH_IMAGES = {
+    **CHAIN,
+    "bright": {"use": "planted.Brightness"},
+    "both": {"use": "planted.ImageAndColumn", "of": "length.value"},
+}
 
 
-@pytest.mark.parametrize("rows", [0, 1, 3, 300])
-def test_a_shard_that_changed_is_refused_where_stored_columns_join_it(pool, opened, rows):
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 300])
+@pytest.mark.parametrize("later", [CHAIN, WITH_IMAGES])
+def test_a_shard_that_was_rewritten_is_done_anew(pool, opened, tmp_path, rows, later):
+    """Every column of it, every Stat and what reads it; the parts equal those of a new store."""
     compute(opened(), LocalExecutor())
     pool(["xx"] * rows, [picture()] * rows, shard="1")
-    later = {**CHAIN, "both": {"use": "planted.ImageAndColumn", "of": "length.value"}}
     log = compute(opened(compute=later), LocalExecutor())
-    assert log.pending == {"1": CHANGED}
+    assert (list(log.rewritten), log.changed, log.pending) == (["1"], {}, {})
+    assert log.tally.rows["length"] == rows
+    session = log.session
+    current = {path for path in files(tmp_path) if path.startswith("store/samples")}
+    current |= {
+        str(f"store/{session.folder(n)}/{i}.parquet")
+        for n in ("length", "plus", "frequency")
+        for i in range(3)
+    }
+    renewed = {path: files(tmp_path)[path] for path in current}
+    shutil.rmtree(tmp_path / "store")
+    compute(opened(compute=later), LocalExecutor())
+    fresh = files(tmp_path)
+    assert {path: without_state(data) for path, data in renewed.items()} == {
+        path: without_state(fresh[path]) for path in current
+    }
+
+
+def without_state(data: bytes) -> tuple[Any, ...]:
+    """A part's rows, and the content of which they were computed."""
+    return pl.read_parquet(data).rows(), pq.read_metadata(io.BytesIO(data)).metadata[b"content"]
+
+
+def test_files_that_were_touched_are_identified_and_nothing_else(pool, opened, tmp_path):
+    compute(opened(), LocalExecutor())
+    before = files(tmp_path)
+    for shard in range(3):
+        os.utime(tmp_path / "pool" / f"{shard}.tar", (1, 1))
+    assert [shard.differs for shard in opened().shards] == ["written since, of equal size"] * 3
+    log = compute(opened(), LocalExecutor())
+    assert (log.tally.rows, log.touched, log.rewritten) == ({}, 3, {})
+    assert files(tmp_path) == before
+    assert [shard.differs for shard in opened().shards] == [""] * 3  # the new states are noted
+
+
+def test_a_shard_that_changes_while_it_is_read_is_read_again(pool, opened, tmp_path, monkeypatch, caplog):
+    pool(["aaaa"] * 6, shard="1")
+    real = Tars.read
+    writes = [lambda: pool(["yyyy", "z"], shard="1")]
+
+    def read(self, shard, rows, notes):
+        for batch in real(self, shard, 1, notes):
+            yield batch
+            if shard.name == "1" and writes:
+                writes.pop()()
+
+    monkeypatch.setattr(Tars, "read", read)
+    log = compute(opened(), LocalExecutor())
+    assert (list(log.changed), log.pending) == (["1"], {})
+    assert "changed while it was read" in log.changed["1"]
+    assert log.session.columns.read("1", ["text", "length.value"]).rows() == [("yyyy", 4), ("z", 1)]
+    assert any("shard 1 is read again" in record.getMessage() for record in caplog.records)
+
+
+def test_a_shard_that_never_stands_still_is_given_up(pool, opened, tmp_path, monkeypatch):
+    pool(["aaaa"] * 6, shard="1")
+    real = Tars.read
+    texts = (["y" * length] * 6 for length in range(1, 100))
+
+    def read(self, shard, rows, notes):
+        for batch in real(self, shard, 1, notes):
+            yield batch
+            if shard.name == "1":
+                pool(next(texts), shard="1")
+
+    monkeypatch.setattr(Tars, "read", read)
+    log = compute(opened(), LocalExecutor())
+    assert list(log.pending) == ["1"]
+    assert [shard.name for shard in complete(log.session.without(log.pending)).shards] == ["0", "2"]
 
 
 def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
@@ -160,7 +225,8 @@ def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
             raise OSError("connection reset")
 
     monkeypatch.setattr("pipeline.pool.kinds.tars.read_samples", lambda *a, **k: Stream(flaky(*a, **k)))
-    session = opened()
+    listed = opened()
+    session = listed.over([replace(shard, state="") for shard in listed.shards])
     log = compute(session, LocalExecutor())
     assert log.pending == {}
     assert log.tally.rows["length"] == 5  # what had been handed out was not computed again
@@ -168,9 +234,10 @@ def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):
 
 
 class Stream:
-    """The result of read_samples: an iterable with `damage`."""
+    """The result of read_samples: an iterable with `damage` and `seen`."""
 
     damage = None
+    seen = Seen("", "c0")  # as of a file system that does not tell states
 
     def __init__(self, tables) -> None:
         self.tables = tables
@@ -220,7 +287,7 @@ def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, open
     }
     session = opened("{0..1}.tar", parts, {})
     with caplog.at_level(logging.INFO, "winnow"):
-        compute(session, LocalExecutor(2))
+        session = compute(session, LocalExecutor(2)).session
     missing = f"FileNotFoundError: [Errno 2] No such file or directory: '{tmp_path}/pool/1.tar'"
     assert lines(caplog) == [
         "pass begun: bright, length; shards: 2; workers: this process, 2 threads",
@@ -269,7 +336,7 @@ def test_the_books_balance_on_a_messy_pool(write_pool, opened):
     compute_ = {"length": {"use": "planted.Length"}, "bright": {"use": "planted.Brightness"}}
     session = opened("0.tar", compute_, {"bright.mean": {"top": 1.0}, "length.value": {"min": 2}})
     log = compute(session, LocalExecutor())
-    balance = books(session, decide(complete(session)), log.pending)
+    balance = books(log.session, decide(complete(log.session)), log.pending)
     assert balance.samples == 5
     assert balance.samples == balance.kept + balance.dropped + balance.failed
     assert balance.rules["bright.mean"].failed == {"image cannot be decoded": 2, "no image": 1}
@@ -288,8 +355,7 @@ def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
     write_pool(["aa"], shard="0")
     session = opened("0.tar", {"caption": {"use": "caption.Caption"}}, {}, [])
     compute(session, LocalExecutor())
-    meta = session.store.root.read(f"{session.folder('caption')}/meta.json")
-    assert json.loads(meta) == {
+    assert session.store.root.read_json(f"{session.folder('caption')}/meta.json") == {
         "name": "caption",
         "use": "caption.Caption",
         "version": 1,

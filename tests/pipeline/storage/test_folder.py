@@ -87,7 +87,7 @@ def test_single_files(root):
 def test_working_beside_a_file_touches_nothing_else(tmp_path):
     """A folder of the user's that is called like the file, and one of a process that lives, stay."""
     theirs = tmp_path / "c.txt.tmp" / "precious"
-    living = tmp_path / f".tmp.{socket.gethostname().replace('.', '-')}.{os.getpid()}.1.c.txt"
+    living = tmp_path / f".winnow-tmp.{socket.gethostname().replace('.', '-')}.{os.getpid()}.1.c.txt"
     for folder in (theirs, living):
         folder.mkdir(parents=True)
     with working_beside(f"{tmp_path}/c.txt") as folder:
@@ -163,13 +163,13 @@ def test_sweep_spares_living_processes_and_other_machines(tmp_path):
     folder = Folder(str(tmp_path))
     with folder.publishing("samples/a.parquet") as aside:  # by this process, which lives
         Path(aside).write_bytes(b"half")
-        (tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet").write_bytes(b"")
+        (tmp_path / "samples" / ".winnow-tmp.another-host.1.2.b.parquet").write_bytes(b"")
         (tmp_path / "samples" / "c.parquet").write_bytes(b"")
         before = sorted(os.listdir(tmp_path / "samples"))
         folder.remove_leftovers()
         assert sorted(os.listdir(tmp_path / "samples")) == before
         assert len(before) == 3
-        os.utime(tmp_path / "samples" / ".tmp.another-host.1.2.b.parquet", (0, time.time() - 700_000))
+        os.utime(tmp_path / "samples" / ".winnow-tmp.another-host.1.2.b.parquet", (0, time.time() - 700_000))
         folder.remove_leftovers()  # nobody has touched it for a week
         assert len(os.listdir(tmp_path / "samples")) == 2
         folder.remove_leftovers(also_live=True)

@@ -12,17 +12,16 @@ from polars.testing import assert_frame_equal
 
 from pipeline.decide.decide import decide
 from pipeline.plan.session import Session
-from pipeline.plan.stored import sample_counts
 from pipeline.preflight.checks import check_parts
 from pipeline.preflight.measure import MeasuredOn
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
-from pipeline.storage import compact as module
-from pipeline.storage.compact import compact, runs
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
+from pipeline.storage.upkeep import compact as module
+from pipeline.storage.upkeep.compact import compact, runs
 from tests.support.command import winnow
 from tests.support.folders import tree
 
@@ -136,11 +135,11 @@ def test_killed_at_any_step(store, allowed, monkeypatch):
     steps: list[str] = []
 
     def until(original):
-        def step(self, *args):
+        def step(self, *args, **options):
             steps.append(args[0])
             if len(steps) > allowed:
                 raise KeyboardInterrupt
-            return original(self, *args)
+            return original(self, *args, **options)
 
         return step
 
@@ -260,9 +259,8 @@ def test_a_changed_tar_is_told_from_packed_samples_too(pool, write_pool):
 
 def test_plan_says_when_it_is_worth_it(pool, monkeypatch):
     monkeypatch.setattr("pipeline.preflight.checks.MANY_PARTS", 10)
-    compute(pool(), LocalExecutor())
-    session = pool()
-    rows = sample_counts(session)
+    session = compute(pool(), LocalExecutor()).session
+    rows = {shard.name: shard.rows for shard in session.shards}
     [warning] = check_parts(session, rows)
     assert "12 small parts" in warning
     assert "winnow compact" in warning

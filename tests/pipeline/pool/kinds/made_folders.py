@@ -40,7 +40,7 @@ def kind(*paths) -> Files:
 
 def named(*paths) -> list[str]:
     """The names of the shards of these folders."""
-    return [shard.name for shard in kind(*paths).list_shards()]
+    return [shard.name for shard in kind(*paths).list_shards().shards]
 
 
 def rows_of(kind, shards, rows: int = 100) -> list[dict]:
@@ -56,7 +56,7 @@ def rows_of(kind, shards, rows: int = 100) -> list[dict]:
 def read(folder: Path, **options) -> list[dict]:
     """Every row of every shard of a folder."""
     files = kind(folder)
-    return rows_of(files, files.list_shards(), **options)
+    return rows_of(files, files.list_shards().shards, **options)
 
 
 def ordinary(folder: Path, counts=(7, 5)) -> Path:

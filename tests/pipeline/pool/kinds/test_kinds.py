@@ -66,7 +66,7 @@ def test_a_kind_says_what_it_is(kind):
 
 
 def test_its_shards_are_read_from_the_first_row_to_the_last(kind):
-    shards = kind.list_shards()
+    shards = kind.list_shards().shards
     kind.check(shards, [])
     for shard in shards:
         kind.check_shard(shard)
@@ -88,7 +88,7 @@ def test_its_shards_are_read_from_the_first_row_to_the_last(kind):
 
 
 def test_its_members_are_the_files_of_a_sample(kind):
-    (shard,) = kind.list_shards()
+    (shard,) = kind.list_shards().shards
     rows = pl.concat(frame for frame, _ in kind.read(shard, 100, {})).select(MEMBER_COLUMNS)
     with kind.members(shard) as members_of:
         found = [{s: bytes(data) for s, data in members_of(row)} for row in rows.iter_rows(named=True)]
@@ -98,7 +98,7 @@ def test_its_members_are_the_files_of_a_sample(kind):
 
 def test_its_samples_are_a_table(kind, tmp_path):
     store = Store(str(tmp_path / "store"))
-    (shard,) = kind.list_shards()
+    (shard,) = kind.list_shards().shards
     if kind.samples(store).folders:
         with samples_of(store, shard.name) as writer:
             for frame, _ in kind.read(shard, 2, notes := {}):

@@ -1,4 +1,4 @@
-"""Packs the small parts of a folder (`packs.py`), for a pool of very many small shards.
+"""Packs the small parts of a folder (`storage/packs.py`), for a pool of very many small shards.
 
     before, after = compact(store, "samples", shards)     # number of files that hold the parts
 
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import orjson
 import polars as pl
-import pyarrow.parquet as pq
 
 from pipeline.storage import layout
 from pipeline.storage.footers import REQUESTS, parse_footer
 from pipeline.storage.packs import INDEX_SCHEMA
+from pipeline.storage.seals import verified_footer
 from pipeline.storage.store import Store
 
 SMALL = 64 << 10  # bytes; a smaller part is packed: one request takes as long as reading so many
@@ -45,7 +45,8 @@ def compact(
     present = [shard for shard in shards if shard in sizes]
     left_by_a_kill = [layout.part(folder, shard) for shard in present if shard in packed]
     store.root.remove(left_by_a_kill)
-    single = [shard for shard in present if shard not in packed]
+    sound = store.footers(folder, present)  # a damaged part is not packed
+    single = [shard for shard in present if shard not in packed and shard in sound]
     packs_before = _pack_count(store, folder)
     _pack_runs(store, folder, runs(single, sizes), sizes, report)
     after = store.pack_index(folder, fresh=True)
@@ -106,7 +107,7 @@ def _write_pack(
     paths = [layout.part(folder, shard) for shard in run]
     with ThreadPoolExecutor(1 if store.root.local else REQUESTS) as pool:
         parts = list(pool.map(store.root.read, paths))
-    footers = [parse_footer(pq.read_metadata(io.BytesIO(part))) for part in parts]
+    footers = [parse_footer(verified_footer(io.BytesIO(part))) for part in parts]
     store.write(layout.pack(folder, number), pl.read_parquet(parts), row_group=ROW_GROUP)
     rows = pl.Series("rows", [footer.rows for footer in footers], pl.Int64)
     return pl.DataFrame(
@@ -117,6 +118,7 @@ def _write_pack(
             "rows": rows,
             "bytes": [sizes[shard] for shard in run],
             "notes": [orjson.dumps(footer.notes).decode() for footer in footers],
+            "seal": [footer.seal for footer in footers],
         },
         schema=INDEX_SCHEMA,
     )
@@ -124,5 +126,5 @@ def _write_pack(
 
 def _save(store: Store, folder: str, table: pl.DataFrame, packed: Sequence[str]) -> None:
     """Publish the index, and only then remove the files of the parts that it names."""
-    store.write(layout.pack_index(folder), table)
+    store.write(layout.pack_index(folder), table, durable=True)
     store.root.remove([layout.part(folder, shard) for shard in packed])

@@ -1,0 +1,72 @@
+"""Shards whose files may have changed: are they still what they were when their samples were read?
+
+    session = settle(session, executor, log)
+
+A listing tells the state of each file. If it differs from the one that the samples note, the file is read,
+its bytes only, and its content is compared. Equal: the new state is noted, and nothing is computed again.
+Different: the shard counts as not read, so `compute` does it anew.
+"""
+
+from dataclasses import dataclass, replace
+
+from pipeline.errors import ShardError, worded
+from pipeline.plan.session import Session
+from pipeline.pool.kinds.kind import PoolKind
+from pipeline.pool.sample_table import note_sources
+from pipeline.pool.shards import Shard
+from pipeline.run.executor import Executor
+from pipeline.run.log import RunLog
+from pipeline.storage import layout
+from pipeline.storage.identity import Seen
+from pipeline.storage.retry import persist
+
+
+@dataclass(frozen=True)
+class Identified:
+    """A shard as it was seen, or why it cannot be read."""
+
+    shard: str
+    seen: Seen | None
+    error: str = ""
+
+
+class IdentifyTask:
+    """Identifies shards of one kind. Travels to Ray workers."""
+
+    def __init__(self, kind: PoolKind) -> None:
+        self.kind = kind
+
+    def __call__(self, shard: Shard) -> Identified:
+        """Read a shard's bytes. Storage faults are retried with back-off."""
+        try:
+            return Identified(shard.name, persist(lambda: self.kind.identify(shard)))
+        except ShardError as error:
+            return Identified(shard.name, None, worded(error))
+
+
+def settle(session: Session, executor: Executor, log: RunLog) -> Session:
+    """The same session without any `Shard.differs`: each of these shards has its content back, or counts as
+    not read and stands in `log.rewritten`. A shard that cannot be read counts as not read, too."""
+    doubtful = [shard for shard in session.shards if shard.differs]
+    if not doubtful:
+        return session
+    noted = session.store.footers(layout.SAMPLES, [shard.name for shard in doubtful])
+    seen = {one.shard: one.seen for one in executor.each(IdentifyTask(session.kind), doubtful)}
+    unchanged = {
+        shard.name: state
+        for shard in doubtful
+        if (state := seen[shard.name]) and state.content == noted[shard.name].notes.get("content")
+    }
+    if unchanged:
+        note_sources(session.store, unchanged)
+    log.touched += len(unchanged)
+    log.rewritten.update({s.name: s.differs for s in doubtful if s.name not in unchanged})
+    shards = [_settled(shard, unchanged) for shard in session.shards]
+    known = {shard.name: shard for shard in session.kind.samples(session.store).known(shards)}
+    return session.over([known[s.name] if s.name in unchanged else replace(s, differs="") for s in shards])
+
+
+def _settled(shard: Shard, unchanged: dict[str, Seen]) -> Shard:
+    """The shard with the state in which its file was seen, if its content is the one that is stored."""
+    seen = unchanged.get(shard.name)
+    return shard if seen is None else replace(shard, state=seen.state)
