@@ -26,11 +26,10 @@ from pipeline.storage.retry import from_storage
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
     "Look closer": (effects, sheet),
-    "Prepare": (demo, ingest),
-    "Store": (compact,),
+    "Prepare": (demo, ingest, compact),
 }
 GROUPS = (
-    ("store", store, "Store"),
+    ("store", store, "Prepare"),
     ("metadata", metadata, "Prepare"),
     ("subset", subset, "DataComp"),
     ("datacomp", datacomp, "DataComp"),
@@ -39,7 +38,7 @@ EXIT_STATUS = """
 Exit status:
 
   0    done
-  1    some shards could not be read, or storage failed: run it again
+  1    some shards could not be read or are damaged, or storage failed: run it again
   2    the recipe, a flag or a setting is wrong
   3    an operator failed on every row of a batch, or returned a wrong table
   130  stopped by Ctrl-C

@@ -28,7 +28,7 @@ from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.run.log import RunLog
 from pipeline.storage import layout
 from pipeline.storage.identity import MISSING
-from pipeline.storage.lock import held
+from pipeline.storage.locks.lock import held
 
 if TYPE_CHECKING:
     from pipeline.export.exporter import Report, Result
@@ -159,7 +159,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     changes = effects(decided.session, executor)
     balance = books(decided.session, decided.decision, decided.pending, log)
     if not quiet:
-        tables.funnel(balance, balance.lost, balance.damaged)
+        tables.funnel(balance, balance.lost, balance.damaged, balance.passed_over)
         tables.effects(changes, only="summary")
         tables.speeds(balance)
     return RunResult(written, balance)

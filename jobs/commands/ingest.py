@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.commands.options import Json, Verbose
-from jobs.commands.output import exit_if_pending, print_json
+from jobs.commands.output import exit_if_incomplete, print_json
 from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def ingest(
     else:
         tables.ingested(books.summary())
         print(folder.base)
-    exit_if_pending(books.pending)
+    exit_if_incomplete(books.pending)
 
 
 def _workers(local: bool, processes: int | None) -> "Each":

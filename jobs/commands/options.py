@@ -23,6 +23,16 @@ Local = Annotated[
 ]
 
 
+AllowDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-damaged",
+        help="Exit with 0 although shards are damaged, were passed over, or changed while they were read. "
+        "Shards that are not done still give 1.",
+    ),
+]
+
+
 def _show_log(context: typer.Context, verbose: bool) -> bool:
     """Callback of --verbose: print the log until the command has ended."""
     if verbose:

@@ -2,20 +2,39 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import typer
 
 from pipeline.errors import printable
 
+if TYPE_CHECKING:
+    from pipeline.decide.books import Books, Losses
+
 
 def print_json(data: Any) -> None:
     """Print plain data, numpy numbers included, as indented JSON on stdout."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    print(orjson.dumps(data, option=options).decode())
+    try:
+        text = orjson.dumps(data, option=options)
+    except orjson.JSONEncodeError:  # a path that is not UTF-8
+        text = orjson.dumps(_utf8(data), option=options)
+    print(text.decode())
+
+
+def _utf8(data: Any) -> Any:
+    """The same data, in whose texts each byte that is not UTF-8 is written as \\xXX."""
+    if isinstance(data, str):
+        return data.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if is_dataclass(data) and not isinstance(data, type):
+        return {field.name: _utf8(getattr(data, field.name)) for field in fields(data)}
+    if isinstance(data, Mapping):
+        return {_utf8(key): _utf8(value) for key, value in data.items()}
+    return [_utf8(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 class _DamageHandler(logging.Handler):
@@ -38,10 +57,21 @@ def damage_on_stderr() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def exit_if_pending(pending: Mapping[str, str]) -> None:
-    """End with status 1 if shards are not done, after a list of them and the command that retries them."""
-    if pending:
-        from jobs.terminal import tables
+def exit_if_incomplete(
+    pending: Mapping[str, str],
+    losses: "Losses | Books | None" = None,
+    changed: Collection[str] = (),
+    allow_damaged: bool = False,
+) -> None:
+    """End with status 1 if shards are not done, after a list of them and the command that retries them; and
+    if a shard is damaged or changed, or a path was passed over that may be one, unless that is allowed."""
+    from jobs.terminal import tables
 
+    if pending:
         tables.pending(pending, " ".join(["winnow", *sys.argv[1:]]))
+    faulty = tables.faulty(losses, len(changed)) if losses is not None else ""
+    if faulty and not allow_damaged:
+        told = f"{faulty}: the exit status is 1 (with --allow-damaged: {1 if pending else 0})"
+        tables.console.print(told, highlight=False, markup=False)
+    if pending or faulty and not allow_damaged:
         raise typer.Exit(1)

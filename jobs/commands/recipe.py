@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Json, Limit, Local, Overrides, RecipePath, Verbose
-from jobs.commands.output import exit_if_pending, print_json
+from jobs.commands.options import AllowDamaged, Json, Limit, Local, Overrides, RecipePath, Verbose
+from jobs.commands.output import exit_if_incomplete, print_json
 
 
 def run(
@@ -13,6 +13,7 @@ def run(
     set_: Overrides = None,
     shards: Limit = None,
     local: Local = False,
+    allow_damaged: AllowDamaged = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -32,7 +33,7 @@ def run(
 
     result = steps.run_all(steps.open_session(recipe, set_, shards), local, quiet=json)
     print_json(result) if json else steps.print_paths(result.written)
-    exit_if_pending(result.books.pending)
+    exit_if_incomplete(result.books.pending, result.books, result.books.changed, allow_damaged)
 
 
 def compute(
@@ -47,6 +48,7 @@ def compute(
     set_: Overrides = None,
     shards: Limit = None,
     local: Local = False,
+    allow_damaged: AllowDamaged = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -61,11 +63,18 @@ def compute(
       winnow compute recipe.yaml clip caption
     """
     from jobs import steps
+    from jobs.terminal import tables
+    from pipeline.decide.books import losses
 
     session = steps.open_session(recipe, set_, shards)
     log = steps.compute_missing(session, steps.executor_of(session, local), names or [], quiet=json)
-    print_json(log.summary()) if json else print(session.store.root.base)
-    exit_if_pending(log.pending)
+    found = losses(log.session)
+    if json:
+        print_json(log.summary())
+    else:
+        tables.faults(found.damaged, found.passed_over)
+        print(session.store.root.base)
+    exit_if_incomplete(log.pending, found, log.changed, allow_damaged)
 
 
 def keep(
@@ -80,6 +89,7 @@ def keep(
         bool,
         typer.Option("--overlap", help="Also show, for each two rules, how many samples pass both."),
     ] = False,
+    allow_damaged: AllowDamaged = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -96,23 +106,30 @@ def keep(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from pipeline.decide.books import losses
     from pipeline.export.places.file import check_file
     from pipeline.export.subset import write_subset
+    from pipeline.plan.outputs import check_output_file
 
     if subset:
         check_file(subset, "--subset")
-    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+    session = steps.open_session(recipe, set_, shards)
+    if subset:
+        check_output_file("--subset", subset, session.recipe, session.kind, session.shards)
+    decided = steps.decide_complete(session)
     done = decided.session
     written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
+    found = losses(done)
     if json:
-        print_json({**vars(decided.decision), **written, "pending": decided.pending})
+        faults = {"damaged": found.damaged, "passed_over": found.passed_over, "pending": decided.pending}
+        print_json({**vars(decided.decision), **written, **faults})
     else:
-        tables.funnel(decided.decision)
+        tables.funnel(decided.decision, damaged=found.damaged, passed_over=found.passed_over)
         if overlap:
             tables.overlap(decided.decision)
         print(done.store.root.path(done.decisions))
         steps.print_paths(written)
-    exit_if_pending(decided.pending)
+    exit_if_incomplete(decided.pending, found, allow_damaged=allow_damaged)
 
 
 def explain(
@@ -152,6 +169,7 @@ def effects(
     set_: Overrides = None,
     shards: Limit = None,
     local: Local = False,
+    allow_damaged: AllowDamaged = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -166,6 +184,7 @@ def effects(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from pipeline.decide.books import losses
     from pipeline.decide.effects import effects as compare
 
     decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
@@ -175,7 +194,7 @@ def effects(
     else:
         tables.effects(changes)
         print(decided.session.store.root.path(changes.folder))
-    exit_if_pending(decided.pending)
+    exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
 
 
 def export(
@@ -183,6 +202,7 @@ def export(
     set_: Overrides = None,
     shards: Limit = None,
     local: Local = False,
+    allow_damaged: AllowDamaged = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -198,6 +218,7 @@ def export(
       winnow export recipe.yaml --set export.shards=s3://mine/filtered
     """
     from jobs import steps
+    from pipeline.decide.books import losses
 
     session = steps.open_session(recipe, set_, shards)
     steps.check_exports(session)
@@ -205,4 +226,4 @@ def export(
     executor = steps.executor_of(decided.session, local)
     written = steps.write_exports(decided.session, executor, quiet=json)
     print_json(written) if json else steps.print_paths(written)
-    exit_if_pending(decided.pending)
+    exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Json, Local, Verbose
-from jobs.commands.output import exit_if_pending, print_json
+from jobs.commands.options import AllowDamaged, Json, Local, Verbose
+from jobs.commands.output import exit_if_incomplete, print_json
 
 app = typer.Typer(no_args_is_help=True)
 Paths = Annotated[
@@ -139,6 +139,7 @@ def shards(
         typer.Option(metavar="N", min=1, max=10_000, help="Samples per tar; the last one may hold fewer."),
     ] = 10_000,
     local: Local = False,
+    allow_damaged: AllowDamaged = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -154,25 +155,31 @@ def shards(
     """
     from jobs.datacomp.reshard import recipe_of, reshard
     from jobs.steps import executor_of
-    from jobs.terminal import subset_tables
+    from jobs.terminal import subset_tables, tables
+    from pipeline.decide.books import losses
     from pipeline.plan.session import Session
 
     with tempfile.TemporaryDirectory() as folder:
         session = Session.open(recipe_of(subset, [pool], out, store or folder, samples_per_shard))
         result = reshard(session, executor_of(session, local), quiet=json)
+        found = losses(session)
     if json:
         print_json(result)
     else:
         subset_tables.resharded(result)
+        tables.faults(found.damaged, found.passed_over)
         print(out)
-    exit_if_pending(result.pending)
+    exit_if_incomplete(result.pending, found, allow_damaged=allow_damaged)
 
 
 def _combined(files: list[str], operation: str, out: str | None, json: bool) -> None:
     """Combine subset files, count the result, and print its path if it was written."""
     from jobs.terminal import tables
     from pipeline.export.subset_algebra import combine
+    from pipeline.plan.output_paths import check_output_path
 
+    if out:
+        check_output_path(out, "--out")
     counts = combine(files, operation, out)
     if json:
         print_json(counts)

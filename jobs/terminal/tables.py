@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.decide.books import Books
+from pipeline.decide.books import Books, Losses
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation
 from pipeline.errors import printable
+from pipeline.pool.listing.reasons import PassedOver, is_loss, skipped
 from pipeline.storage.upkeep.compact import FileCounts
 
 if TYPE_CHECKING:
@@ -54,8 +55,13 @@ def compacted(folders: Mapping[str, FileCounts]) -> None:
     console.print(rows)
 
 
-def funnel(decision: Decision, lost: Mapping[str, int] = {}, damaged: Mapping[str, str] = {}) -> None:
-    """How many samples each rule removes, and what is left after it. `lost`, `damaged`: see
+def funnel(
+    decision: Decision,
+    lost: Mapping[str, int] = {},
+    damaged: Mapping[str, str] = {},
+    passed_over: Mapping[str, PassedOver] = {},
+) -> None:
+    """How many samples each rule removes, and what is left after it. `lost`, `damaged`, `passed_over`: see
     `pipeline.decide.books.Books`."""
     counts = ("passes", "fails", "fails alone", "dropped", "failed", "left")
     listed = decision.samples + sum(lost.values())
@@ -82,8 +88,31 @@ def funnel(decision: Decision, lost: Mapping[str, int] = {}, damaged: Mapping[st
     for name, rule in decision.rules.items():
         for reason, count in rule.failed.items():
             console.print(f"  failed at {name}: {count:,} x {reason}", highlight=False)
+    faults(damaged, passed_over)
+
+
+def faults(damaged: Mapping[str, str], passed_over: Mapping[str, PassedOver]) -> None:
+    """The shards that are damaged, and how many paths of the pool are not shards, with an example of each
+    reason."""
     for shard, reason in damaged.items():
-        console.print(f"  [yellow]damaged shard[/] {shard}: {reason}", highlight=False)
+        console.print(
+            f"  [yellow]damaged shard[/] {escape(printable(f'{shard}: {reason}'))}", highlight=False
+        )
+    for reason, paths in passed_over.items():
+        example = "" if paths.count == 1 else "such as "
+        told = escape(printable(f"{paths.count:,} x {reason}: {example}{paths.examples[0]}"))
+        noun = "[yellow]passed over[/]" if is_loss(reason) else "passed over"
+        console.print(f"  {noun} {told}", highlight=False)
+
+
+def faulty(losses: Losses | Books, changed: int) -> str:
+    """How many shards are not as they should be, in words; empty if none is."""
+    counts = (
+        (len(losses.damaged), "damaged"),
+        (skipped(losses.passed_over), "passed over"),
+        (changed, "changed while they were read"),
+    )
+    return ", ".join(f"shards {fault}: {count:,}" for count, fault in counts if count)
 
 
 def _balance(decision: Decision, listed: int) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
+from pipeline.pool.listing.reasons import PassedOver, summary
 from pipeline.run.log import RunLog, Speed, speeds
 from pipeline.storage import layout
 
@@ -18,19 +19,21 @@ from pipeline.storage import layout
 class Books(Decision):
     """A decision and what became of the rest: listed = samples + sum(lost).
 
-    listed      the URLs of a pool that was downloaded; of any other pool, its samples
-    damaged     shard -> why and at which byte its file breaks off; what comes before is among the samples
-    lost        reason -> URLs that were not downloaded, most frequent reason first
-    pending     shard -> why it could not be read; its samples are not counted
-    rewritten   shard -> how its file differs from the one that an earlier run read: it was done anew
-    changed     shard -> what changed while this run read it: it was read again
-    speeds      operator -> its speed, over all runs on the store, slowest first
-    bottleneck  the slowest operator, None if nothing ran
+    listed       the URLs of a pool that was downloaded; of any other pool, its samples
+    damaged      shard -> why and at which byte its file breaks off; what comes before is among the samples
+    lost         reason -> URLs that were not downloaded, most frequent reason first
+    passed_over  reason -> paths of the pool that are not shards for it; see pool/listing/reasons.py
+    pending      shard -> why it could not be read; its samples are not counted
+    rewritten    shard -> how its file differs from the one that an earlier run read: it was done anew
+    changed      shard -> what changed while this run read it: it was read again
+    speeds       operator -> its speed, over all runs on the store, slowest first
+    bottleneck   the slowest operator, None if nothing ran
     """
 
     listed: int
     damaged: Mapping[str, str]
     lost: Mapping[str, int]
+    passed_over: Mapping[str, PassedOver]
     pending: Mapping[str, str]
     rewritten: Mapping[str, str]
     changed: Mapping[str, str]
@@ -40,15 +43,17 @@ class Books(Decision):
 
 @dataclass(frozen=True)
 class Losses:
-    """Losses of the pool, noted when its shards were read; see `damaged` and `lost` of Books."""
+    """Losses of the pool, noted when it was listed and when its shards were read; see the same fields of
+    Books."""
 
     damaged: Mapping[str, str]
     lost: Mapping[str, int]
+    passed_over: Mapping[str, PassedOver]
 
 
 def losses(session: Session) -> Losses:
-    """The damage and the lost URLs that stand in the footers of the samples. In a packed table the byte is
-    that of the unpacked data."""
+    """What was passed over, and the damage and the lost URLs that stand in the footers of the samples. In a
+    packed table the byte is that of the unpacked data."""
     damaged: dict[str, str] = {}
     lost: Counter[str] = Counter()
     names = [shard.name for shard in session.shards if session.sample_folders]
@@ -56,7 +61,8 @@ def losses(session: Session) -> Losses:
         if damage := footer.notes.get("damage"):
             damaged[shard] = f"{damage['reason']} (byte {damage['offset']})"
         lost.update(footer.notes.get("lost", {}))
-    return Losses(damaged, dict(sorted(lost.items(), key=lambda item: (-item[1], item[0]))))
+    ordered = dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))
+    return Losses(damaged, ordered, summary(session.passed_over))
 
 
 def books(
@@ -73,6 +79,7 @@ def books(
         listed=decision.samples + sum(lacking.lost.values()),
         damaged=lacking.damaged,
         lost=lacking.lost,
+        passed_over=lacking.passed_over,
         pending=pending,
         rewritten=log.rewritten if log else {},
         changed=log.changed if log else {},

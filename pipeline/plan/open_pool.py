@@ -23,8 +23,8 @@ def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
 
 
 def list_pool(recipe: Recipe) -> Listing:
-    """The shards of a recipe's pool with the states of their files, and what was passed over. Raises RecipeError
-    if they cannot be listed, or lack what the recipe needs."""
+    """The shards of a recipe's pool with the states of their files, and what was passed over. Raises
+    RecipeError if they cannot be listed, or lack what the recipe needs."""
     try:
         listing = open_kind(recipe).list_shards()
     except Exception as error:

@@ -10,12 +10,12 @@ from itertools import combinations
 from typing import NamedTuple
 
 from pipeline.errors import RecipeError
+from pipeline.plan.output_paths import check_output_path, real_path
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.listing.search import ANY_DEPTH, Parts, below, matches
 from pipeline.pool.shards import Area, Listing, Shard
 from pipeline.recipe.sections import Recipe
 from pipeline.storage.identity import local_state
-from pipeline.storage.outputs import check_output_path, real_path
 
 STORE = "pool.store"
 DEEP = (STORE, "export.index.path")  # folders whose tables lie in folders of their own

@@ -1,7 +1,8 @@
-"""Files on a local disk or any fsspec file system, each published whole.
+"""Files on a local disk or any fsspec file system, each published whole and sealed.
 
-`folder` publishes and lists files, `ranges` reads bytes, `retry` repeats a request that storage refused,
-`digests` hashes the files that operators name. `store` keeps the tables of one pool: `layout` names every
-path, and `footers`, `packs` and `compact` make very many small parts cheap; `recent` is the cache in memory.
-Nothing here knows the contents of a sample.
+`folder` publishes and lists files, with `disk` for what only local ones need; `ranges` reads bytes, `retry`
+repeats a request that storage refused, `lock` and `object_lock` keep processes apart, `identity` and
+`digests` say what a file contains. `store` keeps the tables of one pool: `layout` names every path, `seals`
+tell damaged files, and `footers` and `packs` make very many small parts cheap; `recent` is the cache in
+memory. `upkeep/` does things to a whole store. Nothing here knows the contents of a sample.
 """

@@ -56,9 +56,9 @@ def is_loss(reason: str) -> bool:
     return reason not in HARMLESS
 
 
-def losses(passed_over: Mapping[str, str]) -> dict[str, str]:
-    """The paths that may have been meant as shards, with reasons."""
-    return {path: reason for path, reason in passed_over.items() if is_loss(reason)}
+def skipped(passed_over: Mapping[str, PassedOver]) -> int:
+    """How many paths may have been meant as shards, by what `summary` returned."""
+    return sum(paths.count for reason, paths in passed_over.items() if is_loss(reason))
 
 
 def summary(passed_over: Mapping[str, str]) -> dict[str, PassedOver]:

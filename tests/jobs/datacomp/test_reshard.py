@@ -187,7 +187,9 @@ def test_object_storage(subset, tmp_path):
     assert found["available"] == 8
     memory = Folder("memory://reshard/out")
     local = contents(tmp_path / "out")
-    assert {name: memory.read(name) for name in memory.file_names()} == local
+    assert memory.file_names() == local.keys()
+    files = [name for name in local if not name.endswith(".npy.winnow.json")]  # these note ETags there
+    assert {name: memory.read(name) for name in files} == {name: local[name] for name in files}
 
 
 # --- repeats, in any recipe -------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def test_what_is_stored(stored):
     assert frame.schema == {"keep": pl.Boolean, **dict.fromkeys(KEEP, pl.Boolean)}
     assert len(frame) == 41
     assert frame["given.f32"].null_count() > 0
-    shards = session.store.read(f"{folder}.parquet")
+    shards = session.store.read(f"{folder}/shards.parquet")
     assert shards["shard"].to_list() == ["dir/0", "dir/1", "dir/2"]
     assert shards["samples"].to_list() == [40, 41, 42]
     assert shards["kept"].sum() == result.kept
@@ -188,7 +188,9 @@ def test_shards_that_are_decided_on_together_share_a_file(stored, monkeypatch, t
     expected = reference(session.recipe.keep, frames)
     monkeypatch.setattr("pipeline.pool.columns.GROUP_SHARDS", together)
     decide(session)
-    assert len(session.store.root.file_names(session.decisions, ".parquet")) == -(-6 // together)
+    assert len(session.store.root.file_names(f"{session.decisions}/verdicts", ".parquet")) == -(
+        -6 // together
+    )
     store = pickle.loads(pickle.dumps(session.store))
     for shard in (*frames, *reversed(frames)):
         assert session.store.kept(session.decisions, shard).to_list() == expected["kept"][shard]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecipeError
+from pipeline.plan.output_paths import check_output_path
 from pipeline.plan.outputs import check_output_file
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.storage.outputs import check_output_path
 
 
 @pytest.fixture

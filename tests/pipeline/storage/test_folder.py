@@ -34,6 +34,30 @@ def test_what_is_published_is_listed_and_read(root, tmp_path):
     assert folder.file_names() == {"b/d.json"}
 
 
+def test_names_are_never_patterns(root):
+    folder = Folder(root)
+    names = ["a[b]c.txt", "ab.txt", "abc.txt", "x*.txt", "xy.txt", "q?.txt", "qr.txt"]
+    for name in names:
+        folder.publish(name, b"1")
+    folder.remove(["a[b]c.txt", "x*.txt", "q?.txt", "absent.txt", "absent[1].txt"])
+    assert folder.file_names() == {"ab.txt", "abc.txt", "xy.txt", "qr.txt"}
+    folder.move("ab.txt", "damaged/a[b].txt")
+    assert folder.file_names() == {"damaged/a[b].txt", "abc.txt", "xy.txt", "qr.txt"}
+    with pytest.raises(FileNotFoundError):
+        folder.move("absent.txt", "b")
+
+
+def test_json_is_sealed(root, caplog):
+    folder = Folder(root)
+    assert folder.read_json("x/a.json") is None
+    folder.publish_json("x/a.json", {"n": [1, None, "ü"]}, durable=True)
+    assert folder.read_json("x/a.json") == {"n": [1, None, "ü"]}
+    assert caplog.records == []
+    folder.publish("x/a.json", folder.read("x/a.json").replace(b"1", b"2"))
+    assert folder.read_json("x/a.json") is None
+    assert [folder.path("x/a.json") in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_an_error_publishes_nothing(root):
     folder = Folder(root)
 

@@ -9,6 +9,7 @@ import orjson
 import polars as pl
 import pytest
 
+from pipeline.errors import DamagedError
 from pipeline.storage import footers
 from pipeline.storage.folder import Folder
 from pipeline.storage.seals import open_json, seal_json
@@ -96,6 +97,96 @@ def test_what_is_garbled_or_stale_is_ignored_and_put_right(store, damage: Callab
     assert len(reads) == 4
     assert found(store, "a", "b") == expected
     assert len(reads) == 4
+
+
+def spoil(store: Store, relative: str, data: bytes = b"half") -> None:
+    store.root.publish(relative, data)
+
+
+def test_damaged_parts_are_left_out_and_set_aside(store, caplog):
+    for shard in ("a", "b"):
+        write(store, shard, 2)
+    whole = found(store, "a", "b")
+    spoil(store, "columns/x-1/b.parquet")
+    assert found(store, "a", "b") == {"a": whole["a"]}
+    assert store.footer("columns/x-1", "b") is None
+    assert list(store.damaged) == ["columns/x-1/b.parquet"]
+    assert len(caplog.records) == 1  # named once
+    assert store.root.path("columns/x-1/b.parquet") in caplog.records[0].getMessage()
+    assert store.set_aside() == {"columns/x-1/b.parquet": store_reason(caplog)}
+    assert store.damaged == {}
+    assert store.root.read("damaged/columns/x-1/b.parquet") == b"half"
+    assert not store.root.exists("columns/x-1/b.parquet")
+    spoil(store, "columns/x-1/b.parquet", b"again")
+    found(store, "b")
+    store.set_aside()
+    assert store.root.read("damaged/columns/x-1/b.parquet") == b"again"
+    write(store, "b", 2)
+    assert found(store, "a", "b") == whole
+
+
+def store_reason(caplog) -> str:
+    return caplog.records[0].getMessage().partition(" is damaged: ")[2].removesuffix("; it is computed again")
+
+
+def test_a_part_that_was_written_again_meanwhile_is_not_set_aside(store):
+    write(store, "a", 2)
+    spoil(store, "columns/x-1/a.parquet")
+    assert found(store, "a") == {}
+    write(store, "a", 2)  # by another process
+    store.set_aside()
+    assert found(store, "a") == {"a": (2, {})}
+
+
+def test_reading_what_is_damaged_names_the_file(store):
+    """The footers were verified, then the disk lost a block; its state is still the one remembered."""
+    write(store, "a", 2)
+    spoil(store, "columns/x-1/a.parquet", b"PAR1" + b"x" * 50)
+    with pytest.raises(DamagedError, match=r"columns/x-1/a.parquet is damaged: .*; the next run computes it"):
+        store.read_parts("columns/x-1", ["a"])
+    assert store.root.exists("damaged/columns/x-1/a.parquet")
+    with pytest.raises(FileNotFoundError):
+        store.read_parts("columns/x-1", ["a"])
+
+
+def test_seals_are_remembered_with_the_footers(store):
+    for shard, rows in (("a", 2), ("b", 2), ("c", 3)):
+        write(store, shard, rows)
+    for _ in range(2):
+        seals = {shard: footer.seal for shard, footer in store.footers("columns/x-1", "abc").items()}
+        assert seals["a"] == seals["b"] != seals["c"]
+        assert all(len(seal) == 32 for seal in seals.values())
+
+
+def test_new_parts_are_synced_before_they_are_remembered(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+    calls: list[str] = []
+    monkeypatch.setattr(Folder, "sync", lambda self: calls.append("sync"))
+    original = Folder.publish_json
+    monkeypatch.setattr(
+        Folder,
+        "publish_json",
+        lambda self, *args, **more: calls.append(args[0]) or original(self, *args, **more),
+    )
+    for shard in "abc":
+        write(store, shard, 1)
+    found(store, *"abc")
+    assert calls == ["sync", KNOWN]
+    found(store, *"abc")
+    assert calls == ["sync", KNOWN]  # nothing is new
+
+
+def test_tables_that_are_whole(store):
+    for name in ("stats/a-1", "stats/b-1", "effects/d/c-1"):
+        store.write(f"{name}.parquet", pl.DataFrame({"n": [1]}))
+    names = ["stats/a-1.parquet", "stats/b-1.parquet", "stats/absent.parquet", "effects/d/c-1.parquet"]
+    assert store.whole(names) == {*names} - {"stats/absent.parquet"}
+    spoil(store, "stats/b-1.parquet")
+    if store.root.local:  # object storage is trusted
+        assert store.whole(names) == {"stats/a-1.parquet", "effects/d/c-1.parquet"}
+        assert list(store.damaged) == ["stats/b-1.parquet"]
+    with pytest.raises(DamagedError, match="stats/b-1"):
+        store.read("stats/b-1.parquet")
 
 
 def test_a_store_that_cannot_be_written_is_read(store, reads, monkeypatch):

@@ -89,7 +89,7 @@ def decided(store: Store, files: int, together: int) -> dict[str, list[bool]]:
         for row in range(together):
             rows.append({"shard": f"{file}-{row}", "part": f"{file}-0", "start": row, "samples": 1})
             kept[f"{file}-{row}"] = keep[row : row + 1]
-    store.write("decisions/d.parquet", pl.DataFrame(rows))
+    store.write("decisions/d/shards.parquet", pl.DataFrame(rows))
     return kept
 
 
