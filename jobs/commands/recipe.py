@@ -73,6 +73,7 @@ def compute(
         print_json(log.summary())
     else:
         tables.faults(found.damaged, found.passed_over)
+        tables.rewritten(log.rewritten, log.changed, log.touched)
         print(session.store.root.base)
     exit_if_incomplete(log.pending, found, log.changed, allow_damaged)
 
