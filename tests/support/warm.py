@@ -126,6 +126,8 @@ class Warm:
         """Start a command; it is the leader of a process group."""
         said = Path(self.folder.name, str(next(self.numbers)))
         given = [str(word) for word in words]
+        for name in ("out", "err"):
+            Path(f"{said}.{name}").touch()  # it may be killed before it opens them
         pid = self.ask(words=given, said=str(said), fault=fault and asdict(fault))
         return Run(self, given, pid, said)
 
@@ -174,6 +176,7 @@ def _fork(request: dict[str, Any]) -> int:
     pid = os.fork()
     if pid == 0:
         _child(request)
+    os.setpgid(pid, pid)  # by both, since nobody knows who is first
     return pid
 
 
