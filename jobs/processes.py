@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from pipeline.run.ordered_map import ordered_map
+from pipeline.ordered_map import ordered_map
 
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]  # `map`, or a function used like it
 AHEAD = 2  # items per worker that are taken before the results of earlier ones are handed out

@@ -28,7 +28,7 @@ from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.run.log import RunLog
 from pipeline.storage import layout
 from pipeline.storage.identity import MISSING
-from pipeline.storage.lock import held
+from pipeline.storage.locks.lock import held
 
 if TYPE_CHECKING:
     from pipeline.export.exporter import Report, Result

@@ -18,7 +18,7 @@ from pipeline.run.executor import LocalExecutor
 from pipeline.run.log import RunLog
 from pipeline.run.settle import settle
 from pipeline.storage import layout
-from pipeline.storage.lock import held
+from pipeline.storage.locks.lock import held
 from pipeline.storage.store import Store
 from pipeline.storage.upkeep.inventory import PARTS, RESULTS, count_parts, take_inventory
 from pipeline.storage.upkeep.removal import Removal
@@ -50,8 +50,8 @@ class UnitInfo:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What a store holds. `pool`: the paths of the recipe's pool. `foreign`: bytes of files that Winnow did
-    not write, by path."""
+    """What a store holds. `pool`: the paths of the recipe's pool. `foreign`: bytes of files that are
+    not results of this pool, by path."""
 
     store: str
     pool: Sequence[str]

@@ -40,6 +40,7 @@ DOOR = (
     "errors",
     "assets",
     "threads",
+    "ordered_map",
 )  # the modules beside the rooms, open to all of them
 ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "recipe": (),

@@ -19,9 +19,9 @@ from functools import partial
 import numpy as np
 import polars as pl
 
+from pipeline.ordered_map import threaded_map
 from pipeline.pool.columns import Columns
 from pipeline.rule import Cut, Rule
-from pipeline.run.ordered_map import threaded_map
 from pipeline.uids import uid_halves
 
 DIGIT = 16  # bits that one pass settles

@@ -17,12 +17,12 @@ from pipeline.decide.counts import Counts, count_verdicts, verdict_table
 from pipeline.decide.cuts import resolve_cuts
 from pipeline.decide.decision import Decision
 from pipeline.errors import ShardError
+from pipeline.ordered_map import threaded_map
 from pipeline.plan.keys import identities
 from pipeline.plan.session import Session
 from pipeline.plan.store_pool import claim_store
 from pipeline.plan.stored import current_parts
 from pipeline.rule import Cut
-from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
 from pipeline.storage import layout
 

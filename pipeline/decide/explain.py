@@ -11,9 +11,9 @@ from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer
+from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
-from pipeline.run.ordered_map import threaded_map
 from pipeline.schema import owner
 from pipeline.storage import layout
 

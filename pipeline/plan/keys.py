@@ -1,8 +1,8 @@
 """The keys of results: a hash of everything that a result depends on.
 
 A key covers the operator's class, version and fields, the contents of the files that fields name, and the
-keys of its inputs. A Stat's key also covers the content of the shards that it reduces. Speed settings (`run:`)
-are never hashed.
+keys of its inputs. A Stat's key also covers the contents of the shards that it reduces. Speed settings
+(`run:`) are never hashed.
 """
 
 import hashlib

@@ -13,6 +13,7 @@ A power cut may empty files that were renamed shortly before. So a file that spe
 manifest, is published with `durable=True`: everything that was written before is on the disk when it appears.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -155,12 +156,19 @@ class Folder:
         return bool(self.fs.exists(self.path(relative)))
 
     def read(self, relative: str) -> bytes:
-        """All bytes of a file, which must not be empty. Raises FileNotFoundError."""
+        """All bytes of a file. Raises FileNotFoundError."""
         if self.local:
-            with open(self.path(relative), "rb") as file:
-                return file.read()
-        # Without a start, s3fs asks for the size first.
-        return bytes(self.fs.cat_file(self.path(relative), start=0))
+            try:
+                with open(self.path(relative), "rb") as file:
+                    return file.read()
+            except NotADirectoryError as error:  # a folder on the way is a file
+                raise FileNotFoundError(*error.args) from None
+        try:  # without a start, s3fs asks for the size first
+            return bytes(self.fs.cat_file(self.path(relative), start=0))
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # S3 has no first byte of an empty file
+                return b""
+            raise
 
     def read_json(self, relative: str) -> dict[str, Any] | None:
         """What `publish_json` wrote, or None if there is no such file. A file that is not as it was written

@@ -12,6 +12,7 @@ before they are remembered. So a part that a power cut or a bad disk has damaged
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -75,15 +76,10 @@ class Damage(dict[str, str]):
                     self.root.move(relative, layout.damaged(relative))
         return moved
 
-    def blame(self, relatives: Collection[str]) -> None:
-        """After one of these files could not be read: set aside those that are damaged. Raises DamagedError
-        if there is one."""
-        if found := self.check(relatives):
-            self.set_aside()
-            named = "; ".join(
-                f"{self.root.path(relative)} is damaged: {why}" for relative, why in found.items()
-            )
-            raise DamagedError(f"{named}; the next run computes it again")
+    def error(self, found: Mapping[str, str]) -> DamagedError:
+        """The error that names some damaged files, by path with reasons."""
+        named = "; ".join(f"{self.root.path(relative)} is damaged: {why}" for relative, why in found.items())
+        return DamagedError(f"{named}; the next run computes it again")
 
     def reason(self, relative: str) -> str | None:
         """Why a file is not as it was written, or None if it is. Raises FileNotFoundError."""
@@ -127,6 +123,22 @@ def read_footers(root: Folder, folder: str, shards: Collection[str], damage: Dam
     if any(states[shard] for shard in new):
         _remember(root, folder, entries)
     return {shard: Footer(*entries[shard][1:]) for shard in listed if shard in entries}
+
+
+def whole(root: Folder, relatives: Collection[str], damage: Damage) -> set[str]:
+    """Which of these parquet files are there as they were written; damaged ones are noted. On a local disk
+    they are remembered as the footers of parts are; on object storage only their existence is asked."""
+    if not root.local:
+        return {relative for relative in relatives if root.exists(relative)}
+    names = defaultdict[str, list[str]](list)
+    for relative in relatives:
+        folder, name = os.path.split(relative)
+        names[folder].append(name.removesuffix(".parquet"))
+    return {
+        layout.part(folder, name)
+        for folder, listed in names.items()
+        for name in read_footers(root, folder, listed, damage)
+    }
 
 
 def _read_each(root: Folder, folder: str, shards: Sequence[str]) -> list[Footer | str | None]:

@@ -15,7 +15,6 @@ Files that are not as they were written are left out as if they were not there, 
 
 import io
 import os
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -26,7 +25,7 @@ import pyarrow as pa
 
 from pipeline.storage import layout, seals
 from pipeline.storage.folder import Folder
-from pipeline.storage.footers import REQUESTS, Damage, Footer, footer_notes, parse_footer, read_footers
+from pipeline.storage.footers import REQUESTS, Damage, Footer, footer_notes, parse_footer, read_footers, whole
 from pipeline.storage.packs import PackIndex, lost_packs, read_pack_index
 from pipeline.storage.recent import Recent
 
@@ -112,43 +111,42 @@ class Store:
         try:
             frame = pl.read_parquet(sources, columns=wanted, glob=False)
         except UNREADABLE:
-            self.damaged.blame(relatives)
+            self._blame(relatives)
             raise
         return frame if wanted is None else frame.select(wanted)
 
     def whole(self, relatives: Collection[str]) -> set[str]:
-        """Which of these tables are in the store as they were written. They are remembered as the footers of
-        parts are; on object storage only their existence is asked."""
-        if not self.root.local:
-            return {relative for relative in relatives if self.root.exists(relative)}
-        names = defaultdict[str, list[str]](list)
-        for relative in relatives:
-            folder, name = os.path.split(relative)
-            names[folder].append(name.removesuffix(".parquet"))
-        return {
-            layout.part(folder, name)
-            for folder, listed in names.items()
-            for name in read_footers(self.root, folder, listed, self.damaged)
-        }
+        """Which of these tables are in the store as they were written (`footers.whole`)."""
+        return whole(self.root, relatives, self.damaged)
 
     # --- damage -----------------------------------------------------------------------------------
 
     def set_aside(self) -> dict[str, str]:
         """Move the files in `damaged` to damaged/<path>, so that they are computed anew; returns them with
-        reasons. The parts in a pack among them are no longer packed."""
+        reasons. The parts in a pack among them are no longer packed, and a decision with one of them is no
+        longer complete."""
         moved = self.damaged.set_aside()
         for relative in moved:
             if packed := layout.packed_in(relative):
                 folder, number = packed
                 index = self.pack_index(folder, fresh=True)
                 self.drop_packed(folder, index.in_packs([number]) if index else ())
+            elif (unit := layout.unit_of(relative)) and unit.startswith("decisions/"):
+                self.root.remove([layout.rules(unit)])
         return moved
+
+    def _blame(self, relatives: Sequence[str]) -> None:
+        """After one of these files could not be read: set aside those that are damaged. Raises DamagedError
+        if there is one."""
+        if found := self.damaged.check(relatives):
+            self.set_aside()
+            raise self.damaged.error(found)
 
     def _fetch(self, relative: str) -> bytes:
         """All bytes of a file on object storage. Raises FileNotFoundError, DamagedError."""
         data = self.root.read(relative)
         if seals.broken(data):
-            self.damaged.blame([relative])
+            self._blame([relative])
         return data
 
     # --- decisions --------------------------------------------------------------------------------
@@ -173,8 +171,7 @@ class Store:
         storage is trusted: there it costs no request."""
         if not self.root.local:
             return True
-        self._decisions = Recent(DECISIONS_HELD)
-        self._verdicts = Recent(VERDICTS_HELD)
+        self._decisions, self._verdicts = Recent(DECISIONS_HELD), Recent(VERDICTS_HELD)
         table = layout.decided_shards(decision)
         if not self.root.exists(table) or self.damaged.check([table]):
             return False
@@ -223,7 +220,7 @@ class Store:
             data = self._packs.get((relative, index.seal), lambda: self._fetch(relative))
             return index.read(io.BytesIO(data), shards, columns)
         except UNREADABLE:
-            self.damaged.blame([relative])
+            self._blame([relative])
             raise
 
     def pack_index(self, folder: str, fresh: bool = False) -> PackIndex | None:
@@ -244,14 +241,14 @@ class Store:
     def drop_packed(self, folder: str, shards: Collection[str]) -> None:
         """Take the parts of these shards out of a folder's packs. Call it before parts are written anew: a
         part that is packed is read from its pack. Packs that hold nothing more are removed."""
-        if not (index := self.pack_index(folder)) or index.shards.isdisjoint(shards):
+        if (index := self.pack_index(folder)) is None or index.shards.isdisjoint(shards):
             return
-        if not (index := self.pack_index(folder, fresh=True)) or index.shards.isdisjoint(shards):
+        if (index := self.pack_index(folder, fresh=True)) is None or index.shards.isdisjoint(shards):
             return
         left = index.table.filter(~pl.col("shard").is_in(list(shards)))
         self.write(layout.pack_index(folder), left, durable=True)
-        unused = set(index.packs).difference(left["pack"])
         self.pack_index(folder, fresh=True)
+        unused = set(index.packs).difference(left["pack"])
         self.root.remove([layout.pack(folder, number) for number in sorted(unused)])
 
     def part_names(self, folder: str) -> set[str]:
@@ -261,12 +258,10 @@ class Store:
 
     def part_size(self, folder: str, shard: str) -> int:
         """Bytes of a part; 0 on object storage, because asking costs a request. Raises FileNotFoundError."""
-        try:
-            return self.root.size(layout.part(folder, shard))
-        except FileNotFoundError:
-            if (index := self.pack_index(folder)) and shard in index.shards:
-                return index.part_size(shard)
-            raise
+        index = self.pack_index(folder)
+        if index and shard in index.shards:
+            return index.part_size(shard)
+        return self.root.size(layout.part(folder, shard))
 
     def footer(self, folder: str, shard: str) -> Footer | None:
         """Rows, notes and seal of a shard's part, or None if there is no such part, or a damaged one, which
@@ -290,11 +285,10 @@ class Store:
         if index is None:
             return read_footers(self.root, folder, shards, self.damaged)
         lost = set(index.in_packs(lost_packs(self.root, folder, index, self.damaged)))
-        own = read_footers(
-            self.root, folder, [shard for shard in shards if shard not in index.shards], self.damaged
-        )
-        footers = ((shard, index.footer(shard) or own.get(shard)) for shard in shards if shard not in lost)
-        return {shard: footer for shard, footer in footers if footer is not None}
+        loose = [shard for shard in shards if shard not in index.shards]
+        own = read_footers(self.root, folder, loose, self.damaged)
+        found = ((shard, index.footer(shard) or own.get(shard)) for shard in shards if shard not in lost)
+        return {shard: footer for shard, footer in found if footer is not None}
 
     def row_counts(self, folder: str, shards: Collection[str]) -> dict[str, int]:
         """Rows of the part of each of these shards that has one in the folder."""

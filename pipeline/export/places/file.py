@@ -21,10 +21,9 @@ from typing import Any
 import orjson
 
 from pipeline.errors import RecipeError
-from pipeline.export.places.inputs import sync
 from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.identity import Digest, remote_state
-from pipeline.storage.lock import held
+from pipeline.storage.locks.lock import held
 
 NOTE = ".winnow.json"  # what the note's name ends in
 CHUNK = 16 << 20  # bytes read at once
@@ -97,7 +96,7 @@ def file_lock(target: Folder, purpose: str) -> Iterator[None]:
 def publish_durably(new: str, target: Folder) -> None:
     """Publish a local file once its bytes are safe from a power cut."""
     if target.local:
-        sync(Folder(os.path.dirname(new)))
+        Folder(os.path.dirname(new)).sync()
     target.publish_file(new, "")
 
 

@@ -31,10 +31,9 @@ from typing import Any
 import orjson
 
 from pipeline.errors import ChangedError, RecipeError
-from pipeline.export.places.inputs import sync
 from pipeline.storage.folder import Folder
 from pipeline.storage.footers import REQUESTS
-from pipeline.storage.lock import Lock, held
+from pipeline.storage.locks.lock import Lock, held
 
 MANIFEST = "_winnow.json"
 NEXT = ".winnow-next"
@@ -178,7 +177,7 @@ class ExportFolder:
         self._remove(out, surplus)
         whole = out.file_names().issuperset(self.names(live))
         done = {key: value for key, value in live.items() if key != REPLACES} | {COMPLETE: whole}
-        sync(out)
+        out.sync()
         self.publish(out, done)
         self._discard(new)
         return done
@@ -242,7 +241,7 @@ class Stage:
         verify()
         self.lock.check()
         self.folder.remove_leftovers(also_live=True)  # of workers that died: others have done their tasks
-        sync(self.folder)
+        self.folder.sync()
         self.manifest = {**self.manifest, **about, COMPLETE: True}
         if self.replaces is not None:
             self.place.check_free(self.replaces, self.manifest)

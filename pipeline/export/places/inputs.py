@@ -5,11 +5,9 @@
     inputs.verify("export.shards")       # raises ChangedError if the store has changed since
 
 A decision's name covers the rules and what they read. The columns that an export copies beside that may
-change under an unchanged decision: their parts are told apart by the notes in their footers.
+change under an unchanged decision: their parts are told apart by their seals.
 """
 
-import ctypes
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,10 +17,9 @@ from pipeline.errors import ChangedError
 from pipeline.plan.session import Session
 from pipeline.schema import owner
 from pipeline.storage import layout
-from pipeline.storage.folder import Folder
 from pipeline.storage.identity import Digest
 
-NOT_CONTENT = ("state",)  # notes that may change while the part stays what it is
+STATE = "state"  # the note that changes with a touch of the shard
 
 
 class Inputs:
@@ -72,22 +69,18 @@ def verdicts_digest(session: Session) -> str:
 
 
 def parts_digest(session: Session, folder: str) -> str:
-    """The digest of which shards of the session have a part in a folder, its rows, and its notes."""
+    """The digest of which shards of the session have a part in a folder, and of the parts' seals. Of a
+    samples part, whose bytes change with the state that it notes, rows and other notes count instead."""
     footers = session.store.footers(folder, [shard.name for shard in session.shards])
+    parts = [
+        [shard, footer.rows, without_state(footer.notes)] if STATE in footer.notes else [shard, footer.seal]
+        for shard, footer in footers.items()
+    ]
     digest = Digest()
-    for shard, footer in footers.items():
-        notes = {name: value for name, value in footer.notes.items() if name not in NOT_CONTENT}
-        digest.update(orjson.dumps([shard, footer.rows, notes], option=orjson.OPT_SORT_KEYS))
+    digest.update(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
     return digest.hexdigest()
 
 
-def sync(folder: Folder) -> None:
-    """Wait until everything written to the disk of a local folder is safe from a power cut."""
-    if not folder.local:
-        return
-    descriptor = os.open(folder.base, os.O_RDONLY)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder.base)
-    finally:
-        os.close(descriptor)
+def without_state(notes: dict[str, Any]) -> dict[str, Any]:
+    """The notes that do not change while the part stays what it is."""
+    return {name: value for name, value in notes.items() if name != STATE}

@@ -31,8 +31,8 @@ def verify(
     part that was computed from the content of its shard's samples, but has another number of rows. All but
     the last are in `store.damaged` afterwards. `samples`: by shard. `report` is called with the bytes of each
     file that was read."""
-    broken = dict(_broken_files(store, inventory, report))
-    store.damaged.update(broken)
+    store.damaged.update(_broken_files(store, inventory, report))
+    store.damaged.update(_missing_packs(store, inventory))
     rows = dict(_wrong_rows(store, inventory, samples))
     return {**rows, **store.damaged}
 
@@ -55,6 +55,15 @@ def _broken_files(
             report(size)
             if found is not None:
                 yield path, found
+
+
+def _missing_packs(store: Store, inventory: Inventory) -> Iterator[tuple[str, str]]:
+    """Path and reason of each pack that an index names and that is not there."""
+    for unit in inventory.of(*PARTS):
+        index = store.pack_index(unit, fresh=True)
+        for path in [layout.pack(unit, number) for number in index.packs] if index else ():
+            if path not in inventory.units[unit]:
+                yield path, "it is missing"
 
 
 def _wrong_rows(

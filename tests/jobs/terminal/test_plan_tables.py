@@ -1,6 +1,7 @@
 """`winnow plan` on a terminal, from a preview made by hand."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from jobs.terminal import plan_tables
 from pipeline.preflight.estimate import MissingPass, StagePool, estimate
 from pipeline.preflight.measure import MeasuredOn
 from pipeline.preflight.preview import IndexTask, Preview
+from pipeline.preflight.space import Space
 
 COSTS = {"clip": 7200.0, "read": 1800.0}
 PASS = MissingPass(("clip",), "score", "tars, 120 MB", 120_000_000, 2, 2000, 7200.0, COSTS, [])
@@ -29,11 +31,22 @@ def shown(monkeypatch):
     return lines
 
 
-def preview(passes: list[MissingPass], hours: float | None = None) -> Preview:
+def preview(passes: list[MissingPass], hours: float | None = None, exports: Sequence[Space] = ()) -> Preview:
     whole = estimate(passes, hours)
-    return Preview(
-        3, 1, 1000, {}, {}, {}, passes, None, whole, MeasuredOn(1, 500), ["run.clip: too [many] workers"]
-    )
+    on = MeasuredOn(1, 500)
+    warnings = ["run.clip: too [many] workers"]
+    return Preview(3, 1, 1000, {}, {}, {}, passes, None, whole, on, exports, warnings)
+
+
+def test_the_room_that_exports_need(shown):
+    spaces = [
+        Space("export.shards", "out/[a]", 12_300_000_000, False, 5_000_000, 900_000_000_000),
+        Space("export.subset", "a.npy", None, True, 0, 900_000_000_000),
+    ]
+    lines = shown(preview([PASS], exports=spaces))
+    assert "export path needs earlier one free" in lines
+    assert "export.shards out/[a] about 12.3 GB 5.0 MB 900.0 GB" in lines
+    assert "export.subset a.npy ? - 900.0 GB" in lines
 
 
 def test_what_it_costs(shown):

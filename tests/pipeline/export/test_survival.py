@@ -20,7 +20,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage.folder import Folder
-from pipeline.storage.lock import held
+from pipeline.storage.locks.lock import held
 from tests.pipeline.export.tar_exports import export
 from tests.support.command import winnow
 from tests.support.decided_pool import decided, ordinary, recipe, sample, write_tar

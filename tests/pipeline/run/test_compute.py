@@ -1,19 +1,14 @@
 """The plain loop, end to end: columns are computed once, unreadable shards stay pending, some errors stop
 it."""
 
-import io
 import logging
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline.decide.books import books
@@ -22,7 +17,6 @@ from pipeline.errors import OperatorError, RecipeError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.pool.kinds import tars
-from pipeline.pool.kinds.tars import Tars
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
@@ -128,91 +122,6 @@ def test_an_empty_tar_counts_as_done(pool, opened, tmp_path):
     session = compute(opened(), LocalExecutor()).session
     assert session.store.row_counts(session.folder("more"), ["0", "1", "2"]) == {"0": 2, "1": 2, "2": 0}
     assert decide(complete(session)).samples == 4
-
-
-WITH_IMAGES = {
-    **CHAIN,
-    "bright": {"use": "planted.Brightness"},
-    "both": {"use": "planted.ImageAndColumn", "of": "length.value"},
-}
-
-
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 300])
-@pytest.mark.parametrize("later", [CHAIN, WITH_IMAGES])
-def test_a_shard_that_was_rewritten_is_done_anew(pool, opened, tmp_path, rows, later):
-    """Every column of it, every Stat and what reads it; the parts equal those of a new store."""
-    compute(opened(), LocalExecutor())
-    pool(["xx"] * rows, [picture()] * rows, shard="1")
-    log = compute(opened(compute=later), LocalExecutor())
-    assert (list(log.rewritten), log.changed, log.pending) == (["1"], {}, {})
-    assert log.tally.rows["length"] == rows
-    session = log.session
-    current = {path for path in files(tmp_path) if path.startswith("store/samples")}
-    current |= {
-        str(f"store/{session.folder(n)}/{i}.parquet")
-        for n in ("length", "plus", "frequency")
-        for i in range(3)
-    }
-    renewed = {path: files(tmp_path)[path] for path in current}
-    shutil.rmtree(tmp_path / "store")
-    compute(opened(compute=later), LocalExecutor())
-    fresh = files(tmp_path)
-    assert {path: without_state(data) for path, data in renewed.items()} == {
-        path: without_state(fresh[path]) for path in current
-    }
-
-
-def without_state(data: bytes) -> tuple[Any, ...]:
-    """A part's rows, and the content of which they were computed."""
-    return pl.read_parquet(data).rows(), pq.read_metadata(io.BytesIO(data)).metadata[b"content"]
-
-
-def test_files_that_were_touched_are_identified_and_nothing_else(pool, opened, tmp_path):
-    compute(opened(), LocalExecutor())
-    before = files(tmp_path)
-    for shard in range(3):
-        os.utime(tmp_path / "pool" / f"{shard}.tar", (1, 1))
-    assert [shard.differs for shard in opened().shards] == ["written since, of equal size"] * 3
-    log = compute(opened(), LocalExecutor())
-    assert (log.tally.rows, log.touched, log.rewritten) == ({}, 3, {})
-    assert files(tmp_path) == before
-    assert [shard.differs for shard in opened().shards] == [""] * 3  # the new states are noted
-
-
-def test_a_shard_that_changes_while_it_is_read_is_read_again(pool, opened, tmp_path, monkeypatch, caplog):
-    pool(["aaaa"] * 6, shard="1")
-    real = Tars.read
-    writes = [lambda: pool(["yyyy", "z"], shard="1")]
-
-    def read(self, shard, rows, notes):
-        for batch in real(self, shard, 1, notes):
-            yield batch
-            if shard.name == "1" and writes:
-                writes.pop()()
-
-    monkeypatch.setattr(Tars, "read", read)
-    log = compute(opened(), LocalExecutor())
-    assert (list(log.changed), log.pending) == (["1"], {})
-    assert "changed while it was read" in log.changed["1"]
-    assert log.session.columns.read("1", ["text", "length.value"]).rows() == [("yyyy", 4), ("z", 1)]
-    assert any("shard 1 is read again" in record.getMessage() for record in caplog.records)
-
-
-def test_a_shard_that_never_stands_still_is_given_up(pool, opened, tmp_path, monkeypatch):
-    pool(["aaaa"] * 6, shard="1")
-    real = Tars.read
-    texts = (["y" * length] * 6 for length in range(1, 100))
-
-    def read(self, shard, rows, notes):
-        for batch in real(self, shard, 1, notes):
-            yield batch
-            if shard.name == "1":
-                pool(next(texts), shard="1")
-
-    monkeypatch.setattr(Tars, "read", read)
-    log = compute(opened(), LocalExecutor())
-    assert list(log.pending) == ["1"]
-    assert [shard.name for shard in complete(log.session.without(log.pending)).shards] == ["0", "2"]
 
 
 def test_storage_that_recovers_is_read_again(pool, opened, monkeypatch):

@@ -17,18 +17,18 @@ import orjson
 import pytest
 
 from pipeline.errors import HeldError, RecipeError
-from pipeline.storage import lock as module
-from pipeline.storage import object_lock
 from pipeline.storage.folder import Folder
-from pipeline.storage.lock import held
-from pipeline.storage.object_lock import ObjectLock, this_process
+from pipeline.storage.locks import lock as module
+from pipeline.storage.locks import object_lock
+from pipeline.storage.locks.lock import held
+from pipeline.storage.locks.object_lock import ObjectLock, this_process
 from tests.support.paths import ROOT
 from tests.support.s3_server import s3
 
 HOLD = """
 import sys, time
 from pipeline.storage.folder import Folder
-from pipeline.storage.lock import held
+from pipeline.storage.locks.lock import held
 with held(Folder(sys.argv[1]), "lock", "test", wait=True):
     print("held", flush=True)
     time.sleep(60)

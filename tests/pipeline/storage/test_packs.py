@@ -247,14 +247,18 @@ def test_one_shard_more(pool, write_pool):
     assert decide(pool()).shards == 13
 
 
-def test_a_changed_tar_is_told_from_packed_samples_too(pool, write_pool):
+def test_a_changed_tar_leaves_the_packs(pool, write_pool):
     compute(pool(), LocalExecutor())
     session = pool()
     compact(session.store, "samples", [shard.name for shard in session.shards])
     write_pool(["other"], shard="003")
     log = compute(pool(red={"use": "planted.Redness"}), LocalExecutor())
-    assert "use a new store" in log.pending["003"]
-    assert list(log.pending) == ["003"]
+    assert log.pending == {}
+    now = pool(red={"use": "planted.Redness"})
+    assert now.columns.read("003", ["text", "length.value"]).rows() == [("other", 5.0)]
+    for folder in now.part_folders:
+        assert now.store.row_counts(folder, ["002", "003", "004"]) == {"002": 4, "003": 1, "004": 4}
+    assert "003" not in now.store.pack_index("samples").shards
 
 
 def test_plan_says_when_it_is_worth_it(pool, monkeypatch):
@@ -270,7 +274,7 @@ def test_plan_says_when_it_is_worth_it(pool, monkeypatch):
 
 def test_the_command(pool, tmp_path):
     session = pool()
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
         f"pool: {{shards: '{tmp_path}/pool/*.tar', store: {tmp_path}/store}}\n"

@@ -13,7 +13,7 @@ from jobs.__main__ import app, main
 from jobs.toy.sample_pool import make_pool
 from pipeline.assets import local_file
 from pipeline.decide.books import Books
-from pipeline.errors import ChangedError
+from pipeline.errors import ChangedError, ShardError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
@@ -99,7 +99,7 @@ def test_publication_is_a_single_put(server):
 
 def test_listing_and_resume_take_no_calls_per_shard(server):
     session = Session.open(recipe("s3://bucket", "calls"))
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     server.reset()
     found = Session.open(
         recipe("s3://bucket", "calls", pool={"shards": "s3://bucket/pool", "store": "s3://bucket/calls"})
@@ -233,3 +233,23 @@ def test_an_object_that_is_replaced_while_it_is_read(server, monkeypatch):
             file.finish()
     assert identify(url).state.startswith("5 ")
     fs.rm(url)
+
+
+def test_what_is_damaged_there_is_named_and_heals(server):
+    """S3 answers an error to a request for the first byte of an empty file."""
+    session = Session.open(recipe("s3://bucket", "damage"))
+    session = compute(session, LocalExecutor()).session
+    root = session.store.root
+    root.publish("samples/00001.parquet", b"")
+    root.publish("footers/samples.json", b"")
+    found = books("damage")
+    assert (found.samples, found.pending) == (SHARDS * EACH, {})
+    # A file that keeps its footer is found out when it is read, and computed by the next run.
+    [verdicts] = {name for name in root.file_names("decisions") if name.endswith("/00000.parquet")}
+    data = root.read(f"decisions/{verdicts}")
+    root.publish(f"decisions/{verdicts}", data[:4] + b"\xff" + data[5:])
+    root.fs.rm(root.path("").rstrip("/") + "-out", recursive=True)
+    with pytest.raises(ShardError, match=f"decisions/{verdicts} is damaged: its bytes do not match"):
+        books("damage")
+    assert books("damage").kept == found.kept
+    assert root.read(f"decisions/{verdicts}") == data

@@ -29,7 +29,7 @@ import orjson
 
 from pipeline.errors import HeldError
 from pipeline.storage.folder import Folder
-from pipeline.storage.object_lock import Holder, ObjectLock, foreign, parse, this_process
+from pipeline.storage.locks.object_lock import Holder, ObjectLock, foreign, parse, this_process
 
 LOG = logging.getLogger("winnow.storage")
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.run.ordered_map import ordered_map, threaded_map
+from pipeline.ordered_map import ordered_map, threaded_map
 
 
 def slow_first(number: int) -> int:
