@@ -178,7 +178,7 @@ class Folder:
         except FileNotFoundError:
             return None
         except seals.BrokenError as error:
-            seals.LOG.warning("%s is damaged: %s; it is made again", self.path(relative), error)
+            seals.LOG.warning("%s is damaged: %s; it counts as missing", self.path(relative), error)
             return None
 
     def sealed_footer(self, relative: str) -> pq.FileMetaData:
