@@ -203,7 +203,7 @@ def _command(*words: str) -> list[str]:
 
 
 def main() -> int:
-    """Print the number of kills, of those that hit, and of what was not equal after all; 1 if there is any."""
+    """Print the kills, those that hit, and what was not equal after all; returns 1 if there is any."""
     parser = argparse.ArgumentParser(description="SIGKILL at random moments, often.")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--what", default=",".join(KINDS))
