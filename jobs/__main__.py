@@ -38,7 +38,7 @@ EXIT_STATUS = """
 Exit status:
 
   0    done
-  1    some shards could not be read or are damaged, or storage failed: run it again
+  1    some shards are missing or damaged, or storage failed: run it again
   2    the recipe, a flag or a setting is wrong
   3    an operator failed on every row of a batch, or returned a wrong table
   130  stopped by Ctrl-C

@@ -160,6 +160,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     balance = books(decided.session, decided.decision, decided.pending, log)
     if not quiet:
         tables.funnel(balance, balance.lost, balance.damaged, balance.passed_over)
+        tables.rewritten(log.rewritten, log.changed, log.touched)
         tables.effects(changes, only="summary")
         tables.speeds(balance)
     return RunResult(written, balance)

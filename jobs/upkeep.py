@@ -50,8 +50,8 @@ class UnitInfo:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What a store holds. `pool`: the paths of the recipe's pool. `foreign`: bytes of files that Winnow did
-    not write, by path."""
+    """What a store holds. `pool`: the paths of the recipe's pool. `foreign`: bytes of files that are
+    not results of this pool, by path."""
 
     store: str
     pool: Sequence[str]

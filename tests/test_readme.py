@@ -75,7 +75,7 @@ def test_the_operator_of_thirty_lines_works(tmp_path: Path) -> None:
     data["plugins"] = [str(tmp_path / "scratch")]
     data["pool"] = {"shards": f"{tmp_path}/pool/*.tar", "store": f"{tmp_path}/store"}
     session = Session.open(parse(data))
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     part = session.store.read(f"{session.folder('colour')}/00000.parquet")
     assert part["colour.score"].drop_nulls().max() > 20
     reasons = part.filter(part["colour.score"].is_null())["colour.error"]

@@ -15,7 +15,7 @@ def compact(
 
     For pools of very many small shards: a store with fewer files is faster to
     list and to read. No result changes. Files of 64 KiB and more stay as they
-    are. If another command is writing to the store, this one waits for it.
+    are. Do not run it while another command writes to the same store.
 
     Example:
 

@@ -73,6 +73,7 @@ def compute(
         print_json(log.summary())
     else:
         tables.faults(found.damaged, found.passed_over)
+        tables.rewritten(log.rewritten, log.changed, log.touched)
         print(session.store.root.base)
     exit_if_incomplete(log.pending, found, log.changed, allow_damaged)
 
@@ -111,11 +112,10 @@ def keep(
     from pipeline.export.subset import write_subset
     from pipeline.plan.outputs import check_output_file
 
-    if subset:
-        check_file(subset, "--subset")
     session = steps.open_session(recipe, set_, shards)
     if subset:
         check_output_file("--subset", subset, session.recipe, session.kind, session.shards)
+        check_file(subset, "--subset")
     decided = steps.decide_complete(session)
     done = decided.session
     written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}

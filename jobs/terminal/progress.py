@@ -108,17 +108,21 @@ class _PassDisplay:
         self.rows = 0
         self.failed = 0
         self.done = 0
+        self.unread = 0  # shards that could not be read, or not be written
 
     def __call__(self, event: Event) -> None:
         """Count an event, and show the counts."""
         self.rows += event.rows
         self.failed += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
-        self.done += event.read is not None
+        if event.read is not None:
+            self.done += event.read.error is None
+            self.unread += event.read.error is not None
         seconds = time.monotonic() - self.started
         rate = self.rows / max(seconds, 1e-9)
-        note = f"{self.rows:,} samples  {rate:,.0f}/s  {self.failed:,} failed"
+        unread = f"  {self.unread:,} not done" if self.unread else ""
+        note = f"{self.rows:,} samples  {rate:,.0f}/s  {self.failed:,} failed{unread}"
         self.progress.bars.update(self.task, completed=self.done, note=note)
-        finished = self.done == self.shards and event.read is not None
+        finished = self.done + self.unread == self.shards and event.read is not None
         if self.progress.quiet or self.progress.live:
             return
         if finished or time.monotonic() - self.printed > EVERY:
@@ -134,4 +138,4 @@ class _PassDisplay:
         """The time left, if it can be estimated from the shards that are done after so many seconds."""
         if not self.done or self.shards is None:
             return ""
-        return f", {seconds / self.done * (self.shards - self.done):,.0f} s left"
+        return f", {seconds / self.done * (self.shards - self.done - self.unread):,.0f} s left"

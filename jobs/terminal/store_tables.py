@@ -22,7 +22,7 @@ def info(store: "StoreInfo") -> None:
     if store.foreign:
         named = ", ".join(printable(path) for path in list(store.foreign)[:MOST_SHARDS])
         console.print(
-            f"{counted(len(store.foreign), 'file')} that Winnow did not write: {named}",
+            f"{counted(len(store.foreign), 'file')} that are not results of this pool: {named}",
             highlight=False,
             markup=False,
         )

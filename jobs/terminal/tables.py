@@ -25,6 +25,8 @@ if not console.is_terminal:
 
 MOST_ROWS = 60  # of a table of effects; larger tables are in the store alone
 MOST_PENDING = 20  # pending shards that are named
+EXAMPLES = 3  # shards that are named of those that changed
+CHANGED = "changed while they were read; read again"
 
 
 def table(title: str, *columns: str, text: int = 1) -> Table:
@@ -103,6 +105,19 @@ def faults(damaged: Mapping[str, str], passed_over: Mapping[str, PassedOver]) ->
         told = escape(printable(f"{paths.count:,} x {reason}: {example}{paths.examples[0]}"))
         noun = "[yellow]passed over[/]" if is_loss(reason) else "passed over"
         console.print(f"  {noun} {told}", highlight=False)
+
+
+def rewritten(shards: Mapping[str, str], changed: Mapping[str, str], touched: int) -> None:
+    """What became of the pool since it was read before: how many shards were done anew and why, and how many
+    files were only touched."""
+    for name, what in ((shards, "rewritten since they were read before; done anew"), (changed, CHANGED)):
+        if name:
+            examples = "; ".join(f"{shard}: {reason}" for shard, reason in list(name.items())[:EXAMPLES])
+            more = "; ..." if len(name) > EXAMPLES else ""
+            text = f"{counted(len(name), 'shard')} {what} ({examples}{more})"
+            console.print(f"  [yellow]changed[/] {escape(printable(text))}", highlight=False)
+    if touched:
+        console.print(f"  touched, with the same content: {counted(touched, 'shard')}", highlight=False)
 
 
 def faulty(losses: Losses | Books, changed: int) -> str:

@@ -36,7 +36,7 @@ from polars._typing import PolarsDataType
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
 from pipeline.export.kept import kept_counts
-from pipeline.export.places.file import check_is_file, file_lock, foreign, publish_durably
+from pipeline.export.places.file import check_is_file, file_lock, foreign
 from pipeline.export.places.inputs import Inputs
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
@@ -104,7 +104,7 @@ def write_table(session: Session) -> TableResult:
         with working_beside(path) as folder:
             _write(f"{folder}/table", session, scores, note)
             inputs.verify(KEY)
-            publish_durably(f"{folder}/table", Folder(path))
+            Folder(path).publish_file(f"{folder}/table", "", durable=True)
     return TableResult(path, rows, written=True)
 
 

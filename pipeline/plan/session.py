@@ -108,14 +108,13 @@ class Session:
     def contents(self) -> dict[str, dict[str, Any]]:
         """Operator -> field -> digest of the file that the field names; a digest per name if it names
         several."""
-        return {
-            name: {
-                field: digest
-                for field, paths in entry.operator.fields_of("file")
-                if (digest := field_digest(paths, self.store.root)) is not None
-            }
-            for name, entry in self.recipe.compute.items()
-        }
+        return {name: self.digests_of(name) for name in self.recipe.compute}
+
+    def digests_of(self, name: str) -> dict[str, Any]:
+        """Field -> digest of the file that it names now, of one operator."""
+        fields = self.recipe.operator(name).fields_of("file")
+        digests = {field: field_digest(paths, self.store.root) for field, paths in fields}
+        return {field: digest for field, digest in digests.items() if digest is not None}
 
     @cached_property
     def keys(self) -> dict[str, str]:

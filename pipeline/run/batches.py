@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.errors import ChangedError, ShardError, worded
+from pipeline.errors import ChangedError, ShardError, printable, worded
 from pipeline.operator import Stat
 from pipeline.plan.open_pool import open_kind
 from pipeline.plan.passes import ROWS, ScorePass
@@ -189,7 +189,7 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
             if not (isinstance(error, ShardError) or from_storage(error)):
                 raise
             read.changed = isinstance(error, ChangedError)
-            read.error = str(error) if isinstance(error, ShardError) else worded(error)
+            read.error = printable(str(error) if isinstance(error, ShardError) else worded(error))
             if isinstance(error, (*FINAL, ShardError)):
                 return
             read.error += f" (after {attempt + 1} attempts)"

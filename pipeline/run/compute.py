@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from pipeline.errors import ShardError
 from pipeline.plan.absent import check_present
 from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
 from pipeline.plan.session import Session
@@ -144,9 +145,27 @@ def _run_scores(
         session.store.root.publish_json(layout.meta(session.folder(name)), session.describe(name))
         session.store.drop_packed(session.folder(name), [shard.name for shard in planned.shards])
     log.workers.update(executor.scores(work, planned.shards, planned.stages, listen))
+    _check_files(session, work, planned)
     failed = _unfinished(work, planned, counts)
     _log_done(planned.names, time.perf_counter() - started, counts, failed)
     return _Outcome(failed, counts.changed, opened)
+
+
+def _check_files(session: Session, work: Work, planned: ScorePass) -> None:
+    """Raises ShardError if a file that an operator of the pass names was rewritten meanwhile; then the parts
+    of the pass, which may be of either content, are removed."""
+    before = {name: session.contents[name] for name in planned.names}
+    if before == {name: session.digests_of(name) for name in planned.names}:
+        return
+    shards = {shard.name for shard in planned.shards}
+    for folder in work.column_folders:
+        written = session.store.root.file_names(folder, ".parquet") & shards
+        session.store.root.remove([layout.part(folder, shard) for shard in sorted(written)])
+    names = ", ".join(planned.names)
+    raise ShardError(
+        f"a file that compute ({names}) reads was rewritten while it was used; what this pass computed is "
+        "removed: run the command again"
+    )
 
 
 def _unfinished(work: Work, planned: ScorePass, counts: _PassCounts) -> dict[str, str]:

@@ -30,7 +30,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -164,7 +163,7 @@ def _events(
 ) -> Iterator[Event]:
     """Run read tasks and a pool of actors per stage. Columns go to the collectors, events come back."""
     sink = ray_workers.Sink(collectors, ray.get)
-    rows = [asdict(shard) for shard in shards]
+    rows = [ray_workers.shard_row(shard) for shard in shards]
     data = ray.data.from_items(rows, override_num_blocks=cluster.read_tasks(shards, readers))
     data = data.map_batches(
         ray_workers.read_shards,

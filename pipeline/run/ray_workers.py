@@ -18,6 +18,7 @@ together as in the plain loop, whatever the number of workers.
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -110,7 +111,7 @@ def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
     shard has, unless it cannot be read; the note says why."""
     log_in_worker()
     for fields in rows.to_pylist():
-        shard = Shard(**fields)
+        shard = shard_of(fields)
         read = Read(shard.name)
         for batch in batches(work, shard, read):
             if work.names:
@@ -186,6 +187,16 @@ def merge_task(
 
 
 # --- rows -------------------------------------------------------------------------------------------
+
+
+def shard_row(shard: Shard) -> dict[str, Any]:
+    """A shard as a row. Its path travels as bytes: on a local disk it may not be UTF-8."""
+    return {**asdict(shard), "path": os.fsencode(shard.path)}
+
+
+def shard_of(row: Mapping[str, Any]) -> Shard:
+    """The shard of a row that `shard_row` made."""
+    return Shard(**{**row, "path": os.fsdecode(row["path"])})
 
 
 def to_payload(batch: Batch, images: bool) -> pa.Buffer:

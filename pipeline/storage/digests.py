@@ -1,7 +1,7 @@
 """Digests of the files that operators' `File` fields name, for cache keys. `pipeline.assets` opens the same
 files.
 
-    digests.json     {path: {"state": [size, time of change], "digest": ...}}
+    digests.json     {path: {"state": "size, times of change", "digest": ...}}
 
 The store remembers the digests of large local files. Otherwise gigabytes of weights would be read before each
 decision.
@@ -17,6 +17,7 @@ import orjson
 from pipeline.assets import CHUNK, WEB
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
+from pipeline.storage.identity import local_state
 
 LARGE = 64 << 20  # bytes of a local file from which on its digest is remembered
 
@@ -50,8 +51,7 @@ def _digest(path: str, store: Folder) -> str | None:
     local = os.path.abspath(os.path.expanduser(path))
     if not os.path.isfile(local) or os.path.getsize(local) < LARGE:
         return file_digest(path)
-    now = os.stat(local)
-    state = [now.st_size, now.st_mtime_ns]
+    state = local_state(os.stat(local))
     entries = store.read_json(layout.DIGESTS) or {}
     if entries.get(local, {}).get("state") != state:
         entries[local] = {"state": state, "digest": file_digest(path)}

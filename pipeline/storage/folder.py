@@ -158,8 +158,11 @@ class Folder:
     def read(self, relative: str) -> bytes:
         """All bytes of a file. Raises FileNotFoundError."""
         if self.local:
-            with open(self.path(relative), "rb") as file:
-                return file.read()
+            try:
+                with open(self.path(relative), "rb") as file:
+                    return file.read()
+            except NotADirectoryError as error:  # a folder on the way is a file
+                raise FileNotFoundError(*error.args) from None
         try:  # without a start, s3fs asks for the size first
             return bytes(self.fs.cat_file(self.path(relative), start=0))
         except OSError as error:
@@ -175,7 +178,7 @@ class Folder:
         except FileNotFoundError:
             return None
         except seals.BrokenError as error:
-            seals.LOG.warning("%s is damaged: %s; it is made again", self.path(relative), error)
+            seals.LOG.warning("%s is damaged: %s; it counts as missing", self.path(relative), error)
             return None
 
     def sealed_footer(self, relative: str) -> pq.FileMetaData:

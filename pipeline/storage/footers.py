@@ -53,7 +53,7 @@ class Damage(dict[str, str]):
     def note(self, relative: str, reason: str) -> None:
         """Remember a damaged file."""
         if relative not in self:
-            LOG.warning("%s is damaged: %s; it is computed again", self.root.path(relative), reason)
+            LOG.warning("%s is damaged: %s; it counts as missing", self.root.path(relative), reason)
         self[relative] = reason
 
     def check(self, relatives: Collection[str]) -> dict[str, str]:

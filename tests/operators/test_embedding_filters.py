@@ -37,7 +37,7 @@ def session(folder: Path, store: str, compute_, **more) -> Session:
         **more,
     }
     opened = Session.open(parse({"name": "test", **made}))
-    compute(opened, LocalExecutor())
+    opened = compute(opened, LocalExecutor()).session
     return opened
 
 

@@ -77,7 +77,9 @@ def session(write_pool, tmp_path):
         }
     )
     opened = Session.open(recipe)
-    assert compute(opened, LocalExecutor()).pending == {}
+    log = compute(opened, LocalExecutor())
+    assert log.pending == {}
+    opened = log.session
     decide(opened)
     return opened
 

@@ -118,7 +118,7 @@ def ran(scratch: Path, part: str) -> Session:
     data["plugins"] = [str(scratch / "scratch")]
     data["pool"] = {"shards": f"{scratch}/pool/*.tar", "store": f"{scratch}/store"}
     session = Session.open(parse(data))
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     decide(session)
     return session
 

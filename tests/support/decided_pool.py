@@ -79,8 +79,7 @@ def recipe(tmp_path: Path, export, pool: Path | None = None, **more):
 
 def decided(tmp_path: Path, export, **more) -> Session:
     """A session with every column and every decision in its store."""
-    session = Session.open(recipe(tmp_path, export, **more))
-    compute(session, LocalExecutor())
+    session = compute(Session.open(recipe(tmp_path, export, **more)), LocalExecutor()).session
     decide(session)
     return session
 

@@ -93,13 +93,6 @@ def file_lock(target: Folder, purpose: str) -> Iterator[None]:
         yield
 
 
-def publish_durably(new: str, target: Folder) -> None:
-    """Publish a local file once its bytes are safe from a power cut."""
-    if target.local:
-        Folder(os.path.dirname(new)).sync()
-    target.publish_file(new, "")
-
-
 def _replace(target: Folder, new: str, about: About, key: str) -> None:
     """Publish a local file with its note. The note that names both files is there before the new one is."""
     note = _note_of(target)
@@ -107,14 +100,14 @@ def _replace(target: Folder, new: str, about: About, key: str) -> None:
     earlier = _read_note(target, key)
     if earlier is not None and target.exists(""):
         both = [*earlier["files"], entry]
-        note.publish("", orjson.dumps({**earlier, "files": both}, option=orjson.OPT_INDENT_2))
+        note.publish("", orjson.dumps({**earlier, "files": both}, option=orjson.OPT_INDENT_2), durable=True)
     else:
-        note.publish("", orjson.dumps({**about, "files": [entry]}, option=orjson.OPT_INDENT_2))
-    publish_durably(new, target)
+        note.publish("", orjson.dumps({**about, "files": [entry]}, option=orjson.OPT_INDENT_2), durable=True)
+    target.publish_file(new, "", durable=True)
     if not target.local:
         entry["state"] = _state(target)
     if earlier is not None or not target.local:
-        note.publish("", orjson.dumps({**about, "files": [entry]}, option=orjson.OPT_INDENT_2))
+        note.publish("", orjson.dumps({**about, "files": [entry]}, option=orjson.OPT_INDENT_2), durable=True)
 
 
 # --- notes ----------------------------------------------------------------------------------------

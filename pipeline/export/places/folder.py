@@ -177,16 +177,15 @@ class ExportFolder:
         self._remove(out, surplus)
         whole = out.file_names().issuperset(self.names(live))
         done = {key: value for key, value in live.items() if key != REPLACES} | {COMPLETE: whole}
-        out.sync()
         self.publish(out, done)
         self._discard(new)
         return done
 
     def publish(self, folder: Folder, manifest: Manifest) -> None:
-        """Write a manifest; the same bytes whatever its history."""
-        folder.publish(
-            self.manifest, orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-        )
+        """Write a manifest, once all it names is safe from a power cut; the same bytes whatever its
+        history."""
+        data = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        folder.publish(self.manifest, data, durable=True)
 
     def _discard(self, folder: Folder) -> None:
         """Remove an export that was begun, as far as its manifest names it."""
@@ -241,7 +240,6 @@ class Stage:
         verify()
         self.lock.check()
         self.folder.remove_leftovers(also_live=True)  # of workers that died: others have done their tasks
-        self.folder.sync()
         self.manifest = {**self.manifest, **about, COMPLETE: True}
         if self.replaces is not None:
             self.place.check_free(self.replaces, self.manifest)

@@ -5,7 +5,7 @@
     inputs.verify("export.shards")       # raises ChangedError if the store has changed since
 
 A decision's name covers the rules and what they read. The columns that an export copies beside that may
-change under an unchanged decision: their parts are told apart by their seals.
+change under an unchanged decision: their parts are told apart by the notes and seals in their footers.
 """
 
 from collections.abc import Iterable
@@ -17,9 +17,10 @@ from pipeline.errors import ChangedError
 from pipeline.plan.session import Session
 from pipeline.schema import owner
 from pipeline.storage import layout
+from pipeline.storage.footers import Footer
 from pipeline.storage.identity import Digest
 
-STATE = "state"  # the note that changes with a touch of the shard
+STATE = "state"  # the note of samples that changes with a touch of the shard
 
 
 class Inputs:
@@ -69,18 +70,17 @@ def verdicts_digest(session: Session) -> str:
 
 
 def parts_digest(session: Session, folder: str) -> str:
-    """The digest of which shards of the session have a part in a folder, and of the parts' seals. Of a
-    samples part, whose bytes change with the state that it notes, rows and other notes count instead."""
+    """The digest of which shards of the session have a part in a folder, and of what identifies each part."""
     footers = session.store.footers(folder, [shard.name for shard in session.shards])
-    parts = [
-        [shard, footer.rows, without_state(footer.notes)] if STATE in footer.notes else [shard, footer.seal]
-        for shard, footer in footers.items()
-    ]
+    parts = [[shard, *_identity(footer)] for shard, footer in footers.items()]
     digest = Digest()
     digest.update(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
     return digest.hexdigest()
 
 
-def without_state(notes: dict[str, Any]) -> dict[str, Any]:
-    """The notes that do not change while the part stays what it is."""
-    return {name: value for name, value in notes.items() if name != STATE}
+def _identity(footer: Footer) -> tuple[int, dict[str, Any], str]:
+    """Rows, notes and seal of a part. Samples also note the state of their file, which changes with a touch:
+    of them the note of the content counts, not the state and not the seal, which covers it."""
+    if STATE not in footer.notes:
+        return footer.rows, footer.notes, footer.seal
+    return footer.rows, {name: value for name, value in footer.notes.items() if name != STATE}, ""

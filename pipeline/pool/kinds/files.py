@@ -86,11 +86,6 @@ class Files(PoolKind):
         """See PoolKind."""
         list_folder(shard.path)
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """See PoolKind."""
-        return {"kind": "files"}
-
     def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """See PoolKind. Raises FileNotFoundError if a file vanishes meanwhile."""
         folder = _Folder(shard)
@@ -101,7 +96,6 @@ class Files(PoolKind):
         notes |= noted(Seen(folder.state, digest.hexdigest()))
         if reasons := _lost(shard):
             notes["lost"] = reasons
-        notes |= self.reading
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""

@@ -33,7 +33,6 @@ Fields = Sequence[tuple[str, bytes | memoryview]]  # (suffix as written, content
 MembersOf = Callable[[Mapping[str, Any]], Fields]
 
 MEMBER_COLUMNS = ("row", "key", "offset", "length")  # of a sample, by which `members` finds its files
-READING = ("kind", "columns")  # notes that say how samples were read, and not what was read
 
 
 class PoolKind(Protocol):
@@ -83,12 +82,6 @@ class PoolKind(Protocol):
         """Read as little of a shard as shows that storage allows it. Raises what storage raises."""
         touch_file(shard.path)
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """Settings that change how samples are read, by the keys of READING. They are noted beside the stored
-        samples; a recipe with other settings is refused."""
-        return {}
-
     def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
         """The samples of a shard, from the first to the last, at most `rows` at a time. The cuts follow from
         the shard's content alone. Fills `notes`, which are complete when the iterator ends and go into the
@@ -97,8 +90,8 @@ class PoolKind(Protocol):
         damage   {offset, reason, member} of the place where the shard breaks off; what comes before is read
         lost     reason -> URLs that a download did not fetch
         state    the shard's state when it was opened (storage/identity.py)
-        content  the digest of its whole content, also of what comes after a break
-        kind, columns  see `reading`
+        content  the digest of its whole content, also of what comes after a break, and of the settings that
+                 change how it is read
 
         Raises ChangedError if the shard was rewritten meanwhile, ShardError, and OSError if storage does.
         """

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+import orjson
+
 from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.table_reader import check_table, identify_table, read_table
-from pipeline.storage.identity import Seen, noted
+from pipeline.storage.identity import Digest, Seen, noted
 
 
 class Tables(PoolKind):
@@ -25,11 +27,6 @@ class Tables(PoolKind):
         """See PoolKind. A table must have its columns."""
         check_table(shard, self.columns)
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """See PoolKind."""
-        return {"columns": self.columns}
-
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
         if not shards[0].table:
@@ -40,11 +37,19 @@ class Tables(PoolKind):
         reader = read_table(shard, self.columns, rows)
         for frame in reader:
             yield frame, None
-        notes |= noted(reader.seen)
+        if reader.seen:
+            notes |= noted(self._read_as(reader.seen))
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
-        notes |= self.reading
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
-        return identify_table(shard)
+        return self._read_as(identify_table(shard))
+
+    def _read_as(self, seen: Seen) -> Seen:
+        """A table read with other `pool.columns` is another content."""
+        if not self.columns:
+            return seen
+        digest = Digest()
+        digest.update(orjson.dumps([seen.content, self.columns], option=orjson.OPT_SORT_KEYS))
+        return seen._replace(content=digest.hexdigest())

@@ -21,7 +21,7 @@ class Inventory:
     """The files of a store, with their bytes.
 
     units    unit -> path -> bytes
-    foreign  paths that Winnow does not write, which no command touches
+    foreign  paths that no result of this pool has, which no command touches
     """
 
     units: Mapping[str, Mapping[str, int]]

@@ -88,7 +88,7 @@ def test_info_tells_packs_damage_and_foreign_files(folder):
     assert (units["damaged"]["bytes"], units["damaged"]["needed"]) == (3, False)
     assert found["foreign"] == {"notes.txt": 4, "samples/readme.md": 8}
     shown = winnow("store", "info", folder / "recipe.yaml").stderr
-    assert "2 files that Winnow did not write: notes.txt, samples/readme.md" in shown
+    assert "2 files that are not results of this pool: notes.txt, samples/readme.md" in shown
 
 
 def test_verify_names_each_damaged_file_and_sets_it_aside(folder):

@@ -34,8 +34,7 @@ def shown(monkeypatch):
 def preview(passes: list[MissingPass], hours: float | None = None, exports: Sequence[Space] = ()) -> Preview:
     whole = estimate(passes, hours)
     on = MeasuredOn(1, 500)
-    warnings = ["run.clip: too [many] workers"]
-    return Preview(3, 1, 1000, {}, {}, {}, passes, None, whole, on, exports, warnings)
+    return Preview(3, 1, 1000, {}, {}, {}, passes, None, whole, on, exports, ["run.clip: too [many] workers"])
 
 
 def test_the_room_that_exports_need(shown):

@@ -41,3 +41,13 @@ def test_quiet_prints_nothing(clock, capsys):
         clock[0] = 50.0
         report(Event(10, read=Read("a")))
     assert capsys.readouterr().err == ""
+
+
+def test_a_shard_that_could_not_be_read_is_not_done(clock, capsys):
+    with progress.Progress() as shown:
+        report = shown.begin_pass(StatPass("words", SHARDS))
+        clock[0] = 20.0
+        report(Event(100, read=Read("a")))
+        assert capsys.readouterr().err == "words: 1/2 shards, 100 samples  5/s  0 failed, 20 s left\n"
+        report(Event(read=Read("b", error="FileNotFoundError")))
+        assert capsys.readouterr().err == "words: 1/2 shards, 100 samples  5/s  0 failed  1 not done\n"

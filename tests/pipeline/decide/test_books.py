@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.decide.books import books
 from pipeline.decide.decide import decide
+from pipeline.pool.listing.reasons import PassedOver, skipped
 from pipeline.run.log import RunSummary, Speed
 from pipeline.run.stage import Tally
 
@@ -17,6 +18,8 @@ FRAMES = {"a": pl.DataFrame({"u32": [1, 2, 3]}), "b": pl.DataFrame({"u32": [4]})
 def test_books_by_hand(stored):
     """Four samples and three lost URLs; the Stat took longest, but two workers shared it."""
     session = stored(FRAMES, {"given.u32": {"min": 2}})
+    passed_over = {f"/pool/{number}.json": "not a shard" for number in range(12)}
+    session = replace(session, passed_over={**passed_over, "/pool/d.tar": "a link that leads nowhere"})
     samples = session.store.read("samples/a.parquet")
     notes = {
         "content": "content of a",
@@ -33,6 +36,13 @@ def test_books_by_hand(stored):
     assert balance.damaged == {"a": "the file ends (byte 512)"}
     assert list(balance.lost.items()) == [("timeout", 2), ("HTTP 404", 1)]
     assert balance.pending == {"c": "FileNotFoundError"}
+    assert list(balance.passed_over) == ["a link that leads nowhere", "not a shard"]
+    assert balance.passed_over["a link that leads nowhere"] == PassedOver(1, ("/pool/d.tar",))
+    assert (balance.passed_over["not a shard"].count, len(balance.passed_over["not a shard"].examples)) == (
+        12,
+        10,
+    )
+    assert skipped(balance.passed_over) == 1
     assert list(balance.speeds.items()) == [
         ("given", Speed(4, 2.0, 2.0, 2.0)),
         ("counts", Speed(0, 3.0, 0.0, 1.5)),
@@ -49,6 +59,7 @@ def test_books_by_hand(stored):
         "listed",
         "damaged",
         "lost",
+        "passed_over",
         "pending",
         "rewritten",
         "changed",

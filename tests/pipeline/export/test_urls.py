@@ -67,7 +67,7 @@ def ready(tmp_path: Path, **more) -> Session:
         }
     )
     session = Session.open(made)
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     decide(session)
     return session
 

@@ -13,6 +13,7 @@ from pipeline.errors import RecipeError
 from pipeline.plan.passes import plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete, list_stored
+from pipeline.pool.kinds.tables import Tables
 from pipeline.pool.shards import Shard
 from pipeline.pool.table_reader import read_table
 from pipeline.preflight.preview import preview
@@ -204,3 +205,11 @@ def test_a_real_file(data):
     assert whole["uid"].n_unique() == 120_049
     assert whole["text"].null_count() == 0
     assert whole.row(0, named=True)["text"] == "A black Honda motorcycle parked in front of a garage."
+
+
+def test_other_columns_make_another_content(pool):
+    (first, *_) = Session.open(recipe(pool)).shards
+    contents = {
+        Tables([], columns).identify(first).content for columns in ({}, {"text": "url"}, {"url": "url"})
+    }
+    assert len(contents) == 3

@@ -54,7 +54,7 @@ def test_from_nothing(session, tmp_path):
 def test_only_what_is_missing_is_run(session, tmp_path):
     """What is stored is copied, what rests on a Stat over the pool is not mistaken for one over two
     shards."""
-    compute(session, LocalExecutor(), ["bright", "length"])
+    session = compute(session, LocalExecutor(), ["bright", "length"]).session
     before = tree(tmp_path / "store")
     found = preview(session, count=2)
     assert [step.operators for step in found.passes] == [("histogram",), ("frequency",)]
@@ -62,7 +62,7 @@ def test_only_what_is_missing_is_run(session, tmp_path):
     assert set(found.estimate.operators) == {"histogram", "frequency"}
     assert known.isdisjoint(found.estimate.operators)
     assert tree(tmp_path / "store") == before
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     done = preview(session, count=2, hours=1)
     assert (done.passes, done.measured, done.estimate.seconds) == ([], None, None)
 

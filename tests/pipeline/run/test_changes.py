@@ -4,14 +4,17 @@ read is read again."""
 import io
 import os
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import ShardError
 from pipeline.plan.stored import complete
 from pipeline.pool.kinds.tars import Tars
+from pipeline.recipe.sections import Resources
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from tests.pipeline.plan.test_passes import CHAIN
@@ -104,3 +107,42 @@ def test_a_shard_that_never_stands_still_is_given_up(pool, opened, tmp_path, mon
     log = compute(opened(), LocalExecutor())
     assert list(log.pending) == ["1"]
     assert [shard.name for shard in complete(log.session.without(log.pending)).shards] == ["0", "2"]
+
+
+def test_a_file_that_an_operator_names_and_that_changes_meanwhile(pool, opened, tmp_path, monkeypatch):
+    """What was computed with either content is not stored under the digest of the one."""
+    words = tmp_path / "words.txt"
+    words.write_text("aa\n")
+    compute_ = {"entries": {"use": "metaclip.EntryMatch", "metadata": str(words)}}
+    real = Tars.read
+
+    def read(self, shard, rows, notes):
+        yield from real(self, shard, rows, notes)
+        words.write_text("bb\n")
+
+    monkeypatch.setattr(Tars, "read", read)
+    session = opened(compute=compute_, keep={})
+    with pytest.raises(ShardError, match=r"rewritten while it was used.*run the command again"):
+        compute(session, LocalExecutor())
+    assert session.store.root.file_names(session.folder("entries"), ".parquet") == set()
+
+
+def test_a_killed_shard_goes_on_where_its_pieces_end(pool, opened, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.run.collector.SECONDS", -1)  # a piece after each batch
+    pool(["a" * length for length in range(1, 9)], shard="0")
+    made = opened("0.tar", {"length": CHAIN["length"]}, {})
+    small_batches = made.recipe.model_copy(update={"run": {"length": Resources(batch_size=1)}})
+    session = replace(made, recipe=small_batches)
+    seen = []
+
+    def stop_after_five(event):
+        seen.append(event.rows)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compute(session, LocalExecutor(), observe=lambda planned: stop_after_five)
+    log = compute(session.refreshed(), LocalExecutor())
+    assert (log.tally.rows["length"], log.tally.rows["read"]) == (3, 8)
+    assert log.session.columns.read("0", ["length.value"])["length.value"].to_list() == list(range(1, 9))
+    assert session.store.root.file_names("pieces") == set()

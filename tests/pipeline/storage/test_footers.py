@@ -126,7 +126,7 @@ def test_damaged_parts_are_left_out_and_set_aside(store, caplog):
 
 
 def store_reason(caplog) -> str:
-    return caplog.records[0].getMessage().partition(" is damaged: ")[2].removesuffix("; it is computed again")
+    return caplog.records[0].getMessage().partition(" is damaged: ")[2].removesuffix("; it counts as missing")
 
 
 def test_a_part_that_was_written_again_meanwhile_is_not_set_aside(store):

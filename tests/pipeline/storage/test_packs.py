@@ -274,7 +274,7 @@ def test_plan_says_when_it_is_worth_it(pool, monkeypatch):
 
 def test_the_command(pool, tmp_path):
     session = pool()
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
         f"pool: {{shards: '{tmp_path}/pool/*.tar', store: {tmp_path}/store}}\n"

@@ -99,7 +99,7 @@ def test_publication_is_a_single_put(server):
 
 def test_listing_and_resume_take_no_calls_per_shard(server):
     session = Session.open(recipe("s3://bucket", "calls"))
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     server.reset()
     found = Session.open(
         recipe("s3://bucket", "calls", pool={"shards": "s3://bucket/pool", "store": "s3://bucket/calls"})
@@ -238,7 +238,7 @@ def test_an_object_that_is_replaced_while_it_is_read(server, monkeypatch):
 def test_what_is_damaged_there_is_named_and_heals(server):
     """S3 answers an error to a request for the first byte of an empty file."""
     session = Session.open(recipe("s3://bucket", "damage"))
-    compute(session, LocalExecutor())
+    session = compute(session, LocalExecutor()).session
     root = session.store.root
     root.publish("samples/00001.parquet", b"")
     root.publish("footers/samples.json", b"")

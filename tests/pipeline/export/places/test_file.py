@@ -147,12 +147,12 @@ def test_killed_after_any_number_of_steps(path, monkeypatch):
     left = 0
 
     def counting(function):
-        def step(*arguments):
+        def step(*arguments, **options):
             nonlocal left
             left -= 1
             if left < 0:
                 raise Killed
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return step
 

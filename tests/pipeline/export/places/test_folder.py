@@ -246,7 +246,7 @@ def test_what_is_not_ours_is_refused_and_stays(tmp_path, make):
 
 def test_what_killed_processes_left_is_not_somebody_elses(tmp_path):
     host = socket.gethostname().replace(".", "-")
-    (tmp_path / f".tmp.{host}.4000000.1.0.txt").write_bytes(b"half")  # past the largest pid
+    (tmp_path / f".winnow-tmp.{host}.4000000.1.0.txt").write_bytes(b"half")  # past the largest pid
     (tmp_path / ".winnow.lock").touch()
     place(tmp_path).check()
     write(tmp_path, "a", 1)

@@ -100,7 +100,9 @@ def recipe(tmp_path: Path, export=None, store="store", pool=None, **more):
 def decided(tmp_path: Path, export=None, **more) -> Session:
     """A session with every column and every decision in its store."""
     session = Session.open(recipe(tmp_path, export, **more))
-    assert compute(session, LocalExecutor()).pending == {}
+    log = compute(session, LocalExecutor())
+    assert log.pending == {}
+    session = log.session
     decide(session)
     return session
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pipeline.plan.session import Session
-from pipeline.pool.kinds.kind import MEMBER_COLUMNS, READING, PoolKind
+from pipeline.pool.kinds.kind import MEMBER_COLUMNS, PoolKind
 from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
 from pipeline.pool.sample_table import StoredSamples, samples_of
 from pipeline.pool.shards import Shard
@@ -61,8 +61,6 @@ def test_there_is_a_pool_of_every_kind():
 def test_a_kind_says_what_it_is(kind):
     assert kind.key in ("pool.shards", "pool.datacomp")
     assert kind.noun
-    assert kind.reading.keys() <= set(READING)
-    assert kind.takes_columns == ("columns" in kind.reading)
 
 
 def test_its_shards_are_read_from_the_first_row_to_the_last(kind):
@@ -84,7 +82,6 @@ def test_its_shards_are_read_from_the_first_row_to_the_last(kind):
         assert whole["uid"].to_list() == [uid(number) for number in range(COUNT)]
         assert whole["text"].to_list() == ["a caption long enough"] * COUNT
         assert [images is not None for _, images in batches] == [kind.has_images] * 3
-        assert {name: notes[name] for name in READING if name in notes} == kind.reading
 
 
 def test_its_members_are_the_files_of_a_sample(kind):
@@ -124,7 +121,9 @@ def test_every_kind_goes_through_a_recipe(tmp_path):
         where = {"datacomp": path} if name == "datacomp" else {"shards": path, "kind": name}
         pool = {**where, "store": f"{tmp_path}/store_{name}"}
         session = Session.open(parse({"pool": pool, "compute": {"caption": {"use": "caption.Caption"}}}))
-        assert compute(session, LocalExecutor()).pending == {}
+        log = compute(session, LocalExecutor())
+        assert log.pending == {}
+        session = log.session
         frame = session.columns.read_many([shard.name for shard in session.shards], ["uid", "caption.words"])
         assert frame.rows() == [(uid(number), 4) for number in range(COUNT)]
 
