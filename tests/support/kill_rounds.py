@@ -1,5 +1,5 @@
-"""SIGKILL at random moments, often: after every few kills the command is run to its end, and what it leaves must
-be, byte for byte, what a run leaves that was never killed.
+"""SIGKILL at random moments, often: after every few kills the command is run to its end, and what it leaves
+must be, byte for byte, what a run leaves that was never killed.
 
     python -m tests.support.kill_rounds --kills 1000 --seed 1
     python -m tests.support.kill_rounds --kills 200 --what ingest,compact
@@ -203,7 +203,7 @@ def _command(*words: str) -> list[str]:
 
 
 def main() -> int:
-    """Print the kills, those that hit, and what was not equal after all; returns 1 if there is any."""
+    """Print the number of kills, of those that hit, and of what was not equal; 1 if anything was not."""
     parser = argparse.ArgumentParser(description="SIGKILL at random moments, often.")
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--what", default=",".join(KINDS))
@@ -212,7 +212,7 @@ def main() -> int:
     asked = parser.parse_args()
     kinds, started = asked.what.split(","), time.perf_counter()
     root = Path(tempfile.mkdtemp(prefix="kill_rounds"))
-    with Warm() as warm, web() as base:
+    with Warm() as warm, web() as (base, _):
         rounds = Rounds(root, warm, asked.seed)
         write_list(rounds.place.folder / "list.tsv", [(f"photo {n}", f"{base}/photo/{n}") for n in range(40)])
         while rounds.done() < asked.kills:
