@@ -49,11 +49,13 @@ def plan(
     """
     from jobs import steps
     from jobs.terminal import plan_tables
+    from pipeline.plan.session import Session
     from pipeline.preflight.checks import parse_cluster
     from pipeline.preflight.preview import preview
+    from pipeline.recipe.load import load
 
     machines = parse_cluster(cluster) if cluster else ()
-    session = steps.open_session(recipe, set_, shards)
+    session = Session.listed(load(recipe, set_ or ()), shards)
     steps.check_exports(session)
     result = preview(session, machines, measure, hours)
     print_json(result) if json else plan_tables.plan(result)

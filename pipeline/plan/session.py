@@ -44,10 +44,19 @@ class Session:
     def open(cls, recipe: Recipe, limit: int | None = None) -> "Session":
         """List the pool's shards (the first `limit` of them), and look up which of them the store knows.
         Raises RecipeError."""
+        return cls.listed(recipe, limit).looked_up()
+
+    @classmethod
+    def listed(cls, recipe: Recipe, limit: int | None = None) -> "Session":
+        """As `open`, but the store is not asked yet. Raises RecipeError."""
         listing = list_pool(recipe)
-        session = cls(recipe, listing.shards[:limit], listing.root, listing.passed_over)
-        check_store(session.store, session.root, recipe.pool, session.kind)
-        return session.refreshed()
+        return cls(recipe, listing.shards[:limit], listing.root, listing.passed_over)
+
+    def looked_up(self) -> "Session":
+        """The same session with what the store knows of the shards. Raises RecipeError if the store belongs
+        to another pool."""
+        check_store(self.store, self.root, self.recipe.pool, self.kind)
+        return self.refreshed()
 
     def over(self, shards: Sequence[Shard]) -> "Session":
         """The same session over other shards. What does not depend on them is not computed again."""

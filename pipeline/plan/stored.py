@@ -17,8 +17,6 @@ from pipeline.schema import owner
 from pipeline.storage import layout
 from pipeline.storage.footers import Footer
 
-NOTHING = "nothing to decide on: no shard has every column yet; run `winnow compute` first"
-
 
 def list_stored(session: Session) -> Stored:
     """The stored results of a session's recipe, of the shards as the session knows them. Raises RecipeError
@@ -51,7 +49,9 @@ def complete(session: Session) -> Session:
     shards, Stats have other keys, and so do the columns that depend on them; hence the recursion. Raises
     RecipeError if no shard is left."""
     if not session.shards:
-        raise RecipeError(NOTHING)
+        raise RecipeError(_nothing(session))
+    if not all(shard.content for shard in session.shards):
+        session = session.refreshed()  # they may have been computed since the session was opened
     stored = list_stored(session)
     owners = {o for column in session.columns_read() if (o := owner(column)) is not None}
     done = _having(session, stored, owners)
@@ -66,7 +66,7 @@ def complete(session: Session) -> Session:
     if len(readable) < len(session.shards):
         done = readable
     if not done:
-        raise RecipeError(NOTHING)
+        raise RecipeError(_nothing(session))
     return complete(session.over(done))
 
 
@@ -86,3 +86,15 @@ def _having(session: Session, stored: Stored, names: Collection[str]) -> tuple[S
     """The shards whose samples and columns of these operators are stored."""
     parts = [stored.parts[f] for f in (layout.SAMPLES, *map(session.folder, names))]
     return tuple(s for s in session.shards if all(s.name in part for part in parts))
+
+
+def _nothing(session: Session) -> str:
+    """Why there is nothing to decide on, and the next step."""
+    doubtful = next((shard for shard in session.shards if shard.differs), None)
+    if doubtful is None:
+        return "nothing to decide on: no shard has every column yet; run `winnow compute` first"
+    return (
+        f"nothing to decide on: files were written since they were read ({doubtful.path}: "
+        f"{doubtful.differs}); run `winnow compute` first: if their content is the same, that takes as long as "
+        "reading them"
+    )

@@ -10,7 +10,7 @@ the plain loop, on the machine where they were measured.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.plan.absent import absent_files, absent_gpus, gpus_here
 from pipeline.plan.cluster import Node, Placement
@@ -41,8 +41,8 @@ class Preview:
     """The stored results of a recipe, and the passes that would run. Figures that are not known are None.
 
     indexed    shards whose samples are known, which have so many `samples` in all
-    doubtful   shard -> how its file differs from the one that was read: its content is compared first, and
-               only if it differs, too, the shard is done anew
+    doubtful   shard -> how its file differs from the one that was read. Its content is compared first, and
+               the shard is done anew only if that differs, too; the passes leave this out
     missing    shard -> the path of its file, which does not exist
     operators  name -> the name of its folder in the store, `<name>-<key>`
     index      what the FAISS index reserves, if the plan is for a cluster and the recipe has one
@@ -71,10 +71,13 @@ def preview(
     count: int | None = None,
     hours: float | None = None,
 ) -> Preview:
-    """The missing passes and what they cost. `cluster`: the machines that the job is meant for; `count`:
-    shards to measure on; `hours`: see `estimate`. Raises RecipeError for what cannot run, and what `measure`
-    raises."""
+    """The missing passes and what they cost. The session need not have been looked up in its store.
+    `cluster`: the machines that the job is meant for; `count`: shards to measure on; `hours`: see `estimate`.
+    Raises RecipeError for what cannot run, and what `measure` raises."""
     storage_warnings = check_storage(session)
+    session = session.looked_up()
+    doubtful = {shard.name: shard.differs for shard in session.shards if shard.differs}
+    session = _trusting(session) if doubtful else session
     stored = list_stored(session)
     missing = plan(session.recipe, session.shards, session.keys, stored)
     pools, index = check_cluster(session, missing, cluster) if cluster else ([], None)
@@ -91,7 +94,7 @@ def preview(
         shards=len(session.shards),
         indexed=len(stored.rows),
         samples=sum(stored.rows.values()) if stored.rows else None,
-        doubtful={shard.name: shard.differs for shard in session.shards if shard.differs},
+        doubtful=doubtful,
         missing={shard.name: shard.path for shard in session.shards if shard.state == MISSING},
         operators={name: session.folder(name).split("/")[1] for name in session.recipe.compute},
         passes=passes,
@@ -117,6 +120,11 @@ def _missing_here(session: Session, passes: Sequence[Pass], on_cluster: bool) ->
     elsewhere = on_cluster or os.environ.get("RAY_ADDRESS")
     gpus = [] if elsewhere else absent_gpus(passes, [Node(os.cpu_count() or 1, gpus_here())])
     return [*absent_files(session, passes), *gpus]
+
+
+def _trusting(session: Session) -> Session:
+    """The same session, which takes files that were written since they were read for touched ones."""
+    return session.over([replace(s, state="") if s.differs else s for s in session.shards]).refreshed()
 
 
 def _operator_warnings(session: Session) -> list[str]:

@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ran(place: Path) -> dict[str, object]:
     """`run --local --json`."""
-    done = winnow("run", place / "recipe.yaml", "--local", "--json")
+    done = winnow("run", place / "recipe.yaml", "--local", "--json", "--allow-damaged")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -68,12 +68,14 @@ def test_the_books_balance_and_name_the_damaged_shard(ran: dict[str, dict], plac
 
 def test_run_again_computes_nothing(ran: dict[str, dict], place: Path) -> None:
     assert "Everything is computed." in winnow("plan", place / "recipe.yaml").stderr
-    again = json.loads(winnow("run", place / "recipe.yaml", "--local", "--json").stdout)
+    again = json.loads(winnow("run", place / "recipe.yaml", "--local", "--json", "--allow-damaged").stdout)
     assert again["books"] == ran["books"]
 
 
 def test_keep_with_another_threshold(ran: dict[str, dict], place: Path) -> None:
-    done = winnow("keep", place / "recipe.yaml", "--set", "keep.clip.score.top=0.2", "--json")
+    done = winnow(
+        "keep", place / "recipe.yaml", "--set", "keep.clip.score.top=0.2", "--json", "--allow-damaged"
+    )
     found = json.loads(done.stdout)
     valid = pl.concat(
         [pl.read_parquet(p) for p in sorted((place / "store").glob("columns/clip-*/*.parquet"))]
@@ -99,9 +101,9 @@ def test_explain_names_every_rule(ran: dict[str, dict], place: Path) -> None:
 
 
 def test_paths_on_stdout_tables_on_stderr(ran: dict[str, dict], place: Path) -> None:
-    done = winnow("export", place / "recipe.yaml", "--local")
+    done = winnow("export", place / "recipe.yaml", "--local", "--allow-damaged")
     assert done.stdout.split() == [str(place / "out"), str(place / "subset.npy"), str(place / "index")]
-    kept = winnow("keep", place / "recipe.yaml")
+    kept = winnow("keep", place / "recipe.yaml", "--allow-damaged")
     assert Path(kept.stdout.strip()).is_dir()
     assert "samples read" in kept.stderr
 
@@ -119,20 +121,24 @@ def test_a_missing_shard_is_pending_and_the_rest_is_done(ran: dict[str, dict], p
 
 
 def test_shards_limits_the_pool(place: Path) -> None:
-    found = json.loads(winnow("keep", place / "recipe.yaml", "--shards", 1, "--json").stdout)
+    found = json.loads(
+        winnow("keep", place / "recipe.yaml", "--shards", 1, "--json", "--allow-damaged").stdout
+    )
     assert (found["shards"], found["samples"]) == (1, 40)
 
 
 def test_compute_one_operator_only(place: Path, tmp_path: Path) -> None:
     store = f"pool.store={tmp_path}/store"
-    done = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local", "--verbose")
+    done = winnow(
+        "compute", place / "recipe.yaml", "caption", "--set", store, "--local", "--verbose", "--allow-damaged"
+    )
     assert done.returncode == 0
     assert re.search(r"^[\d:]{8} INFO winnow.run: pass begun: caption; shards: 3;", done.stderr, re.MULTILINE)
     assert re.search(r"pass done: caption; rows: \d+; .* failed shards: 0", done.stderr)
     assert [path.name.split("-")[0] for path in (tmp_path / "store" / "columns").iterdir()] == ["caption"]
-    again = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local")
+    again = winnow("compute", place / "recipe.yaml", "caption", "--set", store, "--local", "--allow-damaged")
     assert "pass done" not in again.stderr
-    early = winnow("keep", place / "recipe.yaml", "--set", store)
+    early = winnow("keep", place / "recipe.yaml", "--set", store, "--allow-damaged")
     assert early.returncode == 2
     assert "run `winnow compute` first" in early.stderr
     unknown = winnow("compute", place / "recipe.yaml", "clipp", "--local")

@@ -38,8 +38,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         },
     }
     made = Session.open(parse(recipe))
-    compute(made, LocalExecutor(), ["text"])
-    return made
+    return compute(made, LocalExecutor(), ["text"]).session
 
 
 def test_pictures_before_and_after(session: Session, tmp_path: Path) -> None:

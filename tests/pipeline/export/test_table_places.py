@@ -136,7 +136,7 @@ def test_a_folder_of_files(tmp_path, table_path):
     table_session = Session.open(
         recipe(tmp_path, {"table": str(table_path)}).model_copy(update={"pool": Pool(**pool)})
     )
-    compute(table_session, LocalExecutor())
+    table_session = compute(table_session, LocalExecutor()).session
     decide(table_session)
     assert write_table(table_session).rows == 1
     row = pl.read_parquet(table_path).row(0, named=True)

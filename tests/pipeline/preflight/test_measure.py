@@ -68,7 +68,7 @@ def test_only_what_is_missing_is_run(session, tmp_path):
 
 
 def test_shards_that_are_done_are_passed_over(session):
-    compute(Session(session.recipe, session.shards[:3]), LocalExecutor(), ["bright"])
+    compute(session.over(session.shards[:3]), LocalExecutor(), ["bright"])
     Path(session.shards[0].path).unlink()
     found = preview(session, count=2)
     assert found.measured.shards == 2
