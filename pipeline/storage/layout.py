@@ -45,7 +45,7 @@ _UNITS = [  # every path that Winnow writes in a store; the group is the unit
         rf"(decisions/{_ID})/rules\.json",
         rf"(stats/{_ID})\.(?:parquet|json)",
         rf"packs/(samples|columns/{_ID})(?:/\d{{6,}})?\.parquet",
-        rf"footers/(?:packs/)?(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})\.json",
+        rf"footers/(?:packs/)?(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})(?:/verdicts)?\.json",
         r"(pieces/[0-9a-f]{16})/.+\.parquet",
         r"footers/(pieces/[0-9a-f]{16})\.json",
         r"(runs|damaged)/.+",

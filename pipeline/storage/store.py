@@ -241,9 +241,10 @@ class Store:
     def drop_packed(self, folder: str, shards: Collection[str]) -> None:
         """Take the parts of these shards out of a folder's packs. Call it before parts are written anew: a
         part that is packed is read from its pack. Packs that hold nothing more are removed."""
-        if (index := self.pack_index(folder)) is None or index.shards.isdisjoint(shards):
-            return
-        if (index := self.pack_index(folder, fresh=True)) is None or index.shards.isdisjoint(shards):
+        index = self.pack_index(folder)
+        if index and not index.shards.isdisjoint(shards):
+            index = self.pack_index(folder, fresh=True)
+        if index is None or index.shards.isdisjoint(shards):
             return
         left = index.table.filter(~pl.col("shard").is_in(list(shards)))
         self.write(layout.pack_index(folder), left, durable=True)
