@@ -93,7 +93,10 @@ class TarBuilder:
             records = list(self._copy_members(tar, frame, keys, file))
             size = file.tell()
         self.target.write(f"{tar.name}.parquet", sidecar(frame, keys, records))
-        self.target.root.publish(f"{tar.name}{STATS_SUFFIX}", orjson.dumps(stats(len(frame))))
+        counts = orjson.dumps(
+            stats(len(frame))
+        )  # a tar that has them counts as done: they come after its bytes
+        self.target.root.publish(f"{tar.name}{STATS_SUFFIX}", counts, durable=True)
         return TaskReport(tar.name, len(frame), size)
 
     def _rows(self, run: ShardRows) -> pl.DataFrame:

@@ -34,8 +34,9 @@ class SampleReader:
     equal the first samples of the undamaged one.
     """
 
-    def __init__(self, shard: Shard, batch_rows: int, batch_bytes: int) -> None:
+    def __init__(self, shard: Shard, batch_rows: int, batch_bytes: int, images: bool = True) -> None:
         self._shard = shard
+        self._images = images
         self._batch_rows = batch_rows
         self._batch_bytes = batch_bytes
         self.rows = 0
@@ -45,7 +46,7 @@ class SampleReader:
     def __iter__(self) -> Iterator[pa.Table]:
         self.rows = 0
         self.damage = None
-        return tables(self._rows(), self._batch_rows, self._batch_bytes)
+        return tables(self._rows(), self._batch_rows, self._batch_bytes, self._images)
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         """Each sample's row, with its image."""
@@ -60,14 +61,17 @@ class SampleReader:
         self.seen = members.seen
 
 
-def read_samples(shard: Shard, *, batch_rows: int = 256, batch_bytes: int = BATCH_BYTES) -> SampleReader:
-    """Tables of SAMPLE_SCHEMA plus `image` (the encoded bytes), in the order of the tar.
+def read_samples(
+    shard: Shard, *, batch_rows: int = 256, batch_bytes: int = BATCH_BYTES, images: bool = True
+) -> SampleReader:
+    """Tables of SAMPLE_SCHEMA plus `image` (the encoded bytes, or null without `images`), in the order of the
+    tar.
 
     The tables are cut as `tables` does it, so the cuts follow from the shard's content alone. After the
     loop, `.rows` is the number of samples, `.damage` says where the tar breaks off, if it does, and `.seen`
     what was read. Raises OSError if storage does, and ChangedError if the tar changes meanwhile.
     """
-    return SampleReader(shard, batch_rows, batch_bytes)
+    return SampleReader(shard, batch_rows, batch_bytes, images)
 
 
 def iter_fields(raw: bytes | memoryview, key: str) -> list[tuple[str, memoryview]]:
@@ -82,13 +86,15 @@ def iter_fields(raw: bytes | memoryview, key: str) -> list[tuple[str, memoryview
 
 
 def tables(
-    rows: Iterable[tuple[Any, ...]], batch_rows: int, batch_bytes: int = BATCH_BYTES
+    rows: Iterable[tuple[Any, ...]], batch_rows: int, batch_bytes: int = BATCH_BYTES, images: bool = True
 ) -> Iterator[pa.Table]:
     """Tables of STREAM_SCHEMA, of rows as `webdataset.describe` gives them. A table has at most batch_rows
-    rows, and at most batch_bytes of images, captions and URLs unless one row has more."""
+    rows, and at most batch_bytes of images, captions and URLs unless one row has more. Without `images`,
+    these are null."""
     held: list[tuple[Any, ...]] = []
     held_bytes = 0
-    for row in rows:
+    for described in rows:
+        row = described if images else (*described[:-1], None)
         size = len(row[-1] or b"") + len(row[4] or "") + len(row[5] or "")
         if held and (len(held) == batch_rows or held_bytes + size > batch_bytes):
             yield _table(held)

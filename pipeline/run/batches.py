@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.errors import ChangedError, ShardError, printable, worded
-from pipeline.operator import Stat
+from pipeline.operator import ImageScore, Stat
 from pipeline.plan.open_pool import open_kind
 from pipeline.plan.passes import ROWS, ScorePass
 from pipeline.pool.columns import Columns
@@ -80,6 +80,11 @@ class Work:
     def names(self) -> list[str]:
         """The operators to run."""
         return [name for stage in self.stages for name in stage]
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether an operator to run reads pixels."""
+        return any(isinstance(self.entries[name].operator, ImageScore) for name in self.names)
 
     @property
     def column_folders(self) -> list[str]:
@@ -233,10 +238,10 @@ def _from_shard(
     start = 0
     notes: dict[str, Any] = {}
     with samples_of(work.pool.store, shard) as writer:
-        for part, data in work.kind.read(shard, work.batch_rows, notes):
+        for part, data in work.kind.read(shard, work.batch_rows, notes, work.sees_images):
             writer.add_rows(part)
             frame = part.select(samples).hstack(stored.slice(start, len(part)))
-            yield Batch(shard.name, start, frame, data)
+            yield Batch(shard.name, start, frame, data if work.sees_images else None)
             start += len(part)
         if again and shard.state not in ("", notes["state"]):
             raise ChangedError(f"{shard.path} changed between two attempts to read it: it is read again")

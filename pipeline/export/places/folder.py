@@ -172,7 +172,7 @@ class ExportFolder:
     def swap(self, live: Manifest) -> Manifest:
         """Move the new export into the folder, whose manifest is `live`; returns the manifest at the end."""
         out, new = self.out, self.next
-        _move(new, out, sorted(new.file_names() - {self.manifest}))
+        _move(new, out, sorted(new.file_names().intersection(self.names(live))))
         surplus = set(self.names(live[REPLACES])) - set(self.names(live))
         self._remove(out, surplus)
         whole = out.file_names().issuperset(self.names(live))

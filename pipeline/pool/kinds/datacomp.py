@@ -66,7 +66,9 @@ class DataComp(PoolKind):
         if wanted and not metadata.fs.exists(metadata.path(shards[0].name, NPZ)):
             raise RecipeError(f"{self.key}: {metadata.base} holds no npz files, and {wanted[0]} lies in them")
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
+    def read(
+        self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
+    ) -> Iterator[SampleBatch]:
         """See PoolKind."""
         for frame in self.metadata.batches(shard.name, list(SAMPLE_COLUMNS), rows):
             yield pl.concat([EMPTY, frame], how="diagonal"), None

@@ -86,11 +86,13 @@ class Files(PoolKind):
         """See PoolKind."""
         list_folder(shard.path)
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
+    def read(
+        self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
+    ) -> Iterator[SampleBatch]:
         """See PoolKind. Raises FileNotFoundError if a file vanishes meanwhile."""
         folder = _Folder(shard)
         digest = Digest()
-        for table in tables(_described(shard, folder, digest), rows):
+        for table in tables(_described(shard, folder, digest), rows, images=images):
             yield parted(table)
         folder.check(READ_AGAIN)
         notes |= noted(Seen(folder.state, digest.hexdigest()))

@@ -82,9 +82,12 @@ class PoolKind(Protocol):
         """Read as little of a shard as shows that storage allows it. Raises what storage raises."""
         touch_file(shard.path)
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
+    def read(
+        self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
+    ) -> Iterator[SampleBatch]:
         """The samples of a shard, from the first to the last, at most `rows` at a time. The cuts follow from
-        the shard's content alone. Fills `notes`, which are complete when the iterator ends and go into the
+        the shard's content and the arguments alone. Without `images` none is handed out: copying them takes
+        longer than all the rest. Fills `notes`, which are complete when the iterator ends and go into the
         footer of the samples:
 
         damage   {offset, reason, member} of the place where the shard breaks off; what comes before is read

@@ -32,7 +32,9 @@ class Tables(PoolKind):
         if not shards[0].table:
             raise RecipeError(f"pool.kind is tables, and {shards[0].path} is a tar")
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
+    def read(
+        self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
+    ) -> Iterator[SampleBatch]:
         """See PoolKind."""
         reader = read_table(shard, self.columns, rows)
         for frame in reader:

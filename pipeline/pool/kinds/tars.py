@@ -31,9 +31,11 @@ class Tars(PoolKind):
         if shards[0].table:
             raise RecipeError(f"pool.kind is tars, and {shards[0].path} is a table")
 
-    def read(self, shard: Shard, rows: int, notes: dict[str, Any]) -> Iterator[SampleBatch]:
+    def read(
+        self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
+    ) -> Iterator[SampleBatch]:
         """See PoolKind."""
-        reader = read_samples(shard, batch_rows=rows)
+        reader = read_samples(shard, batch_rows=rows, images=images)
         for table in reader:
             yield parted(table)
         notes |= noted(reader.seen)

@@ -215,6 +215,16 @@ def test_the_index_of_another_program_is_left_alone(session, out):
     assert [p.name for p in out.iterdir()] == ["image.json"]
 
 
+def test_an_index_without_a_manifest_is_somebody_elses(session, out):
+    out.mkdir()
+    (out / "image.index").write_bytes(b"mine")
+    with pytest.raises(
+        RecipeError, match=r"^export\.index\.path: .* not written by Winnow \(it has image\.index\)"
+    ):
+        write_index(session)
+    assert contents(out) == {"image.index": b"mine"}
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

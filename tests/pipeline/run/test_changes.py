@@ -78,8 +78,8 @@ def test_a_shard_that_changes_while_it_is_read_is_read_again(pool, opened, tmp_p
     real = Tars.read
     writes = [lambda: pool(["yyyy", "z"], shard="1")]
 
-    def read(self, shard, rows, notes):
-        for batch in real(self, shard, 1, notes):
+    def read(self, shard, rows, notes, images):
+        for batch in real(self, shard, 1, notes, images):
             yield batch
             if shard.name == "1" and writes:
                 writes.pop()()
@@ -97,8 +97,8 @@ def test_a_shard_that_never_stands_still_is_given_up(pool, opened, tmp_path, mon
     real = Tars.read
     texts = (["y" * length] * 6 for length in range(1, 100))
 
-    def read(self, shard, rows, notes):
-        for batch in real(self, shard, 1, notes):
+    def read(self, shard, rows, notes, images):
+        for batch in real(self, shard, 1, notes, images):
             yield batch
             if shard.name == "1":
                 pool(next(texts), shard="1")
@@ -116,8 +116,8 @@ def test_a_file_that_an_operator_names_and_that_changes_meanwhile(pool, opened, 
     compute_ = {"entries": {"use": "metaclip.EntryMatch", "metadata": str(words)}}
     real = Tars.read
 
-    def read(self, shard, rows, notes):
-        yield from real(self, shard, rows, notes)
+    def read(self, shard, rows, notes, images):
+        yield from real(self, shard, rows, notes, images)
         words.write_text("bb\n")
 
     monkeypatch.setattr(Tars, "read", read)
