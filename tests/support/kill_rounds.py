@@ -146,9 +146,8 @@ class Rounds:
         for path in (self.place.store, self.place.out):
             files = (file for file in path.rglob("*") if file.is_file())
             found |= {str(file.relative_to(self.place.folder)): file.read_bytes() for file in files}
-        return {
-            name: _timeless(name, data) for name, data in found.items() if not name.startswith(REMEMBERED)
-        }
+        kept = {name: data for name, data in found.items() if not name.startswith(REMEMBERED)}
+        return {name: _timeless(name, data) for name, data in kept.items()} if kind == "ingest" else kept
 
     def _compare(self, kind: str, found: dict[str, bytes]) -> None:
         """Note the files that are not as expected."""
