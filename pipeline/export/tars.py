@@ -79,7 +79,7 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
     scores = ScoreColumns(session)
     inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [session.recipe.export.repeats])})
     with place.writing(_manifest(session, inputs, tars), f"{KEY} of {session.recipe.name}") as stage:
-        missing = [tar for tar in tars if f"{tar.name}{STATS_SUFFIX}" not in stage.files]
+        missing = [tar for tar in tars if not stage.files.issuperset(f"{tar.name}{s}" for s in SUFFIXES)]
         if not stage.complete:
             _raise_failed(_build(missing, TarBuilder(session, stage.path), executor, report), len(tars))
             _describe(stage.folder, tars)

@@ -265,10 +265,7 @@ def working_beside(path: str) -> Iterator[str]:
         return
     parent, name = os.path.split(target.base)
     os.makedirs(parent, exist_ok=True)
-    for sibling in os.listdir(parent):
-        left = os.path.join(parent, sibling)
-        if is_leftover(left, name):
-            remove_any(left)
+    remove_left_beside(target.base)
     folder = temporary_path(parent, name)
     remove_any(folder)  # of an earlier process with this id
     os.mkdir(folder)
@@ -276,6 +273,15 @@ def working_beside(path: str) -> Iterator[str]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def remove_left_beside(base: str) -> None:
+    """Remove what killed processes left beside a local file that they were to publish."""
+    parent, name = os.path.split(base)
+    for sibling in os.listdir(parent):
+        left = os.path.join(parent, sibling)
+        if is_leftover(left, name):
+            remove_any(left)
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 import os
 import shutil
 import stat
+import subprocess
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from pipeline.storage.disk import temporary_path
 from tests.support.folders import contents
 from tests.support.place import Place, same, tar_bytes
 
@@ -115,9 +117,16 @@ def test_other_bounds_into_one_folder(place: Place) -> None:
 
 
 def test_an_export_part_that_was_removed_comes_back(place: Place) -> None:
+    """Without its manifest an export is somebody else's."""
     place.run()
-    for name in sorted(place.exports()):
-        (place.out / name).unlink()
+    for name, data in place.exports().items():
+        path = place.out / name
+        path.unlink()
+        if name.endswith("winnow.json"):
+            done = place.winnow("run")
+            assert done.returncode == 2
+            assert "was not written by Winnow" in done.stderr
+            path.write_bytes(data)
         place.run_and_agree()
 
 
@@ -238,3 +247,19 @@ def test_an_export_folder_that_was_emptied_is_filled_again(place: Place) -> None
     place.run()
     shutil.rmtree(place.out)
     place.run_and_agree()
+
+
+def test_what_a_killed_process_left_of_a_note_is_removed(place: Place) -> None:
+    place.run()
+    left = place.out / temporary_name("subset.npy.winnow.json")
+    left.write_text("{")
+    place.run_and_agree("--set", "keep.facts.words.min=1")
+    assert not left.exists()
+
+
+def temporary_name(name: str) -> str:
+    """The name of a file that a process of this machine was about to publish when it was killed."""
+    ended = subprocess.Popen(["true"])  # noqa: S607
+    ended.wait()
+    found = os.path.basename(temporary_path("/folder", name))
+    return found.replace(f".{os.getpid()}.", f".{ended.pid}.")

@@ -150,7 +150,7 @@ def test_a_command_that_computes_nothing_names_a_damaged_part(place: Place, kind
     path.write_bytes(DAMAGES["half"](path.read_bytes()))
     done = place.winnow(command)
     assert "Traceback" not in done.stderr
-    assert done.returncode in (0, 1)
+    assert done.returncode in (0, 1) or "winnow compute" in done.stderr
     place.run_and_agree()
 
 

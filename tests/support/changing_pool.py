@@ -121,6 +121,8 @@ class ChangingPool:
         before = self.place.exports()
         done = self.place.winnow("run", "--json")
         fresh, expected = self._fresh()
+        if fresh.returncode == 2 and "no column" in fresh.stderr:
+            return  # the first table is cut before its first row: refused before any work, if it is to be read
         said = f"{done.stdout}{done.stderr}\n--- a new store says:\n{fresh.stdout}{fresh.stderr}"
         assert done.returncode == fresh.returncode, said
         assert done.returncode in (0, 1), said
@@ -145,7 +147,8 @@ class ChangingPool:
         local = ("--local",) if command == "run" else ()
         done = self.warm.winnow(command, self.place.recipe(), *local, fault=Fault(kind, at))
         assert "Traceback" not in done.stderr, done.stderr
-        assert done.returncode in (0, 1, -9), done.stderr
+        told = done.returncode == 2 and "nothing to decide on" in done.stderr  # of `keep`
+        assert told or done.returncode in (0, 1, -9), done.stderr
         return done
 
     def together(self, bounds: Sequence[int]) -> None:

@@ -9,17 +9,21 @@ In the plain loop a command starts in milliseconds (tests/support/warm.py), so 1
 """
 
 import argparse
+import io
 import json
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from jobs.toy.sample_pool import make_pool
 from tests.support.ingest_runs import LOOPBACK, write_list
@@ -75,12 +79,12 @@ class Rounds:
                 self._finish(commands[:1])
                 self.longest[kind] = time.perf_counter() - started
             self._finish(commands[1:])
-            self.expected[kind] = self._left()
+            self.expected[kind] = self._left(kind)
         self._reset(kind)
         for _ in range(kills):
             self._kill(kind, commands[0])
         self._finish(commands)
-        self._compare(kind, self._left())
+        self._compare(kind, self._left(kind))
         assert folder.exists()
 
     def _commands(self, kind: str) -> list[list[str]]:
@@ -126,40 +130,55 @@ class Rounds:
         self.kills[kind] += 1
         self.hit[kind] += status == -signal.SIGKILL
         if status not in (-signal.SIGKILL, 0):
-            self.wrong.append(f"{kind}: ended with {status} before it was killed")
+            self._note(f"{kind}: ended with {status} before it was killed")
 
     def _finish(self, commands: Sequence[Sequence[str]]) -> None:
         """Run commands to their ends; what ends with an error counts as wrong."""
         for words in commands:
             done = self.warm.winnow(*words)
             if done.returncode:
-                self.wrong.append(f"{' '.join(words)}: {done.returncode}: {done.stderr[-2000:]}")
+                self._note(f"{' '.join(words)}: {done.returncode}: {done.stderr[-2000:]}")
 
-    def _left(self) -> dict[str, bytes]:
-        """Every file of the store and the exports that is published or left over."""
+    def _left(self, kind: str) -> dict[str, bytes]:
+        """Every file of the store and the exports that is published or left over. A download's files hold
+        the time and order in which pictures came: of these, the contents in the order of their keys."""
         found: dict[str, bytes] = {}
         for path in (self.place.store, self.place.out):
             files = (file for file in path.rglob("*") if file.is_file())
             found |= {str(file.relative_to(self.place.folder)): file.read_bytes() for file in files}
-        return {
-            name: _timeless(name, data) for name, data in found.items() if not name.startswith(REMEMBERED)
-        }
+        kept = {name: data for name, data in found.items() if not name.startswith(REMEMBERED)}
+        return {name: _timeless(name, data) for name, data in kept.items()} if kind == "ingest" else kept
 
     def _compare(self, kind: str, found: dict[str, bytes]) -> None:
         """Note the files that are not as expected."""
         expected = self.expected[kind]
         names = [n for n in sorted({*found, *expected}) if found.get(n) != expected.get(n)]
         if names:
-            self.wrong.append(f"{kind}: {len(names)} files differ: {names[:8]}")
-            shutil.copytree(self.place.folder, self.root / f"wrong{len(self.wrong)}")
+            self._note(f"{kind}: {len(names)} files differ: {names[:8]}")
+            for name in names:
+                for folder, files in (("found", found), ("expected", expected)):
+                    path = self.root / f"wrong{len(self.wrong)}" / folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(files.get(name, b""))
+
+    def _note(self, problem: str) -> None:
+        """Something is not as it should be."""
+        self.wrong.append(problem)
+        print(f"WRONG {len(self.wrong)}: {problem}", flush=True)
 
 
 def _timeless(name: str, data: bytes) -> bytes:
-    """A file, less the times that img2dataset's counts have."""
-    if not name.endswith("_stats.json"):
-        return data
-    counts = json.loads(data)
-    return json.dumps({key: value for key, value in counts.items() if key not in TIMES}).encode()
+    """A file of a download, less times and order."""
+    if name.endswith("_stats.json"):
+        counts = json.loads(data)
+        return json.dumps({key: value for key, value in counts.items() if key not in TIMES}).encode()
+    if name.endswith(".tar"):
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            return repr(sorted((member.name, tar.extractfile(member).read()) for member in tar)).encode()
+    if name.endswith(".parquet"):
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        return repr(sorted(rows, key=lambda row: str(row["key"]))).encode()
+    return data
 
 
 def on_ray(root: Path, kills: int, seed: int) -> tuple[int, list[str]]:

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from pipeline.errors import RecipeError
-from pipeline.storage.folder import Folder, working_beside
+from pipeline.storage.folder import Folder, remove_left_beside, working_beside
 from pipeline.storage.identity import Digest, remote_state
 from pipeline.storage.locks.lock import held
 
@@ -80,6 +80,8 @@ def writing_file(path: str, key: str, about: About, purpose: str = "") -> Iterat
     check_file(path, key)
     with file_lock(target, purpose or key), working_beside(path) as folder:
         check_file(path, key)
+        if target.local:
+            remove_left_beside(_note_of(target).base)
         yield f"{folder}/new"
         _replace(target, f"{folder}/new", about, key)
 
