@@ -3,6 +3,7 @@
 WinnowError            every error below; the command line prints its message and no traceback
 ├── RecipeError        the recipe, a flag or a setting is wrong: nothing has run            exit 2
 ├── ShardError         a shard cannot be read: it stays pending, the job goes on            exit 1
+│   ├── ColumnError    a table lacks a column; if it is the first one, the recipe is wrong
 │   ├── ChangedError   it changed while it was read: it is read again
 │   └── DamagedError   a file of the store is not as it was written: it is computed again
 ├── HeldError          another process is writing there: nothing has run                    exit 1
@@ -43,6 +44,10 @@ class ShardError(WinnowError):
 
 class ChangedError(ShardError):
     """A shard, or a file beside it, changed while it was read; it is read again."""
+
+
+class ColumnError(ShardError):
+    """A table lacks a column that the recipe names, or the caption."""
 
 
 class DamagedError(ShardError):

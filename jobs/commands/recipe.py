@@ -159,9 +159,10 @@ def explain(
     explanations = look_up(decided.session, uids)
     if json:
         print_json(explanations)
-        return
-    for explanation in explanations:
-        tables.explanation(explanation)
+    else:
+        for explanation in explanations:
+            tables.explanation(explanation)
+    exit_if_incomplete(decided.pending)
 
 
 def effects(

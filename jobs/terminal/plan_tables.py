@@ -19,10 +19,8 @@ def plan(preview: Preview) -> None:
     """The missing passes, what they cost, and what would go wrong."""
     samples = "" if preview.samples is None else f", with {counted(preview.samples, 'sample')}"
     tables.console.print(f"{counted(preview.shards, 'shard')}, read before: {preview.indexed:,}{samples}")
-    _shards("do not exist", preview.missing)
-    _shards(
-        "were written since they were read; if their content differs, they are done anew", preview.doubtful
-    )
+    _shards("files that do not exist", preview.missing)
+    _shards("files written since they were read; those whose content differs are done anew", preview.doubtful)
     tables.console.print(_missing_passes(preview.passes) if preview.passes else "Everything is computed.")
     if preview.index:
         where = "" if preview.index.memory else ", on the machine with the most memory"
@@ -37,9 +35,9 @@ def plan(preview: Preview) -> None:
 
 
 def _shards(what: str, shards: Mapping[str, str]) -> None:
-    """How many shards are in some way, with a few examples: their names, and more about each."""
+    """How many of the shards' files are in some way, with a few examples: shards, and more about each."""
     if shards:
-        tables.console.print(f"[yellow]{counted(len(shards), 'shard')}[/] {what}", highlight=False)
+        tables.console.print(f"[yellow]{what}[/]: {len(shards):,}", highlight=False)
     for name, more in list(shards.items())[:EXAMPLES]:
         tables.console.print(f"  {escape(printable(f'{name}: {more}'))}", highlight=False)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.errors import RecipeError, ShardError
+from pipeline.errors import ColumnError, RecipeError, ShardError
 from pipeline.operator import ImageScore
 from pipeline.plan.outputs import check_outputs
 from pipeline.pool.kinds.kind import PoolKind
@@ -66,12 +66,12 @@ def _columns_read(recipe: Recipe) -> set[str]:
 
 
 def check_first(kind: PoolKind, shards: Sequence[Shard]) -> None:
-    """Raises RecipeError if the first shard is not what the recipe says. If storage cannot read it, or it
-    is broken, the pass that reads it will say so."""
+    """Raises RecipeError if the first shard lacks a column that the recipe names. If storage cannot read it,
+    or it is broken, the pass that reads it will say so."""
     try:
         for shard in shards[:1]:
             kind.check_shard(shard)
-    except ShardError as error:
+    except ColumnError as error:
         raise RecipeError(f"{kind.key}: {error}") from None
-    except (OSError, Break):
+    except (OSError, Break, ShardError):
         return

@@ -75,7 +75,7 @@ class Session:
 
     def unread(self, names: Collection[str]) -> "Session":
         """The same session, in which these shards count as not read."""
-        return self.over([replace(s, content="", rows=0) if s.name in names else s for s in self.shards])
+        return self.over([s.known_as("", 0) if s.name in names else s for s in self.shards])
 
     def refreshed(self) -> "Session":
         """The same session with what the store holds of the shards now. Raises RecipeError."""

@@ -75,6 +75,8 @@ def _described(store: Folder, root: str, pool: Pool, kind: PoolKind) -> dict[str
     if place is not None and store.local:
         root = os.path.relpath(os.path.abspath(place), os.path.abspath(store.base))
     name = next(name for name, known in KINDS.items() if isinstance(kind, known))
+    if pool.name:  # it tells the pool, wherever it lies
+        root = pool.name
     columns = {"columns": dict(kind.columns)} if kind.takes_columns else {}
     return {"root": os.fsencode(root).decode("utf-8", "backslashreplace"), "kind": name, **columns}
 

@@ -14,7 +14,6 @@ state later, but still that content, `sources.json` notes the new state.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -76,18 +75,16 @@ class StoredSamples:
         for shard in shards:
             footer = footers.get(shard.name)
             if footer is None or shard.state == MISSING:
-                known.append(replace(shard, content="", rows=0, differs=""))
+                known.append(shard.known_as("", 0))
                 continue
             content, state = footer.notes.get("content", ""), footer.notes.get("state", "")
             if shard.state not in ("", state):
                 if touched is None:
                     touched = self.store.root.read_json(layout.SOURCES) or {}
                 if touched.get(shard.name) != [shard.state, content]:
-                    known.append(
-                        replace(shard, content="", rows=0, differs=state_difference(state, shard.state))
-                    )
+                    known.append(shard.known_as("", 0, state_difference(state, shard.state)))
                     continue
-            known.append(replace(shard, content=content, rows=footer.rows, differs=""))
+            known.append(shard.known_as(content, footer.rows))
         return known
 
     def check(self, shard: Shard) -> None:

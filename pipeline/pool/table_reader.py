@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ChangedError, ShardError
+from pipeline.errors import ChangedError, ColumnError, ShardError
 from pipeline.pool.fields import NO_CAPTION, pixels_of, string
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage
@@ -146,13 +146,13 @@ def _open(
 
 def pick(names: Sequence[Name], columns: Mapping[str, Name]) -> dict[str, Name]:
     """Part of a sample (`text`, `url`, ...) -> column: as `columns` says, else by its usual names. `names`:
-    the table's columns. Raises ShardError if the caption or one of `columns` is missing."""
+    the table's columns. Raises ColumnError if the caption or one of `columns` is missing."""
     picked: dict[str, Name] = {}
     for part, usual in NAMES.items():
         wanted = (columns[part],) if part in columns else usual
         present = [name for name in wanted if name in names]
         if not present and (part in columns or part == "text"):
-            raise ShardError(_missing(part, wanted, names))
+            raise ColumnError(_missing(part, wanted, names))
         if present:
             picked[part] = present[0]
     if "error_message" not in picked:
@@ -177,7 +177,8 @@ def _worded(file: Opened) -> Iterator[None]:
         raise
     except (pa.ArrowException, ShardError) as error:
         file.check()
-        raise ShardError(f"{file.location}: {error}") from None
+        kind = ColumnError if isinstance(error, ColumnError) else ShardError
+        raise kind(f"{file.location}: {error}") from None
     except OSError as error:
         file.check()
         raise file.explained(error) from None

@@ -144,7 +144,7 @@ def session(folder: Path, shards: int, frame: pl.DataFrame, order: int = 0, work
 
 def outcome(made: Session, executor: Any) -> tuple[dict[str, list[Any]], list[pl.DataFrame]]:
     """Verdicts by uid, and the Stats' tables."""
-    compute(made, executor)
+    made = compute(made, executor).session
     decide(made)
     shards = [shard.name for shard in made.shards]
     uids = made.columns.read_many(shards, ["uid"])["uid"]

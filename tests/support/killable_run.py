@@ -39,8 +39,7 @@ def write_recipe(folder: Path, pool: Path) -> Path:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Every published byte, run logs and what is remembered of footers aside."""
+    """Every published byte, run logs, what is remembered of footers, and where the pool lies aside."""
     found = tree(folder, without=("runs", "recipe.yaml", "__pycache__"))
-    return {
-        name: data for name, data in found.items() if not name.startswith(("store/runs/", "store/footers/"))
-    }
+    aside = ("store/runs/", "store/footers/", "store/store.json")
+    return {name: data for name, data in found.items() if not name.startswith(aside)}

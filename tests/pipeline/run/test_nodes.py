@@ -64,7 +64,7 @@ def test_same_bytes(shape: Shape, pool: Path, expected: dict[str, bytes], tmp_pa
     assert made.keys() == expected.keys()
     assert [name for name in made if made[name] != expected[name]] == []
     kinds = {name.split("/")[0] for name in made}
-    assert kinds == {"store", "shards", "index", "subset.npy"}
+    assert kinds == {"store", "shards", "index", "subset.npy", "subset.npy.winnow.json"}
     assert {"samples", "columns", "stats", "decisions"} <= {
         name.split("/")[1] for name in made if name.startswith("store/")
     }
