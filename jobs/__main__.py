@@ -44,6 +44,8 @@ Exit status:
   130  stopped by Ctrl-C
 """
 
+STOPPED = 130  # the exit status after Ctrl-C
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 
 
@@ -100,8 +102,15 @@ def main() -> None:
         print("run the same command again to go on", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_stopped())
+    except SystemExit as end:  # typer turns Ctrl-C into one, without a word
+        sys.exit(_stopped() if end.code == STOPPED else end.code)
+
+
+def _stopped() -> int:
+    """Say what to do after Ctrl-C; returns the exit status."""
+    print("stopped; run the same command again to go on", file=sys.stderr)
+    return STOPPED
 
 
 if __name__ == "__main__":

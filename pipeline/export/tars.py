@@ -79,7 +79,7 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
     scores = ScoreColumns(session)
     inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [session.recipe.export.repeats])})
     with place.writing(_manifest(session, inputs, tars), f"{KEY} of {session.recipe.name}") as stage:
-        missing = [tar for tar in tars if not stage.files.issuperset(f"{tar.name}{s}" for s in SUFFIXES)]
+        missing = [tar for tar in tars if not stage.files.issuperset(_files_of(tar.name))]
         if not stage.complete:
             _raise_failed(_build(missing, TarBuilder(session, stage.path), executor, report), len(tars))
             _describe(stage.folder, tars)
@@ -146,8 +146,13 @@ def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
     if manifest.get("export", "shards") != "shards" or "decision" not in manifest:
         raise ValueError
     for number in range(manifest["shards"]):
-        yield from (f"{number:08d}{suffix}" for suffix in SUFFIXES)
+        yield from _files_of(f"{number:08d}")
     yield from (SIZES, META)
+
+
+def _files_of(tar: str) -> list[str]:
+    """The files of one tar, by its name without the suffix."""
+    return [f"{tar}{suffix}" for suffix in SUFFIXES]
 
 
 def _manifest(session: Session, inputs: Inputs, tars: Sequence[OutputTar]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ count in the pool's statistics. So it has no row and no verdict. The books count
 lost, and read = kept + dropped + failed.
 """
 
+import errno
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -82,6 +83,10 @@ def lost_beside(stem: str) -> dict[str, int]:
         stats = orjson.loads(fs.cat_file(path, end=MOST_BYTES))
     except (FileNotFoundError, PermissionError, orjson.JSONDecodeError):
         return {}  # if listing is not allowed, S3 answers 403 for a file that does not exist
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # then there cannot be such a file
+            raise
+        return {}
     return reasons(stats) if isinstance(stats, dict) else {}
 
 

@@ -19,7 +19,10 @@ from blake3 import blake3
 MISSING = "missing"  # the state of a file that does not exist
 
 # Listing fields of object storage that change with the content, the most telling first.
-_MARKS = ("ETag", "etag", "md5Hash", "generation", "version_id", "VersionId", "Content-MD5", "Digest")
+_MARKS = (
+    *("ETag", "etag", "md5Hash", "generation", "version_id", "VersionId", "Content-MD5", "Digest"),
+    *("blob_id", "xet_hash"),  # of the Hugging Face hub, which lists no times
+)
 # Listing fields of file systems that have no such mark: times of change.
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "updated", "mtime", "modified", "created")
 
@@ -49,6 +52,11 @@ def remote_state(info: Mapping[str, Any]) -> str:
         if info.get(key):
             return f"{info.get('size')} {info[key]}"
     return ""
+
+
+def listed_state(info: Mapping[str, Any]) -> str:
+    """As `remote_state` for a file of a pool; if the storage tells neither a mark nor a time, its size."""
+    return remote_state(info) or str(info.get("size") or "")
 
 
 def state_difference(before: str, now: str) -> str:

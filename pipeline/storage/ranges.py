@@ -28,7 +28,7 @@ from typing import Any, Protocol, Self
 from fsspec.core import split_protocol, url_to_fs
 
 from pipeline.errors import ChangedError
-from pipeline.storage.identity import Digest, Seen, local_state, remote_state
+from pipeline.storage.identity import Digest, Seen, listed_state, local_state, remote_state
 
 CHUNK = 4 << 20  # bytes asked of other storage at a time
 LOCAL_CHUNK = 256 << 10  # bytes read of a local file at a time: they stay in the core's cache
@@ -84,7 +84,7 @@ class Opened:
         if self.path is not None:
             return local_state(self._stat)
         told = remote_state(getattr(self.file, "details", None) or {})
-        return told or remote_state(self._fs.info(self._key))
+        return told or listed_state(self._fs.info(self._key))
 
     def read(self, size: int) -> bytes:
         """The next bytes, at most so many; none at the end of the file."""

@@ -32,6 +32,11 @@ def test_a_shard_is_renamed(place: Place) -> None:
     place.run_and_agree()
 
 
+def test_a_name_as_long_as_the_file_system_takes(place: Place) -> None:
+    os.rename(place.pool / "0.tar", place.pool / f"{'n' * 251}.tar")  # no _stats.json can lie beside it
+    place.run_and_agree()
+
+
 def test_a_shard_is_removed(place: Place) -> None:
     place.run()
     (place.pool / "1.tar").unlink()

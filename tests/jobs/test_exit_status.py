@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from jobs.__main__ import app
 from pipeline.errors import RecipeError
+from tests.support import command
 from tests.support.decided_pool import sample, write_tar
 
 COMMANDS = ("run", "compute", "keep", "effects", "export")
@@ -107,3 +108,12 @@ def test_a_subset_file_over_a_shard_or_a_fifo(recipe):
     words = ["subset", "and", "a.npy", "b.npy", "--out", f"{recipe.parent}/fifo.npy"]
     with pytest.raises(RecipeError, match=r"--out: .* is a FIFO, not a file"):
         CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_a_command_that_ctrl_c_stops_says_what_to_do(recipe, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.steps.run_all", stop)
+    done = command.winnow("run", recipe, "--local")
+    assert (done.returncode, done.stderr) == (130, "stopped; run the same command again to go on\n")

@@ -209,7 +209,9 @@ def test_awkward_captions_have_a_result(tmp_path: Path) -> None:
         },
     }
     made = Session.open(parse(recipe))
-    assert not compute(made, LocalExecutor()).pending
+    log = compute(made, LocalExecutor())
+    assert not log.pending
+    made = log.session
     entries = made.store.read(f"{made.folder('entries')}/a.parquet")
     assert entries["entries.ids"].to_list() == [
         [],

@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         name = str(path.relative_to(self.server.folder))
         if path.is_dir():
             return {"type": "directory", "path": name, "oid": "0" * 40, "size": 0}
-        oid = hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()
+        oid = hashlib.sha1(path.read_bytes(), usedforsecurity=False).hexdigest()
         return {"type": "file", "path": name, "oid": oid, "size": path.stat().st_size}
 
     def missing(self) -> None:

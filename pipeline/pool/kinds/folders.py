@@ -19,7 +19,7 @@ from pipeline.pool.listing import reasons
 from pipeline.pool.listing.patterns import Place, common_folder, places, root_of
 from pipeline.pool.listing.search import ANY_DEPTH, Above, search
 from pipeline.pool.listing.tree import FILE, FOLDER, LocalTree, is_written, kind_of
-from pipeline.storage.identity import MISSING, local_state, remote_state
+from pipeline.storage.identity import MISSING, listed_state, local_state
 
 # Sizes of files, by name; None if the listing did not say.
 Sizes = Mapping[str, int | None]
@@ -71,7 +71,7 @@ def _file(source: Any) -> tuple[int, str]:
         except OSError:  # it is gone meanwhile
             return 0, MISSING
         return seen.st_size, local_state(seen)
-    return source["size"] or 0, remote_state(source)
+    return source["size"] or 0, listed_state(source)
 
 
 class Roots(NamedTuple):

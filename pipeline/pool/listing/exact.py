@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.pool.listing import reasons
 from pipeline.pool.listing.patterns import Place
 from pipeline.pool.listing.tree import File
-from pipeline.storage.identity import MISSING, local_state, remote_state
+from pipeline.storage.identity import MISSING, listed_state, local_state
 from pipeline.storage.retry import from_storage
 
 REQUESTS = 32  # requests at a time
@@ -85,4 +85,4 @@ def _file(info: Mapping[str, Any] | None) -> File | None:
     """The file that an info describes: absent without an info, None for a folder."""
     if info is None:
         return ABSENT
-    return None if info["type"] == "directory" else File(info.get("size"), remote_state(info))
+    return None if info["type"] == "directory" else File(info.get("size"), listed_state(info))

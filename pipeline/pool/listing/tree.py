@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from pipeline.pool.listing import reasons
-from pipeline.storage.identity import MISSING, local_state, remote_state
+from pipeline.storage.identity import MISSING, listed_state, local_state
 
 FILE, FOLDER = "file", "folder"
 _BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors of a link that leads nowhere
@@ -126,7 +126,7 @@ class ListedTree:
 
     def file(self, node: Node) -> File:
         """See Tree."""
-        return File(node.source["size"], remote_state(node.source))
+        return File(node.source["size"], listed_state(node.source))
 
     def content(self, path: str) -> bytes:
         """See Tree."""

@@ -9,6 +9,7 @@ from pipeline.storage import retry
 from tests.pipeline.storage.test_s3 import EACH, SHARDS, recipe
 from tests.support.folders import contents
 from tests.support.hub_server import hub
+from tests.support.place import Place
 
 
 def test_a_pool_on_the_hub_gives_the_same_bytes(tmp_path, monkeypatch):
@@ -30,6 +31,17 @@ def test_a_pool_on_the_hub_gives_the_same_bytes(tmp_path, monkeypatch):
     assert (there.samples, there.kept) == (here.samples, here.kept)
     assert contents(tmp_path / "there-out") == contents(tmp_path / "here-out")
     assert (tmp_path / "there.npy").read_bytes() == (tmp_path / "here.npy").read_bytes()
+
+
+@pytest.mark.parametrize("paths", ["pool", "pool/00000.tar"])
+def test_a_tar_on_the_hub_that_is_replaced_is_read_again(tmp_path, paths):
+    place = Place(tmp_path)
+    place.tar("00000", ["a red dog here", "a old dog here"])
+    with hub(tmp_path):
+        place.pool_keys = {"shards": f"hf://datasets/me/pool/{paths}"}
+        place.run_and_agree()
+        place.tar("00000", ["a new dog here", "a sad cat here"])
+        place.run_and_agree()
 
 
 @pytest.mark.parametrize("name", ["httpx", "huggingface_hub"])
