@@ -45,13 +45,21 @@ def is_current(footer: Footer, shard: Shard) -> bool:
 
 
 def complete(session: Session) -> Session:
-    """The same session over the shards that have every column that rules and exports read. Over fewer
-    shards, Stats have other keys, and so do the columns that depend on them; hence the recursion. Raises
-    RecipeError if no shard is left."""
-    if not session.shards:
-        raise RecipeError(_nothing(session))
+    """The same session over the shards that have every column that rules and exports read. Raises RecipeError
+    if no shard has."""
     if not all(shard.content for shard in session.shards):
         session = session.refreshed()  # they may have been computed since the session was opened
+    found = _complete(session)
+    if found is None:
+        raise RecipeError(_nothing(session))
+    return found
+
+
+def _complete(session: Session) -> Session | None:
+    """As `complete`; None if no shard is left. Over fewer shards, Stats have other keys, and so do the columns
+    that depend on them; hence the recursion."""
+    if not session.shards:
+        return None
     stored = list_stored(session)
     owners = {o for column in session.columns_read() if (o := owner(column)) is not None}
     done = _having(session, stored, owners)
@@ -63,11 +71,7 @@ def complete(session: Session) -> Session:
     readable = _having(
         session, stored, {n for n in closure(session.recipe, owners) if plain[n] == session.keys[n]}
     )
-    if len(readable) < len(session.shards):
-        done = readable
-    if not done:
-        raise RecipeError(_nothing(session))
-    return complete(session.over(done))
+    return _complete(session.over(readable if len(readable) < len(session.shards) else done))
 
 
 def require(session: Session, names: Iterable[str]) -> None:
