@@ -56,8 +56,8 @@ def complete(session: Session) -> Session:
 
 
 def _complete(session: Session) -> Session | None:
-    """As `complete`; None if no shard is left. Over fewer shards, Stats have other keys, and so do the columns
-    that depend on them; hence the recursion."""
+    """As `complete`; None if no shard is left. Over fewer shards, Stats have other keys, and so do the
+    columns that depend on them; hence the recursion."""
     if not session.shards:
         return None
     stored = list_stored(session)
