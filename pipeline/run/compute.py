@@ -154,8 +154,7 @@ def _run_scores(
 def _check_files(session: Session, work: Work, planned: ScorePass) -> None:
     """Raises ShardError if a file that an operator of the pass names was rewritten meanwhile; then the parts
     of the pass, which may be of either content, are removed."""
-    before = {name: session.contents[name] for name in planned.names}
-    if before == {name: session.digests_of(name) for name in planned.names}:
+    if _same_files(session, planned.names):
         return
     shards = {shard.name for shard in planned.shards}
     for folder in work.column_folders:
@@ -168,6 +167,11 @@ def _check_files(session: Session, work: Work, planned: ScorePass) -> None:
     )
 
 
+def _same_files(session: Session, names: Collection[str]) -> bool:
+    """Whether the files that these operators name are those that their keys cover."""
+    return all(session.contents[name] == session.digests_of(name) for name in names)
+
+
 def _unfinished(work: Work, planned: ScorePass, counts: _PassCounts) -> dict[str, str]:
     """The shards of a pass that could not be read, or that lack a published part, with the reasons. Those
     that changed while they were read are left out."""
@@ -176,10 +180,15 @@ def _unfinished(work: Work, planned: ScorePass, counts: _PassCounts) -> dict[str
 
 
 def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunLog) -> None:
-    """Reduce and publish one Stat."""
+    """Reduce and publish one Stat. Raises ShardError if a file that it names was rewritten meanwhile."""
     started = time.perf_counter()
     LOG.info("pass begun: %s (Stat); shards: %s", planned.name, f"{len(planned.shards):,}")
     table = reduced(executor, StatTask(session, planned.name), planned.shards)
+    if not _same_files(session, [planned.name]):
+        raise ShardError(
+            f"a file that compute ({planned.name}) reads was rewritten while it was used; nothing of it is "
+            "stored: run the command again"
+        )
     key = session.keys[planned.name]
     session.store.root.publish_json(layout.stat_meta(planned.name, key), session.describe(planned.name))
     session.store.write(layout.stat(planned.name, key), table)

@@ -208,3 +208,19 @@ def test_another_bound_of_the_same_decision_folder(place: Place) -> None:
     place.run_and_agree("--set", "keep.facts.words.min=1")
     place.run_and_agree("--set", "keep.facts.words.min=4")
     place.run_and_agree()
+
+
+def test_a_list_is_rewritten_while_a_stat_reads_it(place: Place) -> None:
+    listed = place.folder / "list.txt"
+    listed.write_text("row 0\n")
+    (place.folder / "list.txt.next").write_text("row 1 shard\n")
+    place.compute = {
+        "counted": {"use": "listed_count.ListedCount", "file": str(listed)},
+        "listed": {"use": "listed_count.Listed", "counted": "counted"},
+    }
+    place.keep = {"listed.n": {"min": 0}}
+    done = place.winnow("run")
+    assert done.returncode == 1
+    assert "rewritten while it was used" in done.stderr
+    listed.write_text("row 0\n")
+    place.run_and_agree()
