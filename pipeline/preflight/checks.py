@@ -97,6 +97,18 @@ def check_shards(passes: Sequence[Pass], pools: Sequence[Sequence[Placement]] = 
     return list(dict.fromkeys(warnings))
 
 
+def check_states(session: Session) -> list[str]:
+    """A warning if the storage of the pool does not tell when a file was rewritten."""
+    unknown = [shard for shard in session.shards if not shard.state]
+    if not unknown:
+        return []
+    return [
+        f"{session.kind.key}: the storage of {len(unknown):,} shards (such as {unknown[0].path}) tells neither "
+        "an ETag nor a time of change, so it shows only when they are read that they were rewritten; "
+        "`winnow store verify --deep` reads them"
+    ]
+
+
 def check_parts(session: Session, rows: Mapping[str, int]) -> list[str]:
     """A warning if the store holds very many small parts in files of their own. `rows`: samples by shard."""
     if not session.sample_folders:
