@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.toy.sample_pool import make_pool
+from pipeline.storage.disk import is_temporary
 from tests.support.killable_run import outputs, write_recipe
 from tests.support.paths import ROOT
 from tests.support.sizes import either
@@ -17,7 +18,7 @@ from tests.support.sizes import either
 
 def published(folder: Path) -> dict[str, int]:
     """Published files that no later step replaces, with their times of writing."""
-    files = (p for p in (folder / "store").rglob("*.parquet") if not p.name.startswith(".tmp"))
+    files = (p for p in (folder / "store").rglob("*.parquet") if not is_temporary(p.name))
     tars = (p for p in (folder / "shards").glob("*_stats.json"))
     return {
         str(p.relative_to(folder)): p.stat().st_mtime_ns

@@ -156,7 +156,7 @@ def test_where_the_first_table_lacks_a_column_nothing_is_done(pool):
 def test_a_store_remembers_how_tables_were_read(pool):
     compute(Session.open(recipe(pool)), LocalExecutor())
     with pytest.raises(
-        RecipeError, match=r"pool\.store: .* samples that were read as tables, and .* columns"
+        RecipeError, match=r"pool\.store: .* samples that were read as tables, and .*pool\.columns"
     ):
         Session.open(recipe(pool, pool={"columns": {"text": "url"}}))
     for path in (pool / "pool").iterdir():
