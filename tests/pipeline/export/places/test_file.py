@@ -177,7 +177,10 @@ def test_killed_after_any_number_of_steps(path, monkeypatch):
     assert set(found) == {b"first", b"second"}
 
 
-def test_two_at_once(path):
+def test_two_at_once(path, monkeypatch):
+    monkeypatch.setattr(
+        "pipeline.storage.locks.object_lock.BEAT", 0.2
+    )  # so long does the second watch the first
     with file_lock(Folder(path), "export.x of first"), pytest.raises(HeldError, match=r"export\.x of first"):
         write(path, b"second")
 

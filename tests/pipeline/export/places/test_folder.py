@@ -14,6 +14,7 @@ from pipeline.export.places.folder import ExportFolder
 from pipeline.storage.folder import Folder
 from tests.support.folders import contents
 from tests.support.s3_server import s3
+from tests.support.sizes import only_full
 
 
 def names(manifest):
@@ -113,7 +114,9 @@ class Killed(BaseException):
     """In the place of a SIGKILL."""
 
 
-@pytest.mark.parametrize("after", ["b", "a", "c"])
+@pytest.mark.parametrize(
+    "after", ["b", pytest.param("a", marks=only_full), pytest.param("c", marks=only_full)]
+)
 def test_killed_after_any_number_of_steps(root, monkeypatch, after):
     """Each change of a file is a step. At every moment the manifest says which files are whole, and the next
     run, whatever it wants, ends as if nothing had happened."""
@@ -253,7 +256,10 @@ def test_what_killed_processes_left_is_not_somebody_elses(tmp_path):
     assert contents(tmp_path) == whole("a", 1)
 
 
-def test_two_at_once(root):
+def test_two_at_once(root, monkeypatch):
+    monkeypatch.setattr(
+        "pipeline.storage.locks.object_lock.BEAT", 0.2
+    )  # so long does the second watch the first
     with (
         place(root).writing({"letter": "a", "files": 1}, "export.x of first"),
         pytest.raises(HeldError, match=r"in use by .* \(export\.x of first\)"),
