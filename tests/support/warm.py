@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from errno import ENOSPC
 from itertools import count
@@ -53,6 +53,7 @@ WARMED = (  # all that takes long to import, and starts no threads of polars
     "operators.caption",
     "operators.datacomp",
     "operators.wfpp",
+    "pandas",  # by pyarrow, when it makes its first array
     "simplejpeg",
     "webdataset",
 )
@@ -71,6 +72,13 @@ class Fault:
     at: int
 
 
+class Done(CompletedProcess[str]):
+    """A command that has ended: its status, what it said, CPU `seconds`, and the most memory it had."""
+
+    seconds = 0.0
+    megabytes = 0.0
+
+
 class Run:
     """A command that runs; `wait` gives what it said."""
 
@@ -81,13 +89,15 @@ class Run:
         """SIGKILL it, with the processes that it has started or alone."""
         (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)
 
-    def wait(self) -> CompletedProcess[str]:
+    def wait(self, patience: float = PATIENCE) -> Done:
         """Its exit status, negative for a signal, and what it said. Raises TimeoutError if it hangs."""
-        status = self.warm.ask(wait=self.pid)
-        if status is None:
-            raise TimeoutError(f"winnow {' '.join(self.words)} still runs after {PATIENCE} s")
+        ended = self.warm.ask(wait=self.pid, patience=patience)
+        if ended is None:
+            raise TimeoutError(f"winnow {' '.join(self.words)} still runs after {patience} s")
         stdout, stderr = (Path(f"{self.said}.{name}") for name in ("out", "err"))
-        done = CompletedProcess(self.words, status, stdout.read_text(), stderr.read_text())
+        texts = (path.read_bytes().decode("utf-8", "backslashreplace") for path in (stdout, stderr))
+        done = Done(self.words, ended["status"], *texts)
+        done.seconds, done.megabytes = ended["seconds"], ended["megabytes"]
         stdout.unlink()
         stderr.unlink()
         return done
@@ -122,18 +132,27 @@ class Warm:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *words: object, fault: Fault | None = None) -> Run:
-        """Start a command; it is the leader of a process group."""
+    def start(
+        self, *words: object, fault: Fault | None = None, environment: Mapping[str, str] | None = None
+    ) -> Run:
+        """Start a command; it is the leader of a process group. `environment` is added to this one's."""
         said = Path(self.folder.name, str(next(self.numbers)))
         given = [str(word) for word in words]
         for name in ("out", "err"):
             Path(f"{said}.{name}").touch()  # it may be killed before it opens them
-        pid = self.ask(words=given, said=str(said), fault=fault and asdict(fault))
+        more = dict(environment or {})
+        pid = self.ask(words=given, said=str(said), fault=fault and asdict(fault), environment=more)
         return Run(self, given, pid, said)
 
-    def winnow(self, *words: object, fault: Fault | None = None) -> CompletedProcess[str]:
+    def winnow(
+        self,
+        *words: object,
+        fault: Fault | None = None,
+        environment: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
+    ) -> Done:
         """Run a command to its end."""
-        return self.start(*words, fault=fault).wait()
+        return self.start(*words, fault=fault, environment=environment).wait(patience)
 
 
 # --- the warm process -----------------------------------------------------------------------------
@@ -147,7 +166,7 @@ def main() -> None:
     assert not _polars_threads(), "threads of polars would not live in a fork: import less"
     for line in sys.stdin:
         request = json.loads(line)
-        answer = _status(request["wait"]) if "wait" in request else _fork(request)
+        answer = _ended(request["wait"], request["patience"]) if "wait" in request else _fork(request)
         print(json.dumps(answer), flush=True)
 
 
@@ -180,13 +199,15 @@ def _fork(request: dict[str, Any]) -> int:
     return pid
 
 
-def _status(pid: int) -> int | None:
-    """The exit status of a process, when it has ended; None, and its end, if it takes too long."""
-    until = time.monotonic() + PATIENCE
+def _ended(pid: int, patience: float) -> dict[str, Any] | None:
+    """The exit status of a process, when it has ended, with the CPU time and the most memory that it and its
+    children had; None, and its end, if it takes too long."""
+    until = time.monotonic() + patience
     while time.monotonic() < until:
-        ended, status = os.waitpid(pid, os.WNOHANG)
+        ended, status, used = os.wait4(pid, os.WNOHANG)
         if ended:
-            return os.waitstatus_to_exitcode(status)
+            seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+            return {"status": os.waitstatus_to_exitcode(status), "seconds": seconds, "megabytes": megabytes}
         time.sleep(0.001)
     os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -201,6 +222,7 @@ def _child(request: dict[str, Any]) -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{request['said']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.update(request["environment"])
     sys.argv = ["winnow", *request["words"]]
     if request["fault"]:
         _inject(Fault(**request["fault"]))

@@ -1,0 +1,79 @@
+"""Walks a kind through the commands, and keeps what each of them said, took and left."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tests.corpus.kind import Kind
+from tests.corpus.pool import OddPool
+from tests.support.warm import Done, Warm
+
+COMMANDS = ("plan", "run", "keep", "explain", "export")
+LOCAL = ("run", "export")
+PATIENCE = 60  # seconds after which a command hangs
+NOBODY = "0" * 32  # a uid that no sample has
+
+
+@dataclass
+class Walked:
+    """What came of a kind. `table`: what `run` exported; None if it exported nothing."""
+
+    kind: Kind
+    place: OddPool
+    done: dict[str, Done] = field(default_factory=dict)
+    table: pl.DataFrame | None = None
+    hangs: str = ""  # the command that did not end
+
+    @cached_property
+    def books(self) -> dict[str, Any] | None:
+        """The books that `run` printed; None if it printed none."""
+        text = self.done["run"].stdout if "run" in self.done else ""
+        return json.loads(text)["books"] if text.startswith("{") else None
+
+    @property
+    def said(self) -> str:
+        """What `run` said, and what `explain` said of the odd sample, without line breaks."""
+        parts = [self.done[name] for name in ("run", "explain") if name in self.done]
+        return " ".join(" ".join(done.stderr + done.stdout for done in parts).split())
+
+    @property
+    def seconds(self) -> float:
+        """CPU time of the slowest command."""
+        return max(done.seconds for done in self.done.values())
+
+    @property
+    def megabytes(self) -> float:
+        """The most memory that a command had."""
+        return max(done.megabytes for done in self.done.values())
+
+
+def walk(warm: Warm, kind: Kind, folder: Path) -> Walked:
+    """Build a kind in a folder, and run every command on it."""
+    walked = Walked(kind, OddPool(folder))
+    kind.build(walked.place)
+    recipe = walked.place.recipe()
+    for command in COMMANDS:
+        words = [command, recipe, *([_odd_uid(walked.place)] if command == "explain" else [])]
+        words += [*walked.place.arguments, *(["--local"] if command in LOCAL else [])]
+        words += ["--json"] if command == "run" else []
+        try:
+            walked.done[command] = warm.winnow(*words, environment=kind.environment, patience=PATIENCE)
+        except TimeoutError:
+            walked.hangs = command
+            break
+        if command == "run" and (table := walked.place.out / "table.parquet").exists():
+            walked.table = pl.read_parquet(table)
+    return walked
+
+
+def _odd_uid(place: OddPool) -> str:
+    """The uid of the first sample whose key begins with "odd"; one that nobody has if there is none."""
+    for part in sorted(place.store.glob("samples/**/*.parquet")):
+        table = pl.read_parquet(part, columns=["uid", "key"]).filter(pl.col("key").str.starts_with("odd"))
+        if table.height:
+            return str(table["uid"][0])
+    return NOBODY
