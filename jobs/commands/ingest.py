@@ -77,6 +77,14 @@ def ingest(
     timeout: Timeout = 10.0,
     retries: Annotated[int, typer.Option(metavar="N", min=0, help="Further attempts per URL.")] = 1,
     allow: Networks = None,
+    allow_private: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private",
+            help="Let downloads connect to loopback and to every private network: 10.0.0.0/8, 172.16.0.0/12, "
+            "192.168.0.0/16, fc00::/7. For lists of your own.",
+        ),
+    ] = False,
     local: Annotated[
         bool, typer.Option("--local", help="Use processes of this machine instead of Ray.")
     ] = False,
@@ -86,8 +94,9 @@ def ingest(
     """Download a list of URLs and captions into shards.
 
     Downloads with img2dataset, and counts every URL: listed = downloaded + lost
-    by reason. Private addresses are refused unless --allow names them. To
-    resume a stopped run, run it again.
+    by reason. Private addresses are refused unless --allow names them; URLs that
+    were refused are tried again when it does. To resume a stopped run, run it
+    again. The exit status is 1 if nothing was downloaded.
 
     Examples:
 
@@ -95,13 +104,14 @@ def ingest(
       winnow ingest pool.tsv s3://mine/shards --column text=0 --column url=1
     """
     from jobs.ingest.download import Settings
-    from jobs.ingest.guard import Guard, networks
+    from jobs.ingest.guard import PRIVATE, Guard, networks
     from jobs.ingest.steps import columns_of, download
     from jobs.terminal import tables
     from pipeline.storage.folder import Folder
 
     try:
-        guard = Guard(networks(allow or ()), seconds=PATIENCE * timeout)
+        allowed = [*(allow or ()), *(PRIVATE if allow_private else ())]
+        guard = Guard(networks(allowed), seconds=PATIENCE * timeout)
     except ValueError as error:
         raise RecipeError(f"--allow must be a network such as 10.0.0.0/8: {error}") from None
     folder = Folder(out)
@@ -113,6 +123,8 @@ def ingest(
         tables.ingested(books.summary())
         print(folder.base)
     exit_if_incomplete(books.pending)
+    if books.listed and not books.downloaded:
+        raise typer.Exit(1)
 
 
 def _workers(local: bool, processes: int | None) -> "Each":

@@ -81,13 +81,19 @@ class Chunk:
     def origin(self, settings: Settings) -> dict[str, Any]:
         """A digest of the rows, and the settings that change the shard.
 
-        It is stored in `_stats.json`. If it differs, the shard was made of other rows or with other settings.
+        It is stored in `_stats.json`. If it differs, the shard was made of other rows or with other settings;
+        only the networks that are `allowed` may, since they change nothing but what is refused.
         """
         digest = hashlib.blake2b(digest_size=16)
         for column in COLUMNS:
             for text in self.rows[column]:
                 digest.update(b"\0" if text is None else b"\1" + text.encode() + b"\0")
-        return {"rows": digest.hexdigest(), "size": settings.size, "rows_per_shard": settings.rows}
+        return {
+            "rows": digest.hexdigest(),
+            "size": settings.size,
+            "rows_per_shard": settings.rows,
+            "allowed": settings.guard.names(),
+        }
 
 
 @dataclass(frozen=True)

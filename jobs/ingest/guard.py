@@ -34,6 +34,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "::1/128", "fc00::/7")
 HIDDEN = ipaddress.ip_address("168.63.129.16")  # Azure's own service behind a public address
 
 
@@ -68,6 +69,10 @@ class Guard:
                 error = failure
         raise error
 
+    def names(self) -> list[str]:
+        """The allowed networks as text, each once, in order."""
+        return sorted({str(network) for network in self.allowed})
+
     def allows(self, address: str) -> bool:
         """Whether an address is public, or in an allowed network."""
         ip = _innermost(ipaddress.ip_address(address.partition("%")[0]))
@@ -87,7 +92,7 @@ def _innermost(ip: Address) -> Address:
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Parse networks such as 10.0.0.0/8, and single addresses. Raises ValueError."""
+    """Parse networks such as 10.0.0.0/8, and single addresses. Raises ValueError, which names the text."""
     return tuple(ipaddress.ip_network(text) for text in texts)
 
 

@@ -18,7 +18,7 @@ from jobs.ingest.download import COLUMNS, Chunk, Fetched, Settings, fetch
 from jobs.processes import Each
 from jobs.terminal.progress import Progress
 from pipeline.errors import RecipeError, ShardError
-from pipeline.pool.img2dataset import STATS
+from pipeline.pool.img2dataset import NOT_PUBLIC, STATS, reasons
 from pipeline.pool.shards import Shard, list_shards
 from pipeline.pool.table_reader import read_table
 from pipeline.recipe.sections import Pool
@@ -98,7 +98,7 @@ def read_chunks(files: Iterable[Shard], columns: Columns, rows: int, books: Book
     """
     number = 0
     for file in files:
-        table = read_table(file, columns, rows, size=UNLIMITED)
+        table = read_table(file, columns, rows, size=UNLIMITED, needed=("text", "url"))
         try:
             for frame in table:
                 yield Chunk(number, frame.rename({"text": "caption"}).select(COLUMNS))
@@ -124,9 +124,14 @@ def missing(settings: Settings, chunks: Iterable[Chunk], count: Callable[[Fetche
             yield chunk
             continue
         stats = orjson.loads(out.read(chunk.name + STATS))
-        if stats.get("winnow") != chunk.origin(settings):
+        origin = stats.get("winnow") or {}
+        if {**origin, "allowed": None} != {**chunk.origin(settings), "allowed": None}:
             raise RecipeError(
                 f"OUT: {chunk.name} in {settings.out} was made of other rows, or with another --size or "
                 "--rows; name another folder"
             )
+        newly_allowed = set(settings.guard.names()).difference(origin.get("allowed", []))
+        if newly_allowed and NOT_PUBLIC in reasons(stats):
+            yield chunk  # what was refused is tried again
+            continue
         count(Fetched(chunk.name, stats))

@@ -13,6 +13,7 @@ from pipeline.decide.decision import Decision
 from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation
 from pipeline.errors import printable
+from pipeline.pool.img2dataset import NOT_PUBLIC
 from pipeline.pool.listing.reasons import PassedOver, is_loss, skipped
 from pipeline.storage.upkeep.compact import FileCounts
 
@@ -149,6 +150,11 @@ def ingested(books: "DownloadSummary") -> None:
         rows.add_row(f"lost: {reason}", f"{count:,}", share(count, books.listed))
     rows.add_row("downloaded", f"{books.downloaded:,}", share(books.downloaded, books.listed))
     console.print(rows)
+    if refused := books.lost.get(NOT_PUBLIC):
+        advice = "--allow NETWORK lets downloads connect to a private network; they are tried again then"
+        console.print(f"URLs with an address that is not public: {refused:,}. {advice}.")
+    if books.listed and not books.downloaded:
+        console.print("Nothing was downloaded: the exit status is 1.")
     for file, reason in books.damaged.items():
         console.print(f"  [yellow]damaged list[/] {file}: {reason}", highlight=False)
 

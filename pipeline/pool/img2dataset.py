@@ -22,11 +22,12 @@ STATS = "_stats.json"
 MOST_BYTES = 64 << 20  # read of such a file: img2dataset writes at most 100,000 messages
 SUCCESS = "success"
 OTHER = "other"
+NOT_PUBLIC = "address not public"
 REASONS = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
         ("HTTP", r"HTTP Error (\d{3})"),
-        ("address not public", r"is not public"),
+        (NOT_PUBLIC, r"is not public"),
         ("timed out", r"timed out"),
         ("host not found", r"Errno -[2-5]\b|ame or service|name resolution|nodename|o address "),
         ("TLS", r"SSL|CERTIFICATE"),
@@ -39,7 +40,7 @@ REASONS = tuple(
         ("image too large", r"CV_IO_MAX_IMAGE|image area too large"),
         ("no image", r"Image decoding error|OpenCV"),
         ("disallowed by X-Robots-Tag", r"X-Robots-Tag"),
-        ("no URL", r"url type|no host given|onnumeric port|IPv6 URL|NoneType|control characters|codec can't"),
+        ("no URL", r"url type|no host given|onnumeric port|IPv6 URL|NoneType|control characters|codec"),
     )
 )
 # img2dataset's own messages, kept as they are

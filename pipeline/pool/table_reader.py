@@ -13,7 +13,7 @@ UUID); else the number of the row. If img2dataset notes that a download failed, 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -41,17 +41,23 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "status": ("status",),
     "error_message": ("error_message",),
 }
+NEEDED = ("text",)  # parts of a sample without which a table is no pool
 SHOWN = 20  # columns that an error lists
 READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file; from elsewhere, a row group at once
 
 
 def read_table(
-    shard: Shard, columns: Mapping[str, Name], rows: int, size: int = BATCH_BYTES
+    shard: Shard,
+    columns: Mapping[str, Name],
+    rows: int,
+    size: int = BATCH_BYTES,
+    needed: Collection[str] = NEEDED,
 ) -> "TableReader":
     """Frames of SAMPLE_SCHEMA's columns, of `rows` rows, fewer at the end or if they exceed `size` bytes.
     The cuts follow from the content alone. After the loop, `.damage` says where the table breaks off, if it
-    does. Raises ShardError if a column is missing or parquet is garbled, and OSError if storage does."""
-    return TableReader(shard, columns, rows, size)
+    does. Raises ShardError if the column of a `needed` part is missing or parquet is garbled, and OSError if
+    storage does."""
+    return TableReader(shard, columns, rows, size, needed)
 
 
 def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
@@ -59,15 +65,18 @@ def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
     with ExitStack() as stack:
         file = Opened(shard.path, stack)
         with _worded(file):
-            _open(shard, columns, file, stack)
+            _open(shard, columns, NEEDED, file, stack)
 
 
 class TableReader:
     """Frames of a table's samples; `damage` and `seen` are known once the loop has ended."""
 
-    def __init__(self, shard: Shard, columns: Mapping[str, Name], rows: int, size: int) -> None:
+    def __init__(
+        self, shard: Shard, columns: Mapping[str, Name], rows: int, size: int, needed: Collection[str]
+    ) -> None:
         self._shard = shard
         self._columns = columns
+        self._needed = needed
         self._rows = rows
         self._size = size
         self.damage: Damage | None = None
@@ -88,7 +97,7 @@ class TableReader:
             with _worded(file):
                 early = _seen_early(file) if self._shard.format == "parquet" else None
                 try:
-                    yield from _open(self._shard, self._columns, file, stack)
+                    yield from _open(self._shard, self._columns, self._needed, file, stack)
                 except Break as broken:
                     self.damage = Damage(*broken.args)
                 self.seen = early or file.finish()
@@ -133,7 +142,7 @@ def cut(pieces: Iterator[pl.DataFrame], rows: int, size: int) -> Iterator[pl.Dat
 
 
 def _open(
-    shard: Shard, columns: Mapping[str, Name], file: Opened, stack: ExitStack
+    shard: Shard, columns: Mapping[str, Name], needed: Collection[str], file: Opened, stack: ExitStack
 ) -> Iterator[pl.DataFrame]:
     """Frames with a String column for each part of a sample that the table has, and perhaps `trouble`."""
     if shard.format == "parquet":
@@ -141,17 +150,19 @@ def _open(
     else:
         positions = any(isinstance(name, int) for name in columns.values())
         table = open_text(file, shard.format, header=not positions)
-    return table.frames(pick(table.names, columns) if table.names is not None else {})
+    return table.frames(pick(table.names, columns, needed) if table.names is not None else {})
 
 
-def pick(names: Sequence[Name], columns: Mapping[str, Name]) -> dict[str, Name]:
+def pick(
+    names: Sequence[Name], columns: Mapping[str, Name], needed: Collection[str] = NEEDED
+) -> dict[str, Name]:
     """Part of a sample (`text`, `url`, ...) -> column: as `columns` says, else by its usual names. `names`:
-    the table's columns. Raises ColumnError if the caption or one of `columns` is missing."""
+    the table's columns. Raises ColumnError if a `needed` part or one of `columns` is missing."""
     picked: dict[str, Name] = {}
     for part, usual in NAMES.items():
         wanted = (columns[part],) if part in columns else usual
         present = [name for name in wanted if name in names]
-        if not present and (part in columns or part == "text"):
+        if not present and (part in columns or part in needed):
             raise ColumnError(_missing(part, wanted, names))
         if present:
             picked[part] = present[0]

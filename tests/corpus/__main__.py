@@ -35,7 +35,7 @@ def main() -> None:
             walked = walk(warm, kind, Path(root, str(number)))
             wrong = [f"{law}: {fault}" for law, check in LAWS.items() for fault in check(walked, alone)]
             bad += bool(wrong)
-            status = walked.done["run"].returncode if "run" in walked.done else "hangs"
+            status = walked.main.returncode if walked.main else "hangs"
             more = walked.megabytes - alone.megabytes
             print(
                 f"{family:12} {kind.name:64} {status:>5} {walked.seconds:5.2f} s {more:6.0f} MB", flush=True

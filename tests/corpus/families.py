@@ -1,6 +1,6 @@
 """All families of kinds."""
 
-from tests.corpus import images, recipes, tars, texts
+from tests.corpus import images, recipes, tars, texts, url_lists
 from tests.corpus.kind import Kind, reads
 from tests.corpus.pool import OddPool
 
@@ -9,6 +9,7 @@ FAMILIES: dict[str, list[Kind]] = {
     "image": images.KINDS,
     "text": texts.KINDS,
     "recipe": recipes.KINDS,
+    "URL list": url_lists.KINDS,
 }
 
 

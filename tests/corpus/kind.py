@@ -60,6 +60,11 @@ def unread(*says: str) -> Outcome:
     return Outcome(1, says, 0)
 
 
+def downloads(*says: str) -> Outcome:
+    """A list of URLs is read, and something is downloaded or not; the JSON of its books holds the texts."""
+    return Outcome(1, says, None)
+
+
 def refused(*says: str) -> Outcome:
     """The recipe, a flag or a setting is wrong: nothing has run."""
     return Outcome(2, says, None, refused=True)

@@ -19,10 +19,10 @@ Law = Callable[[Walked, Walked], list[str]]
 def outcome(walked: Walked, alone: Walked) -> list[str]:
     """What comes of it is what is expected, and every expected word is said."""
     expected = walked.kind.outcome
-    if "run" not in walked.done:
+    if walked.main is None:
         return []
     wrong = [f"{text!r} is not said" for text in expected.says if text not in walked.said]
-    if (status := walked.done["run"].returncode) != expected.status:
+    if (status := walked.main.returncode) != expected.status:
         wrong.append(f"status {status}, not {expected.status}")
     if expected.samples is not None:
         found = (walked.books or {}).get("samples", 0) - walked.place.neighbours
@@ -34,7 +34,7 @@ def outcome(walked: Walked, alone: Walked) -> list[str]:
 
 def refusal(walked: Walked, alone: Walked) -> list[str]:
     """What `run` refuses, `plan` refuses too, in the same words, and nothing was read."""
-    if not walked.kind.outcome.refused or walked.hangs:
+    if not walked.kind.outcome.refused or "plan" not in walked.done:
         return []
     plan = walked.done["plan"]
     said = " ".join((plan.stdout + plan.stderr).split())
@@ -90,7 +90,7 @@ def _controls(character: str) -> bool:
 def neighbours(walked: Walked, alone: Walked) -> list[str]:
     """The results of sound samples are what they are without the odd one."""
     if walked.table is None:
-        whole = walked.kind.outcome.status in (0, 1) and not walked.hangs and walked.place.exported
+        whole = "export" in walked.done and walked.kind.outcome.status in (0, 1) and walked.place.exported
         return ["nothing was exported"] if whole else []
     assert alone.table is not None
     found = walked.table.filter(walked.table["uid"].is_in(sound_uids())).select(SAME).sort("uid")

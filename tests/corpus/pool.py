@@ -63,6 +63,8 @@ def pack(files: Members, format: int = tarfile.USTAR_FORMAT) -> bytes:
 class OddPool(Place):
     """A place for one kind. Its pool has a sound shard of four samples, `sound.tar`; a kind adds to it.
 
+    `list`, if it is set, is a list of URLs: it is downloaded, and nothing else is done.
+
     `arguments` are given to every command after the recipe. `text`, if it is set, is the recipe as it is
     written, with {pool}, {store} and {out} replaced.
     """
@@ -76,6 +78,7 @@ class OddPool(Place):
         self.text: bytes | None = None
         self.write("sound.tar", pack(members({f"{n:03}": sound(n) for n in FIRST})))
         self.neighbours = len(FIRST)
+        self.list: Path | None = None
         self.exported = True  # whether the recipe has a table to export
 
     def write(self, name: str, data: bytes) -> Path:

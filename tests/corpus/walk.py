@@ -14,6 +14,7 @@ from tests.support.warm import Done, Warm
 
 COMMANDS = ("plan", "run", "keep", "explain", "export")
 LOCAL = ("run", "export")
+INGEST = ("--local", "--processes", "1", "--retries", "0", "--timeout", "1", "--allow-private", "--json")
 PATIENCE = 60  # seconds after which a command hangs
 NOBODY = "0" * 32  # a uid that no sample has
 
@@ -28,6 +29,11 @@ class Walked:
     table: pl.DataFrame | None = None
     hangs: str = ""  # the command that did not end
 
+    @property
+    def main(self) -> Done | None:
+        """The command that the outcome is about: `ingest` for a list of URLs, else `run`."""
+        return self.done.get("ingest") or self.done.get("run")
+
     @cached_property
     def books(self) -> dict[str, Any] | None:
         """The books that `run` printed; None if it printed none."""
@@ -36,8 +42,8 @@ class Walked:
 
     @property
     def said(self) -> str:
-        """What `run` said, and what `explain` said of the odd sample, without line breaks."""
-        parts = [self.done[name] for name in ("run", "explain") if name in self.done]
+        """What `run` or `ingest` said, and what `explain` said of the odd sample, without line breaks."""
+        parts = [self.done[name] for name in ("ingest", "run", "explain") if name in self.done]
         return " ".join(" ".join(done.stderr + done.stdout for done in parts).split())
 
     @property
@@ -55,19 +61,29 @@ def walk(warm: Warm, kind: Kind, folder: Path) -> Walked:
     """Build a kind in a folder, and run every command on it."""
     walked = Walked(kind, OddPool(folder))
     kind.build(walked.place)
-    recipe = walked.place.recipe()
+    if walked.place.list is not None:
+        _do(warm, walked, "ingest", str(walked.place.list), str(walked.place.out), *INGEST)
+        return walked
+    recipe = str(walked.place.recipe())
     for command in COMMANDS:
-        words = [command, recipe, *([_odd_uid(walked.place)] if command == "explain" else [])]
+        words = [recipe, *([_odd_uid(walked.place)] if command == "explain" else [])]
         words += [*walked.place.arguments, *(["--local"] if command in LOCAL else [])]
         words += ["--json"] if command == "run" else []
-        try:
-            walked.done[command] = warm.winnow(*words, environment=kind.environment, patience=PATIENCE)
-        except TimeoutError:
-            walked.hangs = command
+        if not _do(warm, walked, command, *words):
             break
         if command == "run" and (table := walked.place.out / "table.parquet").exists():
             walked.table = pl.read_parquet(table)
     return walked
+
+
+def _do(warm: Warm, walked: Walked, command: str, *words: str) -> bool:
+    """Run a command, and note what it did; False if it hangs."""
+    environment = walked.kind.environment
+    try:
+        walked.done[command] = warm.winnow(command, *words, environment=environment, patience=PATIENCE)
+    except TimeoutError:
+        walked.hangs = command
+    return not walked.hangs
 
 
 def _odd_uid(place: OddPool) -> str:

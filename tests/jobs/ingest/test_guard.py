@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 import time
+from http.client import HTTPException
 from http.server import HTTPServer
 from ipaddress import ip_network
 from urllib.error import HTTPError, URLError
@@ -65,15 +66,30 @@ def test_a_network_is_allowed_by_name_and_nothing_else_with_it():
         networks(["10.0.0.1/8"])
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "2130706433", "127.1"])
-def test_loopback_by_any_name(host):
+SPELLINGS = [
+    *("127.0.0.1", "localhost", "LOCALHOST", "127.1", "127.000.000.001", "2130706433"),
+    *("0x7f.1", "0x7f000001", "0177.0.0.1", "017700000001"),
+    "１２７.０.０.１",  # noqa: RUF001 - fullwidth digits, which IDNA turns into ASCII
+]
+NOWHERE = ["0", "localhost.", "user:word@127.0.0.1", "127.0.0.1#@8.8.8.8", "127.0.0.1%00.example"]
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_loopback_in_any_spelling(host):
     with web() as (base, hits):
         url = f"http://{host}:{base.rpartition(':')[2]}/photo/1"
         with pytest.raises(URLError, match="is not public"):
             opener(Guard()).open(url, timeout=5)
         assert not hits
-        assert LOOPBACK.allows(socket.gethostbyname(host))
         assert opener(LOOPBACK).open(url, timeout=5).read() == photo(1)
+
+
+@pytest.mark.parametrize("host", NOWHERE)
+def test_spellings_that_lead_nowhere(host):
+    with web() as (base, hits):
+        with pytest.raises((OSError, HTTPException, ValueError)):
+            opener(Guard()).open(f"http://{host}:{base.rpartition(':')[2]}/photo/1", timeout=5)
+        assert not hits
 
 
 def test_a_name_that_resolves_inside(monkeypatch):
@@ -88,6 +104,42 @@ def test_a_name_that_resolves_inside(monkeypatch):
     with web() as (base, _):
         url = f"http://pictures.example:{base.rpartition(':')[2]}/photo/2"
         assert opener(LOOPBACK).open(url, timeout=5).read() == photo(2)
+
+
+INSIDE = [
+    "::ffff:127.0.0.1",
+    "::ffff:7f00:1",
+    "::127.0.0.1",
+    "64:ff9b::7f00:1",
+    "2002:7f00:1::",
+    "::1",
+    "fe80::1",
+]
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_loopback_inside_an_ipv6_address(address):
+    with web() as (base, hits):
+        with pytest.raises(URLError, match=r"is not public|Network is unreachable"):
+            opener(Guard()).open(f"http://[{address}]:{base.rpartition(':')[2]}/photo/1", timeout=5)
+        assert not hits
+
+
+def test_a_name_that_resolves_to_another_address_each_time(monkeypatch):
+    answers = ["127.0.0.1", "10.0.0.1", "169.254.169.254"]
+    asked = []
+
+    def resolve(host, port, **_):
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers[len(asked) - 1], port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with web() as (base, _):
+        url = f"http://rebinding.example:{base.rpartition(':')[2]}/photo/2"
+        assert opener(LOOPBACK).open(url, timeout=5).read() == photo(2)
+        assert asked == ["rebinding.example"]  # the address that was checked is the one connected to
+        with pytest.raises(URLError, match=r"address 10\.0\.0\.1 of rebinding\.example is not public"):
+            opener(LOOPBACK).open(url, timeout=5)
 
 
 def test_redirects_are_followed_to_public_addresses_alone():

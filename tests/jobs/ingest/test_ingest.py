@@ -93,6 +93,46 @@ def test_pictures_are_scaled_down_if_larger_and_else_left_alone(world):
     assert sizes == {(48, 32): 4 * EACH, (512, 384): EACH}
 
 
+def test_what_was_refused_is_tried_again_when_its_network_is_allowed(tmp_path):
+    with web() as (base, hits):
+        write_list(tmp_path / "list.tsv", [(f"a photo {i}", f"{base}/photo/{i}") for i in range(EACH)])
+        words = (tmp_path / "list.tsv", tmp_path / "out", *HERE)
+        books = ingest(*words, status=1)
+        assert books["lost"] == {"address not public": EACH}
+        assert not hits
+        assert ingest(*words, "--allow-private")["downloaded"] == EACH
+        assert ingest(*words)["downloaded"] == EACH  # fewer networks: what is there stays
+        assert hits.total() == EACH
+
+
+def test_refused_addresses_lead_to_the_option_that_allows_them(tmp_path):
+    write_list(tmp_path / "list.tsv", [("a photo", "http://10.0.0.1/1.jpg")])
+    words = ["ingest", str(tmp_path / "list.tsv"), str(tmp_path / "out"), *map(str, HERE)]
+    ran = CliRunner().invoke(app, words)
+    assert ran.exit_code == 1
+    assert "--allow NETWORK" in ran.stderr
+    assert "Nothing was downloaded" in ran.stderr
+
+
+LISTS = {
+    "list.csv": ("image_url,text\nhttp://127.0.0.1:9/1.jpg,hello\n", "there are: image_url, text"),
+    "list.tsv": ("link\tcaption\nhttp://127.0.0.1:9/1.jpg\thello\n", "there are: link, caption"),
+    "list.jsonl": ('{"link": "http://127.0.0.1:9/1.jpg", "text": "hello"}\n', "there are: link, text"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_whose_urls_are_in_another_column(tmp_path, name):
+    content, expected = LISTS[name]
+    (tmp_path / name).write_text(content)
+    words = (tmp_path / name, tmp_path / "out", *HERE, "--allow-private", "--retries", 0)
+    assert expected in ingest(*words, status=2)["said"]
+    assert not list(tmp_path.glob("out/*"))
+    column = "image_url" if "csv" in name else "link"
+    books = ingest(*words, "--column", f"url={column}", status=1)
+    assert books["lost"] == {"no connection": 1}
+
+
 def test_uids_are_those_of_the_list(world):
     for sample in in_tars(world.out):
         assert sample["uid"] == world.uids[sample["caption"]]
