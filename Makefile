@@ -1,10 +1,11 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
+SECONDS ?= 60
 PYTEST = $(BIN)/python -m pytest
 # Two Rays on two cores starve each other, so all tests that start Ray run in one of two processes.
 IN_TWO = $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target test-ray test-others
 
-.PHONY: help install demo test test-full test-ray test-others check docs bench clean
+.PHONY: help install demo test test-full test-ray test-others check docs bench fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +41,10 @@ docs: install  ## make the pages that are generated: jobs/COMMANDS.md, the refer
 
 bench: install  ## run the benchmarks, side by side with the alternatives
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+fuzz: install  ## fuzz the parsers, SECONDS each (60); what is found lies in fuzz/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 clean:  ## remove the demo's outputs and caches
 	rm -rf demo .pytest_cache .ruff_cache .mypy_cache .hypothesis
