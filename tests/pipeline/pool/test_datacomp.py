@@ -28,7 +28,7 @@ from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from tests.pipeline.pool.made_datacomp import UIDS, kept, write
-from tests.support.folders import tree
+from tests.support.folders import contents, tree
 
 GOLDEN = ("139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203")
 
