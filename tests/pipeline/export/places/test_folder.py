@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from pipeline.errors import ChangedError, HeldError, RecipeError
-from pipeline.export.places import transfer
+from pipeline.export.places import stage, transfer
 from pipeline.export.places.contents import content_of, sealed
 from pipeline.export.places.folder import ExportFolder
 from pipeline.storage.folder import Folder
@@ -262,3 +262,38 @@ def test_on_object_storage_files_are_copied_in_groups(monkeypatch):
     write("memory://places/out", "a", 5)
     write("memory://places/out", "b", 7)
     assert read("memory://places/out") == whole("b", 7)
+
+
+@pytest.mark.parametrize(("every", "left"), [(-1, {"0.txt", "1.txt"}), (3600, set())])
+def test_what_was_noted_survives_a_kill(tmp_path, monkeypatch, every, left):
+    """Files whose digest has not reached the manifest are written again."""
+    monkeypatch.setattr(stage, "NOTED_EVERY", every)
+    with place(tmp_path).writing({"letter": "a", "files": 3}, "test") as first:
+        first.publish("0.txt", b"a")
+        first.publish("1.txt", b"a")
+    (tmp_path / "2.txt").write_bytes(b"a")  # by a worker; the driver was killed
+    with place(tmp_path).writing({"letter": "a", "files": 3}, "test") as second:
+        assert second.files == left
+    write(tmp_path, "a", 3)
+    assert contents(tmp_path) == whole("a", 3)
+
+
+def test_a_file_that_is_damaged_between_a_kill_and_the_next_run(tmp_path, caplog):
+    with place(tmp_path).writing({"letter": "a", "files": 3}, "test") as first:
+        first.publish("0.txt", b"a")
+        first.publish("1.txt", b"a")
+        first.save()
+    (tmp_path / "1.txt").write_bytes(b"b")
+    with place(tmp_path).writing({"letter": "a", "files": 3}, "test") as second:
+        assert second.files == {"0.txt"}
+    assert "1.txt does not hold the bytes that were written" in caplog.text
+    write(tmp_path, "a", 3)
+    assert contents(tmp_path) == whole("a", 3)
+
+
+def test_after_a_swap_nothing_is_read_to_see_that_nothing_changed(root, monkeypatch):
+    """A rename changes states; they are noted anew."""
+    write(root, "a", 3)
+    write(root, "b", 2)
+    monkeypatch.setattr("pipeline.export.places.contents.file_content", None)
+    assert not write(root, "b", 2)
