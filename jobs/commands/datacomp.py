@@ -51,7 +51,9 @@ def pool(
     """Make a synthetic metadata folder of any size.
 
     Its CLIP scores have CommonPool's distribution, so that recipes can be tried
-    and timed at full size without a download.
+    and timed at full size without a download. A pool that is there already is
+    replaced once the new one is whole; anything else in the folder's way is an
+    error.
 
     Examples:
 

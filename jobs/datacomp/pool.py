@@ -11,15 +11,22 @@ in every file.
 import gzip
 import hashlib
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 import polars as pl
 
+from pipeline.export.places.contents import HashedFile, content_of, local_content
+from pipeline.export.places.folder import MANIFEST, ExportFolder
+from pipeline.storage.folder import Folder
+
+KEY = "OUT"  # of the command, for messages
 PER_FILE = 500_000  # about as many as in DataComp's own files
 CHUNK = 8192  # rows of embeddings made at a time
 SHARES = (0, 0.01, 0.03, 0.10, 0.20, 0.30, 0.40, 0.50, 0.75, 0.90, 1)  # of the pool at or above a quantile
@@ -53,15 +60,46 @@ class Plan:
 
 
 def make_pool(plan: Plan, captions: Sequence[str], workers: int = 1) -> None:
-    """Write the folder with `workers` processes. `captions` are drawn from with replacement."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    numbers = range(len(plan.sizes()))
-    if workers == 1:
-        for number in numbers:
-            make_file(plan, captions, number)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # polars has threads that a fork loses
-        list(pool.map(make_file, [plan] * len(numbers), [captions] * len(numbers), numbers))
+    """Write the folder with `workers` processes. `captions` are drawn from with replacement. A pool that is
+    there already stays until the new one is whole; the same pool is left alone. Raises RecipeError for a
+    folder that holds something that Winnow did not write, and HeldError if another process is writing."""
+    place = ExportFolder(str(plan.folder), KEY, MANIFEST, _names)
+    wanted = {
+        "export": "datacomp pool",
+        "rows": plan.rows,
+        "per_file": plan.per_file,
+        "embeddings": list(plan.embeddings),
+        "width": plan.width,
+        "seed": plan.seed,
+        "captions": content_of("\n".join(captions).encode()),
+    }
+    with place.writing(wanted, "winnow datacomp pool") as stage:
+        if stage.complete:
+            return
+        make = partial(make_file, replace(plan, folder=Path(stage.path)), captions)
+        numbers = [n for n in range(len(plan.sizes())) if not stage.files.issuperset(_files(plan, n))]
+        if workers == 1:
+            for number in numbers:
+                stage.note(make(number))
+        else:  # spawned, since polars has threads that a fork loses
+            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+                for contents in pool.map(make, numbers):
+                    stage.note(contents)
+        stage.finish(lambda: None)
+
+
+def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The files that the manifest of a pool names."""
+    if manifest["export"] != "datacomp pool":
+        raise ValueError
+    plan = Plan(Path(), manifest["rows"], manifest["per_file"], tuple(manifest["embeddings"]))
+    for number in range(len(plan.sizes())):
+        yield from _files(plan, number)
+
+
+def _files(plan: Plan, number: int) -> list[str]:
+    """The names of one parquet file and, if the plan has embeddings, its npz."""
+    return [f"{number:08d}.parquet", *([f"{number:08d}.npz"] if plan.embeddings else [])]
 
 
 def read_captions(path: Path) -> list[str]:
@@ -71,9 +109,9 @@ def read_captions(path: Path) -> list[str]:
     return [line.rstrip("\r").split("\t")[-1] for line in lines if line]
 
 
-def make_file(plan: Plan, captions: Sequence[str], number: int) -> None:
-    """Write one parquet file, and its npz if the plan has embeddings."""
-    rows, path = plan.sizes()[number], plan.folder / f"{number:08d}"
+def make_file(plan: Plan, captions: Sequence[str], number: int) -> dict[str, str]:
+    """Write one parquet file, and its npz if the plan has embeddings; returns size and digest of each."""
+    rows = plan.sizes()[number]
     rng = np.random.default_rng([plan.seed, number])
     scores = _scores(rng, rows)
     texts = pl.Series(captions).gather(rng.integers(0, len(captions), rows))
@@ -81,7 +119,7 @@ def make_file(plan: Plan, captions: Sequence[str], number: int) -> None:
     joined = zip(texts, urls, strict=True)
     digits = rng.bytes(32 * rows).hex()
     width, height = _sides(rng, rows)
-    pl.DataFrame(
+    frame = pl.DataFrame(
         {
             "uid": [hashlib.md5((t + u).encode(), usedforsecurity=False).hexdigest() for t, u in joined],
             "url": urls,
@@ -92,9 +130,16 @@ def make_file(plan: Plan, captions: Sequence[str], number: int) -> None:
             "face_bboxes": pl.repeat([], rows, dtype=pl.List(pl.List(pl.Float64)), eager=True),
             "sha256": [digits[64 * row : 64 * row + 64] for row in range(rows)],
         }
-    ).write_parquet(path.with_suffix(".parquet"), compression="snappy")
-    if plan.embeddings:
-        _write_npz(plan, number, scores, path.with_suffix(".npz"))
+    )
+    out, (table, *arrays) = Folder(str(plan.folder)), _files(plan, number)
+    with out.publishing(table) as aside, HashedFile(aside) as file:
+        frame.write_parquet(cast(IO[bytes], file), compression="snappy")
+    contents = {table: file.content()}
+    for name in arrays:
+        with out.publishing(name) as aside:
+            _write_npz(plan, number, scores, Path(aside))
+            contents[name] = local_content(aside)  # a zip file's headers are written after its members
+    return contents
 
 
 def _scores(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:

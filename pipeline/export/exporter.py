@@ -5,9 +5,9 @@ below and a frozen dataclass for its result, an entry in that tuple, and a field
 `pipeline.recipe.sections.Export`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.plan.session import Session
@@ -16,12 +16,14 @@ from pipeline.run.executor import Executor
 
 @dataclass(frozen=True)
 class TaskReport:
-    """The outcome of one task of an export: samples and bytes written, or why there are none."""
+    """The outcome of one task of an export: samples and bytes written, or why there are none. `contents`:
+    size and digest of each file, for the manifest (places/contents.py)."""
 
     name: str
     rows: int = 0
     bytes: int = 0
     error: str | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 Report = Callable[[TaskReport], None]  # is called once per task that ends

@@ -12,9 +12,7 @@ counted. Vectors for training are drawn by uid. Memory holds the training vector
 the index, and 4,096 rows or one shard's, whichever is more.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,10 +26,13 @@ from pipeline.export import faiss_build
 from pipeline.export.exporter import Watch
 from pipeline.export.faiss_file import growing
 from pipeline.export.kept import kept_counts
-from pipeline.export.places.folder import COMPLETE, ExportFolder
+from pipeline.export.places.contents import HashedFile, local_content
+from pipeline.export.places.folder import ExportFolder
 from pipeline.export.places.inputs import Inputs, operators_of
+from pipeline.export.places.stage import COMPLETE, Stage
+from pipeline.export.places.transfer import local_copy
 from pipeline.plan.session import Session
-from pipeline.recipe.check import INDEX_TASK
+from pipeline.recipe.check import INDEX_MANIFEST, INDEX_TASK
 from pipeline.recipe.sections import Index
 from pipeline.run.executor import Executor
 from pipeline.schema import owner
@@ -41,7 +42,7 @@ from pipeline.storage.store import to_arrow
 from pipeline.uids import draw
 
 KEY = "export.index.path"
-INDEX_FILE, METADATA_FILE, ABOUT_FILE = "image.index", "metadata/metadata_0.parquet", "image.json"
+INDEX_FILE, METADATA_FILE, ABOUT_FILE = "image.index", "metadata/metadata_0.parquet", INDEX_MANIFEST
 BATCH = 4_096  # rows added at a time, at least: enough to keep BLAS busy, 8 MiB at 512 dimensions
 SEED = 0  # of the draw of training vectors
 
@@ -94,18 +95,26 @@ def write_index(session: Session) -> IndexResult:
     with place.writing(_identity(session, inputs), f"{KEY} of {session.recipe.name}") as stage:
         written = not stage.complete
         if written:
-            stage.finish(partial(inputs.verify, KEY), _build(session, stage.folder, kept))
+            stage.finish(partial(inputs.verify, KEY), _build(session, stage, kept))
         about = {name: stage.manifest[name] for name in _ABOUT_KEYS}
     return IndexResult(**about, path=place.path, written=written)
 
 
-def _build(session: Session, out: Folder, kept: int) -> dict[str, Any]:
-    """Write the index and its metadata to a folder; returns what the manifest says of them. `kept`: how many
-    samples are kept, with or without an embedding."""
+def _build(session: Session, stage: Stage, kept: int) -> dict[str, Any]:
+    """Write the index and its metadata; returns what the manifest says of them. `kept`: how many samples are
+    kept, with or without an embedding."""
     index, key = _trained(session, kept)
     rows = KeptVectors(session)
-    with out.publishing(INDEX_FILE) as index_path, out.publishing(METADATA_FILE) as metadata_path:
-        _fill(index, index_path, rows, metadata_path)
+    out = stage.folder
+    with (
+        out.publishing(INDEX_FILE) as index_path,
+        out.publishing(METADATA_FILE) as metadata_path,
+        HashedFile(metadata_path) as metadata,
+    ):
+        _fill(index, index_path, rows, metadata)
+        metadata.close()
+        written = local_content(index_path)  # FAISS writes its head last, so it cannot be hashed before
+    stage.note({INDEX_FILE: written, METADATA_FILE: metadata.content()})
     return {"key": key, "rows": rows.rows, "missing": rows.missing, "dimension": index.d}
 
 
@@ -170,13 +179,13 @@ def _sample(session: Session, share: float, dimension: int) -> tuple[np.ndarray,
     return np.concatenate(drawn), rows.rows
 
 
-def _fill(index: Any, index_path: str, rows: "KeptVectors", metadata_path: str) -> None:
+def _fill(index: Any, index_path: str, rows: "KeptVectors", metadata: HashedFile) -> None:
     """Write all rows into the index, and their metadata into a parquet file, batch by batch."""
     start, schema = 0, to_arrow(_metadata(rows.empty(), 0)).schema
     faiss_build.set_probes(index)
     with (
         growing(index, index_path) as add_vectors,
-        pq.ParquetWriter(metadata_path, schema, compression="zstd") as file,
+        pq.ParquetWriter(metadata, schema, compression="zstd") as file,
     ):
         for vectors, frame in rows:
             add_vectors(vectors)
@@ -214,26 +223,15 @@ def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
         raise RecipeError(f"{path} is not an index: it has no {ABOUT_FILE}; run `winnow export` first")
     if not about.get(COMPLETE, True):  # earlier versions wrote it last, without this key
         raise RecipeError(f"{path} is not complete; run `winnow export` again")
-    with _local(folder, INDEX_FILE) as local:
+    with local_copy(folder, INDEX_FILE) as local:
         scores, ids = faiss_build.query(local, vectors, k)
     query, rank = (grid.ravel() for grid in np.indices(ids.shape))
     hits = pl.DataFrame({"query": query, "rank": rank, "score": scores.ravel(), "id": ids.ravel()})
-    with _local(folder, METADATA_FILE) as local:
+    with local_copy(folder, METADATA_FILE) as local:
         is_hit = pl.col("id").is_in(np.unique(ids).tolist())
         metadata = pl.scan_parquet(local).filter(is_hit).collect()
     rows = hits.join(metadata, on="id", how="inner", maintain_order="left")
     return Hits(ids, scores, rows)
-
-
-@contextmanager
-def _local(folder: Folder, relative: str) -> Iterator[str]:
-    """A path on this machine with that file's bytes; a file on object storage is fetched for a while."""
-    if folder.local:
-        yield folder.path(relative)
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder.fs.get_file(folder.path(relative), f"{temporary}/file")
-        yield f"{temporary}/file"
 
 
 # --- rows -----------------------------------------------------------------------------------------

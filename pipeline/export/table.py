@@ -16,34 +16,31 @@ DataComp folder that the recipe reads. Embeddings and lists are left out. A scor
 which the store lacks it. `export.repeats` is not applied: each sample has one row, and the column that says
 how often it repeats is one of the scores.
 
-The footer's key `winnow` holds what the bytes depend on: the decision and digests of the scores. A table with
-the same note is left alone. A file without one was not written by Winnow; it is left alone, too, and is an
-error.
+The note beside it, `kept.parquet.winnow.json`, holds what the bytes depend on: the decision and digests of
+the scores. A table with the same note is left alone. A file without a note was not written by Winnow; it is
+left alone, too, and is an error.
+
 Memory holds one row group and one shard's columns, however many samples are kept.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from sys import maxsize
-from typing import Any
 
-import orjson
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
 from pipeline.export.kept import kept_counts
-from pipeline.export.places.file import check_is_file, file_lock, foreign
+from pipeline.export.places.file import check_file, is_current, writing_file
 from pipeline.export.places.inputs import Inputs
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
 from pipeline.run.executor import Executor
 from pipeline.schema import SAMPLE_COLUMNS
-from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.store import ROW_GROUP, to_arrow
 
 SOURCES = {  # of the columns that every table has
@@ -58,8 +55,6 @@ SOURCES = {  # of the columns that every table has
 }
 KEY = "export.table"
 FORMAT = 1  # raise it when the same decision gives other bytes
-NOTE = b"winnow"  # the footer's key
-MAGIC = b"PAR1"  # the last bytes of every parquet file
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ class TableExporter:
     def check(self, session: Session) -> None:
         """See exporter.Exporter."""
         if (path := session.recipe.export.table) is not None:
-            _read_note(path)
+            check_file(path, KEY)
 
     def write(self, session: Session, executor: Executor, watch: Watch) -> TableResult:
         """See exporter.Exporter."""
@@ -96,23 +91,21 @@ def write_table(session: Session) -> TableResult:
     scores = ScoreColumns(session)
     inputs = Inputs(session, scores.by_operator)
     pool_scores = list(_pool_scores(session))
-    note = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": pool_scores}
-    _read_note(path)
-    with file_lock(Folder(path), f"{KEY} of {session.recipe.name}"):
-        if _read_note(path) == note:
-            return TableResult(path, rows, written=False)
-        with working_beside(path) as folder:
-            _write(f"{folder}/table", session, scores, note)
-            inputs.verify(KEY)
-            Folder(path).publish_file(f"{folder}/table", "", durable=True)
+    about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": pool_scores, "rows": rows}
+    check_file(path, KEY)
+    if is_current(path, KEY, about):
+        return TableResult(path, rows, written=False)
+    with writing_file(path, KEY, about, f"{KEY} of {session.recipe.name}") as new:
+        _write(new, session, scores)
+        inputs.verify(KEY)
     return TableResult(path, rows, written=True)
 
 
-def _write(path: str, session: Session, scores: ScoreColumns, note: dict[str, Any]) -> None:
+def _write(path: str, session: Session, scores: ScoreColumns) -> None:
     """Write the table to a local file, in row groups that do not depend on the size of the shards."""
     dtypes = {name: SAMPLE_COLUMNS[source] for name, source in SOURCES.items()}
     empty = pl.DataFrame(schema={**dtypes, **_pool_scores(session), **scores.schema})
-    schema = to_arrow(empty).schema.with_metadata({NOTE: orjson.dumps(note, option=orjson.OPT_SORT_KEYS)})
+    schema = to_arrow(empty).schema
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for group in cut(_kept_frames(session, scores), ROW_GROUP, maxsize):
             writer.write_table(to_arrow(group).cast(schema))
@@ -137,25 +130,3 @@ def _pool_scores(session: Session) -> dict[str, PolarsDataType]:
     read = set(session.columns_read())
     read |= {name for entry in session.recipe.compute.values() for name in entry.operator.inputs()}
     return {n: dtype for n, dtype in session.kind.ready.items() if n in read and not dtype.is_nested()}
-
-
-def _read_note(path: str) -> dict[str, Any] | None:
-    """The note in the footer of the table at a path; None if there is no file. Raises RecipeError for
-    anything that is not a table of Winnow's."""
-    check_is_file(path, KEY)
-    out = Folder(path)
-    if not out.exists(""):
-        return None
-    note = _note(out) if out.fs.isfile(out.base) and out.fs.tail(out.base, len(MAGIC)) == MAGIC else None
-    if note is None:
-        raise foreign(out, KEY)
-    return note
-
-
-def _note(out: Folder) -> dict[str, Any] | None:
-    """The note in a parquet file's footer; None if it has none."""
-    try:
-        note = orjson.loads((out.parquet_footer("").metadata or {})[NOTE])
-    except (pa.ArrowException, KeyError, ValueError):
-        return None
-    return note if isinstance(note, dict) and note.get("export") == "table" else None

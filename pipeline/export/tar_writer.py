@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 import polars as pl
@@ -21,6 +21,7 @@ import polars as pl
 from pipeline.errors import ShardError
 from pipeline.export.exporter import TaskReport
 from pipeline.export.kept import WrittenRows
+from pipeline.export.places.contents import HashedFile, content_of
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
 from pipeline.pool.fields import parse
@@ -89,15 +90,18 @@ class TarBuilder:
     def _build(self, tar: OutputTar) -> TaskReport:
         frame = pl.concat([self._rows(run) for run in tar.runs])
         keys = output_keys(frame["uid"])
-        with self.target.root.publishing(f"{tar.name}.tar") as path, open(path, "wb") as file:
+        with self.target.root.publishing(f"{tar.name}.tar") as path, HashedFile(path) as file:
             records = list(self._copy_members(tar, frame, keys, file))
             size = file.tell()
-        self.target.write(f"{tar.name}.parquet", sidecar(frame, keys, records))
-        counts = orjson.dumps(
-            stats(len(frame))
-        )  # a tar that has them counts as done: they come after its bytes
-        self.target.root.publish(f"{tar.name}{STATS_SUFFIX}", counts, durable=True)
-        return TaskReport(tar.name, len(frame), size)
+        table = self.target.write(f"{tar.name}.parquet", sidecar(frame, keys, records))
+        counts = orjson.dumps(stats(len(frame)))
+        self.target.root.publish(f"{tar.name}{STATS_SUFFIX}", counts, durable=True)  # with all before it
+        contents = {
+            f"{tar.name}.tar": file.content(),
+            f"{tar.name}.parquet": content_of(table),
+            f"{tar.name}{STATS_SUFFIX}": content_of(counts),
+        }
+        return TaskReport(tar.name, len(frame), size, contents=contents)
 
     def _rows(self, run: ShardRows) -> pl.DataFrame:
         """The run's sample columns and scores."""
@@ -107,7 +111,7 @@ class TarBuilder:
         return frame[self.written.numbers(shard)[run.start : run.stop]]
 
     def _copy_members(
-        self, tar: OutputTar, frame: pl.DataFrame, keys: Sequence[str], file: BinaryIO
+        self, tar: OutputTar, frame: pl.DataFrame, keys: Sequence[str], file: HashedFile
     ) -> Iterator[JsonTexts]:
         """Write the tar, sample by sample; yields the texts of each sample's json."""
         from webdataset import TarWriter

@@ -9,7 +9,8 @@ With `export.repeats`, a sample stands there as often as that column says, one c
     00000000_stats.json  img2dataset's counts; written last: a tar that has them is complete
     sizes.json           samples per tar: open_clip reads the size of its training set here
     meta.json            number of tars and their names: DataComp's train.py reads them here
-    _winnow.json         the manifest: which decision and which scores these are, and `complete`
+    _winnow.json         the manifest: which decision and which scores these are, each file's digest, and
+                         `complete`
 
 The cut into tars follows from the counts of samples alone. So each tar is a task of its own that reads only
 the byte ranges it needs, and an export that was killed resumes and ends with the same bytes. An earlier
@@ -24,17 +25,17 @@ from typing import Any
 
 import orjson
 
-from pipeline.errors import RecipeError, ShardError
+from pipeline.errors import ShardError
 from pipeline.export.exporter import Report, Watch
 from pipeline.export.kept import written_counts
-from pipeline.export.places.folder import MANIFEST, ExportFolder
+from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs, operators_of
+from pipeline.export.places.stage import Stage
 from pipeline.export.scores import ScoreColumns
 from pipeline.export.tar_writer import STATS_SUFFIX, OutputTar, ShardRows, TarBuilder
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.run.executor import Executor
-from pipeline.storage.folder import Folder
 
 KEY = "export.shards"
 SIZES, META = "sizes.json", "meta.json"
@@ -81,8 +82,11 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
     with place.writing(_manifest(session, inputs, tars), f"{KEY} of {session.recipe.name}") as stage:
         missing = [tar for tar in tars if not stage.files.issuperset(_files_of(tar.name))]
         if not stage.complete:
-            _raise_failed(_build(missing, TarBuilder(session, stage.path), executor, report), len(tars))
-            _describe(stage.folder, tars)
+            failed = _build(missing, TarBuilder(session, stage.path), executor, stage, report)
+            if failed:
+                stage.save()
+                raise _failed(failed, len(tars))
+            _describe(stage, tars)
             stage.finish(partial(inputs.verify, KEY))
     return TarsResult(
         path=place.path,
@@ -93,19 +97,19 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
     )
 
 
-def _raise_failed(failed: Mapping[str, str], tars: int) -> None:
-    """Raises ShardError if tars failed. `failed`: why, by the tar's name; `tars`: how many there are."""
-    if failed:
-        reasons = "\n".join(f"  {name}.tar: {failed[name]}" for name in sorted(failed))
-        raise ShardError(f"{KEY}: {len(failed)} of {tars} not written:\n{reasons}")
+def _failed(failed: Mapping[str, str], tars: int) -> ShardError:
+    """The error if tars failed. `failed`: why, by the tar's name; `tars`: how many there are."""
+    reasons = "\n".join(f"  {name}.tar: {failed[name]}" for name in sorted(failed))
+    return ShardError(f"{KEY}: {len(failed)} of {tars} not written:\n{reasons}")
 
 
 def _build(
-    tars: Sequence[OutputTar], builder: TarBuilder, executor: Executor, report: Report | None
+    tars: Sequence[OutputTar], builder: TarBuilder, executor: Executor, stage: Stage, report: Report | None
 ) -> dict[str, str]:
     """Build tars as tasks of the executor; returns the errors of those that failed, by name."""
     failed: dict[str, str] = {}
     for done in executor.each(builder.build, tars):
+        stage.note(done.contents)
         if done.error is not None:
             failed[done.name] = done.error
             LOG.warning("%s.tar failed: %s", done.name, done.error)
@@ -135,10 +139,7 @@ def cut_tars(shards: Sequence[Shard], counts: Mapping[str, int], size: int) -> l
 
 def _place(session: Session) -> ExportFolder:
     """The folder of the export. Raises RecipeError if the recipe has none."""
-    path = session.recipe.export.shards
-    if path is None:
-        raise RecipeError(f"{KEY} is missing: name the folder to write")
-    return ExportFolder(path, KEY, MANIFEST, _names)
+    return export_folder(session.recipe.export.shards, KEY, MANIFEST, _names)
 
 
 def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -168,9 +169,9 @@ def _manifest(session: Session, inputs: Inputs, tars: Sequence[OutputTar]) -> di
     }
 
 
-def _describe(out: Folder, tars: Sequence[OutputTar]) -> None:
+def _describe(stage: Stage, tars: Sequence[OutputTar]) -> None:
     """Write the two files that training reads first, once every tar is there."""
     sizes = {f"{tar.name}.tar": tar.rows for tar in tars}
     meta = {"output_shard_count": len(tars), "output_shard_format": "{:08d}.tar"}
-    out.publish(SIZES, orjson.dumps(sizes, option=orjson.OPT_INDENT_2))
-    out.publish(META, orjson.dumps(meta, option=orjson.OPT_INDENT_2))
+    stage.publish(SIZES, orjson.dumps(sizes, option=orjson.OPT_INDENT_2))
+    stage.publish(META, orjson.dumps(meta, option=orjson.OPT_INDENT_2))

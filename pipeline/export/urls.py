@@ -3,7 +3,7 @@
     result = write_urls(session)
 
     00000000.parquet  columns url, text, uid; in pool order, at most ROWS_PER_FILE rows
-    _winnow.json      the manifest: which decision this is, and `complete`
+    _winnow.json      the manifest: which decision this is, each file's digest, and `complete`
 
     img2dataset --url_list FOLDER --input_format parquet --url_col url --caption_col text \\
         --save_additional_columns '["uid"]' --output_format webdataset --output_folder SHARDS
@@ -23,16 +23,16 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
 from pipeline.export.kept import kept_counts
-from pipeline.export.places.folder import MANIFEST, ExportFolder, Stage
+from pipeline.export.places.contents import HashedFile
+from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs
+from pipeline.export.places.stage import Stage
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
 from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.run.executor import Executor
-from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
 
 KEY = "export.urls"
@@ -90,16 +90,13 @@ def _write_all(session: Session, shards: Iterable[str], stage: Stage) -> dict[st
         if (first := next(groups, None)) is None:
             break
         stage.announce({"files": max(files + 1, stage.manifest["files"])})
-        _write(stage.folder, _file(files), chain([first], islice(groups, ROWS_PER_FILE // GROUP - 1)))
+        _write(stage, _file(files), chain([first], islice(groups, ROWS_PER_FILE // GROUP - 1)))
     return {"files": files, "rows": counts["rows"], "without_url": counts["without_url"]}
 
 
 def _place(session: Session) -> ExportFolder:
     """The folder of the export. Raises RecipeError if the recipe has none."""
-    path = session.recipe.export.urls
-    if path is None:
-        raise RecipeError(f"{KEY} is missing: name the folder to write")
-    return ExportFolder(path, KEY, MANIFEST, _names)
+    return export_folder(session.recipe.export.urls, KEY, MANIFEST, _names)
 
 
 def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -125,8 +122,11 @@ def _with_url(session: Session, shards: Iterable[str], counts: Counter[str]) -> 
         yield listed
 
 
-def _write(out: Folder, name: str, groups: Iterable[pl.DataFrame]) -> None:
+def _write(stage: Stage, name: str, groups: Iterable[pl.DataFrame]) -> None:
     """One file, a row group per frame, published in one step."""
-    with out.publishing(name) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
-        for group in groups:
-            writer.write_table(to_arrow(group))
+    with stage.folder.publishing(name) as aside, HashedFile(aside) as file:
+        with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+            for group in groups:
+                writer.write_table(to_arrow(group))
+        file.close()
+    stage.note({name: file.content()})

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import pyarrow as pa
 
 from pipeline.plan.session import Session
 from pipeline.preflight.measure import total_bytes
@@ -31,7 +30,7 @@ KEYS = {
     "export.urls": "_winnow.json",
     "export.index.path": "image.json",
     "export.subset": ".winnow.json",
-    "export.table": "",
+    "export.table": ".winnow.json",
 }  # export -> where its manifest is: in its folder, or what the name of the file beside it ends in
 
 
@@ -115,16 +114,14 @@ def _is_current(session: Session, key: str, path: str) -> bool:
     """Whether the manifest at a path is that of the session's decision, and complete."""
     try:
         manifest = _manifest(path, KEYS[key])
-    except (OSError, ValueError, pa.ArrowException):
+    except (OSError, ValueError):
         return False
     is_dict = isinstance(manifest, dict)
     return is_dict and manifest.get("decision") == session.decisions and manifest.get("complete", True)
 
 
 def _manifest(path: str, name: str) -> Any:
-    """The manifest of an export; that of a table is in its footer. Raises what reading raises."""
-    if not name:
-        return orjson.loads((Folder(path).parquet_footer("").metadata or {}).get(b"winnow", b""))
+    """The manifest of an export. Raises what reading raises."""
     file = f"{path}{name}" if name.startswith(".") else f"{path}/{name}"
     if not os.path.isfile(Folder(file).base):
         raise FileNotFoundError(file)

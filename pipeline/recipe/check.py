@@ -12,6 +12,7 @@ from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer
+from pipeline.recipe.own_names import own_name
 from pipeline.recipe.sections import Entry
 from pipeline.rule import Rule
 from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
@@ -19,6 +20,7 @@ from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
 if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe
 
+INDEX_MANIFEST = "image.json"  # the manifest of export.index, in its folder
 INDEX_TASK = "index"  # the name in `run:` for the building of export.index
 
 
@@ -84,12 +86,23 @@ def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> No
     """The columns that exports read exist and have types that fit; no two exports write to one path."""
     key_of_path: dict[str, str] = {}
     for key, (path, _) in recipe.export.destinations().items():
+        _check_own_names(recipe, key, path)
         if (other := key_of_path.setdefault(path.rstrip("/"), key)) != key:
             raise RecipeError(f"{key}: {path} is the path of {other} too; name another")
     for key, (column, mark) in recipe.export.columns().items():
         _check_name(key, column, columns, "a column of this recipe")
         if not mark.suits(dtype := columns[column]):
             raise RecipeError(f"{key}: {column} is {dtype}, must be {mark.expected}")
+
+
+def _check_own_names(recipe: "Recipe", key: str, path: str) -> None:
+    """The path is not one that Winnow keeps a manifest, a lock, or an export in the making at."""
+    name = own_name(path)
+    if (index := recipe.export.index) is not None:
+        about = f"{index.path.rstrip('/')}/{INDEX_MANIFEST}"
+        name = name or (INDEX_MANIFEST if f"{path.rstrip('/')}/".startswith(f"{about}/") else None)
+    if name is not None:
+        raise RecipeError(f"{key}: {path}: Winnow keeps a file of its own as {name}; name another path")
 
 
 def column_types(recipe: "Recipe") -> dict[str, PolarsDataType]:

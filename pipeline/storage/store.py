@@ -85,14 +85,16 @@ class Store:
         notes: Mapping[str, Any] | None = None,
         row_group: int = ROW_GROUP,
         durable: bool = False,
-    ) -> None:
-        """Publish a frame as sealed parquet; `notes` go into the footer as JSON. `durable`: see folder.py."""
+    ) -> memoryview:
+        """Publish a frame as sealed parquet, whose bytes are returned; `notes` go into the footer as JSON.
+        `durable`: see folder.py."""
         table = to_arrow(frame)
         sink = io.BytesIO()
         with seals.sealed_parquet(sink, table.schema) as writer:
             writer.write_table(table, row_group)
             writer.add_key_value_metadata(footer_notes(notes or {}))
         self.root.publish(relative, sink.getbuffer(), durable)
+        return sink.getbuffer()
 
     def read(self, relative: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """A published frame, or some of its columns. Raises FileNotFoundError, DamagedError."""

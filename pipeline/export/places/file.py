@@ -6,27 +6,39 @@ as its own.
         build(path)                                       # a local path; published when the block ends
 
     subset.npy
-    subset.npy.winnow.json      what it is, and the size and digest of each file that may lie there
+    subset.npy.winnow.json              what it is, and the size and digest of each file that may lie there
+    .subset.npy.winnow-states.json      the file's state, by which the next run sees whether it is as it was
+                                        written (contents.py)
 
-An existing file without a note, or of another size or digest than its note says, was not written by Winnow
-and is never overwritten. While a file is replaced, the note names the earlier one and the new one.
+An existing file without a note was not written by Winnow and is never overwritten. One of another size or
+digest than its note says is moved to `subset.npy.damaged1`. While a file is replaced, the note names the
+earlier one and the new one.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
-import orjson
-
 from pipeline.errors import RecipeError
+from pipeline.export.places.contents import (
+    LOG,
+    STATES_FILE,
+    Noted,
+    file_content,
+    local_content,
+    read_noted,
+    save_states,
+    sealed,
+)
 from pipeline.storage.folder import Folder, remove_left_beside, working_beside
-from pipeline.storage.identity import Digest, remote_state
+from pipeline.storage.identity import local_state, remote_state
 from pipeline.storage.locks.lock import held
 
 NOTE = ".winnow.json"  # what the note's name ends in
-CHUNK = 16 << 20  # bytes read at once
+DAMAGED = ".damaged"  # with a number, what follows on the name of a file that is set aside
 
 About = Mapping[str, Any]
 
@@ -36,8 +48,7 @@ def check_file(path: str, key: str) -> None:
     flag, for the message."""
     check_is_file(path, key)
     target = Folder(path)
-    note = _read_note(target, key)
-    if target.exists("") and not (note and _is_noted(target, note)):
+    if _read_note(target, key).manifest is None and target.exists(""):
         raise foreign(target, key)
 
 
@@ -64,12 +75,23 @@ def foreign(target: Folder, key: str) -> RecipeError:
 
 
 def is_current(path: str, key: str, about: About) -> bool:
-    """Whether the file at a path is the one that `about` describes."""
+    """Whether the file at a path is the one that `about` describes, as it was written. If it was described so
+    and is not any more, the log says how it differs."""
     target = Folder(path)
-    note = _read_note(target, key)
-    return (
-        note is not None and note.items() >= about.items() and target.exists("") and _is_noted(target, note)
-    )
+    check_is_file(path, key)
+    noted = _read_note(target, key)
+    if (note := noted.manifest) is None or not note.items() >= about.items() or len(note["files"]) > 1:
+        return False  # of two files, a run that was killed may have put the other one there
+    wrong = _difference(target, note, noted.states) if target.exists("") else "is missing"
+    if wrong:
+        LOG.warning("%s %s; it is written again", target.base, wrong)
+        return False
+    if noted.fault:
+        LOG.warning("%s%s %s; it is written again", target.base, NOTE, noted.fault)
+        _publish_note(target, note)
+    if noted.fault or noted.states.get(os.path.basename(target.base)) != _state(target):
+        _save_state(target, note)
+    return True
 
 
 @contextmanager
@@ -81,7 +103,8 @@ def writing_file(path: str, key: str, about: About, purpose: str = "") -> Iterat
     with file_lock(target, purpose or key), working_beside(path) as folder:
         check_file(path, key)
         if target.local:
-            remove_left_beside(_note_of(target).base)
+            for name in _beside(target)[1:]:
+                remove_left_beside(f"{os.path.dirname(target.base)}/{name}")
         yield f"{folder}/new"
         _replace(target, f"{folder}/new", about, key)
 
@@ -97,73 +120,98 @@ def file_lock(target: Folder, purpose: str) -> Iterator[None]:
 
 def _replace(target: Folder, new: str, about: About, key: str) -> None:
     """Publish a local file with its note. The note that names both files is there before the new one is."""
-    note = _note_of(target)
-    entry = {"size": os.path.getsize(new), "digest": _local_digest(new)}
-    earlier = _read_note(target, key)
+    entry = _entry(local_content(new))
+    earlier = _read_note(target, key).manifest
     if earlier is not None and target.exists(""):
-        both = [*earlier["files"], entry]
-        note.publish("", orjson.dumps({**earlier, "files": both}, option=orjson.OPT_INDENT_2), durable=True)
+        if wrong := _difference(target, earlier):
+            _set_aside(target, wrong)
+        _publish_note(target, {**earlier, "files": [*earlier["files"], entry]})
     else:
-        note.publish("", orjson.dumps({**about, "files": [entry]}, option=orjson.OPT_INDENT_2), durable=True)
+        _publish_note(target, {**about, "files": [entry]})
     target.publish_file(new, "", durable=True)
-    if not target.local:
-        entry["state"] = _state(target)
-    if earlier is not None or not target.local:
-        note.publish("", orjson.dumps({**about, "files": [entry]}, option=orjson.OPT_INDENT_2), durable=True)
+    note = {**about, "files": [entry]}
+    if earlier is not None:
+        _publish_note(target, note)
+    _save_state(target, note)
+
+
+def _set_aside(target: Folder, wrong: str) -> None:
+    """Move a file that its note names, and that is not as it was written, out of the way: it may be
+    somebody's work."""
+    aside = copy(target)
+    number = itertools.count(1)
+    while aside.exists(""):
+        aside.base = f"{target.base}{DAMAGED}{next(number)}"
+    if target.local:
+        os.replace(target.base, aside.base)
+    else:
+        target.fs.cp_file(target.base, aside.base)
+        target.fs.rm_file(target.base)
+    LOG.warning("%s %s; it was moved to %s", target.base, wrong, aside.base)
 
 
 # --- notes ----------------------------------------------------------------------------------------
 
 
-def _note_of(target: Folder) -> Folder:
-    """The note beside a file."""
-    note = copy(target)
-    note.base = f"{target.base}{NOTE}"
-    return note
+def _entry(content: str) -> dict[str, Any]:
+    """A file in a note, of its size and digest."""
+    size, digest = content.split()
+    return {"size": int(size), "digest": digest}
 
 
-def _read_note(target: Folder, key: str) -> dict[str, Any] | None:
-    """The note beside a file; None if there is none. Raises RecipeError for a file that is not a note."""
-    note = _note_of(target)
+def _beside(target: Folder) -> tuple[Folder, str, str]:
+    """The folder of a file; the names of its note and of its state."""
+    parent, name = copy(target), os.path.basename(target.base)
+    parent.base = os.path.dirname(target.base)
+    return parent, f"{name}{NOTE}", f".{name}{STATES_FILE}"
+
+
+def _read_note(target: Folder, key: str) -> Noted:
+    """The note beside a file, if there is one, and the file's state. Raises RecipeError for a file that is
+    not a note."""
+    parent, note, states = _beside(target)
     try:
-        if note.local and os.path.lexists(note.base) and not os.path.isfile(note.base):
-            raise ValueError
-        content = orjson.loads(note.read(""))
-        [(int(entry["size"]), str(entry["digest"])) for entry in content["files"]]
-    except FileNotFoundError:
-        return None
+        noted = read_noted(parent, note, states, lambda _: [os.path.basename(target.base)])
+        for entry in noted.manifest["files"] if noted.manifest is not None else ():
+            int(entry["size"]), str(entry["digest"])
     except (ValueError, KeyError, TypeError):
         raise RecipeError(
-            f"{key}: {note.base} is not a note of Winnow's: move it or name another file"
+            f"{key}: {parent.path(note)} is not a note of Winnow's: move it or name another file"
         ) from None
-    return dict(content)
+    return noted
 
 
-def _is_noted(target: Folder, note: About) -> bool:
-    """Whether the file is one that its note names. It is read only if the listing does not settle it."""
-    size = target.fs.info(target.base)["size"]
-    entries = [entry for entry in note["files"] if entry["size"] == size]
-    if not entries:
-        return False
-    if not target.local and (state := _state(target)) and state in {entry.get("state") for entry in entries}:
-        return True
-    digest = Digest()
-    with target.fs.open(target.base, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() in {entry["digest"] for entry in entries}
+def _publish_note(target: Folder, note: About) -> None:
+    """Write the note beside a file."""
+    parent, name, _ = _beside(target)
+    parent.publish(name, sealed(note), durable=True)
+
+
+def _save_state(target: Folder, note: About) -> None:
+    """Write the state of a file that is as its note says."""
+    parent, _, states = _beside(target)
+    state = _state(target)
+    save_states(parent, states, note, {os.path.basename(target.base): state} if state else {})
+
+
+def _difference(target: Folder, note: About, states: Mapping[str, str] = {}) -> str | None:
+    """How a file differs from what its note names; None if it does not. It is read only if its state is
+    another than is known."""
+    if (state := _state(target)) and state == states.get(os.path.basename(target.base)):
+        return None
+    size = int(target.fs.info(target.base)["size"])
+    sizes = [entry["size"] for entry in note["files"]]
+    if size not in sizes:
+        return f"has {size} bytes and had {' or '.join(map(str, sizes))}"
+    digest = _entry(file_content(target, ""))["digest"]
+    if digest not in {entry["digest"] for entry in note["files"]}:
+        return "does not hold the bytes that were written"
+    return None
 
 
 def _state(target: Folder) -> str | None:
-    """The state of a file on object storage (see storage/identity.py); None if the storage tells none."""
+    """The state of a file (see storage/identity.py); None if the storage tells none."""
+    if target.local:
+        return local_state(os.stat(target.base))
     target.fs.invalidate_cache()
     return remote_state(target.fs.info(target.base)) or None
-
-
-def _local_digest(path: str) -> str:
-    """The digest of a local file."""
-    digest = Digest()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -5,11 +5,14 @@
     with place.writing(wanted, "winnow run") as stage:
         if not stage.complete:
             build(stage.path)                       # stage.files: what an earlier, killed run has left there
+            stage.note({"a.tar": content})          # of each file: its size and digest
             stage.finish(verify)
 
-    out/_winnow.json     the manifest: what the bytes depend on, which files there are, and `complete`
-    out/.winnow-next/    the new export with a manifest of its own, while an earlier one lies in the folder
-    out/.winnow.lock     who is writing; gone at the end
+    out/_winnow.json         the manifest: what the bytes depend on, each file's size and digest, `complete`
+    out/.winnow-states.json  the files' states, by which the next run sees whether they are as they were
+                             written (contents.py)
+    out/.winnow-next/        the new export with its manifest, while an earlier one lies in the folder
+    out/.winnow.lock         who is writing; gone at the end
 
 A new export is built in `.winnow-next` and then swapped in. First the folder's manifest becomes the new one,
 with `complete: false` and `replaces`, the earlier manifest. Then the files are renamed (object storage:
@@ -18,30 +21,42 @@ copied on the server), files that only the earlier one names are removed, and th
 by the next run, whatever that one wants to write. If the folder holds no export yet, the new one is built in
 place.
 
+A file of a finished export that was cut, changed or removed since is named and written again, in place. So is
+every file of an export whose manifest, of an earlier version, holds no digests.
+
 Files that no manifest names are never touched. `names` says which files a manifest names.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from pipeline.errors import ChangedError, RecipeError
+from pipeline.errors import RecipeError
+from pipeline.export.places.contents import (
+    CONTENTS,
+    LOG,
+    NOT_A_FILE,
+    STATES_FILE,
+    Inspection,
+    Noted,
+    inspect,
+    moved_state,
+    read_noted,
+    save_states,
+    sealed,
+    states_of,
+    tell_wrong,
+)
+from pipeline.export.places.stage import COMPLETE, REPLACES, Manifest, Stage
+from pipeline.export.places.transfer import move, remove_empty
 from pipeline.storage.folder import Folder
-from pipeline.storage.footers import REQUESTS
 from pipeline.storage.locks.lock import Lock, held
 
 MANIFEST = "_winnow.json"
 NEXT = ".winnow-next"
 LOCK = ".winnow.lock"
-COMPLETE, REPLACES = "complete", "replaces"  # keys of a manifest
-AT_ONCE = 256  # files that are copied on object storage before their sources are removed
-
-Manifest = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,55 +104,88 @@ class ExportFolder:
 
     def read(self, folder: Folder) -> Manifest | None:
         """A folder's manifest; None if it has none. Raises RecipeError if it is not one of this export."""
-        path = folder.path(self.manifest)
+        return self._read_noted(folder, states=False).manifest
+
+    def _read_noted(self, folder: Folder, states: bool = True) -> Noted:
+        """As `read`, with what is wrong with the manifest's file, and `states`: those of the files."""
         try:
-            if folder.local and os.path.lexists(path) and not os.path.isfile(path):
-                raise ValueError
-            manifest = orjson.loads(folder.read(self.manifest))
-            for part in (manifest, manifest.get(REPLACES, manifest)):
-                list(self.names(part))
-        except FileNotFoundError:
-            return None
+            noted = read_noted(folder, self.manifest, STATES_FILE, self.names, states)
+            if (manifest := noted.manifest) is not None:
+                for part in (manifest, manifest.get(REPLACES, manifest)):
+                    list(self.names(part))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RecipeError(
-                f"{self.key}: {path} is garbled, or that of something else; "
+                f"{self.key}: {folder.path(self.manifest)} is garbled, or that of something else; "
                 "name another folder, or empty this one"
             ) from None
-        return dict(manifest)
+        return noted
 
     @contextmanager
-    def writing(self, wanted: Manifest, purpose: str, bounds: Mapping[str, Any] = {}) -> Iterator["Stage"]:
+    def writing(self, wanted: Manifest, purpose: str, bounds: Mapping[str, Any] = {}) -> Iterator[Stage]:
         """Hold the folder and prepare it for the export `wanted`. `bounds`: what the manifest says until
         `Stage.finish` knows better, such as the largest number of files. Raises RecipeError, and HeldError if
         another process is writing."""
         self.check()
         with held(self.out, LOCK, purpose, wait=False) as lock:
             self.out.remove_leftovers()
-            yield self._prepare(wanted, bounds, lock)
+            yield self._prepare(wanted, {**bounds, **wanted, COMPLETE: False}, lock)
 
     # --- before the export is built ---------------------------------------------------------------
 
-    def _prepare(self, wanted: Manifest, bounds: Manifest, lock: Lock) -> "Stage":
-        """Finish what a killed run left, and choose where to build."""
-        live = self._after_swap(self.read(self.out))
-        begun = {**bounds, **wanted, COMPLETE: False}
+    def _prepare(self, wanted: Manifest, begun: Manifest, lock: Lock) -> Stage:
+        """Finish what a killed run left, and choose where to build. `begun`: the manifest of the export
+        wanted while it is built."""
+        noted = self._read_noted(self.out)
+        if noted.fault:
+            LOG.warning("%s %s; it is written again", self.out.path(self.manifest), noted.fault)
+        live = self._after_swap(noted.manifest)
+        if live is not noted.manifest:
+            noted = self._read_noted(self.out)
         if live is None or _matches(live, wanted):
             self._discard(self.next)
-            files = self.out.file_names() if live else set()
-            if live is not None and live.get(COMPLETE) and files.issuperset(self.names(live)):
-                return Stage(self, live, lock, self.path, files, complete=True)
-            begun |= {**(live or {}), COMPLETE: False}
+            found = self._inspect(self.out, noted)
+            if live is not None and live.get(COMPLETE) and CONTENTS in live and not found.wrong:
+                self._keep(live, found.states, noted)
+                return Stage(self, live, lock, self.path, found.states, complete=True)
+            begun = _resumed(begun, live, found)
             self.check_free(live, begun)
             self.publish(self.out, begun)
-            return Stage(self, begun, lock, self.path, files)
+            return Stage(self, begun, lock, self.path, found.states)
         self.check_free(live, begun)
-        following = self.read(self.next)
-        if following is None or not _matches(following, wanted):
+        following = self._read_noted(self.next)
+        if following.manifest is None or not _matches(following.manifest, wanted):
             self._discard(self.next)
-            following = begun
-        begun |= {**following, COMPLETE: False}
+            following = Noted(None)
+        found = self._inspect(self.next, following)
+        begun = _resumed(begun, following.manifest, found)
         self.publish(self.next, begun)
-        return Stage(self, begun, lock, self.next_path, self.next.file_names(), replaces=live)
+        return Stage(self, begun, lock, self.next_path, found.states, replaces=live)
+
+    def _inspect(self, folder: Folder, noted: Noted) -> Inspection:
+        """Which files of the export in a folder are as they were written; names the others. Of an export that
+        is not complete, only those count whose content is noted."""
+        if (manifest := noted.manifest) is None:
+            return Inspection()
+        contents = manifest.get(CONTENTS, {})
+        names = [name for name in self.names(manifest) if name in contents or manifest.get(COMPLETE)]
+        if CONTENTS not in manifest:
+            path = folder.path(self.manifest)
+            LOG.warning("%s holds no digests: the files of the export are written again", path)
+            return Inspection()
+        found = inspect(folder, names, contents, noted.states)
+        for name in (name for name, reason in found.wrong.items() if reason == NOT_A_FILE):
+            raise RecipeError(
+                f"{self.key}: {folder.path(name)} {NOT_A_FILE}; move it, or name another folder"
+            )
+        tell_wrong(folder, found.wrong)
+        return found
+
+    def _keep(self, live: Manifest, states: Mapping[str, str], noted: Noted) -> None:
+        """Note what was found of an export that is left as it is."""
+        if noted.fault:
+            self.publish(self.out, live)
+        if noted.fault or states != noted.states:
+            save_states(self.out, STATES_FILE, live, states)
 
     def _after_swap(self, live: Manifest | None) -> Manifest | None:
         """The folder's manifest once a swap that was killed is finished. If the new files are no longer
@@ -146,7 +194,8 @@ class ExportFolder:
             return live
         if self.read(self.next) is not None:
             return self.swap(live)
-        self._remove(self.out, [*self.names(live), *self.names(live[REPLACES]), self.manifest])
+        ours = [*self.names(live), *self.names(live[REPLACES]), STATES_FILE, self.manifest]
+        self._remove(self.out, ours)
         return None
 
     def check_free(self, live: Manifest | None, new_manifest: Manifest) -> None:
@@ -172,27 +221,29 @@ class ExportFolder:
     def swap(self, live: Manifest) -> Manifest:
         """Move the new export into the folder, whose manifest is `live`; returns the manifest at the end."""
         out, new = self.out, self.next
-        _move(new, out, sorted(new.file_names().intersection(self.names(live))))
-        surplus = set(self.names(live[REPLACES])) - set(self.names(live))
+        known, names = self._read_noted(new).states, list(self.names(live))
+        move(new, out, sorted(new.file_names().intersection(names)))
+        surplus = set(self.names(live[REPLACES])).difference(names)
         self._remove(out, surplus)
-        whole = out.file_names().issuperset(self.names(live))
+        now = states_of(out, names)
+        whole = now.keys() >= set(names)
         done = {key: value for key, value in live.items() if key != REPLACES} | {COMPLETE: whole}
         self.publish(out, done)
+        states = {name: moved_state(known.get(name), now.get(name), out.local) for name in names}
+        save_states(out, STATES_FILE, done, {name: state for name, state in states.items() if state})
         self._discard(new)
         return done
 
     def publish(self, folder: Folder, manifest: Manifest) -> None:
-        """Write a manifest, once all it names is safe from a power cut; the same bytes whatever its
-        history."""
-        data = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-        folder.publish(self.manifest, data, durable=True)
+        """Write a manifest, once all it names is safe from a power cut."""
+        folder.publish(self.manifest, sealed(manifest), durable=True)
 
     def _discard(self, folder: Folder) -> None:
         """Remove an export that was begun, as far as its manifest names it."""
         if (manifest := self.read(folder)) is not None:
             folder.remove_leftovers(also_live=True)
-            self._remove(folder, [*self.names(manifest), self.manifest])
-        _remove_empty(folder)
+            self._remove(folder, [*self.names(manifest), STATES_FILE, self.manifest])
+        remove_empty(folder)
 
     def _remove(self, folder: Folder, names: Iterable[str]) -> None:
         """Remove those of these files that exist, in the order of `names`, and the subfolders they leave
@@ -200,55 +251,16 @@ class ExportFolder:
         files, ours = folder.file_names(), dict.fromkeys(names)
         folder.remove([name for name in ours if name in files])
         for subfolder in {os.path.dirname(name) for name in ours} - {""}:
-            _remove_empty(folder, subfolder)
+            remove_empty(folder, subfolder)
 
 
-@dataclass
-class Stage:
-    """An export in the making.
-
-    manifest   what the manifest there says now
-    path       where to build it: the export's folder, or `.winnow-next` in it
-    files      the files that are there, left by an earlier run that wanted the same
-    complete   whether there is nothing to do
-    replaces   the manifest of the earlier export that stays until `finish`
-    """
-
-    place: ExportFolder
-    manifest: Manifest
-    lock: Lock
-    path: str
-    files: set[str]
-    complete: bool = False
-    replaces: Manifest | None = None
-
-    @property
-    def folder(self) -> Folder:
-        """The folder at `path`."""
-        return Folder(self.path)
-
-    def announce(self, about: Manifest) -> None:
-        """Add to the manifest, before files are written that it did not name so far."""
-        if self.manifest.items() >= about.items():
-            return
-        self.manifest = {**self.manifest, **about}
-        self.place.publish(self.folder, self.manifest)
-
-    def finish(self, verify: Callable[[], None], about: Mapping[str, Any] = {}) -> None:
-        """Put the export, which is whole now, in the place of the earlier one. `verify` raises if what it was
-        built from has changed meanwhile; `about`: what else the manifest says."""
-        verify()
-        self.lock.check()
-        self.folder.remove_leftovers(also_live=True)  # of workers that died: others have done their tasks
-        self.manifest = {**self.manifest, **about, COMPLETE: True}
-        if self.replaces is not None:
-            self.place.check_free(self.replaces, self.manifest)
-        self.place.publish(self.folder, self.manifest)
-        if self.replaces is not None:
-            swapping = {**self.manifest, COMPLETE: False, REPLACES: self.replaces}
-            self.place.publish(self.place.out, swapping)
-            if not self.place.swap(swapping)[COMPLETE]:
-                raise ChangedError(f"{self.place.key}: files of the new export were removed; run it again")
+def export_folder(
+    path: str | None, key: str, manifest: str, names: Callable[[Manifest], Iterable[str]]
+) -> ExportFolder:
+    """The folder that a recipe names for an export. Raises RecipeError if it names none."""
+    if path is None:
+        raise RecipeError(f"{key} is missing: name the folder to write")
+    return ExportFolder(path, key, manifest, names)
 
 
 def _matches(manifest: Manifest, wanted: Manifest) -> bool:
@@ -256,10 +268,18 @@ def _matches(manifest: Manifest, wanted: Manifest) -> bool:
     return manifest.items() >= wanted.items()
 
 
+def _resumed(begun: Manifest, earlier: Manifest | None, found: Inspection) -> Manifest:
+    """The manifest of an export that goes on from what an earlier run has left."""
+    if earlier is None:
+        return begun
+    contents = {name: earlier[CONTENTS][name] for name in found.states}
+    return {**begun, **earlier, CONTENTS: contents, COMPLETE: False}
+
+
 def _in_transit(name: str) -> bool:
-    """Whether a file of an export's folder is a lock or part of the next export."""
+    """Whether a file of an export's folder is a lock, its states, or part of the next export."""
     first = name.partition("/")[0]
-    return first == NEXT or (first.startswith(".") and first.endswith("winnow.lock"))
+    return first in (NEXT, STATES_FILE) or (first.startswith(".") and first.endswith("winnow.lock"))
 
 
 def _check_is_folder(folder: Folder, key: str) -> None:
@@ -271,24 +291,3 @@ def _check_is_folder(folder: Folder, key: str) -> None:
         path = os.path.dirname(path)
     if not os.path.isdir(path):
         raise RecipeError(f"{key}: {path} exists and is not a folder; name another folder")
-
-
-def _move(source: Folder, target: Folder, names: Sequence[str]) -> None:
-    """Move files from one folder to another of the same storage; a second time after a kill is no harm."""
-    if source.local:
-        for name in names:
-            os.makedirs(os.path.dirname(target.path(name)), exist_ok=True)
-            os.replace(source.path(name), target.path(name))
-        return
-    with ThreadPoolExecutor(REQUESTS) as pool:
-        for start in range(0, len(names), AT_ONCE):
-            group = names[start : start + AT_ONCE]
-            list(pool.map(lambda name: source.fs.cp_file(source.path(name), target.path(name)), group))
-            source.remove(group)
-
-
-def _remove_empty(folder: Folder, subfolder: str = "") -> None:
-    """Remove an empty folder of a local disk."""
-    if folder.local:
-        with suppress(OSError):
-            os.rmdir(folder.path(subfolder))

@@ -15,6 +15,7 @@ from pipeline.export.subset import read_subset, subset_uids, write_subset
 from pipeline.plan.session import Session
 from pipeline.storage.folder import Folder
 from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
+from tests.support.folders import contents
 
 GOLDEN = ["139e4a9b22a614771f06c700a8ebe150", "6e356964a967af455c8016b75d691203"]
 
@@ -46,8 +47,7 @@ def test_golden_bytes(golden, tmp_path):
     assert data[128:] == rows.tobytes()
     np.save(tmp_path / "saved.npy", datacomp(GOLDEN))
     assert data == (tmp_path / "saved.npy").read_bytes()
-    names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == ["subset.npy", "subset.npy.winnow.json"]
+    assert sorted(contents(tmp_path / "out")) == ["subset.npy", "subset.npy.winnow.json"]
 
 
 def test_reads_back(golden, tmp_path):

@@ -25,6 +25,7 @@ from pipeline.export.subset_algebra import (
 )
 from pipeline.storage.folder import Folder
 from pipeline.uids import search_uids
+from tests.support.folders import contents
 
 EDGES = ["0" * 32, "0" * 31 + "1", "0" * 15 + "1" + "0" * 16, "f" * 32, "f" * 16 + "0" * 16]
 UIDS = st.lists(st.sampled_from([*EDGES, *(f"{i:032x}" for i in range(6))]), max_size=30)
@@ -85,7 +86,7 @@ def test_the_bytes_are_datacomps(tmp_path):
     combine([a, b], "or", str(tmp_path / "out.npy"))
     write(tmp_path / "expected.npy", [*EDGES[:3] * 2, *EDGES[3:]])
     assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
+    assert sorted(contents(tmp_path)) == [
         "a.npy",
         "b.npy",
         "expected.npy",

@@ -12,6 +12,7 @@ from jobs import steps
 from pipeline.errors import ChangedError, HeldError, RecipeError, ShardError
 from pipeline.export.exporters import EXPORTERS
 from pipeline.export.faiss_index import search, write_index
+from pipeline.export.places.contents import sealed
 from pipeline.export.subset import write_subset
 from pipeline.export.table import write_table
 from pipeline.export.tars import export_shards
@@ -163,7 +164,9 @@ def test_search_refuses_an_index_that_is_not_complete(tmp_path):
     session = decided(tmp_path, section("index", tmp_path / "out"))
     write_index(session)
     about = tmp_path / "out" / "image.json"
-    about.write_bytes(about.read_bytes().replace(b'"complete": true', b'"complete": false'))
+    manifest = json.loads(about.read_bytes())
+    del manifest["seal"]
+    about.write_bytes(sealed({**manifest, "complete": False}))
     with pytest.raises(RecipeError, match="is not complete; run `winnow export` again"):
         search(str(tmp_path / "out"), [[0.0] * 8])
 

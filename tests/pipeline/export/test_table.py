@@ -1,6 +1,7 @@
 """One parquet of the kept samples with every score."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 from pipeline.export import table
 from pipeline.export.table import TableResult, write_table
 from tests.support.decided_pool import decided, ordinary, sample, uid, write_tar
+from tests.support.folders import contents
 
 KEPT = [0, 1, 3, 4, 6, 7, 9, 10]
 
@@ -33,7 +35,7 @@ def test_rows_are_the_kept_samples_with_every_score(table_session, table_path):
         assert first == pytest.approx(row[0] / np.linalg.norm(row), abs=1e-6)
     dtypes = [frame.schema[name] for name in ("width", "row", "caption.words", "vector.first")]
     assert dtypes == [pl.Int32, pl.UInt32, pl.UInt32, pl.Float32]
-    assert [path.name for path in table_path.parent.iterdir()] == ["kept.parquet"]
+    assert sorted(contents(table_path.parent)) == ["kept.parquet", "kept.parquet.winnow.json"]
 
 
 def test_again_is_left_alone_and_gone_gives_the_same_bytes(table_session, table_path):
@@ -56,17 +58,20 @@ def test_another_decision_and_another_score_replace_it(table_session, table_path
     assert "vector.first" not in pl.read_parquet_schema(table_path)
 
 
-def test_the_footer_says_what_it_is(table_session, table_path):
+def test_the_note_says_what_it_is(table_session, table_path):
     write_table(table_session)
-    note = json.loads(pq.read_metadata(table_path).metadata[b"winnow"])
+    note = json.loads(Path(f"{table_path}.winnow.json").read_bytes())
     inputs = note.pop("inputs")
     assert inputs.keys() == {"samples", table_session.folder("caption"), table_session.folder("vector")}
     assert {len(digest) for digest in [note.pop("verdicts"), *inputs.values()]} == {32}
+    (file,) = note.pop("files")
+    assert (file["size"], len(file["digest"]), len(note.pop("seal"))) == (table_path.stat().st_size, 32, 32)
     assert note == {
         "export": "table",
         "format": 1,
         "decision": table_session.decisions,
         "pool_scores": [],
+        "rows": 8,
     }
 
 

@@ -21,7 +21,9 @@ from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Pool
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.storage.folder import Folder
 from tests.support.decided_pool import decided, ordinary, recipe, sample, uid
+from tests.support.folders import contents
 
 # --- what it must not replace -------------------------------------------------------------------------
 
@@ -86,7 +88,7 @@ def test_a_killed_export_leaves_the_old_table_and_is_done_again(
     left.mkdir()
     (left / "table").write_bytes(b"half")  # as if the process had been killed outright
     assert write_table(fewer).rows == 1
-    assert os.listdir(table_path.parent) == ["kept.parquet"]
+    assert sorted(contents(table_path.parent)) == ["kept.parquet", "kept.parquet.winnow.json"]
 
 
 def test_needs_a_decision_and_a_path(tmp_path, table_path):
@@ -106,9 +108,11 @@ def test_object_storage(table_session, table_path, tmp_path):
     remote = decided(tmp_path, {"table": "memory://table-test/kept.parquet"})
     assert write_table(remote) == TableResult("memory://table-test/kept.parquet", rows=8, written=True)
     assert write_table(remote).written is False
-    fs = table.Folder("memory://table-test/kept.parquet").fs
+    fs = Folder("memory://table-test/kept.parquet").fs
     assert fs.cat_file("/table-test/kept.parquet") == table_path.read_bytes()
     fs.pipe_file("/table-test/kept.parquet", b"mine")
+    fs.rm_file("/table-test/kept.parquet.winnow.json")
+    fs.rm_file("/table-test/.kept.parquet.winnow-states.json")
     with pytest.raises(RecipeError, match="was not written by Winnow"):
         write_table(remote)
 

@@ -22,6 +22,7 @@ from jobs.__main__ import app
 from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError
 from pipeline.export import urls
+from pipeline.export.places.contents import content_of
 from pipeline.export.urls import UrlsResult, write_urls
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard, list_shards
@@ -89,6 +90,9 @@ def test_the_list(listed, tmp_path):
     assert manifest.pop("decision").startswith("decisions/test-")
     assert list(manifest.pop("inputs")) == ["samples"]
     assert len(manifest.pop("verdicts")) == 32
+    data = (tmp_path / "out" / "00000000.parquet").read_bytes()
+    assert manifest.pop("contents") == {"00000000.parquet": content_of(data)}
+    assert len(manifest.pop("seal")) == 32
     assert manifest == {"export": "urls", "complete": True, "files": 1, "rows": 7, "without_url": 3}
 
 

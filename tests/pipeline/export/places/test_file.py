@@ -8,10 +8,11 @@ import fsspec
 import pytest
 
 from pipeline.errors import HeldError, RecipeError
-from pipeline.export.places import file as module
+from pipeline.export.places import contents as contents_module
 from pipeline.export.places.file import check_file, file_lock, is_current, writing_file
 from pipeline.storage.folder import Folder
 from tests.support.folders import contents
+from tests.support.kill_steps import killed_after
 from tests.support.s3_server import s3
 
 
@@ -57,6 +58,7 @@ def test_written_and_replaced(path):
     assert (note["decision"], len(note["files"]), note["files"][0]["size"]) == (2, 1, 6)
     base = Folder(path).base
     assert sorted(Folder(os.path.dirname(path)).file_names()) == [
+        f".{os.path.basename(base)}.winnow-states.json",
         os.path.basename(base),
         f"{os.path.basename(base)}.winnow.json",
     ]
@@ -77,9 +79,11 @@ def test_a_file_that_somebody_else_put_in_the_place_of_ours(path, data):
     write(path, b"ours")
     put(path, data)
     assert not is_current(path, "export.x", {"export": "x"})
-    with pytest.raises(RecipeError, match="was not written by Winnow"):
-        write(path, b"next")
-    assert read(path) == data
+    for number, other in enumerate((b"next", b"ours"), 1):
+        write(path, other)
+        assert read(path) == other
+        assert read(f"{path}.damaged{number}") == data
+        put(path, data)
 
 
 def test_a_copy_of_ours_is_ours(tmp_path):
@@ -138,37 +142,17 @@ def test_an_error_leaves_the_earlier_file(path):
     assert is_current(path, "export.x", {"export": "x"})
 
 
-class Killed(BaseException):
-    """In the place of a SIGKILL."""
-
-
 def test_killed_after_any_number_of_steps(path, monkeypatch):
     """At every moment the file is one or the other, and ours."""
-    left = 0
-
-    def counting(function):
-        def step(*arguments, **options):
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Killed
-            return function(*arguments, **options)
-
-        return step
-
     found, steps, ended = list[bytes](), 0, False
     while not ended:
         write(path, b"first", number=1)
-        left, ended = steps, True
-        with monkeypatch.context() as patch:
-            for name in ("publish", "publish_file"):
-                patch.setattr(Folder, name, counting(getattr(Folder, name)))
-            try:
-                write(path, b"second", number=2)
-            except Killed:
-                ended = False
+        with killed_after(monkeypatch, steps, (Folder, "publish"), (Folder, "publish_file")) as run:
+            write(path, b"second", number=2)
+        ended = run.ended
         found.append(read(path))
         check_file(path, "export.x")
+        assert read(path) == b"first" or not is_current(path, "export.x", {"number": 1})
         write(path, b"second", number=2)
         assert (read(path), len(json.loads(read(f"{path}.winnow.json"))["files"])) == (b"second", 1)
         steps += 1
@@ -196,6 +180,7 @@ def test_on_object_storage_the_listing_says_that_it_is_ours(monkeypatch):
 
 
 def test_large_files_are_read_in_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(contents_module, "CHUNK", 3)
     write(tmp_path / "a", b"twelve bytes")
-    check_file(str(tmp_path / "a"), "export.x")
+    os.utime(tmp_path / "a")
+    assert is_current(str(tmp_path / "a"), "export.x", {"export": "x"})

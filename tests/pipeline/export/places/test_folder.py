@@ -9,10 +9,12 @@ import orjson
 import pytest
 
 from pipeline.errors import ChangedError, HeldError, RecipeError
-from pipeline.export.places import folder as module
+from pipeline.export.places import stage, transfer
+from pipeline.export.places.contents import content_of, sealed
 from pipeline.export.places.folder import ExportFolder
 from pipeline.storage.folder import Folder
-from tests.support.folders import contents
+from tests.support.folders import contents, is_states
+from tests.support.kill_steps import killed_after
 from tests.support.s3_server import s3
 from tests.support.sizes import only_full
 
@@ -35,16 +37,17 @@ def write(path, letter: str, files: int, verify=nothing) -> bool:
         if not stage.complete:
             for name in names({"files": files}):
                 if name not in stage.files:
-                    stage.folder.publish(name, letter.encode())
+                    stage.publish(name, letter.encode())
             stage.finish(verify)
         return not stage.complete
 
 
 def whole(letter: str, files: int) -> dict[str, bytes]:
     """What the folder holds at the end."""
-    manifest = {"complete": True, "files": files, "letter": letter}
-    found = {name: letter.encode() for name in names(manifest)}
-    return found | {"_winnow.json": orjson.dumps(manifest, option=orjson.OPT_INDENT_2)}
+    found = {name: letter.encode() for name in names({"files": files})}
+    sizes = {name: content_of(data) for name, data in found.items()}
+    manifest = {"complete": True, "contents": sizes, "files": files, "letter": letter}
+    return found | {"_winnow.json": sealed(manifest)}
 
 
 @pytest.fixture(params=["disk", "memory", "s3"])
@@ -64,7 +67,7 @@ def root(request, tmp_path):
 
 def read(root: str) -> dict[str, bytes]:
     folder = Folder(root)
-    return {name: folder.read(name) for name in folder.file_names()}
+    return {name: folder.read(name) for name in folder.file_names() if not is_states(name.split("/")[-1])}
 
 
 def test_one_export_after_the_other(root):
@@ -80,11 +83,13 @@ def test_one_export_after_the_other(root):
 def test_the_earlier_one_stays_until_the_new_one_is_whole(root):
     write(root, "a", 3)
     with place(root).writing({"letter": "b", "files": 2}, "test") as stage:
-        stage.folder.publish("0.txt", b"b")
+        stage.publish("0.txt", b"b")
+        stage.folder.publish("1.txt", b"b")  # and is killed before that is noted
+        stage.save()
     there = {name: data for name, data in read(root).items() if not name.startswith(".winnow-next/")}
     assert there == whole("a", 3)
     with place(root).writing({"letter": "b", "files": 2}, "test") as stage:
-        assert stage.files == {"0.txt", "_winnow.json"}
+        assert stage.files == {"0.txt"}
     write(root, "b", 2)
     assert read(root) == whole("b", 2)
 
@@ -93,7 +98,7 @@ def test_what_was_begun_for_another_decision_is_dropped(root):
     write(root, "a", 3)
     for letter in "bc":
         with place(root).writing({"letter": letter, "files": 2}, "test") as stage:
-            assert stage.files == {"_winnow.json"}
+            assert stage.files == set()
             stage.folder.publish("1.txt", letter.encode())
     assert not write(root, "a", 3)
     assert read(root) == whole("a", 3)
@@ -110,43 +115,20 @@ def test_inputs_that_changed_meanwhile_leave_the_earlier_one(root):
     assert there == whole("a", 2)
 
 
-class Killed(BaseException):
-    """In the place of a SIGKILL."""
-
-
 @pytest.mark.parametrize(
     "after", ["b", pytest.param("a", marks=only_full), pytest.param("c", marks=only_full)]
 )
 def test_killed_after_any_number_of_steps(root, monkeypatch, after):
     """Each change of a file is a step. At every moment the manifest says which files are whole, and the next
     run, whatever it wants, ends as if nothing had happened."""
-    left = 0
-
-    def counting(function):
-        def step(*arguments, **options):
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Killed
-            return function(*arguments, **options)
-
-        return step
-
-    steps = 0
-    while True:
+    steps, ended = 0, False
+    while not ended:
         Folder(root).fs.rm(Folder(root).base, recursive=True) if Folder(root).exists("") else None
         write(root, "a", 3)
-        left = steps
-        with monkeypatch.context() as patch:
-            for name in ("publish", "remove"):
-                patch.setattr(Folder, name, counting(getattr(Folder, name)))
-            patch.setattr(os, "replace", counting(os.replace))
-            patch.setattr(type(Folder(root).fs), "cp_file", counting(type(Folder(root).fs).cp_file))
-            try:
-                write(root, "b", 2)
-                ended = True
-            except Killed:
-                ended = False
+        calls = (Folder, "publish"), (Folder, "remove"), (os, "replace"), (type(Folder(root).fs), "cp_file")
+        with killed_after(monkeypatch, steps, *calls) as run:
+            write(root, "b", 2)
+        ended = run.ended
         found = read(root)
         manifest = orjson.loads(found["_winnow.json"])
         if manifest["complete"]:
@@ -154,8 +136,6 @@ def test_killed_after_any_number_of_steps(root, monkeypatch, after):
             assert files == whole(manifest["letter"], manifest["files"])
         write(root, after, {"a": 3, "b": 2, "c": 1}[after])
         assert read(root) == whole(after, {"a": 3, "b": 2, "c": 1}[after])
-        if ended:
-            break
         steps += 1
     assert steps > 8
 
@@ -278,7 +258,42 @@ def test_a_file_that_is_announced_is_named_before_it_is_there(tmp_path):
 
 def test_on_object_storage_files_are_copied_in_groups(monkeypatch):
     fsspec.filesystem("memory").store.clear()
-    monkeypatch.setattr(module, "AT_ONCE", 2)
+    monkeypatch.setattr(transfer, "AT_ONCE", 2)
     write("memory://places/out", "a", 5)
     write("memory://places/out", "b", 7)
     assert read("memory://places/out") == whole("b", 7)
+
+
+@pytest.mark.parametrize(("every", "left"), [(-1, {"0.txt", "1.txt"}), (3600, set())])
+def test_what_was_noted_survives_a_kill(tmp_path, monkeypatch, every, left):
+    """Files whose digest has not reached the manifest are written again."""
+    monkeypatch.setattr(stage, "NOTED_EVERY", every)
+    with place(tmp_path).writing({"letter": "a", "files": 3}, "test") as first:
+        first.publish("0.txt", b"a")
+        first.publish("1.txt", b"a")
+    (tmp_path / "2.txt").write_bytes(b"a")  # by a worker; the driver was killed
+    with place(tmp_path).writing({"letter": "a", "files": 3}, "test") as second:
+        assert second.files == left
+    write(tmp_path, "a", 3)
+    assert contents(tmp_path) == whole("a", 3)
+
+
+def test_a_file_that_is_damaged_between_a_kill_and_the_next_run(tmp_path, caplog):
+    with place(tmp_path).writing({"letter": "a", "files": 3}, "test") as first:
+        first.publish("0.txt", b"a")
+        first.publish("1.txt", b"a")
+        first.save()
+    (tmp_path / "1.txt").write_bytes(b"b")
+    with place(tmp_path).writing({"letter": "a", "files": 3}, "test") as second:
+        assert second.files == {"0.txt"}
+    assert "1.txt does not hold the bytes that were written" in caplog.text
+    write(tmp_path, "a", 3)
+    assert contents(tmp_path) == whole("a", 3)
+
+
+def test_after_a_swap_nothing_is_read_to_see_that_nothing_changed(root, monkeypatch):
+    """A rename changes states; they are noted anew."""
+    write(root, "a", 3)
+    write(root, "b", 2)
+    monkeypatch.setattr("pipeline.export.places.contents.file_content", None)
+    assert not write(root, "b", 2)

@@ -1,0 +1,61 @@
+"""Paths of exports that are names of Winnow's own."""
+
+import pytest
+
+from pipeline.export.faiss_index import ABOUT_FILE
+from pipeline.export.places.contents import STATES_FILE
+from pipeline.export.places.file import NOTE
+from pipeline.export.places.folder import LOCK, MANIFEST, NEXT
+from pipeline.recipe.check import INDEX_MANIFEST
+from pipeline.recipe.own_names import own_name
+from pipeline.storage import layout
+from pipeline.storage.disk import temporary_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        MANIFEST,
+        NEXT,
+        LOCK,
+        layout.LOCK,
+        STATES_FILE,
+        f"kept.parquet{NOTE}",
+        f".kept.parquet{STATES_FILE}",
+        f".kept.parquet{LOCK}",
+        temporary_path("", "kept.parquet")[1:],
+    ],
+)
+def test_every_name_that_winnow_gives_is_known(name):
+    for path in (name, f"/data/{name}", f"out/{name}/", f"s3://bucket/{name}/deeper/out.parquet"):
+        assert own_name(path) == name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "out/winnow.json",
+        "winnow-next/x",
+        "a.winnow/x",
+        ".winnow/x.npy",
+        "winnow.lock",
+        "x.winnow.lock",
+        "~/.w",
+    ],
+)
+def test_other_names_are_free(path):
+    assert own_name(path) is None
+
+
+def test_the_manifest_of_an_index_is_its_own(tmp_path):
+    from pipeline.errors import RecipeError
+    from tests.support.decided_pool import recipe
+
+    assert ABOUT_FILE == INDEX_MANIFEST
+    index = {"embedding": "vector.embedding", "path": "out/index/"}
+    for path in ("out/index/image.json", "out/index/image.json/kept.parquet"):
+        with pytest.raises(
+            RecipeError, match=r"^export\.table: .* Winnow keeps a file of its own as image\.json"
+        ):
+            recipe(tmp_path, {"index": index, "table": path})
+    recipe(tmp_path, {"index": index, "table": "out/image.json"})
