@@ -24,14 +24,12 @@ import pyarrow.parquet as pq
 from pipeline.errors import DamagedError
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
+from pipeline.storage.identity import remote_state
 from pipeline.storage.retry import from_storage
 from pipeline.storage.seals import LOG, SEAL, BrokenError, broken, broken_file
 
 REQUESTS = 32  # sent to object storage at the same time
 LOCAL_READS = 4  # at the same time; more threads would only wait for Python's lock
-
-# Listing fields that change when a file is rewritten; each file system names them differently.
-STATE = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "updated", "created")
 
 
 class Footer(NamedTuple):
@@ -162,7 +160,7 @@ def _states(root: Folder, folder: str) -> dict[str, str]:
     if root.local:
         names = root.file_names(folder, ".parquet")
         return {name: _local_state(root.path(layout.part(folder, name))) for name in names}
-    return {name: _remote_state(info) for name, info in root.listing(folder, ".parquet").items()}
+    return {name: remote_state(info) for name, info in root.listing(folder, ".parquet").items()}
 
 
 def _local_state(path: str) -> str:
@@ -172,12 +170,6 @@ def _local_state(path: str) -> str:
     except FileNotFoundError:  # removed since it was listed
         return ""
     return f"{now.st_size} {now.st_mtime_ns} {now.st_ino}"
-
-
-def _remote_state(info: Mapping[str, Any]) -> str:
-    """The state of a file on object storage, of what its listing says."""
-    fields = [str(info[key]) for key in STATE if info.get(key) is not None]
-    return " ".join([str(info.get("size")), *fields]) if fields else ""
 
 
 def _remembered(root: Folder, folder: str) -> dict[str, list[Any]]:

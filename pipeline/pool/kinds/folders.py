@@ -60,7 +60,7 @@ class Entries:
             return size, ""
         told = "\0".join(f"{name}\0{state}" for name, (_, state) in zip(names, files, strict=True))
         digest = hashlib.blake2b(os.fsencode(told), digest_size=16)
-        return size, f"{len(names)} {digest.hexdigest()}"
+        return size, f"{size} {digest.hexdigest()}"
 
 
 def _file(source: Any) -> tuple[int, str]:
