@@ -1,7 +1,8 @@
 """The books: how many samples were read, kept, dropped and failed, what could not be read, and at what speed.
 
 All of it is merged from the store, so it is right after any number of kills and restarts. Counts come from
-the decision, damaged shards and lost URLs from the footers of the samples, speeds from the logs of all runs.
+the decision, damaged shards from the footers of the samples, lost URLs from the files beside the shards, and
+speeds from the logs of all runs.
 """
 
 from collections import Counter
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
+from pipeline.pool.img2dataset import losses_of
 from pipeline.pool.listing.reasons import PassedOver, summary
 from pipeline.run.log import RunLog, Speed, speeds
 from pipeline.storage import layout
@@ -52,15 +54,18 @@ class Losses:
 
 
 def losses(session: Session) -> Losses:
-    """What was passed over, and the damage and the lost URLs that stand in the footers of the samples. In a
-    packed table the byte is that of the unpacked data."""
+    """What was passed over, the damage that stands in the footers of the samples, and the URLs that were lost
+    by the files beside the shards. In a packed table the byte is that of the unpacked data. Raises
+    ShardError."""
     damaged: dict[str, str] = {}
     lost: Counter[str] = Counter()
-    names = [shard.name for shard in session.shards if session.sample_folders]
+    read = [shard for shard in session.shards if shard.content]
+    names = [shard.name for shard in read if session.sample_folders]
     for shard, footer in session.store.footers(layout.SAMPLES, names).items():
         if damage := footer.notes.get("damage"):
             damaged[shard] = f"{damage['reason']} (byte {damage['offset']})"
-        lost.update(footer.notes.get("lost", {}))
+    for reasons in losses_of(session.store, read, session.kind.lost).values():
+        lost.update(reasons)
     ordered = dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))
     return Losses(damaged, ordered, summary(session.passed_over))
 

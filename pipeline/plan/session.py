@@ -84,8 +84,10 @@ class Session:
     def relisted(self) -> "Session":
         """The same session with the states that the files of its shards have now. A shard that is no longer
         listed keeps its state. Raises RecipeError."""
-        states = {shard.name: shard.state for shard in list_pool(self.recipe).shards}
-        return self.over([replace(s, state=states.get(s.name, s.state)) for s in self.shards]).refreshed()
+        now = {shard.name: shard for shard in list_pool(self.recipe).shards}
+        seen = [now.get(shard.name, shard) for shard in self.shards]
+        changed = [replace(s, state=n.state, beside=n.beside) for s, n in zip(self.shards, seen, strict=True)]
+        return self.over(changed).refreshed()
 
     @cached_property
     def store(self) -> Store:

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DamagedError
 from pipeline.storage import layout
+from pipeline.storage.faults import note_json
 from pipeline.storage.folder import Folder
 from pipeline.storage.identity import remote_state
-from pipeline.storage.retry import from_storage
 from pipeline.storage.seals import LOG, SEAL, BrokenError, broken, broken_file
 
 REQUESTS = 32  # sent to object storage at the same time
@@ -119,7 +119,8 @@ def read_footers(root: Folder, folder: str, shards: Collection[str], damage: Dam
         elif found is not None:
             damage.note(layout.part(folder, shard), found)
     if any(states[shard] for shard in new):
-        _remember(root, folder, entries)
+        # If two processes do so at the same time, one of them wins, and the other's are read again.
+        note_json(root, layout.footer_cache(folder), entries, options=0)
     return {shard: Footer(*entries[shard][1:]) for shard in listed if shard in entries}
 
 
@@ -177,13 +178,3 @@ def _remembered(root: Folder, folder: str) -> dict[str, list[Any]]:
     noticed: such parts are read each time."""
     stored = root.read_json(layout.footer_cache(folder)) or {}
     return {shard: entry for shard, entry in stored.items() if entry[0]}
-
-
-def _remember(root: Folder, folder: str, entries: Mapping[str, Any]) -> None:
-    """Write the entries. If two processes do so at the same time, one of them wins, and the other's are read
-    again."""
-    try:
-        root.publish_json(layout.footer_cache(folder), entries, options=0)
-    except Exception as error:  # the store may be read-only, for example
-        if not from_storage(error):
-            raise

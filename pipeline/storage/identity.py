@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 MISSING = "missing"  # the state of a file that does not exist
+UNTOLD = "?"  # the state of a file of which nobody has asked whether it exists
 
 # Listing fields of object storage that change with the content, the most telling first.
 _MARKS = (

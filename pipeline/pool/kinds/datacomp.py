@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import polars as pl
 
 from pipeline.errors import ChangedError, RecipeError, ShardError, worded
@@ -16,6 +15,7 @@ from pipeline.pool.sample_table import SampleTable
 from pipeline.pool.shards import Listing, Shard
 from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
 from pipeline.storage import layout
+from pipeline.storage.faults import note_json
 from pipeline.storage.identity import Seen
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
@@ -107,8 +107,7 @@ class InPlace(Metadata):
                     noted |= zip([shard.name for shard in new], pool.map(self._note, new), strict=True)
                 except ShardError as error:
                     raise RecipeError(f"pool.datacomp: {error}") from None
-            options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-            self.store.root.publish_json(layout.DATACOMP, noted, options=options)
+            note_json(self.store.root, layout.DATACOMP, noted)
         return [
             replace(shard, rows=noted[shard.name]["rows"], content=noted[shard.name]["content"])
             for shard in shards
