@@ -161,7 +161,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     changes = effects(decided.session, executor)
     balance = books(decided.session, decided.decision, decided.pending, log)
     if not quiet:
-        tables.funnel(balance, balance.lost, balance.damaged, balance.passed_over)
+        tables.funnel(balance, balance, balance.lost)
         tables.rewritten(log.rewritten, log.changed, log.touched)
         tables.effects(changes, only="summary")
         tables.speeds(balance)

@@ -15,6 +15,7 @@ from pipeline.pool.img2dataset import losses_of
 from pipeline.pool.listing.reasons import PassedOver, summary
 from pipeline.run.log import RunLog, Speed, speeds
 from pipeline.storage import layout
+from pipeline.storage.identity import tells_rewrites
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Books(Decision):
     damaged      shard -> why and at which byte its file breaks off; what comes before is among the samples
     lost         reason -> URLs that were not downloaded, most frequent reason first
     passed_over  reason -> paths of the pool that are not shards for it; see pool/listing/reasons.py
+    unwatched    shards whose storage tells neither an ETag nor a time of change: that such a file was
+                 rewritten with as many bytes shows only when it is read
     pending      shard -> why it could not be read; its samples are not counted
     rewritten    shard -> how its file differs from the one that an earlier run read: it was done anew
     changed      shard -> what changed while this run read it: it was read again
@@ -36,6 +39,7 @@ class Books(Decision):
     damaged: Mapping[str, str]
     lost: Mapping[str, int]
     passed_over: Mapping[str, PassedOver]
+    unwatched: int
     pending: Mapping[str, str]
     rewritten: Mapping[str, str]
     changed: Mapping[str, str]
@@ -51,6 +55,7 @@ class Losses:
     damaged: Mapping[str, str]
     lost: Mapping[str, int]
     passed_over: Mapping[str, PassedOver]
+    unwatched: int
 
 
 def losses(session: Session) -> Losses:
@@ -67,7 +72,8 @@ def losses(session: Session) -> Losses:
     for reasons in losses_of(session.store, read, session.kind.lost).values():
         lost.update(reasons)
     ordered = dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))
-    return Losses(damaged, ordered, summary(session.passed_over))
+    unwatched = sum(not tells_rewrites(shard.state) for shard in session.shards)
+    return Losses(damaged, ordered, summary(session.passed_over), unwatched)
 
 
 def books(
@@ -85,6 +91,7 @@ def books(
         damaged=lacking.damaged,
         lost=lacking.lost,
         passed_over=lacking.passed_over,
+        unwatched=lacking.unwatched,
         pending=pending,
         rewritten=log.rewritten if log else {},
         changed=log.changed if log else {},

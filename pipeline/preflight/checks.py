@@ -22,6 +22,7 @@ from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.storage import layout
+from pipeline.storage.identity import tells_rewrites
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
 
@@ -99,7 +100,7 @@ def check_shards(passes: Sequence[Pass], pools: Sequence[Sequence[Placement]] = 
 
 def check_states(session: Session) -> list[str]:
     """A warning if the storage of the pool does not tell when a file was rewritten."""
-    unknown = [shard for shard in session.shards if not shard.state]
+    unknown = [shard for shard in session.shards if not tells_rewrites(shard.state)]
     if not unknown:
         return []
     return [

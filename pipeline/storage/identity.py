@@ -60,6 +60,12 @@ def listed_state(info: Mapping[str, Any]) -> str:
     return remote_state(info) or str(info.get("size") or "")
 
 
+def tells_rewrites(state: str) -> bool:
+    """Whether a file of this state would have another one if it was rewritten with as many bytes: whether the
+    state has more than a size."""
+    return " " in state or state == MISSING
+
+
 def state_difference(before: str, now: str) -> str:
     """How a file's state differs from an earlier one, in words; empty if it does not."""
     if before == now:

@@ -62,6 +62,7 @@ def test_books_by_hand(stored, monkeypatch):
         "damaged",
         "lost",
         "passed_over",
+        "unwatched",
         "pending",
         "rewritten",
         "changed",
