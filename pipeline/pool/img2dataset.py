@@ -31,25 +31,22 @@ READS = 32  # of such files, at the same time
 MOST_BYTES = 64 << 20  # read of such a file: img2dataset writes at most 100,000 messages
 SUCCESS = "success"
 OTHER = "other"
-REASONS = tuple(
-    (name, re.compile(pattern))
-    for name, pattern in (
-        ("HTTP", r"HTTP Error (\d{3})"),
-        ("address not public", r"is not public"),
-        ("timed out", r"timed out"),
-        ("host not found", r"Errno -[2-5]\b|ame or service|name resolution|nodename|o address "),
-        ("TLS", r"SSL|CERTIFICATE"),
-        ("no connection", r"Connection refused|No route|unreachable|Can't assign"),
-        (
-            "connection broken",
-            r"reset by peer|Remote end closed|IncompleteRead|Broken pipe|Connection aborted",
-        ),
-        ("file too large", r"response is larger"),
-        ("image too large", r"CV_IO_MAX_IMAGE|image area too large"),
-        ("no image", r"Image decoding error|OpenCV"),
-        ("disallowed by X-Robots-Tag", r"X-Robots-Tag"),
-        ("no URL", r"url type|no host given|onnumeric port|IPv6 URL|NoneType|control characters|codec can't"),
-    )
+REASONS = (
+    ("HTTP", r"HTTP Error (\d{3})"),
+    ("address not public", r"is not public"),
+    ("timed out", r"timed out"),
+    ("host not found", r"Errno -[2-5]\b|ame or service|name resolution|nodename|o address "),
+    ("TLS", r"SSL|CERTIFICATE"),
+    ("no connection", r"Connection refused|No route|unreachable|Can't assign"),
+    (
+        "connection broken",
+        r"reset by peer|Remote end closed|IncompleteRead|Broken pipe|Connection aborted",
+    ),
+    ("file too large", r"response is larger"),
+    ("image too large", r"CV_IO_MAX_IMAGE|image area too large"),
+    ("no image", r"Image decoding error|OpenCV"),
+    ("disallowed by X-Robots-Tag", r"X-Robots-Tag"),
+    ("no URL", r"url type|no host given|onnumeric port|IPv6 URL|NoneType|control characters|codec can't"),
 )
 # img2dataset's own messages, kept as they are
 OWN = ("image too small", "aspect ratio too large", "hash mismatch")
@@ -60,7 +57,7 @@ def reason(message: str) -> str:
     if message in OWN:
         return message
     for name, pattern in REASONS:
-        if match := pattern.search(message):
+        if match := re.search(pattern, message):  # `re` remembers what it compiled
             return " ".join((name, *match.groups()))
     return OTHER
 

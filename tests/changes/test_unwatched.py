@@ -1,4 +1,4 @@
-"""A web server that tells neither an ETag nor a time of change: files of equal size are taken for the same."""
+"""A web server that tells neither an ETag nor a time of change: a file of equal size passes for the same."""
 
 import threading
 from collections.abc import Iterator

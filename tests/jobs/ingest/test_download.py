@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from jobs.ingest import download
 from jobs.ingest.download import Chunk, Settings, fetch
 from jobs.ingest.steps import columns_of

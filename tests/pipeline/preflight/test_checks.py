@@ -8,7 +8,8 @@ import pytest
 import s3fs
 from typer.testing import CliRunner
 
-from jobs.__main__ import app, main
+from jobs.__main__ import main
+from jobs.app import app
 from pipeline.errors import RecipeError
 from pipeline.plan.cluster import Node, Placement
 from pipeline.plan.passes import Stored, plan

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs import steps
-from jobs.__main__ import app, main
+from jobs.__main__ import main
+from jobs.app import app
 from jobs.toy.sample_pool import make_pool
 from pipeline.assets import local_file
 from pipeline.decide.books import Books
