@@ -16,7 +16,7 @@ from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
 from jobs.commands.store import app as store
 from jobs.commands.subset import app as subset
-from pipeline.errors import WinnowError, printable, worded
+from pipeline.errors import WinnowError, printable, refusal, worded
 from pipeline.storage.retry import from_storage
 
 PANELS = {  # the commands of the help, by panel
@@ -95,5 +95,6 @@ def start() -> None:
         if not from_storage(error):
             raise
         print(f"error: storage: {printable(worded(error))}", file=sys.stderr)
-        print("run the same command again to go on", file=sys.stderr)
+        if refusal(error) is None:
+            print("run the same command again to go on", file=sys.stderr)
         sys.exit(1)

@@ -13,10 +13,37 @@ A bad *sample* does not raise: its columns are null and `<name>.error` says why.
 either: the samples before the break are used, and the books name the break.
 """
 
+import errno
+import os
+
+# What a disk refuses, and the next step. To run the same command again would not help by itself.
+_REFUSALS = {
+    errno.EROFS: "is on a read-only file system: make it writable, or name another path",
+    errno.EACCES: "may not be used by this user: change its permissions, or name another path",
+    errno.EPERM: "may not be used by this user: change its permissions, or name another path",
+    errno.ENOSPC: "cannot be written, the disk is full: make room, then run the same command again to go on",
+    errno.EDQUOT: "cannot be written, the quota is used up: make room, then run the same command again to go on",
+    errno.EISDIR: "is a folder, and a file belongs there: move it away, or name another path",
+    errno.ENOTDIR: "cannot be used, a folder above it is a file: move that away, or name another path",
+    errno.EEXIST: "is a file or a broken link, and a folder belongs there: move it away, or name another path",
+    errno.ELOOP: "is a link that leads in a circle: mend it, or name another path",
+}
+
 
 def worded(error: Exception) -> str:
     """Any exception on one line, for a message or a reason."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return refusal(error) or " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def refusal(error: Exception) -> str | None:
+    """Which path of a local disk an error is about, what is wrong with it, and the next step; None for other
+    errors, which running the same command again may mend."""
+    if not isinstance(error, OSError) or error.errno not in _REFUSALS:
+        return None
+    path = error.filename2 or error.filename
+    if not isinstance(path, str | bytes):
+        return None
+    return f"{os.fsdecode(path)} {_REFUSALS[error.errno]}"
 
 
 def printable(text: str) -> str:

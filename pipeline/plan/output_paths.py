@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -30,6 +31,9 @@ def real_path(path: str) -> str:
 def check_output_path(path: str, key: str, folder: bool = False) -> None:
     """Raises RecipeError if the local path that `key` names is something else than a file, or than a folder
     if it is to be one. A FIFO, device or socket there would be replaced by the file that is published."""
+    given = Path(path).expanduser()
+    if given.is_symlink() and not given.exists():
+        raise RecipeError(f"{key}: {path} is a link that leads nowhere; mend it, or name another path")
     try:
         mode = os.stat(real_path(path)).st_mode
     except (OSError, ValueError):

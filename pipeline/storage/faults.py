@@ -1,7 +1,6 @@
-"""Storage that refuses: what can do without it, and what people can do about it.
+"""What a store can do without, if it cannot be written.
 
-note_json(store.root, layout.DIGESTS, entries)      # written if the store can be written
-explained(error)                                    # "... is read-only: name another folder"
+note_json(store.root, layout.DIGESTS, entries)
 """
 
 import logging

@@ -11,11 +11,11 @@ On a local disk a part is verified against its seal before its footer is trusted
 before they are remembered. So a part that a power cut or a bad disk has damaged is found before it is used.
 """
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,6 +29,7 @@ from pipeline.storage.identity import remote_state
 from pipeline.storage.seals import LOG, SEAL, BrokenError, broken, broken_file
 
 REQUESTS = 32  # sent to object storage at the same time
+STAYS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS)  # reasons why a damaged file is not moved
 LOCAL_READS = 4  # at the same time; more threads would only wait for Python's lock
 
 
@@ -69,9 +70,12 @@ class Damage(dict[str, str]):
         moved = dict(self)
         self.clear()
         for relative in moved:
-            with suppress(FileNotFoundError, PermissionError):
+            try:
                 if self.reason(relative):
                     self.root.move(relative, layout.damaged(relative))
+            except OSError as error:
+                if error.errno not in STAYS:
+                    raise
         return moved
 
     def error(self, found: Mapping[str, str]) -> DamagedError:
