@@ -6,6 +6,7 @@ WinnowError            every error below; the command line prints its message an
 │   ├── ColumnError    a table lacks a column; if it is the first one, the recipe is wrong
 │   ├── ChangedError   it changed while it was read: it is read again
 │   └── DamagedError   a file of the store is not as it was written: it is computed again
+├── StorageError   storage fails at a path of the recipe before any work, such as without credentials  exit 1
 ├── HeldError          another process is writing there: nothing has run                    exit 1
 └── OperatorError      an operator breaks its contract or fails on every row: the pass stops  exit 3
 
@@ -63,6 +64,10 @@ class RecipeError(WinnowError):
     """Wrong recipe, flag or setting; the message names the key, the value and what is allowed."""
 
     exit_code = 2
+
+
+class StorageError(WinnowError):
+    """Storage fails at a path that the recipe names; the message names the key and the next step."""
 
 
 class ShardError(WinnowError):

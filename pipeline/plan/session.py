@@ -19,6 +19,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.schema import owner
 from pipeline.storage import layout
 from pipeline.storage.digests import field_digest
+from pipeline.storage.faults import naming
 from pipeline.storage.store import Store
 
 DECISIONS = 4  # version of the files in a decision's folder; raise it if their format changes
@@ -54,8 +55,9 @@ class Session:
 
     def looked_up(self) -> "Session":
         """The same session with what the store knows of the shards. Raises RecipeError if the store belongs
-        to another pool."""
-        check_store(self.store, self.root, self.recipe.pool, self.kind)
+        to another pool, and StorageError."""
+        with naming("pool.store", self.recipe.pool.store):
+            check_store(self.store, self.root, self.recipe.pool, self.kind)
         return self.refreshed()
 
     def over(self, shards: Sequence[Shard]) -> "Session":
@@ -122,9 +124,13 @@ class Session:
         return {name: self.digests_of(name) for name in self.recipe.compute}
 
     def digests_of(self, name: str) -> dict[str, Any]:
-        """Field -> digest of the file that it names now, of one operator."""
-        fields = self.recipe.operator(name).fields_of("file")
-        digests = {field: field_digest(paths, self.store.root) for field, paths in fields}
+        """Field -> digest of the file that it names now, of one operator. Raises StorageError."""
+        digests = {}
+        for field, paths in self.recipe.operator(name).fields_of("file"):
+            with naming(
+                f"compute.{name}.{field}", paths if isinstance(paths, str) else ", ".join(paths.values())
+            ):
+                digests[field] = field_digest(paths, self.store.root)
         return {field: digest for field, digest in digests.items() if digest is not None}
 
     @cached_property

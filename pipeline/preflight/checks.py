@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RecipeError, worded
+from pipeline.errors import RecipeError
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.storage import layout
+from pipeline.storage.faults import failure
 from pipeline.storage.folder import Folder
 from pipeline.storage.identity import tells_rewrites
 from pipeline.storage.retry import from_storage
@@ -150,7 +151,7 @@ def _trouble(url: str, look: Callable[[str], Any]) -> tuple[str, bool]:
     except Exception as error:
         if not from_storage(error):
             raise
-        return f"{url}: {worded(error)}", True
+        return failure(url, error), True
     return "", False
 
 

@@ -111,7 +111,7 @@ def test_a_command_that_computes_needs_a_store_that_can_be_written(
     done = place.winnow(command)
     (line,) = lines(done.stderr)
     assert done.returncode == 1
-    assert line.startswith(f"error: storage: {place.store}")
+    assert line.startswith(f"error: pool.store: {place.store}")
     assert line.endswith(", or name another path")
 
 
