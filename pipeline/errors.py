@@ -25,7 +25,7 @@ _REFUSALS = {
     errno.ENOSPC: "cannot be written, the disk is full: make room, then run the same command again to go on",
     errno.EDQUOT: "cannot be written, the quota is used up: make room, then run the same command again to go on",
     errno.EISDIR: "is a folder, and a file belongs there: move it away, or name another path",
-    errno.ENOTDIR: "cannot be used, a folder above it is a file: move that away, or name another path",
+    errno.ENOTDIR: "is not a folder, or one above it is not: move what is there away, or name another path",
     errno.EEXIST: "is a file or a broken link, and a folder belongs there: move it away, or name another path",
     errno.ELOOP: "is a link that leads in a circle: mend it, or name another path",
 }

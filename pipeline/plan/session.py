@@ -126,12 +126,11 @@ class Session:
     def digests_of(self, name: str) -> dict[str, Any]:
         """Field -> digest of the file that it names now, of one operator. Raises StorageError."""
         digests = {}
-        for field, paths in self.recipe.operator(name).fields_of("file"):
-            with naming(
-                f"compute.{name}.{field}", paths if isinstance(paths, str) else ", ".join(paths.values())
-            ):
-                digests[field] = field_digest(paths, self.store.root)
-        return {field: digest for field, digest in digests.items() if digest is not None}
+        for key, paths in self.recipe.operator(name).fields_of("file"):
+            address = paths if isinstance(paths, str) else ", ".join(paths.values())
+            with naming(f"compute.{name}.{key}", address):
+                digests[key] = field_digest(paths, self.store.root)
+        return {key: digest for key, digest in digests.items() if digest is not None}
 
     @cached_property
     def keys(self) -> dict[str, str]:

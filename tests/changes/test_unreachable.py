@@ -1,7 +1,6 @@
-"""Storage that does not answer, or that nobody knows: the line names the key, the address and the next step."""
+"""Storage that does not answer, or that nobody knows: the line names key, address and next step."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,7 +8,6 @@ from tests.support.place import Place, told
 
 STEP = "check the spelling, the endpoint and the credentials, then run the same command again"
 ELSEWHERE = "s3://nowhere/x"
-METADATA = {"use": "metaclip.EntryMatch", "metadata": ELSEWHERE}
 
 
 @pytest.fixture
@@ -24,14 +22,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return place
 
 
-def setting(place: Place, key: str, address: str) -> list[str]:
+def setting(key: str, address: str) -> list[str]:
     """The flags that put an address into a recipe."""
-    value: Any = address
+    value = address
     if key == "compute.entries.metadata":
         key, value = "compute.entries", f"{{use: metaclip.EntryMatch, metadata: '{address}'}}"
-    if key == "export.index.path":
-        place.compute["vectors"] = {"use": "vectors.Vectors"}
-        key, value = "export.index", f"{{embedding: vectors.vector, path: '{address}'}}"
     return ["--set", f"{key}={value}"]
 
 
@@ -41,7 +36,7 @@ KEYS = ("pool.shards", "pool.store", "export.subset", "export.shards", "compute.
 @pytest.mark.parametrize("command", ["plan", "run"])
 @pytest.mark.parametrize("key", KEYS)
 def test_without_credentials(place: Place, command: str, key: str) -> None:
-    done = place.winnow(command, *setting(place, key, ELSEWHERE))
+    done = place.winnow(command, *setting(key, ELSEWHERE))
     assert done.returncode in (1, 2)
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {key}: {ELSEWHERE}")
@@ -55,7 +50,7 @@ def test_without_credentials(place: Place, command: str, key: str) -> None:
     [("foo://x", "is not on a known file system"), ("zip://a.tar::s3://b/c.zip", "is a chained URL")],
 )
 def test_addresses_that_nothing_can_read(place: Place, key: str, address: str, wrong: str) -> None:
-    said = told(place.winnow("run", *setting(place, key, address)), status=2)["said"]
+    said = told(place.winnow("run", *setting(key, address)), status=2)["said"]
     assert said.startswith(f"error: {key}: {address} {wrong}")
     assert said.count("\n") == 1
     assert not place.store.exists()

@@ -161,7 +161,7 @@ def test_a_store_below_a_file(tmp_path, write_pool):
     path = write_pool(["a dog"])
     session = Session.open(parse({"pool": {"shards": str(path), "store": f"{path}/store"}}))
     with pytest.raises(
-        RecipeError, match=rf"pool.store: {path}/store: {path} cannot be used, a folder above it is a file"
+        RecipeError, match=rf"pool.store: {path} is not a folder, or one above it is not: move"
     ):
         check_storage(session)
 
@@ -200,7 +200,10 @@ def test_credentials(tmp_path, write_pool, monkeypatch, capsys):
             assert "error: pool.shards: s3://preflight/pool/00000.tar: NoCredentialsError" in said
             listed = written(tmp_path, "s3://preflight/pool", "s3://preflight/store")
             said = fails(capsys, anonymous, "plan", listed)
-            assert "error: pool.shards: Unable to locate credentials" in said
+            assert (
+                "error: pool.shards: s3://preflight/pool: NoCredentialsError: Unable to locate credentials"
+                in said
+            )
         s3fs.S3FileSystem.clear_instance_cache()
 
 

@@ -176,7 +176,7 @@ def test_a_store_that_is_down_is_an_error_without_a_traceback(server, tmp_path, 
         main()
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert "error: storage: PermissionError: The provided token has expired." in said
+    assert "error: pool.store: s3://bucket/down: PermissionError: The provided token has expired." in said
     assert "run the same command again" in said
 
 
