@@ -8,7 +8,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.run.log import RunLog
 from pipeline.storage import layout
+from pipeline.storage.faults import naming
 from pipeline.storage.identity import MISSING
 from pipeline.storage.locks.lock import held
 
@@ -50,7 +51,10 @@ def holding_store(session: Session) -> Iterator[Session]:
         waited.append(message)
         tables.console.print(message, markup=False, highlight=False)
 
-    with held(session.store.root, layout.LOCK, " ".join(["winnow", *sys.argv[1:2]]), wait=True, tell=tell):
+    purpose = " ".join(["winnow", *sys.argv[1:2]])
+    with ExitStack() as stack:
+        with naming("pool.store", session.recipe.pool.store):
+            stack.enter_context(held(session.store.root, layout.LOCK, purpose, wait=True, tell=tell))
         yield session.refreshed() if waited else session
 
 
@@ -126,8 +130,11 @@ def check_exports(session: Session) -> None:
         return  # the exporters take a while to import
     from pipeline.export.exporters import requested
 
+    paths = {key: path for key, (path, _) in session.recipe.export.destinations().items()}
     for exporter in requested(session.recipe.export):
-        exporter.check(session)
+        key = next(key for key in paths if key.split(".")[1] == exporter.name)
+        with naming(key, paths[key]):
+            exporter.check(session)
 
 
 def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, "Result"]:
@@ -161,7 +168,7 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     changes = effects(decided.session, executor)
     balance = books(decided.session, decided.decision, decided.pending, log)
     if not quiet:
-        tables.funnel(balance, balance.lost, balance.damaged, balance.passed_over)
+        tables.funnel(balance, balance, balance.lost)
         tables.rewritten(log.rewritten, log.changed, log.touched)
         tables.effects(changes, only="summary")
         tables.speeds(balance)

@@ -6,6 +6,7 @@ WinnowError            every error below; the command line prints its message an
 │   ├── ColumnError    a table lacks a column; if it is the first one, the recipe is wrong
 │   ├── ChangedError   it changed while it was read: it is read again
 │   └── DamagedError   a file of the store is not as it was written: it is computed again
+├── StorageError   storage fails at a path of the recipe before any work, such as without credentials  exit 1
 ├── HeldError          another process is writing there: nothing has run                    exit 1
 └── OperatorError      an operator breaks its contract or fails on every row: the pass stops  exit 3
 
@@ -13,10 +14,37 @@ A bad *sample* does not raise: its columns are null and `<name>.error` says why.
 either: the samples before the break are used, and the books name the break.
 """
 
+import errno
+import os
+
+# What a disk refuses, and the next step. To run the same command again would not help by itself.
+_REFUSALS = {
+    errno.EROFS: "is on a read-only file system: make it writable, or name another path",
+    errno.EACCES: "may not be used by this user: change its permissions, or name another path",
+    errno.EPERM: "may not be used by this user: change its permissions, or name another path",
+    errno.ENOSPC: "cannot be written, the disk is full: make room, then run the same command again to go on",
+    errno.EDQUOT: "cannot be written, the quota is used up: make room, then run the same command again to go on",
+    errno.EISDIR: "is a folder, and a file belongs there: move it away, or name another path",
+    errno.ENOTDIR: "is not a folder, or one above it is not: move what is there away, or name another path",
+    errno.EEXIST: "is a file or a broken link, and a folder belongs there: move it away, or name another path",
+    errno.ELOOP: "is a link that leads in a circle: mend it, or name another path",
+}
+
 
 def worded(error: Exception) -> str:
     """Any exception on one line, for a message or a reason."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return refusal(error) or " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def refusal(error: Exception) -> str | None:
+    """Which path of a local disk an error is about, what is wrong with it, and the next step; None for other
+    errors, which running the same command again may mend."""
+    if not isinstance(error, OSError) or error.errno not in _REFUSALS:
+        return None
+    path = error.filename2 or error.filename
+    if not isinstance(path, str | bytes):
+        return None
+    return f"{os.fsdecode(path)} {_REFUSALS[error.errno]}"
 
 
 def printable(text: str) -> str:
@@ -36,6 +64,10 @@ class RecipeError(WinnowError):
     """Wrong recipe, flag or setting; the message names the key, the value and what is allowed."""
 
     exit_code = 2
+
+
+class StorageError(WinnowError):
+    """Storage fails at a path that the recipe names; the message names the key and the next step."""
 
 
 class ShardError(WinnowError):

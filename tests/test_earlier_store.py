@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.__main__ import app
+from jobs.app import app
 from tests.support.folders import tree
 
 BEFORE = Path(__file__).parent / "data" / "earlier_store"

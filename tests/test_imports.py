@@ -181,7 +181,7 @@ def test_importing_engine_and_operators_loads_nothing_heavy():
 
 
 def test_importing_the_command_line_loads_nothing_heavy():
-    assert loaded("import jobs.__main__, jobs.steps, jobs.terminal.tables") == set()
+    assert loaded("import jobs.app, jobs.steps, jobs.terminal.tables") == set()
 
 
 @pytest.mark.parametrize("command", ["plan", "keep", "explain"])
@@ -199,7 +199,7 @@ def test_deciding_needs_neither_torch_nor_ray(command, write_pool, tmp_path, tin
     compute(steps.open_session(str(recipe), [], None), LocalExecutor())
     uid = Store(str(tmp_path / "store")).read("samples/00000.parquet")["uid"][1]
     arguments = [command, str(recipe), *([uid] if command == "explain" else []), "--json"]
-    code = f"from jobs.__main__ import app\nimport sys\nassert not app({arguments!r}, standalone_mode=False)"
+    code = f"from jobs.app import app\nimport sys\nassert not app({arguments!r}, standalone_mode=False)"
     assert loaded(code) == set()
 
 

@@ -10,7 +10,7 @@ import typer.main
 import yaml
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from jobs.toy.sample_pool import make_pool
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse

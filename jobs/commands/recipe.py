@@ -72,7 +72,7 @@ def compute(
     if json:
         print_json(log.summary())
     else:
-        tables.faults(found.damaged, found.passed_over)
+        tables.faults(found)
         tables.rewritten(log.rewritten, log.changed, log.touched)
         print(session.store.root.base)
     exit_if_incomplete(log.pending, found, log.changed, allow_damaged)
@@ -121,10 +121,10 @@ def keep(
     written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
     found = losses(done)
     if json:
-        faults = {"damaged": found.damaged, "passed_over": found.passed_over, "pending": decided.pending}
-        print_json({**vars(decided.decision), **written, **faults})
+        faults = {"damaged": found.damaged, "passed_over": found.passed_over, "unwatched": found.unwatched}
+        print_json({**vars(decided.decision), **written, **faults, "pending": decided.pending})
     else:
-        tables.funnel(decided.decision, damaged=found.damaged, passed_over=found.passed_over)
+        tables.funnel(decided.decision, found)
         if overlap:
             tables.overlap(decided.decision)
         print(done.store.root.path(done.decisions))

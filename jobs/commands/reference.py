@@ -13,7 +13,7 @@ from typing import Any
 
 import typer.main
 
-from jobs.__main__ import EXIT_STATUS, app
+from jobs.app import EXIT_STATUS, app
 
 PAGE = Path(__file__).parents[1] / "COMMANDS.md"
 WIDTH = 110

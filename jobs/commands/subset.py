@@ -167,7 +167,7 @@ def shards(
         print_json(result)
     else:
         subset_tables.resharded(result)
-        tables.faults(found.damaged, found.passed_over)
+        tables.faults(found)
         print(out)
     exit_if_incomplete(result.pending, found, allow_damaged=allow_damaged)
 

@@ -18,8 +18,8 @@ from jobs.ingest.download import COLUMNS, Chunk, Fetched, Settings, fetch
 from jobs.processes import Each
 from jobs.terminal.progress import Progress
 from pipeline.errors import RecipeError, ShardError
-from pipeline.pool.img2dataset import NOT_PUBLIC, STATS, reasons
-from pipeline.pool.shards import Shard, list_shards
+from pipeline.pool.img2dataset import NOT_PUBLIC, reasons
+from pipeline.pool.shards import STATS, Shard, list_shards
 from pipeline.pool.table_reader import read_table
 from pipeline.recipe.sections import Pool
 from pipeline.storage.folder import Folder

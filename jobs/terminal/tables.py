@@ -14,7 +14,7 @@ from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation
 from pipeline.errors import printable
 from pipeline.pool.img2dataset import NOT_PUBLIC
-from pipeline.pool.listing.reasons import PassedOver, is_loss, skipped
+from pipeline.pool.listing.reasons import is_loss, skipped
 from pipeline.storage.upkeep.compact import FileCounts
 
 if TYPE_CHECKING:
@@ -58,14 +58,9 @@ def compacted(folders: Mapping[str, FileCounts]) -> None:
     console.print(rows)
 
 
-def funnel(
-    decision: Decision,
-    lost: Mapping[str, int] = {},
-    damaged: Mapping[str, str] = {},
-    passed_over: Mapping[str, PassedOver] = {},
-) -> None:
-    """How many samples each rule removes, and what is left after it. `lost`, `damaged`, `passed_over`: see
-    `pipeline.decide.books.Books`."""
+def funnel(decision: Decision, losses: Losses | Books, lost: Mapping[str, int] = {}) -> None:
+    """How many samples each rule removes, and what is left after it. `lost`: the URLs that were not
+    downloaded, by reason."""
     counts = ("passes", "fails", "fails alone", "dropped", "failed", "left")
     listed = decision.samples + sum(lost.values())
     rows = table("Funnel", "rule", "bound", *counts, text=2)
@@ -91,21 +86,28 @@ def funnel(
     for name, rule in decision.rules.items():
         for reason, count in rule.failed.items():
             console.print(f"  failed at {name}: {count:,} x {reason}", highlight=False)
-    faults(damaged, passed_over)
+    faults(losses)
 
 
-def faults(damaged: Mapping[str, str], passed_over: Mapping[str, PassedOver]) -> None:
-    """The shards that are damaged, and how many paths of the pool are not shards, with an example of each
-    reason."""
-    for shard, reason in damaged.items():
+def faults(losses: Losses | Books) -> None:
+    """The shards that are damaged, how many paths of the pool are not shards, with an example of each reason,
+    and how many shards are not watched."""
+    for shard, reason in losses.damaged.items():
         console.print(
             f"  [yellow]damaged shard[/] {escape(printable(f'{shard}: {reason}'))}", highlight=False
         )
-    for reason, paths in passed_over.items():
+    for reason, paths in losses.passed_over.items():
         example = "" if paths.count == 1 else "such as "
         told = escape(printable(f"{paths.count:,} x {reason}: {example}{paths.examples[0]}"))
         noun = "[yellow]passed over[/]" if is_loss(reason) else "passed over"
         console.print(f"  {noun} {told}", highlight=False)
+    if losses.unwatched:
+        console.print(
+            f"  [yellow]not watched[/] {counted(losses.unwatched, 'shard')}: the storage tells neither an ETag nor "
+            "a time of change, so a file that is rewritten with as many bytes shows only when it is read; "
+            "`winnow store verify --deep` reads them",
+            highlight=False,
+        )
 
 
 def rewritten(shards: Mapping[str, str], changed: Mapping[str, str], touched: int) -> None:

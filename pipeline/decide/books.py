@@ -1,7 +1,8 @@
 """The books: how many samples were read, kept, dropped and failed, what could not be read, and at what speed.
 
 All of it is merged from the store, so it is right after any number of kills and restarts. Counts come from
-the decision, damaged shards and lost URLs from the footers of the samples, speeds from the logs of all runs.
+the decision, damaged shards from the footers of the samples, lost URLs from the files beside the shards, and
+speeds from the logs of all runs.
 """
 
 from collections import Counter
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
+from pipeline.pool.img2dataset import losses_of
 from pipeline.pool.listing.reasons import PassedOver, summary
 from pipeline.run.log import RunLog, Speed, speeds
 from pipeline.storage import layout
+from pipeline.storage.identity import tells_rewrites
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Books(Decision):
     damaged      shard -> why and at which byte its file breaks off; what comes before is among the samples
     lost         reason -> URLs that were not downloaded, most frequent reason first
     passed_over  reason -> paths of the pool that are not shards for it; see pool/listing/reasons.py
+    unwatched    shards whose storage tells neither an ETag nor a time of change: that such a file was
+                 rewritten with as many bytes shows only when it is read
     pending      shard -> why it could not be read; its samples are not counted
     rewritten    shard -> how its file differs from the one that an earlier run read: it was done anew
     changed      shard -> what changed while this run read it: it was read again
@@ -34,6 +39,7 @@ class Books(Decision):
     damaged: Mapping[str, str]
     lost: Mapping[str, int]
     passed_over: Mapping[str, PassedOver]
+    unwatched: int
     pending: Mapping[str, str]
     rewritten: Mapping[str, str]
     changed: Mapping[str, str]
@@ -49,20 +55,25 @@ class Losses:
     damaged: Mapping[str, str]
     lost: Mapping[str, int]
     passed_over: Mapping[str, PassedOver]
+    unwatched: int
 
 
 def losses(session: Session) -> Losses:
-    """What was passed over, and the damage and the lost URLs that stand in the footers of the samples. In a
-    packed table the byte is that of the unpacked data."""
+    """What was passed over, the damage that stands in the footers of the samples, and the URLs that were lost
+    by the files beside the shards. In a packed table the byte is that of the unpacked data. Raises
+    ShardError."""
     damaged: dict[str, str] = {}
     lost: Counter[str] = Counter()
-    names = [shard.name for shard in session.shards if session.sample_folders]
+    read = [shard for shard in session.shards if shard.content]
+    names = [shard.name for shard in read if session.sample_folders]
     for shard, footer in session.store.footers(layout.SAMPLES, names).items():
         if damage := footer.notes.get("damage"):
             damaged[shard] = f"{damage['reason']} (byte {damage['offset']})"
-        lost.update(footer.notes.get("lost", {}))
+    for reasons in losses_of(session.store, read, session.kind.lost).values():
+        lost.update(reasons)
     ordered = dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))
-    return Losses(damaged, ordered, summary(session.passed_over))
+    unwatched = sum(not tells_rewrites(shard.state) for shard in session.shards)
+    return Losses(damaged, ordered, summary(session.passed_over), unwatched)
 
 
 def books(
@@ -80,6 +91,7 @@ def books(
         damaged=lacking.damaged,
         lost=lacking.lost,
         passed_over=lacking.passed_over,
+        unwatched=lacking.unwatched,
         pending=pending,
         rewritten=log.rewritten if log else {},
         changed=log.changed if log else {},

@@ -10,6 +10,7 @@ from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
 from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.text_tables import Break
 from pipeline.recipe.sections import Recipe
+from pipeline.storage.faults import failure
 from pipeline.storage.retry import from_storage
 
 
@@ -28,7 +29,9 @@ def list_pool(recipe: Recipe) -> Listing:
     try:
         listing = open_kind(recipe).list_shards()
     except Exception as error:
-        if not (isinstance(error, ValueError | ImportError) or from_storage(error)):
+        if from_storage(error):
+            raise RecipeError(f"pool.shards: {failure(', '.join(recipe.pool.paths), error)}") from None
+        if not isinstance(error, ValueError | ImportError):
             raise
         text = str(error)
         raise RecipeError(text if text.startswith("pool.shards") else f"pool.shards: {text}") from None
@@ -73,5 +76,8 @@ def check_first(kind: PoolKind, shards: Sequence[Shard]) -> None:
             kind.check_shard(shard)
     except ColumnError as error:
         raise RecipeError(f"{kind.key}: {error}") from None
-    except (OSError, Break, ShardError):
+    except (Break, ShardError):
         return
+    except Exception as error:
+        if not from_storage(error):
+            raise

@@ -2,11 +2,13 @@
 
 import os
 import stat
+from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import RecipeError
+from pipeline.recipe.addresses import check_address
 
 _KINDS = {
     stat.S_IFREG: "file",
@@ -28,8 +30,13 @@ def real_path(path: str) -> str:
 
 
 def check_output_path(path: str, key: str, folder: bool = False) -> None:
-    """Raises RecipeError if the local path that `key` names is something else than a file, or than a folder
-    if it is to be one. A FIFO, device or socket there would be replaced by the file that is published."""
+    """Raises RecipeError for an address on unknown storage, and if the local path that `key` names is
+    something else than a file, or than a folder if it is to be one. A FIFO, device or socket there would be
+    replaced by the file that is published."""
+    check_address(key, path)
+    given = Path(path).expanduser()
+    if given.is_symlink() and not given.exists():
+        raise RecipeError(f"{key}: {path} is a link that leads nowhere; mend it, or name another path")
     try:
         mode = os.stat(real_path(path)).st_mode
     except (OSError, ValueError):

@@ -19,6 +19,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.schema import owner
 from pipeline.storage import layout
 from pipeline.storage.digests import field_digest
+from pipeline.storage.faults import naming
 from pipeline.storage.store import Store
 
 DECISIONS = 4  # version of the files in a decision's folder; raise it if their format changes
@@ -54,8 +55,9 @@ class Session:
 
     def looked_up(self) -> "Session":
         """The same session with what the store knows of the shards. Raises RecipeError if the store belongs
-        to another pool."""
-        check_store(self.store, self.root, self.recipe.pool, self.kind)
+        to another pool, and StorageError."""
+        with naming("pool.store", self.recipe.pool.store):
+            check_store(self.store, self.root, self.recipe.pool, self.kind)
         return self.refreshed()
 
     def over(self, shards: Sequence[Shard]) -> "Session":
@@ -84,8 +86,10 @@ class Session:
     def relisted(self) -> "Session":
         """The same session with the states that the files of its shards have now. A shard that is no longer
         listed keeps its state. Raises RecipeError."""
-        states = {shard.name: shard.state for shard in list_pool(self.recipe).shards}
-        return self.over([replace(s, state=states.get(s.name, s.state)) for s in self.shards]).refreshed()
+        now = {shard.name: shard for shard in list_pool(self.recipe).shards}
+        seen = [now.get(shard.name, shard) for shard in self.shards]
+        changed = [replace(s, state=n.state, beside=n.beside) for s, n in zip(self.shards, seen, strict=True)]
+        return self.over(changed).refreshed()
 
     @cached_property
     def store(self) -> Store:
@@ -120,10 +124,13 @@ class Session:
         return {name: self.digests_of(name) for name in self.recipe.compute}
 
     def digests_of(self, name: str) -> dict[str, Any]:
-        """Field -> digest of the file that it names now, of one operator."""
-        fields = self.recipe.operator(name).fields_of("file")
-        digests = {field: field_digest(paths, self.store.root) for field, paths in fields}
-        return {field: digest for field, digest in digests.items() if digest is not None}
+        """Field -> digest of the file that it names now, of one operator. Raises StorageError."""
+        digests = {}
+        for key, paths in self.recipe.operator(name).fields_of("file"):
+            address = paths if isinstance(paths, str) else ", ".join(paths.values())
+            with naming(f"compute.{name}.{key}", address):
+                digests[key] = field_digest(paths, self.store.root)
+        return {key: digest for key, digest in digests.items() if digest is not None}
 
     @cached_property
     def keys(self) -> dict[str, str]:

@@ -22,7 +22,8 @@ FORMAT = 2  # of the store; raise it when results of an older one cannot be read
 
 
 def check_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
-    """Raises RecipeError if the store belongs to another pool, or was made by an older version."""
+    """Raises RecipeError if the store belongs to another pool, or was made by an older version. A store that
+    belongs to this one is noted as claimed."""
     folder = store.root
     noted = folder.read_json(layout.POOL)
     if noted is None:
@@ -51,14 +52,16 @@ def check_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
             f"pool.store: {folder.base} holds samples that were read as {_worded(before)}, and the recipe says "
             f"{_worded(now)}; name another store, or set pool.name"
         )
+    store.claimed = True
 
 
 def claim_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
-    """Write `store.json` unless it is there. If it was lost or garbled, whether results are those of this
-    pool shows by the contents of its shards."""
-    if store.root.read_json(layout.POOL) is None:
+    """Write `store.json` unless it is there, which `check_store` may have seen. If it was lost or garbled,
+    whether results are those of this pool shows by the contents of its shards."""
+    if not store.claimed and store.root.read_json(layout.POOL) is None:
         about = {"format": FORMAT, "pool": _described(store.root, root, pool, kind)}
         store.root.publish_json(layout.POOL, about, durable=True)
+    store.claimed = True
 
 
 def _is_older(store: Store) -> bool:

@@ -5,43 +5,49 @@
 A URL that could not be fetched is not a sample: it has no image to be judged by, and its caption must not
 count in the pool's statistics. So it has no row and no verdict. The books count it apart: listed = read +
 lost, and read = kept + dropped + failed.
+
+Such a file may come, change or go without its shard. Nothing but the books depends on it, so the samples do
+not note what it says: the books compare its state, which the listing of the pool tells.
 """
 
 import errno
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 from fsspec.core import url_to_fs
 
-from pipeline.pool.shards import SUFFIX, Shard
+from pipeline.pool.shards import STATS, Shard
+from pipeline.storage import layout
+from pipeline.storage.faults import note_json
+from pipeline.storage.identity import UNTOLD
+from pipeline.storage.retry import persist
+from pipeline.storage.store import Store
 
-STATS = "_stats.json"
+READS = 32  # of such files, at the same time
 MOST_BYTES = 64 << 20  # read of such a file: img2dataset writes at most 100,000 messages
 SUCCESS = "success"
 OTHER = "other"
 NOT_PUBLIC = "address not public"
-REASONS = tuple(
-    (name, re.compile(pattern))
-    for name, pattern in (
-        ("HTTP", r"HTTP Error (\d{3})"),
-        (NOT_PUBLIC, r"is not public"),
-        ("timed out", r"timed out"),
-        ("host not found", r"Errno -[2-5]\b|ame or service|name resolution|nodename|o address "),
-        ("TLS", r"SSL|CERTIFICATE"),
-        ("no connection", r"Connection refused|No route|unreachable|Can't assign"),
-        (
-            "connection broken",
-            r"reset by peer|Remote end closed|IncompleteRead|Broken pipe|Connection aborted",
-        ),
-        ("file too large", r"response is larger"),
-        ("image too large", r"CV_IO_MAX_IMAGE|image area too large"),
-        ("no image", r"Image decoding error|OpenCV"),
-        ("disallowed by X-Robots-Tag", r"X-Robots-Tag"),
-        ("no URL", r"url type|no host given|onnumeric port|IPv6 URL|NoneType|control characters|codec"),
-    )
+REASONS = (
+    ("HTTP", r"HTTP Error (\d{3})"),
+    (NOT_PUBLIC, r"is not public"),
+    ("timed out", r"timed out"),
+    ("host not found", r"Errno -[2-5]\b|ame or service|name resolution|nodename|o address "),
+    ("TLS", r"SSL|CERTIFICATE"),
+    ("no connection", r"Connection refused|No route|unreachable|Can't assign"),
+    (
+        "connection broken",
+        r"reset by peer|Remote end closed|IncompleteRead|Broken pipe|Connection aborted",
+    ),
+    ("file too large", r"response is larger"),
+    ("image too large", r"CV_IO_MAX_IMAGE|image area too large"),
+    ("no image", r"Image decoding error|OpenCV"),
+    ("disallowed by X-Robots-Tag", r"X-Robots-Tag"),
+    ("no URL", r"url type|no host given|onnumeric port|IPv6 URL|NoneType|control characters|codec"),
 )
 # img2dataset's own messages, kept as they are
 OWN = ("image too small", "aspect ratio too large", "hash mismatch")
@@ -52,7 +58,7 @@ def reason(message: str) -> str:
     if message in OWN:
         return message
     for name, pattern in REASONS:
-        if match := pattern.search(message):
+        if match := re.search(pattern, message):  # `re` remembers what it compiled
             return " ".join((name, *match.groups()))
     return OTHER
 
@@ -69,11 +75,24 @@ def reasons(stats: Mapping[str, Any]) -> dict[str, int]:
     return {name: number for name, number in sorted(counts.items()) if number}
 
 
-def lost(shard: Shard) -> dict[str, int]:
-    """The lost URLs of a tar, see `lost_beside`."""
-    if shard.table or not shard.path.endswith(SUFFIX) or shard.path.startswith("http"):
-        return {}  # a signed URL gives access to one file
-    return lost_beside(shard.path.removesuffix(SUFFIX))
+def losses_of(
+    store: Store, shards: Sequence[Shard], read: Callable[[Shard], Mapping[str, int]]
+) -> dict[str, Mapping[str, int]]:
+    """Shard -> its lost URLs by reason, of those with a file beside them that `read` reads. It is read once
+    for each of its states; the store notes what it said. If the listing did not show whether there is one, it
+    is looked for each time. Raises ShardError."""
+    shards = [shard for shard in shards if shard.beside]
+    if not shards:
+        return {}
+    noted = (store.root.read_json(layout.DOWNLOADS) or {}) if any(s.beside != UNTOLD for s in shards) else {}
+    new = [s for s in shards if s.beside == UNTOLD or noted.get(s.name, [""])[0] != s.beside]
+    if new:
+        with ThreadPoolExecutor(READS) as pool:
+            found = pool.map(lambda shard: persist(lambda: read(shard)), new)
+            noted |= {shard.name: [shard.beside, lost] for shard, lost in zip(new, found, strict=True)}
+        if any(shard.beside != UNTOLD for shard in new):
+            note_json(store.root, layout.DOWNLOADS, noted)
+    return {shard.name: noted[shard.name][1] for shard in shards}
 
 
 def lost_beside(stem: str) -> dict[str, int]:

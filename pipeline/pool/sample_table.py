@@ -16,13 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import orjson
 import polars as pl
 
 from pipeline.errors import ChangedError
 from pipeline.pool.shards import Shard
 from pipeline.schema import EMPTY
 from pipeline.storage import layout
+from pipeline.storage.faults import note_json
 from pipeline.storage.footers import footer_notes
 from pipeline.storage.identity import MISSING, Seen, state_difference
 from pipeline.storage.seals import sealed_parquet
@@ -125,8 +125,7 @@ class SampleWriter(Protocol):
 def note_sources(store: Store, seen: Mapping[str, Seen]) -> None:
     """Note that these shards' files, as they were seen, have the content whose samples are stored."""
     sources = (store.root.read_json(layout.SOURCES) or {}) | {shard: list(s) for shard, s in seen.items()}
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-    store.root.publish_json(layout.SOURCES, sources, options=options)
+    note_json(store.root, layout.SOURCES, sources)
 
 
 @contextmanager

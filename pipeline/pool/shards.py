@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.pool.listing.lookup import look_up
+from pipeline.pool.listing.lookup import Suffixes, look_up
 from pipeline.pool.listing.names import shard_name
 
 SUFFIX = ".tar"
+STATS = "_stats.json"  # what takes its place in the name of img2dataset's file beside a tar
 TABLES = (".parquet", ".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 
@@ -29,6 +30,8 @@ class Shard:
     rows  how many samples these are
     differs  how the file differs from the one whose samples the store holds; empty if it does not, or if the
           store holds none
+    beside  the state of the file beside it that says which URLs were lost; empty if there is none, UNTOLD if
+          the listing did not show whether there is
     """
 
     name: str
@@ -39,10 +42,13 @@ class Shard:
     content: str = ""
     rows: int = 0
     differs: str = ""
+    beside: str = ""
 
     def known_as(self, content: str, rows: int, differs: str = "") -> Shard:
         """The same shard, of which the store holds that. Faster than `dataclasses.replace`."""
-        return Shard(self.name, self.path, self.size, self.span, self.state, content, rows, differs)
+        return Shard(
+            self.name, self.path, self.size, self.span, self.state, content, rows, differs, self.beside
+        )
 
     @property
     def format(self) -> str:
@@ -84,12 +90,13 @@ def list_shards(patterns: str | Sequence[str]) -> Listing:
     texts = [patterns] if isinstance(patterns, str) else list(patterns)
     if not texts:
         raise ValueError("pool.shards is empty: name at least one tar, pattern or folder")
-    found = look_up(texts, (SUFFIX,), TABLES)
+    found = look_up(texts, Suffixes((SUFFIX,), TABLES, STATS))
     paths = sorted(found.files)
     names = _named(paths, found.root)
     shards = tuple(
-        Shard(name, path, found.files[path].size, state=found.files[path].state)
+        Shard(name, path, file.size, state=file.state, beside=file.beside)
         for name, path in zip(names, paths, strict=True)
+        for file in [found.files[path]]
     )
     if len(kinds := {shard.table: shard.path for shard in shards}) > 1:
         raise ValueError(f"pool.shards: {kinds[False]} is a tar and {kinds[True]} a table: name one kind")

@@ -1,9 +1,13 @@
 """Text tables: TSV, CSV and JSON lines, plain or packed with gzip, read forwards in little memory.
 
-`blocks` cuts a file after newlines. `tsv_rows`, `csv_rows` and `json_rows` turn blocks into rows, some at a
+`Blocks` cuts a file after newlines. `tsv_rows`, `csv_rows` and `json_rows` turn blocks into rows, some at a
 time. `open_text` finds the columns. Garbage does not stop the reading: a row that cannot be parsed is
 empty, with a reason. If the file itself cannot be read further, Break says where and why. Bytes that are
 not UTF-8 become U+FFFD. Empty lines are skipped.
+
+A file that was cut, or is still being copied, mostly ends in the middle of a line. So a last line without a
+newline is a break if it is not a whole row: if it is not JSON, has fewer fields than the first line, or a
+quote in it is not closed.
 
 Formats: TSV as img2dataset and Conceptual Captions write it, where a quote is an ordinary character; CSV as
 in RFC 4180; JSON lines with one object per line.
@@ -28,6 +32,7 @@ CHUNK = 256 << 10  # bytes read, and unpacked, at a time
 LONGEST = 16 << 20  # bytes of a line
 FIELD = 1 << 20  # characters of a CSV field: a quote that is never closed swallows no more than these
 PIECE = 1024  # rows of a CSV handed on together
+CUT = "the last line is cut: it is not a whole row, and no newline ends it"
 GZIP = 31  # zlib's wbits for gzip with a window of any size
 BOM = b"\xef\xbb\xbf"
 _LIMIT = Lock()  # held by the thread that has changed csv.field_size_limit
@@ -57,26 +62,37 @@ class Break(Exception):
     """The file cannot be read further. args: the (unpacked) byte up to which it was read, and why."""
 
 
-def blocks(file: Readable) -> Iterator[bytes]:
-    """Whole lines, about CHUNK bytes at a time, without the last newline. Raises Break if the file is
-    broken, after the last whole line before, and ShardError if it is packed with something else than
-    gzip."""
-    rest = b""
-    at = 0
-    chunks = _unpacked(file)
-    while (chunk := _next(chunks, at)) is not None:
-        head, newline, tail = chunk.rpartition(b"\n")
-        if newline:
-            block = rest + head
-            rest = tail
-            yield block
-            at += len(block) + 1
-        elif len(rest) > LONGEST:
-            raise Break(at, f"a line of more than {LONGEST >> 20} MiB")
-        else:
-            rest += chunk
-    if rest:
-        yield rest
+class Blocks:
+    """Whole lines, about CHUNK bytes at a time, without the last newline. Iterating raises Break if the file
+    is broken, after the last whole line before, and ShardError if it is packed with something else than
+    gzip.
+
+    last  where the last line begins, once the file has ended without a newline; else None. That line is a
+          block of its own
+    """
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self.last: int | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        at = 0
+        chunks = _unpacked(self._file)
+        while (chunk := _next(chunks, at)) is not None:
+            head, newline, tail = chunk.rpartition(b"\n")
+            if newline:
+                block = rest + head
+                rest = tail
+                yield block
+                at += len(block) + 1
+            elif len(rest) > LONGEST:
+                raise Break(at, f"a line of more than {LONGEST >> 20} MiB")
+            else:
+                rest += chunk
+        if rest:
+            self.last = at
+            yield rest
 
 
 def _next(chunks: Iterator[bytes], at: int) -> bytes | None:
@@ -122,29 +138,71 @@ def _inflated(packed: bytes, file: Readable) -> Iterator[bytes]:
         raise EOFError("the file ends inside its gzip data")
 
 
-def tsv_rows(lines: Iterator[bytes]) -> Iterator[Rows]:
+def tsv_rows(lines: Blocks) -> Iterator[Rows]:
     """Lists of fields."""
+    fields = 0
     for block in lines:
         text = str(block, "utf-8", "replace")
         if "\r" in text:
             text = text.replace("\r\n", "\n").removesuffix("\r")
-        yield [line.split("\t") for line in text.split("\n") if line], {}
+        rows = [line.split("\t") for line in text.split("\n") if line]
+        if rows:
+            fields = fields or len(rows[0])
+            if lines.last is not None and len(rows[-1]) < fields:
+                raise Break(lines.last, CUT)
+        yield rows, {}
 
 
-def csv_rows(lines: Iterator[bytes]) -> Iterator[Rows]:
+def csv_rows(lines: Blocks) -> Iterator[Rows]:
     """Lists of fields. A row that cannot be parsed is one empty row. A break loses no row before it."""
-    reader = csv.reader(f"{line}\n" for block in lines for line in str(block, "utf-8", "replace").split("\n"))
+    text = _CsvLines(lines)
+    reader = csv.reader(text)
     piece: Rows = [], {}
     ended = False
     while not ended:
         try:
             with _long_fields():
-                ended = _fill(piece, reader)
+                ended = _fill(piece, reader, text)
         except Break:
             yield piece
             raise
         yield piece
         piece = [], {}
+
+
+class _CsvLines:
+    """The lines that a csv.reader asks for. `of_row`: those of the row that it reads; `fields`: of the first
+    row."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._lines = (line for block in blocks for line in str(block, "utf-8", "replace").split("\n"))
+        self._blocks = blocks
+        self.of_row: list[str] = []
+        self.fields = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.of_row.append(line)
+        return f"{line}\n"
+
+    def check(self, row: Sequence[str]) -> None:
+        """Raises Break if this is the last row, and it is cut."""
+        self.fields = self.fields or len(row)
+        if self._blocks.last is not None and row and (len(row) < self.fields or _is_open(self.of_row)):
+            before = sum(len(line.encode()) + 1 for line in self.of_row[:-1])
+            raise Break(self._blocks.last - before, CUT)
+
+
+def _is_open(lines: Sequence[str]) -> bool:
+    """Whether the lines of a CSV row end inside a quoted field."""
+    try:
+        list(csv.reader((f"{line}\n" for line in lines), strict=True))
+    except csv.Error as error:
+        return "unexpected end" in str(error)
+    return False
 
 
 @contextmanager
@@ -160,10 +218,11 @@ def _long_fields() -> Iterator[None]:
             csv.field_size_limit(before)
 
 
-def _fill(piece: Rows, reader: Iterator[list[str]]) -> bool:
-    """Add up to PIECE rows; returns whether the file has ended."""
+def _fill(piece: Rows, reader: Iterator[list[str]], text: _CsvLines) -> bool:
+    """Add up to PIECE rows; returns whether the file has ended. `text`: the lines that the reader reads."""
     rows, troubles = piece
     while len(rows) < PIECE:
+        text.of_row.clear()
         try:
             row = next(reader, None)
         except csv.Error as error:
@@ -172,15 +231,18 @@ def _fill(piece: Rows, reader: Iterator[list[str]]) -> bool:
             continue
         if row is None:
             return True
+        text.check(row)
         if row:
             rows.append(row)
     return False
 
 
-def json_rows(lines: Iterator[bytes]) -> Iterator[Rows]:
+def json_rows(lines: Blocks) -> Iterator[Rows]:
     """Objects, as dicts."""
     for block in lines:
         parsed = [parse(line) for line in block.split(b"\n") if line and not line.isspace()]
+        if lines.last is not None and parsed and parsed[-1][1] is not None:
+            raise Break(lines.last, CUT)
         yield (
             [record for record, _ in parsed],
             {index: trouble for index, (_, trouble) in enumerate(parsed) if trouble is not None},
@@ -197,7 +259,7 @@ def open_text(file: Readable, format: str, header: bool) -> Table:
     a TSV or CSV names the columns; if not, their names are positions. The columns of JSON lines are those
     in the first CHUNK."""
     read = {"tsv": tsv_rows, "csv": csv_rows}.get(format, json_rows)
-    pieces = read(blocks(file))
+    pieces = read(Blocks(file))
     rows, troubles = first = next(pieces, ([], {}))
     names: list[Name] = list(dict.fromkeys(name for row in rows for name in row))
     column: Column = _of_objects

@@ -14,14 +14,18 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RecipeError, worded
+from pipeline.errors import RecipeError
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.storage import layout
+from pipeline.storage.faults import failure
+from pipeline.storage.folder import Folder
+from pipeline.storage.identity import tells_rewrites
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
 
@@ -45,8 +49,8 @@ def parse_cluster(text: str) -> list[Node]:
 
 
 def check_storage(session: Session) -> list[str]:
-    """A warning if the first shard does not exist. Raises RecipeError if the store cannot be written or
-    listed, or if the first shard exists and cannot be read."""
+    """Warnings if the store cannot be written, and if the first shard does not exist. Raises RecipeError if
+    the store cannot be listed, or if the first shard exists and cannot be read."""
     pool = session.kind.key
     problems = {
         "pool.store": _trouble(session.recipe.pool.store, _list_store),
@@ -55,7 +59,8 @@ def check_storage(session: Session) -> list[str]:
     if fatal := [f"{key}: {reason}" for key, (reason, is_fatal) in problems.items() if is_fatal]:
         raise RecipeError("\n".join(fatal))
     missing, _ = problems[pool]
-    return [f"{pool}: {missing}; a missing shard stays pending"] if missing else []
+    shard = [f"{pool}: {missing}; a missing shard stays pending"] if missing else []
+    return [*_read_only(session.store.root), *shard]
 
 
 def check_cluster(
@@ -99,7 +104,7 @@ def check_shards(passes: Sequence[Pass], pools: Sequence[Sequence[Placement]] = 
 
 def check_states(session: Session) -> list[str]:
     """A warning if the storage of the pool does not tell when a file was rewritten."""
-    unknown = [shard for shard in session.shards if not shard.state]
+    unknown = [shard for shard in session.shards if not tells_rewrites(shard.state)]
     if not unknown:
         return []
     return [
@@ -146,19 +151,33 @@ def _trouble(url: str, look: Callable[[str], Any]) -> tuple[str, bool]:
     except Exception as error:
         if not from_storage(error):
             raise
-        return f"{url}: {worded(error)}", True
+        return failure(url, error), True
     return "", False
 
 
 def _list_store(url: str) -> None:
-    """List a folder of the store, or if it is local, check that it can be written. Raises what storage
-    raises."""
+    """List a folder of the store, if it is there. Raises what storage raises."""
     root = Store(url).root
-    if not root.local:
+    if root.local:
+        folder = _above(root)
+        os.listdir(folder)
+    else:
         root.listing(layout.RUNS)  # of few files
-        return
-    folder = os.path.abspath(root.base)
-    while not os.path.exists(folder):
-        folder = os.path.dirname(folder)
-    if not (os.path.isdir(folder) and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
-        raise PermissionError(f"{folder} cannot be written")
+
+
+def _read_only(root: Folder) -> list[str]:
+    """A warning if a local store can be read but not written."""
+    if not root.local or os.access(folder := _above(root), os.W_OK | os.X_OK):
+        return []
+    return [
+        f"pool.store: {folder} cannot be written: commands that only read work, one that computes would stop; "
+        "make it writable, or name another store"
+    ]
+
+
+def _above(root: Folder) -> str:
+    """The folder of a local store, or if it does not exist, the first one above it that does."""
+    folder = Path(root.base).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return str(folder)

@@ -12,6 +12,7 @@ from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
 from pipeline.operator import Stat, Writer
+from pipeline.recipe.addresses import addresses, check_address
 from pipeline.recipe.own_names import own_name
 from pipeline.recipe.sections import Entry
 from pipeline.rule import Rule
@@ -26,6 +27,8 @@ INDEX_TASK = "index"  # the name in `run:` for the building of export.index
 
 def check(recipe: "Recipe") -> dict[str, Entry]:
     """The operators of `compute` in dependency order. Raises RecipeError at the first mistake."""
+    for key, address in addresses(recipe):
+        check_address(key, address)
     columns = column_types(recipe)
     tables = [name for name in recipe.compute if isinstance(recipe.operator(name), Stat)]
     for name in recipe.compute:

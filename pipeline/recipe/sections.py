@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-import fsspec
 import polars as pl
 from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -127,16 +126,6 @@ class Pool(Section):
         names = list(value.values())
         if not all(isinstance(n, str) for n in names) and not all(type(n) is int and n >= 0 for n in names):
             raise ValueError(f"must be all names, or all positions from 0, got {value!r}")
-        return value
-
-    @field_validator("store")
-    @classmethod
-    def _known_file_system(cls, value: str) -> str:
-        """The protocol of a URL is one that fsspec knows and that is installed."""
-        try:
-            fsspec.get_filesystem_class(fsspec.utils.get_protocol(value))
-        except (ValueError, ImportError) as error:
-            raise ValueError(f"must be a folder on a known file system, got {value!r}: {error}") from None
         return value
 
 

@@ -7,6 +7,7 @@ its bytes only, and its content is compared. Equal: the new state is noted, and 
 Different: the shard counts as not read, so `compute` does it anew.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.errors import ShardError, worded
@@ -61,12 +62,14 @@ def settle(session: Session, executor: Executor, log: RunLog) -> Session:
         note_sources(session.store, unchanged)
     log.touched += len(unchanged)
     log.rewritten.update({s.name: s.differs for s in doubtful if s.name not in unchanged})
-    shards = [_settled(shard, unchanged) for shard in session.shards]
-    known = {shard.name: shard for shard in session.kind.samples(session.store).known(shards)}
-    return session.over([known[s.name] if s.name in unchanged else replace(s, differs="") for s in shards])
+    rows = {name: noted[name].rows for name in unchanged}
+    return session.over([_settled(shard, unchanged, rows) for shard in session.shards])
 
 
-def _settled(shard: Shard, unchanged: dict[str, Seen]) -> Shard:
-    """The shard with the state in which its file was seen, if its content is the one that is stored."""
+def _settled(shard: Shard, unchanged: Mapping[str, Seen], rows: Mapping[str, int]) -> Shard:
+    """The shard with the state and the content in which its file was seen, if that is what is stored; else as
+    one that was not read."""
     seen = unchanged.get(shard.name)
-    return shard if seen is None else replace(shard, state=seen.state)
+    if seen is None:
+        return replace(shard, differs="")
+    return replace(shard, state=seen.state, content=seen.content, rows=rows[shard.name], differs="")

@@ -12,10 +12,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from pipeline.assets import CHUNK, WEB
 from pipeline.storage import layout
+from pipeline.storage.faults import note_json
 from pipeline.storage.folder import Folder
 from pipeline.storage.identity import local_state
 
@@ -55,5 +54,5 @@ def _digest(path: str, store: Folder) -> str | None:
     entries = store.read_json(layout.DIGESTS) or {}
     if entries.get(local, {}).get("state") != state:
         entries[local] = {"state": state, "digest": file_digest(path)}
-        store.publish_json(layout.DIGESTS, entries, options=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        note_json(store, layout.DIGESTS, entries)
     return str(entries[local]["digest"])

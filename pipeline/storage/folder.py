@@ -84,6 +84,10 @@ class Folder:
         try:
             yield temporary
             self.publish_file(temporary, relative, durable)
+        except OSError as error:
+            if error.errno and error.filename in (None, temporary):  # a write does not name its file
+                error.filename = self.path(relative)
+            raise
         finally:  # after an error, such as a full disk, the file is still there
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -102,8 +106,7 @@ class Folder:
             sync_file(os.path.dirname(target))
 
     def sync(self) -> None:
-        """Return when everything that was written to the folder so far is on its disk. Object storage says
-        so itself, with the answer to each PUT."""
+        """Return when all that was written to the folder is on its disk. Object storage answers each PUT."""
         if self.local:
             sync_file_system(self.base)
 
@@ -118,8 +121,8 @@ class Folder:
             yield folder
 
     def remove(self, relatives: Sequence[str]) -> None:
-        """Remove published files, if they are there; on object storage many of them per request. fsspec would
-        take a name with one of *?[ for a pattern: there such a file has a request of its own."""
+        """Remove published files, if they are there; on object storage many per request, but for names with
+        one of *?[, which fsspec would take for patterns."""
         paths = [self.path(relative) for relative in relatives]
         plain = [path for path in paths if not self.local and not has_magic(path)]
         for path in paths if self.local else [path for path in paths if has_magic(path)]:

@@ -11,11 +11,11 @@ On a local disk a part is verified against its seal before its footer is trusted
 before they are remembered. So a part that a power cut or a bad disk has damaged is found before it is used.
 """
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -23,15 +23,14 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DamagedError
 from pipeline.storage import layout
+from pipeline.storage.faults import note_json
 from pipeline.storage.folder import Folder
-from pipeline.storage.retry import from_storage
+from pipeline.storage.identity import remote_state
 from pipeline.storage.seals import LOG, SEAL, BrokenError, broken, broken_file
 
 REQUESTS = 32  # sent to object storage at the same time
+STAYS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS)  # reasons why a damaged file is not moved
 LOCAL_READS = 4  # at the same time; more threads would only wait for Python's lock
-
-# Listing fields that change when a file is rewritten; each file system names them differently.
-STATE = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "updated", "created")
 
 
 class Footer(NamedTuple):
@@ -71,9 +70,12 @@ class Damage(dict[str, str]):
         moved = dict(self)
         self.clear()
         for relative in moved:
-            with suppress(FileNotFoundError, PermissionError):
+            try:
                 if self.reason(relative):
                     self.root.move(relative, layout.damaged(relative))
+            except OSError as error:
+                if error.errno not in STAYS:
+                    raise
         return moved
 
     def error(self, found: Mapping[str, str]) -> DamagedError:
@@ -121,7 +123,8 @@ def read_footers(root: Folder, folder: str, shards: Collection[str], damage: Dam
         elif found is not None:
             damage.note(layout.part(folder, shard), found)
     if any(states[shard] for shard in new):
-        _remember(root, folder, entries)
+        # If two processes do so at the same time, one of them wins, and the other's are read again.
+        note_json(root, layout.footer_cache(folder), entries, options=0)
     return {shard: Footer(*entries[shard][1:]) for shard in listed if shard in entries}
 
 
@@ -162,7 +165,7 @@ def _states(root: Folder, folder: str) -> dict[str, str]:
     if root.local:
         names = root.file_names(folder, ".parquet")
         return {name: _local_state(root.path(layout.part(folder, name))) for name in names}
-    return {name: _remote_state(info) for name, info in root.listing(folder, ".parquet").items()}
+    return {name: remote_state(info) for name, info in root.listing(folder, ".parquet").items()}
 
 
 def _local_state(path: str) -> str:
@@ -174,24 +177,8 @@ def _local_state(path: str) -> str:
     return f"{now.st_size} {now.st_mtime_ns} {now.st_ino}"
 
 
-def _remote_state(info: Mapping[str, Any]) -> str:
-    """The state of a file on object storage, of what its listing says."""
-    fields = [str(info[key]) for key in STATE if info.get(key) is not None]
-    return " ".join([str(info.get("size")), *fields]) if fields else ""
-
-
 def _remembered(root: Folder, folder: str) -> dict[str, list[Any]]:
     """Part -> [state, rows, notes, seal], as an earlier run wrote them. Without a state a change would not be
     noticed: such parts are read each time."""
     stored = root.read_json(layout.footer_cache(folder)) or {}
     return {shard: entry for shard, entry in stored.items() if entry[0]}
-
-
-def _remember(root: Folder, folder: str, entries: Mapping[str, Any]) -> None:
-    """Write the entries. If two processes do so at the same time, one of them wins, and the other's are read
-    again."""
-    try:
-        root.publish_json(layout.footer_cache(folder), entries, options=0)
-    except Exception as error:  # the store may be read-only, for example
-        if not from_storage(error):
-            raise

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 MISSING = "missing"  # the state of a file that does not exist
+UNTOLD = "?"  # the state of a file of which nobody has asked whether it exists
 
 # Listing fields of object storage that change with the content, the most telling first.
 _MARKS = (
@@ -59,12 +60,18 @@ def listed_state(info: Mapping[str, Any]) -> str:
     return remote_state(info) or str(info.get("size") or "")
 
 
+def tells_rewrites(state: str) -> bool:
+    """Whether a file of this state would have another one if it was rewritten with as many bytes: whether the
+    state has more than a size."""
+    return " " in state or state == MISSING
+
+
 def state_difference(before: str, now: str) -> str:
-    """How a file's state differs from an earlier one, in words."""
-    sizes = [state.partition(" ")[0] for state in (before, now)]
-    if sizes[0] != sizes[1]:
-        return f"size {sizes[0] or 'unknown'} -> {sizes[1]} bytes"
-    return "written since, of equal size"
+    """How a file's state differs from an earlier one, in words; empty if it does not."""
+    if before == now:
+        return ""
+    old, new = (state.partition(" ")[0] for state in (before, now))
+    return "written since, of equal size" if old == new else f"size {old or 'unknown'} -> {new} bytes"
 
 
 def state_digest(state: str) -> str:

@@ -32,6 +32,7 @@ RUNS = "runs"
 DIGESTS = "digests.json"
 DATACOMP = "datacomp.json"
 SOURCES = "sources.json"
+DOWNLOADS = "downloads.json"
 POOL = "store.json"
 LOCK = ".winnow.lock"
 DAMAGED = "damaged"
@@ -49,7 +50,7 @@ _UNITS = [  # every path that Winnow writes in a store; the group is the unit
         r"(pieces/[0-9a-f]{16})/.+\.parquet",
         r"footers/(pieces/[0-9a-f]{16})\.json",
         r"(runs|damaged)/.+",
-        r"((?:digests|datacomp|store|sources|footers/stats)\.json)",
+        r"((?:digests|datacomp|store|sources|downloads|footers/stats)\.json)",
     )
 ]
 

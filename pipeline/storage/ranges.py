@@ -28,7 +28,7 @@ from typing import Any, Protocol, Self
 from fsspec.core import split_protocol, url_to_fs
 
 from pipeline.errors import ChangedError
-from pipeline.storage.identity import Digest, Seen, listed_state, local_state, remote_state
+from pipeline.storage.identity import Digest, Seen, listed_state, local_state, remote_state, state_difference
 
 CHUNK = 4 << 20  # bytes asked of other storage at a time
 LOCAL_CHUNK = 256 << 10  # bytes read of a local file at a time: they stay in the core's cache
@@ -134,8 +134,8 @@ class Opened:
             return "it was removed"
         if os.path.samestat(now, self._stat):
             now = os.fstat(self.file.fileno())
-            return difference(self.state, local_state(now))
-        return difference(self.state, local_state(now)) or "replaced by another file"
+            return state_difference(self.state, local_state(now))
+        return state_difference(self.state, local_state(now)) or "replaced by another file"
 
 
 class Watched(Opened):
@@ -240,14 +240,6 @@ def local_path(location: Location) -> str | None:
     return os.path.expanduser(rest) if protocol in (None, "file", "local") else None
 
 
-def difference(before: str, after: str) -> str:
-    """What differs between two states of a file, in words; empty if nothing does."""
-    if before == after:
-        return ""
-    old, new = before.partition(" ")[0], after.partition(" ")[0]
-    return f"size {old} -> {new}" if old != new else f"rewritten with as many bytes, {new}"
-
-
 def map_file(path: str) -> memoryview:
     """A whole local file as a view. It stays mapped for as long as any part of the view is referenced."""
     with open(path, "rb") as file:
@@ -268,7 +260,7 @@ class ByteRanges:
 
     def __enter__(self) -> Self:
         self._file = Opened(self._location, self._stack)
-        if self._state and (change := difference(self._state, self._file.state)):
+        if self._state and (change := state_difference(self._state, self._file.state)):
             self._stack.close()
             raise ChangedError(f"{self._location} has changed since it was listed ({change}): {RUN_AGAIN}")
         return self

@@ -15,7 +15,13 @@ LOG = logging.getLogger("winnow.storage")
 
 ATTEMPTS = 4  # on top of those that the file system's client makes itself
 BACKOFF = 0.5  # seconds before the second attempt, doubled each time
-FINAL = (FileNotFoundError, PermissionError)  # another attempt would fail in the same way
+FINAL = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    FileExistsError,
+)  # another attempt would fail in the same way
 CLIENTS = {  # the packages whose errors are storage's
     "aiobotocore",
     "aiohttp",

@@ -55,7 +55,8 @@ class _Rows(NamedTuple):
 
 class Store:
     """The tables of one pool. Several threads may use it at a time. Pickling keeps the folder and drops the
-    caches. `damaged`: files that were found not to be as they were written, with reasons, by path."""
+    caches. `damaged`: files that are not as they were written, with reasons, by path. `claimed`: whether
+    `store.json` is known to name the pool in use."""
 
     def __init__(self, root: str) -> None:
         self.root = Folder(root)
@@ -64,6 +65,7 @@ class Store:
     def _clear_caches(self) -> None:
         """Begin with empty caches."""
         self.damaged = Damage(self.root)
+        self.claimed = False
         self._indexes = Recent[str, PackIndex | None](INDEXES_HELD)
         self._packs = Recent[tuple[str, str], bytes](PACKS_HELD)
         self._decisions = Recent[str, dict[str, _Rows]](DECISIONS_HELD)

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -118,12 +119,18 @@ def test_json_lines_that_grow(tables: Place) -> None:
     assert tables.run_and_agree()["books"]["samples"] == 12
 
 
-def test_json_lines_whose_last_line_was_not_whole(tables: Place) -> None:
-    path = tables.pool / "a.jsonl"
-    path.write_text(lines(0, 5)[:-20])
-    tables.winnow("run")
-    path.write_text(lines(0, 5))
-    assert tables.run_and_agree()["books"]["failed"] == 0
+@pytest.mark.parametrize(("name", "made", "cut"), [("a.jsonl", lines, 20), ("a.csv", csv, 30)])
+def test_a_table_whose_last_line_was_not_whole(
+    tables: Place, name: str, made: Callable[[int, int], str], cut: int
+) -> None:
+    path = tables.pool / name
+    path.write_text(made(0, 5)[:-cut])
+    books = tables.run_and_agree(status=1)["books"]
+    assert books["samples"] == 4
+    assert books["damaged"].keys() == {"a"}
+    path.write_text(made(0, 5))
+    books = tables.run_and_agree()["books"]
+    assert (books["samples"], books["damaged"], books["failed"]) == (5, {}, 0)
 
 
 def test_csv_that_shrinks(tables: Place) -> None:

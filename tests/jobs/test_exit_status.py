@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from jobs.__main__ import app
+from jobs.app import app
 from pipeline.errors import RecipeError
 from tests.support import command
 from tests.support.decided_pool import sample, write_tar

@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import polars as pl
 
-from pipeline.errors import ChangedError, RecipeError, ShardError, worded
+from pipeline.errors import ChangedError, RecipeError, ShardError
 from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable
 from pipeline.pool.shards import Listing, Shard
 from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
 from pipeline.storage import layout
+from pipeline.storage.faults import failure, note_json
 from pipeline.storage.identity import Seen
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
@@ -45,7 +45,7 @@ class DataComp(PoolKind):
         except Exception as error:
             if not (isinstance(error, ImportError) or from_storage(error)):
                 raise
-            raise RecipeError(f"{self.key}: {worded(error)}") from None
+            raise RecipeError(f"{self.key}: {failure(self.paths[0], error)}") from None
         shards = (Shard(n, metadata.path(n), pair.size, state=pair.state) for n, pair in files.items())
         searched = tuple((metadata.root, (f"*{suffix}",)) for suffix in (PARQUET, NPZ))
         return Listing(tuple(shards), metadata.root, passed_over, searched)
@@ -107,8 +107,7 @@ class InPlace(Metadata):
                     noted |= zip([shard.name for shard in new], pool.map(self._note, new), strict=True)
                 except ShardError as error:
                     raise RecipeError(f"pool.datacomp: {error}") from None
-            options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-            self.store.root.publish_json(layout.DATACOMP, noted, options=options)
+            note_json(self.store.root, layout.DATACOMP, noted)
         return [
             replace(shard, rows=noted[shard.name]["rows"], content=noted[shard.name]["content"])
             for shard in shards

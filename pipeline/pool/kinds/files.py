@@ -62,8 +62,8 @@ class Files(PoolKind):
         shards: dict[str, Shard] = {}
         passed_over: dict[str, str] = {}
         for root in roots.folders:
-            for folder, entries in folders_below(root, passed_over):
-                shards |= {shard.name: shard for shard in _shards(folder, roots.shared, entries)}
+            for folder, entries, beside in folders_below(root, passed_over):
+                shards |= {shard.name: shard for shard in _shards(folder, roots.shared, entries, beside)}
         if not shards:
             kinds = ", ".join(f"*.{suffix}" for suffix in IMAGES)
             hint = "".join(f"; passed over: {p} ({why})" for p, why in list(passed_over.items())[:1])
@@ -96,8 +96,6 @@ class Files(PoolKind):
             yield parted(table)
         folder.check(READ_AGAIN)
         notes |= noted(Seen(folder.state, digest.hexdigest()))
-        if reasons := _lost(shard):
-            notes["lost"] = reasons
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
@@ -107,6 +105,10 @@ class Files(PoolKind):
             pass
         folder.check(READ_AGAIN)
         return Seen(folder.state, digest.hexdigest())
+
+    def lost(self, shard: Shard) -> dict[str, int]:
+        """See PoolKind."""
+        return lost_beside(shard.path)
 
     @contextmanager
     def members(self, shard: Shard) -> Iterator[MembersOf]:
@@ -160,15 +162,16 @@ def _stem(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _shards(folder: str, root: str, entries: Entries) -> Iterator[Shard]:
-    """The shards of one folder; none if it holds no picture."""
+def _shards(folder: str, root: str, entries: Entries, beside: str) -> Iterator[Shard]:
+    """The shards of one folder; none if it holds no picture. `beside`: the state of the file that says which
+    URLs were lost; they count for the first shard."""
     if not any(name.lower().rpartition(".")[2] in IMAGES for name in entries.sizes):
         return
     for number, files in enumerate(_runs(entries.ordered)):
         name = shard_name(f"{folder}/{number:05d}", root)
         span = "/".join(quote(os.fsencode(file), safe="") for file in (files[0], files[-1]))
         size, state = entries.measured(files[0], files[-1])
-        yield Shard(name, folder, size, span, state)
+        yield Shard(name, folder, size, span, state, beside="" if number else beside)
 
 
 def _runs(ordered: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -227,14 +230,6 @@ def _described(shard: Shard, folder: _Folder, digest: Digest) -> Iterator[tuple[
     for row, sample in enumerate(_samples(folder, digest)):
         yield describe(sample, shard.name, row, earlier[sample.key], _file_sizes)
         earlier[sample.key] += 1
-
-
-def _lost(shard: Shard) -> dict[str, int]:
-    """The URLs that img2dataset lost of a folder; they count for its first shard."""
-    is_root = "://" in shard.path and "/" not in shard.path.partition("://")[2].strip("/")
-    if is_root or not shard.name.endswith("00000"):
-        return {}  # nothing lies beside a whole bucket
-    return lost_beside(shard.path)
 
 
 def _file_sizes(members: Sequence[Member], image: Member | None) -> Ranges:

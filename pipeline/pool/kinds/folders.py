@@ -19,6 +19,7 @@ from pipeline.pool.listing import reasons
 from pipeline.pool.listing.patterns import Place, common_folder, places, root_of
 from pipeline.pool.listing.search import ANY_DEPTH, Above, search
 from pipeline.pool.listing.tree import FILE, FOLDER, LocalTree, is_written, kind_of
+from pipeline.pool.shards import STATS
 from pipeline.storage.identity import MISSING, listed_state, local_state
 
 # Sizes of files, by name; None if the listing did not say.
@@ -49,6 +50,10 @@ class Entries:
         """The names of the files, sorted."""
         return sorted(self.sizes)
 
+    def state_of(self, name: str) -> str:
+        """The state of a file; empty if there is none of that name."""
+        return _file(self.sources[name])[1] if name in self.sources else ""
+
     def measured(self, first: str, last: str) -> tuple[int, str]:
         """Bytes and state of the files from `first` to `last`, in the order of names. The state changes if
         any of them is rewritten, renamed, removed or added; it is empty if the file system tells too
@@ -60,7 +65,7 @@ class Entries:
             return size, ""
         told = "\0".join(f"{name}\0{state}" for name, (_, state) in zip(names, files, strict=True))
         digest = hashlib.blake2b(os.fsencode(told), digest_size=16)
-        return size, f"{len(names)} {digest.hexdigest()}"
+        return size, f"{size} {digest.hexdigest()}"
 
 
 def _file(source: Any) -> tuple[int, str]:
@@ -113,11 +118,12 @@ def _folders(place: Place) -> list[str]:
     return [path for path in place.fs.glob(whole) if place.fs.isdir(path)] if place.parts else []
 
 
-def folders_below(root: str, passed_over: dict[str, str]) -> Iterator[tuple[str, Entries]]:
-    """Every folder from the root down, with the files that lie in it. Fills `passed_over`."""
-    todo: list[tuple[str, Above | None]] = [(root, None)]
+def folders_below(root: str, passed_over: dict[str, str]) -> Iterator[tuple[str, Entries, str]]:
+    """Every folder from the root down, with the files in it, and the state of the file beside it that says
+    which URLs were lost. Fills `passed_over`."""
+    todo: list[tuple[str, Above | None, str]] = [(root, None, _state_beside(root))]
     while todo:
-        folder, above = todo.pop()
+        folder, above, beside = todo.pop()
         try:
             entries = list_folder(folder)
         except OSError as error:
@@ -129,9 +135,22 @@ def folders_below(root: str, passed_over: dict[str, str]) -> Iterator[tuple[str,
             passed_over[folder] = reasons.WRITTEN
         else:
             passed_over.update(entries.passed_over)
-            yield folder, entries
+            yield folder, entries, beside
             below = Above(entries.identity, above)
-            todo += [(path, below) for path in sorted(entries.folders, reverse=True)]
+            for path in sorted(entries.folders, reverse=True):
+                todo.append((path, below, entries.state_of(f"{os.path.basename(path)}{STATS}")))
+
+
+def _state_beside(root: str) -> str:
+    """The state of the file beside a folder that is not listed with the one above it; empty if there is none.
+    Nothing lies beside a whole bucket."""
+    if "://" in root and "/" not in root.partition("://")[2].strip("/"):
+        return ""
+    fs, path = url_to_fs(root + STATS)
+    try:
+        return local_state(os.stat(path)) if isinstance(fs, LocalFileSystem) else listed_state(fs.info(path))
+    except OSError:
+        return ""
 
 
 def list_folder(folder: str) -> Entries:

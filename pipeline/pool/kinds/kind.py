@@ -91,7 +91,6 @@ class PoolKind(Protocol):
         footer of the samples:
 
         damage   {offset, reason, member} of the place where the shard breaks off; what comes before is read
-        lost     reason -> URLs that a download did not fetch
         state    the shard's state when it was opened (storage/identity.py)
         content  the digest of its whole content, also of what comes after a break, and of the settings that
                  change how it is read
@@ -103,6 +102,11 @@ class PoolKind(Protocol):
         """The state and the content of a shard as they are now, without its samples: the same content that
         `read` notes, as fast as storage gives the bytes. Raises ChangedError, ShardError, OSError."""
         raise NotImplementedError
+
+    def lost(self, shard: Shard) -> Mapping[str, int]:
+        """Reason -> URLs that a download did not fetch, of a shard with a file beside it that says so
+        (`Shard.beside`). Raises OSError."""
+        return {}  # by default there are no such files
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""

@@ -8,9 +8,9 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import ChangedError, RecipeError
-from pipeline.pool.img2dataset import lost
+from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
-from pipeline.pool.shards import Listing, Shard, list_shards
+from pipeline.pool.shards import SUFFIX, Listing, Shard, list_shards
 from pipeline.pool.tar_reader import buffers, iter_fields, read_samples
 from pipeline.storage.identity import Seen, noted
 from pipeline.storage.ranges import RUN_AGAIN, ByteRanges, identify
@@ -41,12 +41,14 @@ class Tars(PoolKind):
         notes |= noted(reader.seen)
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
-        if reasons := lost(shard):
-            notes["lost"] = reasons
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
         return identify(shard.path)
+
+    def lost(self, shard: Shard) -> dict[str, int]:
+        """See PoolKind."""
+        return lost_beside(shard.path.removesuffix(SUFFIX))
 
     @contextmanager
     def members(self, shard: Shard) -> Iterator[MembersOf]:

@@ -1,6 +1,6 @@
 """The files that the patterns of a pool stand for, and everything else that they came across.
 
-found = look_up(["/data/pool", "s3://mine/{00..99}.tar"], (".tar",), (".parquet",))
+found = look_up(["/data/pool", "s3://mine/{00..99}.tar"], Suffixes((".tar",), (".parquet",), ".json"))
 """
 
 import os
@@ -27,23 +27,31 @@ class Lookup:
 
 
 class Suffixes(NamedTuple):
-    """What the names of shards end in. Files of the second kind count if a place holds none of the first."""
+    """What the names of shards end in. Files of the second kind count if a place holds none of the first.
+    `beside`: what takes the place of a suffix of the first kind in the name of the file that describes a
+    shard."""
 
     first: tuple[str, ...]
     second: tuple[str, ...]
+    beside: str
 
     @property
     def all(self) -> tuple[str, ...]:
         """Both kinds."""
         return (*self.first, *self.second)
 
+    def describing(self, path: str) -> str | None:
+        """The path of the file that describes the shard at a path, if one may."""
+        suffix = next((suffix for suffix in self.first if path.endswith(suffix)), None)
+        return path.removesuffix(suffix) + self.beside if suffix else None
 
-def look_up(patterns: Sequence[str], first: tuple[str, ...], second: tuple[str, ...]) -> Lookup:
-    """See Lookup. `first`, `second`: what names end in, the second for places without a file of the first.
-    Raises ValueError if a pattern stands for nothing, and what storage raises."""
-    suffixes = Suffixes(first, second)
+
+def look_up(patterns: Sequence[str], suffixes: Suffixes) -> Lookup:
+    """See Lookup. Raises ValueError if a pattern stands for nothing, and what storage raises."""
     named = [(pattern, list(places(pattern))) for pattern in patterns]
-    asked = remote_files([p for _, ps in named for p in ps if not p.local and _is_file(p, suffixes)])
+    asked = remote_files(
+        [p for _, ps in named for p in ps if not p.local and _is_file(p, suffixes)], suffixes.describing
+    )
     files: dict[str, File] = {}
     passed_over: dict[str, str] = {}
     searched: list[tuple[str, tuple[str, ...]]] = []
@@ -57,7 +65,7 @@ def look_up(patterns: Sequence[str], first: tuple[str, ...], second: tuple[str, 
             passed_over |= at.passed_over
             searched += at.searched
         if not found:
-            raise ValueError(f"pool.shards: no *{first[0]} matches {pattern!r}")
+            raise ValueError(f"pool.shards: no *{suffixes.first[0]} matches {pattern!r}")
         roots.append(root_of(pattern, [at.root for at in found]))
     passed_over = {path: reason for path, reason in sorted(passed_over.items()) if path not in files}
     return Lookup(files, common_folder(roots), passed_over, tuple(searched))
@@ -72,7 +80,8 @@ def _at(place: Place, suffixes: Suffixes, asked: Mapping[str, File | None]) -> L
     """The files of one place. `asked`: what storage said of paths that are files by their names."""
     full = place.full(place.path)
     if not place.parts:
-        file = local_file(place.path) if place.local else asked.get(full)
+        beside = suffixes.describing(place.path)
+        file = local_file(place.path, beside) if place.local else asked.get(full)
         if file is not None and (file.size is not None or place.web or place.path.endswith(suffixes.all)):
             return _alone(full, file)
     return _chosen(place, LocalTree(), suffixes) if place.local else _elsewhere(place, suffixes)
@@ -123,12 +132,15 @@ def _literal(place: Place, tree: ListedTree) -> tuple[Place, File | None]:
 def _chosen(place: Place, tree: Tree, suffixes: Suffixes) -> Lookup:
     """The files of a folder or glob that are shards by their names; all others are passed over."""
     full, parts = place.full(place.path), place.parts or (ANY_DEPTH,)
-    found = search(tree, place.path, parts)
+    found = search(tree, place.path, parts, suffixes.beside)
     first = {path for path in found.files if path.endswith(suffixes.first)}
     chosen = first or {path for path in found.files if path.endswith(suffixes.second)}
     others = {path: _other(path, suffixes) for path in found.files.keys() - chosen}
     passed_over = {place.full(path): why for path, why in (found.passed_over | others).items()}
     files = {place.full(path): tree.file(found.files[path]) for path in chosen}
+    for path in chosen if found.described else ():
+        if (node := found.described.get(suffixes.describing(path) or "")) is not None:
+            files[place.full(path)] = files[place.full(path)]._replace(beside=tree.file(node).state)
     return Lookup(files, full, passed_over, ((full, parts),))
 
 

@@ -25,11 +25,13 @@ Parts = tuple[str, ...]  # what is left of a glob below a folder
 
 @dataclass
 class Found:
-    """The files that were found, and the paths that were passed over, with reasons; by path."""
+    """The files that were found, and the paths that were passed over, with reasons; by path. `described`: the
+    files in the same folders whose names end as `search` was told."""
 
     files: dict[str, Node] = field(default_factory=dict)
     folders: dict[str, Node] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
+    described: dict[str, Node] = field(default_factory=dict)
 
 
 class Above(NamedTuple):
@@ -56,17 +58,18 @@ class _Step(NamedTuple):
     above: Above | None
 
 
-def search(tree: Tree, root: str, parts: Sequence[str]) -> Found:
+def search(tree: Tree, root: str, parts: Sequence[str], describing: str = "\0") -> Found:
     """Everything below a folder that matches a glob, given by its parts. Files and folders that match it as
-    a whole are found; a folder is not searched further for it."""
+    a whole are found; a folder is not searched further for it. `describing`: what the names of files end in
+    that describe others, whether they match or not."""
     found = Found()
     steps = [_Step(root, frozenset([tuple(parts)]), None)]
     while steps:
-        steps += _look_into(tree, steps.pop(), found)
+        steps += _look_into(tree, steps.pop(), found, describing)
     return found
 
 
-def _look_into(tree: Tree, step: _Step, found: Found) -> list[_Step]:
+def _look_into(tree: Tree, step: _Step, found: Found, describing: str) -> list[_Step]:
     """Look into one folder; returns the folders below it that the glob leads to."""
     try:
         identity = tree.identity(step.folder)
@@ -80,6 +83,7 @@ def _look_into(tree: Tree, step: _Step, found: Found) -> list[_Step]:
     if step.above is not None and is_written(nodes, partial(_content, tree, step.folder)):
         found.passed_over[step.folder] = reasons.WRITTEN
         return []
+    found.described |= {n.path: n for n in nodes.values() if n.name.endswith(describing) and n.kind == FILE}
     below: dict[str, set[Parts]] = {}
     for parts in _unfolded(step.globs):
         for node in _matching(parts[0], nodes):

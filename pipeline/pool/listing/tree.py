@@ -27,10 +27,12 @@ _STORE_KEYS = {"format", "pool"}  # of `store.json`
 
 
 class File(NamedTuple):
-    """Bytes of a file, None if the listing did not say, and its state (storage/identity.py)."""
+    """Bytes of a file, None if the listing did not say, and its state (storage/identity.py). `beside`: the
+    state of the file beside it that describes it; empty if there is none."""
 
     size: int | None
     state: str
+    beside: str = ""
 
 
 class Node(NamedTuple):

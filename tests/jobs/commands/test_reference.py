@@ -10,7 +10,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from jobs.__main__ import EXIT_STATUS, PANELS, app
+from jobs.app import EXIT_STATUS, PANELS, app
 from jobs.commands.reference import PAGE, WIDTH, commands, page
 
 ROOT = Path(__file__).parents[3]

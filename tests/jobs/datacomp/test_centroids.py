@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from jobs.datacomp.centroids import Clustering, write_centroids
 from jobs.datacomp.pool import Plan, make_pool
 from operators.datacomp import NearestCentroid

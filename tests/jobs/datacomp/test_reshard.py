@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from jobs.toy.sample_pool import make_pool
 from operators.subset import Copies
 from pipeline.errors import RecipeError

@@ -4,13 +4,12 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from jobs.ingest import download
 from jobs.ingest.download import Chunk, Settings, fetch
 from jobs.ingest.steps import columns_of
 from pipeline.errors import RecipeError
-from pipeline.pool.img2dataset import lost, reason, reasons
-from pipeline.pool.shards import Shard
+from pipeline.pool.img2dataset import lost_beside, reason, reasons
 from tests.jobs.ingest.made_lists import HERE
 from tests.support.ingest_runs import write_list
 
@@ -143,6 +142,4 @@ def test_what_the_counter_has_forgotten_is_other():
 def test_a_stats_file_of_strangers_does_no_harm(tmp_path, content):
     if content is not None:
         (tmp_path / "0_stats.json").write_bytes(content)
-    assert lost(Shard("0", str(tmp_path / "0.tar"))) == ({"other": 3} if content == b'{"count": 3}' else {})
-    assert lost(Shard("0", str(tmp_path / "0.parquet"))) == {}
-    assert lost(Shard("0", "https://example.org/0.tar?signature=x")) == {}
+    assert lost_beside(str(tmp_path / "0")) == ({"other": 3} if content == b'{"count": 3}' else {})

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from pipeline.pool.shards import list_shards
 from pipeline.uids import text_url_uid
 from tests.jobs.ingest.made_lists import HERE

@@ -1,11 +1,13 @@
 """Tables on a terminal: text folds, numbers stay whole, counts agree with their nouns."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from jobs.terminal import tables
+from pipeline.decide.books import Losses
 from pipeline.decide.decision import Decision, RuleCount
 from pipeline.decide.explain import Explanation
 
@@ -26,7 +28,7 @@ def test_numbers_are_never_cut(monkeypatch, width):
         failed={},
     )
     rules = {"clip_score_of_the_large_model": rule}
-    tables.funnel(Decision("test", 26, 12_800_000, 3_840_001, 8_959_999, 0, rules))
+    tables.funnel(Decision("test", 26, 12_800_000, 3_840_001, 8_959_999, 0, rules), NONE)
     text = out.file.getvalue()
     assert "…" not in text
     assert text.count("8,959,999") == 4
@@ -39,6 +41,9 @@ def printed(monkeypatch) -> Console:
     console = Console(file=io.StringIO(), width=120)
     monkeypatch.setattr("jobs.terminal.tables.console", console)
     return console
+
+
+NONE = Losses({}, {}, {}, 0)
 
 
 def test_pending_shards_are_named_and_counted(printed):
@@ -62,7 +67,7 @@ def test_of_many_pending_shards_twenty_are_named(printed):
 
 def test_losses_are_in_the_funnel(printed):
     decision = Decision("test", 2, 90, 90, 0, 0, {})
-    tables.funnel(decision, {"HTTP 404": 10}, {"00001": "the file ends (byte 5)"})
+    tables.funnel(decision, replace(NONE, damaged={"00001": "the file ends (byte 5)"}), {"HTTP 404": 10})
     text = printed.file.getvalue()
     assert "listed 100 = read 90 + not downloaded 10\n" in text
     assert "  damaged shard 00001: the file ends (byte 5)\n" in text

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.decide.books import books
 from pipeline.decide.decide import decide
+from pipeline.pool.kinds.tars import Tars
 from pipeline.pool.listing.reasons import PassedOver, skipped
 from pipeline.run.log import RunSummary, Speed
 from pipeline.run.stage import Tally
@@ -15,7 +16,7 @@ from pipeline.run.stage import Tally
 FRAMES = {"a": pl.DataFrame({"u32": [1, 2, 3]}), "b": pl.DataFrame({"u32": [4]})}
 
 
-def test_books_by_hand(stored):
+def test_books_by_hand(stored, monkeypatch):
     """Four samples and three lost URLs; the Stat took longest, but two workers shared it."""
     session = stored(FRAMES, {"given.u32": {"min": 2}})
     passed_over = {f"/pool/{number}.json": "not a shard" for number in range(12)}
@@ -24,13 +25,14 @@ def test_books_by_hand(stored):
     notes = {
         "content": "content of a",
         "damage": {"offset": 512, "reason": "the file ends"},
-        "lost": {"HTTP 404": 1, "timeout": 2},
     }
     session.store.write("samples/a.parquet", samples, notes)
     tally = Tally(seconds={"given": 2.0, "counts": 3.0})
     tally.rows["given"] = 4
     run = RunSummary(3.5, 0, {"counts": 2}, {}, {}, {}, 0, tally)
     session.store.root.publish_json("runs/20260101T000000-1.json", run)
+    monkeypatch.setattr(Tars, "lost", lambda self, shard: {"HTTP 404": 1, "timeout": 2})
+    session = session.updated([replace(session.shards[0], beside="5 6")])
     balance = books(session, decide(session), {"c": "FileNotFoundError"})
     assert (balance.listed, balance.samples, balance.kept, balance.dropped) == (7, 4, 3, 1)
     assert balance.damaged == {"a": "the file ends (byte 512)"}
@@ -60,6 +62,7 @@ def test_books_by_hand(stored):
         "damaged",
         "lost",
         "passed_over",
+        "unwatched",
         "pending",
         "rewritten",
         "changed",

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from pipeline.errors import RecipeError
 from pipeline.export.exporters import EXPORTERS, requested
 from pipeline.plan.cluster import check_paths

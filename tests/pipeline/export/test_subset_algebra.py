@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from pipeline.errors import RecipeError
 from pipeline.export.subset import DTYPE, read_subset, subset_uids
 from pipeline.export.subset_algebra import (
@@ -207,5 +207,5 @@ def test_it_is_fast_to_start(tmp_path):
     from tests.test_imports import loaded
 
     path = write(tmp_path / "a.npy", EDGES)
-    code = "from jobs.__main__ import app\nassert not app({!r}, standalone_mode=False)"
+    code = "from jobs.app import app\nassert not app({!r}, standalone_mode=False)"
     assert loaded(code.format(["subset", "info", path, "--json"])) == set()

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from jobs.datacomp.pool import Plan, make_pool
 from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError
 from pipeline.export import urls

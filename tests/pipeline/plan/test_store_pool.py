@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 
+from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.storage.folder import Folder
 from pipeline.storage.store import Store
 
 
@@ -48,6 +50,14 @@ def test_names_keep_pools_apart(opened, tmp_path):
     assert (tmp_path / "store/samples/0.parquet").exists()
     assert (tmp_path / "store/pools/second/samples/0.parquet").exists()
     assert opened("other", name="second").shards[0].rows == 1
+
+
+def test_a_decision_reads_it_once(opened, monkeypatch):
+    compute(opened(), LocalExecutor())
+    read, reads = Folder.read_json, []
+    monkeypatch.setattr(Folder, "read_json", lambda self, path: reads.append(path) or read(self, path))
+    decide(opened())
+    assert reads.count("store.json") == 1
 
 
 def test_pool_and_store_may_move_together(opened, tmp_path):

@@ -49,14 +49,16 @@ def read_tar(tmp_path):
 
 @pytest.fixture
 def read_rows(tmp_path):
-    """Write a table under a name and read all of its rows; `damage` is what `.damage` is then."""
+    """Write a table under a name and read all of its rows. `damage`, `at`: the reason and the place that
+    `.damage` then has."""
 
-    def read(name, data, columns=None, damage=None, rows=8192, **options):
+    def read(name, data, columns=None, damage=None, at=None, rows=8192, **options):
         (tmp_path / name).write_bytes(data.encode() if isinstance(data, str) else data)
         reader = read_table(Shard("s", str(tmp_path / name)), columns or {}, rows, **options)
         frames = list(reader)
         assert all(frame.schema == EMPTY.schema for frame in frames)
         assert (reader.damage and reader.damage.reason) == damage
+        assert at is None or reader.damage.offset == at
         return pl.concat([EMPTY, *frames]).to_dicts()
 
     return read

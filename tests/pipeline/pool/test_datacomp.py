@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from jobs.datacomp.pool import Plan, make_pool
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain

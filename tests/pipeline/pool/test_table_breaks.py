@@ -67,7 +67,46 @@ def test_what_unpacks_to_much_is_read_bit_by_bit(tmp_path):
     path = tmp_path / "bomb.tsv.gz"
     path.write_bytes(gzip.compress(b"text\n" + b"abcdefg\n" * (8 << 20)))  # 64 MiB in 64 KiB
     with open(path, "rb") as file:
-        assert max(map(len, text_tables.blocks(file))) <= 2 * text_tables.CHUNK
+        assert max(map(len, text_tables.Blocks(file))) <= 2 * text_tables.CHUNK
+
+
+TORN = "the last line is cut: it is not a whole row, and no newline ends it"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "captions", "at"),
+    [
+        ("t.jsonl", '{"text": "a"}\n{"text": "b"}\n{"text": "c', ["a", "b"], 28),
+        ("t.jsonl", '{"text": "a"}\n{"te', ["a"], 14),
+        ("t.tsv", "text\turl\na\tu\nb", ["a"], 13),
+        ("t.csv", "text,url\na,u\nb", ["a"], 13),
+        ("t.csv", 'url,text\nu,"a\nA"\nu,"b\nB', ["a\nA"], 17),
+    ],
+)
+def test_a_last_line_that_was_cut_is_damage(read_rows, name, data, captions, at):
+    """The file is still being copied, or its copy ended early."""
+    assert texts(read_rows(name, data, damage=TORN, at=at)) == captions
+    whole = {"t.jsonl": '"}\n', "t.tsv": "\tu\n", "t.csv": '"\n' if '"' in data else ",u\n"}[name]
+    if "te" not in data[-4:]:
+        assert len(texts(read_rows(name, data + whole))) == len(captions) + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "captions"),
+    [
+        ("t.jsonl", '{"text": "a"}\n{"text": "b"}', ["a", "b"]),
+        ("t.jsonl", '{"text": "a"}\n{"text": "b"}\n ', ["a", "b"]),
+        ("t.jsonl", '{"text": "a"}\n{"te\n{"text": "b"}\n', ["a", None, "b"]),  # a bad sample
+        ("t.jsonl", '{"text": "a"}\n{"te\n', ["a", None]),
+        ("t.tsv", "text\turl\na\tu\nb\tu", ["a", "b"]),
+        ("t.tsv", "text\turl\na\nb\tu\n", ["a", "b"]),
+        ("t.csv", 'text,url\na 5" pipe,u', ['a 5" pipe']),
+        ("t.csv", 'text,url\n"a\nA",u', ["a\nA"]),
+        ("t.csv", "text,url\na\nb,u\n\n", ["a", "b"]),
+    ],
+)
+def test_a_last_line_needs_no_newline_if_it_is_whole(read_rows, name, data, captions):
+    assert texts(read_rows(name, data)) == captions
 
 
 @settings(max_examples=60)

@@ -199,7 +199,7 @@ def test_broken_rows_stay_rows(read_rows, name):
 
 
 def test_a_broken_row_is_a_sample_with_the_reason(read_rows):
-    rows = read_rows("t.jsonl", '{"text": "a"}\n{"text": \n[1]\n{"text": "b"}\n' + "[" * 100_000)
+    rows = read_rows("t.jsonl", '{"text": "a"}\n{"text": \n[1]\n{"text": "b"}\n' + "[" * 100_000 + "\n")
     assert texts(rows) == ["a", None, None, "b", None]
     reasons = [row["error"] for row in rows]
     assert (reasons[0], reasons[2], reasons[3]) == (None, "json cannot be parsed: not an object", None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from jobs.__main__ import app
+from jobs.app import app
 from pipeline.errors import ShardError
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard

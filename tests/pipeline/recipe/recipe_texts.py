@@ -51,7 +51,7 @@ BROKEN = {
     "pool is text": ("pool: here", ["pool must be a mapping", "got 'here'"]),
     "shards is a number": ("pool: {shards: 7, store: s}", ["pool.shards must be a path or a list of paths, got 7"]),
     "shards holds a number": ("pool: {shards: [a.tar, 7], store: s}", ["pool.shards must be a path or a list of paths"]),
-    "unknown file system": ("pool: {shards: a.tar, store: 'foo://s'}", ["pool.store", "'foo://s'", "known file system"]),
+    "unknown file system": ("pool: {shards: a.tar, store: 'foo://s'}", ["pool.store: foo://s", "known file system"]),
     "bad recipe name": (POOL + "name: a/b", ["name must match pattern", "'a/b'"]),
     "compute is a list": (POOL + "compute: [a]", ["compute must map names to operators, got ['a']"]),
     "keep is a list": (POOL + "keep: [a]", ["keep must be a mapping, got ['a']"]),

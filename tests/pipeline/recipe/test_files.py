@@ -68,7 +68,9 @@ def test_a_store_on_a_file_system_that_is_not_installed_is_a_recipe_error(recipe
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("pipeline.recipe.load.fsspec.get_filesystem_class", absent)
-    with pytest.raises(RecipeError, match=r"^pool\.store must be .* got 's3://b/s': Install s3fs"):
+    with pytest.raises(
+        RecipeError, match=r"^pool\.store: s3://b/s is not on a known file system: Install s3fs"
+    ):
         recipe("pool: {shards: a.tar, store: 's3://b/s'}")
 
 

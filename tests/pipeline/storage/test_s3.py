@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs import steps
-from jobs.__main__ import app, main
+from jobs.__main__ import main
+from jobs.app import app
 from jobs.toy.sample_pool import make_pool
 from pipeline.assets import local_file
 from pipeline.decide.books import Books
@@ -175,7 +176,7 @@ def test_a_store_that_is_down_is_an_error_without_a_traceback(server, tmp_path, 
         main()
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert "error: storage: PermissionError: The provided token has expired." in said
+    assert "error: pool.store: s3://bucket/down: PermissionError: The provided token has expired." in said
     assert "run the same command again" in said
 
 

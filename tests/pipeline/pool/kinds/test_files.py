@@ -157,8 +157,8 @@ def test_object_storage_gives_the_same_export(tmp_path):
         )
         export_shards(remote, LocalExecutor())
         flat = decided(tmp_path, store="flat", pool={"shards": "s3://flat"})
-    assert losses(remote).lost == losses(local).lost == {"HTTP 404": 4}
-    assert losses(flat).lost == {}
+        assert losses(remote).lost == losses(local).lost == {"HTTP 404": 4}
+        assert losses(flat).lost == {}
     assert exported(tmp_path / "out_s3") == exported(tmp_path / "out_local")
     uids = flat.columns.read("00000", ["uid"])["uid"].to_list()
     assert uids == [uid(number) for number in range(7)]

@@ -25,7 +25,7 @@ def test_img2dataset_files_format(tmp_path):
         put(tmp_path / folder, *(f"{folder}000{i}.{s}" for i in range(3) for s in ("jpg", "txt", "json")))
     shards = kind(tmp_path).list_shards().shards
     size = sum(path.stat().st_size for path in (tmp_path / "00000").iterdir())
-    assert [replace(shard, state="") for shard in shards] == [
+    assert [replace(shard, state="", beside="") for shard in shards] == [
         Shard(f"{n}/00000", f"{tmp_path}/{n}", size, f"{n}0000.jpg/{n}0002.txt") for n in ("00000", "00001")
     ]
     assert [row["key"] for row in read(tmp_path)] == [
@@ -261,4 +261,4 @@ def test_a_deep_tree_does_not_exhaust_the_stack(monkeypatch):
         return Entries({}, [str(depth + 1)] if depth < 5000 else [])
 
     monkeypatch.setattr("pipeline.pool.kinds.folders.list_folder", list_folder)
-    assert [folder for folder, _ in folders_below("1", {})] == [str(depth) for depth in range(1, 5001)]
+    assert [folder for folder, *_ in folders_below("1", {})] == [str(depth) for depth in range(1, 5001)]

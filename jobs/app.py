@@ -1,0 +1,100 @@
+"""The command line: which commands there are, in which order, and which exit status an error has."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from jobs.commands.compact import compact
+from jobs.commands.datacomp import app as datacomp
+from jobs.commands.demo import demo
+from jobs.commands.ingest import ingest
+from jobs.commands.metadata import app as metadata
+from jobs.commands.output import damage_on_stderr
+from jobs.commands.plan import plan
+from jobs.commands.recipe import compute, effects, explain, export, keep, run
+from jobs.commands.sheet import sheet
+from jobs.commands.store import app as store
+from jobs.commands.subset import app as subset
+from pipeline.errors import WinnowError, printable, refusal, worded
+from pipeline.storage.retry import from_storage
+
+PANELS = {  # the commands of the help, by panel
+    "Everyday": (run, plan, compute, keep, explain, export),
+    "Look closer": (effects, sheet),
+    "Prepare": (demo, ingest, compact),
+}
+GROUPS = (
+    ("store", store, "Prepare"),
+    ("metadata", metadata, "Prepare"),
+    ("subset", subset, "DataComp"),
+    ("datacomp", datacomp, "DataComp"),
+)
+EXIT_STATUS = """
+Exit status:
+
+  0    done
+  1    some shards are missing or damaged, or storage failed: run it again
+  2    the recipe, a flag or a setting is wrong
+  3    an operator failed on every row of a batch, or returned a wrong table
+  130  stopped by Ctrl-C
+"""
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _print_version(wanted: bool) -> None:
+    """`--version`: the version of the installed package."""
+    if wanted:
+        from importlib.metadata import version  # which imports email
+
+        print(f"winnow {version('winnow-curation')}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXIT_STATUS)
+def winnow(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Turn raw web image-text pools into training sets for CLIP-like models.
+
+    A recipe (a YAML file) names the pool, the columns to compute, the rules that
+    decide, and the exports. Start with one of these:
+
+      winnow demo                everything, on a sample pool made on the spot
+      winnow plan recipe.yaml    what a recipe would run on your pool
+      winnow run recipe.yaml     compute, decide, export
+
+    Everything computed is stored, so a command that was stopped or that failed
+    continues if you run it again. Progress and tables go to stderr, the paths
+    of what was written to stdout; with --json the numbers go there instead.
+    `winnow COMMAND --help` explains a command.
+    """
+
+
+for _panel, _commands in PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+for _name, _group, _panel in GROUPS:
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
+
+
+def start() -> None:
+    """Run a command. Print an error without a traceback and exit with its status."""
+    try:
+        with damage_on_stderr():
+            app()
+    except WinnowError as error:
+        for line in str(error).splitlines():
+            print(f"error: {printable(line)}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if not from_storage(error):
+            raise
+        print(f"error: storage: {printable(worded(error))}", file=sys.stderr)
+        if refusal(error) is None:
+            print("run the same command again to go on", file=sys.stderr)
+        sys.exit(1)
