@@ -20,6 +20,7 @@ import polars as pl
 
 from pipeline.errors import OperatorError, worded
 from pipeline.operator import Device, ImageScore, Score, Writer
+from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import Decoder, pixel_slices
 
@@ -69,10 +70,16 @@ class StageRunner:
     entries     the stage's operators, by name, in the order in which they run
     stats       the tables of the Stats that they read, by name
     batch_size  rows of a slice, at most
+    limits      bounds on the images that are decoded
     """
 
     def __init__(
-        self, entries: Mapping[str, Entry], stats: Mapping[str, pl.DataFrame], device: Device, batch_size: int
+        self,
+        entries: Mapping[str, Entry],
+        stats: Mapping[str, pl.DataFrame],
+        device: Device,
+        batch_size: int,
+        limits: Limits = DEFAULTS,
     ) -> None:
         self.operators: dict[str, Writer] = {}
         for name, entry in entries.items():
@@ -83,7 +90,7 @@ class StageRunner:
             except Exception as error:
                 raise OperatorError(f"{name} cannot be set up: {worded(error)}") from error
             self.operators[name] = operator
-        self.decoder = Decoder(device.threads)
+        self.decoder = Decoder(device.threads, limits)
         self.batch_size = batch_size
 
     @property
