@@ -20,9 +20,10 @@ from typing import Annotated, Any, TypeVar
 import fsspec
 import polars as pl
 from polars._typing import PolarsDataType
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.operator import Operator
+from pipeline.recipe.faiss_factory import check_factory
 from pipeline.recipe.limits import Limits
 from pipeline.rule import Rule
 
@@ -174,7 +175,7 @@ class Index(Section):
 
     embedding: Annotated[str, EMBEDDING]
     path: Annotated[str, Destination()]
-    factory: str = "auto"
+    factory: Annotated[str, AfterValidator(check_factory)] = "auto"
 
 
 class Export(Section):

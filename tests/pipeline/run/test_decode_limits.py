@@ -25,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Palette images")  # Pillow's
 
 ROOT = Path(__file__).parents[3]
 MOST = 300 << 20  # bytes of memory above the idle process
-# Prints, for each file of a folder: its name, the memory that its header and its pixels took, the shape of the
-# pixels, the reason. Each is measured in a process of its own, forked before any picture was decoded.
+# Prints, for each file of a folder: its name, the memory that its header and its pixels took, the shape of
+# the pixels, the reason. Each is measured in a process of its own, forked before any picture was decoded.
 MEASURE = """
 import json, os, resource, sys
 from pipeline.pool.webdataset import image_size
