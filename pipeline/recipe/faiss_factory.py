@@ -18,13 +18,14 @@ LONGEST = 100  # characters; the longest that `auto` chooses has 33
 EXAMPLES = "Flat, IVF1024,Flat, IVF4096,SQ8, HNSW32, OPQ16_64,IVF65536_HNSW32,PQ16"
 
 SCALAR = r"SQ(?:4|6|8|fp16|bf16)"
-PRODUCT = r"PQ(?P<parts>[0-9]+)(?:x(?P<bits>[0-9]+))?(?:np)?(?:fsr?(?:_(?:32|64|96|128))?)?"
+PRODUCT = r"PQ(?P<parts>[0-9]+)(?:x(?P<bits>[0-9]+))?(?:np)?"
+FAST = r"(?:fsr?(?:_(?:32|64|96|128))?)?"  # codes that are scanned in registers
 REFINE = re.compile(rf"RFlat|Refine\((?:Flat|{SCALAR})\)")
 TRANSFORM = re.compile(
     r"PCAW?R?(?P<width>[0-9]+)|OPQ(?P<parts>[0-9]+)(?:_(?P<reduced>[0-9]+))?|(?:RR|Pad)(?P<size>[0-9]+)|L2norm"
 )
 LISTS = re.compile(r"IVF(?P<lists>[0-9]+)(?:_HNSW(?P<links>[0-9]+)?)?")
-CODES = re.compile(rf"Flat|{SCALAR}|{PRODUCT}|RaBitQ(?:fs)?")
+CODES = re.compile(rf"Flat|{SCALAR}|{PRODUCT}{FAST}|RaBitQ(?:fs)?")
 GRAPH = re.compile(rf"HNSW(?P<links>[0-9]+)?(?:_(?:Flat|{SCALAR}|{PRODUCT}))?")
 GRAPH_CODES = re.compile(rf"Flat|{SCALAR}|{PRODUCT}")
 NUMBERS = {  # what the numbers may be; FAISS ends the process, or runs out of memory, beyond
@@ -32,7 +33,7 @@ NUMBERS = {  # what the numbers may be; FAISS ends the process, or runs out of m
     "reduced": (1, 16_384),
     "size": (1, 16_384),
     "parts": (1, 2_048),
-    "bits": (1, 16),
+    "bits": (1, 8),  # training takes minutes beyond
     "lists": (1, 1 << 24),
     "links": (2, 256),
 }

@@ -29,6 +29,7 @@ COST = {"JPEG": 9, "JPEG CMYK": 12, "WEBP": 16, "AVIF": 10, "": 8}
 AT_ONCE = 256 * MIB  # estimated memory of the pictures that threads decode at the same time
 STRIP = 256  # rows that are copied at a time: a copy of all would be one too many
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # of a JPEG, with a length or the end
+HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 START_OF_SCAN, START, END = b"\xff\xda", b"\xff\xd8", b"\xff\xd9"
 TILE_WIDTH, TILE_LENGTH, BITS_PER_SAMPLE = 322, 323, 258  # tags of TIFF
 
@@ -54,7 +55,7 @@ def decode(
     except Refused as refused:
         return None, str(refused)
     except Exception as error:  # Pillow's decoders raise nearly anything on garbage
-        return None, f"image cannot be decoded: {_first_line(error)}"
+        return None, f"image cannot be decoded: {_first_line(error, data)}"
 
 
 def _decode_jpeg(data: Data, limits: Limits, room: "Room") -> np.ndarray | None:
@@ -152,10 +153,12 @@ def _read_only(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception, data: Data) -> str:
     """The first line of Pillow's message, or the error's type without one."""
     text = str(error).split("\n")[0] or type(error).__name__
-    return "unknown format" if "cannot identify image file" in text else text
+    if "cannot identify image file" not in text:
+        return text
+    return "HEIC is not read; convert it to JPEG, PNG or AVIF" if data[4:12] in HEIC else "unknown format"
 
 
 def pixel_slices(pixels: Sequence[int], rows: int, budget: int) -> list[tuple[int, int]]:

@@ -291,9 +291,8 @@ def test_gpu_is_close_to_cpu(clip, tiny_clip):
 
 
 def test_the_tokenizer_forgets(clip, monkeypatch):
-    model, captions = clip._clip, clip._clip.captions
+    model, captions, bound = clip._clip, clip._clip.captions, len(clip._clip.captions.special) + 5
     before = model.texts(["a photograph of one zebra"])[0]
-    bound = len(captions.special) + 5
     monkeypatch.setattr("operators.algorithms.clip_tokens.WORDS", bound)
     model.texts([f"word{chr(97 + n)}{chr(98 + n)}" for n in range(24)])
     assert len(captions.tokenizer.cache) > bound

@@ -21,7 +21,7 @@ BAD = (
     "IDMap,Flat", "IDMap2,Flat", "Flat,IDMap", "NSG16", "IVF16_NSG16,Flat", "LSH", "ITQ8,LSH", "IMI2x4,Flat",
     "SQ8_direct", "RFlat", "RFlat,Flat", "Flat,RFlat,RFlat", "Refine(Flat),Flat", "IVF16,HNSW16", "HNSW16,RaBitQ",
     "IVF16,IVF16,Flat", "Flat\n", "Flat\0", "Flat\x1b[31m", "\u0661", "PQ\u0664", "PCA8", "A" * 100_000,
-    "PCA8," * 3_000 + "Flat", "(" * 1_000, "IVF16(" * 500 + "Flat" + ")" * 500 + ",Flat", "PQ" + "9" * 90,
+    "PQ4x10", "PCA8," * 3_000 + "Flat", "(" * 1_000, "IVF16(" * 500 + "Flat" + ")" * 500 + ",Flat", "PQ" + "9" * 90,
 )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ def test_real_photos_equal_pillow(data):
         (None, "no image"),
         (b"", "image cannot be decoded: unknown format"),
         (b"\xff\xd8", "image cannot be decoded: "),
+        (b"\0\0\0\x18ftypheic" + bytes(90), "image cannot be decoded: HEIC is not read; convert it to JPEG"),
         (b"<html>404</html>", "image cannot be decoded: unknown format"),
         (encoded(scene(), "ICO"), "image cannot be decoded: unknown format"),
         (PICTURES["jpeg 4:2:0"][:-200], "image cannot be decoded: image file is truncated"),
