@@ -33,7 +33,7 @@ LINEAR_MSE = (0, 2, 4, 6, 7)
 RELU_MSE = (0, 3, 6, 9, 11)
 CHUNK = 64  # rows multiplied at a time, padded: a row's result does not depend on its neighbours
 
-Activation = Literal["none", "relu"]
+Activation = Literal["auto", "none", "relu"]
 Weights = tuple[np.ndarray, np.ndarray]  # (m, n) and (m,), float64
 
 
@@ -46,16 +46,16 @@ class AestheticScore(Score):
     image_embedding  unit embeddings, such as clip.image_embedding
     weights          a checkpoint of linear layers: .safetensors, or .pth read with weights_only, its tensors
                      named `layers.0.weight`, `layers.0.bias`, ... (or `weight`, `bias`)
-    activation       what stands between the layers, `none` or `relu`. LAION's checkpoints tell it by the
-                     numbers of their layers, so it is only needed for a head of your own that leaves out
-                     numbers: a ReLU and a dropout leave the same gap
+    activation       what stands between the layers: `none`, `relu`, or `auto`: as the numbers of the layers
+                     tell. LAION's checkpoints do; a head of your own that leaves out numbers may not, since
+                     a ReLU and a dropout leave the same gap
 
     Cost: very cheap: one dot product per row, or 0.9 million multiplications with ReLUs. No image is read.
     """
 
     image_embedding: Column
     weights: File
-    activation: Activation | None = None
+    activation: Activation = "auto"
 
     version = 2
     writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
@@ -105,24 +105,22 @@ def _multiplied(vectors: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.concatenate([np.empty((0, len(weight))), *chunks])[: len(vectors)]
 
 
-def _activation(places: Sequence[int], said: Activation | None, path: str) -> Activation:
+def _activation(places: Sequence[int], said: Activation, path: str) -> Activation:
     """What stands between the layers at these places. Raises ValueError if the file does not tell and the
     recipe does not say, or if they disagree."""
-    known: Activation | None = None
+    known: Activation = "auto"
     if tuple(places) == RELU_MSE:
         known = "relu"
     elif tuple(places) == LINEAR_MSE or all(b - a == 1 for a, b in itertools.pairwise(places)):
         known = "none"
-    if known is None and said is None:
+    if known == said == "auto":
         raise ValueError(
             f"activation: {path} has linear layers at {list(places)}, which does not tell whether a ReLU or "
             "a dropout stands between them; say `activation: none` or `activation: relu`"
         )
-    if known and said and known != said:
+    if "auto" not in (known, said) and known != said:
         raise ValueError(f"activation: {path} is a head with {known} between its layers, got {said}")
-    found = said or known
-    assert found is not None
-    return found
+    return known if said == "auto" else said
 
 
 def _tensors(path: str) -> dict[str, np.ndarray]:
