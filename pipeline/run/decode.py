@@ -49,6 +49,7 @@ def decode(
     if data is None:
         return None, "no image"
     room = room or Room(AT_ONCE)
+    data = memoryview(data).cast("B")  # Arrow's are of signed bytes, which equal no bytes
     try:
         pixels = _decode_jpeg(data, limits, room) if data[:2] == START else None
         return _read_only(_decode_with_pillow(data, limits, room) if pixels is None else pixels), None

@@ -5,6 +5,7 @@ import warnings
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Palette images")  # Pillow's
 
 
 @pytest.mark.parametrize("name", PICTURES)
-@pytest.mark.parametrize("kind", [bytes, memoryview])
+@pytest.mark.parametrize("kind", [bytes, memoryview, lambda data: memoryview(pa.py_buffer(data))])
 def test_equals_pillow(name, kind):
     pixels, reason = decode(kind(PICTURES[name]))
     expected = np.asarray(Image.open(io.BytesIO(PICTURES[name])).convert("RGB"))

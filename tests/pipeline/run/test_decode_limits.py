@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -130,6 +131,13 @@ def test_scans_at_the_bound():
     assert decode(jpeg_scans(64, 64, 12), Limits(image_scans=12))[1] is None
     reason = "image has too many scans: over 11 (limits.image_scans)"
     assert decode(jpeg_scans(64, 64, 12), Limits(image_scans=11)) == (None, reason)
+
+
+def test_views_of_arrow_are_bounded_too():
+    """Their bytes are signed: compared as they are, they equal no marker of a JPEG."""
+    data = memoryview(pa.py_buffer(jpeg_scans(64, 64, 200)))
+    assert data.format == "b"
+    assert decode(data)[1] == "image has too many scans: over 100 (limits.image_scans)"
 
 
 def test_scans_of_thumbnails_do_not_count():
