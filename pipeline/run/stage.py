@@ -24,6 +24,9 @@ from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import Decoder, pixel_slices
 
+ALONE = (
+    16_000_000  # pixels of a picture that makes a slice of its own: decoding it takes several times as much
+)
 PIXEL_BUDGET = 64_000_000  # pixels of a slice (192 MB), unless its one image has more
 SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
 Images = Sequence[np.ndarray | None]
@@ -111,6 +114,7 @@ class StageRunner:
             if self.sees_images
             else [0] * len(batch)
         )
+        pixels = [PIXEL_BUDGET if size > ALONE else size for size in pixels]
         for start, stop in pixel_slices(pixels, self.batch_size, PIXEL_BUDGET) or [(0, 0)]:
             rows = batch.slice(start, stop - start)
             slices.append(self._run_slice(rows, data[start:stop] if data is not None else None, tally))
