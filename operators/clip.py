@@ -33,13 +33,19 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
-from operators.algorithms.open_clip_names import REFERENCES, why_not_model, why_not_weights
+from operators.algorithms.clip_tokens import Captions
+from operators.algorithms.open_clip_names import (
+    REFERENCES,
+    TRANSFORMERS,
+    why_no_tokenizer,
+    why_not_model,
+    why_not_weights,
+)
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.threads import torch_on_one_thread
 from pipeline.assets import local_file
 from pipeline.operator import Device, File, ImageScore, Operator
 
-WORDS = 20_000  # words that the tokenizer may remember: about 4 MB
 CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, so results do not either
 
 
@@ -56,6 +62,8 @@ class ClipModel:
         import torch
 
         model, pretrained = _on_this_machine(model), _on_this_machine(pretrained)
+        if why := why_no_tokenizer(model):
+            raise ValueError(why)
         if model.endswith(".json"):
             open_clip.add_model_config(Path(model))
             model = Path(model).stem
@@ -79,8 +87,7 @@ class ClipModel:
             del self.net.visual
             self.net.to(device.name)
         self.net.eval()
-        self.tokenizer = open_clip.get_tokenizer(model)
-        self.special = dict(getattr(self.tokenizer, "cache", {}))
+        self.captions = Captions(_tokenizer(model))
         self.head, self.tail = _split(transform)
         self.device = device.name
         self.chunk = CHUNK[device.name]
@@ -89,7 +96,7 @@ class ClipModel:
     @cached_property
     def width(self) -> int:
         """d, for batches without rows; asked of the text tower, which is the faster one and always there."""
-        return int(self._texts(self.tokenizer([""])).shape[1])
+        return int(self._texts(self.captions([""])[0]).shape[1])
 
     def images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """n pictures, (h, w, 3) uint8 each -> (n, d) float32, of the lengths that the model gives them."""
@@ -99,30 +106,8 @@ class ClipModel:
         """n captions -> (n, d) float32, as images, and whether each has more tokens than fit."""
         if not texts:
             return np.empty((0, self.width), np.float32), []
-        tokens, cut = self._tokenize(texts)
+        tokens, cut = self.captions(texts)
         return self._in_chunks(tokens, self._texts), cut
-
-    def _tokenize(self, texts: Sequence[str]) -> tuple[Any, list[bool]]:
-        """Tokens, (n, context), as the model's tokenizer gives them. With room for one more, a caption that
-        is too long shows; only those are tokenized again, since their last token changes."""
-        self._forget_words()
-        clean = _clean(texts)
-        length = self.tokenizer.context_length
-        pad = self.tokenizer([""], context_length=length + 1)[0, -1]
-        longer = self.tokenizer(clean, context_length=length + 1)
-        tokens = longer[:, :length].contiguous()
-        cut = (longer[:, length] != pad).tolist()
-        if long := [row for row, is_cut in enumerate(cut) if is_cut]:
-            tokens[long] = self.tokenizer([clean[row] for row in long], context_length=length)
-        return tokens, cut
-
-    def _forget_words(self) -> None:
-        """Empty the memory of open_clip's tokenizer, which keeps every word it meets: web captions never run
-        out of new ones."""
-        cache = getattr(self.tokenizer, "cache", {})
-        if len(cache) > WORDS:
-            cache.clear()
-            cache.update(self.special)
 
     def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
         """(n, d) float32: the items encoded, `self.chunk` of them per forward pass."""
@@ -177,9 +162,15 @@ def load(model: str, pretrained: str, device: Device) -> ClipModel:
     return loaded
 
 
-def _clean(texts: Sequence[str]) -> list[str]:
-    """Captions without the lone surrogates that JSON can smuggle in and tokenizers refuse."""
-    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+def _tokenizer(model: str) -> Any:
+    """open_clip's tokenizer of a model. Raises ValueError if it lacks a package: of a `hf-hub:` model the
+    config tells that only once it was downloaded."""
+    import open_clip
+
+    try:
+        return open_clip.get_tokenizer(model)
+    except ImportError as error:
+        raise ValueError(f"{TRANSFORMERS.format(model=model)} ({error})") from error
 
 
 def _split(transform: Any) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[Any], Any]]:
@@ -223,6 +214,11 @@ class ClipWeights(Operator):
         """See Operator: open_clip must know the model, and the tag for that model."""
         return why_not_model(value) if field == "model" else why_not_weights(self.model, value)
 
+    def lacks(self) -> Sequence[str]:
+        """See Operator: the package that the model's tokenizer needs."""
+        why = why_no_tokenizer(self.model)
+        return [f"model: {why}"] if why else []
+
 
 class ClipScore(ClipWeights, ImageScore):
     """How well an image and its caption match, by the cosine of their CLIP embeddings.
@@ -235,7 +231,7 @@ class ClipScore(ClipWeights, ImageScore):
     4 d bytes per sample in the store.
     """
 
-    version = 2
+    version = 3
     needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {
         "score": pl.Float32,

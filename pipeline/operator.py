@@ -78,6 +78,12 @@ class Operator(BaseModel):
         (it has a slash or a suffix) is a missing file, and other values can be used."""
         return f"there is no file {value}" if like_path(value) else ""
 
+    def lacks(self) -> Sequence[str]:
+        """What this machine lacks for these fields, such as an optional package: a line each, which begins
+        with the field's name. `winnow plan` and `winnow compute` say it before the start. May read local
+        files, must not use the network. Nothing by default."""
+        return ()
+
     def owners(self) -> tuple[str, ...]:
         """The operators whose columns and Stats this one reads, each once, in a stable order."""
         return tuple(dict.fromkeys(o for need in self.inputs() if (o := owner(need)) is not None))

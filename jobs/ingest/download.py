@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from jobs.ingest.guard import Guard, install
 from pipeline.errors import ShardError, worded
 from pipeline.pool.shards import STATS
-from pipeline.run.decode import MAX_PIXELS
+from pipeline.recipe.limits import MAX_PIXELS
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
 

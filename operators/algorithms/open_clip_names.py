@@ -12,10 +12,12 @@ not checked.
 
 import ast
 import importlib.util
+import json
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pipeline.operator import like_path
 
@@ -25,6 +27,12 @@ CONFIG = "open_clip_config.json"  # in the folder of a `local-dir:` reference
 TABLE = "_PRETRAINED"  # of pretrained.py: model -> tag -> where its weights are
 QUICK = "quick_gelu"  # a tag with this argument also belongs to the model's variant of that suffix
 QUICK_SUFFIX = "-quickgelu"
+PACKAGE = "transformers"  # of Hugging Face: its tokenizers, and text towers of some models
+TRANSFORMERS = (
+    "{model} has a Hugging Face tokenizer, and the package transformers is not installed: "
+    "pip install 'winnow-curation[transformers]'"
+)
+SIGLIP = "siglip"  # in the name of a model: without a tokenizer of its own, open_clip takes SigLIP's
 LISTED = 40  # names that one line may hold
 
 
@@ -57,6 +65,36 @@ def why_not_weights(model: str, pretrained: str) -> str:
     if not known:
         return f"open_clip has no tags for {name}, got {pretrained}: give a checkpoint file"
     return f"open_clip does not know the tag {pretrained} for {name}{_guess(pretrained, known)}"
+
+
+def why_no_tokenizer(model: str) -> str:
+    """Why captions cannot be tokenized for a model: it needs the package transformers, and that is not
+    installed. Empty if they can, or if the model's config is not on this machine."""
+    text = _text_config(model)
+    needed = (
+        text.get("hf_tokenizer_name")
+        or text.get("hf_model_name")
+        or (text and not model.startswith(REFERENCES) and SIGLIP in Path(model).stem.lower())
+    )
+    if not needed or importlib.util.find_spec(PACKAGE) is not None:
+        return ""
+    return TRANSFORMERS.format(model=model)
+
+
+def _text_config(model: str) -> dict[str, Any]:
+    """The section `text_cfg` of a model's config; empty if it cannot be read here."""
+    if model.startswith(LOCAL):
+        path = Path(model.removeprefix(LOCAL)) / CONFIG
+    elif model.endswith(".json"):
+        path = Path(model)
+    else:
+        path = _package() / "model_configs" / f"{_dashed(model)}.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        text = (config["model_cfg"] if model.startswith(LOCAL) else config)["text_cfg"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return text if isinstance(text, dict) else {}
 
 
 @cache

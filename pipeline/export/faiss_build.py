@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RecipeError
+from pipeline.recipe.faiss_factory import check_factory
 from pipeline.threads import faiss_threads
 
 PER_LIST = 40  # training vectors per list: FAISS warns below 39
@@ -51,19 +52,23 @@ def _power(number: float) -> int:
 
 
 def create(factory: str, dimension: int) -> Any:
-    """An empty index. Raises RecipeError for a factory string that FAISS refuses."""
+    """An empty index. Raises RecipeError for a factory string that FAISS refuses for this dimension, or that
+    it must not see (recipe/faiss_factory.py)."""
     import faiss
 
     try:
+        check_factory(factory)
         return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
+    except ValueError as error:
+        raise RecipeError(f"export.index.factory {error}") from None
+    except (RuntimeError, MemoryError) as error:
         raise RecipeError(
             "export.index.factory must be auto or a FAISS factory string such as Flat or "
             f"IVF1024,SQ8 (for {dimension} dimensions), got {factory!r}: {_reason(error)}"
         ) from None
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """FAISS's message without the source line it comes from."""
     return str(error).rpartition(": ")[2]
 
@@ -84,7 +89,7 @@ def train(index: Any, vectors: np.ndarray, factory: str) -> None:
             _train_lists(ivf, vectors)
         inner(index).train(vectors)  # transforms and lists are trained, so this trains the codes
         index.is_trained = True
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise RecipeError(
             f"export.index.factory: {factory} cannot be trained on {len(vectors)} vectors "
             f"({_reason(error)}); name a smaller one, or auto"

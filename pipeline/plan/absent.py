@@ -5,7 +5,8 @@
 
 `winnow plan` warns of them; a command that computes raises a RecipeError before any work. Nothing here opens
 a file or asks a server: the session has looked at every file already, for the operators' keys. An operator
-itself says whether a value that is not a file can be used (`Operator.why_missing`).
+itself says whether a value that is not a file can be used (`Operator.why_missing`), and which packages it
+lacks (`Operator.lacks`).
 """
 
 import math
@@ -35,13 +36,15 @@ def check_present(session: Session, passes: Sequence[Pass], nodes: Sequence[Node
 
 def absent_files(session: Session, passes: Sequence[Pass]) -> list[str]:
     """A line for each value of a `File` field of these passes' operators that is neither a file nor anything
-    else that the operator knows."""
-    return [
-        f"compute.{name}.{key}: {reason}"
-        for name in dict.fromkeys(name for planned in passes for name in _operators(planned))
-        for field, key, value in _not_files(session, name)
-        if (reason := session.recipe.operator(name).why_missing(field, value))
-    ]
+    else that the operator knows, and for whatever else an operator lacks on this machine."""
+    lines = list[str]()
+    for name in dict.fromkeys(name for planned in passes for name in _operators(planned)):
+        operator = session.recipe.operator(name)
+        for field, key, value in _not_files(session, name):
+            if reason := operator.why_missing(field, value):
+                lines.append(f"compute.{name}.{key}: {reason}")
+        lines += [f"compute.{name}.{line}" for line in operator.lacks()]
+    return lines
 
 
 def absent_gpus(passes: Sequence[Pass], nodes: Sequence[Node]) -> list[str]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
-from pipeline.operator import Operator, Stat
+from pipeline.operator import ImageScore, Operator, Stat
 from pipeline.pool.shards import Shard
+from pipeline.recipe.limits import Limits
 from pipeline.recipe.sections import Entry, Recipe
 from pipeline.schema import owner
 
@@ -27,7 +28,7 @@ def keys(
     pool = hashlib.blake2b(orjson.dumps(identities(shards)), digest_size=8).hexdigest()
     by_name: dict[str, str] = {}
     for name, entry in recipe.compute.items():  # in dependency order
-        inputs = input_keys(entry, by_name)
+        inputs = input_keys(entry, by_name, recipe.limits)
         if isinstance(entry.operator, Stat):
             inputs["the pool's shards"] = pool
         by_name[name] = cache_key(entry.use, entry.operator, inputs, contents.get(name, {}))
@@ -39,10 +40,12 @@ def identities(shards: Iterable[Shard]) -> list[tuple[str, str]]:
     return [(shard.name, shard.content) for shard in shards]
 
 
-def input_keys(entry: Entry, keys: Mapping[str, str]) -> dict[str, str]:
-    """The inputs of an operator that other operators compute, by name, with their keys; and the digest of a
-    plugin's source."""
+def input_keys(entry: Entry, keys: Mapping[str, str], limits: Limits) -> dict[str, str]:
+    """The inputs of an operator that other operators compute, by name, with their keys; the digest of a
+    plugin's source; and, if it reads images, the limits that are not the default."""
     inputs = {need: keys[o] for need in entry.operator.inputs() if (o := owner(need)) is not None}
+    if isinstance(entry.operator, ImageScore):
+        inputs |= limits.changed()
     return inputs | ({"the plugin's source": entry.source} if entry.source else {})
 
 

@@ -158,7 +158,7 @@ class Session:
     def describe(self, name: str) -> dict[str, Any]:
         """The content of `meta.json` beside an operator's parts: in clear, what its key stands for."""
         entry = self.recipe.compute[name]
-        inputs = input_keys(entry, self.keys)
+        inputs = input_keys(entry, self.keys, self.recipe.limits)
         return {"name": name, **identity(entry.use, entry.operator, inputs, self.contents.get(name, {}))}
 
     def columns_read(self) -> list[str]:

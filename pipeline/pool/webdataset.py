@@ -26,12 +26,15 @@ NO_IMAGE = "no image member"
 NO_JSON = "no json"
 LARGE = f"larger than {MAX_MEMBER >> 20} MiB"
 LARGE_IMAGE = f"image member {LARGE}"
-# In open_clip's order: the picture that is scored is the one trained on
-IMAGES = ("jpg", "png", "jpeg", "webp")
+# The first four in open_clip's order: the picture that is scored is the one trained on
+IMAGES = (
+    *("jpg", "png", "jpeg", "webp"),
+    *("jfif", "jpe", "gif", "bmp", "tiff", "tif", "avif", "heic", "heif"),
+)
 LOOK_AHEAD = 256  # members with one stem after which their keys are settled
 LOOK_AHEAD_BYTES = 64 << 20
 META = re.compile(r"__[^/]*__($|/)")  # names of members by which webdataset describes the tar itself
-PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF")
+PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF", "AVIF")
 
 
 Named = tuple[str, str, Member]  # key, suffix as written, member

@@ -6,6 +6,7 @@
     keep:                                                    # the rules: pipeline.rule.Rule
       clip.score: {top: 0.3}
     export:  {shards: out/shards, subset: out/subset.npy}    # the files to write: Export
+    limits:  {image_pixels: 178956970}                       # bounds on a sample: Limits
     run:                                                     # speed, by operator: Resources
       clip: {gpus: 1}
 
@@ -18,9 +19,11 @@ from typing import Annotated, Any, TypeVar
 
 import polars as pl
 from polars._typing import PolarsDataType
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.operator import Operator
+from pipeline.recipe.faiss_factory import check_factory
+from pipeline.recipe.limits import Limits
 from pipeline.rule import Rule
 
 
@@ -161,7 +164,7 @@ class Index(Section):
 
     embedding: Annotated[str, EMBEDDING]
     path: Annotated[str, Destination()]
-    factory: str = "auto"
+    factory: Annotated[str, AfterValidator(check_factory)] = "auto"
 
 
 class Export(Section):
@@ -249,6 +252,7 @@ class Recipe(Section):
               other keys are its fields. Here they are in dependency order
     keep      the rules, by name: pipeline.rule.Rule. None: every sample is kept
     export    the files to write: Export
+    limits    bounds on a sample: pipeline.recipe.limits.Limits
     run       speed, by operator: Resources
     plugins   .py files, or folders of them, with operators of your own; the recipe may run the code there
     """
@@ -260,6 +264,7 @@ class Recipe(Section):
     compute: dict[str, Entry] = {}
     keep: dict[str, Rule] = {}
     export: Export = Export()
+    limits: Limits = Limits()
     run: dict[str, Resources] = {}
     plugins: tuple[str, ...] = ()
 

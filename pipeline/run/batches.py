@@ -24,6 +24,7 @@ from pipeline.pool.columns import Columns
 from pipeline.pool.kinds.kind import Encoded, PoolKind
 from pipeline.pool.sample_table import samples_of
 from pipeline.pool.shards import Shard
+from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry, Recipe
 from pipeline.run import pieces
 from pipeline.run.pieces import Piece
@@ -47,6 +48,7 @@ class Work:
     batch_rows  rows of a batch, at most
     kind        the kind of the pool
     states      the state of each shard's file, if it is known
+    limits      bounds on a sample
     pieces      shard -> what earlier runs have computed of it
     """
 
@@ -58,6 +60,7 @@ class Work:
     batch_rows: int
     kind: PoolKind
     states: Mapping[str, str]
+    limits: Limits = DEFAULTS
     pieces: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
 
     @classmethod
@@ -74,6 +77,7 @@ class Work:
             rows,
             open_kind(recipe, todo.shards),
             {shard.name: shard.state for shard in todo.shards if shard.state},
+            recipe.limits,
         )
 
     @property

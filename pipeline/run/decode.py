@@ -3,48 +3,149 @@
 decoder = Decoder(threads=4)
 for pixels, reason in decoder([jpeg, png, None]):  # one of the two is None
     ...
+
+JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are told by their first bytes, whatever the file is called. Of an
+animation or of several pages the first is read. The bounds of `recipe.limits` are checked on headers.
 """
 
 import io
+import re
+import struct
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
-MAX_PIXELS = 89_478_485  # Pillow's own bound against decompression bombs: 256 MiB of RGB
+from pipeline.pool.webdataset import PILLOW_FORMATS
+from pipeline.recipe.limits import DEFAULTS, Limits
+
+MIB = 1 << 20
+# Bytes of memory per pixel while a picture is decoded to RGB, as measured; the last for all other formats
+COST = {"JPEG": 9, "JPEG CMYK": 12, "WEBP": 16, "AVIF": 10, "": 8}
+AT_ONCE = 256 * MIB  # estimated memory of the pictures that threads decode at the same time
+STRIP = 256  # rows that are copied at a time: a copy of all would be one too many
+MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # of a JPEG, with a length or the end
+HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
+START_OF_SCAN, START, END = b"\xff\xda", b"\xff\xd8", b"\xff\xd9"
+TILE_WIDTH, TILE_LENGTH, BITS_PER_SAMPLE = 322, 323, 258  # tags of TIFF
+
+Data = bytes | memoryview
 
 
-def decode(data: bytes | memoryview | None) -> tuple[np.ndarray | None, str | None]:
+class Refused(Exception):
+    """A picture that is beyond a limit; the message is the reason."""
+
+
+def decode(
+    data: Data | None, limits: Limits = DEFAULTS, room: "Room | None" = None
+) -> tuple[np.ndarray | None, str | None]:
     """(pixels, None) or (None, reason). Pixels are (h, w, 3) uint8 RGB, read-only, as Pillow's convert("RGB")
-    gives them. libjpeg-turbo decodes JPEG; Pillow decodes PNG, WebP and whatever libjpeg-turbo refuses."""
+    gives them. libjpeg-turbo decodes JPEG; Pillow decodes other formats and whatever libjpeg-turbo refuses.
+    `room`: shared with the threads that decode other pictures."""
     if data is None:
         return None, "no image"
+    room = room or Room(AT_ONCE)
+    data = memoryview(data).cast("B")  # Arrow's are of signed bytes, which equal no bytes
+    try:
+        pixels = _decode_jpeg(data, limits, room) if data[:2] == START else None
+        return _read_only(_decode_with_pillow(data, limits, room) if pixels is None else pixels), None
+    except Refused as refused:
+        return None, str(refused)
+    except Exception as error:  # Pillow's decoders raise nearly anything on garbage
+        return None, f"image cannot be decoded: {_first_line(error, data)}"
+
+
+def _decode_jpeg(data: Data, limits: Limits, room: "Room") -> np.ndarray | None:
+    """The pixels of a JPEG; None if Pillow must decide, and word the reason. Raises Refused."""
     import simplejpeg
 
-    if bytes(data[:2]) == b"\xff\xd8":
-        try:
-            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-            if width * height <= MAX_PIXELS and space in ("YCbCr", "RGB", "Gray"):
-                return _read_only(simplejpeg.decode_jpeg(data, "RGB")), None
-        except ValueError:
-            pass  # Pillow decides, and words the reason
-    return _decode_with_pillow(data)
+    _check_scans(data, limits)
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        if space not in ("YCbCr", "RGB", "Gray"):
+            return None
+        with room.taken(_checked(width, height, COST["JPEG"] * width * height, len(data), limits)):
+            pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
+            return pixels
+    except ValueError:
+        return None
 
 
-def _decode_with_pillow(data: bytes | memoryview) -> tuple[np.ndarray | None, str | None]:
-    """See `decode`."""
+def _decode_with_pillow(data: Data, limits: Limits, room: "Room") -> np.ndarray:
+    """The pixels of a picture of any format. Raises Refused, and whatever Pillow does."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None, f"image too large: {image.width} x {image.height}, at most {MAX_PIXELS} pixels"
-            return _read_only(np.asarray(image.convert("RGB"))), None
-    except Image.DecompressionBombError:
-        return None, f"image too large: over {MAX_PIXELS} pixels"
-    except Exception as error:  # Pillow's decoders raise nearly anything on garbage
-        return None, f"image cannot be decoded: {_first_line(error)}"
+        image: Any = Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
+    except Image.DecompressionBombError as error:
+        pixels = next(iter(re.findall(r"\d+", str(error))), "more")
+        raise Refused(
+            f"image too large: {pixels} pixels, at most {limits.image_pixels} (limits.image_pixels)"
+        ) from None
+    with image, room.taken(_checked(image.width, image.height, _cost(image), len(data), limits)):
+        return _to_array(image)
+
+
+def _to_array(image: Any) -> np.ndarray:
+    """(h, w, 3) uint8 of an opened picture, with as few copies as can be. The picture is closed."""
+    if image.mode == "RGB":
+        image.load()
+        rgb = image
+    else:
+        rgb = image.convert("RGB")
+        image.close()
+    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
+    for top in range(0, rgb.height, STRIP):
+        pixels[top : top + STRIP] = np.asarray(rgb.crop((0, top, rgb.width, min(top + STRIP, rgb.height))))
+    return pixels
+
+
+def _cost(image: Any) -> int:
+    """Bytes that decoding a picture takes, by the header that Pillow has read."""
+    kind = "JPEG" if image.format == "MPO" else image.format
+    kind = f"{kind} CMYK" if f"{kind} {image.mode}" in COST else kind
+    pixels = image.width * image.height
+    cost: int = COST.get(kind, COST[""]) * pixels
+    if kind == "TIFF":  # libtiff holds a whole tile or strip, and a tile may be larger than the picture
+        tags = image.tag_v2
+        tile = tags.get(TILE_WIDTH, 0) * tags.get(TILE_LENGTH, 0)
+        cost += max(pixels, tile) * -(-sum(tags.get(BITS_PER_SAMPLE, (8,))) // 8)
+    return cost
+
+
+def _checked(width: int, height: int, cost: int, size: int, limits: Limits) -> int:
+    """The estimated bytes of memory `cost` of a picture in a file of `size` bytes. Raises Refused if they or
+    the pixels are too many."""
+    if width * height > limits.image_pixels:
+        raise Refused(
+            f"image too large: {width} x {height}, at most {limits.image_pixels} pixels (limits.image_pixels)"
+        )
+    allowed = limits.image_memory * max(MIB, size)
+    if cost > allowed:
+        raise Refused(
+            f"image too large for its file: {width} x {height} in {size} bytes would take "
+            f"{-(-cost // MIB)} MiB, at most {allowed // MIB} (limits.image_memory)"
+        )
+    return cost
+
+
+def _check_scans(data: Data, limits: Limits) -> None:
+    """Raises Refused for a JPEG with too many scans: each of them visits every block."""
+    most = limits.image_scans
+    if len(re.findall(START_OF_SCAN, data)) <= most:
+        return  # as nearly always; thumbnails in the header are counted here, but not below
+    found, at = 0, 2
+    while (marker := MARKER.search(data, at)) and marker[0] != END:
+        found += marker[0] == START_OF_SCAN
+        at = marker.end()
+        if marker[0] != START and at + 2 <= len(data):
+            at += max(struct.unpack_from(">H", data, at)[0], 2)
+        if found > most:
+            raise Refused(f"image has too many scans: over {most} (limits.image_scans)")
 
 
 def _read_only(pixels: np.ndarray) -> np.ndarray:
@@ -53,10 +154,12 @@ def _read_only(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: Exception, data: Data) -> str:
     """The first line of Pillow's message, or the error's type without one."""
     text = str(error).split("\n")[0] or type(error).__name__
-    return "unknown format" if "cannot identify image file" in text else text
+    if "cannot identify image file" not in text:
+        return text
+    return "HEIC is not read; convert it to JPEG, PNG or AVIF" if data[4:12] in HEIC else "unknown format"
 
 
 def pixel_slices(pixels: Sequence[int], rows: int, budget: int) -> list[tuple[int, int]]:
@@ -74,18 +177,45 @@ def pixel_slices(pixels: Sequence[int], rows: int, budget: int) -> list[tuple[in
     return [*cuts, (start, len(pixels))] if len(pixels) > start else cuts
 
 
+class Room:
+    """Memory that threads share. A picture that needs more than there is waits for others to be done; one
+    that needs more than all of it runs alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, cost: int) -> Iterator[None]:
+        """Within the context, `cost` bytes are taken."""
+        cost = min(cost, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= cost)
+            self._free -= cost
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += cost
+                self._changed.notify_all()
+
+
 class Decoder:
     """Decodes batches on threads. `decoded` counts the images, so that a test can see each decoded once."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, limits: Limits = DEFAULTS) -> None:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.limits = limits
+        self.room = Room(AT_ONCE)
         self.decoded = 0
 
-    def __call__(
-        self, data: Sequence[bytes | memoryview | None]
-    ) -> list[tuple[np.ndarray | None, str | None]]:
+    def __call__(self, data: Sequence[Data | None]) -> list[tuple[np.ndarray | None, str | None]]:
         """(pixels, None) or (None, reason) per image, in order: see `decode`."""
         self.decoded += sum(item is not None for item in data)
         with warnings.catch_warnings():  # Pillow's, on odd files; here, since filters are not per thread
             warnings.simplefilter("ignore")
-            return list(self.pool.map(decode, data) if self.pool else map(decode, data))
+            return list((self.pool.map if self.pool else map)(self._decode, data))
+
+    def _decode(self, data: Data | None) -> tuple[np.ndarray | None, str | None]:
+        """See `decode`."""
+        return decode(data, self.limits, self.room)

@@ -147,4 +147,4 @@ def device_of(stage: Stage, threads: int) -> Device:
 def runner_of(work: Work, stage: Stage, stats: Mapping[str, pl.DataFrame], device: Device) -> StageRunner:
     """A runner of a stage's operators, which are set up. Raises OperatorError."""
     entries = {name: work.entries[name] for name in stage.names}
-    return StageRunner(entries, stats, device, stage.rows)
+    return StageRunner(entries, stats, device, stage.rows, work.limits)

@@ -20,9 +20,13 @@ import polars as pl
 
 from pipeline.errors import OperatorError, worded
 from pipeline.operator import Device, ImageScore, Score, Writer
+from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import Decoder, pixel_slices
 
+ALONE = (
+    16_000_000  # pixels of a picture that makes a slice of its own: decoding it takes several times as much
+)
 PIXEL_BUDGET = 64_000_000  # pixels of a slice (192 MB), unless its one image has more
 SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
 Images = Sequence[np.ndarray | None]
@@ -69,10 +73,16 @@ class StageRunner:
     entries     the stage's operators, by name, in the order in which they run
     stats       the tables of the Stats that they read, by name
     batch_size  rows of a slice, at most
+    limits      bounds on the images that are decoded
     """
 
     def __init__(
-        self, entries: Mapping[str, Entry], stats: Mapping[str, pl.DataFrame], device: Device, batch_size: int
+        self,
+        entries: Mapping[str, Entry],
+        stats: Mapping[str, pl.DataFrame],
+        device: Device,
+        batch_size: int,
+        limits: Limits = DEFAULTS,
     ) -> None:
         self.operators: dict[str, Writer] = {}
         for name, entry in entries.items():
@@ -83,7 +93,7 @@ class StageRunner:
             except Exception as error:
                 raise OperatorError(f"{name} cannot be set up: {worded(error)}") from error
             self.operators[name] = operator
-        self.decoder = Decoder(device.threads)
+        self.decoder = Decoder(device.threads, limits)
         self.batch_size = batch_size
 
     @property
@@ -104,6 +114,7 @@ class StageRunner:
             if self.sees_images
             else [0] * len(batch)
         )
+        pixels = [PIXEL_BUDGET if size > ALONE else size for size in pixels]
         for start, stop in pixel_slices(pixels, self.batch_size, PIXEL_BUDGET) or [(0, 0)]:
             rows = batch.slice(start, stop - start)
             slices.append(self._run_slice(rows, data[start:stop] if data is not None else None, tally))

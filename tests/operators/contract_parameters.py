@@ -126,7 +126,11 @@ PARAMETERS: Mapping[str, Parameters] = {
     "planted.Histogram": lambda clip: {"of": "width"},
 }
 CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each field, or that and others' values
-    "aesthetic.AestheticScore": {"image_embedding": "other.image_embedding", "weights": "other.pth"},
+    "aesthetic.AestheticScore": {
+        "image_embedding": "other.image_embedding",
+        "weights": "other.pth",
+        "activation": "relu",
+    },
     "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai"},
     "wfpp.WordFrequency": {"minimum_count": 3},
     "wfpp.WordFrequencyScore": {"frequency": "other", "t": 1e-3, "first": 20, "normalise": False},

@@ -117,7 +117,7 @@ def test_threads_change_nothing(clip, tiny_clip):
 
 def tokens(clip: ClipScore, text: str) -> int:
     """Tokens of a caption with its start and end."""
-    return len(clip._clip.tokenizer.encode(text)) + 2
+    return len(clip._clip.captions.tokenizer.encode(text)) + 2
 
 
 @pytest.mark.parametrize(
@@ -291,10 +291,10 @@ def test_gpu_is_close_to_cpu(clip, tiny_clip):
 
 
 def test_the_tokenizer_forgets(clip, monkeypatch):
-    model = clip._clip
+    model, captions, bound = clip._clip, clip._clip.captions, len(clip._clip.captions.special) + 5
     before = model.texts(["a photograph of one zebra"])[0]
-    monkeypatch.setattr("operators.clip.WORDS", len(model.special) + 5)
+    monkeypatch.setattr("operators.algorithms.clip_tokens.WORDS", bound)
     model.texts([f"word{chr(97 + n)}{chr(98 + n)}" for n in range(24)])
-    assert len(model.tokenizer.cache) > len(model.special) + 5
+    assert len(captions.tokenizer.cache) > bound
     assert np.array_equal(model.texts(["a photograph of one zebra"])[0], before)
-    assert len(model.tokenizer.cache) <= len(model.special) + 5
+    assert len(captions.tokenizer.cache) <= bound

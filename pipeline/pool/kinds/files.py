@@ -1,4 +1,4 @@
-"""A folder of files: `name.jpg` (or png, jpeg, webp), `name.txt` and `name.json` are one sample.
+"""A folder of files: `name.jpg` (or png, webp, gif, ...), `name.txt` and `name.json` are one sample.
 
     pool: {shards: photos/, kind: files, store: store/}
 
@@ -42,8 +42,6 @@ from pipeline.storage.ranges import READ_AGAIN, RUN_AGAIN, identify, local_path
 
 SAMPLES = 10_000  # of a shard, at most: as many as in img2dataset's folders
 OF_A_ROW = {*IMAGES, "txt", "json"}  # suffixes of the files that are read
-# Suffixes that make a name a sample. A picture of another format makes a sample without an image.
-OF_A_SAMPLE = OF_A_ROW | {"gif", "bmp", "tif", "tiff", "avif", "heic"}
 REQUESTS = 32  # samples read at a time from object storage
 
 
@@ -76,7 +74,7 @@ class Files(PoolKind):
     @property
     def suffixes(self) -> tuple[str, ...]:
         """See PoolKind. A folder without a picture is not read."""
-        return tuple(f".{suffix}" for suffix in OF_A_SAMPLE - {"json"})
+        return tuple(f".{suffix}" for suffix in OF_A_ROW - {"json"})
 
     def files_of(self, shard: Shard) -> list[str]:
         """See PoolKind. They are found by searching."""
@@ -186,7 +184,7 @@ def _runs(ordered: Sequence[str]) -> Iterator[Sequence[str]]:
     at = 0
     for _, names in groupby(ordered, _stem):
         suffixes = [name.rpartition(".")[2].lower() for name in names]
-        if not OF_A_SAMPLE.isdisjoint(suffixes):
+        if not OF_A_ROW.isdisjoint(suffixes):
             starts.append(at)
         at += len(suffixes)
     for start, stop in pairwise([*starts[::SAMPLES], len(ordered)]):
@@ -207,7 +205,7 @@ def _grouped(names: Iterable[str]) -> list[Group]:
     return [
         Group(key, {suffix: ordered[member.offset] for suffix, member in members.items()})
         for key, members in group(named)
-        if not OF_A_SAMPLE.isdisjoint(members)
+        if not OF_A_ROW.isdisjoint(members)
     ]
 
 

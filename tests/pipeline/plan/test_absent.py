@@ -1,6 +1,8 @@
 """What passes need and is not there: a line for each file, model, tag and GPU, and nothing for the others."""
 
+import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import fsspec
@@ -19,6 +21,7 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 
 CLIP = {"use": "clip.ClipScore", "model": "ViT-L-14", "pretrained": "openai"}
+NOT = {"transformers": None}  # packages that are not installed
 MEMORY = fsspec.filesystem("memory")
 PLUGIN = """
 from typing import Any, ClassVar
@@ -51,6 +54,44 @@ def bound(tmp_path):
 
 def lines(session: Session, *only: str) -> list[str]:
     return absent_files(session, plan(session.recipe, session.shards, session.keys, Stored(), only))
+
+
+# --- packages --------------------------------------------------------------------------------------
+
+
+def test_what_an_operator_lacks_is_said_before_the_start(bound, tmp_path, monkeypatch):
+    """A model with a Hugging Face tokenizer, by name, as a config of one's own, and as a folder."""
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, find=find_spec: NOT[name] if name in NOT else find(name)
+    )
+    text = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {"hf_tokenizer_name": "bert-base-uncased"}}
+    (tmp_path / "mine.json").write_text(json.dumps(text))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "open_clip_config.json").write_text(json.dumps({"model_cfg": text}))
+    (tmp_path / "weights.pt").write_bytes(b"")
+    for model, pretrained in (
+        ("ViT-B-16-SigLIP", "webli"),
+        (f"{tmp_path}/mine.json", f"{tmp_path}/weights.pt"),
+        (f"local-dir:{tmp_path}/folder", ""),
+    ):
+        session = bound({"clip": {"use": "clip.ClipScore", "model": model, "pretrained": pretrained}})
+        assert lines(session) == [
+            f"compute.clip.model: {model} has a Hugging Face tokenizer, and the package transformers is not "
+            "installed: pip install 'winnow-curation[transformers]'"
+        ]
+        with pytest.raises(RecipeError, match=r"winnow-curation\[transformers\]"):
+            compute(session, executor=LocalExecutor())
+    assert lines(bound({"clip": CLIP})) == []
+
+
+def test_a_package_that_is_there(bound, monkeypatch):
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, find=find_spec: find("json" if name in NOT else name)
+    )
+    assert (
+        lines(bound({"clip": {"use": "clip.ClipScore", "model": "ViT-B-16-SigLIP", "pretrained": "webli"}}))
+        == []
+    )
 
 
 # --- files -----------------------------------------------------------------------------------------

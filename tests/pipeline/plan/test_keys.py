@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from pipeline.operator import Column, Score, Stat, Writer
-from pipeline.plan.keys import cache_key
+from pipeline.operator import Column, ImageScore, Score, Stat, Writer
+from pipeline.plan.keys import cache_key, input_keys
+from pipeline.recipe.limits import DEFAULTS, Limits
+from pipeline.recipe.sections import Entry
 
 
 class Sum(Score):
@@ -41,3 +43,11 @@ def test_a_version_is_part_of_the_key():
         version = 2
 
     assert key(Later(of="x.y")) != key(Sum(of="x.y"))
+
+
+def test_limits_are_part_of_the_keys_that_depend_on_them():
+    """Of operators that see images, and only if they differ from the defaults."""
+    limits = Limits(image_scans=500)
+    image, text = Entry("a.Image", ImageScore()), Entry("a.Sum", Sum(of="text"))
+    assert input_keys(image, {}, DEFAULTS) == input_keys(text, {}, limits) == {}
+    assert input_keys(image, {}, limits) == {"limits.image_scans": "500"}

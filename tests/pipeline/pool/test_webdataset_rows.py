@@ -14,6 +14,7 @@ from pipeline.pool import tar
 from pipeline.pool.webdataset import image_size
 from pipeline.schema import SAMPLE_SCHEMA
 from tests.pipeline.pool.made_samples import JPEG, one, picture
+from tests.support.pictures import HEIGHT, PICTURES, WIDTH
 
 UID = "0123456789abcdef" * 2
 
@@ -66,7 +67,12 @@ def test_the_schema():
         ("jpeg png jpg", "jpg"),
         ("webp png", "png"),
         ("WebP", "webp"),
-        ("gif", None),
+        ("gif webp", "webp"),
+        *(
+            (name, name.lower())
+            for name in ("gif", "BMP", "tif", "TIFF", "avif", "heic", "jfif", "JPE", "JPEG")
+        ),
+        ("svg", None),
     ],
 )
 def test_the_image_is_the_one_that_open_clip_takes(read_tar, suffixes, chosen):
@@ -172,6 +178,11 @@ def test_long_strings(read_tar):
     assert (
         one(read_tar, "0.jpg", ("0.json", json.dumps({"caption": text, "url": text}).encode()))["url"] == text
     )
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if "EXIF" not in name])
+def test_sizes_of_every_kind_of_picture(name):
+    assert image_size(PICTURES[name]) == (WIDTH, HEIGHT)
 
 
 def test_png_webp_and_what_is_no_image():

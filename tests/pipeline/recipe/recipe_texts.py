@@ -36,7 +36,7 @@ def keep(*lines: str) -> str:
 
 BROKEN = {
     # the file
-    "not a mapping": ("- a\n- b", ["must be a mapping with the keys name, pool, compute, keep, export, run, plugins"]),
+    "not a mapping": ("- a\n- b", ["must be a mapping with the keys name, pool, compute, keep, export, limits, run, plugins"]),
     "empty": ("", ["must be a mapping"]),
     "invalid YAML": ("pool: {shards: [", ["not valid YAML", "line 1"]),
     "tab": ("pool:\n\tshards: a", ["not valid YAML", "line 2"]),

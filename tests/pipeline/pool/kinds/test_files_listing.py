@@ -137,7 +137,7 @@ def test_several_folders_braces_and_globs(tmp_path, monkeypatch):
         ("*/none*", r"pool\.shards: '.*/\*/none\*' \(from .*\) is not a folder"),
         (
             "y",
-            r"pool\.shards: no picture \(\*\.jpg, \*\.png, \*\.jpeg, \*\.webp\) in '.*/y' or a folder below it",
+            r"pool\.shards: no picture \(\*\.jpg, \*\.png, .*\*\.heif\) in '.*/y' or a folder below it",
         ),
     ],
 )

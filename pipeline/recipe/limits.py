@@ -1,0 +1,40 @@
+"""`limits`: how much one sample may cost before it is refused. Defaults are beyond what real pools hold."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_PIXELS = 89_478_485  # Pillow's own bound against decompression bombs: 256 MiB of RGB
+MOST_PIXELS = 2 * MAX_PIXELS  # Pillow opens no picture that has more
+
+
+class Limits(BaseModel):
+    """`limits`: bounds on a sample, which are checked before it is decoded. A sample beyond one has no result
+    and a reason that names the bound; all others are as they would be without it.
+
+        limits: {image_pixels: 178956970, image_memory: 1024}
+
+    image_pixels  pixels of a picture, by its header, 1 to 178,956,970; default 89,478,485
+    image_memory  MiB that decoding a picture may take, as estimated from its header; a file larger than 1 MiB
+                  may take as many times its own size. Default 256, which is 29 million pixels of JPEG, 33 of
+                  PNG, 16 of WebP, or 256 bytes of memory for each byte of a larger file
+    image_scans   scans of a progressive JPEG; default 100. Encoders write about 10
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MAX_PIXELS
+    image_memory: Annotated[int, Field(ge=1)] = 256
+    image_scans: Annotated[int, Field(ge=1)] = 100
+
+    def changed(self) -> dict[str, str]:
+        """The limits that are not the default, by key: results depend on them."""
+        defaults = DEFAULTS
+        return {
+            f"limits.{name}": str(value)
+            for name, value in self
+            if value != getattr(defaults, name)
+        }  # fmt: skip
+
+
+DEFAULTS = Limits()
