@@ -13,6 +13,8 @@ A bad *sample* does not raise: its columns are null and `<name>.error` says why.
 either: the samples before the break are used, and the books name the break.
 """
 
+MOST_SHOWN = 300  # characters of a value that a message shows
+
 
 def worded(error: Exception) -> str:
     """Any exception on one line, for a message or a reason."""
@@ -20,10 +22,24 @@ def worded(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with each unprintable character escaped."""
+    """The text with each unprintable character escaped: line breaks, terminal escapes, marks that turn the
+    direction of text, and halves of characters. Every text that is shown passes through this."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, most: int = MOST_SHOWN) -> str:
+    """The text, or its beginning if it is long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def brief(value: object) -> str:
+    """A value as Python writes it, for a message; of a long one the beginning."""
+    try:
+        return shortened(repr(value))
+    except ValueError:  # Python refuses to write a number of over 4,300 digits
+        return f"a {type(value).__name__} of very many digits"
 
 
 class WinnowError(Exception):

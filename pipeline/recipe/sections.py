@@ -21,6 +21,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipeline.errors import brief
 from pipeline.operator import Operator
 from pipeline.rule import Rule
 
@@ -45,6 +46,7 @@ PARTS = ("text", "url", "uid", "key", "width", "height", "original_width", "orig
 
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a recipe or pool: it names folders
+MOST_NAME = 100  # characters of a name: with what stores add, file systems take at most 255
 
 
 class Pool(Section):
@@ -72,7 +74,7 @@ class Pool(Section):
     shards: str | tuple[str, ...] | None = None
     datacomp: Annotated[str, Field(min_length=1)] | None = None
     store: str
-    name: Annotated[str, Field(pattern=NAME)] | None = None
+    name: Annotated[str, Field(pattern=NAME, max_length=MOST_NAME)] | None = None
     kind: str | None = None
     columns: dict[str, str | int] = {}
 
@@ -113,7 +115,7 @@ class Pool(Section):
         """A text or a list of texts."""
         paths = [value] if isinstance(value, str) else value
         if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
-            raise ValueError(f"must be a path or a list of paths, got {value!r}")
+            raise ValueError(f"must be a path or a list of paths, got {brief(value)}")
         return value
 
     @field_validator("columns", mode="before")
@@ -121,12 +123,12 @@ class Pool(Section):
     def _names_or_positions(cls, value: Any) -> Any:
         """Known parts, all by name or all by position."""
         if not isinstance(value, dict):
-            raise ValueError(f"must map parts of a sample to columns, such as {{text: TITLE}}, got {value!r}")
+            raise ValueError(f"must map parts of a sample to columns, such as {{text: TITLE}}, got {brief(value)}")
         if unknown := [part for part in value if part not in PARTS]:
-            raise ValueError(f"must be of {', '.join(PARTS)}, got {unknown[0]!r}")
+            raise ValueError(f"must be of {', '.join(PARTS)}, got {brief(unknown[0])}")
         names = list(value.values())
         if not all(isinstance(n, str) for n in names) and not all(type(n) is int and n >= 0 for n in names):
-            raise ValueError(f"must be all names, or all positions from 0, got {value!r}")
+            raise ValueError(f"must be all names, or all positions from 0, got {brief(value)}")
         return value
 
     @field_validator("store")
@@ -136,7 +138,7 @@ class Pool(Section):
         try:
             fsspec.get_filesystem_class(fsspec.utils.get_protocol(value))
         except (ValueError, ImportError) as error:
-            raise ValueError(f"must be a folder on a known file system, got {value!r}: {error}") from None
+            raise ValueError(f"must be a folder on a known file system, got {brief(value)}: {error}") from None
         return value
 
 
@@ -254,7 +256,8 @@ class Resources(Section):
 class Recipe(Section):
     """A checked recipe.
 
-    name      what decisions and logs are called; default: the file's name without its suffix
+    name      what decisions and logs are called: letters, digits, `_`, `.` and `-`, at most 100; default: the
+              file's name without its suffix
     pool      where the samples are: Pool
     compute   the operators, by name. `use` is the import path of a class in `operators/` or in a plugin; all
               other keys are its fields. Here they are in dependency order
@@ -266,7 +269,7 @@ class Recipe(Section):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    name: Annotated[str, Field(pattern=NAME)] = "recipe"
+    name: Annotated[str, Field(pattern=NAME, max_length=MOST_NAME)] = "recipe"
     pool: Pool
     compute: dict[str, Entry] = {}
     keep: dict[str, Rule] = {}

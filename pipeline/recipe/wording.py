@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.errors import brief, shortened
+
 _PLAIN = {  # pydantic's words -> ours
     "Input should be": "must be",
     "String should": "must",
@@ -47,7 +49,7 @@ def _message(key: str, item: Any, model: type[BaseModel]) -> str:
         return f"{key} {item['ctx']['error']}"
     share = key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal")
     allowed_text = "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], item["msg"])
-    return f"{key} {allowed_text}, got {value!r}{_guess(value, share)}"
+    return f"{shortened(key)} {allowed_text}, got {brief(value)}{_guess(value, share)}"
 
 
 def _guess(value: Any, share: bool) -> str:

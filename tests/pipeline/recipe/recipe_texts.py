@@ -38,12 +38,12 @@ BROKEN = {
     # the file
     "not a mapping": ("- a\n- b", ["must be a mapping with the keys name, pool, compute, keep, export, run, plugins"]),
     "empty": ("", ["must be a mapping"]),
-    "invalid YAML": ("pool: {shards: [", ["not valid YAML", "line 1"]),
+    "invalid YAML": ("pool: {shards: [", ["not valid YAML: line 2: while parsing a flow node"]),
     "tab": ("pool:\n\tshards: a", ["not valid YAML", "line 2"]),
-    "not UTF-8 friendly": ("pool: \x00", ["not valid YAML", "special characters"]),
+    "not UTF-8 friendly": ("pool: \x00", ["not valid YAML: character 7 is not allowed: control characters"]),
     "duplicate key": (keep("given.f32: {top: 0.3}", "given.f32: {min: 1}"), ["given.f32 is given twice, in lines 6 and 7"]),
     "duplicate operator": (compute("a: {use: planted.Length}", "a: {use: planted.Given}"), ["a is given twice, in lines 4 and 5"]),
-    "python tag": ("pool: !!python/object/apply:os.system [touch EVIL]", ["not valid YAML", "python/object/apply:os.system"]),
+    "python tag": ("pool: !!python/object/apply:os.system [touch EVIL]", ["line 1: the tag !!python/object/apply:os.system is not allowed; allowed are !!str, !!int"]),
     # sections
     "unknown top key": (POOL + "computes: {}", ["computes is not a known key (did you mean compute?)", "allowed: name, pool"]),
     "missing pool": ("keep: {}", ["pool is missing"]),
