@@ -16,7 +16,7 @@ either: the samples before the break are used, and the books name the break.
 MOST_SHOWN = 300  # characters of a value that a message shows
 
 
-def worded(error: Exception) -> str:
+def worded(error: BaseException) -> str:
     """Any exception on one line, for a message or a reason."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 

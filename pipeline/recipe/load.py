@@ -23,7 +23,6 @@ from pipeline.recipe.wording import messages
 from pipeline.recipe.yaml_values import worded_yaml, yaml_values
 from pipeline.rule import BOUNDS
 
-
 MOST_BYTES = 1 << 20  # of a recipe
 OVERRIDABLE = ("keep", "compute", "run")  # sections whose entries `--set NAME=null` takes out
 

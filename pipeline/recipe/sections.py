@@ -44,9 +44,9 @@ class Section(BaseModel):
 # The parts of a sample that a table can hold.
 PARTS = ("text", "url", "uid", "key", "width", "height", "original_width", "original_height")
 
-
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a recipe or pool: it names folders
 MOST_NAME = 100  # characters of a name: with what stores add, file systems take at most 255
+_MOST = 1_000_000  # of GPUs, CPUs, GiB and workers: more than any machine or cluster has
 
 
 class Pool(Section):
@@ -123,7 +123,9 @@ class Pool(Section):
     def _names_or_positions(cls, value: Any) -> Any:
         """Known parts, all by name or all by position."""
         if not isinstance(value, dict):
-            raise ValueError(f"must map parts of a sample to columns, such as {{text: TITLE}}, got {brief(value)}")
+            raise ValueError(
+                f"must map parts of a sample to columns, such as {{text: TITLE}}, got {brief(value)}"
+            )
         if unknown := [part for part in value if part not in PARTS]:
             raise ValueError(f"must be of {', '.join(PARTS)}, got {brief(unknown[0])}")
         names = list(value.values())
@@ -138,7 +140,7 @@ class Pool(Section):
         try:
             fsspec.get_filesystem_class(fsspec.utils.get_protocol(value))
         except (ValueError, ImportError) as error:
-            raise ValueError(f"must be a folder on a known file system, got {brief(value)}: {error}") from None
+            raise ValueError(f"must be a folder on a known file system, got {value!r}: {error}") from None
         return value
 
 
@@ -246,18 +248,17 @@ class Resources(Section):
     `gpus` is 0.
     """
 
-    gpus: Annotated[float, Field(ge=0)] = 0
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    memory: Annotated[float, Field(gt=0)] | None = None
-    workers: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[float, Field(ge=0, le=_MOST)] = 0
+    cpus: Annotated[float, Field(gt=0, le=_MOST)] | None = None
+    memory: Annotated[float, Field(gt=0, le=_MOST)] | None = None
+    workers: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=16_384)] | None = None
 
 
 class Recipe(Section):
     """A checked recipe.
 
-    name      what decisions and logs are called: letters, digits, `_`, `.` and `-`, at most 100; default: the
-              file's name without its suffix
+    name      what decisions and logs are called: up to 100 of A-Z a-z 0-9 _ . -; default: that of the file
     pool      where the samples are: Pool
     compute   the operators, by name. `use` is the import path of a class in `operators/` or in a plugin; all
               other keys are its fields. Here they are in dependency order
@@ -283,6 +284,8 @@ class Recipe(Section):
         """The name of a rule is its column, unless the rule names another."""
         if not isinstance(rules, dict):
             return rules
+        if strange := [name for name in rules if not isinstance(name, str)]:
+            raise ValueError(f"has a rule with the name {brief(strange[0])}, which is not a text: quote it")
         return {
             name: {"column": name, **rule} if isinstance(rule, dict) else rule for name, rule in rules.items()
         }

@@ -75,8 +75,9 @@ class _Composer(_Types):
                 root = node
         return root
 
-    def _node(self, event: yaml.Event) -> yaml.Node | None:
+    def _node(self, event: Any) -> yaml.Node | None:
         """The node that an event completes, which joins the list or mapping that is open."""
+        node: yaml.Node
         if isinstance(event, yaml.CollectionStartEvent):
             self._begin(event)
             return None
@@ -86,7 +87,8 @@ class _Composer(_Types):
             node = self._aliased(event)
         elif isinstance(event, yaml.ScalarEvent):
             tag = self._tag(yaml.ScalarNode, event, event.value, event.implicit)
-            node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
+            marks: Any = (event.start_mark, event.end_mark)
+            node = yaml.ScalarNode(tag, event.value, *marks)
             self._grow(event, 1 + len(event.value))
             self._remember(event, node, 1 + len(event.value))
         else:
@@ -95,10 +97,12 @@ class _Composer(_Types):
             self.open[-1][1].append(node)
         return node
 
-    def _begin(self, event: yaml.CollectionStartEvent) -> None:
+    def _begin(self, event: Any) -> None:
         """Open a list or mapping."""
         if len(self.open) >= MOST_DEPTH:
-            raise RecipeError(f"line {_line(event)}: more than {MOST_DEPTH} lists or mappings inside each other")
+            raise RecipeError(
+                f"line {_line(event)}: more than {MOST_DEPTH} lists or mappings inside each other"
+            )
         kind = yaml.MappingNode if isinstance(event, yaml.MappingStartEvent) else yaml.SequenceNode
         node = kind(self._tag(kind, event, None, event.implicit), [], event.start_mark, event.end_mark)
         if event.anchor is not None:
@@ -117,7 +121,7 @@ class _Composer(_Types):
         self.sizes[id(node)] = self.expanded - before
         return node
 
-    def _aliased(self, event: yaml.AliasEvent) -> yaml.Node:
+    def _aliased(self, event: Any) -> yaml.Node:
         """The node that an alias stands for."""
         node = self.anchors.get(event.anchor)
         if node is None or id(node) not in self.sizes:
@@ -126,13 +130,13 @@ class _Composer(_Types):
         self._grow(event, self.sizes[id(node)])
         return node
 
-    def _remember(self, event: yaml.ScalarEvent, node: yaml.Node, size: int) -> None:
+    def _remember(self, event: Any, node: yaml.Node, size: int) -> None:
         """Note a scalar that has an anchor."""
         if event.anchor is not None:
             self.anchors[event.anchor] = node
             self.sizes[id(node)] = size
 
-    def _grow(self, event: yaml.Event, size: int) -> None:
+    def _grow(self, event: Any, size: int) -> None:
         """Count what a node adds."""
         self.expanded += size
         if self.expanded > MOST_EXPANDED:
@@ -143,7 +147,7 @@ class _Composer(_Types):
 
     def _tag(self, kind: type[yaml.Node], event: Any, value: str | None, implicit: Any) -> str:
         """The tag of a node. Raises RecipeError for one that is given and not allowed."""
-        tag: str = event.tag if event.tag not in (None, "!") else self.resolve(kind, value, implicit)
+        tag: str = event.tag if event.tag not in (None, "!") else self.resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
         if tag.removeprefix(_PREFIX) in _TAGS or tag == _MERGE:
             return tag
         if event.tag in (None, "!"):

@@ -75,7 +75,7 @@ BROKEN = {
     "wrong type": (compute("a: {use: planted.Length, scale: much}"), ["compute.a.scale must be a valid integer", "got 'much'"]),
     "missing field": (compute("a: {use: planted.Plus}"), ["compute.a.of is missing"]),
     "no weights": (compute("a: {use: clip.ClipScore, model: ViT-B-32}"), ["compute.a needs `pretrained`", "openai"]),
-    "key that is a number": (compute("a: {use: planted.Length, 7: 2}"), ["compute.a", "keywords must be strings"]),
+    "key that is a number": (compute("a: {use: planted.Length, 7: 2}"), ["compute.a: a key must be a text, got 7"]),
     "bad operator name": (compute("My-Clip: {use: planted.Length}"), ["compute.My-Clip", "lower-case letters, digits and _"]),
     "operator name with a dot": (compute("a.b: {use: planted.Length}"), ["compute.a.b", "lower-case letters, digits and _"]),
     "operator name is a number": (compute("7: {use: planted.Length}"), ["compute.7", "starting with a letter"]),
