@@ -20,7 +20,8 @@ from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
 from jobs.commands.store import app as store
 from jobs.commands.subset import app as subset
-from pipeline.errors import WinnowError, printable, worded
+from jobs.terminal.console import put, say
+from pipeline.errors import WinnowError, worded
 from pipeline.storage.retry import from_storage
 
 PANELS = {  # the commands of the help, by panel
@@ -44,6 +45,7 @@ Exit status:
   130  stopped by Ctrl-C
 """
 
+MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 STOPPED = 130  # the exit status after Ctrl-C
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -52,7 +54,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 def _print_version(wanted: bool) -> None:
     """`--version`: the version of the installed package."""
     if wanted:
-        print(f"winnow {version('winnow-curation')}")
+        put(f"winnow {version('winnow-curation')}")
         raise typer.Exit
 
 
@@ -92,14 +94,17 @@ def main() -> None:
         with damage_on_stderr():
             app()
     except WinnowError as error:
-        for line in str(error).splitlines():
-            print(f"error: {printable(line)}", file=sys.stderr)
+        lines = str(error).split("\n")
+        for line in lines[:MOST_LINES]:
+            say(f"error: {line}")
+        if len(lines) > MOST_LINES:
+            say(f"error: ... and {len(lines) - MOST_LINES:,} more")
         sys.exit(error.exit_code)
     except Exception as error:
         if not from_storage(error):
             raise
-        print(f"error: storage: {printable(worded(error))}", file=sys.stderr)
-        print("run the same command again to go on", file=sys.stderr)
+        say(f"error: storage: {worded(error)}")
+        say("run the same command again to go on")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(_stopped())
@@ -109,7 +114,7 @@ def main() -> None:
 
 def _stopped() -> int:
     """Say what to do after Ctrl-C; returns the exit status."""
-    print("stopped; run the same command again to go on", file=sys.stderr)
+    say("stopped; run the same command again to go on")
     return STOPPED
 
 

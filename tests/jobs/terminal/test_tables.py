@@ -3,9 +3,9 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from jobs.terminal import tables
+from jobs.terminal.console import Console
 from pipeline.decide.decision import Decision, RuleCount
 from pipeline.decide.explain import Explanation
 
