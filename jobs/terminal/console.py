@@ -22,7 +22,7 @@ from pipeline.errors import WinnowError, printable, shortened
 
 MOST_CHARACTERS = 4000  # of a text that is shown
 WIDTH = 120  # of a log file, which need not be as narrow as 80
-NARROWEST = 20  # columns; COLUMNS=0 would show nothing
+NARROWEST, WIDEST = 20, 1000  # columns that are believed; COLUMNS=0 would show nothing
 
 
 class Console(RichConsole):
@@ -32,8 +32,8 @@ class Console(RichConsole):
         super().__init__(**{"stderr": True, "highlight": False, "emoji": False, "markup": False, **options})
         if "width" not in options and not self.is_terminal:
             self.width = WIDTH
-        elif self.width < NARROWEST:
-            self.width = NARROWEST
+        elif not NARROWEST <= self.width <= WIDEST:
+            self.width = NARROWEST if self.width < NARROWEST else WIDEST
 
     def render_str(self, text: str, **options: Any) -> Text:
         """See rich. Every text that is printed, as a line or in a table, passes through here."""
