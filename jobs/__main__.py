@@ -3,6 +3,7 @@
 winnow run jobs/recipes/demo.yaml        the same as: python -m jobs run jobs/recipes/demo.yaml
 """
 
+import errno
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -46,6 +47,20 @@ Exit status:
 """
 
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
+_ELSEWHERE = "something else lies at this path: move it away, then run the same command again"
+_RIGHTS = "let this user read and write there, then run the same command again"
+_ROOM = "make room on the disk, then run the same command again"
+NEXT_STEPS = {  # what to do about an error of storage that another attempt does not mend
+    errno.EISDIR: _ELSEWHERE,
+    errno.ENOTDIR: _ELSEWHERE,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), then run the same command again",
+}
 STOPPED = 130  # the exit status after Ctrl-C
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
@@ -104,7 +119,7 @@ def main() -> None:
         if not from_storage(error):
             raise
         say(f"error: storage: {worded(error)}")
-        say("run the same command again to go on")
+        say(NEXT_STEPS.get(getattr(error, "errno", None), "run the same command again to go on"))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(_stopped())

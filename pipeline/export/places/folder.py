@@ -38,6 +38,7 @@ from pipeline.storage.locks.lock import Lock, held
 MANIFEST = "_winnow.json"
 NEXT = ".winnow-next"
 LOCK = ".winnow.lock"
+DESKTOP_FILES = (".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory")
 COMPLETE, REPLACES = "complete", "replaces"  # keys of a manifest
 AT_ONCE = 256  # files that are copied on object storage before their sources are removed
 
@@ -164,8 +165,9 @@ class ExportFolder:
             )
 
     def _others(self, folder: Folder) -> set[str]:
-        """The files in a folder that are none of ours in transit."""
-        return {name for name in folder.file_names() if not _in_transit(name)}
+        """The files in a folder that are none of ours in transit, and not left by a desktop that showed
+        it."""
+        return {name for name in folder.file_names() if not _in_transit(name) and not _of_desktop(name)}
 
     # --- the swap ---------------------------------------------------------------------------------
 
@@ -260,6 +262,12 @@ def _in_transit(name: str) -> bool:
     """Whether a file of an export's folder is a lock or part of the next export."""
     first = name.partition("/")[0]
     return first == NEXT or (first.startswith(".") and first.endswith("winnow.lock"))
+
+
+def _of_desktop(name: str) -> bool:
+    """Whether a file is one that macOS, Windows or Linux desktops put into every folder that they show."""
+    last = name.rpartition("/")[2].lower()
+    return last in DESKTOP_FILES or last.startswith("._")
 
 
 def _check_is_folder(folder: Folder, key: str) -> None:
