@@ -119,7 +119,7 @@ def main() -> None:
         if not from_storage(error):
             raise
         say(f"error: storage: {worded(error)}")
-        say(NEXT_STEPS.get(getattr(error, "errno", None), "run the same command again to go on"))
+        say(NEXT_STEPS.get(getattr(error, "errno", None) or 0, "run the same command again to go on"))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(_stopped())

@@ -21,6 +21,21 @@ def worded(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+PLUGIN = "winnow_plugin_"  # what the names of plugins' modules begin with
+
+
+def place(error: BaseException, module: str) -> tuple[str, int] | None:
+    """The file and the last line of a module that led to an error; None if none did, or the module is not a
+    plugin's. The authors of a plugin look for the line, all others for what to do."""
+    found = None
+    trace = error.__traceback__ if module.startswith(PLUGIN) else None
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") == module:
+            found = (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        trace = trace.tb_next
+    return found
+
+
 def printable(text: str) -> str:
     """The text with each unprintable character escaped: line breaks, terminal escapes, marks that turn the
     direction of text, and halves of characters. Every text that is shown passes through this."""

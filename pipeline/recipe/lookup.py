@@ -12,7 +12,6 @@ import importlib.util
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.errors import RecipeError, brief, shortened, worded
+from pipeline.errors import PLUGIN, RecipeError, brief, place, shortened, worded
 from pipeline.operator import Operator, Stat, Writer
 from pipeline.recipe.sections import Entry
 from pipeline.recipe.wording import messages
@@ -56,7 +55,7 @@ def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
     except (Exception, SystemExit) as error:
         if source is None:
             raise
-        raise RecipeError(f"compute.{name}: {use} fails: {_worded_in(error, _file_of(cls))}") from error
+        raise RecipeError(f"compute.{name}: {use} fails: {_worded(error, cls.__module__)}") from error
     return Entry(use, operator, source)
 
 
@@ -127,7 +126,7 @@ def _load_plugin(file: Path) -> tuple[ModuleType, str]:
         digest = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
     except OSError as error:
         raise RecipeError(f"plugins: {file} cannot be read: {error.strerror}") from None
-    name = f"winnow_plugin_{file.stem}_{digest}"
+    name = f"{PLUGIN}{file.stem}_{digest}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None
@@ -138,23 +137,15 @@ def _load_plugin(file: Path) -> tuple[ModuleType, str]:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             del sys.modules[name]
-            raise RecipeError(f"plugins: {file} fails on import: {_worded_in(error, file)}") from error
+            raise RecipeError(f"plugins: {file} fails on import: {_worded(error, name)}") from error
     return sys.modules[name], digest
 
 
-def _file_of(cls: type) -> Path:
-    """The file of a plugin's class."""
-    return Path(sys.modules[cls.__module__].__file__ or "")
-
-
-def _worded_in(error: BaseException, file: Path) -> str:
+def _worded(error: BaseException, module: str) -> str:
     """An error in a plugin on one line, with the last line of its file that led to it. One that ends the
     process would take the command with it."""
-    if isinstance(error, SyntaxError) and error.filename == str(file):
-        return f"line {error.lineno}: SyntaxError: {error.msg}"
-    lines = [
-        entry.lineno for entry in traceback.extract_tb(error.__traceback__) if entry.filename == str(file)
-    ]
-    where = f"line {lines[-1]}: " if lines else ""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: SyntaxError: {error.msg}" if error.lineno else worded(error)
+    at = place(error, module)
     what = "it ends the process (exit)" if isinstance(error, SystemExit) else shortened(worded(error))
-    return where + what
+    return f"line {at[1]}: {what}" if at else what

@@ -165,8 +165,7 @@ class ExportFolder:
             )
 
     def _others(self, folder: Folder) -> set[str]:
-        """The files in a folder that are none of ours in transit, and not left by a desktop that showed
-        it."""
+        """The files in a folder that are none of ours in transit, nor left by a desktop that showed it."""
         return {name for name in folder.file_names() if not _in_transit(name) and not _of_desktop(name)}
 
     # --- the swap ---------------------------------------------------------------------------------
@@ -265,9 +264,8 @@ def _in_transit(name: str) -> bool:
 
 
 def _of_desktop(name: str) -> bool:
-    """Whether a file is one that macOS, Windows or Linux desktops put into every folder that they show."""
-    last = name.rpartition("/")[2].lower()
-    return last in DESKTOP_FILES or last.startswith("._")
+    """Whether macOS, Windows or a Linux desktop puts such a file into every folder that it shows."""
+    return (last := os.path.basename(name).lower()) in DESKTOP_FILES or last.startswith("._")
 
 
 def _check_is_folder(folder: Folder, key: str) -> None:
