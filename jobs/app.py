@@ -16,9 +16,11 @@ from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
 from jobs.commands.store import app as store
 from jobs.commands.subset import app as subset
-from pipeline.errors import WinnowError, printable, refusal, worded
+from jobs.terminal.console import put, say
+from pipeline.errors import WinnowError, refusal, worded
 from pipeline.storage.retry import from_storage
 
+MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
     "Look closer": (effects, sheet),
@@ -48,7 +50,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version  # which imports email
 
-        print(f"winnow {version('winnow-curation')}")
+        put(f"winnow {version('winnow-curation')}")
         raise typer.Exit
 
 
@@ -88,13 +90,16 @@ def start() -> None:
         with damage_on_stderr():
             app()
     except WinnowError as error:
-        for line in str(error).splitlines():
-            print(f"error: {printable(line)}", file=sys.stderr)
+        lines = str(error).split("\n")
+        for line in lines[:MOST_LINES]:
+            say(f"error: {line}")
+        if len(lines) > MOST_LINES:
+            say(f"error: ... and {len(lines) - MOST_LINES:,} more")
         sys.exit(error.exit_code)
     except Exception as error:
         if not from_storage(error):
             raise
-        print(f"error: storage: {printable(worded(error))}", file=sys.stderr)
+        say(f"error: storage: {worded(error)}")
         if refusal(error) is None:
-            print("run the same command again to go on", file=sys.stderr)
+            say("run the same command again to go on")
         sys.exit(1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.terminal import tables
+from jobs.terminal.console import put
 from jobs.terminal.progress import Progress
 from pipeline.decide.books import Books, books
 from pipeline.decide.decide import decide
@@ -49,7 +50,7 @@ def holding_store(session: Session) -> Iterator[Session]:
 
     def tell(message: str) -> None:
         waited.append(message)
-        tables.console.print(message, markup=False, highlight=False)
+        tables.console.print(message)
 
     purpose = " ".join(["winnow", *sys.argv[1:2]])
     with ExitStack() as stack:
@@ -178,4 +179,4 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
 def print_paths(written: Mapping[str, "Result"]) -> None:
     """Print the paths of exports on stdout, one per line."""
     for result in written.values():
-        print(result.path)
+        put(result.path)

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jobs.steps import open_session
+from jobs.terminal.console import console
 from jobs.terminal.progress import Progress
-from jobs.terminal.tables import console, counted
+from jobs.terminal.tables import counted
 from pipeline.errors import RecipeError
 from pipeline.plan import upkeep
 from pipeline.plan.session import Session
@@ -124,15 +125,13 @@ def say_what_to_do(result: Verified, recipe: str) -> None:
         console.print(
             f"{counted(len(result.files), 'file')} of {result.checked:,}: damaged ones are in damaged/ now; to "
             f"compute them again: winnow run {recipe}",
-            highlight=False,
         )
     else:
-        console.print(f"{counted(result.checked, 'file')}: all as they were written", highlight=False)
+        console.print(f"{counted(result.checked, 'file')}: all as they were written")
     if result.shards:
         console.print(
             f"{counted(len(result.shards), 'shard')}: to read them again: winnow store forget {recipe} "
             "SHARD..., then winnow run",
-            highlight=False,
         )
 
 

@@ -27,16 +27,19 @@ _REFUSALS = {
     errno.EISDIR: "is a folder, and a file belongs there: move it away, or name another path",
     errno.ENOTDIR: "is not a folder, or one above it is not: move what is there away, or name another path",
     errno.EEXIST: "is a file or a broken link, and a folder belongs there: move it away, or name another path",
+    errno.ENAMETOOLONG: "is too long a path: name a shorter one",
     errno.ELOOP: "is a link that leads in a circle: mend it, or name another path",
 }
 
+MOST_SHOWN = 300  # characters of a value that a message shows
 
-def worded(error: Exception) -> str:
+
+def worded(error: BaseException) -> str:
     """Any exception on one line, for a message or a reason."""
     return refusal(error) or " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def refusal(error: Exception) -> str | None:
+def refusal(error: BaseException) -> str | None:
     """Which path of a local disk an error is about, what is wrong with it, and the next step; None for other
     errors, which running the same command again may mend."""
     if not isinstance(error, OSError) or error.errno not in _REFUSALS:
@@ -47,11 +50,40 @@ def refusal(error: Exception) -> str | None:
     return f"{os.fsdecode(path)} {_REFUSALS[error.errno]}"
 
 
+PLUGIN = "winnow_plugin_"  # what the names of plugins' modules begin with
+
+
+def place(error: BaseException, module: str) -> tuple[str, int] | None:
+    """The file and the last line of a module that led to an error; None if none did, or the module is not a
+    plugin's. The authors of a plugin look for the line, all others for what to do."""
+    found = None
+    trace = error.__traceback__ if module.startswith(PLUGIN) else None
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") == module:
+            found = (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
+        trace = trace.tb_next
+    return found
+
+
 def printable(text: str) -> str:
-    """The text with each unprintable character escaped."""
+    """The text with each unprintable character escaped: line breaks, terminal escapes, marks that turn the
+    direction of text, and halves of characters. Every text that is shown passes through this."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str, most: int = MOST_SHOWN) -> str:
+    """The text, or its beginning if it is long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def brief(value: object) -> str:
+    """A value as Python writes it, for a message; of a long one the beginning."""
+    try:
+        return shortened(repr(value))
+    except ValueError:  # Python refuses to write a number of over 4,300 digits
+        return f"a {type(value).__name__} of very many digits"
 
 
 class WinnowError(Exception):

@@ -55,6 +55,8 @@ class Rule(BaseModel):
           caption.words:   {min: 3, missing: keep}
           balanced:        {column: balance.probability, chance: true, seed: 1}
 
+    A line's name has letters, digits, blanks and any of `_ . - + :`. `--set keep.NAME=null` leaves one out.
+
     column      the column to compare; by default the name of the line
     min, max    keep values >= / <= this number
     top, bottom keep the highest / lowest values: a share in (0, 1] of the samples that have a value, or a

@@ -2,6 +2,7 @@
 
 from jobs.commands.options import Json, Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import print_json
+from jobs.terminal.console import put
 
 
 def compact(
@@ -37,4 +38,4 @@ def compact(
         print_json([{"folder": folder, **files._asdict()} for folder, files in folders.items()])
     else:
         tables.compacted(folders)
-        print(session.store.root.base)
+        put(session.store.root.base)

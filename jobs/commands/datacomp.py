@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.options import Overrides, Verbose
+from jobs.terminal.console import put
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -69,7 +70,7 @@ def pool(
         raise RecipeError(f"--captions must be a file with captions, but {captions} has none")
     plan = Plan(out, rows, per_file, tuple(embeddings or ()), width, seed)
     make_pool(plan, texts, min(os.cpu_count() or 1, len(plan.sizes())))
-    print(out)
+    put(out)
 
 
 @app.command()
@@ -107,9 +108,9 @@ def centroids(
     """
     from jobs.datacomp.centroids import Clustering, write_centroids
     from jobs.steps import open_session
-    from jobs.terminal.tables import console
+    from jobs.terminal.console import console
 
     clustering = Clustering(embedding, clusters, sample, seed)
     written = write_centroids(open_session(recipe, set_, None), out, clustering)
     console.print(f"{written['clusters']:,} centroids of {written['rows']:,} embeddings")
-    print(out)
+    put(out)

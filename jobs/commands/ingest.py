@@ -14,6 +14,7 @@ import typer
 
 from jobs.commands.options import Json, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
+from jobs.terminal.console import put
 from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def ingest(
         print_json(books.summary())
     else:
         tables.ingested(books.summary())
-        print(folder.base)
+        put(folder.base)
     exit_if_incomplete(books.pending)
     if books.listed and not books.downloaded:
         raise typer.Exit(1)

@@ -18,6 +18,7 @@ import typer
 
 from jobs.commands.options import Verbose
 from jobs.metadata.entries import NUMERALS, SUFFIXES, Source, encode, union
+from jobs.terminal.console import put
 from pipeline.errors import RecipeError
 
 DUMPS = "*.xml*"  # Wikipedia's dumps in a folder
@@ -160,4 +161,4 @@ def _write(sources: Sequence[Source], max_length: int, out: str) -> None:
     with writing_file(out, "OUT", {"export": "metadata"}) as path, open(path, "wb") as file:
         file.write(encode(entries, out))
     show_sources(rows, len(entries))
-    print(Folder(out).base)
+    put(Folder(out).base)

@@ -1,6 +1,7 @@
 """How commands print and end: JSON and paths on stdout, everything for people on stderr."""
 
 import logging
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from pipeline.errors import printable
+from jobs.terminal.console import put, say
 
 if TYPE_CHECKING:
     from pipeline.decide.books import Books, Losses
@@ -23,13 +24,24 @@ def print_json(data: Any) -> None:
         text = orjson.dumps(data, option=options)
     except orjson.JSONEncodeError:  # a path that is not UTF-8
         text = orjson.dumps(_utf8(data), option=options)
-    print(text.decode())
+    put(_UNSEEN.sub(_escaped, text.decode()))
+
+
+# What JSON allows in a text and a terminal may obey: control characters above ASCII's, direction of text
+_UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """A character as JSON may write it too: the value stays the same."""
+    return f"\\u{ord(match[0]):04x}"
 
 
 def _utf8(data: Any) -> Any:
-    """The same data, in whose texts each byte that is not UTF-8 is written as \\xXX."""
+    """The same data, in whose texts each byte that is not UTF-8 is written as \\xXX, and each half of a
+    character as \\uXXXX."""
     if isinstance(data, str):
-        return data.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        halves = re.sub("[\ud800-\udc7f\udd00-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", data)
+        return halves.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if is_dataclass(data) and not isinstance(data, type):
         return {field.name: _utf8(getattr(data, field.name)) for field in fields(data)}
     if isinstance(data, Mapping):
@@ -42,7 +54,7 @@ class _DamageHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        print(f"warning: {printable(record.getMessage())}", file=sys.stderr)
+        say(f"warning: {record.getMessage()}")
 
 
 @contextmanager
@@ -72,6 +84,6 @@ def exit_if_incomplete(
     faulty = tables.faulty(losses, len(changed)) if losses is not None else ""
     if faulty and not allow_damaged:
         told = f"{faulty}: the exit status is 1 (with --allow-damaged: {1 if pending else 0})"
-        tables.console.print(told, highlight=False, markup=False)
+        tables.console.print(told)
     if pending or faulty and not allow_damaged:
         raise typer.Exit(1)

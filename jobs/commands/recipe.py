@@ -6,6 +6,7 @@ import typer
 
 from jobs.commands.options import AllowDamaged, Json, Limit, Local, Overrides, RecipePath, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
+from jobs.terminal.console import put
 
 
 def run(
@@ -74,7 +75,7 @@ def compute(
     else:
         tables.faults(found)
         tables.rewritten(log.rewritten, log.changed, log.touched)
-        print(session.store.root.base)
+        put(session.store.root.base)
     exit_if_incomplete(log.pending, found, log.changed, allow_damaged)
 
 
@@ -127,7 +128,7 @@ def keep(
         tables.funnel(decided.decision, found)
         if overlap:
             tables.overlap(decided.decision)
-        print(done.store.root.path(done.decisions))
+        put(done.store.root.path(done.decisions))
         steps.print_paths(written)
     exit_if_incomplete(decided.pending, found, allow_damaged=allow_damaged)
 
@@ -194,7 +195,7 @@ def effects(
         print_json(changes.to_rows())
     else:
         tables.effects(changes)
-        print(decided.session.store.root.path(changes.folder))
+        put(decided.session.store.root.path(changes.folder))
     exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.options import Overrides, RecipePath, Verbose
+from jobs.terminal.console import put
 from pipeline.plan.stored import complete
 
 
@@ -34,4 +35,4 @@ def sheet(
 
     session = steps.open_session(recipe, set_, None)
     write_sheet(complete(session), name, out, pictures)
-    print(out)
+    put(out)

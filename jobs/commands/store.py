@@ -6,6 +6,7 @@ import typer
 
 from jobs.commands.options import Json, Overrides, RecipePath, Verbose
 from jobs.commands.output import print_json
+from jobs.terminal.console import put
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +64,7 @@ def verify(
         print_json(result)
     else:
         for path, reason in {**result.files, **result.shards}.items():
-            print(f"{path}: {reason}")
+            put(f"{path}: {reason}")
         upkeep.say_what_to_do(result, recipe)
     if result.files or result.shards:
         raise typer.Exit(1)

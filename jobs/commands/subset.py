@@ -10,6 +10,7 @@ import typer
 
 from jobs.commands.options import AllowDamaged, Json, Local, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
+from jobs.terminal.console import put
 
 app = typer.Typer(no_args_is_help=True)
 Paths = Annotated[
@@ -168,7 +169,7 @@ def shards(
     else:
         subset_tables.resharded(result)
         tables.faults(found)
-        print(out)
+        put(out)
     exit_if_incomplete(result.pending, found, allow_damaged=allow_damaged)
 
 
@@ -186,4 +187,4 @@ def _combined(files: list[str], operation: str, out: str | None, json: bool) -> 
         return
     tables.console.print(f"{counts.rows:,} rows, {counts.distinct:,} distinct uids")
     if out:
-        print(out)
+        put(out)

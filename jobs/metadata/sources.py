@@ -61,7 +61,7 @@ def show_sources(rows: Sequence[Row], entries: int) -> None:
 def _warn(count: int, what: str) -> None:
     """A line on stderr if there is something to count."""
     if count:
-        tables.console.print(f"{count:,} {what}", highlight=False)
+        tables.console.print(f"{count:,} {what}")
 
 
 def _warn_of_pmi(total: int, least: float) -> None:
@@ -69,7 +69,7 @@ def _warn_of_pmi(total: int, least: float) -> None:
     most = math.log2(max(total, 1))
     if least > most:
         text = f"no bigram: among {total:,} words no pair can have a PMI over {most:.1f}; lower --bigram-pmi"
-        tables.console.print(text, highlight=False)
+        tables.console.print(text)
 
 
 def files_of(option: str, pattern: str, inside: str) -> list[str]:

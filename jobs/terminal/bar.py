@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from jobs.terminal.tables import console
+from jobs.terminal.console import console
 
 Tick = Callable[[int, float], None]  # (items done, their share of all)
 
@@ -14,10 +14,10 @@ Tick = Callable[[int, float], None]  # (items done, their share of all)
 def progress(label: str, unit: str) -> Iterator[Tick]:
     """A line on stderr with a bar, items and items per second; nothing if stderr is not a terminal."""
     bars = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         console=console,
         disable=not console.is_terminal,

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from PIL import Image, ImageDraw
 
+from jobs.terminal.console import shown
 from operators.text import MaskedClipScore
 from pipeline.errors import RecipeError
 from pipeline.export.places.file import check_file, writing_file
@@ -73,8 +74,8 @@ def contact_sheet(
     canvas = ImageDraw.Draw(sheet)
     for number, (pair, title) in enumerate(zip(pairs, titles, strict=True)):
         left, top = number % columns * width, number // columns * height
-        printable = title.encode("latin-1", "replace").decode("latin-1")  # the font has no other characters
-        canvas.text((left + 4, top + 4), printable[:TITLE_LENGTH], "black")
+        drawn = shown(title[:TITLE_LENGTH]).encode("latin-1", "replace")  # the font has no other characters
+        canvas.text((left + 4, top + 4), drawn.decode("latin-1")[:TITLE_LENGTH], "black")
         for half, pixels in enumerate(pair):
             picture = Image.fromarray(pixels)
             picture.thumbnail((side, side))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from rich.text import Text
 
-from jobs.terminal.tables import console
+from jobs.terminal.console import console
 from pipeline.run.ray_log import LineFormatter
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.markup import escape
 from rich.table import Table
 
 from jobs.terminal import tables
+from jobs.terminal.console import styled
 from jobs.terminal.tables import counted, table
-from pipeline.errors import printable
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool
 from pipeline.preflight.preview import IndexTask, Preview
 from pipeline.preflight.space import Space
@@ -24,22 +23,22 @@ def plan(preview: Preview) -> None:
     tables.console.print(_missing_passes(preview.passes) if preview.passes else "Everything is computed.")
     if preview.index:
         where = "" if preview.index.memory else ", on the machine with the most memory"
-        tables.console.print(f"FAISS index: {_pool(preview.index)}{where}", highlight=False)
+        tables.console.print(f"FAISS index: {_pool(preview.index)}{where}")
     if preview.estimate.bottleneck:
         tables.console.print(_operator_costs(preview.estimate))
         _summary(preview)
     if preview.exports:
         tables.console.print(_exports(preview.exports))
     for warning in preview.warnings:
-        tables.console.print(f"[yellow]warning[/] {escape(warning)}", highlight=False)
+        tables.console.print(styled("warning", "yellow"), warning)
 
 
 def _shards(what: str, shards: Mapping[str, str]) -> None:
     """How many of the shards' files are in some way, with a few examples: shards, and more about each."""
     if shards:
-        tables.console.print(f"[yellow]{what}[/]: {len(shards):,}", highlight=False)
+        tables.console.print(styled(f"{what}: {len(shards):,}", "yellow"))
     for name, more in list(shards.items())[:EXAMPLES]:
-        tables.console.print(f"  {escape(printable(f'{name}: {more}'))}", highlight=False)
+        tables.console.print(f"  {name}: {more}")
 
 
 def _missing_passes(passes: Sequence[MissingPass]) -> Table:
@@ -67,7 +66,7 @@ def _exports(spaces: Sequence[Space]) -> Table:
         most = "at most " if space.at_most else "about "
         needs = "?" if space.bytes is None else f"{most}{_size(space.bytes)}"
         earlier = _size(space.earlier) if space.earlier else "-"
-        rows.add_row(space.export, escape(space.path), needs, earlier, _size(space.free))
+        rows.add_row(space.export, space.path, needs, earlier, _size(space.free))
     return rows
 
 
@@ -108,7 +107,6 @@ def _summary(preview: Preview) -> None:
     tables.console.print(
         f"{passes}, {megabytes:,.0f} MB to read; one worker takes {_duration(whole.seconds)}{workers}; "
         f"bottleneck: {whole.bottleneck}",
-        highlight=False,
     )
 
 

@@ -6,7 +6,6 @@
 If stderr is not a terminal, the display is a line of text every ten seconds.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from jobs.terminal.tables import console
+from jobs.terminal.console import console, say
 from pipeline.export.exporter import TaskReport
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.run.batches import Read
@@ -42,12 +41,12 @@ class Progress:
         self.live = not quiet and console.is_terminal
         self.quiet = quiet
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("shards  {task.fields[note]}"),
+            TextColumn("shards  {task.fields[note]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("left", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not self.live,
@@ -128,7 +127,7 @@ class _PassDisplay:
         if finished or time.monotonic() - self.printed > EVERY:
             self.printed = time.monotonic()
             left = "" if finished else self._left(seconds)
-            print(f"{self.label}: {self._shards()} shards, {note}{left}", file=sys.stderr, flush=True)
+            say(f"{self.label}: {self._shards()} shards, {note}{left}")
 
     def _shards(self) -> str:
         """`3/40`, or `3` if the number of shards is not known."""

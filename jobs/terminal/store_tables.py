@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from jobs.terminal.tables import console, counted, table
-from pipeline.errors import printable
+from jobs.terminal.console import console
+from jobs.terminal.tables import counted, table
 from pipeline.storage.upkeep.removal import Removal
 
 if TYPE_CHECKING:
@@ -20,12 +20,8 @@ def info(store: "StoreInfo") -> None:
         rows.add_row(unit.unit, "" if unit.needed else "not needed", *counts, size(unit.bytes))
     console.print(rows)
     if store.foreign:
-        named = ", ".join(printable(path) for path in list(store.foreign)[:MOST_SHARDS])
-        console.print(
-            f"{counted(len(store.foreign), 'file')} that are not results of this pool: {named}",
-            highlight=False,
-            markup=False,
-        )
+        named = ", ".join(list(store.foreign)[:MOST_SHARDS])
+        console.print(f"{counted(len(store.foreign), 'file')} that are not results of this pool: {named}")
 
 
 def removal(title: str, removed: Removal) -> None:
@@ -34,7 +30,7 @@ def removal(title: str, removed: Removal) -> None:
     for unit, count in removed.units.items():
         rows.add_row(unit, "all shards" if unit.startswith(("samples", "columns/")) else "", size(count))
     for unit, shards in removed.parts.items():
-        named = ", ".join(printable(shard) for shard in list(shards)[:MOST_SHARDS])
+        named = ", ".join(list(shards)[:MOST_SHARDS])
         more = f" and {len(shards) - MOST_SHARDS:,} more" if len(shards) > MOST_SHARDS else ""
         rows.add_row(unit, named + more, size(sum(shards.values())))
     console.print(rows)
@@ -43,7 +39,7 @@ def removal(title: str, removed: Removal) -> None:
 def dry_run(removed: Removal) -> None:
     """That nothing was removed, and how it would be."""
     if removed.bytes:
-        console.print("nothing was removed: add --yes", highlight=False)
+        console.print("nothing was removed: add --yes")
 
 
 def size(count: int) -> str:

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from jobs.terminal import tables
 from jobs.terminal.tables import share, table
 from pipeline.export.subset_algebra import Comparison, Difference
@@ -17,7 +15,7 @@ def subsets(comparison: Comparison) -> None:
     files = comparison.files
     rows = table("Subsets", "", "file", "rows", "distinct uids", "most often", text=2)
     for number, file in enumerate(files, 1):
-        rows.add_row(str(number), escape(file.path), f"{file.rows:,}", f"{file.distinct:,}", f"{file.most:,}")
+        rows.add_row(str(number), file.path, f"{file.rows:,}", f"{file.distinct:,}", f"{file.most:,}")
     tables.console.print(rows)
     if len(files) > 1:
         numbers = map(str, range(1, len(files) + 1))
@@ -47,8 +45,6 @@ def resharded(result: "Resharding") -> None:
     available = f"{result.available:,} ({share(result.available, result.asked)})"
     tables.console.print(
         f"asked for {result.asked:,}, available {available}, "
-        f"lost {lost.rows:,} ({lost.distinct:,} uids, in {lost.path})",
-        highlight=False,
-        markup=False,
+        f"lost {lost.rows:,} ({lost.distinct:,} uids, in {lost.path})"
     )
     tables.console.print(f"{result.shards.samples:,} samples in {result.shards.shards:,} shards")

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from jobs.terminal.console import console as console  # for the other tables, too
+from jobs.terminal.console import styled
 from pipeline.decide.books import Books, Losses
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation
-from pipeline.errors import printable
 from pipeline.pool.img2dataset import NOT_PUBLIC
 from pipeline.pool.listing.reasons import is_loss, skipped
 from pipeline.storage.upkeep.compact import FileCounts
@@ -20,17 +20,17 @@ from pipeline.storage.upkeep.compact import FileCounts
 if TYPE_CHECKING:
     from jobs.ingest.books import DownloadSummary
 
-console = Console(stderr=True)
-if not console.is_terminal:
-    console = Console(stderr=True, width=120)  # a log file need not be as narrow as 80
-
 MOST_ROWS = 60  # of a table of effects; larger tables are in the store alone
 MOST_PENDING = 20  # pending shards that are named
 EXAMPLES = 3  # shards that are named of those that changed
+COUNTED_ONCE = (
+    "Each sample is counted once: as dropped at the first rule that it fails, or as failed at the first rule "
+    "that finds no value to judge."
+)
 CHANGED = "changed while they were read; read again"
 
 
-def table(title: str, *columns: str, text: int = 1) -> Table:
+def table(title: str, *columns: str | Text, text: int = 1) -> Table:
     """An empty table. The first `text` columns hold text, which is folded if the screen is narrow; the others
     hold numbers, which stay whole."""
     empty = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
@@ -77,15 +77,11 @@ def funnel(decision: Decision, losses: Losses | Books, lost: Mapping[str, int] =
         figures = (rule.passes, rule.fails, rule.fails_only, rule.dropped, failed, left)
         rows.add_row(label, rule.bound, *(f"{figure:,}" for figure in figures))
     console.print(rows)
-    console.print(
-        "Each sample is counted once: as dropped at the first rule that it fails, or as failed at the first\n"
-        "rule that finds no value to judge.",
-        style="dim",
-    )
+    console.print(COUNTED_ONCE, style="dim")
     _balance(decision, listed)
     for name, rule in decision.rules.items():
         for reason, count in rule.failed.items():
-            console.print(f"  failed at {name}: {count:,} x {reason}", highlight=False)
+            console.print(f"  failed at {name}: {count:,} x {reason}")
     faults(losses)
 
 
@@ -93,20 +89,17 @@ def faults(losses: Losses | Books) -> None:
     """The shards that are damaged, how many paths of the pool are not shards, with an example of each reason,
     and how many shards are not watched."""
     for shard, reason in losses.damaged.items():
-        console.print(
-            f"  [yellow]damaged shard[/] {escape(printable(f'{shard}: {reason}'))}", highlight=False
-        )
+        console.print(styled("  damaged shard", "yellow"), f"{shard}: {reason}")
     for reason, paths in losses.passed_over.items():
         example = "" if paths.count == 1 else "such as "
-        told = escape(printable(f"{paths.count:,} x {reason}: {example}{paths.examples[0]}"))
-        noun = "[yellow]passed over[/]" if is_loss(reason) else "passed over"
-        console.print(f"  {noun} {told}", highlight=False)
+        noun = styled("  passed over", "yellow" if is_loss(reason) else "")
+        console.print(noun, f"{paths.count:,} x {reason}: {example}{paths.examples[0]}")
     if losses.unwatched:
         console.print(
-            f"  [yellow]not watched[/] {counted(losses.unwatched, 'shard')}: the storage tells neither an ETag nor "
-            "a time of change, so a file that is rewritten with as many bytes shows only when it is read; "
-            "`winnow store verify --deep` reads them",
-            highlight=False,
+            styled("  not watched", "yellow"),
+            f"{counted(losses.unwatched, 'shard')}: the storage tells neither an ETag nor a time of change, so a "
+            "file that is rewritten with as many bytes shows only when it is read; `winnow store verify --deep` "
+            "reads them",
         )
 
 
@@ -118,9 +111,9 @@ def rewritten(shards: Mapping[str, str], changed: Mapping[str, str], touched: in
             examples = "; ".join(f"{shard}: {reason}" for shard, reason in list(name.items())[:EXAMPLES])
             more = "; ..." if len(name) > EXAMPLES else ""
             text = f"{counted(len(name), 'shard')} {what} ({examples}{more})"
-            console.print(f"  [yellow]changed[/] {escape(printable(text))}", highlight=False)
+            console.print(styled("  changed", "yellow"), text)
     if touched:
-        console.print(f"  touched, with the same content: {counted(touched, 'shard')}", highlight=False)
+        console.print(f"  touched, with the same content: {counted(touched, 'shard')}")
 
 
 def faulty(losses: Losses | Books, changed: int) -> str:
@@ -158,7 +151,7 @@ def ingested(books: "DownloadSummary") -> None:
     if books.listed and not books.downloaded:
         console.print("Nothing was downloaded: the exit status is 1.")
     for file, reason in books.damaged.items():
-        console.print(f"  [yellow]damaged list[/] {file}: {reason}", highlight=False)
+        console.print(styled("  damaged list", "yellow"), f"{file}: {reason}")
 
 
 def overlap(decision: Decision) -> None:
@@ -202,11 +195,11 @@ def effects(changes: Effects, only: str | None = None) -> None:
 
 def explanation(sample: Explanation) -> None:
     """One sample, every rule's verdict on it, and the operators' evidence."""
-    fate = "[green]kept[/]" if sample.keep else f"[red]{sample.fate}[/]"
+    fate = styled(sample.fate, "green" if sample.keep else "red")
     size = f"  {sample.width} x {sample.height}" if sample.width else ""
-    console.print(f"{sample.uid}  {fate}  {escape(printable(f'{sample.shard}/{sample.key}'))}{size}")
+    console.print(f"{sample.uid} ", fate, f" {sample.shard}/{sample.key}{size}")
     caption = "no caption" if sample.text is None else repr(sample.text)
-    console.print(caption, style="italic", markup=False, highlight=False)
+    console.print(caption, style="italic")
     rows = table("", "rule", "value", "bound", "verdict", text=4)
     for rule in sample.rules:
         rows.add_row(rule.rule, _value(rule.value), rule.bound, rule.verdict)
@@ -214,21 +207,21 @@ def explanation(sample: Explanation) -> None:
     for operator, entries in sample.evidence.items():
         evidence = table(operator, *entries[0], text=len(entries[0]))
         for entry in entries:
-            evidence.add_row(*(escape(_value(value)) for value in entry.values()))
+            evidence.add_row(*map(_value, entry.values()))
         console.print(evidence)
     for why in dict.fromkeys(rule.why for rule in sample.rules if rule.why):
-        console.print(f"no value because: {printable(why)}", markup=False, highlight=False)
+        console.print(f"no value because: {why}")
 
 
 def pending(shards: Mapping[str, str], command: str) -> None:
     """The shards that are not done, with reasons, and the command that does them."""
     verb = "is" if len(shards) == 1 else "are"
-    console.print(f"[red]{counted(len(shards), 'shard')} {verb} not done:[/]")
+    console.print(styled(f"{counted(len(shards), 'shard')} {verb} not done:", "red"))
     for shard, reason in list(shards.items())[:MOST_PENDING]:
-        console.print(printable(f"  {shard}: {reason}"), highlight=False, markup=False)
+        console.print(f"  {shard}: {reason}")
     if len(shards) > MOST_PENDING:
         console.print(f"  and {len(shards) - MOST_PENDING:,} more")
-    console.print(f"run again to retry: {command}", highlight=False, markup=False)
+    console.print(f"run again to retry: {command}")
 
 
 def _value(value: object) -> str:
@@ -240,4 +233,4 @@ def _figure(value: object) -> str:
     """A count with separators, a share or mean with four digits, a text as it stands."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
-    return f"{value:,}" if isinstance(value, int) else escape(_value(value))
+    return f"{value:,}" if isinstance(value, int) else _value(value)

@@ -12,10 +12,12 @@ from textwrap import shorten
 import numpy as np
 import orjson
 import polars as pl
+from rich.text import Text
 
 from jobs import steps
 from jobs.terminal import tables
-from jobs.terminal.tables import console, table
+from jobs.terminal.console import console, put
+from jobs.terminal.tables import table
 from jobs.toy.sample_pool import make_pool
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError
@@ -50,7 +52,8 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     console.rule("a search in the FAISS index")
     show_search(done)
     console.rule("where things lie")
-    print(folder / "pool", folder / "store", sep="\n")
+    put(folder / "pool")
+    put(folder / "store")
     steps.print_paths(result.written)
 
 
@@ -107,7 +110,7 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
         )
         rows.add_row(defect, best, f"{count:,}", f"{removed:,}", *(f"{share:.2f}" for share in shares))
     console.print(rows)
-    console.print(RECALL_NOTE)
+    console.print(*RECALL_NOTE, sep="\n")
     everything = pl.repeat(True, len(truth), eager=True)
     console.print(
         f"clean samples: {share_of(everything, ~defective):.1%} of the pool, "
@@ -116,10 +119,11 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
     )
 
 
-RECALL_NOTE = """\
-recall: of the samples with this defect, the share that is removed; by the rule: that the rule fails.
-precision: of the samples that the rule fails, the share with this defect; any defect: the share with any.
-No rule looks for duplicates, so they stay."""
+RECALL_NOTE = (
+    "recall: of the samples with this defect, the share that is removed; by the rule: that the rule fails.",
+    "precision: of the samples that the rule fails, the share with this defect; any defect: with any.",
+    "No rule looks for duplicates, so they stay.",
+)
 
 SUSPICIOUS = {  # columns that say something about a sample, and which of their values are suspicious
     "clip.score": "low",
@@ -137,7 +141,7 @@ def show_auroc(session: Session, truth: pl.DataFrame) -> None:
     one."""
     frames = [session.columns.read(shard.name, list(SUSPICIOUS)) for shard in session.shards]
     samples = truth.select("planted").hstack(pl.concat(frames))
-    headings = [column.replace(".", ".\n") for column in SUSPICIOUS]  # narrow, so that names stay whole
+    headings = [Text(column.replace(".", ".\n")) for column in SUSPICIOUS]  # narrow: names stay whole
     title = "How well each column separates a defect from clean samples (AUROC; 0.50 is chance)"
     rows = table(title, "planted", *headings)
     for defect in samples["planted"].unique().sort():
@@ -184,7 +188,7 @@ def show_search(session: Session) -> None:
     text, vector = first_kept(session)
     assert session.recipe.export.index
     nearest = search(session.recipe.export.index.path, vector[None], 5)
-    console.print(f"images nearest to the caption: {text!r}", markup=False, highlight=False)
+    console.print(f"images nearest to the caption: {text!r}")
     rows = table("", "uid", "caption", "cosine", text=2)
     for hit in nearest.rows.iter_rows(named=True):
         rows.add_row(hit["uid"], shorten(hit["caption"], 64), f"{hit['score']:.3f}")

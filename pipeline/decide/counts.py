@@ -75,16 +75,18 @@ def count_verdicts(rules: Mapping[str, Rule], decided: pl.DataFrame, columns: pl
     """The counts of some rows. `decided`: as `verdict_table` makes it; `columns`: the same rows, with the
     column `<name>.error` of every operator that a rule reads."""
     counts = Counts()
-    for kept, *verdicts, rows in decided.group_by(decided.columns).len().iter_rows():
+    names = [f"{number}" for number in range(len(decided.columns))]  # a rule may be called `len`
+    numbered = decided.rename(dict(zip(decided.columns, names, strict=True)))
+    for kept, *verdicts, rows in numbered.group_by(names).len().iter_rows():
         _count_rows(counts, rules, dict(zip(rules, verdicts, strict=True)), rows)
         counts.kept += rows if kept else 0
-    lacks_value = pl.lit(False)
+    lacks_value = pl.repeat(False, len(decided), eager=True)
     for name in _need_a_value(rules):
-        first_to_lack = decided.select(pl.col(name).is_null() & ~lacks_value).to_series()
+        first_to_lack = decided[name].is_null() & ~lacks_value
         if first_to_lack.any():
             reasons = _reasons(columns, owner(rules[name].column), first_to_lack)
             counts.failed.update({(name, reason): rows for reason, rows in reasons.items()})
-        lacks_value = lacks_value | pl.col(name).is_null()
+        lacks_value |= decided[name].is_null()
     return counts
 
 

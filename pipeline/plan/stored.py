@@ -78,12 +78,15 @@ def require(session: Session, names: Iterable[str]) -> None:
     """Raises RecipeError unless these operators are computed on every shard."""
     stored = list_stored(session)
     for name in names:
-        if isinstance(session.recipe.operator(name), Stat):
-            computed = layout.stat(name, session.keys[name]) in stored.stats
-        else:
-            computed = len(_having(session, stored, [name])) == len(session.shards)
-        if not computed:
+        if not _is_computed(session, stored, name):
             raise RecipeError(f"compute.{name} is not computed yet; run `winnow compute` first")
+
+
+def _is_computed(session: Session, stored: Stored, name: str) -> bool:
+    """Whether an operator is computed on every shard."""
+    if isinstance(session.recipe.operator(name), Stat):
+        return layout.stat(name, session.keys[name]) in stored.stats
+    return len(_having(session, stored, [name])) == len(session.shards)
 
 
 def _having(session: Session, stored: Stored, names: Collection[str]) -> tuple[Shard, ...]:
@@ -92,9 +95,31 @@ def _having(session: Session, stored: Stored, names: Collection[str]) -> tuple[S
     return tuple(s for s in session.shards if all(s.name in part for part in parts))
 
 
+def _only_stats_missing(session: Session) -> list[str]:
+    """The Stats over the session's shards, and the operators that read them, that are not computed; none if
+    anything else is missing, too."""
+    stored = list_stored(session)
+    needed = closure(session.recipe, {o for c in session.columns_read() if (o := owner(c)) is not None})
+    plain = keys(session.recipe, (), session.contents)
+    missing = []
+    for name in needed:
+        if _is_computed(session, stored, name):
+            continue
+        if plain[name] == session.keys[name]:  # it does not depend on which shards there are
+            return []
+        missing.append(name)
+    return sorted(missing)
+
+
 def _nothing(session: Session) -> str:
     """Why there is nothing to decide on, and the next step."""
     doubtful = next((shard for shard in session.shards if shard.differs), None)
+    if doubtful is None and (stats := _only_stats_missing(session)):
+        return (
+            f"nothing to decide on: {', '.join(stats)}: not computed over exactly {len(session.shards):,} shards; "
+            "Stats, and what reads them, depend on all shards that a command takes. Run `winnow compute` first, "
+            "with the same --shards if there is one"
+        )
     if doubtful is None:
         return "nothing to decide on: no shard has every column yet; run `winnow compute` first"
     return (

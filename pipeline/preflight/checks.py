@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, brief
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
@@ -30,6 +30,7 @@ from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
 
 GROUP = re.compile(r"(?:(\d+)x)?(\d+(?:\.\d+)?)(?::(\d+))?(?:@(\d+))?")  # 2x12:1@64
+MOST_MACHINES = 100_000
 MANY_PARTS = 1000  # small parts in files of their own, above which packing them pays
 SMALL_PART = 1000  # rows of a part, below which it is small
 
@@ -37,13 +38,19 @@ SMALL_PART = 1000  # rows of a part, below which it is small
 def parse_cluster(text: str) -> list[Node]:
     """The machines of a cluster: `16x8,2x12:1@64` are 16 of 8 CPUs, and 2 of 12 CPUs, one GPU and 64 GiB.
     Raises RecipeError."""
-    nodes = []
+    nodes: list[Node] = []
     for group in text.split(","):
         if not (match := GROUP.fullmatch(group.strip())):
             raise RecipeError(
-                f"--cluster must be MACHINESxCPUS[:GPUS][@GIB],... such as 16x8,2x12:1@64, got {text!r}"
+                f"--cluster must be MACHINESxCPUS[:GPUS][@GIB],... such as 16x8,2x12:1@64, got {brief(text)}"
             )
         count, cpus, gpus, memory = match.groups()
+        if len(count or "") > 6 or len(nodes) + int(count or 1) > MOST_MACHINES:
+            raise RecipeError(f"--cluster must have at most {MOST_MACHINES:,} machines, got {brief(text)}")
+        if not int(count or 1) or not float(cpus) or max(map(len, (cpus, gpus or "", memory or ""))) > 9:
+            raise RecipeError(
+                f"--cluster: {brief(group.strip())} has no machines, no CPUs, or a number of over 9 digits"
+            )
         nodes += [Node(float(cpus), float(gpus or 0), float(memory or math.inf))] * int(count or 1)
     return nodes
 

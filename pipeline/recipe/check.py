@@ -2,6 +2,7 @@
 must not need each other in a circle.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from polars._typing import PolarsDataType
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, brief, shortened
 from pipeline.operator import Stat, Writer
 from pipeline.recipe.addresses import addresses, check_address
 from pipeline.recipe.own_names import own_name
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe
 
 INDEX_MANIFEST = "image.json"  # the manifest of export.index, in its folder
+RULE_NAME = re.compile(r"[^\W_](?:[\w .+:-]{0,98}[\w.+:-])?")  # it names a column, and stands in tables
 INDEX_TASK = "index"  # the name in `run:` for the building of export.index
 
 
@@ -69,7 +71,12 @@ def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], table
 
 
 def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) -> None:
-    """Its column exists and has a type that fits the bound."""
+    """Its name can be that of a column, its column exists and has a type that fits the bound."""
+    if not RULE_NAME.fullmatch(name):
+        raise RecipeError(
+            "keep: the name of a rule must be letters, digits, blanks, and any of _ . - + :, starting with a "
+            f"letter or digit, 100 characters at most, got {brief(name)}"
+        )
     if name == "keep":
         raise RecipeError(f"keep.{name}: `{name}` is a reserved name; give the rule another")
     _check_name(f"keep.{name}", rule.column, columns, "a column of this recipe")
@@ -123,7 +130,7 @@ def _check_name(key: str, value: str, allowed: Collection[str], what: str) -> No
         return
     close = get_close_matches(value, allowed, 1)
     hint = f" (did you mean {close[0]}?)" if close else f"; there are: {', '.join(allowed) or 'none'}"
-    raise RecipeError(f"{key}: {value} is not {what}{hint}")
+    raise RecipeError(f"{shortened(key)}: {shortened(value)} is not {what}{hint}")
 
 
 def _in_order(compute: Mapping[str, Entry]) -> dict[str, Entry]:

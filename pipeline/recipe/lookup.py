@@ -9,6 +9,7 @@ file, or a folder of files, that the recipe lists under `plugins:`. So a recipe 
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.errors import RecipeError, worded
+from pipeline.errors import PLUGIN, RecipeError, brief, place, shortened, worded
 from pipeline.operator import Operator, Stat, Writer
 from pipeline.recipe.sections import Entry
 from pipeline.recipe.wording import messages
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")  # of an operator in a recipe
+NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")  # of an operator in a recipe: it names folders
+MOST_USE = 200  # characters of `use`
 _USE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_]*")  # module.Class
 _ROOT = "operators"  # the package that `use:` looks in
 
@@ -33,28 +35,35 @@ def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
     """The operator that `compute.<name>` describes. Raises RecipeError."""
     if not NAME.fullmatch(name):
         raise RecipeError(
-            f"compute.{name}: a name must be lower-case letters, digits and _, starting with a letter"
+            f"compute.{shortened(name)}: a name must be lower-case letters, digits and _, starting with a letter, "
+            "100 characters at most"
         )
     if not isinstance(spec, dict) or not isinstance(spec.get("use"), str):
         raise RecipeError(
-            f"compute.{name} must be a mapping with a key `use` (as in use: clip.ClipScore), got {spec!r}"
+            f"compute.{name} must be a mapping with a key `use` (as in use: clip.ClipScore), got {brief(spec)}"
         )
+    if strange := [key for key in spec if not isinstance(key, str)]:
+        raise RecipeError(f"compute.{name}: a key must be a text, got {brief(strange[0])}")
     use = spec["use"]
     cls, source = find(use, f"compute.{name}.use", plugins)
     try:
         operator = cls(**{key: value for key, value in spec.items() if key != "use"})
+        if source is not None:
+            operator.inputs()  # what a plugin made of it must not fail later, where nobody looks for it
     except ValidationError as error:
         raise RecipeError("\n".join(messages(error, cls, f"compute.{name}."))) from None
-    except TypeError as error:  # a key that is not a string
-        raise RecipeError(f"compute.{name}: {error}") from None
+    except (Exception, SystemExit) as error:
+        if source is None:
+            raise
+        raise RecipeError(f"compute.{name}: {use} fails: {_worded(error, cls.__module__)}") from error
     return Entry(use, operator, source)
 
 
 def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], str | None]:
     """The operator class at an import path, and, for a plugin, the digest of its file. `key`: where the
     recipe says so, for messages. Raises RecipeError."""
-    if not _USE.fullmatch(use):
-        raise RecipeError(f"{key} must be an import path such as clip.ClipScore, got {use!r}")
+    if len(use) > MOST_USE or not _USE.fullmatch(use):
+        raise RecipeError(f"{key} must be an import path such as clip.ClipScore, got {brief(use)}")
     module_name, class_name = use.rsplit(".", 1)
     module, source = _plugin(module_name, plugins) or (_operators(module_name, use, key), None)
     cls = getattr(module, class_name, None)
@@ -97,9 +106,13 @@ def _plugin(module_name: str, plugins: Sequence[str]) -> tuple[ModuleType, str] 
     """The module of that name among the plugin files and folders, with the digest of its file; None if they
     do not have it. Raises RecipeError for a plugin that does not exist or fails."""
     for plugin in plugins:
-        path = Path(plugin).expanduser()
-        if not path.exists():
-            raise RecipeError(f"plugins: {plugin} does not exist; give a .py file or a folder of them")
+        path = Path(os.path.expanduser(plugin))
+        if not os.path.exists(path):  # Path.exists raises for a name that is too long
+            raise RecipeError(
+                f"plugins: {shortened(plugin)} does not exist; give a .py file or a folder of them"
+            )
+        if not path.is_dir() and not (path.is_file() and path.suffix == ".py"):
+            raise RecipeError(f"plugins: {plugin} is not a .py file, nor a folder of them")
         file = path / f"{module_name}.py" if path.is_dir() else path
         if file.is_file() and file.stem == module_name:
             return _load_plugin(file)
@@ -107,9 +120,13 @@ def _plugin(module_name: str, plugins: Sequence[str]) -> tuple[ModuleType, str] 
 
 
 def _load_plugin(file: Path) -> tuple[ModuleType, str]:
-    """Import a file under a name that holds its digest, so that an edited file is another module."""
-    digest = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
-    name = f"winnow_plugin_{file.stem}_{digest}"
+    """Import a file under a name that holds its digest, so that an edited file is another module. Raises
+    RecipeError with the line if it fails, or ends the process."""
+    try:
+        digest = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
+    except OSError as error:
+        raise RecipeError(f"plugins: {file} cannot be read: {error.strerror}") from None
+    name = f"{PLUGIN}{file.stem}_{digest}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None
@@ -118,7 +135,17 @@ def _load_plugin(file: Path) -> tuple[ModuleType, str]:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
-            raise RecipeError(f"plugins: {file} fails on import: {worded(error)}") from error
+            raise RecipeError(f"plugins: {file} fails on import: {_worded(error, name)}") from error
     return sys.modules[name], digest
+
+
+def _worded(error: BaseException, module: str) -> str:
+    """An error in a plugin on one line, with the last line of its file that led to it. One that ends the
+    process would take the command with it."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: SyntaxError: {error.msg}" if error.lineno else worded(error)
+    at = place(error, module)
+    what = "it ends the process (exit)" if isinstance(error, SystemExit) else shortened(worded(error))
+    return f"line {at[1]}: {what}" if at else what

@@ -21,6 +21,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pipeline.errors import brief
 from pipeline.operator import Operator
 from pipeline.recipe.faiss_factory import check_factory
 from pipeline.recipe.limits import Limits
@@ -45,8 +46,9 @@ class Section(BaseModel):
 # The parts of a sample that a table can hold.
 PARTS = ("text", "url", "uid", "key", "width", "height", "original_width", "original_height")
 
-
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a recipe or pool: it names folders
+MOST_NAME = 100  # characters of a name: with what stores add, file systems take at most 255
+_MOST = 1_000_000  # of GPUs, CPUs, GiB and workers: more than any machine or cluster has
 
 
 class Pool(Section):
@@ -74,7 +76,7 @@ class Pool(Section):
     shards: str | tuple[str, ...] | None = None
     datacomp: Annotated[str, Field(min_length=1)] | None = None
     store: str
-    name: Annotated[str, Field(pattern=NAME)] | None = None
+    name: Annotated[str, Field(pattern=NAME, max_length=MOST_NAME)] | None = None
     kind: str | None = None
     columns: dict[str, str | int] = {}
 
@@ -115,7 +117,7 @@ class Pool(Section):
         """A text or a list of texts."""
         paths = [value] if isinstance(value, str) else value
         if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
-            raise ValueError(f"must be a path or a list of paths, got {value!r}")
+            raise ValueError(f"must be a path or a list of paths, got {brief(value)}")
         return value
 
     @field_validator("columns", mode="before")
@@ -123,12 +125,14 @@ class Pool(Section):
     def _names_or_positions(cls, value: Any) -> Any:
         """Known parts, all by name or all by position."""
         if not isinstance(value, dict):
-            raise ValueError(f"must map parts of a sample to columns, such as {{text: TITLE}}, got {value!r}")
+            raise ValueError(
+                f"must map parts of a sample to columns, such as {{text: TITLE}}, got {brief(value)}"
+            )
         if unknown := [part for part in value if part not in PARTS]:
-            raise ValueError(f"must be of {', '.join(PARTS)}, got {unknown[0]!r}")
+            raise ValueError(f"must be of {', '.join(PARTS)}, got {brief(unknown[0])}")
         names = list(value.values())
         if not all(isinstance(n, str) for n in names) and not all(type(n) is int and n >= 0 for n in names):
-            raise ValueError(f"must be all names, or all positions from 0, got {value!r}")
+            raise ValueError(f"must be all names, or all positions from 0, got {brief(value)}")
         return value
 
 
@@ -236,17 +240,17 @@ class Resources(Section):
     `gpus` is 0.
     """
 
-    gpus: Annotated[float, Field(ge=0)] = 0
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    memory: Annotated[float, Field(gt=0)] | None = None
-    workers: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[float, Field(ge=0, le=_MOST)] = 0
+    cpus: Annotated[float, Field(gt=0, le=_MOST)] | None = None
+    memory: Annotated[float, Field(gt=0, le=_MOST)] | None = None
+    workers: Annotated[int, Field(ge=1, le=_MOST)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=16_384)] | None = None
 
 
 class Recipe(Section):
     """A checked recipe.
 
-    name      what decisions and logs are called; default: the file's name without its suffix
+    name      what decisions and logs are called: up to 100 of A-Z a-z 0-9 _ . -; default: that of the file
     pool      where the samples are: Pool
     compute   the operators, by name. `use` is the import path of a class in `operators/` or in a plugin; all
               other keys are its fields. Here they are in dependency order
@@ -259,7 +263,7 @@ class Recipe(Section):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    name: Annotated[str, Field(pattern=NAME)] = "recipe"
+    name: Annotated[str, Field(pattern=NAME, max_length=MOST_NAME)] = "recipe"
     pool: Pool
     compute: dict[str, Entry] = {}
     keep: dict[str, Rule] = {}
@@ -274,6 +278,8 @@ class Recipe(Section):
         """The name of a rule is its column, unless the rule names another."""
         if not isinstance(rules, dict):
             return rules
+        if strange := [name for name in rules if not isinstance(name, str)]:
+            raise ValueError(f"has a rule with the name {brief(strange[0])}, which is not a text: quote it")
         return {
             name: {"column": name, **rule} if isinstance(rule, dict) else rule for name, rule in rules.items()
         }

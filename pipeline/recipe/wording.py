@@ -10,12 +10,16 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.errors import brief, shortened
+
 _PLAIN = {  # pydantic's words -> ours
     "Input should be": "must be",
     "String should": "must",
     "a valid dictionary": "a mapping",
     " or instance of Rule": "",
     "a valid tuple": "a list",
+    "Keys should be strings": "is not a text: quote it",
+    "Unable to parse input string as an integer, exceeded maximum size": "must be a smaller whole number",
     "greater than or equal to": ">=",
     "less than or equal to": "<=",
     "greater than": ">",
@@ -29,7 +33,7 @@ def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -
     is."""
     for item in error.errors(include_url=False):
         key = prefix + ".".join(str(part) for part in item["loc"] if part != "function-after")
-        yield _message(key.rstrip("."), item, model)
+        yield _message(shortened(key.rstrip(".")), item, model)
 
 
 def _message(key: str, item: Any, model: type[BaseModel]) -> str:
@@ -47,13 +51,13 @@ def _message(key: str, item: Any, model: type[BaseModel]) -> str:
         return f"{key} {item['ctx']['error']}"
     share = key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal")
     allowed_text = "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], item["msg"])
-    return f"{key} {allowed_text}, got {value!r}{_guess(value, share)}"
+    return f"{key} {allowed_text}, got {brief(value)}{_guess(value, share)}"
 
 
 def _guess(value: Any, share: bool) -> str:
     """A hint at a frequent mistake: 30 for 0.30, and a bare no, on, off or yes, which YAML reads as a
     Boolean."""
-    if share and 1 < value <= 100:
+    if share and isinstance(value, int | float) and 1 < value <= 100:
         return f" (did you mean {value / 100:.2f}?)"
     return " (a word such as no or on must be quoted)" if isinstance(value, bool) else ""
 

@@ -43,6 +43,7 @@ from pipeline.errors import RecipeError, ShardError, WinnowError
 from pipeline.plan import cluster
 from pipeline.plan.cluster import GIB, PATIENCE, Node, Placement
 from pipeline.plan.passes import Stage
+from pipeline.plan.ray_address import check_address, connect, start
 from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.run import ray_workers
@@ -64,12 +65,15 @@ class RayExecutor:
         self, recipe: Recipe | None = None, cpus: int | None = None, gpus: int | None = None
     ) -> None:
         """Connect to Ray, or start it with `cpus` and `gpus`, by default those of this machine. Raises
-        RecipeError for a recipe with relative paths on a cluster."""
-        if recipe is not None and os.environ.get("RAY_ADDRESS"):
-            cluster.check_paths(recipe)
+        RecipeError for a cluster that is not there, and for a recipe with relative paths on a cluster."""
+        address = os.environ.get("RAY_ADDRESS")
         if not ray.is_initialized():
+            if address:
+                check_address(address)
             with stderr_discarded():
-                _start(cpus, gpus)
+                connect(_init, address) if address else start(_init, cpus, gpus)
+        if recipe is not None and address:
+            cluster.check_paths(recipe)
         _set_up_ray_data()
         if recipe is not None:
             _send_plugins_by_value(recipe)
@@ -259,13 +263,9 @@ def _own_errors() -> Iterator[None]:
 # --- Ray itself -------------------------------------------------------------------------------------
 
 
-def _start(cpus: int | None, gpus: int | None) -> None:
-    """Connect to the cluster at RAY_ADDRESS, else start Ray on this machine."""
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-    else:
-        ray.init("local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+def _init(**options: Any) -> None:
+    """ray.init, which says nothing itself."""
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
 
 
 def _set_up_ray_data() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.errors import OperatorError, worded
+from pipeline.errors import OperatorError, place, worded
 from pipeline.operator import Device, ImageScore, Score, Writer
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
@@ -90,8 +90,10 @@ class StageRunner:
             assert isinstance(operator, Score | ImageScore)
             try:
                 operator.setup({need: stats[need] for need in operator.inputs() if need in stats}, device)
-            except Exception as error:
-                raise OperatorError(f"{name} cannot be set up: {worded(error)}") from error
+            except (Exception, SystemExit) as error:
+                raise OperatorError(
+                    f"{name} cannot be set up: {worded(error)}{_where(operator, error)}"
+                ) from error
             self.operators[name] = operator
         self.decoder = Decoder(device.threads, limits)
         self.batch_size = batch_size
@@ -146,30 +148,36 @@ class StageRunner:
 def score(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
     """An operator's columns for a batch, by full name, `error` last. If the operator raises on the whole
     batch, it runs row by row, so that only the rows at fault are null. Raises OperatorError."""
-    result, batch_reason = _attempt(name, operator, batch, images)
+    result, batch_reason, where = _attempt(name, operator, batch, images)
     if result is not None:
         return result
     attempts = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
-    if len(attempts) >= SYSTEMATIC and all(row is None for row, _ in attempts):
-        raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}")
-    empty, reason = _attempt(name, operator, batch.clear(), [])  # has the columns' types
+    if len(attempts) >= SYSTEMATIC and all(row is None for row, _, _ in attempts):
+        raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
+    empty, reason, where = _attempt(name, operator, batch.clear(), [])  # has the columns' types
     if empty is None:
-        raise OperatorError(f"{name} fails even on an empty batch: {reason}")
-    rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why in attempts]
+        raise OperatorError(f"{name} fails even on an empty batch: {reason}{where}")
+    rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why, _ in attempts]
     return pl.concat([empty, *rows], how="diagonal")
 
 
 def _attempt(
     name: str, operator: Writer, batch: pl.DataFrame, images: Images
-) -> tuple[pl.DataFrame | None, str]:
-    """(checked result, "") or, if the operator raises, (None, its error on one line)."""
+) -> tuple[pl.DataFrame | None, str, str]:
+    """(checked result, "", "") or, if the operator raises, (None, its error on one line, where it is)."""
     try:
         result = _call(operator, batch, images)
     except OperatorError:
         raise
-    except Exception as error:
-        return None, worded(error)
-    return checked(name, operator, result, len(batch)), ""
+    except (Exception, SystemExit) as error:
+        return None, worded(error), _where(operator, error)
+    return checked(name, operator, result, len(batch)), "", ""
+
+
+def _where(operator: Writer, error: BaseException) -> str:
+    """In which line of a plugin's file an error is, in words."""
+    at = place(error, type(operator).__module__)
+    return f" ({at[0]}, line {at[1]})" if at else ""
 
 
 def _call(operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:

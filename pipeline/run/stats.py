@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
-from pipeline.errors import OperatorError, worded
+from pipeline.errors import OperatorError, place, worded
 from pipeline.operator import Stat
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
@@ -67,8 +67,10 @@ class StatTask:
         errors."""
         try:
             table = method(pl.concat(frames))
-        except Exception as error:
-            raise OperatorError(f"{self.name}: {step}() fails: {worded(error)}") from error
+        except (Exception, SystemExit) as error:
+            at = place(error, type(self.operator).__module__)
+            where = f" ({at[0]}, line {at[1]})" if at else ""
+            raise OperatorError(f"{self.name}: {step}() fails: {worded(error)}{where}") from error
         if not isinstance(table, pl.DataFrame):
             kind = type(table).__name__
             raise OperatorError(f"{self.name}: {step}() must return a polars DataFrame, got {kind}")

@@ -1,6 +1,7 @@
 """Operators that are slow, that fail, or that take their process along: `use: faulty.Slow`."""
 
 import os
+import sys
 import time
 
 import numpy as np
@@ -31,6 +32,13 @@ class Broken(Score):
         if not len(batch):
             return pl.DataFrame({"never": []}, schema=dict(self.writes))
         raise ValueError("no row is good enough")
+
+
+class Leaving(Broken):
+    """Ends its process, as a script does."""
+
+    def score(self, batch):
+        sys.exit(0)
 
 
 class Deadly(Broken):

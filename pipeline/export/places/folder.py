@@ -57,6 +57,7 @@ from pipeline.storage.locks.lock import Lock, held
 MANIFEST = "_winnow.json"
 NEXT = ".winnow-next"
 LOCK = ".winnow.lock"
+DESKTOP_FILES = (".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory")
 
 
 @dataclass(frozen=True)
@@ -213,8 +214,8 @@ class ExportFolder:
             )
 
     def _others(self, folder: Folder) -> set[str]:
-        """The files in a folder that are none of ours in transit."""
-        return {name for name in folder.file_names() if not _in_transit(name)}
+        """The files in a folder that are none of ours in transit, nor left by a desktop that showed it."""
+        return {name for name in folder.file_names() if not _in_transit(name) and not _of_desktop(name)}
 
     # --- the swap ---------------------------------------------------------------------------------
 
@@ -280,6 +281,11 @@ def _in_transit(name: str) -> bool:
     """Whether a file of an export's folder is a lock, its states, or part of the next export."""
     first = name.partition("/")[0]
     return first in (NEXT, STATES_FILE) or (first.startswith(".") and first.endswith("winnow.lock"))
+
+
+def _of_desktop(name: str) -> bool:
+    """Whether macOS, Windows or a Linux desktop puts such a file into every folder that it shows."""
+    return (last := os.path.basename(name).lower()) in DESKTOP_FILES or last.startswith("._")
 
 
 def _check_is_folder(folder: Folder, key: str) -> None:

@@ -6,6 +6,7 @@ A path that exists is never taken for a pattern, neither for a glob (`[`, `?`, `
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -13,6 +14,14 @@ from typing import Any, NamedTuple
 from braceexpand import braceexpand
 from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import brief
+
+MOST_PATHS = 2_000_000  # that the braces of a pattern may stand for; DataComp's largest pool has 1.3 million
+MOST_BRACES = 20  # inside each other
+_SEQUENCE = re.compile(r"(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.-?(\d+))?\n?")  # as braceexpand has it
+_DIGITS = 18  # of a number in braces
+_MARK = re.compile(r"[{},]")
 
 
 class Place(NamedTuple):
@@ -49,9 +58,59 @@ def places(pattern: str) -> Iterator[Place]:
     if (literal := _existing(pattern)) is not None:
         yield literal
         return
+    _check_braces(pattern)
     for text in braceexpand(pattern, escape=False):
         if text.strip():
             yield _existing(text) or _place(text)
+
+
+def _check_braces(pattern: str) -> None:
+    """Raises ValueError if the braces of a pattern stand for too many paths, or are too deep inside each
+    other. `braceexpand` writes out what is in braces before the first path is known."""
+    group = _Group(0)  # the whole pattern, as if it stood in braces
+    around: list[_Group] = []
+    for match in _MARK.finditer(pattern):
+        if match[0] == "{":
+            around.append(group)
+            group = _Group(match.end())
+            if len(around) > MOST_BRACES:
+                raise ValueError(
+                    f"pool.shards: more than {MOST_BRACES} braces inside each other in {brief(pattern)}"
+                )
+        elif not around:
+            continue  # a comma outside of braces; of a brace too many, braceexpand says so
+        elif match[0] == ",":
+            group = _Group(group.start, group.others + group.texts, 1)
+        else:
+            inside = _SEQUENCE.fullmatch(pattern, group.start, match.start())
+            count = _steps(*inside.groups()) if inside else group.others + group.texts
+            group = around.pop()
+            group = group._replace(texts=group.texts * count)
+        if group.others + group.texts > MOST_PATHS:
+            raise ValueError(
+                f"pool.shards: the braces of {brief(pattern)} stand for more than {MOST_PATHS:,} paths; give a "
+                "folder or a glob"
+            )
+
+
+class _Group(NamedTuple):
+    """Braces that are open: where their inside begins, how many texts the parts before the last comma stand
+    for, and how many the part since it."""
+
+    start: int
+    others: int = 0
+    texts: int = 1
+
+
+def _steps(first: str, last: str, step: str | None) -> int:
+    """How many texts a sequence such as `00..99` or `a..z` stands for, or a few more."""
+    if max(len(first), len(last)) > _DIGITS:
+        return MOST_PATHS + 1
+    letters = first.isalpha()
+    if letters != last.isalpha():
+        return 1  # a text like any other
+    ends = (ord(first), ord(last)) if letters else (int(first), int(last))
+    return abs(ends[1] - ends[0]) // (int((step or "")[-_DIGITS:] or 1) or 1) + 1
 
 
 def _existing(text: str) -> Place | None:

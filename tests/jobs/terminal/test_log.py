@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from rich.progress import Progress
 
 from jobs.terminal import log
+from jobs.terminal.console import Console
 from tests.pipeline.run.test_ray_log import HOSTILE
 
 ROOT = Path(__file__).parents[3]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from jobs.terminal import plan_tables
+from jobs.terminal.console import Console
 from pipeline.preflight.estimate import MissingPass, StagePool, estimate
 from pipeline.preflight.measure import MeasuredOn
 from pipeline.preflight.preview import IndexTask, Preview

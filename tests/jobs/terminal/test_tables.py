@@ -4,9 +4,9 @@ import io
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from jobs.terminal import tables
+from jobs.terminal.console import Console
 from pipeline.decide.books import Losses
 from pipeline.decide.decision import Decision, RuleCount
 from pipeline.decide.explain import Explanation

@@ -190,7 +190,7 @@ def test_commands(tmp_path):
 
 
 def test_tables(tmp_path, monkeypatch):
-    from rich.console import Console
+    from jobs.terminal.console import Console
 
     console = Console(record=True, width=120)
     monkeypatch.setattr("jobs.terminal.tables.console", console)

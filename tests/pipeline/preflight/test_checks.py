@@ -260,3 +260,22 @@ def test_the_gpus_of_a_cluster_are_not_those_of_this_machine(lacking, monkeypatc
 def test_nothing_can_be_measured_then(lacking):
     with pytest.raises(RecipeError, match=r"compute\.clip\.pretrained: there is no file /none\.pt"):
         preview(lacking, count=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("9999999999x8", "at most 100,000 machines"),
+        ("60000x8,60000x8", "at most 100,000 machines"),
+        ("9" * 5000 + "x8", "at most 100,000 machines"),
+        ("0x8", "has no machines, no CPUs"),
+        ("2x0", "has no machines, no CPUs"),
+        ("1x" + "9" * 400, "a number of over 9 digits"),
+        ("1x8:" + "9" * 5000, "a number of over 9 digits"),
+        ("", "--cluster must be"),
+        ("[red]", "--cluster must be"),
+    ],
+)
+def test_clusters_are_bounded(text, expected):
+    with pytest.raises(RecipeError, match=expected):
+        parse_cluster(text)

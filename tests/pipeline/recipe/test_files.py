@@ -35,14 +35,22 @@ def test_recipe_files_that_cannot_be_read(path, expected, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("1 / 0", "ZeroDivisionError: division by zero"),
-        ("def f(:", "SyntaxError"),
-        ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
-        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+        ("x = 1\n\n1 / 0", "line 3: ZeroDivisionError: division by zero"),
+        ("x = 1\ndef f(:", "line 2: SyntaxError: invalid syntax"),
+        ("\0", "SyntaxError: source code string cannot contain null bytes"),
+        ("x = '\udcff'", "line 1: SyntaxError: (unicode error)"),
+        (
+            "import no_such_module_at_all",
+            "line 1: ModuleNotFoundError: No module named 'no_such_module_at_all'",
+        ),
+        ("raise ValueError('two\\nlines')", "line 1: ValueError: two lines"),
+        ("def leave():\n    raise SystemExit(3)\n\nleave()", "line 2: it ends the process (exit)"),
+        ("import sys\nsys.exit()", "line 2: it ends the process (exit)"),
+        ("def f():\n    f()\nf()", "line 2: RecursionError"),
     ],
 )
 def test_plugin_that_fails_on_import(source, expected, recipe, tmp_path):
-    (tmp_path / "broken.py").write_text(source)
+    (tmp_path / "broken.py").write_text(source, errors="surrogateescape")
     with pytest.raises(RecipeError) as raised:
         recipe(POOL + f"plugins: [{tmp_path}/broken.py]\ncompute: {{a: {{use: broken.X}}}}")
     message = str(raised.value)

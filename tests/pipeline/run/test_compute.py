@@ -217,7 +217,8 @@ def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, open
 @pytest.mark.parametrize(
     ("stat", "reason"),
     [
-        ("NoPartial", "AttributeError: 'DataFrame' object has no attribute 'nonsense'"),
+        ("NoPartial", "no attribute 'nonsense' ("),
+        ("NoPartial", "plugins/faulty.py, line "),
         ("NoMerge", 'ColumnNotFoundError: unable to find column "m"'),
         ("NotATable", "partial() must return a polars DataFrame, got Series"),
     ],
@@ -230,12 +231,21 @@ def test_a_stat_that_fails_names_itself(pool, opened, stat, reason):
     assert reason in str(raised.value)
 
 
-def test_an_operator_that_fails_everywhere_stops_the_pass(write_pool, opened):
+@pytest.mark.parametrize(
+    ("operator", "source", "reason"),
+    [
+        ("Broken", 'raise ValueError("no row is good enough")', "ValueError: no row is good enough"),
+        ("Leaving", "sys.exit(0)", "SystemExit: 0"),
+    ],
+)
+def test_an_operator_that_fails_everywhere_stops_the_pass(operator, source, reason, write_pool, opened):
     write_pool(["aa"] * 20, shard="0")
-    session = opened("0.tar", {"bad": {"use": "faulty.Broken"}}, {}, [str(PLUGINS)])
-    message = r"^bad fails on every row of a batch: ValueError: no row is good enough$"
-    with pytest.raises(OperatorError, match=message):
+    session = opened("0.tar", {"bad": {"use": f"faulty.{operator}"}}, {}, [str(PLUGINS)])
+    line = 1 + (PLUGINS / "faulty.py").read_text().splitlines().index(f"        {source}")
+    with pytest.raises(OperatorError) as raised:
         compute(session, LocalExecutor())
+    where = f"({PLUGINS}/faulty.py, line {line})"
+    assert str(raised.value) == f"bad fails on every row of a batch: {reason} {where}"
     assert session.store.root.file_names(session.folder("bad"), ".parquet") == set()
 
 
