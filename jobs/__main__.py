@@ -30,7 +30,8 @@ def main() -> None:
         status = end.code if isinstance(end, SystemExit) else None
         if not (interrupts.came or isinstance(end, KeyboardInterrupt) or status == STOPPED):
             raise
-        print(AGAIN, file=sys.stderr)
+        if sys.stderr is not None:
+            sys.stderr.write(f"{AGAIN}\n")
         sys.exit(STOPPED)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -23,7 +23,7 @@ from jobs.terminal import console as screen
 from jobs.terminal import log, plan_tables, store_tables, subset_tables, tables
 from jobs.terminal.console import Console
 from jobs.upkeep import StoreInfo, UnitInfo
-from pipeline.decide.books import Books
+from pipeline.decide.books import Books, Losses
 from pipeline.decide.decision import Decision, RuleCount
 from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation, RuleVerdict
@@ -66,8 +66,22 @@ def decision(t: str) -> Decision:
 
 def books(t: str) -> Books:
     passed_over = {t: PassedOver(2, (t, t))}
-    return Books(**vars(decision(t)), listed=4, damaged={t: t}, lost={t: 1}, passed_over=passed_over, pending={t: t},
-                 rewritten={t: t}, changed={t: t}, speeds={t: Speed(1, 1.0, 1.0, 1.0)}, bottleneck=t)  # fmt: skip
+    return Books(
+        **vars(decision(t)),
+        listed=4,
+        damaged={t: t},
+        lost={t: 1},
+        passed_over=passed_over,
+        unwatched=1,
+        pending={t: t},
+        rewritten={t: t},
+        changed={t: t},
+        speeds={t: Speed(1, 1.0, 1.0, 1.0)},
+        bottleneck=t,
+    )
+
+
+NONE = Losses({}, {}, {}, 0)
 
 
 def preview(t: str) -> Preview:
@@ -86,8 +100,8 @@ def explanation(t: str, keep: bool) -> Explanation:
 
 
 SHOWN = {
-    "run": lambda t: tables.funnel(books(t), {t: 1}, {t: t}, {t: PassedOver(2, (t, t))}),
-    "keep": lambda t: tables.funnel(decision(t)),
+    "run": lambda t: tables.funnel(books(t), books(t), {t: 1}),
+    "keep": lambda t: tables.funnel(decision(t), NONE),
     "overlap": lambda t: tables.overlap(decision(t)),
     "changed": lambda t: tables.rewritten({t: t}, {t: t}, 1),
     "speeds": lambda t: tables.speeds(books(t)),
@@ -184,7 +198,7 @@ def test_any_width_shows_something(columns, terminal):
     assert 20 <= out.width < 10_000
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "console", out)
-        tables.funnel(decision("a"))
+        tables.funnel(decision("a"), NONE)
     assert "Funnel" in out.file.getvalue()
 
 

@@ -53,7 +53,7 @@ TEXTS = {  # recipe -> what its message has
     "key twice": ("name: a\nname: b", "name is given twice, in lines 1 and 2"),
     "date for a name": ("name: 2024-13-45\npool: {shards: a, store: s, kind: 2024-02-31 00:00:00}\nkeep: 2024-01-01", "keep must be a mapping, got '2024-01-01'"),
     "list at top": ("- a", "must be a mapping with the keys name, pool"),
-    "text at top": ("hello", "must be a mapping with the keys name, pool, compute, keep, export, run, plugins, got 'hello'"),
+    "text at top": ("hello", "must be a mapping with the keys name, pool, compute, keep, export, limits, run, plugins, got 'hello'"),
     "empty": ("", "got an empty file"),
     "comment only": ("# nothing\n", "got an empty file"),
     "too large": ("name: " + "x" * MOST_BYTES, "larger than 1 MiB, the most that a recipe may have"),
