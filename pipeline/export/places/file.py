@@ -75,16 +75,17 @@ def foreign(target: Folder, key: str) -> RecipeError:
 
 
 def is_current(path: str, key: str, about: About) -> bool:
-    """Whether the file at a path is the one that `about` describes, as it was written. If it was described so
-    and is not any more, the log says how it differs."""
+    """Whether the file at a path is the one that `about` describes, as it was written. The log says if it is
+    missing; a file that differs is named when another takes its place."""
     target = Folder(path)
     check_is_file(path, key)
     noted = _read_note(target, key)
     if (note := noted.manifest) is None or not note.items() >= about.items() or len(note["files"]) > 1:
         return False  # of two files, a run that was killed may have put the other one there
-    wrong = _difference(target, note, noted.states) if target.exists("") else "is missing"
-    if wrong:
-        LOG.warning("%s %s; it is written again", target.base, wrong)
+    if not target.exists(""):
+        LOG.warning("%s is missing; it is written again", target.base)
+        return False
+    if _difference(target, note, noted.states):
         return False
     if noted.fault:
         LOG.warning("%s%s %s; it is written again", target.base, NOTE, noted.fault)
@@ -147,7 +148,7 @@ def _set_aside(target: Folder, wrong: str) -> None:
     else:
         target.fs.cp_file(target.base, aside.base)
         target.fs.rm_file(target.base)
-    LOG.warning("%s %s; it was moved to %s", target.base, wrong, aside.base)
+    LOG.warning("%s %s; it is written again, and what was there is %s", target.base, wrong, aside.base)
 
 
 # --- notes ----------------------------------------------------------------------------------------
