@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from fsspec.core import url_to_fs
 
-from pipeline.pool.shards import SUFFIX, Shard
+from pipeline.pool.shards import PACKED_TARS, SUFFIX, Shard
 
 STATS = "_stats.json"
 MOST_BYTES = 64 << 20  # read of such a file: img2dataset writes at most 100,000 messages
@@ -70,9 +70,10 @@ def reasons(stats: Mapping[str, Any]) -> dict[str, int]:
 
 def lost(shard: Shard) -> dict[str, int]:
     """The lost URLs of a tar, see `lost_beside`."""
-    if shard.table or not shard.path.endswith(SUFFIX) or shard.path.startswith("http"):
+    suffix = next((suffix for suffix in (SUFFIX, *PACKED_TARS) if shard.path.endswith(suffix)), None)
+    if shard.table or not suffix or shard.path.startswith("http"):
         return {}  # a signed URL gives access to one file
-    return lost_beside(shard.path.removesuffix(SUFFIX))
+    return lost_beside(shard.path.removesuffix(suffix))
 
 
 def lost_beside(stem: str) -> dict[str, int]:

@@ -60,11 +60,11 @@ def listed_state(info: Mapping[str, Any]) -> str:
 
 
 def state_difference(before: str, now: str) -> str:
-    """How a file's state differs from an earlier one, in words."""
-    sizes = [state.partition(" ")[0] for state in (before, now)]
-    if sizes[0] != sizes[1]:
-        return f"size {sizes[0] or 'unknown'} -> {sizes[1]} bytes"
-    return "written since, of equal size"
+    """How a file's state differs from an earlier one, in words; empty if it does not."""
+    if before == now:
+        return ""
+    old, new = (state.partition(" ")[0] for state in (before, now))
+    return "written since, of equal size" if old == new else f"size {old or 'unknown'} -> {new} bytes"
 
 
 def state_digest(state: str) -> str:

@@ -106,10 +106,10 @@ def removed(file: Path) -> None:
 
 
 CHANGES = {
-    shorter: "size 10240 -> 100",
-    longer: "size 10240 -> 10244",
-    rewritten: "rewritten with as many bytes, 10240",
-    replaced: "rewritten with as many bytes, 10240",
+    shorter: "size 10240 -> 100 bytes",
+    longer: "size 10240 -> 10244 bytes",
+    rewritten: "written since, of equal size",
+    replaced: "written since, of equal size",
     removed: "it was removed",
 }
 
@@ -138,10 +138,10 @@ def test_a_file_that_changes_while_ranges_are_read(file, change):
 def test_ranges_behind_a_new_end(file):
     ranges = ByteRanges(file).__enter__()
     shorter(file)
-    with pytest.raises(ChangedError, match="size 10240 -> 100"):
+    with pytest.raises(ChangedError, match="size 10240 -> 100 bytes"):
         ranges.read(200, 10)
     longer(file)
-    with pytest.raises(ChangedError, match="size 10240 -> 104"):
+    with pytest.raises(ChangedError, match="size 10240 -> 104 bytes"):
         ranges.read(200, 10)
     assert ranges.read(0, 3) == DATA[:3]
     file.unlink()
@@ -158,7 +158,7 @@ def test_ranges_of_a_file_with_another_state_than_expected(file):
     longer(file)
     with (
         pytest.raises(
-            ChangedError, match=r"since it was listed \(size 10240 -> 10244\): run the command again"
+            ChangedError, match=r"since it was listed \(size 10240 -> 10244 bytes\): run the command again"
         ),
         ByteRanges(file, state),
     ):
