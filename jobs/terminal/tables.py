@@ -210,6 +210,8 @@ def explanation(sample: Explanation) -> None:
         console.print(evidence)
     for why in dict.fromkeys(rule.why for rule in sample.rules if rule.why):
         console.print(f"no value because: {printable(why)}", markup=False, highlight=False)
+    if sample.lacks:
+        console.print(f"as it was read: {printable(sample.lacks)}", markup=False, highlight=False)
 
 
 def pending(shards: Mapping[str, str], command: str) -> None:
