@@ -211,6 +211,8 @@ def explanation(sample: Explanation) -> None:
         console.print(evidence)
     for why in dict.fromkeys(rule.why for rule in sample.rules if rule.why):
         console.print(f"no value because: {why}")
+    if sample.lacks:
+        console.print(f"as it was read: {sample.lacks}")
 
 
 def pending(shards: Mapping[str, str], command: str) -> None:

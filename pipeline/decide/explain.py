@@ -41,7 +41,8 @@ class RuleVerdict:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A sample, what became of it, and why. `evidence`: operator -> the rows of its table, column by name."""
+    """A sample, what became of it, and why. `evidence`: operator -> the rows of its table, column by name.
+    `lacks`: what was missing or wrong as the sample was read; None if nothing was."""
 
     uid: str
     shard: str
@@ -54,6 +55,7 @@ class Explanation:
     keep: bool
     rules: Sequence[RuleVerdict]
     evidence: Mapping[str, Sequence[Mapping[str, object]]]
+    lacks: str | None = None
 
     @property
     def fate(self) -> str:
@@ -95,7 +97,16 @@ def _explain(session: Session, decision: Decision, shard: str, row: int) -> Expl
             for name in session.recipe.keep
         ],
         evidence=_evidence(session, session.columns, shard, row),
+        lacks=_lacks(session, shard, row),
     )
+
+
+def _lacks(session: Session, shard: str, row: int) -> str | None:
+    """The sample's own error. A pool that is its own table has none."""
+    if not session.sample_folders:
+        return None
+    error = session.columns.samples.row(shard, row, ["error"])["error"][0]
+    return None if error is None else str(error)
 
 
 def _verdict(

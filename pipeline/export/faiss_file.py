@@ -13,6 +13,7 @@ kinds (HNSW, fast-scan codes) are built in memory.
 Source of the layout: `write_index` and `write_InvertedLists` in FAISS's index_write.cpp.
 """
 
+import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -22,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.export import faiss_build
-from pipeline.storage.ranges import map_file
 
 BLOCK = 256 << 20  # bytes of codes and ids held in memory
 ID_BYTES = 8  # of a row's number
@@ -146,3 +146,11 @@ def _joined(blocks: list[_Block]) -> Iterator[bytes | memoryview]:
     for number in np.flatnonzero(sizes).tolist():
         yield from (block.codes(number) for block in blocks)
         yield from (block.ids(number) for block in blocks)
+
+
+def map_file(path: str) -> memoryview:
+    """A whole local file as a view. It stays mapped for as long as any part of the view is referenced."""
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -24,7 +24,7 @@ from pipeline.export.kept import WrittenRows
 from pipeline.export.places.contents import HashedFile, content_of
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
-from pipeline.pool.fields import parse
+from pipeline.pool.fields import USUAL, parse
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.pool.shards import Shard
 from pipeline.schema import SIDES
@@ -123,7 +123,7 @@ class TarBuilder:
                     for key, row in islice(rows, run.stop - run.start):
                         fields = members_of(row)
                         writer.write({"__key__": key, **members(fields, row["text"])})
-                        yield json_texts(fields)
+                        yield json_texts(fields, self.kind.limits.json_bytes)
 
 
 # --- one sample -----------------------------------------------------------------------------------
@@ -168,10 +168,11 @@ def safe_extension(suffix: str) -> str:
     return f"x-{re.sub('[^A-Za-z0-9._-]', '_', suffix)[:LONGEST]}"
 
 
-def json_texts(fields: Sequence[tuple[str, Data]]) -> JsonTexts:
-    """The JSON_TEXTS that a sample's json member holds. Values that are not strings are left out."""
+def json_texts(fields: Sequence[tuple[str, Data]], most: int = USUAL.json_bytes) -> JsonTexts:
+    """The JSON_TEXTS that a sample's json member holds, if it has at most `most` bytes. Values that are not
+    strings are left out."""
     data = next((data for suffix, data in fields if suffix.lower() == "json"), b"{}")
-    record, _ = parse(data)
+    record, _ = parse(data, most)
     texts = {name: record[name] for name in JSON_TEXTS if isinstance(record.get(name), str)}
     return {name: text.encode("utf-8", "replace").decode() for name, text in texts.items()}
 

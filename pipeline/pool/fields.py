@@ -4,6 +4,9 @@ Parsing never raises; bad values become None.
 """
 
 import json
+import math
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -12,10 +15,33 @@ import polars as pl
 BAD_JSON = "json cannot be parsed"
 NO_CAPTION = "no caption"
 MOST_PIXELS = (1 << 31) - 1  # of a side: an int32
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def parse(data: bytes | memoryview) -> tuple[dict[str, Any], str | None]:
-    """(the JSON object, None), or ({}, why there is none)."""
+@dataclass(frozen=True)
+class Limits:
+    """What a sample may have, so that a few bytes of a pool cannot fill the memory; `pool.limits` of a
+    recipe.
+
+    caption_bytes  of a caption
+    json_bytes     of a json: what it parses to takes up to forty times as many
+    sample_files   files of a sample of a tar
+    join_bytes     of a tar, held to find the files of a sample if it is not sorted by key
+    """
+
+    caption_bytes: int = 1 << 20
+    json_bytes: int = 4 << 20
+    sample_files: int = 4096
+    join_bytes: int = 64 << 20
+
+
+USUAL = Limits()
+
+
+def parse(data: bytes | memoryview, most: int = USUAL.json_bytes) -> tuple[dict[str, Any], str | None]:
+    """(the JSON object, None), or ({}, why there is none). `most`: bytes that it may have."""
+    if len(data) > most:
+        return {}, f"{BAD_JSON}: {over(len(data), most, 'json_bytes')}"
     try:
         record = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -26,6 +52,40 @@ def parse(data: bytes | memoryview) -> tuple[dict[str, Any], str | None]:
         except RecursionError:
             return {}, f"{BAD_JSON}: nested too deeply"
     return (record, None) if isinstance(record, dict) else ({}, f"{BAD_JSON}: not an object")
+
+
+def over(size: int, most: int, limit: str) -> str:
+    """The words for something of `size` bytes that is larger than a limit."""
+    return f"it has {size:,} bytes, allowed are {most:,} (pool.limits.{limit})"
+
+
+def escaped(name: str) -> str:
+    """A name with valid characters only: bytes that are not UTF-8, which are surrogates in it, become
+    %XX."""
+    if name.isascii():
+        return name
+    return _SURROGATE.sub(lambda match: percent(match.group()), name)
+
+
+def percent(character: str) -> str:
+    """The bytes of a character as %XX; those of a surrogate are what a file system that is not UTF-8 has."""
+    try:
+        data = character.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = character.encode("utf-8", "surrogatepass")
+    return "".join(f"%{byte:02X}" for byte in data)
+
+
+def first_string(value: object) -> str | None:
+    """The first of a list of captions, or the value itself; as `string` gives it."""
+    return string(value[0]) if isinstance(value, list) and value else string(value)
+
+
+def number_or_string(value: object) -> str | None:
+    """As `first_string`, and numbers as text. NaN and infinity, objects and Booleans count as missing."""
+    if type(value) is int or type(value) is float and math.isfinite(value):
+        return str(value)
+    return first_string(value)
 
 
 def string(value: object) -> str | None:

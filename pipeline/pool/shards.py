@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.pool.archive import packing
 from pipeline.pool.listing.lookup import Suffixes, look_up
 from pipeline.pool.listing.names import shard_name
 
 SUFFIX = ".tar"
+PACKED_TARS = packing.SUFFIXES
 STATS = "_stats.json"  # what takes its place in the name of img2dataset's file beside a tar
 TABLES = (".parquet", ".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
@@ -81,8 +83,9 @@ class Listing:
 def list_shards(patterns: str | Sequence[str]) -> Listing:
     """The tars or tables that paths, brace patterns, globs and folders stand for; sorted by path, unique.
 
-    A path that exists is never taken for a pattern. Folders are searched to any depth for *.tar, and only if
-    there is none, for tables: beside the tars of img2dataset lie parquet files that describe them. The same
+    A path that exists is never taken for a pattern. Folders are searched to any depth for *.tar, packed
+    (*.tar.gz) or not, and only if there is none, for tables: beside the tars of img2dataset lie parquet files
+    that describe them. The same
     goes for globs. Links are followed. A file that does not exist and that is named as it is, or by braces,
     is a shard with the state MISSING. Raises ValueError if nothing matches a pattern, if a name is unsafe,
     and if there are both tars and tables.
@@ -90,7 +93,7 @@ def list_shards(patterns: str | Sequence[str]) -> Listing:
     texts = [patterns] if isinstance(patterns, str) else list(patterns)
     if not texts:
         raise ValueError("pool.shards is empty: name at least one tar, pattern or folder")
-    found = look_up(texts, Suffixes((SUFFIX,), TABLES, STATS))
+    found = look_up(texts, Suffixes((SUFFIX, *PACKED_TARS), TABLES, STATS))
     paths = sorted(found.files)
     names = _named(paths, found.root)
     shards = tuple(
@@ -107,7 +110,7 @@ def _named(paths: Sequence[str], root: str) -> list[str]:
     """The names of the shards at these paths. Raises ValueError if two would be equal."""
     paths_of: dict[str, str] = {}
     for path in paths:
-        name = shard_name(path, root, (SUFFIX, *TABLES))
+        name = shard_name(path, root, (SUFFIX, *PACKED_TARS, *TABLES))
         if (other := paths_of.setdefault(name, path)) != path:
             raise ValueError(f"pool.shards: two shards would be named {name!r}, {other!r} and {path!r}")
     return list(paths_of)

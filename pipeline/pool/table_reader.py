@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ChangedError, ColumnError, ShardError
-from pipeline.pool.fields import NO_CAPTION, pixels_of, string
+from pipeline.pool.fields import NO_CAPTION, USUAL, Limits, pixels_of, string
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage
 from pipeline.pool.tar_reader import BATCH_BYTES
@@ -52,12 +52,13 @@ def read_table(
     rows: int,
     size: int = BATCH_BYTES,
     needed: Collection[str] = NEEDED,
+    limits: Limits = USUAL,
 ) -> "TableReader":
     """Frames of SAMPLE_SCHEMA's columns, of `rows` rows, fewer at the end or if they exceed `size` bytes.
     The cuts follow from the content alone. After the loop, `.damage` says where the table breaks off, if it
     does. Raises ShardError if the column of a `needed` part is missing or parquet is garbled, and OSError if
     storage does."""
-    return TableReader(shard, columns, rows, size, needed)
+    return TableReader(shard, columns, rows, size, needed, limits)
 
 
 def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
@@ -72,8 +73,15 @@ class TableReader:
     """Frames of a table's samples; `damage` and `seen` are known once the loop has ended."""
 
     def __init__(
-        self, shard: Shard, columns: Mapping[str, Name], rows: int, size: int, needed: Collection[str]
+        self,
+        shard: Shard,
+        columns: Mapping[str, Name],
+        rows: int,
+        size: int,
+        needed: Collection[str] = NEEDED,
+        limits: Limits = USUAL,
     ) -> None:
+        self._limits = limits
         self._shard = shard
         self._columns = columns
         self._needed = needed
@@ -86,7 +94,7 @@ class TableReader:
         first = 0
         seen = Counter[str]()
         for frame in cut(self._frames(), self._rows, self._size):
-            yield describe(frame, self._shard.name, first, seen)
+            yield describe(frame, self._shard.name, first, seen, self._limits)
             first += len(frame)
 
     def _frames(self) -> Iterator[pl.DataFrame]:
@@ -97,7 +105,7 @@ class TableReader:
             with _worded(file):
                 early = _seen_early(file) if self._shard.format == "parquet" else None
                 try:
-                    yield from _open(self._shard, self._columns, self._needed, file, stack)
+                    yield from _open(self._shard, self._columns, self._needed, file, stack, self._limits)
                 except Break as broken:
                     self.damage = Damage(*broken.args)
                 self.seen = early or file.finish()
@@ -142,14 +150,19 @@ def cut(pieces: Iterator[pl.DataFrame], rows: int, size: int) -> Iterator[pl.Dat
 
 
 def _open(
-    shard: Shard, columns: Mapping[str, Name], needed: Collection[str], file: Opened, stack: ExitStack
+    shard: Shard,
+    columns: Mapping[str, Name],
+    needed: Collection[str],
+    file: Opened,
+    stack: ExitStack,
+    limits: Limits = USUAL,
 ) -> Iterator[pl.DataFrame]:
     """Frames with a String column for each part of a sample that the table has, and perhaps `trouble`."""
     if shard.format == "parquet":
         table = _open_parquet(file, stack)
     else:
         positions = any(isinstance(name, int) for name in columns.values())
-        table = open_text(file, shard.format, header=not positions)
+        table = open_text(file, shard.format, header=not positions, limits=limits)
     return table.frames(pick(table.names, columns, needed) if table.names is not None else {})
 
 
@@ -227,12 +240,21 @@ def _strings(batch: pa.RecordBatch, name: Name) -> pa.Array:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def describe(frame: pl.DataFrame, shard: str, first: int, seen: Counter[str]) -> pl.DataFrame:
+def describe(
+    frame: pl.DataFrame, shard: str, first: int, seen: Counter[str], limits: Limits = USUAL
+) -> pl.DataFrame:
     """The rows of a table, which has a column per part of a sample, with SAMPLE_SCHEMA's columns. `first`:
     the number of the first row. `seen` counts the keys of those rows so far that have neither a uid nor a
     url."""
     lacking = [part for part in (*NAMES, "trouble") if part not in frame.columns]
     frame = frame.with_columns(pl.lit(None, pl.String).alias(part) for part in lacking)
+    size = pl.col("text").str.len_bytes()
+    if frame.select((size > limits.caption_bytes).any()).item():
+        reason = f"{NO_CAPTION}: it has over {limits.caption_bytes:,} bytes (pool.limits.caption_bytes)"
+        frame = frame.with_columns(
+            pl.when(size <= limits.caption_bytes).then("text").alias("text"),
+            pl.when(size > limits.caption_bytes).then(pl.lit(reason)).otherwise("trouble").alias("trouble"),
+        )
     own = has_own_uid(pl.col("uid"))
     key = pl.when(pl.col("key") != "").then("key")
     foreign = pl.when((pl.col("uid") != "") & ~own).then("uid")

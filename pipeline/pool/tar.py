@@ -4,35 +4,52 @@
 says where each member lies, and it gives the members before a break. Garbage in a tar never raises: it ends
 the walk and is described in `Walk.damage`. Storage errors are OSErrors and pass through.
 
+A packed tar is unpacked on the way (archive/packing.py): bytes are counted in what it unpacks to. A link has
+the contents of the file before it that it leads to (archive/links.py).
+
 Format: POSIX.1-2017, `pax`, "ustar Interchange Format" and "pax Header Block"; GNU tar 1.35 manual, "Basic
-Tar Format". Differs: a sparse file is passed over, because its bytes are not its contents. A global pax
-header that sets a path or a size counts as damage, because no member could be cut out.
+Tar Format". Differs: a sparse file is given without data, because its bytes are not its contents. A global
+pax header that sets a path or a size counts as damage, because no member could be cut out.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from typing import NamedTuple
 
+from pipeline.pool.archive import extensions, links
+from pipeline.pool.archive.packing import Unpacked, unpacked
+from pipeline.pool.fields import escaped
 from pipeline.storage.identity import Seen
-from pipeline.storage.ranges import Location, Source, open_source
+from pipeline.storage.ranges import Location, Source, Stream, Watched, open_source
 
 BLOCK = 512
 MAX_MEMBER = 256 << 20  # a larger member is yielded without its data
-MAX_EXTENSION = 1 << 20  # bytes of one long name or pax header; real ones have a few hundred
 MAX_OFFSET = 1 << 62  # no storage seeks further
 ZEROS_AT_ONCE = 64 << 10  # bytes after the end marker that are looked at together
 
-HEADER = struct.Struct("100s24x12s12x8sc100x6s82x155s12x")  # name size checksum type magic prefix
+HEADER = struct.Struct("100s24x12s12x8sc100s6s82x155s12x")  # name size checksum type link magic prefix
 ZEROS = bytes(BLOCK)
 REGULAR = b"0\0007"
-EXTENSIONS = b"LKxXg"  # GNU long name and long link, pax, Solaris's pax, global pax
+EXTENSIONS = extensions.KINDS
+SPARSE = b"S"  # GNU's old format
 BODILESS = b"123456"  # links, devices, directories, fifos
-PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+SENT = "not a tar: download it again, and look at what the server sent"
+# What files that are no tars begin with, and what to do about it
+OTHERS = {
+    b"PK\x03\x04": "it is a zip archive: unpack it, and pack its files as a tar",
+    b"7z\xbc\xaf\x27\x1c": "it is a 7z archive: unpack it, and pack its files as a tar",
+    b"Rar!": "it is a RAR archive: unpack it, and pack its files as a tar",
+    b"\x1f\x9d": "it is packed with compress (.Z): unpack it, or pack it with gzip",
+    b"version https://git-lfs": "it is a pointer of Git LFS, not the file: run `git lfs pull`",
+    b'{"': f"it is JSON, {SENT}",
+    **dict.fromkeys((b"<!", b"<html", b"<HTML", b"<?xml", b"<Error"), f"it is a web page or XML, {SENT}"),
+    b"PAR1": "it is a parquet file: give it a name that ends in .parquet",
+}
 
 
 class Damage(NamedTuple):
@@ -45,7 +62,7 @@ class Damage(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A regular file in a tar.
+    """A regular file in a tar, or a link.
 
     Bytes [header_offset, end) are the member with its long-name and pax headers and its padding; copied to
     another tar, they are a valid member there. Bytes [offset, offset + size) are its contents.
@@ -55,12 +72,14 @@ class Member(NamedTuple):
     header_offset: int
     offset: int
     size: int
-    data: memoryview | None  # None if larger than MAX_MEMBER
+    data: memoryview | None  # None if larger than MAX_MEMBER, or if there is trouble
+    trouble: str = ""  # why it has no contents, of a sparse file or of a link that leads nowhere
+    link_end: int = 0  # the first byte after a link, whose contents lie elsewhere
 
     @property
     def end(self) -> int:
         """The first byte after the member and its padding."""
-        return _padded(self.offset + self.size)
+        return self.link_end or _padded(self.offset + self.size)
 
 
 class _Break(Exception):
@@ -75,23 +94,37 @@ class Walk:
         self._location = location
         self.damage: Damage | None = None
         self.seen: Seen | None = None
+        self.state = ""  # of the file that is read
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Generator[Member, None, None]:
         self.damage = None
         with ExitStack() as stack:
-            source = open_source(self._location, stack)
+            raw = open_source(self._location, stack)
+            if isinstance(raw, Stream) and isinstance(raw.file, Watched):
+                self.state = raw.file.state
+            source = unpacked(raw)
             try:
                 yield from _members(source)
             except _Break as broken:
                 self.damage = Damage(*broken.args)
-            self.seen = source.finish()
+            if isinstance(source, Stream) and isinstance(source.file, Unpacked):
+                self.damage = _told_better(self.damage, source.file)
+            self.seen = raw.finish()
+
+
+def _told_better(damage: Damage | None, file: Unpacked) -> Damage | None:
+    """The damage of a packed tar: where its data cannot be unpacked, that is the reason."""
+    if not file.broken:
+        return damage
+    return damage._replace(reason=file.broken) if damage else Damage(file.size, file.broken)
 
 
 def walk(location: Location | bytes | memoryview) -> Walk:
     """Iterate over the regular members of a tar: a path, an fsspec URL, or its bytes.
 
     After the loop, `.damage` is None or says where and why reading stopped. A member is yielded only if the
-    tar goes on to the end of its padding. Names are valid Unicode: bytes that are not UTF-8 become U+FFFD.
+    tar goes on to the end of its padding. In names, bytes that are not UTF-8 are lone surrogates, so that no
+    two names become equal (`fields.escaped`).
     Raises OSError if storage does and ChangedError if the file changes meanwhile, never because of the
     contents of a tar.
     """
@@ -102,35 +135,57 @@ def _members(source: Source) -> Iterator[Member]:
     """Yield members up to the end-of-archive marker. Raises _Break if the tar cannot be read that far."""
     at = start = 0  # byte of this header, and of the first header that belongs to the same member
     given: dict[str, bytes] = {}  # attributes from the long-name and pax headers before the member's own
+    headers = 0  # of such headers
+    earlier = links.Earlier()
+    add = earlier.add
     while header := _header(source, at, start):
-        name, size, kind = header
+        name, size, kind, link = header
         body = at + BLOCK
         if kind in EXTENSIONS:
             given |= _extension(source, start, body, size, kind)
+            headers += 1
+            if headers > extensions.MOST_HEADERS:
+                raise _Break(start, f"more than {headers - 1} headers with attributes before one member")
             after = _padded(body + size)
-            start, at = (after if start == at and kind == b"g" else start), after
+            start, at = (after if start == at and kind == extensions.GLOBAL else start), after
             continue
         if given:
             name, size = given.get("path", name), int(given.get("size", size))
+            link = given.get("linkpath", link)
         if kind not in REGULAR:
             body, size = _irregular(source, body, size, kind)
-        text = name.partition(b"\0")[0].decode("utf-8", "replace")
+        text = name.partition(b"\0")[0].decode("utf-8", "surrogateescape")
         try:
             data = _data(source, body, size)
         except EOFError as error:
-            raise _Break(start, f"{error} member {text}", text) from None
-        if kind in REGULAR and not text.endswith("/") and "sparse" not in given:
-            yield Member(text, start, body, size, data)
-        at = start = _padded(body + size)
+            raise _Break(start, f"{error} member {escaped(text)}", escaped(text)) from None
+        after = _padded(body + size)
+        if kind in REGULAR and "sparse" not in given:
+            if text[-1:] != "/":
+                add((text, body, size))
+                yield Member(text, start, body, size, data)
+        elif kind in links.KINDS:
+            target = earlier.follow(source, text, _text(link), kind == links.HARD, at)
+            yield Member(text, start, *target, after)
+        elif kind in REGULAR or kind == SPARSE:
+            trouble = f"{escaped(text)} is a sparse file: pack it as a whole"
+            yield Member(text, start, body, size, None, trouble)
+        at = start = after
+        headers = 0
         given = {}
 
 
-def _header(source: Source, at: int, start: int) -> tuple[bytes, int, bytes] | None:
-    """(name, size, type) from the header at byte `at`; None at the end-of-archive marker."""
+def _text(name: bytes) -> str:
+    """A name in a header up to its first NUL."""
+    return name.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _header(source: Source, at: int, start: int) -> tuple[bytes, int, bytes, bytes] | None:
+    """(name, size, type, link) from the header at byte `at`; None at the end-of-archive marker."""
     block = source.read(at, BLOCK)
     if len(block) < BLOCK:
         raise _Break(start, _why(bytes(block), at))
-    name, size, checksum, kind, magic, prefix = HEADER.unpack(block)
+    name, size, checksum, kind, link, magic, prefix = HEADER.unpack(block)
     if not _sums_up(block, checksum):
         if block != ZEROS:
             raise _Break(start, _why(bytes(block), at))
@@ -138,7 +193,7 @@ def _header(source: Source, at: int, start: int) -> tuple[bytes, int, bytes] | N
         return None
     if magic == b"ustar\0" and prefix[0]:
         name = prefix.partition(b"\0")[0] + b"/" + name
-    return name, _number(size), kind
+    return name, _number(size), kind, link
 
 
 def _data(source: Source, at: int, size: int) -> memoryview | None:
@@ -158,7 +213,7 @@ def _data(source: Source, at: int, size: int) -> memoryview | None:
 
 def _irregular(source: Source, body: int, size: int, kind: bytes) -> tuple[int, int]:
     """(first byte, number of bytes) of the data that a link, directory, device or sparse file stores."""
-    if kind == b"S":  # GNU's old sparse files: the map goes on in blocks after the header
+    if kind == SPARSE:  # GNU's old sparse files: the map goes on in blocks after the header
         more = source.read(body - BLOCK, BLOCK)[482:483]
         while more and bytes(more) != b"\0":
             more, body = source.read(body, BLOCK)[504:505], body + BLOCK
@@ -170,35 +225,18 @@ def _irregular(source: Source, body: int, size: int, kind: bytes) -> tuple[int, 
 
 
 def _extension(source: Source, start: int, body: int, size: int, kind: bytes) -> dict[str, bytes]:
-    """The attributes of the next member from a long-name or pax header: path, size, sparse."""
+    """The attributes of the next member from a long-name or pax header."""
     what = f"the header at byte {body - BLOCK}"
-    if size > MAX_EXTENSION:
-        raise _Break(start, f"{what} announces {size} bytes of attributes")
+    if size > extensions.MAX_BYTES:
+        allowed = f"allowed are {extensions.MAX_BYTES:,}"
+        raise _Break(start, f"{what} announces {size} bytes of attributes, {allowed}")
     try:
-        data = bytes(_data(source, body, size) or b"")
-        records = {"path": data} if kind == b"L" else dict(_pax(data) if kind in b"xXg" else ())
+        given = extensions.attributes(kind, bytes(_data(source, body, size) or b""))
     except (EOFError, ValueError) as error:
         raise _Break(start, f"{error} {what}") from None
-    if kind == b"g" and records:
-        raise _Break(start, f"{what} sets the {min(records)} of all members: not supported")
-    return records
-
-
-def _pax(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The records of a pax header, "<length> <keyword>=<value>\\n", for path, size and sparse files."""
-    at, end = 0, len(data.rstrip(b"\0"))
-    while at < end:
-        blank = data.find(b" ", at, at + 20)
-        after = at + int(data[at:blank] if data[at:blank].isdigit() else 0)
-        keyword, equals, value = data[blank + 1 : after - 1].partition(b"=")
-        size = keyword == b"size" and value
-        if not equals or after > end or size and not (size.isdigit() and len(size) < 19):
-            raise ValueError("garbled pax records in")
-        if keyword.startswith(b"GNU.sparse."):
-            yield "sparse", value
-        elif keyword in (b"path", b"size") and value:
-            yield keyword.decode(), value
-        at = after
+    if kind == extensions.GLOBAL and given:
+        raise _Break(start, f"{what} sets the {min(given)} of all members: not supported; pack the tar anew")
+    return given
 
 
 def _expect_zeros(source: Source, at: int) -> None:
@@ -213,9 +251,9 @@ def _expect_zeros(source: Source, at: int) -> None:
 
 def _why(block: bytes, at: int) -> str:
     """Why the bytes at `at` are not a header."""
-    packing = next((PACKED[magic] for magic in PACKED if block.startswith(magic)), None)
-    if packing and not at:
-        return f"is {packing}-compressed, not a plain tar: unpack it first"
+    other = next((OTHERS[magic] for magic in OTHERS if block.startswith(magic)), None)
+    if other and not at:
+        return other
     if len(block) == BLOCK:
         return f"the header at byte {at} has a wrong checksum"
     if block:

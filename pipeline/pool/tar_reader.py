@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.pool.archive.joining import Joined
+from pipeline.pool.fields import USUAL, Limits
 from pipeline.pool.shards import Shard
-from pipeline.pool.tar import Damage, Member, Walk, walk
-from pipeline.pool.webdataset import Sample, describe, group
+from pipeline.pool.tar import Damage, walk
+from pipeline.pool.webdataset import describe
 from pipeline.schema import SAMPLE_SCHEMA
 from pipeline.storage.identity import Seen
 
@@ -34,8 +36,11 @@ class SampleReader:
     equal the first samples of the undamaged one.
     """
 
-    def __init__(self, shard: Shard, batch_rows: int, batch_bytes: int, images: bool = True) -> None:
+    def __init__(
+        self, shard: Shard, batch_rows: int, batch_bytes: int, images: bool = True, limits: Limits = USUAL
+    ) -> None:
         self._shard = shard
+        self._limits = limits
         self._images = images
         self._batch_rows = batch_rows
         self._batch_bytes = batch_bytes
@@ -52,17 +57,23 @@ class SampleReader:
         """Each sample's row, with its image."""
         seen: Counter[str] = Counter()
         members = walk(self._shard.path)
-        for sample in _whole(members):
-            row = describe(sample, self._shard.name, self.rows, seen[sample.key])
+        samples = Joined(members, self._limits)
+        for sample in samples:
+            row = describe(sample, self._shard.name, self.rows, seen[sample.key], limits=self._limits)
             seen[sample.key] += 1
             self.rows += 1
             yield row
-        self.damage = members.damage
+        self.damage = samples.damage
         self.seen = members.seen
 
 
 def read_samples(
-    shard: Shard, *, batch_rows: int = 256, batch_bytes: int = BATCH_BYTES, images: bool = True
+    shard: Shard,
+    *,
+    batch_rows: int = 256,
+    batch_bytes: int = BATCH_BYTES,
+    images: bool = True,
+    limits: Limits = USUAL,
 ) -> SampleReader:
     """Tables of SAMPLE_SCHEMA plus `image` (the encoded bytes, or null without `images`), in the order of the
     tar.
@@ -71,18 +82,7 @@ def read_samples(
     loop, `.rows` is the number of samples, `.damage` says where the tar breaks off, if it does, and `.seen`
     what was read. Raises OSError if storage does, and ChangedError if the tar changes meanwhile.
     """
-    return SampleReader(shard, batch_rows, batch_bytes, images)
-
-
-def iter_fields(raw: bytes | memoryview, key: str) -> list[tuple[str, memoryview]]:
-    """(suffix as written, contents) of the members in one sample's byte range, in order. Members of other
-    keys that lie between are left out, and so are those over MAX_MEMBER."""
-    fields = []
-    for member in walk(raw):
-        suffix = member.name.removeprefix(f"{key}.")
-        if suffix != member.name and "/" not in suffix and member.data is not None:
-            fields.append((suffix, member.data))
-    return fields
+    return SampleReader(shard, batch_rows, batch_bytes, images, limits)
 
 
 def tables(
@@ -127,28 +127,3 @@ def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
 def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
     """The values of a binary column, as views: nothing is copied."""
     return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
-
-
-def _whole(members: Walk) -> Iterator[Sample]:
-    """The samples; the last one is left out if a break has cut it, or may have.
-
-    The member at the break takes part in the grouping, so that its name says which sample it belongs to. If
-    its name is unknown, the last sample counts as whole if it has the same suffixes as the one before.
-    """
-    before = last = None
-    for sample in group(_with_cut_member(members)):
-        if last is not None:
-            yield last
-        before, last = last, sample
-    if last is None or any(member.offset < 0 for member in last.members.values()):
-        return
-    if members.damage is None or (before and before.members.keys() == last.members.keys()):
-        yield last
-
-
-def _with_cut_member(members: Walk) -> Iterator[Member]:
-    """The members, and after a break one that stands for the member that is cut there: its offset is
-    negative."""
-    yield from members
-    if members.damage:
-        yield Member(members.damage.member or "", -1, -1, 0, None)

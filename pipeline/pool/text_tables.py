@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from threading import Lock
 from typing import Any, Protocol
@@ -25,8 +26,8 @@ from typing import Any, Protocol
 import polars as pl
 
 from pipeline.errors import ShardError
-from pipeline.pool.fields import parse, string
-from pipeline.pool.tar import PACKED
+from pipeline.pool.archive.packing import PACKED
+from pipeline.pool.fields import USUAL, Limits, number_or_string, parse
 
 CHUNK = 256 << 10  # bytes read, and unpacked, at a time
 LONGEST = 16 << 20  # bytes of a line
@@ -237,10 +238,10 @@ def _fill(piece: Rows, reader: Iterator[list[str]], text: _CsvLines) -> bool:
     return False
 
 
-def json_rows(lines: Blocks) -> Iterator[Rows]:
-    """Objects, as dicts."""
+def json_rows(lines: Blocks, most: int = USUAL.json_bytes) -> Iterator[Rows]:
+    """Objects, as dicts. A line of more than `most` bytes is not parsed."""
     for block in lines:
-        parsed = [parse(line) for line in block.split(b"\n") if line and not line.isspace()]
+        parsed = [parse(line, most) for line in block.split(b"\n") if line and not line.isspace()]
         if lines.last is not None and parsed and parsed[-1][1] is not None:
             raise Break(lines.last, CUT)
         yield (
@@ -254,16 +255,17 @@ def json_rows(lines: Blocks) -> Iterator[Rows]:
 Column = Callable[[list[Any], Name], list[str | None]]  # rows, and a column's name -> its values
 
 
-def open_text(file: Readable, format: str, header: bool) -> Table:
+def open_text(file: Readable, format: str, header: bool, limits: Limits = USUAL) -> Table:
     """A table in a format (`tsv`, `csv`, anything else is JSON lines). `header`: whether the first line of
     a TSV or CSV names the columns; if not, their names are positions. The columns of JSON lines are those
     in the first CHUNK."""
-    read = {"tsv": tsv_rows, "csv": csv_rows}.get(format, json_rows)
+    of_lists = {"tsv": tsv_rows, "csv": csv_rows}.get(format)
+    read = of_lists or partial(json_rows, most=limits.json_bytes)
     pieces = read(Blocks(file))
     rows, troubles = first = next(pieces, ([], {}))
     names: list[Name] = list(dict.fromkeys(name for row in rows for name in row))
     column: Column = _of_objects
-    if read is not json_rows and rows:
+    if of_lists and rows:
         names = list(rows[0] if header else range(len(rows[0])))
         column = _of_lists(names)
         if header:
@@ -292,9 +294,4 @@ def _of_lists(names: Sequence[Name]) -> Column:
 
 def _of_objects(rows: list[Any], name: Name) -> list[str | None]:
     """A column from rows that are objects."""
-    return [_text(row.get(name)) for row in rows]
-
-
-def _text(value: object) -> str | None:
-    """A string, or a number as text. Objects, lists and Booleans count as missing."""
-    return str(value) if type(value) in (int, float) else string(value)
+    return [number_or_string(row.get(name)) for row in rows]

@@ -3,7 +3,12 @@
 Consecutive members with the same name up to the first dot of the basename are a sample, as in the
 webdataset library. Differs: the library raises on a repeated suffix; here a new sample begins. The library
 takes `v1.5_cat.jpg` for sample `v1`; here a key ends at the last dot, unless a member close by has a suffix
-without dots (`v1.jpg`).
+without dots (`v1.jpg`). Beside `IMG.1.jpg` and `IMG.1.txt`, `IMG.1.thumb.jpg` is one more file of `IMG.1`:
+it has no caption of its own, and what comes after the key begins with a letter.
+
+Captions are UTF-8, and are kept as they are, byte order mark and NUL included, since open_clip trains on
+them so. Bytes that are not UTF-8 become U+FFFD; a caption in UTF-16 counts as missing. Of a list of captions
+in the json, the first is taken.
 
 The contents of a sample are untrusted: nothing in them raises. If something is missing or broken, `error`
 says so.
@@ -13,18 +18,30 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import simplejpeg
 
-from pipeline.pool.fields import BAD_JSON, NO_CAPTION, parse, pixels, string
+from pipeline.pool.fields import (
+    BAD_JSON,
+    NO_CAPTION,
+    USUAL,
+    Limits,
+    escaped,
+    first_string,
+    over,
+    parse,
+    pixels,
+    string,
+)
 from pipeline.pool.tar import MAX_MEMBER, Member
 from pipeline.uids import sample_uid
 
 NO_IMAGE = "no image member"
 NO_JSON = "no json"
 LARGE = f"larger than {MAX_MEMBER >> 20} MiB"
+UTF_16 = b"\xff\xfe", b"\xfe\xff"  # byte order marks, which are never UTF-8
 LARGE_IMAGE = f"image member {LARGE}"
 # The first four in open_clip's order: the picture that is scored is the one trained on
 IMAGES = (
@@ -33,6 +50,7 @@ IMAGES = (
 )
 LOOK_AHEAD = 256  # members with one stem after which their keys are settled
 LOOK_AHEAD_BYTES = 64 << 20
+CAPTIONS = ("txt", "json")  # suffixes of members that may hold the caption
 META = re.compile(r"__[^/]*__($|/)")  # names of members by which webdataset describes the tar itself
 PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF", "AVIF")
 
@@ -42,26 +60,29 @@ Ranges = tuple[int | None, int, int | None, int | None]  # offset, length, image
 
 
 class Sample(NamedTuple):
-    """Consecutive members with one key, by suffix (in lower case, dots included)."""
+    """The members with one key, by suffix (in lower case, dots included). `trouble`: what is wrong with it as
+    a whole."""
 
     key: str
     members: dict[str, Member]
+    trouble: str = ""
 
 
 def group(members: Iterable[Member]) -> Iterator[Sample]:
-    """Put members together to samples. A suffix that is repeated under a key begins another sample."""
+    """Put consecutive members together to samples. A suffix that is repeated under a key begins another
+    sample."""
     key = ""
     fields = dict[str, Member]()
-    for name, suffix, member in _keyed(members):
+    for name, suffix, member in keyed(members):
         suffix = suffix.lower()
         if name != key or suffix in fields:
             if fields:
-                yield Sample(key, fields)
+                yield Sample(escaped(key), fields)
             key = name
             fields = {}
         fields[suffix] = member
     if fields:
-        yield Sample(key, fields)
+        yield Sample(escaped(key), fields)
 
 
 def split_name(name: str) -> tuple[str, str] | None:
@@ -73,9 +94,9 @@ def split_name(name: str) -> tuple[str, str] | None:
     return folder + slash + stem, suffix
 
 
-def _keyed(members: Iterable[Member]) -> Iterator[Named]:
+def keyed(members: Iterable[Member], is_key: Callable[[str], bool] = lambda stem: False) -> Iterator[Named]:
     """Each member with its key. The first members of a run with one stem are held until their keys are
-    settled.
+    settled. `is_key`: whether a sample with that key came before.
 
     A member with a negative offset stands for the one that is cut at a break in the tar.
     """
@@ -93,20 +114,29 @@ def _keyed(members: Iterable[Member]) -> Iterator[Named]:
             continue
         item = (*parts, member)
         if item[0] != stem:
-            yield from map(_at_last_dot, held)
+            if held:
+                yield from _at_last_dots(held)
             stem = item[0]
             usual = plain
-            plain = None
+            plain = True if "." in item[1] and is_key(stem) else None
             held = []
+        if plain:
+            yield item
+            continue
+        if plain is False and held and not _is_family(held, item):
+            yield from _at_last_dots(held)
+            held = []
+        held.append(item)
         if plain is None:
-            held.append(item)
             plain = _settled(held)
-            if plain is not None:
-                yield from held if plain else map(_at_last_dot, held)
-                held = []
+        if plain:
+            yield from held
+        elif plain is False and len(held) >= LOOK_AHEAD:
+            yield from _at_last_dots(held)
         else:
-            yield item if plain else _at_last_dot(item)
-    yield from map(_at_last_dot, held)
+            continue
+        held = []
+    yield from _at_last_dots(held)
 
 
 def _settled(held: list[Named]) -> bool | None:
@@ -115,6 +145,39 @@ def _settled(held: list[Named]) -> bool | None:
         return True
     full = len(held) >= LOOK_AHEAD or sum(item[2].size for item in held) >= LOOK_AHEAD_BYTES
     return False if full else None
+
+
+def _is_family(held: list[Named], item: Named) -> bool:
+    """Whether an item's key goes on where the first held one's ends, or is the same."""
+    first = _at_last_dot(held[0])[0]
+    key = _at_last_dot(item)[0]
+    return key == first or key.startswith(f"{first}.")
+
+
+def _at_last_dots(held: list[Named]) -> Iterator[Named]:
+    """The same members of one stem with keys that end at the last dot. A key without a caption that goes on
+    after another key is one more file of that one's."""
+    items = [_at_last_dot(item) for item in held]
+    keys = {key for key, _, _ in items}
+    if len(keys) < 2:
+        yield from items
+        return
+    captioned = {key for key, suffix, _ in items if suffix.lower() in CAPTIONS}
+    for key, suffix, member in items:
+        owner, more = (key, "") if key in captioned else _owner(key, keys)
+        yield owner, f"{more}{suffix}", member
+
+
+def _owner(key: str, keys: Collection[str]) -> tuple[str, str]:
+    """(the key that this one goes on after, the rest with a dot), or (the key itself, "")."""
+    more = ""
+    shorter = key
+    while "." in shorter.rpartition("/")[2]:
+        shorter, _, part = shorter.rpartition(".")
+        more = f"{part}.{more}"
+        if shorter in keys and part[:1].isalpha():
+            return shorter, more
+    return key, ""
 
 
 def _at_last_dot(item: Named) -> Named:
@@ -136,20 +199,20 @@ def describe(
     row: int,
     occurrence: int,
     ranges: Callable[[Sequence[Member], Member | None], Ranges] = tar_ranges,
+    limits: Limits = USUAL,
 ) -> tuple[Any, ...]:
     """The sample's row: one value per field of SAMPLE_SCHEMA, then the encoded image or None.
 
     `occurrence` counts the earlier samples of the shard with the same key.
     """
     members = list(sample.members.values())
-    suffix = next((name for name in IMAGES if name in sample.members), None)
+    suffix = _image_suffix(sample)
     image = sample.members[suffix] if suffix else None
-    data = image.data if image else None
-    record, trouble = _record(sample.members.get("json"))
-    text = _text(sample.members.get("txt"), record)
+    data = image.data if image and not sample.trouble else None
+    record, no_record = _record(sample.members.get("json"), limits)
+    text, no_text = _text(sample.members.get("txt"), record, limits)
     url = string(record.get("url"))
-    missing = None if data is not None else LARGE_IMAGE if image else NO_IMAGE
-    reasons = (missing, NO_CAPTION if text is None else None, trouble)
+    no_image = None if data is not None else (image.trouble or LARGE_IMAGE) if image else NO_IMAGE
     return (
         shard,
         row,
@@ -162,26 +225,50 @@ def describe(
         pixels(record.get("original_height")),
         *ranges(members, image),
         suffix,
-        "; ".join(filter(None, reasons)) or None,
+        sample.trouble or "; ".join(filter(None, (no_image, no_text, no_record))) or None,
         data,
     )
 
 
-def _record(member: Member | None) -> tuple[dict[str, Any], str | None]:
+def _image_suffix(sample: Sample) -> str | None:
+    """The suffix of the image member: the first of IMAGES that has contents, else the first that is there."""
+    first = None
+    for name in IMAGES:
+        if (member := sample.members.get(name)) is not None:
+            if not member.trouble:
+                return name
+            first = first or name
+    return first
+
+
+def _record(member: Member | None, limits: Limits) -> tuple[dict[str, Any], str | None]:
     """(the object in the json member, None), or ({}, why there is none)."""
     if member is None:
         return {}, NO_JSON
     if member.data is None:
-        return {}, f"{BAD_JSON}: {LARGE}"
-    return parse(member.data)
+        return {}, f"{BAD_JSON}: {member.trouble or LARGE}"
+    return parse(member.data, limits.json_bytes)
 
 
-def _text(member: Member | None, record: dict[str, Any]) -> str | None:
-    """The caption: the txt member, else `caption` or `text` of the json."""
-    if member is not None and member.data is not None:
-        return str(member.data, "utf-8", "replace")
-    caption = string(record.get("caption"))
-    return caption if caption is not None else string(record.get("text"))
+def _text(member: Member | None, record: dict[str, Any], limits: Limits) -> tuple[str | None, str | None]:
+    """(the caption, None), or (None, why there is none): the txt member, else `caption` or `text` of the
+    json."""
+    if member is None or member.data is None:
+        text = first_string(record.get("caption"))
+        text = text if text is not None else first_string(record.get("text"))
+        trouble = "" if member is None else f": {member.trouble or LARGE}"
+    elif member.size > limits.caption_bytes:
+        return None, f"{NO_CAPTION}: {over(member.size, limits.caption_bytes, 'caption_bytes')}"
+    elif member.data[:2] in UTF_16 and member.size > 1:
+        return None, f"{NO_CAPTION}: it is UTF-16, and captions are UTF-8"
+    else:
+        return str(member.data, "utf-8", "replace"), None
+    if text is None:
+        return None, NO_CAPTION + trouble
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > limits.caption_bytes:
+        return None, f"{NO_CAPTION}: {over(size, limits.caption_bytes, 'caption_bytes')}"
+    return text, None
 
 
 def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:

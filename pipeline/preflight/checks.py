@@ -21,6 +21,7 @@ from pipeline.errors import RecipeError, brief
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
+from pipeline.pool.shards import PACKED_TARS
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.storage import layout
 from pipeline.storage.faults import failure
@@ -107,6 +108,18 @@ def check_shards(passes: Sequence[Pass], pools: Sequence[Sequence[Placement]] = 
                     f"cut the pool into more shards, or set {key}.workers={shards}"
                 )
     return list(dict.fromkeys(warnings))
+
+
+def check_packed(session: Session) -> list[str]:
+    """A warning if shards are packed tars: they have no byte ranges."""
+    packed = [shard for shard in session.shards if shard.path.endswith(PACKED_TARS)]
+    if not packed:
+        return []
+    return [
+        f"{session.kind.key}: {len(packed):,} shards (such as {packed[0].path}) are packed tars: reading is "
+        "slower, and every tar of an export reads its shards from the front; unpacked, they are copied by "
+        "byte range"
+    ]
 
 
 def check_states(session: Session) -> list[str]:

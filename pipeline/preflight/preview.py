@@ -17,7 +17,14 @@ from pipeline.plan.cluster import Node, Placement
 from pipeline.plan.passes import Pass, ScorePass, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
-from pipeline.preflight.checks import check_cluster, check_parts, check_shards, check_states, check_storage
+from pipeline.preflight.checks import (
+    check_cluster,
+    check_packed,
+    check_parts,
+    check_shards,
+    check_states,
+    check_storage,
+)
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool, estimate
 from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_bytes
 from pipeline.preflight.space import Space, check_space
@@ -106,6 +113,7 @@ def preview(
             *storage_warnings,
             *absent,
             *check_states(session),
+            *check_packed(session),
             *check_shards(missing, pools),
             *check_parts(session, stored.rows),
             *space_warnings,

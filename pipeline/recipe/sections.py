@@ -25,6 +25,7 @@ from pipeline.errors import brief
 from pipeline.operator import Operator
 from pipeline.recipe.faiss_factory import check_factory
 from pipeline.recipe.limits import Limits
+from pipeline.recipe.pool_limits import PoolLimits
 from pipeline.rule import Rule
 
 
@@ -68,6 +69,7 @@ class Pool(Section):
               columns (`datacomp.b32_score`) without being computed
     kind      how to read `shards`: `tars`, `tables` or `files` (a folder of name.jpg + name.txt + name.json).
               Only `files` must be given; the others are told by the files' names
+    limits    bounds that real pools never meet, against broken and hostile ones: see PoolLimits
     columns   for tables: which column holds which part of a sample (text, url, uid, key, width, height,
               original_width, original_height), by name, or by position from 0 if a TSV or CSV has no header
               line: `{text: 0, url: 1}`. Default: the names that img2dataset, DataComp, LAION and COYO use
@@ -79,6 +81,7 @@ class Pool(Section):
     name: Annotated[str, Field(pattern=NAME, max_length=MOST_NAME)] | None = None
     kind: str | None = None
     columns: dict[str, str | int] = {}
+    limits: PoolLimits = PoolLimits()
 
     @property
     def folder(self) -> str:

@@ -13,12 +13,11 @@ of all its bytes. If it was rewritten, replaced or removed meanwhile, ChangedErr
 (a missing file, no permission, a broken connection) are OSErrors and pass through.
 
 A local file is not mapped: if a mapped file is truncated while it is read, the system ends the process
-(SIGBUS). `map_file` is for files that nobody else writes.
+(SIGBUS).
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from contextlib import ExitStack
 from functools import cached_property
@@ -45,8 +44,21 @@ class Source(Protocol):
         """Bytes [offset, offset + length), fewer at the end of the file. `offset` must not be smaller than in
         the call before."""
 
+    def again(self, offset: int, length: int) -> bytes | memoryview | None:
+        """Bytes that were passed before, fewer at the end of the file; None if they are out of reach."""
+
     def finish(self) -> Seen | None:
         """See Watched.finish; None if the bytes are not those of a file."""
+
+
+class Forwards(Protocol):
+    """What a Stream reads, at most `chunk` bytes at a time: a Watched, or what it unpacks to."""
+
+    chunk: int
+
+    def readinto(self, buffer: memoryview) -> int: ...
+    def again(self, offset: int, length: int) -> bytes | None: ...
+    def finish(self) -> Seen | None: ...
 
 
 class Memory:
@@ -58,6 +70,8 @@ class Memory:
     def read(self, offset: int, length: int) -> memoryview:
         """See Source. Nothing is copied."""
         return self._view[offset : offset + length]
+
+    again = read
 
     def finish(self) -> None:
         """See Source."""
@@ -99,11 +113,16 @@ class Opened:
         return len(data)
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Bytes [offset, offset + length), fewer at the end of the file."""
+        """Bytes [offset, offset + length), fewer at the end of the file; `read` goes on where it was."""
         if self.path is not None:
             return os.pread(self.file.fileno(), length, offset)
+        at = self.file.tell()
         self.file.seek(offset)
-        return self._from_storage(length)
+        data = self._from_storage(length)
+        self.file.seek(at)
+        return data
+
+    again = read_at
 
     def _from_storage(self, length: int) -> bytes:
         """The next bytes."""
@@ -173,8 +192,8 @@ class Stream:
     """A source that holds one chunk of a file. What it gives is copied out of the chunk, so that a few bytes
     that are kept do not keep the chunk."""
 
-    def __init__(self, file: Watched) -> None:
-        self._file = file
+    def __init__(self, file: Forwards) -> None:
+        self.file = file
         self._chunk = bytearray(file.chunk)
         self._held = self._chunk  # or a larger buffer
         self._start = 0  # the offset of the first byte held
@@ -190,9 +209,13 @@ class Stream:
             return memoryview(self._held)[at:end]
         return memoryview(self._held[at:end])
 
-    def finish(self) -> Seen:
+    def again(self, offset: int, length: int) -> bytes | None:
         """See Source."""
-        return self._file.finish()
+        return self.file.again(offset, length)
+
+    def finish(self) -> Seen | None:
+        """See Source."""
+        return self.file.finish()
 
     def _move(self, offset: int, length: int) -> tuple[int, int]:
         """Hold the bytes from an offset on: a chunk, or if that is more, `length` bytes. Returns where the
@@ -203,7 +226,7 @@ class Stream:
         into = memoryview(held)
         into[: len(rest)] = rest
         size = len(rest)
-        while part := self._file.readinto(into[size : size + len(self._chunk)]):
+        while part := self.file.readinto(into[size : size + len(self._chunk)]):
             size += part
         self._held = held
         self._start = offset
@@ -216,7 +239,7 @@ class Stream:
         if gap > 0:
             self._start += self._size
             self._size = 0
-        while gap > 0 and (part := self._file.readinto(into[:gap])):
+        while gap > 0 and (part := self.file.readinto(into[:gap])):
             self._start += part
             gap -= part
 
@@ -238,14 +261,6 @@ def local_path(location: Location) -> str | None:
     """The path of a location on this machine, with `~` expanded, or None for a URL of other storage."""
     protocol, rest = split_protocol(os.fspath(location))
     return os.path.expanduser(rest) if protocol in (None, "file", "local") else None
-
-
-def map_file(path: str) -> memoryview:
-    """A whole local file as a view. It stays mapped for as long as any part of the view is referenced."""
-    with open(path, "rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 class ByteRanges:

@@ -46,7 +46,7 @@ def uid(shard: str, row: int) -> str:
 
 def store_given(session: Session, shard: str, given: pl.DataFrame) -> None:
     """Store a shard's samples and its `given.*` columns. The session must be refreshed to know of them."""
-    table = samples(len(given), shard)
+    table = samples(len(given), shard).with_columns(error=pl.lit(None, pl.String))
     writes = {**session.recipe.operator("given").writes, "error": pl.String}  # type: ignore[attr-defined]
     columns = [
         (given[n].cast(t) if n in given.columns else pl.Series([None] * len(given), dtype=t)).alias(

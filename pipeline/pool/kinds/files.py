@@ -28,6 +28,7 @@ from urllib.parse import quote, unquote_to_bytes
 from fsspec.core import url_to_fs
 
 from pipeline.errors import ChangedError
+from pipeline.pool.fields import Limits, escaped
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.folders import Entries, find_roots, folders_below, list_folder
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
@@ -90,10 +91,10 @@ class Files(PoolKind):
         """See PoolKind. Raises FileNotFoundError if a file vanishes meanwhile."""
         folder = _Folder(shard)
         digest = Digest()
-        for table in tables(_described(shard, folder, digest), rows, images=images):
+        for table in tables(_described(shard, folder, digest, self.limits), rows, images=images):
             yield parted(table)
         folder.check(READ_AGAIN)
-        notes |= noted(Seen(folder.state, digest.hexdigest()))
+        notes |= noted(self.read_as(Seen(folder.state, digest.hexdigest())))
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
@@ -102,7 +103,7 @@ class Files(PoolKind):
         for _ in _samples(folder, digest):
             pass
         folder.check(READ_AGAIN)
-        return Seen(folder.state, digest.hexdigest())
+        return self.read_as(Seen(folder.state, digest.hexdigest()))
 
     def lost(self, shard: Shard) -> dict[str, int]:
         """See PoolKind."""
@@ -201,17 +202,12 @@ class Group(NamedTuple):
 def _grouped(names: Iterable[str]) -> list[Group]:
     """The samples that file names make, in the order of the names."""
     ordered = sorted(names)
-    named = (Member(_text(name), at, at, 0, None) for at, name in enumerate(ordered))
+    named = (Member(name, at, at, 0, None) for at, name in enumerate(ordered))
     return [
         Group(key, {suffix: ordered[member.offset] for suffix, member in members.items()})
-        for key, members in group(named)
+        for key, members, _ in group(named)
         if not OF_A_ROW.isdisjoint(members)
     ]
-
-
-def _text(name: str) -> str:
-    """A file's name as text: bytes that are not UTF-8 become U+FFFD."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
 def _in_span(first: str, last: str, names: Iterable[str]) -> list[Group]:
@@ -222,11 +218,11 @@ def _in_span(first: str, last: str, names: Iterable[str]) -> list[Group]:
     return [sample for sample in _grouped(near) if all(first <= n <= last for n in sample.names.values())]
 
 
-def _described(shard: Shard, folder: _Folder, digest: Digest) -> Iterator[tuple[Any, ...]]:
+def _described(shard: Shard, folder: _Folder, digest: Digest, limits: Limits) -> Iterator[tuple[Any, ...]]:
     """The rows of a shard, as `webdataset.describe` gives them. See `_samples`."""
     earlier = Counter[str]()
     for row, sample in enumerate(_samples(folder, digest)):
-        yield describe(sample, shard.name, row, earlier[sample.key], _file_sizes)
+        yield describe(sample, shard.name, row, earlier[sample.key], _file_sizes, limits)
         earlier[sample.key] += 1
 
 
@@ -278,7 +274,9 @@ def _read(folder: str, name: str, size: int | None, held: bool = True) -> File:
         fs, base = url_to_fs(folder)
         data = fs.cat_file(f"{base}/{name}") if size != 0 else b""
     if data is None:
-        return File(Member(_text(name), 0, 0, size or 0, None), identify(path).content)
+        return File(Member(escaped(name), 0, 0, size or 0, None), identify(path).content)
     digest = Digest()
     digest.update(data)
-    return File(Member(_text(name), 0, 0, len(data), memoryview(data) if held else None), digest.hexdigest())
+    return File(
+        Member(escaped(name), 0, 0, len(data), memoryview(data) if held else None), digest.hexdigest()
+    )

@@ -12,15 +12,18 @@ methods have defaults. Instances travel to workers.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Any, ClassVar, Protocol
 
 import fsspec
+import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 
+from pipeline.pool.fields import USUAL, Limits
 from pipeline.pool.sample_table import SampleTable, StoredSamples
-from pipeline.pool.shards import SUFFIX, TABLES, Listing, Shard
-from pipeline.storage.identity import Seen
+from pipeline.pool.shards import PACKED_TARS, SUFFIX, TABLES, Listing, Shard
+from pipeline.storage.identity import Digest, Seen
 from pipeline.storage.ranges import local_path
 from pipeline.storage.store import Store
 
@@ -51,10 +54,12 @@ class PoolKind(Protocol):
 
     paths: tuple[str, ...]
     columns: ColumnNames
+    limits: Limits
 
-    def __init__(self, paths: Sequence[str], columns: ColumnNames) -> None:
+    def __init__(self, paths: Sequence[str], columns: ColumnNames, limits: Limits = USUAL) -> None:
         self.paths = tuple(paths)
         self.columns = dict(columns)
+        self.limits = limits
 
     def list_shards(self) -> Listing:
         """The shards, at least one, and what was passed over. Raises RecipeError, ValueError (the message
@@ -63,7 +68,7 @@ class PoolKind(Protocol):
     @property
     def suffixes(self) -> tuple[str, ...]:
         """What the names of the files that it reads end in."""
-        return (SUFFIX, *TABLES)
+        return (SUFFIX, *PACKED_TARS, *TABLES)
 
     def files_of(self, shard: Shard) -> list[str]:
         """The paths of the files of a shard, as far as the shard tells."""
@@ -107,6 +112,17 @@ class PoolKind(Protocol):
         """Reason -> URLs that a download did not fetch, of a shard with a file beside it that says so
         (`Shard.beside`). Raises OSError."""
         return {}  # by default there are no such files
+
+    def read_as(self, seen: Seen) -> Seen:
+        """A shard read with other limits, or other `pool.columns`, is another content."""
+        if not self.columns and self.limits == USUAL:
+            return seen
+        settings = [seen.content, self.columns]
+        if self.limits != USUAL:
+            settings.append(asdict(self.limits))
+        digest = Digest()
+        digest.update(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS))
+        return seen._replace(content=digest.hexdigest())
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""

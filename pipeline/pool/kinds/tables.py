@@ -3,13 +3,11 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-import orjson
-
 from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.table_reader import check_table, identify_table, read_table
-from pipeline.storage.identity import Digest, Seen, noted
+from pipeline.storage.identity import Seen, noted
 
 
 class Tables(PoolKind):
@@ -36,22 +34,14 @@ class Tables(PoolKind):
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
     ) -> Iterator[SampleBatch]:
         """See PoolKind."""
-        reader = read_table(shard, self.columns, rows)
+        reader = read_table(shard, self.columns, rows, limits=self.limits)
         for frame in reader:
             yield frame, None
         if reader.seen:
-            notes |= noted(self._read_as(reader.seen))
+            notes |= noted(self.read_as(reader.seen))
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
-        return self._read_as(identify_table(shard))
-
-    def _read_as(self, seen: Seen) -> Seen:
-        """A table read with other `pool.columns` is another content."""
-        if not self.columns:
-            return seen
-        digest = Digest()
-        digest.update(orjson.dumps([seen.content, self.columns], option=orjson.OPT_SORT_KEYS))
-        return seen._replace(content=digest.hexdigest())
+        return self.read_as(identify_table(shard))

@@ -1,23 +1,25 @@
 """Tars with a WebDataset's samples, as img2dataset's `webdataset` output format and many others have it."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from pipeline.errors import ChangedError, RecipeError
+from pipeline.errors import RecipeError
+from pipeline.pool.archive.read_through import TarFiles
 from pipeline.pool.img2dataset import lost_beside
-from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
+from pipeline.pool.kinds.kind import MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import SUFFIX, Listing, Shard, list_shards
-from pipeline.pool.tar_reader import buffers, iter_fields, read_samples
+from pipeline.pool.tar_reader import buffers, read_samples
 from pipeline.storage.identity import Seen, noted
-from pipeline.storage.ranges import RUN_AGAIN, ByteRanges, identify
+from pipeline.storage.ranges import identify
 
 
 class Tars(PoolKind):
-    """A tar is a shard. Its samples' files are byte ranges of it."""
+    """A tar is a shard. Its samples' files are byte ranges of it; those of a packed or unsorted tar are found
+    by reading it through."""
 
     noun = "tars"
     has_images = True
@@ -35,36 +37,28 @@ class Tars(PoolKind):
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
     ) -> Iterator[SampleBatch]:
         """See PoolKind."""
-        reader = read_samples(shard, batch_rows=rows, images=images)
+        reader = read_samples(shard, batch_rows=rows, images=images, limits=self.limits)
         for table in reader:
             yield parted(table)
-        notes |= noted(reader.seen)
+        if reader.seen:
+            notes |= noted(self.read_as(reader.seen))
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
-        return identify(shard.path)
+        return self.read_as(identify(shard.path))
 
     def lost(self, shard: Shard) -> dict[str, int]:
         """See PoolKind."""
-        return lost_beside(shard.path.removesuffix(SUFFIX))
+        suffix = next(suffix for suffix in (SUFFIX, *PACKED_TARS, "") if shard.path.endswith(suffix))
+        return lost_beside(shard.path.removesuffix(suffix))
 
     @contextmanager
     def members(self, shard: Shard) -> Iterator[MembersOf]:
         """See PoolKind."""
-        with ByteRanges(shard.path, shard.state) as tar:
-
-            def members_of(row: Mapping[str, Any]) -> Fields:
-                fields = iter_fields(tar.read(row["offset"], row["length"]), row["key"])
-                if not fields:
-                    tar.check()
-                    raise ChangedError(
-                        f"{shard.path} is not the tar that was read (no {row['key']} there): {RUN_AGAIN}"
-                    )
-                return fields
-
-            yield members_of
+        with TarFiles(shard.path, shard.state) as files:
+            yield lambda row: files.of(row["key"], row["offset"], row["length"])
 
 
 def parted(table: pa.Table) -> SampleBatch:

@@ -11,6 +11,7 @@ import os
 import re
 from urllib.parse import unquote_to_bytes
 
+from pipeline.pool.fields import percent
 from pipeline.pool.listing.patterns import is_web
 
 LONGEST = 150  # bytes of a part of a name: with what stores add, file systems take at most 255
@@ -35,7 +36,7 @@ def folder_name(name: str) -> str:
 
 def safe(part: str) -> str:
     """A part of a path as part of a name. It can be told back from the result, unless it was cut."""
-    escaped = _UNSAFE.sub(lambda match: _escaped(match.group()), part)
+    escaped = _UNSAFE.sub(lambda match: percent(match.group()), part)
     if len(encoded := escaped.encode()) <= LONGEST:
         return escaped
     digest = hashlib.blake2b(encoded, digest_size=_DIGEST // 2).hexdigest()
@@ -46,15 +47,6 @@ def safe(part: str) -> str:
 def unsafe(part: str) -> str:
     """The part of a path that `safe` made a part of a name of; of one that was cut, another text."""
     return os.fsdecode(unquote_to_bytes(part.encode("utf-8", "surrogatepass")))
-
-
-def _escaped(character: str) -> str:
-    """The bytes of a character as %XX; those of a surrogate are what a file system that is not UTF-8 has."""
-    try:
-        data = character.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        data = character.encode("utf-8", "surrogatepass")
-    return "".join(f"%{byte:02X}" for byte in data)
 
 
 def checked(name: str, path: str) -> str:

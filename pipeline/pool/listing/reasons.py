@@ -13,17 +13,13 @@ BESIDE = "a table beside tars: taken for a description of them"
 WRITTEN = "written by Winnow; name it itself to read it"
 LOOP = "a link back to a folder above it"
 NOWHERE = "a link that leads nowhere"
-COMPRESSED = "a compressed tar, which is not read; unpack it"
+COMPRESSED = "a tar in a packing that is not read; unpack it, or pack it with gzip"
 UNREADABLE = "cannot be read"
 HARMLESS = (NO_SHARD, BESIDE, WRITTEN, LOOP)
 EXAMPLES = 10  # paths of each reason that the books name
 
-# What the names of compressed tars end in
-COMPRESSED_TARS = (
-    *(f"{tar}{suffix}" for tar in (".tar.", ".t") for suffix in ("gz", "bz2", "xz", "zst", "lz4")),
-    ".tbz",
-    ".tar.Z",
-)
+# What the names of tars end in whose packing is not read
+COMPRESSED_TARS = (".tar.Z", ".taz", ".tar.lzma", ".tar.br")
 
 _SPECIAL = (
     (stat.S_ISFIFO, "a FIFO"),

@@ -46,6 +46,7 @@ def test_every_field_of_an_explanation(stored):
             | {"verdict": "no value, passes", "why": "no image"},
         ],
         "evidence": {},
+        "lacks": None,
     }
 
 

@@ -39,8 +39,9 @@ def block(data: bytes) -> bytes:
 
 
 def read(data) -> tuple[list[tuple[str, bytes]], Damage | None]:
+    """The members with contents, and the damage."""
     members = walk(data)
-    found = [(m.name, bytes(m.data)) for m in members]
+    found = [(m.name, bytes(m.data)) for m in members if m.data is not None]
     return found, members.damage
 
 

@@ -29,9 +29,28 @@ DAMAGED = {
         header() + block(b"abc") + b"x" * 512,
         Damage(1024, "the header at byte 1024 has a wrong checksum"),
     ),
-    "gzip": (
+    "gzip of something else": (
         gzip.compress(bytes(range(256)) * 9),
-        Damage(0, "is gzip-compressed, not a plain tar: unpack it first"),
+        Damage(0, "the header at byte 0 has a wrong checksum"),
+    ),
+    "gzip cut": (
+        gzip.compress(header() + block(b"abc"))[:20],
+        Damage(0, "the gzip data cannot be unpacked further: the file ends inside it"),
+    ),
+    "zip": (
+        b"PK\x03\x04" + bytes(600),
+        Damage(0, "it is a zip archive: unpack it, and pack its files as a tar"),
+    ),
+    "web page": (
+        b"<!DOCTYPE html><html>" + b" " * 600,
+        Damage(
+            0,
+            "it is a web page or XML, not a tar: download it again, and look at what the server sent",
+        ),
+    ),
+    "pointer of Git LFS": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 10\n",
+        Damage(0, "it is a pointer of Git LFS, not the file: run `git lfs pull`"),
     ),
     "joined": (
         header() + block(b"abc") + END + header() + block(b"abc") + END,
@@ -51,15 +70,15 @@ DAMAGED = {
     ),
     "pax": (
         header(b"x", kind=b"x") + block(b"abc") + header() + block(b"abc") + END,
-        Damage(0, "garbled pax records in the header at byte 0"),
+        Damage(0, "garbled pax records (at b'abc') in the header at byte 0"),
     ),
     "pax size": (
         header(b"x", b"%011o\0" % 11, b"x") + block(b"11 size=-2\n") + header() + END,
-        Damage(0, "garbled pax records in the header at byte 0"),
+        Damage(0, "garbled pax records (at b'11 size=-2\\n') in the header at byte 0"),
     ),
     "long name": (
         header(b"L", b"77777777777\0", b"L"),
-        Damage(0, "the header at byte 0 announces 8589934591 bytes of attributes"),
+        Damage(0, "the header at byte 0 announces 8589934591 bytes of attributes, allowed are 1,048,576"),
     ),
     "long name cut": (
         header(b"L", kind=b"L") + b"ab",

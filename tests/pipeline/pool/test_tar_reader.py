@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.pool.archive.read_through import iter_fields
 from pipeline.pool.shards import Shard, list_shards
-from pipeline.pool.tar_reader import binary, iter_fields, read_samples
+from pipeline.pool.tar_reader import binary, read_samples
 from pipeline.schema import SAMPLE_SCHEMA
 from tests.pipeline.pool.made_samples import JPEG, make
 

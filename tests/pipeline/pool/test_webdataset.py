@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.pool import webdataset
-from pipeline.pool.tar_reader import iter_fields
+from pipeline.pool.archive.read_through import iter_fields
 from tests.pipeline.pool.made_samples import JPEG, one
 
 # --- grouping
@@ -18,15 +18,21 @@ GROUPS = {
     "versions": (["v1.5_x.jpg", "v1.5_x.json", "v1.6_x.jpg"], ["v1.5_x", "v1.6_x"]),
     "repeated suffix": (["0.jpg", "0.txt", "0.jpg", "0.txt"], ["0", "0"]),
     "repeated suffix in capitals": (["0.jpg", "0.JPG"], ["0", "0"]),
-    "repeated later": (["0.jpg", "1.jpg", "0.txt"], ["0", "1", "0"]),
+    "not sorted": (["0.jpg", "1.jpg", "0.txt"], ["0", "1"]),
     "not of a sample": (
         ["README", "0.jpg", ".hidden", "a/.b.jpg", "0.txt", "__meta__", "__m__/x.jpg"],
         ["0"],
     ),
     "like a name about the tar": (["__a__.jpg"], ["__a__"]),
     "outside": (["../../etc/passwd", "../../x.jpg", "/y.jpg"], ["../../x", "/y"]),
+    "more of a dotted key": (
+        ["IMG.1.jpg", "IMG.1.json", "IMG.1.thumb.jpg", "IMG.1.txt", "IMG.2.jpg"],
+        ["IMG.1", "IMG.2"],
+    ),
+    "longer dotted keys": (["p.1.1.jpg", "p.1.1.txt", "p.1.jpg", "p.1.txt"], ["p.1.1", "p.1"]),
+    "longer dotted keys without captions": (["p.1.jpg", "p.1.2.jpg"], ["p.1", "p.1.2"]),
     "odd dots": (["a..jpg", "b..jpg", "c."], ["a.", "b.", "c"]),
-    "surrogates": ([b"\xff.jpg".decode("utf-8", "surrogateescape")], ["\ufffd"]),
+    "surrogates": ([b"\xff.jpg".decode("utf-8", "surrogateescape")], ["%FF"]),
 }
 
 

@@ -60,7 +60,7 @@ def test_the_layout_of_hugging_faces_cache(tmp_path):
 
 
 def test_what_is_not_a_shard_is_passed_over_with_a_reason(tmp_path):
-    touch(tmp_path, "0.tar", "0.parquet", "0_stats.json", "1.tar.gz", "2.tgz", ".3.tar", "a/b")
+    touch(tmp_path, "0.tar", "0.parquet", "0_stats.json", "1.tar.Z", "2.taz", ".3.tar", "a/b")
     os.mkfifo(tmp_path / "4.tar")
     os.symlink(tmp_path / "gone", tmp_path / "5.tar")
     with socket.socket(socket.AF_UNIX) as made:
@@ -70,8 +70,8 @@ def test_what_is_not_a_shard_is_passed_over_with_a_reason(tmp_path):
     assert passed_over(listing, tmp_path) == {
         "0.parquet": "a table beside tars: taken for a description of them",
         "0_stats.json": "not a shard",
-        "1.tar.gz": "a compressed tar, which is not read; unpack it",
-        "2.tgz": "a compressed tar, which is not read; unpack it",
+        "1.tar.Z": "a tar in a packing that is not read; unpack it, or pack it with gzip",
+        "2.taz": "a tar in a packing that is not read; unpack it, or pack it with gzip",
         "4.tar": "a FIFO",
         "5.tar": "a link that leads nowhere",
         "6.tar": "a socket",
@@ -104,13 +104,19 @@ def test_special_files_and_compressed_tars_are_refused_if_they_are_named(tmp_pat
     for pattern in (f"{tmp_path}/0.tar", f"{tmp_path}/{{0,1}}.tar"):
         with pytest.raises(ValueError, match=r"pool\.shards: .*/0\.tar is a FIFO, not a file with samples"):
             list_shards(pattern)
-    touch(tmp_path, "a/0.tar.gz")
-    with pytest.raises(ValueError, match=r"0\.tar\.gz is a compressed tar, which is not read; unpack it"):
-        list_shards(f"{tmp_path}/a/0.tar.gz")
-    with pytest.raises(
-        ValueError, match=r"no \*\.tar matches .*; passed over: .*/a/0\.tar\.gz \(a compressed"
-    ):
+    touch(tmp_path, "a/0.tar.Z")
+    with pytest.raises(ValueError, match=r"0\.tar\.Z is a tar in a packing that is not read; unpack it"):
+        list_shards(f"{tmp_path}/a/0.tar.Z")
+    with pytest.raises(ValueError, match=r"no \*\.tar matches .*; passed over: .*/a/0\.tar\.Z \(a tar in"):
         list_shards(f"{tmp_path}/a")
+
+
+def test_packed_tars_are_shards_named_like_others(tmp_path):
+    touch(tmp_path, "0.tar", "1.tar.gz", "a/2.tgz", "3.tar.zst", "4.tar.bz2", "5.txz", "6.tar.lz4")
+    assert names(tmp_path) == ["0", "1", "3", "4", "5", "6", "a/2"]
+    touch(tmp_path, "0.tar.gz")
+    with pytest.raises(ValueError, match=r"two shards would be named '0', '.*/0\.tar' and '.*/0\.tar\.gz'"):
+        list_shards(str(tmp_path))
 
 
 def test_a_folder_that_is_called_like_a_tar_is_searched(tmp_path):
