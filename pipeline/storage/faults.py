@@ -47,6 +47,8 @@ def failure(address: str, error: Exception) -> str:
     """What is said of an error of storage at an address: which, why, and the next step."""
     if (refused := refusal(error)) is not None:
         return refused
+    if isinstance(error, FileNotFoundError):
+        return f"{address} does not exist: check the path"
     step = "run the same command again"
     if "://" in address:
         step = f"check the spelling, the endpoint and the credentials, then {step}"

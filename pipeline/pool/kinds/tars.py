@@ -11,7 +11,7 @@ from pipeline.errors import RecipeError
 from pipeline.pool.archive.read_through import TarFiles
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.kind import MembersOf, PoolKind, SampleBatch
-from pipeline.pool.shards import SUFFIX, Listing, Shard, list_shards
+from pipeline.pool.shards import PACKED_TARS, SUFFIX, Listing, Shard, list_shards
 from pipeline.pool.tar_reader import buffers, read_samples
 from pipeline.storage.identity import Seen, noted
 from pipeline.storage.ranges import identify

@@ -89,7 +89,7 @@ def test_no_parquet(tmp_path, datacomp_session):
     with pytest.raises(RecipeError, match=r"pool\.datacomp: .* holds no \*\.parquet"):
         datacomp_session()
     (tmp_path / "metadata").rmdir()
-    with pytest.raises(RecipeError, match=r"pool\.datacomp: FileNotFoundError"):
+    with pytest.raises(RecipeError, match=r"pool\.datacomp: .*metadata does not exist: check the path"):
         datacomp_session()
 
 
