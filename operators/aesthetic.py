@@ -23,6 +23,12 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.torch_files import (
+    SAFETENSORS,
+    load_safetensors,
+    load_tensors,
+    why_not_checkpoint,
+)
 from pipeline.assets import local_file
 from pipeline.operator import Column, Device, File, Score
 
@@ -47,6 +53,10 @@ class AestheticScore(Score):
 
     writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
     _head: Any = PrivateAttr(None)
+
+    def why_broken(self, field: str, value: str) -> str:
+        """See Operator."""
+        return why_not_checkpoint(value)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Multiply the layers into one: between them is only dropout, which does nothing here."""
@@ -76,14 +86,10 @@ class AestheticScore(Score):
 
 def _tensors(path: str) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint, by name."""
-    if path.endswith(".safetensors"):
-        from safetensors.numpy import load_file
-
-        return dict(load_file(path))
-    import torch
-
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.float().numpy() for name, tensor in state.items()}
+    state = load_safetensors(path) if path.endswith(SAFETENSORS) else load_tensors(path, path)
+    if not isinstance(state, dict):
+        raise ValueError(f"weights: {path} must hold tensors by name, got {type(state).__name__}")
+    return state
 
 
 def _layers(tensors: Mapping[str, np.ndarray], path: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -91,12 +97,24 @@ def _layers(tensors: Mapping[str, np.ndarray], path: str) -> list[tuple[np.ndarr
     chain."""
     places: dict[int, dict[str, np.ndarray]] = {}
     for name, tensor in tensors.items():
-        if (found := _LAYER.fullmatch(name)) is None:
-            raise ValueError(f"weights: {path} has {name}, must have layers.N.weight and layers.N.bias only")
+        if (found := _LAYER.fullmatch(str(name))) is None:
+            raise ValueError(
+                f"weights: {path} has {str(name)[:60]!r}, must have layers.N.weight and layers.N.bias only"
+            )
+        if not isinstance(tensor, np.ndarray) or tensor.dtype.kind != "f":
+            kind = tensor.dtype if isinstance(tensor, np.ndarray) else type(tensor).__name__
+            raise ValueError(f"weights: {path}: {name} must be a tensor of floats, got {kind}")
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"weights: {path}: {name} has a value that is not finite")
+        if tensor.ndim != (2 if name.endswith("weight") else 1):
+            raise ValueError(
+                f"weights: {path}: {name} must be a weight (m, n) or a bias (m,), got {tensor.shape}"
+            )
         places.setdefault(int(found[1] or 0), {})[found[2]] = tensor.astype(np.float64)
     layers = [(places[n]["weight"], places[n]["bias"]) for n in sorted(places) if len(places[n]) == 2]
     widths = [weight.shape for weight, _ in layers]
     chained = all(before[0] == after[1] for before, after in itertools.pairwise(widths))
+    chained &= all(len(bias) == len(weight) for weight, bias in layers)
     if len(layers) != len(places) or not layers or not chained or widths[-1][0] != 1:
         raise ValueError(f"weights: {path} must be linear layers that end in one number, got {widths}")
     return layers

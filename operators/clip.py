@@ -36,6 +36,7 @@ from pydantic import PrivateAttr, model_validator
 from operators.algorithms.open_clip_names import REFERENCES, why_not_model, why_not_weights
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.threads import torch_on_one_thread
+from operators.algorithms.torch_files import why_not_checkpoint
 from pipeline.assets import local_file
 from pipeline.operator import Device, File, ImageScore, Operator
 
@@ -222,6 +223,10 @@ class ClipWeights(Operator):
     def why_missing(self, field: str, value: str) -> str:
         """See Operator: open_clip must know the model, and the tag for that model."""
         return why_not_model(value) if field == "model" else why_not_weights(self.model, value)
+
+    def why_broken(self, field: str, value: str) -> str:
+        """See Operator."""
+        return why_not_checkpoint(value) if field == "pretrained" else ""
 
 
 class ClipScore(ClipWeights, ImageScore):

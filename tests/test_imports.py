@@ -39,6 +39,8 @@ DOOR = (
     "uids",
     "errors",
     "assets",
+    "npy",
+    "parquet",
     "threads",
     "ordered_map",
 )  # the modules beside the rooms, open to all of them
@@ -58,6 +60,8 @@ FOR_OPERATORS = {
     "pipeline.schema",
     "pipeline.uids",
     "pipeline.assets",
+    "pipeline.npy",
+    "pipeline.parquet",
     "pipeline.threads",
 }
 MOST_LINES = 300  # of a file

@@ -56,7 +56,7 @@ def test_equals_torch_on_the_real_shape(tmp_path):
 @pytest.mark.parametrize(
     ("tensors", "part"),
     [
-        ({"conv.weight": torch.zeros(2, 2)}, "has conv.weight"),
+        ({"conv.weight": torch.zeros(2, 2)}, "has 'conv.weight'"),
         ({k: v for k, v in LAYERS.items() if k != "layers.2.bias"}, "end in one number"),
         ({k: v for k, v in LAYERS.items() if "0" in k}, "end in one number"),
     ],

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pipeline.uids import (
     draw,
     first_unsorted,
-    has_own_uid,
     key_uid,
     own_uid,
+    own_uids,
     sample_uid,
     table_uids,
     text_url_uid,
@@ -45,7 +45,7 @@ def test_from_the_key():
 def test_of_another_form_is_none_of_its_own(value):
     assert own_uid(value) is None
     if value is None or isinstance(value, str):
-        found = pl.select(has_own_uid(pl.lit(value, pl.String))).item()
+        found = pl.select(own_uids(pl.lit(value, pl.String))).item()
         assert not found
 
 

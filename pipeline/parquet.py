@@ -1,0 +1,297 @@
+"""Parquet files of strangers: opened and read within bounds.
+
+    with garbled("table.parquet"), Parquet("table.parquet") as table:
+        table.check(["text", "url"])                     # what the footer says, before anything is unpacked
+        for batch in table.batches(["text", "url"], 1024):
+            texts(batch.column("text"), "text")          # as text, whatever the column's type
+
+A few KB can stand for many GB, in three ways. A footer can claim a million columns or a billion rows: it is
+bounded before it is believed. A page can be packed a thousandfold: the sizes in the footer are compared. And
+a dictionary can hold one long value to which a million rows point: its longest value is looked up first, and
+only as many rows are unpacked together as fit.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.assets import most_unpacked
+
+LONGEST_TEXT = 1 << 20  # bytes of one text: as of a CSV's field
+AT_ONCE = 64 << 20  # bytes of rows that are unpacked together
+FREE_ROWS = 100_000  # beyond these, a row must take a byte of the file
+MOST_COLUMNS = 10_000
+MOST_DEPTH = 64  # of nested columns
+THRIFT_BYTES = 64 << 20  # of one text in the footer; the schema of a data set has some KB
+THRIFT_ITEMS = 1 << 20  # of one list in the footer: of columns, of row groups
+READ_AHEAD = 1 << 20  # bytes of each column of a local file; from elsewhere, a row group at once
+DELTA = "DELTA_BYTE_ARRAY"  # an encoding in which a few bytes may repeat a long value
+DELTA_ROWS = 64  # rows of that encoding that are unpacked together
+UUID_BYTES = 16
+
+# How those of Arrow's OSErrors begin that are about a file's contents
+_CONTENTS = (
+    *("Couldn't deserialize", "Could not", "Cannot", "Unexpected", "Unsupported", "Corrupt", "Invalid"),
+    *("Unknown", "Malformed", "Encrypt", "Not yet implemented", "Column", "Failed to decompress"),
+)
+
+
+@contextmanager
+def garbled(where: str = "", local: bool = True) -> Iterator[None]:
+    """Within the block, an error of Arrow's about contents becomes a ValueError on one line, which begins
+    with `where`. Arrow uses OSError for some of them; what storage says has a number (errno), or is not about
+    a local file, and passes through."""
+    start = f"{where}: " if where else ""
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise ValueError(start + _line(error)) from None
+    except OSError as error:
+        if error.errno is not None or not (local or str(error).startswith(_CONTENTS)):
+            raise
+        raise ValueError(start + _line(error)) from None
+
+
+def _line(error: Exception) -> str:
+    """What Arrow says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class Parquet:
+    """An open file: a local path, or a file object that stays open as long. A context manager. Raises what
+    Arrow raises (see `garbled`), and ValueError if the file claims more than it can hold."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._stack = ExitStack()
+        self._local = isinstance(source, str)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.file = self._open(stack)
+            _check_footer(self.file.metadata, self._size())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns and their Arrow types."""
+        return self.file.schema_arrow
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return int(self.file.metadata.num_rows)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises ValueError if a name stands for several columns, or if a column says that it unpacks to far
+        more than its bytes."""
+        for name in names:
+            if (count := self.schema.names.count(name)) != 1:
+                raise ValueError(f"has {count} columns called {name}, must have one: rename the others")
+        for group in range(self.file.num_row_groups):
+            for chunk in self._chunks(group, names):
+                packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
+                if unpacked > (most := most_unpacked(packed)):
+                    raise ValueError(
+                        f"column {chunk.path_in_schema} says that {packed:,} bytes unpack to {unpacked:,}, "
+                        f"must be at most {most:,}"
+                    )
+
+    def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of these columns, at least one, row group after row group, so that no more than one is
+        held; at most `rows` at a time, fewer if they are long. Columns are `decoded`. Raises ValueError if
+        they are far more than the file."""
+        size = 0
+        most = most_unpacked(self._size())
+        for group in range(self.file.num_row_groups):
+            for batch in self.file.iter_batches(self._at_once(group, names, rows), [group], list(names)):
+                columns = [decoded(column) for column in batch.columns]
+                if (size := size + sum(column.nbytes for column in columns)) > most:
+                    raise ValueError(
+                        f"unpacks to more than {most:,} bytes, which its {self._size():,} cannot mean"
+                    )
+                yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+    def _at_once(self, group: int, names: Sequence[str], rows: int) -> int:
+        """How many rows of a group can be unpacked together, so that AT_ONCE holds them even if each has the
+        longest value of its dictionary."""
+        suspects = []
+        for chunk in self._chunks(group, names):
+            if chunk.physical_type != "BYTE_ARRAY":
+                continue
+            if DELTA in chunk.encodings:
+                rows = min(rows, DELTA_ROWS)
+            if chunk.has_dictionary_page and chunk.total_uncompressed_size * rows > AT_ONCE:
+                suspects.append(chunk.path_in_schema)
+        if not suspects:
+            return rows
+        return max(1, min(rows, AT_ONCE // max(1, self._longest(group, names, suspects))))
+
+    def _longest(self, group: int, names: Sequence[str], paths: Sequence[str]) -> int:
+        """The bytes of the longest values in the dictionaries of these columns, added up. One row is read."""
+        with ExitStack() as stack:
+            file = self._open(stack, read_dictionary=list(paths), metadata=self.file.metadata)
+            batch = next(file.iter_batches(1, [group], list(names)), None)
+            return sum(map(_longest_word, batch.columns)) if batch is not None else 0
+
+    def _chunks(self, group: int, names: Sequence[str]) -> Iterator[pq.ColumnChunkMetaData]:
+        """What the footer says of these columns' parts in a row group, nested ones included."""
+        metadata = self.file.metadata.row_group(group)
+        wanted = set(names)
+        for index in range(metadata.num_columns):
+            chunk = metadata.column(index)
+            path = chunk.path_in_schema
+            if path in wanted or any(path.startswith(f"{name}.") for name in wanted):
+                yield chunk
+
+    def _open(self, stack: ExitStack, **options: Any) -> pq.ParquetFile:
+        """The file as Arrow opens it. It reads a local one itself."""
+        reading = {"buffer_size": READ_AHEAD, "pre_buffer": False} if self._local else {"pre_buffer": True}
+        bounds = {"thrift_string_size_limit": THRIFT_BYTES, "thrift_container_size_limit": THRIFT_ITEMS}
+        file = pq.ParquetFile(self._source, schema_depth_limit=MOST_DEPTH, **bounds, **reading, **options)
+        return stack.enter_context(file)
+
+    def _size(self) -> int:
+        """Bytes of the file."""
+        if self._local:
+            return os.path.getsize(self._source)
+        at = self._source.tell()
+        size = int(self._source.seek(0, os.SEEK_END) or self._source.tell())
+        self._source.seek(at)
+        return size
+
+
+def _check_footer(footer: pq.FileMetaData, size: int) -> None:
+    """Raises ValueError if the numbers of columns and rows cannot be those of a file of `size` bytes."""
+    if footer.num_columns > MOST_COLUMNS:
+        raise ValueError(f"has {footer.num_columns:,} columns, must have at most {MOST_COLUMNS:,}")
+    rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    if sum(rows) != footer.num_rows or min(rows, default=0) < 0:
+        raise ValueError(f"says that it has {footer.num_rows:,} rows, its row groups have {sum(rows):,}")
+    if footer.num_rows > max(FREE_ROWS, size):
+        raise ValueError(
+            f"says that it has {footer.num_rows:,} rows in {size:,} bytes; beyond {FREE_ROWS:,} rows, each must "
+            "take a byte of the file"
+        )
+
+
+def _longest_word(array: pa.Array) -> int:
+    """The bytes of the longest value in the dictionaries of an array, those of its fields added up."""
+    array = stored(array)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary
+    if pa.types.is_struct(array.type):
+        return sum(map(_longest_word, array.flatten()))
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        return _longest_word(array.values)
+    return longest(array)
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def stored(array: pa.Array) -> pa.Array:
+    """The values themselves, if the type is one of Arrow's extensions (uuid, json), and without the short
+    form of Arrow's views."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
+    if pa.types.is_string_view(array.type):
+        return array.cast(pa.large_string())
+    return array.cast(pa.large_binary()) if pa.types.is_binary_view(array.type) else array
+
+
+def decoded(array: pa.Array) -> pa.Array:
+    """The values of a column that may be an extension's, a dictionary's or run-length encoded."""
+    array = stored(array)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    elif pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    return stored(array)
+
+
+def longest(array: pa.Array) -> int:
+    """The bytes of the longest value of a column of texts or bytes; 0 for other columns."""
+    array = stored(array)
+    return (
+        (pc.max(pc.binary_length(array)).as_py() or 0) if is_text(array.type) or is_bytes(array.type) else 0
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's texts."""
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string))
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's bytes."""
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's lists."""
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+    return any(test(kind) for test in (*tests, pa.types.is_large_list_view))
+
+
+def texts(
+    array: pa.Array, name: str, first: bool = False, uids: bool = False
+) -> tuple[pa.Array, dict[int, str]]:
+    """A column as text, large_string; and row -> why its value is left out. Numbers become digits, bytes that
+    are not UTF-8 become U+FFFD. `first`: of a list, its first value is taken. `uids`: 16 bytes become 32 hex
+    digits. Raises ValueError for a column of records, or of lists unless they are wanted."""
+    array = decoded(array)
+    if first and is_list(array.type):
+        array = decoded(pc.list_element(_never_empty(array), 0))
+    if pa.types.is_nested(array.type):
+        raise ValueError(f"column {name} is {str(array.type)[:80]}, must be text or a number")
+    array, troubles = _without_long(array, name)
+    if is_bytes(array.type):
+        return _of_bytes(array, uids), troubles
+    try:
+        found = array.cast(pa.large_string())
+        found.validate(full=True)
+        return found, troubles
+    except pa.ArrowNotImplementedError:
+        raise ValueError(f"column {name} is {array.type}, must be text or a number") from None
+    except pa.ArrowInvalid:  # the file says text, and its bytes are none
+        return _of_bytes(array.cast(pa.large_binary()), uids), troubles
+
+
+def _never_empty(array: pa.Array) -> pa.Array:
+    """The same lists, with null for an empty one."""
+    return pc.if_else(pc.equal(pc.list_value_length(array), 0), pa.scalar(None, array.type), array)
+
+
+def _without_long(array: pa.Array, name: str) -> tuple[pa.Array, dict[int, str]]:
+    """The column with null for each value over LONGEST_TEXT, and why, by row."""
+    if longest(array) <= LONGEST_TEXT:
+        return array, {}
+    sizes = pc.binary_length(array)
+    long = pc.fill_null(pc.greater(sizes, LONGEST_TEXT), False)
+    troubles = {
+        row: f"column {name} has {sizes[row].as_py():,} bytes, must have at most {LONGEST_TEXT:,}"
+        for row in pc.indices_nonzero(long).to_pylist()
+    }
+    return pc.if_else(long, pa.scalar(None, array.type), array), troubles
+
+
+def _of_bytes(array: pa.Array, uids: bool) -> pa.Array:
+    """Bytes as text."""
+    return pa.array([_of_value(value, uids) for value in array.to_pylist()], pa.large_string())
+
+
+def _of_value(value: bytes | None, uids: bool) -> str | None:
+    if value is None:
+        return None
+    return value.hex() if uids and len(value) == UUID_BYTES else str(value, "utf-8", "replace")
