@@ -113,13 +113,28 @@ class Parquet:
         size = 0
         most = most_unpacked(self._size())
         for group in range(self.file.num_row_groups):
-            for batch in self.file.iter_batches(self._at_once(group, names, rows), [group], list(names)):
-                columns = [decoded(column) for column in batch.columns]
-                if (size := size + sum(column.nbytes for column in columns)) > most:
+            for batch in self.group_batches(group, names, rows):
+                if (size := size + batch.nbytes) > most:
                     raise ValueError(
                         f"unpacks to more than {most:,} bytes, which its {self._size():,} cannot mean"
                     )
-                yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+                yield batch
+
+    def group_batches(self, group: int, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """The same of one row group, without a bound on their sum."""
+        for batch in self.file.iter_batches(self._at_once(group, names, rows), [group], list(names)):
+            columns = [decoded(column) for column in batch.columns]
+            yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+    def group_of(self, row: int) -> tuple[int, int, int]:
+        """(first row, row behind the last, number) of the row group that holds a row. Raises ValueError."""
+        first = 0
+        for group in range(self.file.num_row_groups):
+            end = first + self.file.metadata.row_group(group).num_rows
+            if row < end:
+                return first, end, group
+            first = end
+        raise ValueError(f"has {first:,} rows, and row {row:,} was asked for")
 
     def _at_once(self, group: int, names: Sequence[str], rows: int) -> int:
         """How many rows of a group can be unpacked together, so that AT_ONCE holds them even if each has the
@@ -128,6 +143,8 @@ class Parquet:
         for chunk in self._chunks(group, names):
             if chunk.physical_type != "BYTE_ARRAY":
                 continue
+            average = chunk.total_uncompressed_size // max(1, chunk.num_values)
+            rows = max(1, min(rows, AT_ONCE // max(1, average)))
             if DELTA in chunk.encodings:
                 rows = min(rows, DELTA_ROWS)
             if chunk.has_dictionary_page and chunk.total_uncompressed_size * rows > AT_ONCE:

@@ -57,7 +57,7 @@ def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
     """Read as much as says which columns there are. Raises ShardError as `read_table` does, and OSError."""
     with ExitStack() as stack:
         file = Opened(shard.path, stack)
-        with _worded(file):
+        with reading(file):
             _open(shard, columns, file, stack)
 
 
@@ -84,8 +84,8 @@ class TableReader:
         self.damage = None
         with ExitStack() as stack:
             file = Watched(self._shard.path, stack)
-            with _worded(file):
-                early = _seen_early(file) if self._shard.format == "parquet" else None
+            with reading(file):
+                early = seen_early(file) if self._shard.format == "parquet" else None
                 try:
                     yield from _open(self._shard, self._columns, file, stack)
                 except Break as broken:
@@ -98,10 +98,10 @@ def identify_table(shard: Shard) -> Seen:
     """The state and the content of a table, as a TableReader gives them. Raises ChangedError and OSError."""
     with ExitStack() as stack:
         file = Watched(shard.path, stack)
-        return _seen_early(file) if shard.format == "parquet" else file.finish()
+        return seen_early(file) if shard.format == "parquet" else file.finish()
 
 
-def _seen_early(file: Watched) -> Seen:
+def seen_early(file: Watched) -> Seen:
     """The state and the content of a parquet file. One on other storage, of which only some columns are read,
     is as new as its state, if it has any."""
     if file.path is None and file.state:
@@ -170,7 +170,7 @@ def _missing(part: str, wanted: Sequence[Name], names: Sequence[Name]) -> str:
 
 
 @contextmanager
-def _worded(file: Opened) -> Iterator[None]:
+def reading(file: Opened) -> Iterator[None]:
     """Within the block, an error of Arrow's or ours becomes a ShardError that names the table, or a
     ChangedError if that explains it."""
     try:

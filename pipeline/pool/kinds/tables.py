@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from pipeline.errors import RecipeError
-from pipeline.pool.kinds.kind import PoolKind, SampleBatch
+from pipeline.pool.kinds.kind import ColumnNames, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.table_reader import check_table, identify_table, read_table
 from pipeline.storage.identity import Digest, Seen, noted
@@ -31,6 +31,8 @@ class Tables(PoolKind):
         """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
         if not shards[0].table:
             raise RecipeError(f"pool.kind is tables, and {shards[0].path} is a tar")
+        if "image" in self.columns:
+            raise RecipeError("pool.columns.image is for tables that hold images: add kind: image_tables")
 
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
@@ -40,18 +42,19 @@ class Tables(PoolKind):
         for frame in reader:
             yield frame, None
         if reader.seen:
-            notes |= noted(self._read_as(reader.seen))
+            notes |= noted(read_as(reader.seen, self.columns))
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
-        return self._read_as(identify_table(shard))
+        return read_as(identify_table(shard), self.columns)
 
-    def _read_as(self, seen: Seen) -> Seen:
-        """A table read with other `pool.columns` is another content."""
-        if not self.columns:
-            return seen
-        digest = Digest()
-        digest.update(orjson.dumps([seen.content, self.columns], option=orjson.OPT_SORT_KEYS))
-        return seen._replace(content=digest.hexdigest())
+
+def read_as(seen: Seen, columns: ColumnNames) -> Seen:
+    """A table read with other `pool.columns` is another content."""
+    if not columns:
+        return seen
+    digest = Digest()
+    digest.update(orjson.dumps([seen.content, columns], option=orjson.OPT_SORT_KEYS))
+    return seen._replace(content=digest.hexdigest())
