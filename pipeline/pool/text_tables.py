@@ -30,6 +30,7 @@ FIELD = 1 << 20  # characters of a CSV field: a quote that is never closed swall
 PIECE = 1024  # rows of a CSV handed on together
 GZIP = 31  # zlib's wbits for gzip with a window of any size
 BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte order marks
 _LIMIT = Lock()  # held by the thread that has changed csv.field_size_limit
 
 Name = str | int  # of a column; without a header line its position, from 0
@@ -96,6 +97,8 @@ def _unpacked(file: Readable) -> Iterator[bytes]:
         return
     if packing is not None:
         raise ShardError(f"is packed with {packing}: unpack it, or pack it with gzip")
+    if chunk.startswith(UTF_16):
+        raise ShardError("is UTF-16, must be UTF-8: convert it, with iconv -f UTF-16 -t UTF-8")
     chunk = chunk.removeprefix(BOM)
     while chunk:
         yield chunk

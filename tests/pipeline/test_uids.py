@@ -49,6 +49,16 @@ def test_of_another_form_is_none_of_its_own(value):
         assert not found
 
 
+@pytest.mark.parametrize(
+    "value", ["00112233-4455-6677-8899-AABBCCDDEEFF", "00112233445566778899aabbccddeeff"]
+)
+def test_a_uuid_is_a_uid(value):
+    assert own_uid(value) == "00112233445566778899aabbccddeeff"
+    assert pl.select(own_uids(pl.lit(value))).item() == "00112233445566778899aabbccddeeff"
+    assert own_uid(value[:-1] + "g") is None
+    assert own_uid("0011223344556677-8899-AABB-CCDD-EEFF") is None
+
+
 def test_one_by_one_and_by_the_table():
     rows = [
         (OWN.lower(), "a", "t", "u"),

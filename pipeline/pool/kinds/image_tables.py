@@ -9,9 +9,9 @@ as in other tables (`table_reader.py`). A row that has only a path is a sample w
 path leads, only its author knows.
 
 Pictures are read a few rows at a time, so memory does not grow with the file or its row groups. `width` and
-`height` are those of the picture itself. A sample has no byte range; `length` is the bytes of its picture. An
-export writes the picture, with a suffix that follows from its first bytes, the caption as `txt`, and the other
-columns of the row as `json`; other pictures and bytes are left out.
+`height` are those of the picture itself. A sample has no byte range; `length` is the bytes of its picture.
+An export writes the picture, with a suffix that follows from its first bytes, the caption as `txt`, and the
+other columns of the row as `json`; other pictures and bytes are left out.
 """
 
 from collections import Counter

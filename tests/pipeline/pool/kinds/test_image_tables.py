@@ -133,7 +133,7 @@ def test_only_parquet(tmp_path):
         Session.open(recipe(tmp_path))
     write(tmp_path / "tables")
     pool = {"shards": f"{tmp_path}/tables", "store": f"{tmp_path}/store"}
-    with pytest.raises(RecipeError, match="add pool.kind: image_tables"):
+    with pytest.raises(RecipeError, match=r"add pool\.kind: image_tables"):
         Session.open(parse({"pool": pool, "plugins": [str(PLUGINS)], "compute": COMPUTE}))
     with pytest.raises(RecipeError, match=r"pool\.columns\.image is for tables that hold images"):
         Session.open(parse({"pool": {**pool, "columns": {"image": "image"}}}))
