@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.arrow_columns import decoded, is_text, texts
 from pipeline.errors import ShardError
-from pipeline.parquet import decoded, is_text, texts
 from pipeline.pool.fields import pixels_of
 from pipeline.schema import SAMPLE_COLUMNS, SIDES
 from pipeline.uids import own_uids

@@ -20,8 +20,9 @@ import fsspec
 import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.arrow_columns import is_text
 from pipeline.errors import RecipeError, ShardError
-from pipeline.parquet import Parquet, garbled, is_text
+from pipeline.parquet import Parquet, garbled
 from pipeline.pool.datacomp_columns import CAPTION, SCORES, converted
 from pipeline.pool.listing.names import safe, unsafe
 from pipeline.pool.listing.reasons import NO_SHARD

@@ -20,8 +20,9 @@ from contextlib import ExitStack, contextmanager
 import polars as pl
 import pyarrow as pa
 
+from pipeline.arrow_columns import texts
 from pipeline.errors import ChangedError, ColumnError, ShardError
-from pipeline.parquet import Parquet, garbled, texts
+from pipeline.parquet import Parquet, garbled
 from pipeline.pool.fields import NO_CAPTION, pixels_of, string
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage

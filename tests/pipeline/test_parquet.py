@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import parquet
-from pipeline.parquet import Parquet, garbled, texts
+from pipeline.arrow_columns import texts
+from pipeline.parquet import Parquet, garbled
 
 
 def write(path, table, **options) -> str:

@@ -17,16 +17,16 @@ other columns of the row as `json`; other pictures and bytes are left out.
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import orjson
 import polars as pl
 import pyarrow as pa
 
+from pipeline.arrow_columns import decoded, is_bytes, stored
 from pipeline.errors import ChangedError, ColumnError, RecipeError
-from pipeline.parquet import Parquet, decoded, is_bytes, stored
-from pipeline.pool.fields import string
+from pipeline.parquet import Parquet
+from pipeline.pool.fields import UNKNOWN_IMAGE, image_suffix, string
 from pipeline.pool.kinds.kind import ColumnNames, Encoded, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.kinds.tables import read_as
 from pipeline.pool.shards import Listing, Shard, list_shards
@@ -40,16 +40,6 @@ from pipeline.storage.ranges import RUN_AGAIN, Opened, Watched, difference
 USUAL = ("image", "img", "jpg", "png", "jpeg", "webp", "picture", "photo")
 ROWS = 64  # that are unpacked together, at most
 NO_IMAGE = "no image in its row"
-SIGNATURES = {  # first bytes of a picture -> its suffix
-    b"\xff\xd8": "jpg",
-    b"\x89PNG": "png",
-    b"GIF8": "gif",
-    b"BM": "bmp",
-    b"II*\0": "tiff",
-    b"MM\0*": "tiff",
-}
-BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heic"}
-UNKNOWN = "img"  # the suffix of bytes that are no known picture
 
 
 class ImageTables(PoolKind):
@@ -214,20 +204,7 @@ def _picture(data: memoryview | None, path: str | None) -> _Picture:
         return _Picture(None, None, f"{NO_IMAGE}, only the path {path[:200]!r}" if path else NO_IMAGE)
     if len(data) > MAX_MEMBER:
         return _Picture(None, None, LARGE_IMAGE)
-    return _Picture(data, suffix_of(bytes(data[:16]), path or ""), None)
-
-
-def suffix_of(start: bytes, path: str) -> str:
-    """The suffix that suits a picture, by its first bytes; if they are unknown, by its path."""
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "webp"
-    if start[4:8] == b"ftyp":
-        return BRANDS.get(start[8:12], UNKNOWN)
-    by_content = next(
-        (suffix for signature, suffix in SIGNATURES.items() if start.startswith(signature)), None
-    )
-    named = PurePosixPath(path).suffix[1:].lower()
-    return by_content or (named if named in USUAL else UNKNOWN)
+    return _Picture(data, image_suffix(bytes(data[:16]), path or ""), None)
 
 
 def _cut(
@@ -291,7 +268,7 @@ class _Rows:
         if (len(picture.data) if picture.data is not None else 0) != row["length"]:
             raise ChangedError(f"{self._path} does not hold the image of row {at} that was read: {RUN_AGAIN}")
         record = orjson.dumps(_plain(self._records[at - self._first]), default=str)
-        image = [] if picture.data is None else [(picture.suffix or UNKNOWN, picture.data)]
+        image = [] if picture.data is None else [(picture.suffix or UNKNOWN_IMAGE, picture.data)]
         caption = self._captions[at - self._first]
         return [*image, *([] if caption is None else [("txt", caption.encode())]), ("json", record)]
 

@@ -11,7 +11,8 @@ import pytest
 from jobs import steps
 from pipeline.errors import ChangedError, ColumnError, RecipeError, ShardError
 from pipeline.plan.session import Session
-from pipeline.pool.kinds.image_tables import ImageTables, suffix_of
+from pipeline.pool.fields import image_suffix
+from pipeline.pool.kinds.image_tables import ImageTables
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
@@ -217,4 +218,4 @@ def test_memory_does_not_grow_with_the_row_group(tmp_path):
     ],
 )
 def test_suffixes(start, path, suffix):
-    assert suffix_of(start, path) == suffix
+    assert image_suffix(start, path) == suffix
