@@ -41,10 +41,10 @@ KINDS = [
     Kind(
         "only a path",
         image({"bytes": None, "path": "../../etc/hosts"}),
-        fails("only the path '../../etc/hosts'"),
+        fails("no image"),
     ),
-    Kind("a path of escape sequences", image({"bytes": None, "path": "\x1b[2J"}), fails("only the path")),
-    Kind("a row without a picture", image(None), fails("no image in its row")),
+    Kind("a path of escape sequences", image({"bytes": None, "path": "\x1b[2J"}), fails("no image")),
+    Kind("a row without a picture", image(None), fails("no image")),
     Kind("an empty picture", image({"bytes": b"", "path": "a.jpg"}), fails()),
     Kind("bytes that are no picture", image({"bytes": b"hello", "path": None}), fails()),
     Kind("a picture that is cut", image({"bytes": JPEG[:200], "path": None}), fails()),
@@ -80,7 +80,7 @@ KINDS = [
         ),
         reads(),
     ),
-    Kind("a time out of range beside it", row(a=pa.array([1 << 62], pa.timestamp("s"))), reads()),
+    Kind("a time out of range beside it", row(a=pa.array([1 << 62], pa.timestamp("us"))), reads()),
     Kind(
         "one picture 100,000 times",
         with_file(

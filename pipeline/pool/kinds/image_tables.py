@@ -263,7 +263,7 @@ class _Rows:
             self._pictures = _pictures(batch.column(self._table.image))
             caption = text_parts(batch, {"text": self._table.parts["text"]})
             self._captions = caption["text"].to_list()
-            self._records = batch.drop_columns([self._table.image]).to_pylist()
+            self._records = _records(batch, self._names[1:])
         picture = self._pictures[at - self._first]
         if (len(picture.data) if picture.data is not None else 0) != row["length"]:
             raise ChangedError(f"{self._path} does not hold the image of row {at} that was read: {RUN_AGAIN}")
@@ -271,6 +271,24 @@ class _Rows:
         image = [] if picture.data is None else [(picture.suffix or UNKNOWN_IMAGE, picture.data)]
         caption = self._captions[at - self._first]
         return [*image, *([] if caption is None else [("txt", caption.encode())]), ("json", record)]
+
+
+def _records(batch: pa.RecordBatch, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The values of these columns, by row."""
+    columns = {name: _values(batch.column(name)) for name in names}
+    return [{name: values[row] for name, values in columns.items()} for row in range(batch.num_rows)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a column; what Python cannot hold (times far out) as Arrow writes it, else none."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return list(column.cast(pa.string()).to_pylist())
+    except (pa.ArrowException, ValueError):
+        return [None] * len(column)
 
 
 def _plain(value: Any) -> Any:
