@@ -99,6 +99,8 @@ def _unpacked(file: Readable) -> Iterator[bytes]:
         raise ShardError(f"is packed with {packing}: unpack it, or pack it with gzip")
     if chunk.startswith(UTF_16):
         raise ShardError("is UTF-16, must be UTF-8: convert it, with iconv -f UTF-16 -t UTF-8")
+    if b"\r" in chunk.rstrip(b"\r") and b"\n" not in chunk:
+        raise ShardError("breaks its lines with carriage returns alone: convert it, with tr '\\r' '\\n'")
     chunk = chunk.removeprefix(BOM)
     while chunk:
         yield chunk
