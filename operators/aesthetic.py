@@ -24,6 +24,12 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.torch_files import (
+    SAFETENSORS,
+    load_safetensors,
+    load_tensors,
+    why_not_checkpoint,
+)
 from pipeline.assets import local_file
 from pipeline.operator import Column, Device, File, Score
 
@@ -60,6 +66,10 @@ class AestheticScore(Score):
     version = 2
     writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
     _layers: list[Weights] = PrivateAttr(default_factory=list)
+
+    def why_broken(self, field: str, value: str) -> str:
+        """See Operator."""
+        return why_not_checkpoint(value)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Read the layers. Without ReLUs they are multiplied into one: dropout does nothing here."""
@@ -125,14 +135,10 @@ def _activation(places: Sequence[int], said: Activation, path: str) -> Activatio
 
 def _tensors(path: str) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint, by name."""
-    if path.endswith(".safetensors"):
-        from safetensors.numpy import load_file
-
-        return dict(load_file(path))
-    import torch
-
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.float().numpy() for name, tensor in state.items()}
+    state = load_safetensors(path) if path.endswith(SAFETENSORS) else load_tensors(path, path)
+    if not isinstance(state, dict):
+        raise ValueError(f"weights: {path} must hold tensors by name, got {type(state).__name__}")
+    return state
 
 
 class _Head(NamedTuple):
@@ -146,13 +152,24 @@ def _head(tensors: Mapping[str, np.ndarray], path: str) -> _Head:
     """The layers of a checkpoint. Raises ValueError for tensors that are not such a chain."""
     places: dict[int, dict[str, np.ndarray]] = {}
     for name, tensor in tensors.items():
-        if (found := _LAYER.fullmatch(name)) is None:
-            raise ValueError(f"weights: {path} has {name}, must have layers.N.weight and layers.N.bias only")
+        if (found := _LAYER.fullmatch(str(name))) is None:
+            raise ValueError(
+                f"weights: {path} has {str(name)[:60]!r}, must have layers.N.weight and layers.N.bias only"
+            )
+        if not isinstance(tensor, np.ndarray) or tensor.dtype.kind != "f":
+            kind = tensor.dtype if isinstance(tensor, np.ndarray) else type(tensor).__name__
+            raise ValueError(f"weights: {path}: {name} must be a tensor of floats, got {kind}")
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"weights: {path}: {name} has a value that is not finite")
+        if tensor.ndim != (2 if name.endswith("weight") else 1):
+            raise ValueError(
+                f"weights: {path}: {name} must be a weight (m, n) or a bias (m,), got {tensor.shape}"
+            )
         places.setdefault(int(found[1] or 0), {})[found[2]] = tensor.astype(np.float64)
     layers = [(places[n]["weight"], places[n]["bias"]) for n in sorted(places) if len(places[n]) == 2]
     widths = [weight.shape for weight, _ in layers]
-    fit = all(len(weight.shape) == 2 and bias.shape == weight.shape[:1] for weight, bias in layers)
-    chained = fit and all(before[0] == after[1] for before, after in itertools.pairwise(widths))
+    chained = all(before[0] == after[1] for before, after in itertools.pairwise(widths))
+    chained &= all(len(bias) == len(weight) for weight, bias in layers)
     if len(layers) != len(places) or not layers or not chained or widths[-1][0] != 1:
         raise ValueError(f"weights: {path} must be linear layers that end in one number, got {widths}")
     return _Head(layers, sorted(places))

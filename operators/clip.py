@@ -43,6 +43,7 @@ from operators.algorithms.open_clip_names import (
 )
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.threads import torch_on_one_thread
+from operators.algorithms.torch_files import why_not_checkpoint
 from pipeline.assets import local_file
 from pipeline.operator import Device, File, ImageScore, Operator
 
@@ -218,6 +219,10 @@ class ClipWeights(Operator):
         """See Operator: the package that the model's tokenizer needs."""
         why = why_no_tokenizer(self.model)
         return [f"model: {why}"] if why else []
+
+    def why_broken(self, field: str, value: str) -> str:
+        """See Operator."""
+        return why_not_checkpoint(value) if field == "pretrained" else ""
 
 
 class ClipScore(ClipWeights, ImageScore):

@@ -41,7 +41,7 @@ from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.published import PublishedFiles, asset
 from operators.algorithms.reasons import NO_EMBEDDING, no_caption
-from operators.algorithms.vector_files import read_centroids, read_vectors
+from operators.algorithms.vector_files import read_vectors, why_not_vectors
 from operators.algorithms.wordnet import FirstSynset
 from pipeline.operator import Column, Device, File, Files, Score
 
@@ -211,12 +211,18 @@ class NearestCentroid(PublishedFiles, Score):
     _wanted: Any = PrivateAttr(None)
     _device: str = PrivateAttr("cpu")
 
+    def why_broken(self, field: str, value: str) -> str:
+        """See Operator."""
+        return why_not_vectors(value)
+
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Find the targets' centroids."""
+        """Find the targets' centroids. Raises ValueError for a centroid that is not finite."""
         import torch
 
         self._device = device.name
-        centroids = read_centroids(self.centroids).astype(np.float32)
+        centroids = read_vectors(self.centroids).astype(np.float32)
+        if len(bad := np.flatnonzero(~np.isfinite(centroids.sum(1, dtype=np.float64)))):
+            raise ValueError(f"centroids: {self.centroids} has a value that is not finite in row {bad[0]}")
         self._centroids = torch.from_numpy(centroids).to(device.name)
         self._wanted = np.zeros(len(self._centroids), bool)
         for path in self.targets.values() if isinstance(self.targets, dict) else [self.targets]:

@@ -25,7 +25,7 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from operators.algorithms.reasons import no_direction
-from operators.algorithms.vector_files import read_vectors
+from operators.algorithms.vector_files import read_vectors, why_not_vectors
 from operators.algorithms.vectors import Chunks, unit, unit_column
 from pipeline.operator import Column, Device, Files, Score
 
@@ -58,6 +58,10 @@ class NormSim(Score):
     _proxies: Any = PrivateAttr(None)
     _chunks: Any = PrivateAttr(None)
     _width: int = PrivateAttr(0)
+
+    def why_broken(self, field: str, value: str) -> str:
+        """See Operator."""
+        return why_not_vectors(value, self.array)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Check the proxies; for p 2, boil them down to (d, d)."""

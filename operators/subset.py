@@ -12,6 +12,7 @@ Source: DataComp (arXiv 2304.14108), whose resharder looks each uid up in the so
 Differs: the file must be sorted and is checked; the resharder takes any, and finds less in one that is not.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -20,9 +21,11 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from pipeline.assets import map_array
+from pipeline.npy import check_size, read_header
 from pipeline.operator import Device, File, Score
 from pipeline.uids import first_unsorted, search_uids, uid_halves
 
+UIDS = np.dtype("u8,u8")  # a row of a subset file
 BLOCK = 1 << 20  # rows that are checked at a time
 
 
@@ -43,10 +46,21 @@ class Copies(Score):
     writes: ClassVar[Mapping[str, Any]] = {"copies": pl.UInt32}
     _rows: Any = PrivateAttr(None)
 
+    def why_broken(self, field: str, value: str) -> str:
+        """See Operator: the header must be that of a list of uids, and all of them must be there."""
+        try:
+            with open(value, "rb") as file:
+                header = read_header(file, value)
+                check_size(header, os.fstat(file.fileno()).st_size, value)
+        except (ValueError, OSError) as error:
+            return str(error)
+        is_list = header.dtype == UIDS and len(header.shape) == 1
+        return "" if is_list else f"{value} must be a list of u8,u8, got {header.kind}"
+
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Map the file. Raises ValueError if it is not a sorted list of u8,u8."""
         self._rows = map_array(self.file)
-        if self._rows.dtype != np.dtype("u8,u8") or self._rows.ndim != 1:
+        if self._rows.dtype != UIDS or self._rows.ndim != 1:
             raise ValueError(
                 f"file: {self.file} must be a list of u8,u8, got {self._rows.dtype} {self._rows.shape}"
             )

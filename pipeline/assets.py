@@ -27,11 +27,15 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.npy import check_size, read_header
+
 CACHE = "~/.cache/winnow"
 WEB = ("http://", "https://")
 LARGEST = 256 << 30  # bytes of one fetched file: a subset file of 12.8 billion samples has 205 GB
 IN_MEMORY = 1 << 30  # bytes of one file that is read whole, after unpacking
 CHUNK = 4 << 20  # bytes read at a time
+UNPACKED_FREE = 64 << 20  # bytes that any packed file may unpack to
+MOST_RATIO = 50  # beyond these, by how much; embeddings hardly shrink, captions to a fifth
 LONGEST_NAME = 100  # characters of a file's own name in the cache, counted from its end
 
 
@@ -67,11 +71,24 @@ def read_bytes(address: str, limit: int = IN_MEMORY) -> bytes:
         return b"".join(_chunks(file, address, limit))
 
 
+def most_unpacked(size: int) -> int:
+    """To how many bytes `size` packed bytes may unpack. A file that says more is not unpacked: a few KB can
+    stand for many GB."""
+    return max(UNPACKED_FREE, size * MOST_RATIO)
+
+
 def map_array(address: str) -> np.ndarray:
     """The array of an .npy file, read-only and mapped into memory: all processes of a machine share its
-    pages. Raises ValueError for another kind of file or an array of Python objects, and what `local_file`
-    raises."""
-    return np.lib.format.open_memmap(local_file(address), mode="r")
+    pages. Raises ValueError for another kind of file, one that is cut, or an array of Python objects, and
+    what `local_file` raises."""
+    path = local_file(address)
+    with open(path, "rb") as file:
+        header = read_header(file, address)
+        check_size(header, os.fstat(file.fileno()).st_size, address)
+    order: Any = "F" if header.by_column else "C"
+    if not header.nbytes:  # nothing can be mapped
+        return np.empty(header.shape, header.dtype)
+    return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
 
 
 def once_per_machine(name: str, build: Callable[[], bytes]) -> bytes:

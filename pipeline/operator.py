@@ -84,6 +84,12 @@ class Operator(BaseModel):
         files, must not use the network. Nothing by default."""
         return ()
 
+    def why_broken(self, field: str, value: str) -> str:
+        """Why the file on this machine that a `File` field names cannot be used, as far as a look at its
+        beginning tells: `winnow plan` and `winnow compute` refuse it, behind the field's key. Empty if
+        nothing is wrong with it, and by default."""
+        return ""
+
     def owners(self) -> tuple[str, ...]:
         """The operators whose columns and Stats this one reads, each once, in a stable order."""
         return tuple(dict.fromkeys(o for need in self.inputs() if (o := owner(need)) is not None))

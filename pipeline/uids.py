@@ -2,7 +2,7 @@
 
 The rule, in this order (`sample_uid` for one sample, `table_uids` for a table):
 
-1. the sample's own uid, in lower case, if it has one of 32 hexadecimal digits;
+1. the sample's own uid, in lower case, if it has one of 32 hexadecimal digits; a UUID without its dashes;
 2. md5 of text + url if it has a url, as cc2dataset and so DataComp make uids;
 3. a hash of the shard's name, the key, and how often the key came before in the shard.
 """
@@ -16,6 +16,8 @@ import numpy as np
 import polars as pl
 
 UID = re.compile(r"[0-9a-fA-F]{32}")
+UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+UUID_LENGTH = 36
 
 
 # --- the rule -------------------------------------------------------------------------------------
@@ -28,7 +30,7 @@ def sample_uid(own: object, text: str | None, url: str | None, shard: str, key: 
 
 
 def table_uids(frame: pl.DataFrame, shard: str, seen: Counter[str]) -> pl.Series:
-    """(n,) uids of a table's rows. `frame` has the String columns `uid` (null if `has_own_uid` is false),
+    """(n,) uids of a table's rows. `frame` has the String columns `uid` (as `own_uids` gives it),
     `key`, `text` and `url`. `seen` counts, by key, the shard's rows that took their uid from the key; it is
     updated."""
     if not frame["uid"].null_count():
@@ -44,14 +46,20 @@ def table_uids(frame: pl.DataFrame, shard: str, seen: Counter[str]) -> pl.Series
     return pl.Series("uid", uids, pl.String)
 
 
-def has_own_uid(column: pl.Expr) -> pl.Expr:
-    """Which values of a String column are a uid of the sample's own."""
-    return column.str.contains(f"^{UID.pattern}$")
+def own_uids(column: pl.Expr) -> pl.Expr:
+    """A String column of uids that samples have of their own, as `own_uid` gives them."""
+    is_uuid = (column.str.len_bytes() == UUID_LENGTH) & column.str.contains(f"^{UUID.pattern}$")
+    plain = pl.when(is_uuid).then(column.str.replace_all("-", "", literal=True)).otherwise(column)
+    return pl.when(plain.str.contains(f"^{UID.pattern}$")).then(plain.str.to_lowercase())
 
 
 def own_uid(value: object) -> str | None:
-    """The uid that a sample's metadata gives, in lower case; None if it is not a string of 32 hex digits."""
-    return value.lower() if isinstance(value, str) and UID.fullmatch(value) else None
+    """The uid that a sample's metadata gives, in lower case and without the dashes of a UUID; None if it is
+    not a string of 32 hex digits."""
+    if not isinstance(value, str):
+        return None
+    plain = value.replace("-", "") if UUID.fullmatch(value) else value
+    return plain.lower() if UID.fullmatch(plain) else None
 
 
 def text_url_uid(text: str | None, url: str | None) -> str | None:

@@ -38,7 +38,10 @@ DOOR = (
     "schema",
     "uids",
     "errors",
+    "arrow_columns",
     "assets",
+    "npy",
+    "parquet",
     "threads",
     "ordered_map",
 )  # the modules beside the rooms, open to all of them
@@ -57,7 +60,10 @@ FOR_OPERATORS = {
     "pipeline.operator",
     "pipeline.schema",
     "pipeline.uids",
+    "pipeline.arrow_columns",
     "pipeline.assets",
+    "pipeline.npy",
+    "pipeline.parquet",
     "pipeline.threads",
 }
 MOST_LINES = 300  # of a file

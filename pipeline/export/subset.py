@@ -29,6 +29,7 @@ from pipeline.export.exporter import Watch
 from pipeline.export.kept import written_counts, written_uids
 from pipeline.export.places.file import check_file, is_current, writing_file
 from pipeline.export.places.inputs import Inputs, operators_of
+from pipeline.npy import Header, check_size, read_header
 from pipeline.plan.session import Session
 from pipeline.run.executor import Executor
 from pipeline.storage.folder import Folder
@@ -91,10 +92,23 @@ def write_subset(
 def read_subset(path: str) -> np.ndarray:
     """(n,) array of dtype u8,u8: the upper and lower 64 bits of each uid. Raises RecipeError."""
     with Folder(path).fs.open(Folder(path).base, "rb") as file:
-        rows: np.ndarray = np.load(file, allow_pickle=False)
-    if rows.dtype != DTYPE or rows.ndim != 1:
-        raise RecipeError(f"{path} must be a list of u8,u8, got {rows.dtype} {rows.shape}")
-    return rows
+        rows = check_header(file, path).shape[0]
+        data = file.read(rows * DTYPE.itemsize)
+    return np.frombuffer(data, DTYPE)
+
+
+def check_header(file: BinaryIO, path: str) -> Header:
+    """The header of an open subset file; the file then stands before its first row. Raises RecipeError if it
+    is none, or is cut."""
+    try:
+        header = read_header(file, path)
+        check_size(header, file.seek(0, os.SEEK_END), path)
+        file.seek(header.offset)
+    except ValueError as error:
+        raise RecipeError(f"{error}; must be a subset file (.npy)") from None
+    if header.dtype != DTYPE or len(header.shape) != 1:
+        raise RecipeError(f"{path} must be a list of u8,u8, got {header.kind}")
+    return header
 
 
 def subset_uids(subset: np.ndarray) -> list[str]:

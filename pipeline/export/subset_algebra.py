@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.errors import RecipeError
 from pipeline.export.places.file import check_file, writing_file
-from pipeline.export.subset import DTYPE, write_header
+from pipeline.export.subset import DTYPE, check_header, write_header
 from pipeline.storage.folder import Folder
 from pipeline.uids import first_unsorted, search_uids
 
@@ -144,13 +144,12 @@ def mapped(path: str) -> Iterator[np.ndarray]:
         if not source.local:
             local = f"{stack.enter_context(tempfile.TemporaryDirectory())}/subset.npy"
             source.fs.get_file(source.base, local)
-        try:
-            rows = np.lib.format.open_memmap(local, mode="r")
-        except (ValueError, EOFError, OSError) as error:
-            raise RecipeError(f"{path} must be a subset file (.npy): {error}") from None
-        if rows.dtype != DTYPE or rows.ndim != 1:
-            raise RecipeError(f"{path} must be a list of u8,u8, got {rows.dtype} {rows.shape}")
-        yield rows
+        with open(local, "rb") as file:
+            header = check_header(file, path)
+        if not header.nbytes:  # nothing can be mapped
+            yield np.empty(0, DTYPE)
+            return
+        yield np.memmap(local, DTYPE, "r", header.offset, header.shape)
 
 
 def _write(results: Iterator[tuple[np.ndarray, np.ndarray]], path: str) -> Combination:

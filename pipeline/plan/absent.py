@@ -3,10 +3,11 @@
     warnings = absent_files(session, passes) + absent_gpus(passes, nodes)
     check_present(session, passes, executor.nodes)
 
-`winnow plan` warns of them; a command that computes raises a RecipeError before any work. Nothing here opens
-a file or asks a server: the session has looked at every file already, for the operators' keys. An operator
-itself says whether a value that is not a file can be used (`Operator.why_missing`), and which packages it
-lacks (`Operator.lacks`).
+`winnow plan` warns of them; a command that computes raises a RecipeError before any work. Nothing here asks
+a server: the session has looked at every file already, for the operators' keys. An operator itself says
+whether a value that is not a file can be used (`Operator.why_missing`), which packages it lacks
+(`Operator.lacks`), and whether a file on this machine begins as it must (`Operator.why_broken`): a broken
+file is a RecipeError for `winnow plan`, too.
 """
 
 import math
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.assets import WEB
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, printable
 from pipeline.plan.cluster import Node
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
+from pipeline.storage.ranges import local_path
 
 DEVICES = Path("/dev")
 CUDA_DEVICES = "nvidia[0-9]*"  # one per GPU
@@ -30,18 +32,33 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 def check_present(session: Session, passes: Sequence[Pass], nodes: Sequence[Node]) -> None:
     """Raises RecipeError with a line for each thing that these passes need and that is not there. `nodes`:
     the machines on which they are about to run."""
+    check_files(session, passes)
     if absent := [*absent_files(session, passes), *absent_gpus(passes, nodes)]:
         raise RecipeError("\n".join(absent))
+
+
+def check_files(session: Session, passes: Sequence[Pass]) -> None:
+    """Raises RecipeError with a line for each file of these passes' operators that is not what it must be, as
+    far as its beginning tells."""
+    broken = [
+        f"compute.{name}.{key}: {reason}"
+        for name in _names(passes)
+        for field, key, value, is_file in _files(session, name)
+        if is_file and (path := local_path(value)) is not None
+        if (reason := session.recipe.operator(name).why_broken(field, path))
+    ]
+    if broken:
+        raise RecipeError("\n".join(map(printable, broken)))
 
 
 def absent_files(session: Session, passes: Sequence[Pass]) -> list[str]:
     """A line for each value of a `File` field of these passes' operators that is neither a file nor anything
     else that the operator knows, and for whatever else an operator lacks on this machine."""
     lines = list[str]()
-    for name in dict.fromkeys(name for planned in passes for name in _operators(planned)):
+    for name in _names(passes):
         operator = session.recipe.operator(name)
-        for field, key, value in _not_files(session, name):
-            if reason := operator.why_missing(field, value):
+        for field, key, value, is_file in _files(session, name):
+            if not is_file and (reason := operator.why_missing(field, value)):
                 lines.append(f"compute.{name}.{key}: {reason}")
         lines += [f"compute.{name}.{line}" for line in operator.lacks()]
     return lines
@@ -74,14 +91,19 @@ def gpus_here() -> float:
     return min(listed, len(list(DEVICES.glob(CUDA_DEVICES))))
 
 
+def _names(passes: Sequence[Pass]) -> dict[str, None]:
+    """The operators that passes run, each once."""
+    return dict.fromkeys(name for planned in passes for name in _operators(planned))
+
+
 def _operators(planned: Pass) -> tuple[str, ...]:
     """The operators that a pass runs."""
     return planned.names if isinstance(planned, ScorePass) else (planned.name,)
 
 
-def _not_files(session: Session, name: str) -> Iterator[tuple[str, str, str]]:
-    """(field, its key in the recipe, value) of each value of an operator's `File` fields that is not a file.
-    A web address counts by itself: only its download tells whether it is there."""
+def _files(session: Session, name: str) -> Iterator[tuple[str, str, str, bool]]:
+    """(field, its key in the recipe, value, whether it is a file) of each value of an operator's `File`
+    fields. A web address is left out: only its download tells whether it is there."""
     contents = session.contents[name]
     for field, named in session.recipe.operator(name).fields_of("file"):
         digests: Any = contents.get(field)
@@ -89,5 +111,5 @@ def _not_files(session: Session, name: str) -> Iterator[tuple[str, str, str]]:
         if isinstance(named, dict):
             values = {f"{field}.{key}": (path, digests[key]) for key, path in named.items()}
         for key, (value, digest) in values.items():
-            if digest in (None, value) and not value.startswith(WEB):
-                yield field, key, value
+            if not value.startswith(WEB):
+                yield field, key, value, digest not in (None, value)

@@ -54,6 +54,8 @@ def _check_uses(recipe: Recipe, kind: PoolKind, first: Shard) -> None:
     if kind.has_images:
         return
     without = f"{kind.key} are {kind.noun} without images (the first: {first.path})"
+    if first.format == "parquet" and kind.key == "pool.shards":
+        without += "; if they have a column of images, add pool.kind: image_tables"
     for key, (_, destination) in recipe.export.destinations().items():
         if destination.images:
             raise RecipeError(f"{key} copies images, and {without}; see export.urls")

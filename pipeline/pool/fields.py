@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
@@ -16,6 +17,30 @@ BAD_JSON = "json cannot be parsed"
 NO_CAPTION = "no caption"
 MOST_PIXELS = (1 << 31) - 1  # of a side: an int32
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+SIGNATURES = {  # first bytes of a picture -> its suffix
+    b"\xff\xd8": "jpg",
+    b"\x89PNG": "png",
+    b"GIF8": "gif",
+    b"BM": "bmp",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+}
+BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heic"}
+UNKNOWN_IMAGE = "img"  # the suffix of bytes that are no known picture
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic")
+
+
+def image_suffix(start: bytes, path: str) -> str:
+    """The suffix that suits a picture, by its first 16 bytes; if they are unknown, by its path."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "webp"
+    if start[4:8] == b"ftyp":
+        return BRANDS.get(start[8:12], UNKNOWN_IMAGE)
+    known = next((suffix for signature, suffix in SIGNATURES.items() if start.startswith(signature)), None)
+    named = PurePosixPath(path).suffix[1:].lower()
+    return known or (named if named in IMAGE_SUFFIXES else UNKNOWN_IMAGE)
 
 
 @dataclass(frozen=True)

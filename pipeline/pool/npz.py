@@ -8,16 +8,20 @@ asked for are held. Nothing is unpickled: only plain floats are read.
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import fsspec
 import numpy as np
 
+from pipeline.assets import most_unpacked
 from pipeline.errors import ShardError
+from pipeline.npy import Member, open_member
 
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+MOST_WIDTH = 8192  # numbers in a row: DataComp's embeddings have 512 and 768
+SIZES = (2, 4, 8)  # bytes of a float
 
 
 @contextmanager
@@ -27,8 +31,17 @@ def open_npz(path: str) -> Iterator["Npz"]:
         try:
             with zipfile.ZipFile(file) as archive:
                 yield Npz(path, archive)
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise ShardError(f"{path} is not a whole .npz: {error}") from None
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            ValueError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            text = str(error)
+            at = "" if text.startswith(path) else f"{path} is not a whole .npz: "
+            raise ShardError(f"{at}{text}") from None
 
 
 class Npz:
@@ -50,23 +63,24 @@ class Npz:
     def array(self, name: str) -> "Rows":
         """An array, from its first row on. Raises ShardError."""
         if name not in self.names:
-            raise ShardError(f"{self.path} has no array {name}; there are: {', '.join(self.names) or 'none'}")
-        return Rows(f"{self.path}: {name}", self.archive.open(f"{name}.npy"))
+            listed = ", ".join(self.names[:20]) or "none"
+            raise ShardError(f"{self.path} has no array {name}; there are: {listed}")
+        where = f"{self.path}: {name}"
+        return Rows(where, open_member(self.archive, f"{name}.npy", where, most_unpacked))
 
 
 class Rows:
     """A two-dimensional array of floats, read a few rows at a time."""
 
-    def __init__(self, where: str, file: IO[bytes]) -> None:
-        self.where, self.file = where, file
-        version = np.lib.format.read_magic(file)
-        if version not in _HEADERS:
-            raise ShardError(f"{where} is .npy of version {version}, must be 1.0 or 2.0")
-        shape, by_column, self.dtype = _HEADERS[version](file)
-        if len(shape) != 2 or by_column or self.dtype.kind != "f":
-            order = " by column" if by_column else ""
-            raise ShardError(f"{where} must be rows of floats, got {self.dtype} {shape}{order}")
-        self.rows, self.width = shape
+    def __init__(self, where: str, member: Member) -> None:
+        header, self.file = member
+        self.where, self.dtype = where, header.dtype
+        is_float = self.dtype.kind == "f" and self.dtype.itemsize in SIZES
+        if len(header.shape) != 2 or header.by_column or not is_float:
+            raise ShardError(f"{where} must be rows of floats, got {header.kind}")
+        self.rows, self.width = header.shape
+        if not 1 <= self.width <= MOST_WIDTH:
+            raise ShardError(f"{where} must have 1 to {MOST_WIDTH:,} numbers in a row, got {header.kind}")
 
     def take(self, rows: int) -> np.ndarray[Any, Any]:
         """The next rows, (rows, width). Raises ShardError if the array ends before."""

@@ -8,20 +8,21 @@
 Formats: parquet, TSV, CSV, JSON lines. The column names of img2dataset, DataComp, LAION, COYO and
 cc2dataset are known. `pool.columns` gives other names, or positions if a TSV or CSV has no header line.
 
-A sample's key is the table's key; else its uid, if that has another form than 32 hex digits (a number, a
-UUID); else the number of the row. If img2dataset notes that a download failed, `error` says why.
+A uid of 32 hex digits, a UUID or 16 bytes is the sample's uid. A sample's key is the table's key; else its
+uid, if that has another form (a number, a name); else the number of the row. If img2dataset notes that a
+download failed, `error` says why.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.arrow_columns import texts
 from pipeline.errors import ChangedError, ColumnError, ShardError
+from pipeline.parquet import Parquet, garbled
 from pipeline.pool.fields import NO_CAPTION, USUAL, Limits, pixels_of, string
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage
@@ -30,7 +31,7 @@ from pipeline.pool.text_tables import PIECE, Break, Name, Table, open_text
 from pipeline.schema import EMPTY, SIDES
 from pipeline.storage.identity import Seen, state_digest
 from pipeline.storage.ranges import Opened, Watched
-from pipeline.uids import has_own_uid, table_uids
+from pipeline.uids import own_uids, table_uids
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "caption", "TEXT", "alt"),
@@ -43,7 +44,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 NEEDED = ("text",)  # parts of a sample without which a table is no pool
 SHOWN = 20  # columns that an error lists
-READ_AHEAD = 1 << 20  # bytes of each column of a local parquet file; from elsewhere, a row group at once
 
 
 def read_table(
@@ -65,7 +65,7 @@ def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
     """Read as much as says which columns there are. Raises ShardError as `read_table` does, and OSError."""
     with ExitStack() as stack:
         file = Opened(shard.path, stack)
-        with _worded(file):
+        with reading(file):
             _open(shard, columns, NEEDED, file, stack)
 
 
@@ -102,8 +102,8 @@ class TableReader:
         self.damage = None
         with ExitStack() as stack:
             file = Watched(self._shard.path, stack)
-            with _worded(file):
-                early = _seen_early(file) if self._shard.format == "parquet" else None
+            with reading(file):
+                early = seen_early(file) if self._shard.format == "parquet" else None
                 try:
                     yield from _open(self._shard, self._columns, self._needed, file, stack, self._limits)
                 except Break as broken:
@@ -116,10 +116,10 @@ def identify_table(shard: Shard) -> Seen:
     """The state and the content of a table, as a TableReader gives them. Raises ChangedError and OSError."""
     with ExitStack() as stack:
         file = Watched(shard.path, stack)
-        return _seen_early(file) if shard.format == "parquet" else file.finish()
+        return seen_early(file) if shard.format == "parquet" else file.finish()
 
 
-def _seen_early(file: Watched) -> Seen:
+def seen_early(file: Watched) -> Seen:
     """The state and the content of a parquet file. One on other storage, of which only some columns are read,
     is as new as its state, if it has any."""
     if file.path is None and file.state:
@@ -170,7 +170,8 @@ def pick(
     names: Sequence[Name], columns: Mapping[str, Name], needed: Collection[str] = NEEDED
 ) -> dict[str, Name]:
     """Part of a sample (`text`, `url`, ...) -> column: as `columns` says, else by its usual names. `names`:
-    the table's columns. Raises ColumnError if a `needed` part or one of `columns` is missing."""
+    the table's columns. Raises ColumnError if a `needed` part or one of `columns` is missing, and ShardError
+    if there are several of one name."""
     picked: dict[str, Name] = {}
     for part, usual in NAMES.items():
         wanted = (columns[part],) if part in columns else usual
@@ -179,6 +180,8 @@ def pick(
             raise ColumnError(_missing(part, wanted, names))
         if present:
             picked[part] = present[0]
+            if (count := names.count(present[0])) > 1:
+                raise ShardError(f"has {count} columns called {present[0]}, must have one: rename the others")
     if "error_message" not in picked:
         picked.pop("status", None)  # some other status than img2dataset's
     return picked
@@ -192,14 +195,15 @@ def _missing(part: str, wanted: Sequence[Name], names: Sequence[Name]) -> str:
 
 
 @contextmanager
-def _worded(file: Opened) -> Iterator[None]:
+def reading(file: Opened) -> Iterator[None]:
     """Within the block, an error of Arrow's or ours becomes a ShardError that names the table, or a
     ChangedError if that explains it."""
     try:
-        yield
+        with garbled(local=file.path is not None):
+            yield
     except ChangedError:
         raise
-    except (pa.ArrowException, ShardError) as error:
+    except (ValueError, ShardError) as error:
         file.check()
         kind = ColumnError if isinstance(error, ColumnError) else ShardError
         raise kind(f"{file.location}: {error}") from None
@@ -209,32 +213,29 @@ def _worded(file: Opened) -> Iterator[None]:
 
 
 def _open_parquet(file: Opened, stack: ExitStack) -> Table:
-    """A parquet file, open until the stack is closed. Arrow reads a local one itself."""
-    options = {"buffer_size": READ_AHEAD} if file.path else {"pre_buffer": True}
-    parquet = stack.enter_context(pq.ParquetFile(file.path or file.file, **options))
-    return Table(parquet.schema_arrow.names, lambda parts: _parquet_frames(parquet, parts))
+    """A parquet file, open until the stack is closed."""
+    table = stack.enter_context(Parquet(file.path or file.file))
+    return Table(table.schema.names, lambda parts: _parquet_frames(table, parts))
 
 
-def _parquet_frames(file: Any, parts: Mapping[str, Name]) -> Iterator[pl.DataFrame]:
-    """The rows, one row group after the other, so that no more than one is held."""
-    names = list(dict.fromkeys(parts.values()))
-    for group in range(file.num_row_groups):
-        for batch in file.iter_batches(PIECE, [group], names):
-            yield pl.DataFrame({part: _strings(batch, name) for part, name in parts.items()})
+def _parquet_frames(table: Parquet, parts: Mapping[str, Name]) -> Iterator[pl.DataFrame]:
+    """See Table.frames."""
+    names = list(dict.fromkeys(map(str, parts.values())))
+    table.check(names)
+    for batch in table.batches(names, PIECE):
+        yield text_parts(batch, parts)
 
 
-def _strings(batch: pa.RecordBatch, name: Name) -> pa.Array:
-    """A column as text: numbers become digits, bytes that are not UTF-8 become U+FFFD."""
-    column = batch.column(name)
-    if pa.types.is_nested(column.type):
-        raise ShardError(f"column {name} is {column.type}, must be text or a number")
-    try:
-        texts = column.cast(pa.large_string())
-        texts.validate(full=True)
-        return texts
-    except pa.ArrowInvalid:
-        raw = column.cast(pa.large_binary()).to_pylist()
-        return pa.array([None if v is None else str(v, "utf-8", "replace") for v in raw], pa.large_string())
+def text_parts(batch: pa.RecordBatch, parts: Mapping[str, Name]) -> pl.DataFrame:
+    """A String column per part of a sample, and `trouble`. A caption that is a list is its first value."""
+    columns: dict[str, pa.Array] = {}
+    troubles: dict[int, str] = {}
+    for part, name in parts.items():
+        columns[part], why = texts(batch.column(name), str(name), first=part == "text", uids=part == "uid")
+        troubles |= why
+    if troubles:
+        columns["trouble"] = pa.array([troubles.get(row) for row in range(batch.num_rows)], pa.string())
+    return pl.DataFrame(columns)
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -255,14 +256,14 @@ def describe(
             pl.when(size <= limits.caption_bytes).then("text").alias("text"),
             pl.when(size > limits.caption_bytes).then(pl.lit(reason)).otherwise("trouble").alias("trouble"),
         )
-    own = has_own_uid(pl.col("uid"))
+    own = own_uids(pl.col("uid"))
     key = pl.when(pl.col("key") != "").then("key")
-    foreign = pl.when((pl.col("uid") != "") & ~own).then("uid")
+    foreign = pl.when((pl.col("uid") != "") & own.is_null()).then("uid")
     row = pl.int_range(first, first + pl.len(), dtype=pl.UInt32)
     frame = frame.select(
         pl.lit(shard).alias("shard"),
         row.alias("row"),
-        pl.when(own).then(pl.col("uid").str.to_lowercase()).alias("uid"),
+        own.alias("uid"),
         pl.coalesce(key, foreign, row.cast(pl.String).str.zfill(9)).alias("key"),
         "text",
         "url",

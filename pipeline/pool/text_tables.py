@@ -36,6 +36,7 @@ PIECE = 1024  # rows of a CSV handed on together
 CUT = "the last line is cut: it is not a whole row, and no newline ends it"
 GZIP = 31  # zlib's wbits for gzip with a window of any size
 BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte order marks
 _LIMIT = Lock()  # held by the thread that has changed csv.field_size_limit
 
 Name = str | int  # of a column; without a header line its position, from 0
@@ -113,6 +114,10 @@ def _unpacked(file: Readable) -> Iterator[bytes]:
         return
     if packing is not None:
         raise ShardError(f"is packed with {packing}: unpack it, or pack it with gzip")
+    if chunk.startswith(UTF_16):
+        raise ShardError("is UTF-16, must be UTF-8: convert it, with iconv -f UTF-16 -t UTF-8")
+    if b"\r" in chunk.rstrip(b"\r") and b"\n" not in chunk:
+        raise ShardError("breaks its lines with carriage returns alone: convert it, with tr '\\r' '\\n'")
     chunk = chunk.removeprefix(BOM)
     while chunk:
         yield chunk
@@ -256,12 +261,10 @@ Column = Callable[[list[Any], Name], list[str | None]]  # rows, and a column's n
 
 
 def open_text(file: Readable, format: str, header: bool, limits: Limits = USUAL) -> Table:
-    """A table in a format (`tsv`, `csv`, anything else is JSON lines). `header`: whether the first line of
-    a TSV or CSV names the columns; if not, their names are positions. The columns of JSON lines are those
-    in the first CHUNK."""
+    """A table in a format (`tsv`, `csv`, else JSON lines). `header`: whether the first line of a TSV or CSV
+    names the columns; if not, their names are positions. Those of JSON lines are in the first CHUNK."""
     of_lists = {"tsv": tsv_rows, "csv": csv_rows}.get(format)
-    read = of_lists or partial(json_rows, most=limits.json_bytes)
-    pieces = read(Blocks(file))
+    pieces = (of_lists or partial(json_rows, most=limits.json_bytes))(Blocks(file))
     rows, troubles = first = next(pieces, ([], {}))
     names: list[Name] = list(dict.fromkeys(name for row in rows for name in row))
     column: Column = _of_objects

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.plan.absent import absent_files, absent_gpus, gpus_here
+from pipeline.plan.absent import absent_files, absent_gpus, check_files, gpus_here
 from pipeline.plan.cluster import Node, Placement
 from pipeline.plan.passes import Pass, ScorePass, plan
 from pipeline.plan.session import Session
@@ -88,6 +88,7 @@ def preview(
     stored = list_stored(session)
     missing = plan(session.recipe, session.shards, session.keys, stored)
     pools, index = check_cluster(session, missing, cluster) if cluster else ([], None)
+    check_files(session, missing)
     absent = _missing_here(session, missing, bool(cluster))
     measured = measure(session, count, missing, stored) if count and missing else None
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}

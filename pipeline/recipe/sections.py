@@ -45,7 +45,7 @@ class Section(BaseModel):
 
 
 # The parts of a sample that a table can hold.
-PARTS = ("text", "url", "uid", "key", "width", "height", "original_width", "original_height")
+PARTS = ("image", "text", "url", "uid", "key", "width", "height", "original_width", "original_height")
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a recipe or pool: it names folders
 MOST_NAME = 100  # characters of a name: with what stores add, file systems take at most 255
@@ -58,6 +58,7 @@ class Pool(Section):
         pool: {shards: "s3://mine/pool/{00000..01287}.tar", store: s3://mine/store}
         pool: {shards: photos/, kind: files, store: store}
         pool: {shards: laion.csv, columns: {text: TITLE, url: LINK}, store: store}
+        pool: {shards: "train-*.parquet", kind: image_tables, columns: {text: prompt}, store: store}
         pool: {datacomp: metadata/, store: store}
 
     store     the folder for results: a path or a URL of any fsspec file system. One store per pool
@@ -67,12 +68,14 @@ class Pool(Section):
               (parquet, TSV, CSV, JSON lines) of captions and URLs only
     datacomp  instead of `shards`: a DataComp metadata folder (parquet, npz). Its scores and embeddings are
               columns (`datacomp.b32_score`) without being computed
-    kind      how to read `shards`: `tars`, `tables` or `files` (a folder of name.jpg + name.txt + name.json).
-              Only `files` must be given; the others are told by the files' names
+    kind      how to read `shards`: `tars`, `tables`, `files` (a folder of name.jpg + name.txt + name.json) or
+              `image_tables` (parquet with a column of images, as on the Hugging Face hub). Only the last two
+              must be given; the others are told by the files' names
     limits    bounds that real pools never meet, against broken and hostile ones: see PoolLimits
     columns   for tables: which column holds which part of a sample (text, url, uid, key, width, height,
-              original_width, original_height), by name, or by position from 0 if a TSV or CSV has no header
-              line: `{text: 0, url: 1}`. Default: the names that img2dataset, DataComp, LAION and COYO use
+              original_width, original_height; of `image_tables` also image), by name, or by position from 0
+              if a TSV or CSV has no header line: `{text: 0, url: 1}`. Default: the names that img2dataset,
+              DataComp, LAION and COYO use
     """
 
     shards: str | tuple[str, ...] | None = None

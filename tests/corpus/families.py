@@ -1,6 +1,19 @@
 """All families of kinds."""
 
-from tests.corpus import images, json_members, recipes, tar_members, tars, texts, url_lists
+from tests.corpus import (
+    arrays,
+    checkpoints,
+    hugging_face,
+    images,
+    json_members,
+    parquet,
+    recipes,
+    tar_members,
+    tars,
+    text_tables,
+    texts,
+    url_lists,
+)
 from tests.corpus.kind import Kind, reads
 from tests.corpus.pool import OddPool
 
@@ -10,6 +23,11 @@ FAMILIES: dict[str, list[Kind]] = {
     "image": images.KINDS,
     "text": texts.KINDS,
     "json": json_members.KINDS,
+    "text table": text_tables.KINDS,
+    "array": arrays.KINDS,
+    "checkpoint": checkpoints.KINDS,
+    "hugging face": hugging_face.KINDS,
+    "parquet": parquet.KINDS,
     "recipe": recipes.KINDS,
     "URL list": url_lists.KINDS,
 }

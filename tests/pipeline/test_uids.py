@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pipeline.uids import (
     draw,
     first_unsorted,
-    has_own_uid,
     key_uid,
     own_uid,
+    own_uids,
     sample_uid,
     table_uids,
     text_url_uid,
@@ -45,8 +45,18 @@ def test_from_the_key():
 def test_of_another_form_is_none_of_its_own(value):
     assert own_uid(value) is None
     if value is None or isinstance(value, str):
-        found = pl.select(has_own_uid(pl.lit(value, pl.String))).item()
+        found = pl.select(own_uids(pl.lit(value, pl.String))).item()
         assert not found
+
+
+@pytest.mark.parametrize(
+    "value", ["00112233-4455-6677-8899-AABBCCDDEEFF", "00112233445566778899aabbccddeeff"]
+)
+def test_a_uuid_is_a_uid(value):
+    assert own_uid(value) == "00112233445566778899aabbccddeeff"
+    assert pl.select(own_uids(pl.lit(value))).item() == "00112233445566778899aabbccddeeff"
+    assert own_uid(value[:-1] + "g") is None
+    assert own_uid("0011223344556677-8899-AABB-CCDD-EEFF") is None
 
 
 def test_one_by_one_and_by_the_table():

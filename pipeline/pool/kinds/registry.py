@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.pool.kinds.datacomp import DataComp
 from pipeline.pool.kinds.files import Files
+from pipeline.pool.kinds.image_tables import ImageTables
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.tables import Tables
 from pipeline.pool.kinds.tars import Tars
@@ -13,6 +14,7 @@ KINDS: Mapping[str, type[PoolKind]] = {
     "tars": Tars,
     "tables": Tables,
     "files": Files,
+    "image_tables": ImageTables,
     "datacomp": DataComp,
 }
 # The kinds that `pool.kind` may name

@@ -29,6 +29,8 @@ class Tables(PoolKind):
         """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
         if not shards[0].table:
             raise RecipeError(f"pool.kind is tables, and {shards[0].path} is a tar")
+        if "image" in self.columns:
+            raise RecipeError("pool.columns.image is for tables that hold images: add kind: image_tables")
 
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True

@@ -115,15 +115,18 @@ def test_an_npz_is_streamed_not_loaded(save, tmp_path):
         assert (rows.take(1) == vectors[499:]).all()
         with pytest.raises(ShardError, match="ends before its 500 rows"):
             rows.take(1)
-        with pytest.raises(ShardError, match="must be rows of floats"):
-            arrays.array("words")
+    with (
+        pytest.raises(ShardError, match="words holds dtype <U6, must hold numbers"),
+        open_npz(str(tmp_path / "a.npz")) as arrays,
+    ):
+        arrays.array("words")
 
 
 def test_an_npz_of_pickles_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", l14_img=np.array([[pickle.dumps(1), None]], object))
     with (
+        pytest.raises(ShardError, match=r"l14_img holds Python objects \(a pickle\), must hold numbers"),
         open_npz(str(tmp_path / "a.npz")) as arrays,
-        pytest.raises(ShardError, match="must be rows of floats"),
     ):
         arrays.array("l14_img")
 

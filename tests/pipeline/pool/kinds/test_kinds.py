@@ -1,6 +1,7 @@
 """What every kind of pool must do, shown on one small pool of each."""
 
 import inspect
+import json
 import pickle
 from pathlib import Path
 
@@ -44,7 +45,16 @@ def tables(folder: Path) -> str:
     return str(folder)
 
 
-POOLS = {"tars": tars, "files": files, "tables": tables, "datacomp": tables}
+def image_tables(folder: Path) -> str:
+    folder.mkdir()
+    wholes = [sample(number) for number in range(COUNT)]
+    images = [{"bytes": image, "path": name} for (name, image), *_ in wholes]
+    records = pl.DataFrame([json.loads(record) for *_, (_, record) in wholes])
+    records.insert_column(0, pl.Series("image", images)).write_parquet(folder / "0.parquet")
+    return str(folder)
+
+
+POOLS = {"tars": tars, "files": files, "tables": tables, "datacomp": tables, "image_tables": image_tables}
 
 
 @pytest.fixture(params=KINDS)
@@ -88,9 +98,16 @@ def test_its_members_are_the_files_of_a_sample(kind):
     (shard,) = kind.list_shards().shards
     rows = pl.concat(frame for frame, _ in kind.read(shard, 100, {})).select(MEMBER_COLUMNS)
     with kind.members(shard) as members_of:
-        found = [{s: bytes(data) for s, data in members_of(row)} for row in rows.iter_rows(named=True)]
-    expected = [{name.partition(".")[2]: data for name, data in sample(number)} for number in range(COUNT)]
+        found = [{s: read(s, data) for s, data in members_of(row)} for row in rows.iter_rows(named=True)]
+    expected = [
+        {(s := name.partition(".")[2]): read(s, data) for name, data in sample(n)} for n in range(COUNT)
+    ]
     assert found == (expected if kind.has_images else [{}] * COUNT)
+
+
+def read(suffix: str, data: bytes) -> object:
+    """A file's contents; of a json, what they mean."""
+    return json.loads(bytes(data)) if suffix == "json" else bytes(data)
 
 
 def test_its_samples_are_a_table(kind, tmp_path):

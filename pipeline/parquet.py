@@ -1,0 +1,211 @@
+"""Parquet files of strangers: opened and read within bounds.
+
+    with garbled("table.parquet"), Parquet("table.parquet") as table:
+        table.check(["text", "url"])                     # what the footer says, before anything is unpacked
+        for batch in table.batches(["text", "url"], 1024):
+            texts(batch.column("text"), "text")          # as text, whatever the column's type
+
+A few KB can stand for many GB, in three ways. A footer can claim a million columns or a billion rows: it is
+bounded before it is believed. A page can be packed a thousandfold: the sizes in the footer are compared. And
+a dictionary can hold one long value to which a million rows point: its longest value is looked up first, and
+only as many rows are unpacked together as fit.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.arrow_columns import decoded, is_list, longest, stored
+from pipeline.assets import most_unpacked
+
+AT_ONCE = 64 << 20  # bytes of rows that are unpacked together
+FREE_ROWS = 100_000  # beyond these, a row must take a byte of the file
+MOST_COLUMNS = 10_000
+MOST_DEPTH = 64  # of nested columns
+THRIFT_BYTES = 64 << 20  # of one text in the footer; the schema of a data set has some KB
+THRIFT_ITEMS = 1 << 20  # of one list in the footer: of columns, of row groups
+READ_AHEAD = 1 << 20  # bytes of each column of a local file; from elsewhere, a row group at once
+DELTA = "DELTA_BYTE_ARRAY"  # an encoding in which a few bytes may repeat a long value
+DELTA_ROWS = 64  # rows of that encoding that are unpacked together
+
+# How those of Arrow's OSErrors begin that are about a file's contents
+_CONTENTS = (
+    *("Couldn't deserialize", "Could not", "Cannot", "Unexpected", "Unsupported", "Corrupt", "Invalid"),
+    *("Unknown", "Malformed", "Encrypt", "Not yet implemented", "Column", "Failed to decompress"),
+)
+
+
+@contextmanager
+def garbled(where: str = "", local: bool = True) -> Iterator[None]:
+    """Within the block, an error of Arrow's about contents becomes a ValueError on one line, which begins
+    with `where`. Arrow uses OSError for some of them; what storage says has a number (errno), or is not about
+    a local file, and passes through."""
+    start = f"{where}: " if where else ""
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise ValueError(start + _line(error)) from None
+    except OSError as error:
+        if error.errno is not None or not (local or str(error).startswith(_CONTENTS)):
+            raise
+        raise ValueError(start + _line(error)) from None
+
+
+def _line(error: Exception) -> str:
+    """What Arrow says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class Parquet:
+    """An open file: a local path, or a file object that stays open as long. A context manager. Raises what
+    Arrow raises (see `garbled`), and ValueError if the file claims more than it can hold."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._stack = ExitStack()
+        self._local = isinstance(source, str)
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.file = self._open(stack)
+            _check_footer(self.file.metadata, self._size())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns and their Arrow types."""
+        return self.file.schema_arrow
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return int(self.file.metadata.num_rows)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises ValueError if a name stands for several columns, or if a column says that it unpacks to far
+        more than its bytes."""
+        for name in names:
+            if (count := self.schema.names.count(name)) != 1:
+                raise ValueError(f"has {count} columns called {name}, must have one: rename the others")
+        for group in range(self.file.num_row_groups):
+            for chunk in self._chunks(group, names):
+                packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
+                if unpacked > (most := most_unpacked(packed)):
+                    raise ValueError(
+                        f"column {chunk.path_in_schema} says that {packed:,} bytes unpack to {unpacked:,}, "
+                        f"must be at most {most:,}"
+                    )
+
+    def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of these columns, at least one, row group after row group, so that no more than one is
+        held; at most `rows` at a time, fewer if they are long. Columns are `decoded`. Raises ValueError if
+        they are far more than the file."""
+        size = 0
+        most = most_unpacked(self._size())
+        for group in range(self.file.num_row_groups):
+            for batch in self.group_batches(group, names, rows):
+                if (size := size + batch.nbytes) > most:
+                    raise ValueError(
+                        f"unpacks to more than {most:,} bytes, which its {self._size():,} cannot mean"
+                    )
+                yield batch
+
+    def group_batches(self, group: int, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """The same of one row group, without a bound on their sum."""
+        for batch in self.file.iter_batches(self._at_once(group, names, rows), [group], list(names)):
+            columns = [decoded(column) for column in batch.columns]
+            yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+    def group_of(self, row: int) -> tuple[int, int, int]:
+        """(first row, row behind the last, number) of the row group that holds a row. Raises ValueError."""
+        first = 0
+        for group in range(self.file.num_row_groups):
+            end = first + self.file.metadata.row_group(group).num_rows
+            if row < end:
+                return first, end, group
+            first = end
+        raise ValueError(f"has {first:,} rows, and row {row:,} was asked for")
+
+    def _at_once(self, group: int, names: Sequence[str], rows: int) -> int:
+        """How many rows of a group can be unpacked together, so that AT_ONCE holds them even if each has the
+        longest value of its dictionary."""
+        suspects = []
+        for chunk in self._chunks(group, names):
+            if chunk.physical_type != "BYTE_ARRAY":
+                continue
+            average = chunk.total_uncompressed_size // max(1, chunk.num_values)
+            rows = max(1, min(rows, AT_ONCE // max(1, average)))
+            if DELTA in chunk.encodings:
+                rows = min(rows, DELTA_ROWS)
+            if chunk.has_dictionary_page and chunk.total_uncompressed_size * rows > AT_ONCE:
+                suspects.append(chunk.path_in_schema)
+        if not suspects:
+            return rows
+        return max(1, min(rows, AT_ONCE // max(1, self._longest(group, names, suspects))))
+
+    def _longest(self, group: int, names: Sequence[str], paths: Sequence[str]) -> int:
+        """The bytes of the longest values in the dictionaries of these columns, added up. One row is read."""
+        with ExitStack() as stack:
+            file = self._open(stack, read_dictionary=list(paths), metadata=self.file.metadata)
+            batch = next(file.iter_batches(1, [group], list(names)), None)
+            return sum(map(_longest_word, batch.columns)) if batch is not None else 0
+
+    def _chunks(self, group: int, names: Sequence[str]) -> Iterator[pq.ColumnChunkMetaData]:
+        """What the footer says of these columns' parts in a row group, nested ones included."""
+        metadata = self.file.metadata.row_group(group)
+        wanted = set(names)
+        for index in range(metadata.num_columns):
+            chunk = metadata.column(index)
+            path = chunk.path_in_schema
+            if path in wanted or any(path.startswith(f"{name}.") for name in wanted):
+                yield chunk
+
+    def _open(self, stack: ExitStack, **options: Any) -> pq.ParquetFile:
+        """The file as Arrow opens it. It reads a local one itself."""
+        reading = {"buffer_size": READ_AHEAD, "pre_buffer": False} if self._local else {"pre_buffer": True}
+        bounds = {"thrift_string_size_limit": THRIFT_BYTES, "thrift_container_size_limit": THRIFT_ITEMS}
+        file = pq.ParquetFile(self._source, schema_depth_limit=MOST_DEPTH, **bounds, **reading, **options)
+        return stack.enter_context(file)
+
+    def _size(self) -> int:
+        """Bytes of the file."""
+        if self._local:
+            return os.path.getsize(self._source)
+        at = self._source.tell()
+        size = int(self._source.seek(0, os.SEEK_END) or self._source.tell())
+        self._source.seek(at)
+        return size
+
+
+def _check_footer(footer: pq.FileMetaData, size: int) -> None:
+    """Raises ValueError if the numbers of columns and rows cannot be those of a file of `size` bytes."""
+    if footer.num_columns > MOST_COLUMNS:
+        raise ValueError(f"has {footer.num_columns:,} columns, must have at most {MOST_COLUMNS:,}")
+    rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    if sum(rows) != footer.num_rows or min(rows, default=0) < 0:
+        raise ValueError(f"says that it has {footer.num_rows:,} rows, its row groups have {sum(rows):,}")
+    if footer.num_rows > max(FREE_ROWS, size):
+        raise ValueError(
+            f"says that it has {footer.num_rows:,} rows in {size:,} bytes; beyond {FREE_ROWS:,} rows, each must "
+            "take a byte of the file"
+        )
+
+
+def _longest_word(array: pa.Array) -> int:
+    """The bytes of the longest value in the dictionaries of an array, those of its fields added up."""
+    array = stored(array)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary
+    if pa.types.is_struct(array.type):
+        return sum(map(_longest_word, array.flatten()))
+    if is_list(array.type):
+        return _longest_word(array.values)
+    return longest(array)

@@ -1,0 +1,116 @@
+"""One column of a DataComp parquet, with the name and the type that the rest of Winnow uses.
+
+DataComp's downloader writes uids and captions as texts and scores as float64. pandas, Spark, DuckDB and
+Hugging Face's datasets write the same values as categories, bytes, decimals, UUIDs or texts: they are read. A
+value that cannot be meant is a ShardError that names the row and the column.
+"""
+
+import binascii
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.arrow_columns import decoded, is_text, texts
+from pipeline.errors import ShardError
+from pipeline.pool.fields import pixels_of
+from pipeline.schema import SAMPLE_COLUMNS, SIDES
+from pipeline.uids import own_uids
+
+SCORES = {
+    "datacomp.b32_score": "clip_b32_similarity_score",
+    "datacomp.l14_score": "clip_l14_similarity_score",
+}
+CAPTION = ("text", "caption")
+TEXTS = ("text", "url")
+
+
+def converted(name: str, array: pa.Array | None, rows: int, first: int) -> pl.Series:
+    """`rows` values of a column, from the array behind it, which is None if the parquet has none. `first`:
+    the number of the first row, for messages. Raises ShardError, and ValueError for a type that cannot be
+    read."""
+    kind = pl.Float64 if name in SCORES else SAMPLE_COLUMNS[name]
+    if array is None or name not in ("uid", *TEXTS, *SIDES, *SCORES) or not rows:
+        return pl.repeat(None, rows, dtype=kind, eager=True)
+    if name == "uid":
+        return _uids(_texts(name, array, first), first)
+    if name in SIDES:
+        return _sides(name, array)
+    return _scores(name, array, first) if name in SCORES else _texts(name, array, first)
+
+
+def _texts(name: str, array: pa.Array, first: int) -> pl.Series:
+    """Texts; of a list, its first one."""
+    found, troubles = texts(array, name, first=name == "text", uids=name == "uid")
+    for row, why in troubles.items():
+        raise ShardError(f"row {first + row}: {why}")
+    return pl.Series(name, found, pl.String)
+
+
+def _uids(uids: pl.Series, first: int) -> pl.Series:
+    """Uids in lower case. Raises ShardError if one is not 32 hex digits."""
+    if _all_hex(uids):
+        return uids.str.to_lowercase()
+    found = uids.to_frame("uid").select(own_uids(pl.col("uid"))).to_series()
+    if found.null_count():
+        bad = int(found.is_null().arg_true()[0])
+        raise ShardError(f"row {first + bad}: uid {_short(uids[bad])} must be 32 hex digits")
+    return found
+
+
+def _all_hex(uids: pl.Series) -> bool:
+    """Whether all are 32 hex digits, ten times as fast as by a pattern."""
+    if uids.null_count() or not bool((uids.str.len_bytes() == 32).all()):
+        return False
+    array = uids.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    try:
+        binascii.unhexlify(memoryview(array.buffers()[2])[: 32 * len(array)])
+    except ValueError:
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    """A value for a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}... ({len(str(value)):,} characters)"
+
+
+def _sides(name: str, array: pa.Array) -> pl.Series:
+    """Sides in pixels; null for what is none."""
+    array = decoded(array)
+    if pa.types.is_decimal(array.type):
+        array = array.cast(pa.float64())
+    kind = array.type
+    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return pl.repeat(None, len(array), dtype=pl.Int32, eager=True)
+    if pa.types.is_float16(kind):
+        array = array.cast(pa.float32())
+    return pl.DataFrame({name: array}).select(pixels_of(name)).to_series()
+
+
+def _scores(name: str, array: pa.Array, first: int) -> pl.Series:
+    """Scores as float64, of any type of number, or as text. A float32 becomes the shortest decimal that means
+    it: 0.281 as a float32 passes `>= 0.281`, as in DataComp's code. Raises ShardError for a text that is no
+    number."""
+    array = decoded(array)
+    source = SCORES[name]
+    kind = array.type
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null)
+    if not (is_text(kind) or any(test(kind) for test in numbers)):
+        raise ShardError(f"column {source} is {str(kind)[:80]}, must be numbers")
+    if pa.types.is_float32(kind):
+        array = array.cast(pa.string())
+    elif pa.types.is_integer(kind) or pa.types.is_float16(kind):
+        return pl.Series(name, array.cast(pa.float32()) if pa.types.is_float16(kind) else array).cast(
+            pl.Float64
+        )
+    elif not is_text(kind):
+        return pl.Series(name, array.cast(pa.float64()), pl.Float64)
+    found = pl.Series(name, array.cast(pa.large_string())).str.strip_chars().cast(pl.Float64, strict=False)
+    wrong = found.is_null() & pl.Series(pc.is_valid(array))
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise ShardError(f"row {first + row}: {source} is {_short(array[row].as_py())}, must be a number")
+    return found

@@ -1,0 +1,76 @@
+"""Parquet within bounds: how many rows are unpacked together, and what texts become."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import parquet
+from pipeline.arrow_columns import texts
+from pipeline.parquet import Parquet, garbled
+
+
+def write(path, table, **options) -> str:
+    pq.write_table(pa.table(table), path, **options)
+    return str(path)
+
+
+def sizes(path, names, rows):
+    with Parquet(path) as table:
+        return [batch.num_rows for batch in table.batches(names, rows)]
+
+
+def test_long_values_of_a_dictionary_are_unpacked_few_at_a_time(tmp_path, monkeypatch):
+    values = pa.array(["x" * 1000, "y"]).dictionary_encode().take(pa.array([1] * 90 + [0] * 10))
+    path = write(tmp_path / "a.parquet", {"text": values.dictionary_decode()})
+    assert sizes(path, ["text"], 64) == [64, 36]
+    monkeypatch.setattr(parquet, "AT_ONCE", 10_000)
+    assert sizes(path, ["text"], 64) == [10] * 10
+
+
+def test_plain_values_are_unpacked_by_their_average(tmp_path, monkeypatch):
+    path = write(
+        tmp_path / "a.parquet", {"text": ["x" * 1000] * 100}, use_dictionary=False, compression="none"
+    )
+    monkeypatch.setattr(parquet, "AT_ONCE", 20_480)
+    assert max(sizes(path, ["text"], 64)) <= 20
+
+
+def test_row_groups_are_not_put_together(tmp_path):
+    path = write(tmp_path / "a.parquet", {"text": ["a"] * 10}, row_group_size=4)
+    assert sizes(path, ["text"], 64) == [4, 4, 2]
+
+
+def test_a_file_object_is_as_good_as_a_path(tmp_path):
+    path = write(tmp_path / "a.parquet", {"text": ["a"] * 10})
+    with open(path, "rb") as file, Parquet(file) as table:
+        assert sum(batch.num_rows for batch in table.batches(["text"], 3)) == table.rows == 10
+
+
+def test_what_the_disk_says_is_not_garbled():
+    with pytest.raises(PermissionError), garbled("a.parquet"):
+        raise PermissionError(13, "no")
+    with pytest.raises(OSError, match="broken pipe"), garbled("a.parquet", local=False):
+        raise OSError("broken pipe")
+    with (
+        pytest.raises(ValueError, match=r"^a\.parquet: Couldn't deserialize"),
+        garbled("a.parquet", local=False),
+    ):
+        raise OSError("Couldn't deserialize thrift:\n No more data")
+
+
+def test_texts():
+    values = pa.array(["a", "b" * (1 << 20), "c" * ((1 << 20) + 1), None])
+    found, troubles = texts(values, "text")
+    assert [None if text is None else len(text) for text in found.to_pylist()] == [1, 1 << 20, None, None]
+    assert troubles == {2: "column text has 1,048,577 bytes, must have at most 1,048,576"}
+    for uids in (True, False):
+        found, _ = texts(pa.array([bytes(range(16)), b"short"]), "uid", uids=uids)
+        assert found.to_pylist() == [bytes(range(16)).hex() if uids else bytes(range(16)).decode(), "short"]
+    with pytest.raises(ValueError, match="column a is list<item: string>, must be text or a number"):
+        texts(pa.array([["a"]]), "a")
+    assert texts(pa.array([["a", "b"], [], None, [None]]), "a", first=True)[0].to_pylist() == [
+        "a",
+        None,
+        None,
+        None,
+    ]
