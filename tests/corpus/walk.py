@@ -13,6 +13,8 @@ from tests.corpus.pool import OddPool
 from tests.support.warm import Done, Warm
 
 COMMANDS = ("plan", "run", "keep", "explain", "export")
+FEW = ("run", "explain")  # what says most in a short time
+REFUSAL = ("plan", "run")
 LOCAL = ("run", "export")
 INGEST = ("--local", "--processes", "1", "--retries", "0", "--timeout", "1", "--allow-private", "--json")
 PATIENCE = 60  # seconds after which a command hangs
@@ -57,15 +59,16 @@ class Walked:
         return max(done.megabytes for done in self.done.values())
 
 
-def walk(warm: Warm, kind: Kind, folder: Path) -> Walked:
-    """Build a kind in a folder, and run every command on it."""
+def walk(warm: Warm, kind: Kind, folder: Path, whole: bool = True) -> Walked:
+    """Build a kind in a folder, and run every command on it; the most telling ones if not `whole`."""
     walked = Walked(kind, OddPool(folder))
     kind.build(walked.place)
     if walked.place.list is not None:
         _do(warm, walked, "ingest", str(walked.place.list), str(walked.place.out), *INGEST)
         return walked
     recipe = str(walked.place.recipe())
-    for command in COMMANDS:
+    few = REFUSAL if kind.outcome.refused else FEW
+    for command in COMMANDS if whole else few:
         words = [recipe, *([_odd_uid(walked.place)] if command == "explain" else [])]
         words += [*walked.place.arguments, *(["--local"] if command in LOCAL else [])]
         words += ["--json"] if command == "run" else []

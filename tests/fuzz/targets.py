@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 
 from jobs.ingest.guard import Guard, ascii_url
-from operators.algorithms.vector_files import read_centroids, read_vectors
+from operators.algorithms.vector_files import read_vectors
 from pipeline.errors import WinnowError, printable
 from pipeline.export.subset import read_subset
+from pipeline.pool.archive.read_through import iter_fields
 from pipeline.pool.fields import parse as parse_json
 from pipeline.pool.img2dataset import reason
 from pipeline.pool.listing.patterns import places
@@ -24,8 +25,8 @@ from pipeline.pool.npz import open_npz
 from pipeline.pool.shards import Shard
 from pipeline.pool.table_reader import read_table
 from pipeline.pool.tar import walk
-from pipeline.pool.tar_reader import iter_fields
-from pipeline.pool.webdataset import describe, group, image_size
+from pipeline.pool.tar_reader import read_samples
+from pipeline.pool.webdataset import image_size
 from pipeline.recipe.load import load
 from pipeline.run.decode import decode
 from tests.corpus.pool import members, pack, sound
@@ -57,9 +58,9 @@ def file(name: str, data: bytes) -> str:
 
 
 def tar(data: bytes) -> None:
-    """The samples of a tar, and the files of the bytes as one sample's range."""
-    for row, sample in enumerate(group(walk(data))):
-        describe(sample, "shard", row, 0)
+    """The samples of a tar, sorted or not, and the files of the bytes as one sample's range."""
+    for rows in read_samples(Shard("0", file("shard.tar", data)), batch_rows=10):
+        assert rows["uid"].null_count == 0
     iter_fields(data, "000")
 
 
@@ -140,7 +141,7 @@ def vectors(suffix: str) -> Callable[[bytes], object]:
 
 def centroids(data: bytes) -> None:
     """DataComp's centroids: a numpy array in a pickle."""
-    read_centroids(file("centroids.pt", data))
+    read_vectors(file("centroids.pt", data))
 
 
 def _pickles() -> list[bytes]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 
 from pipeline.errors import RecipeError
 from pipeline.plan import absent
@@ -68,7 +69,7 @@ def test_what_an_operator_lacks_is_said_before_the_start(bound, tmp_path, monkey
     (tmp_path / "mine.json").write_text(json.dumps(text))
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "open_clip_config.json").write_text(json.dumps({"model_cfg": text}))
-    (tmp_path / "weights.pt").write_bytes(b"")
+    torch.save({}, tmp_path / "weights.pt")
     for model, pretrained in (
         ("ViT-B-16-SigLIP", "webli"),
         (f"{tmp_path}/mine.json", f"{tmp_path}/weights.pt"),

@@ -231,8 +231,8 @@ def test_a_file_that_vanishes_leaves_its_shard_pending(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("pool", "message"),
     [
-        ({"kind": "photos"}, r"pool\.kind must be one of tars, tables, files, got 'photos'"),
-        ({"kind": "datacomp"}, r"pool\.kind must be one of tars, tables, files, got 'datacomp'"),
+        ({"kind": "photos"}, r"pool\.kind must be one of tars, tables, files, image_tables, got 'photos'"),
+        ({"kind": "datacomp"}, r"pool\.kind must be one of tars, tables, files, image_tables, got 'datacomp'"),
         ({"columns": {"text": "a"}}, r"pool\.columns is for tables, and pool\.shards are files \(the first: .*/00000"),
         ({"kind": "tars"}, r"pool\.shards: no \*\.tar matches"),
     ],
