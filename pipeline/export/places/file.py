@@ -159,6 +159,11 @@ def _entry(content: str) -> dict[str, Any]:
     return {"size": int(size), "digest": digest}
 
 
+def _content(entry: Mapping[str, Any]) -> str:
+    """The size and digest that an entry holds."""
+    return f"{entry['size']} {entry['digest']}"
+
+
 def _beside(target: Folder) -> tuple[Folder, str, str]:
     """The folder of a file; the names of its note and of its state."""
     parent, name = copy(target), os.path.basename(target.base)
@@ -170,8 +175,11 @@ def _read_note(target: Folder, key: str) -> Noted:
     """The note beside a file, if there is one, and the file's state. Raises RecipeError for a file that is
     not a note."""
     parent, note, states = _beside(target)
+    name = os.path.basename(target.base)
     try:
-        noted = read_noted(parent, note, states, lambda _: [os.path.basename(target.base)])
+        noted = read_noted(
+            parent, note, states, lambda note: {name: _content(entry) for entry in note["files"]}
+        )
         for entry in noted.manifest["files"] if noted.manifest is not None else ():
             int(entry["size"]), str(entry["digest"])
     except (ValueError, KeyError, TypeError):

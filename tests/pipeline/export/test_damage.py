@@ -161,6 +161,27 @@ def test_an_emptied_folder_is_filled_without_a_word(tmp_path, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("key", ["shards", "urls", "index", "table", "subset"])
+def test_somebody_elses_file_in_an_emptied_place_is_refused(tmp_path, key):
+    """`rm out/*` leaves the hidden file, which names files that lay there."""
+    ordinary(tmp_path / "pool")
+    session = decided(tmp_path, {key: exports(str(tmp_path / "out"))[key]})
+    run(session)
+    root = str(tmp_path / "out")
+    fresh = held(root)
+    for name in fresh:
+        put(root, name, None)
+    name = next(n for n in sorted(fresh) if "json" not in n)
+    for mine in (b"mine", b"x" * len(fresh[name])):
+        put(root, name, mine)
+        with pytest.raises(RecipeError, match="was not written by Winnow"):
+            run(session)
+        assert held(root) == {name: mine}
+    put(root, name, fresh[name])  # it is known by its digest
+    run(session)
+    assert held(root) == fresh
+
+
 def test_a_file_that_is_damaged_before_the_export_is_whole(tmp_path, monkeypatch):
     """The digest is that of the bytes that were to be written, not of those on the disk at the end."""
     ordinary(tmp_path / "pool")
