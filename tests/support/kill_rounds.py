@@ -173,7 +173,7 @@ class Rounds:
 def _stateless(data: bytes) -> bytes:
     """A file of states of an export's files, less the states."""
     noted = json.loads(data)
-    return json.dumps([noted["manifest"], sorted(noted["states"])]).encode()
+    return json.dumps([noted["manifest"], sorted(noted["states"])], sort_keys=True).encode()
 
 
 def _timeless(name: str, data: bytes) -> bytes:
