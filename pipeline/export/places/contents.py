@@ -6,8 +6,8 @@
 
 Equal exports have equal manifests; states differ from disk to disk, so they have a file of their own. A file
 with the state that is noted there is not read. Any other is read once, and its digest is compared. If the
-file of states is lost, every file is read once. If the manifest is lost or damaged, its copy takes its place. It
-does not if not one file of the export is left: what lies at their names is somebody else's then.
+file of states is lost, every file is read once. If the manifest is lost or damaged, its copy takes its place.
+It does not if not one file of the export is left: what lies at their names is somebody else's then.
 """
 
 import logging

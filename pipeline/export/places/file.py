@@ -195,9 +195,7 @@ def _read_note(target: Folder, key: str) -> Noted:
     parent, note, states = _beside(target)
     name = os.path.basename(target.base)
     try:
-        noted = read_noted(
-            parent, note, states, lambda note: {name: _content(entry) for entry in note["files"]}
-        )
+        noted = read_noted(parent, note, states, lambda note: {name: _content(*note["files"])})
         for entry in noted.manifest["files"] if noted.manifest is not None else ():
             int(entry["size"]), str(entry["digest"])
     except (ValueError, KeyError, TypeError):
