@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecipeError
+from pipeline.export import tars, urls
 from pipeline.export.places import contents as contents_module
+from pipeline.export.places.folder import ExportFolder
 from pipeline.export.tars import export_shards
 from pipeline.plan.session import Session
 from pipeline.run.executor import LocalExecutor
@@ -213,3 +215,14 @@ def test_the_command_names_the_file(tmp_path):
             assert aside.read_bytes() == data[:-2]
             aside.unlink()
         place.run_and_agree()
+
+
+@pytest.mark.parametrize("count", [10**12, -1, 1.5, "3", None, True])
+def test_a_count_of_files_that_cannot_be(tmp_path, count):
+    """A manifest that was edited by hand does not cost hours."""
+    (tmp_path / "_winnow.json").write_text(json.dumps({"export": "shards", "decision": "d", "shards": count}))
+    with pytest.raises(RecipeError, match=r"_winnow\.json is garbled, or that of something else"):
+        ExportFolder(str(tmp_path), "export.shards", "_winnow.json", tars._names).check()
+    (tmp_path / "_winnow.json").write_text(json.dumps({"export": "urls", "files": count}))
+    with pytest.raises(RecipeError, match=r"_winnow\.json is garbled, or that of something else"):
+        ExportFolder(str(tmp_path), "export.urls", "_winnow.json", urls._names).check()
