@@ -33,7 +33,7 @@ from pipeline.storage.identity import MISSING
 from pipeline.storage.locks.lock import held
 
 if TYPE_CHECKING:
-    from pipeline.export.exporter import Report, Result
+    from pipeline.export.exporter import Exporter, Report, Result
 
 
 def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
@@ -131,11 +131,16 @@ def check_exports(session: Session) -> None:
         return  # the exporters take a while to import
     from pipeline.export.exporters import requested
 
-    paths = {key: path for key, (path, _) in session.recipe.export.destinations().items()}
     for exporter in requested(session.recipe.export):
-        key = next(key for key in paths if key.split(".")[1] == exporter.name)
-        with naming(key, paths[key]):
+        key, path = _destination(session, exporter)
+        with naming(key, path):
             exporter.check(session)
+
+
+def _destination(session: Session, exporter: "Exporter") -> tuple[str, str]:
+    """The key of the recipe that names the path of an export, and the path."""
+    paths = {key: path for key, (path, _) in session.recipe.export.destinations().items()}
+    return next((key, path) for key, path in paths.items() if key.split(".")[1] == exporter.name)
 
 
 def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, "Result"]:
@@ -148,8 +153,12 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
         with Progress(quiet) as progress:
             yield progress.export(tasks)
 
-    exporters = requested(session.recipe.export) if session.shards else []
-    return {exporter.name: exporter.write(session, executor, watch) for exporter in exporters}
+    written = {}
+    for exporter in requested(session.recipe.export) if session.shards else []:
+        key, path = _destination(session, exporter)
+        with naming(key, f"writing {path}"):
+            written[exporter.name] = exporter.write(session, executor, watch)
+    return written
 
 
 @dataclass(frozen=True)

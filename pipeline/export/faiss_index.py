@@ -32,7 +32,7 @@ from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import COMPLETE, Stage
 from pipeline.export.places.transfer import local_copy
 from pipeline.plan.session import Session
-from pipeline.recipe.check import INDEX_MANIFEST, INDEX_TASK
+from pipeline.recipe.check import INDEX_TASK
 from pipeline.recipe.sections import Index
 from pipeline.run.executor import Executor
 from pipeline.schema import owner
@@ -42,7 +42,7 @@ from pipeline.storage.store import to_arrow
 from pipeline.uids import draw
 
 KEY = "export.index.path"
-INDEX_FILE, METADATA_FILE, ABOUT_FILE = "image.index", "metadata/metadata_0.parquet", INDEX_MANIFEST
+INDEX_FILE, METADATA_FILE, ABOUT_FILE = "image.index", "metadata/metadata_0.parquet", "image.json"
 BATCH = 4_096  # rows added at a time, at least: enough to keep BLAS busy, 8 MiB at 512 dimensions
 SEED = 0  # of the draw of training vectors
 

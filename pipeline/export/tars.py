@@ -30,7 +30,7 @@ from pipeline.export.exporter import Report, Watch
 from pipeline.export.kept import written_counts
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs, operators_of
-from pipeline.export.places.stage import Stage
+from pipeline.export.places.stage import Stage, numbers
 from pipeline.export.scores import ScoreColumns
 from pipeline.export.tar_writer import STATS_SUFFIX, OutputTar, ShardRows, TarBuilder
 from pipeline.plan.session import Session
@@ -146,7 +146,7 @@ def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
     """The files that a manifest names. Manifests of earlier versions do not say which export they are of."""
     if manifest.get("export", "shards") != "shards" or "decision" not in manifest:
         raise ValueError
-    for number in range(manifest["shards"]):
+    for number in numbers(manifest["shards"]):
         yield from _files_of(f"{number:08d}")
     yield from (SIZES, META)
 

@@ -28,7 +28,7 @@ from pipeline.export.kept import kept_counts
 from pipeline.export.places.contents import HashedFile
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs
-from pipeline.export.places.stage import Stage
+from pipeline.export.places.stage import Stage, numbers
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
 from pipeline.pool.tar_reader import BATCH_BYTES
@@ -104,7 +104,7 @@ def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
     list is complete."""
     if manifest["export"] != "urls":
         raise ValueError
-    yield from map(_file, range(manifest.get("files", 0)))
+    yield from map(_file, numbers(manifest.get("files", 0)))
 
 
 def _file(number: int) -> str:

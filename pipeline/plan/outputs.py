@@ -5,6 +5,7 @@ of the pool. Two outputs must not get into each other's way.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -25,11 +26,13 @@ TABLES, TARS = (".parquet",), (".tar", ".parquet")
 
 
 class Output(NamedTuple):
-    """A path that a recipe writes: the key that names it, as it is written there, and in its real form."""
+    """A path that a recipe writes: the key that names it, as it is written there, and in its real form.
+    `files`: the names of the files in it, if it is an export's folder (see Destination)."""
 
     key: str
     path: str
     real: str
+    files: str = ""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -40,7 +43,7 @@ class Output(NamedTuple):
 def check_outputs(recipe: Recipe, kind: PoolKind, listing: Listing) -> None:
     """Raises RecipeError if a path that the recipe writes is one that it reads, or if two are in each other's
     way. Reads nothing but what lies at these paths."""
-    outputs = [Output(key, path, real_path(path)) for key, path in _written(recipe).items()]
+    outputs = _written(recipe)
     for output in outputs:
         check_output_path(output.path, output.key, folder=output.key not in FILES)
     _check_pairs(outputs)
@@ -53,16 +56,20 @@ def check_output_file(key: str, path: str, recipe: Recipe, kind: PoolKind, shard
     """The same for one more file that is to be written, which the flag `key` names."""
     check_output_path(path, key)
     output = Output(key, path, real_path(path))
-    _check_pairs([output, Output(STORE, recipe.pool.store, real_path(recipe.pool.store))])
+    for other in _written(recipe):
+        if other.key == STORE:
+            _check_pairs([output, other])
+        _check_own_files(output, other)
     _check_files([output], recipe, kind, shards)
 
 
-def _written(recipe: Recipe) -> dict[str, str]:
-    """The paths that a recipe writes, by key."""
-    return {
-        STORE: recipe.pool.store,
-        **{key: path for key, (path, _) in recipe.export.destinations().items()},
-    }
+def _written(recipe: Recipe) -> list[Output]:
+    """The paths that a recipe writes."""
+    exports = recipe.export.destinations().items()
+    return [
+        Output(STORE, recipe.pool.store, real_path(recipe.pool.store)),
+        *(Output(key, path, real_path(path), mark.files) for key, (path, mark) in exports),
+    ]
 
 
 # --- outputs among themselves ---------------------------------------------------------------------
@@ -70,7 +77,7 @@ def _written(recipe: Recipe) -> dict[str, str]:
 
 def _check_pairs(outputs: Sequence[Output]) -> None:
     """Raises RecipeError if two outputs are one path, or one folder lies in the other. A single file may lie
-    in the folder of another export."""
+    in the folder of another export, where that writes no file of its own."""
     for one, other in combinations(outputs, 2):
         if one.real == other.real:
             raise RecipeError(f"{one.key} and {other.key} both write to {one.path}; name two paths")
@@ -82,6 +89,19 @@ def _check_pairs(outputs: Sequence[Output]) -> None:
                     f"{inner.key}: {inner.path} lies in {outer.path}, which {outer.key} writes; "
                     "name a path outside of it"
                 )
+            _check_own_files(inner, outer)
+
+
+def _check_own_files(inner: Output, outer: Output) -> None:
+    """Raises RecipeError if an output is, or lies below, a file that the export `outer` writes into its
+    folder."""
+    if not _inside(inner.real, outer.real):
+        return
+    name = inner.real.removeprefix(outer.real).strip("/").partition("/")[0]
+    if re.fullmatch(outer.files, name):
+        raise RecipeError(
+            f"{inner.key}: {inner.path}: {outer.key} writes {name} in {outer.path}; name another path"
+        )
 
 
 def _inside(path: str, folder: str) -> bool:

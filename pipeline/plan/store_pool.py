@@ -56,12 +56,15 @@ def check_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
 
 
 def claim_store(store: Store, root: str, pool: Pool, kind: PoolKind) -> None:
-    """Write `store.json` unless it is there, which `check_store` may have seen. If it was lost or garbled,
-    whether results are those of this pool shows by the contents of its shards."""
-    if not store.claimed and store.root.read_json(layout.POOL) is None:
+    """Write `store.json` unless it is there. If `check_store` did not see it, it is looked for once more:
+    another run may have claimed the store since. Raises RecipeError as `check_store` does. If it was lost or
+    garbled, whether results are those of this pool shows by the contents of its shards."""
+    if not store.claimed:
+        check_store(store, root, pool, kind)
+    if not store.claimed:
         about = {"format": FORMAT, "pool": _described(store.root, root, pool, kind)}
         store.root.publish_json(layout.POOL, about, durable=True)
-    store.claimed = True
+        store.claimed = True
 
 
 def _is_older(store: Store) -> bool:

@@ -22,7 +22,6 @@ from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
 if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe
 
-INDEX_MANIFEST = "image.json"  # the manifest of export.index, in its folder
 RULE_NAME = re.compile(r"[^\W_](?:[\w .+:-]{0,98}[\w.+:-])?")  # it names a column, and stands in tables
 INDEX_TASK = "index"  # the name in `run:` for the building of export.index
 
@@ -96,7 +95,7 @@ def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> No
     """The columns that exports read exist and have types that fit; no two exports write to one path."""
     key_of_path: dict[str, str] = {}
     for key, (path, _) in recipe.export.destinations().items():
-        _check_own_names(recipe, key, path)
+        _check_own_name(key, path)
         if (other := key_of_path.setdefault(path.rstrip("/"), key)) != key:
             raise RecipeError(f"{key}: {path} is the path of {other} too; name another")
     for key, (column, mark) in recipe.export.columns().items():
@@ -105,13 +104,9 @@ def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> No
             raise RecipeError(f"{key}: {column} is {dtype}, must be {mark.expected}")
 
 
-def _check_own_names(recipe: "Recipe", key: str, path: str) -> None:
+def _check_own_name(key: str, path: str) -> None:
     """The path is not one that Winnow keeps a manifest, a lock, or an export in the making at."""
-    name = own_name(path)
-    if (index := recipe.export.index) is not None:
-        about = f"{index.path.rstrip('/')}/{INDEX_MANIFEST}"
-        name = name or (INDEX_MANIFEST if f"{path.rstrip('/')}/".startswith(f"{about}/") else None)
-    if name is not None:
+    if (name := own_name(path)) is not None:
         raise RecipeError(f"{key}: {path}: Winnow keeps a file of its own as {name}; name another path")
 
 

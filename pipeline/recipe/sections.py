@@ -142,11 +142,18 @@ class Pool(Section):
         return value
 
 
+TAR_FILES = r"\d{8,}(\.tar|\.parquet|_stats\.json)|(sizes|meta)\.json"
+
+
 @dataclass(frozen=True)
 class Destination:
-    """Marks a field of `export` as the path of one export. `images`: the export copies the pool's images."""
+    """Marks a field of `export` as the path of one export.
+    images   whether the export copies the pool's images
+    files    the names of what it writes into its folder, as a regular expression
+    """
 
     images: bool = False
+    files: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,7 @@ class Index(Section):
     """
 
     embedding: Annotated[str, EMBEDDING]
-    path: Annotated[str, Destination()]
+    path: Annotated[str, Destination(files=r"image\.(index|json)|metadata")]
     factory: Annotated[str, AfterValidator(check_factory)] = "auto"
 
 
@@ -196,10 +203,10 @@ class Export(Section):
     the key of a decision.
     """
 
-    shards: Annotated[str | None, Destination(images=True)] = None
+    shards: Annotated[str | None, Destination(images=True, files=TAR_FILES)] = None
     subset: Annotated[str | None, Destination()] = None
     repeats: Annotated[str | None, WHOLE_NUMBERS] = None
-    urls: Annotated[str | None, Destination()] = None
+    urls: Annotated[str | None, Destination(files=r"\d{8,}\.parquet")] = None
     table: Annotated[str | None, Destination()] = None
     index: Index | None = None
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000

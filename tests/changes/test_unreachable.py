@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.place import Place, told
+from tests.support.s3_server import s3
 
 STEP = "check the spelling, the endpoint and the credentials, then run the same command again"
 ELSEWHERE = "s3://nowhere/x"
@@ -60,3 +61,21 @@ def test_a_flag_with_such_an_address(place: Place) -> None:
     place.winnow("compute")
     said = told(place.winnow("keep", "--subset", "foo://x"), status=2)["said"]
     assert said.startswith("error: --subset: foo://x is not on a known file system")
+
+
+@pytest.mark.parametrize("key", ["export.shards", "export.subset", "export.urls", "export.table"])
+def test_storage_that_can_be_read_and_takes_no_export(place: Place, key: str) -> None:
+    pytest.importorskip("moto", reason="needs moto[s3]: the server")
+    import fsspec
+
+    place.export = {}
+    place.run()
+    with s3() as server:
+        fsspec.filesystem("s3").mkdir("bucket")
+        server.fail("PUT /bucket/", "denied")
+        for command in ("run", "export"):
+            done = place.winnow(command, *setting(key, "s3://bucket/x"))
+            assert done.returncode == 1
+            (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+            assert line.startswith(f"error: {key}: writing s3://bucket/x: PermissionError: Access Denied")
+            assert line.endswith(STEP)

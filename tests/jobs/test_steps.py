@@ -24,7 +24,7 @@ def session(write_pool, tmp_path) -> Session:
 
 
 def test_shards_that_are_not_complete_are_pending_with_the_reason(session):
-    steps.compute_missing(Session(session.recipe, session.shards[:1]), LocalExecutor(), quiet=True)
+    steps.compute_missing(session.over(session.shards[:1]), LocalExecutor(), quiet=True)
     decided = steps.decide_complete(session.refreshed(), {"c": "FileNotFoundError"})
     assert [shard.name for shard in decided.session.shards] == ["a"]
     assert (decided.decision.samples, decided.decision.kept) == (2, 1)

@@ -7,6 +7,7 @@
 Equal exports have equal manifests; states differ from disk to disk, so they have a file of their own. A file
 with the state that is noted there is not read. Any other is read once, and its digest is compared. If the
 file of states is lost, every file is read once. If the manifest is lost or damaged, its copy takes its place.
+It does not if not one file of the export is left: what lies at their names is somebody else's then.
 """
 
 import logging
@@ -32,6 +33,7 @@ NAMED = 5  # files of an export that are named in the log, at most
 LOG = logging.getLogger("winnow.storage.damage")  # the command line always shows it
 
 Names = Callable[[Mapping[str, Any]], Iterable[str]]
+Contents = Callable[[Mapping[str, Any]], Mapping[str, str]]
 
 
 # --- contents -------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ def size_of(line: str) -> str:
 # --- states ---------------------------------------------------------------------------------------
 
 
-def states_of(folder: Folder, names: Collection[str]) -> dict[str, str]:
+def states_of(folder: Folder, names: Iterable[str]) -> dict[str, str]:
     """The states of those of these files that are there, as of now: one listing on object storage. What is
     not an ordinary file has the state ""."""
     if not folder.local:
@@ -207,9 +209,17 @@ class Noted:
     states: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_noted(folder: Folder, manifest: str, beside: str, names: Names, states: bool = True) -> Noted:
+def manifest_contents(manifest: Mapping[str, Any]) -> Mapping[str, str]:
+    """File -> size and digest, of the files that a manifest holds them of."""
+    return dict(manifest.get(CONTENTS, {}))
+
+
+def read_noted(
+    folder: Folder, manifest: str, beside: str, contents: Contents = manifest_contents, states: bool = True
+) -> Noted:
     """The manifest of that name, or the copy in the file of states `beside` it if it is lost or damaged.
-    `states`: read them, too. Raises ValueError, TypeError, KeyError or AttributeError for something else."""
+    `contents`: manifest -> size and digest of each file. `states`: read them, too. Raises ValueError,
+    TypeError, KeyError or AttributeError for something else."""
     path = folder.path(manifest)
     if folder.local and os.path.lexists(path) and not os.path.isfile(path):
         raise ValueError
@@ -217,7 +227,7 @@ def read_noted(folder: Folder, manifest: str, beside: str, names: Names, states:
         data = folder.read(manifest)
     except FileNotFoundError:
         copy = _read_states(folder, beside)
-        lost = copy.manifest is not None and states_of(folder, list(names(copy.manifest)))
+        lost = copy.manifest is not None and _has_one(folder, contents(copy.manifest), copy.states)
         return replace(copy, fault="is missing") if lost else Noted(None)
     try:
         return Noted(seals.open_json(data), None, _read_states(folder, beside).states if states else {})
@@ -226,6 +236,15 @@ def read_noted(folder: Folder, manifest: str, beside: str, names: Names, states:
         if copy.manifest is not None:
             return replace(copy, fault=f"is damaged: {error}")
     return Noted(dict(orjson.loads(data)), "has no seal, as those of earlier versions")
+
+
+def _has_one(folder: Folder, contents: Mapping[str, str], states: Mapping[str, str]) -> bool:
+    """Whether a file of an export is there as it was written."""
+    now = states_of(folder, contents)
+    if any(state and state == states.get(name) for name, state in now.items()):
+        return True
+    alike = (name for name, state in now.items() if size_of(state) == size_of(contents[name]))
+    return any(_read(folder, name) == contents[name] for name in alike)
 
 
 def sealed(manifest: Mapping[str, Any]) -> bytes:

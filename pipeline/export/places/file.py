@@ -87,10 +87,15 @@ def is_current(path: str, key: str, about: About) -> bool:
         return False
     if _difference(target, note, noted.states):
         return False
-    if noted.fault:
-        LOG.warning("%s%s %s; it is written again", target.base, NOTE, noted.fault)
-        _publish_note(target, note)
-    if noted.fault or noted.states.get(os.path.basename(target.base)) != _state(target):
+    known = noted.states.get(os.path.basename(target.base))
+    if not noted.fault and known == _state(target) and not _lock_is_left(target):
+        return True
+    with file_lock(target, key):
+        if _read_note(target, key).manifest != note:
+            return False  # another process has just written the file
+        if noted.fault:
+            LOG.warning("%s%s %s; it is written again", target.base, NOTE, noted.fault)
+            _publish_note(target, note)
         _save_state(target, note)
     return True
 
@@ -113,10 +118,23 @@ def writing_file(path: str, key: str, about: About, purpose: str = "") -> Iterat
 @contextmanager
 def file_lock(target: Folder, purpose: str) -> Iterator[None]:
     """Hold the lock of a single file: a hidden file beside it while it is written."""
+    parent, name = _lock_of(target)
+    with held(parent, name, purpose, wait=False):
+        yield
+
+
+def _lock_of(target: Folder) -> tuple[Folder, str]:
+    """The folder and the name of the lock of a single file."""
     parent, name = copy(target), os.path.basename(target.base)
     parent.base = os.path.dirname(target.base)
-    with held(parent, f".{name}.winnow.lock", purpose, wait=False):
-        yield
+    return parent, f".{name}.winnow.lock"
+
+
+def _lock_is_left(target: Folder) -> bool:
+    """Whether a process holds the lock of a file, or a killed one has left it. Object storage is not asked:
+    that would be a request per run."""
+    parent, name = _lock_of(target)
+    return target.local and os.path.lexists(parent.path(name))
 
 
 def _replace(target: Folder, new: str, about: About, key: str) -> None:
@@ -160,6 +178,11 @@ def _entry(content: str) -> dict[str, Any]:
     return {"size": int(size), "digest": digest}
 
 
+def _content(entry: Mapping[str, Any]) -> str:
+    """The size and digest that an entry holds."""
+    return f"{entry['size']} {entry['digest']}"
+
+
 def _beside(target: Folder) -> tuple[Folder, str, str]:
     """The folder of a file; the names of its note and of its state."""
     parent, name = copy(target), os.path.basename(target.base)
@@ -171,8 +194,9 @@ def _read_note(target: Folder, key: str) -> Noted:
     """The note beside a file, if there is one, and the file's state. Raises RecipeError for a file that is
     not a note."""
     parent, note, states = _beside(target)
+    name = os.path.basename(target.base)
     try:
-        noted = read_noted(parent, note, states, lambda _: [os.path.basename(target.base)])
+        noted = read_noted(parent, note, states, lambda note: {name: _content(*note["files"])})
         for entry in noted.manifest["files"] if noted.manifest is not None else ():
             int(entry["size"]), str(entry["digest"])
     except (ValueError, KeyError, TypeError):

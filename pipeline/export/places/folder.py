@@ -110,7 +110,7 @@ class ExportFolder:
     def _read_noted(self, folder: Folder, states: bool = True) -> Noted:
         """As `read`, with what is wrong with the manifest's file, and `states`: those of the files."""
         try:
-            noted = read_noted(folder, self.manifest, STATES_FILE, self.names, states)
+            noted = read_noted(folder, self.manifest, STATES_FILE, states=states)
             if (manifest := noted.manifest) is not None:
                 for part in (manifest, manifest.get(REPLACES, manifest)):
                     list(self.names(part))

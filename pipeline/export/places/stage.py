@@ -19,6 +19,7 @@ from pipeline.storage.folder import Folder
 from pipeline.storage.locks.lock import Lock
 
 COMPLETE, REPLACES = "complete", "replaces"  # keys of a manifest
+MOST_FILES = 10_000_000  # of one kind: a manifest is a file, and its numbers are not to be trusted
 NOTED_EVERY = 60  # seconds: a kill loses the files that were written after the last note
 
 Manifest = Mapping[str, Any]
@@ -137,6 +138,13 @@ class Stage:
             if size_of(state) == size_of(self.contents[name]):
                 self.states[name] = state
         self.states = {name: state for name, state in self.states.items() if name in self.contents}
+
+
+def numbers(count: object) -> range:
+    """The numbers of an export's files. Raises ValueError if a manifest holds no count that can be."""
+    if type(count) is not int or not 0 <= count <= MOST_FILES:
+        raise ValueError
+    return range(count)
 
 
 def _without_contents(manifest: Manifest) -> Manifest:

@@ -4,7 +4,7 @@ import math
 import pickle
 import random
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
@@ -14,7 +14,6 @@ from polars.testing import assert_frame_equal
 
 from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
-from pipeline.plan.session import Session
 from pipeline.rule import Rule
 from tests.pipeline.decide.test_cuts import NAN, sorted_cut
 from tests.support.reference_draw import reference_draw
@@ -166,7 +165,7 @@ def test_twice_writes_nothing_new(stored, tmp_path):
     session = stored(pool(0), KEEP)
     first = decide(session)
     before = snapshot(tmp_path)
-    assert decide(Session(session.recipe, session.shards)) == first
+    assert decide(replace(session)) == first
     assert snapshot(tmp_path) == before
 
 
@@ -174,7 +173,7 @@ def test_shards_in_any_order_give_the_same(stored, tmp_path):
     frames = pool(1, shards=4)
     session = stored(frames, KEEP)
     first = decide(session)
-    turned = Session(session.recipe, tuple(reversed(session.shards)))
+    turned = session.over(tuple(reversed(session.shards)))
     assert decide(turned) == first
     for shard in frames:
         one, other = (made.store.verdicts(made.decisions, shard) for made in (session, turned))
@@ -202,7 +201,7 @@ def test_shards_that_are_decided_on_together_share_a_file(stored, monkeypatch, t
 def test_fewer_shards_are_another_decision(stored):
     session = stored(pool(2), KEEP)
     whole = decide(session)
-    part = Session(session.recipe, session.shards[:1])
+    part = session.over(session.shards[:1])
     assert part.decisions != session.decisions
     assert decide(part).samples == 40
     assert decide(session) == whole

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecipeError
+from pipeline.export import tars, urls
 from pipeline.export.places import contents as contents_module
+from pipeline.export.places.folder import ExportFolder
 from pipeline.export.tars import export_shards
 from pipeline.plan.session import Session
 from pipeline.run.executor import LocalExecutor
@@ -161,6 +163,27 @@ def test_an_emptied_folder_is_filled_without_a_word(tmp_path, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("key", ["shards", "urls", "index", "table", "subset"])
+def test_somebody_elses_file_in_an_emptied_place_is_refused(tmp_path, key):
+    """`rm out/*` leaves the hidden file, which names files that lay there."""
+    ordinary(tmp_path / "pool")
+    session = decided(tmp_path, {key: exports(str(tmp_path / "out"))[key]})
+    run(session)
+    root = str(tmp_path / "out")
+    fresh = held(root)
+    for name in fresh:
+        put(root, name, None)
+    name = next(n for n in sorted(fresh) if "json" not in n)
+    for mine in (b"mine", b"x" * len(fresh[name])):
+        put(root, name, mine)
+        with pytest.raises(RecipeError, match="was not written by Winnow"):
+            run(session)
+        assert held(root) == {name: mine}
+    put(root, name, fresh[name])  # it is known by its digest
+    run(session)
+    assert held(root) == fresh
+
+
 def test_a_file_that_is_damaged_before_the_export_is_whole(tmp_path, monkeypatch):
     """The digest is that of the bytes that were to be written, not of those on the disk at the end."""
     ordinary(tmp_path / "pool")
@@ -192,3 +215,14 @@ def test_the_command_names_the_file(tmp_path):
             assert aside.read_bytes() == data[:-2]
             aside.unlink()
         place.run_and_agree()
+
+
+@pytest.mark.parametrize("count", [10**12, -1, 1.5, "3", None, True])
+def test_a_count_of_files_that_cannot_be(tmp_path, count):
+    """A manifest that was edited by hand does not cost hours."""
+    (tmp_path / "_winnow.json").write_text(json.dumps({"export": "shards", "decision": "d", "shards": count}))
+    with pytest.raises(RecipeError, match=r"_winnow\.json is garbled, or that of something else"):
+        ExportFolder(str(tmp_path), "export.shards", "_winnow.json", tars._names).check()
+    (tmp_path / "_winnow.json").write_text(json.dumps({"export": "urls", "files": count}))
+    with pytest.raises(RecipeError, match=r"_winnow\.json is garbled, or that of something else"):
+        ExportFolder(str(tmp_path), "export.urls", "_winnow.json", urls._names).check()

@@ -2,6 +2,8 @@
 there is."""
 
 import json
+import os
+import re
 from dataclasses import is_dataclass
 
 import polars as pl
@@ -12,6 +14,7 @@ from jobs.app import app
 from pipeline.errors import RecipeError
 from pipeline.export.exporters import EXPORTERS, requested
 from pipeline.plan.cluster import check_paths
+from pipeline.recipe.own_names import own_name
 from pipeline.recipe.sections import Export
 from tests.support.decided_pool import decided, ordinary, recipe
 from tests.support.paths import PLUGINS
@@ -110,6 +113,9 @@ def test_every_export_of_one_recipe(tmp_path):
         "table": {"path": f"{tmp_path}/kept.parquet", "rows": 8, "written": True},
     }
     assert pl.read_parquet(tmp_path / "kept.parquet").height == 8
+    for path, mark in Export.model_validate(export).destinations().values():
+        names = os.listdir(path) if mark.files else ()
+        assert all(re.fullmatch(mark.files, name) or own_name(name) for name in names), names
 
 
 def test_results_are_frozen_dataclasses(tmp_path):

@@ -116,8 +116,8 @@ def test_a_decision_over_no_shards_writes_and_removes_nothing(tmp_path, name):
     WRITERS[name](session)
     before = contents(tmp_path / "out")
     with pytest.raises(ShardError, match="nothing to export: no shard of the pool could be read"):
-        WRITERS[name](Session(session.recipe, ()))
-    assert steps.write_exports(Session(session.recipe, ()), LocalExecutor(), quiet=True) == {}
+        WRITERS[name](session.over(()))
+    assert steps.write_exports(session.over(()), LocalExecutor(), quiet=True) == {}
     assert contents(tmp_path / "out") == before
 
 

@@ -1,6 +1,7 @@
 """Outputs that are inputs, that the next run would read, or that get into each other's way."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pipeline.plan.output_paths import check_output_path
 from pipeline.plan.outputs import check_output_file
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
+from tests.support.paths import PLUGINS
 
 
 @pytest.fixture
@@ -121,6 +123,43 @@ def test_a_store_whose_folders_the_pool_is(pool):
 )
 def test_outputs_in_each_others_way(pool, output, message):
     refused(message, **output)
+
+
+OWN_FILES = [
+    ("shards", "sizes.json"),
+    ("shards", "meta.json"),
+    ("shards", "00000000.tar"),
+    ("shards", "00012345.parquet"),
+    ("shards", "00000001_stats.json"),
+    ("shards", "00000001.tar/deeper/x.npy"),
+    ("urls", "00000007.parquet"),
+    ("index", "image.index"),
+    ("index", "image.json"),
+    ("index", "metadata/metadata_0.parquet"),
+    ("index", "metadata/more.parquet"),
+]
+
+
+@pytest.mark.parametrize(("outer", "name"), OWN_FILES)
+def test_an_output_at_a_file_that_another_export_writes(pool, outer, name):
+    os.makedirs("out")
+    os.symlink("out", "link")
+    index = {"path": "out/", "embedding": "thumb.vector"}
+    compute = {"thumb": {"use": "thumbnails.Thumbnail"}}
+    around = {"compute": compute, "plugins": [str(PLUGINS)], "export": {outer: "out/"}}
+    if outer == "index":
+        around["export"] = {"index": index}
+    about = {"pool": {"shards": "pool/*.tar", "store": "store"}, **around}
+    session = Session.listed(parse(about))
+    first, key = name.split("/")[0], next(iter(session.recipe.export.destinations()))
+    for path in (f"out/{name}", f"./x/../link/{name}"):
+        told = re.escape(f"{path}: {key} writes {first} in out/; name another path")
+        with pytest.raises(RecipeError, match=f"^export.subset: {told}"):
+            Session.listed(parse({**about, "export": {**about["export"], "subset": path}}))
+        with pytest.raises(RecipeError, match=f"^--subset: {told}"):
+            check_output_file("--subset", path, session.recipe, session.kind, session.shards)
+    for path in ("out/subset.npy", "out/more/sizes.json", "out/0.tar"):
+        check_output_file("--subset", path, session.recipe, session.kind, session.shards)
 
 
 def test_outputs_over_what_is_neither_file_nor_folder(pool):

@@ -44,6 +44,15 @@ def test_another_pool_in_it_is_refused_and_both_are_named(opened, tmp_path):
     assert "pool.name" in str(error.value)
 
 
+def test_a_pool_that_claims_the_store_first_is_seen_by_one_that_was_opened_before(opened, tmp_path):
+    first, second, same = opened(), opened("other"), opened()
+    compute(first, LocalExecutor())
+    for step in (lambda: compute(second, LocalExecutor()), lambda: decide(second)):
+        with pytest.raises(RecipeError, match=f"pool {tmp_path}/pool.* names {tmp_path}/other"):
+            step()
+    assert compute(same, LocalExecutor()).session.shards == first.refreshed().shards
+
+
 def test_names_keep_pools_apart(opened, tmp_path):
     compute(opened(), LocalExecutor())
     compute(opened("other", name="second"), LocalExecutor())

@@ -2,11 +2,9 @@
 
 import pytest
 
-from pipeline.export.faiss_index import ABOUT_FILE
 from pipeline.export.places.contents import STATES_FILE
 from pipeline.export.places.file import NOTE
 from pipeline.export.places.folder import LOCK, MANIFEST, NEXT
-from pipeline.recipe.check import INDEX_MANIFEST
 from pipeline.recipe.own_names import own_name
 from pipeline.storage import layout
 from pipeline.storage.disk import temporary_path
@@ -45,17 +43,3 @@ def test_every_name_that_winnow_gives_is_known(name):
 )
 def test_other_names_are_free(path):
     assert own_name(path) is None
-
-
-def test_the_manifest_of_an_index_is_its_own(tmp_path):
-    from pipeline.errors import RecipeError
-    from tests.support.decided_pool import recipe
-
-    assert ABOUT_FILE == INDEX_MANIFEST
-    index = {"embedding": "vector.embedding", "path": "out/index/"}
-    for path in ("out/index/image.json", "out/index/image.json/kept.parquet"):
-        with pytest.raises(
-            RecipeError, match=r"^export\.table: .* Winnow keeps a file of its own as image\.json"
-        ):
-            recipe(tmp_path, {"index": index, "table": path})
-    recipe(tmp_path, {"index": index, "table": "out/image.json"})

@@ -184,3 +184,23 @@ def test_large_files_are_read_in_chunks(tmp_path, monkeypatch):
     write(tmp_path / "a", b"twelve bytes")
     os.utime(tmp_path / "a")
     assert is_current(str(tmp_path / "a"), "export.x", {"export": "x"})
+
+
+def test_the_lock_that_a_killed_process_left_is_removed(tmp_path):
+    path = tmp_path / "a.npy"
+    write(path, b"first", decision=1)
+    (tmp_path / ".a.npy.winnow.lock").write_bytes(b"")
+    before = contents(tmp_path)
+    assert is_current(str(path), "export.x", {"decision": 1})
+    assert before.keys() - contents(tmp_path).keys() == {".a.npy.winnow.lock"}
+
+
+def test_a_note_is_mended_by_one_process_at_a_time(tmp_path):
+    path = tmp_path / "a.npy"
+    write(path, b"first", decision=1)
+    (tmp_path / "a.npy.winnow.json").unlink()
+    with file_lock(Folder(str(path)), "another"), pytest.raises(HeldError, match="another"):
+        is_current(str(path), "export.x", {"decision": 1})
+    assert not (tmp_path / "a.npy.winnow.json").exists()
+    assert is_current(str(path), "export.x", {"decision": 1})
+    assert (tmp_path / "a.npy.winnow.json").exists()
