@@ -7,6 +7,7 @@ aliases written out. A date is the text that it is: no key of a recipe takes dat
 JSON's types: a text that is not of its type is a RecipeError that names its line.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ _PREFIX = "tag:yaml.org,2002:"
 _TAGS = ("str", "int", "float", "bool", "null", "seq", "map")
 _MERGE = _PREFIX + "merge"  # the key `<<`
 _EVENTS = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # how YAML writes the bytes of a path that are not UTF-8
+MOST_SLOW = 64 << 10  # characters of a text that PyYAML's own parser reads
 
 
 class _Types(Resolver):
@@ -68,7 +71,8 @@ class _Composer(_Types):
     def document(self, text: str) -> yaml.Node | None:
         """The root of the only document. Raises as `yaml_values`."""
         root = None
-        for event in yaml.parse(text, Loader=_EVENTS):
+        slow = _SURROGATE.search(text) and len(text) <= MOST_SLOW  # libyaml refuses such escapes
+        for event in yaml.parse(text, Loader=yaml.SafeLoader if slow else _EVENTS):
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
                 raise RecipeError(f"line {_line(event)}: a second document begins; a recipe is one")
             if (node := self._node(event)) is not None and not self.open:

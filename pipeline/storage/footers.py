@@ -29,7 +29,6 @@ from pipeline.storage.identity import remote_state
 from pipeline.storage.seals import LOG, SEAL, BrokenError, broken, broken_file
 
 REQUESTS = 32  # sent to object storage at the same time
-STAYS = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS)  # reasons why a damaged file is not moved
 LOCAL_READS = 4  # at the same time; more threads would only wait for Python's lock
 
 
@@ -73,8 +72,9 @@ class Damage(dict[str, str]):
             try:
                 if self.reason(relative):
                     self.root.move(relative, layout.damaged(relative))
-            except OSError as error:
-                if error.errno not in STAYS:
+            except OSError as error:  # those of object storage have no errno
+                stays = isinstance(error, FileNotFoundError | PermissionError) or error.errno == errno.EROFS
+                if not stays:
                     raise
         return moved
 

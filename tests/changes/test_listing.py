@@ -238,7 +238,7 @@ def test_folders_with_any_name(tmp_path: Path, name: str, how: str) -> None:
         place.run_and_agree()
     else:  # the braces of a pattern are braces
         assert name == "caf\udce9" or (how == "glob" and "{" in name)
-        assert (name if name.isascii() else "not valid YAML: line") in done.stderr
+        assert name[:3] in done.stderr
 
 
 @pytest.mark.parametrize(

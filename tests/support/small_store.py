@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 from tests.support.command import winnow
+from tests.support.folders import is_states
 from tests.support.paths import PLUGINS
 from tests.support.samples import picture
 
@@ -52,7 +53,11 @@ def run(folder: Path, *options: str) -> str:
 def exports(folder: Path) -> dict[str, bytes]:
     """Every file of the exports."""
     files = [*sorted((folder / "out").rglob("*")), folder / "subset.npy"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in files
+        if path.is_file() and not is_states(path.name)
+    }
 
 
 def remove_exports(folder: Path) -> None:

@@ -27,7 +27,7 @@ from pipeline.arrow_columns import decoded, is_bytes, stored
 from pipeline.errors import ChangedError, ColumnError, RecipeError
 from pipeline.parquet import Parquet
 from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_suffix, string
-from pipeline.pool.kinds.kind import ColumnNames, Encoded, Fields, MembersOf, PoolKind, SampleBatch
+from pipeline.pool.kinds.kind import ColumnNames, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.table_reader import describe, identify_table, pick, reading, seen_early, text_parts
 from pipeline.pool.tar import MAX_MEMBER
@@ -172,6 +172,7 @@ def _samples(
         sizes = [image_size(p.data) if p.data is not None else (None, None) for p in pictures]
         lengths = pl.Series([None if p.data is None else len(p.data) for p in pictures], dtype=pl.Int64)
         reasons = pl.Series("image", [p.reason for p in pictures], pl.String)
+        error = pl.concat_str(reasons, "error", separator="; ", ignore_nulls=True)
         yield (
             frame.with_columns(
                 pl.Series("width", [width for width, _ in sizes], pl.Int32),
@@ -179,9 +180,7 @@ def _samples(
                 lengths.fill_null(0).alias("length"),
                 lengths.alias("image_length"),
                 pl.Series("image_format", [p.suffix for p in pictures], pl.String),
-                pl.concat_str(reasons, "error", separator="; ", ignore_nulls=True)
-                .replace("", None)
-                .alias("error"),
+                error.replace("", None).alias("error"),
             ),
             [p.data for p in pictures],
         )
@@ -222,17 +221,13 @@ def _cut(
             part = pictures[start : start + rows]
             more = sum(len(picture) for picture in part if picture is not None)
             if held and (len(held) + len(part) > rows or size + more > BATCH_BYTES):
-                yield _batch(frames, held, images)
+                yield pl.concat(frames), held if images else [None] * len(held)
                 frames, held, size = [], [], 0
             frames.append(frame.slice(start, rows))
             held += part
             size += more
     if held:
-        yield _batch(frames, held, images)
-
-
-def _batch(frames: Sequence[pl.DataFrame], pictures: Encoded, images: bool) -> SampleBatch:
-    return pl.concat(frames), pictures if images else [None] * len(pictures)
+        yield pl.concat(frames), held if images else [None] * len(held)
 
 
 # --- rows for exports -----------------------------------------------------------------------------
