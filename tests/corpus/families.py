@@ -1,6 +1,16 @@
 """All families of kinds."""
 
-from tests.corpus import images, recipes, tars, texts, url_lists
+from tests.corpus import (
+    environments,
+    exports,
+    http_servers,
+    images,
+    recipes,
+    s3_servers,
+    tars,
+    texts,
+    url_lists,
+)
 from tests.corpus.kind import Kind, reads
 from tests.corpus.pool import OddPool
 
@@ -10,6 +20,10 @@ FAMILIES: dict[str, list[Kind]] = {
     "text": texts.KINDS,
     "recipe": recipes.KINDS,
     "URL list": url_lists.KINDS,
+    "HTTP server": http_servers.KINDS,
+    "S3 server": s3_servers.KINDS,
+    "environment": environments.KINDS,
+    "export": exports.KINDS,
 }
 
 
