@@ -40,9 +40,10 @@ class Output(NamedTuple):
 def check_outputs(recipe: Recipe, kind: PoolKind, listing: Listing) -> None:
     """Raises RecipeError if a path that the recipe writes is one that it reads, or if two are in each other's
     way. Reads nothing but what lies at these paths."""
-    outputs = [Output(key, path, real_path(path)) for key, path in _written(recipe).items()]
-    for output in outputs:
-        check_output_path(output.path, output.key, folder=output.key not in FILES)
+    written = _written(recipe)
+    for key, path in written.items():
+        check_output_path(path, key, folder=key not in FILES)
+    outputs = [Output(key, path, real_path(path)) for key, path in written.items()]
     _check_pairs(outputs)
     _check_files(outputs, recipe, kind, listing.shards)
     for output in outputs:

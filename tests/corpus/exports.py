@@ -19,6 +19,17 @@ def outputs(**given: object) -> Build:
     return build
 
 
+def setting(key: str, value: str) -> Build:
+    """A sound sample, and this value of a key."""
+
+    def build(pool: OddPool) -> None:
+        pool.sample()
+        pool.exported = False
+        pool.arguments = ["--set", f"{key}={value}"]
+
+    return build
+
+
 def taken(relative: str, content: bytes | None = None, link: str = "") -> Build:
     """A sound sample, and something where an output would be: a file with content, a FIFO without, or a
     link."""
@@ -44,8 +55,8 @@ def index(factory: str) -> Build:
     def build(pool: OddPool) -> None:
         pool.sample()
         pool.exported = False
-        pool.compute["clip"] = {"use": "planted.Embedding"}
-        given = {"embedding": "clip.vector", "path": "out/index", "factory": factory}
+        pool.compute["clip"] = {"use": "clip.ClipScore", "model": "ViT-B-32", "pretrained": "openai"}
+        given = {"embedding": "clip.image_embedding", "path": "out/index", "factory": factory}
         pool.export |= {"index": given}
 
     return build
@@ -58,13 +69,19 @@ KINDS = [
     Kind("a shard of the pool as table", outputs(table="{pool}/sound.parquet"), refused("export.table")),
     Kind("a folder of the pool as output", outputs(shards="{pool}/a"), refused("export.shards")),
     Kind("the same place twice", outputs(subset="{out}/table.parquet"), refused("export.subset")),
-    Kind("one output inside another", outputs(table="{out}/shards/table.parquet"), refused("export.")),
-    Kind("an empty path", outputs(table=""), refused("export.table")),
+    Kind("a table among the tars", outputs(table="{out}/shards/table.parquet"), reads(1)),
+    Kind("an empty path", setting("export.table", '""'), refused("export.table")),
     Kind("NUL in a path", outputs(table="{out}/a\0.parquet"), refused("export.table")),
     Kind("a path of 5,000 characters", outputs(table="{out}/" + "x" * 5000), refused("export.table")),
-    Kind("a path on the web", outputs(table="http://127.0.0.1:1/a.parquet"), refused("export.table")),
-    Kind("an unknown protocol", outputs(table="foo://a.parquet"), refused("export.table")),
-    Kind("escape sequences in a path", outputs(table="{out}/\x1b[31m.parquet"), reads(1)),
+    Kind(
+        "a path on the web", setting("export.table", "http://127.0.0.1:1/a.parquet"), refused("export.table")
+    ),
+    Kind("an unknown protocol", setting("export.table", "foo://a.parquet"), refused("export.table")),
+    Kind(
+        "escape sequences in a path",
+        outputs(table="{out}/\x1b[31m.parquet"),
+        refused("has control characters"),
+    ),
     Kind("a path with markup", outputs(table="{out}/[b]a[/b].parquet"), reads(1)),
     Kind("a file where the tars go", taken("shards", b"mine"), refused("export.shards")),
     Kind("a FIFO where the tars go", taken("shards"), refused("export.shards")),
@@ -73,7 +90,7 @@ KINDS = [
     Kind("a stranger's file where the table goes", taken("table.parquet", b"mine"), refused("table.parquet")),
     Kind("a folder where the table goes", taken("table.parquet/x", b"mine"), refused("table.parquet")),
     Kind("a link to the pool where the tars go", taken("shards", link="pool"), refused("export.shards")),
-    Kind("a file above the outputs", taken("../out", b"mine"), refused("out")),
+    Kind("a file above the outputs", taken("", b"mine"), refused("out")),
     Kind("macOS's note among the tars", taken("shards/.DS_Store", b"\0\0\0\1Bud1"), reads(1)),
     Kind("no samples in a tar", outputs(samples_per_shard=0), refused("export.samples_per_shard")),
     Kind("10^400 samples in a tar", outputs(samples_per_shard=10**400), refused("samples_per_shard")),

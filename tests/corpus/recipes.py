@@ -55,7 +55,7 @@ import polars as pl
 from pipeline.operator import Score
 class Mine(Score):
     writes = {"x": pl.Float64}
-    reads = ("text",)
+    needs = ("text",)
     def score(self, batch):
         %s
 """
@@ -97,7 +97,7 @@ KINDS = [
     Kind("use of a module of Python's", plugin("", "os.system"), refused("no module os under operators")),
     Kind("a plugin with a mistake", plugin("class Mine(:"), refused("mine.py", "line 1")),
     Kind("a plugin that raises", plugin("\n\n1 / 0"), refused("mine.py", "ZeroDivisionError")),
-    Kind("a plugin that exits", plugin("import sys; sys.exit(0)"), refused("mine.py", "SystemExit")),
+    Kind("a plugin that exits", plugin("import sys; sys.exit(0)"), refused("mine.py", "it ends the process")),
     Kind("a plugin with another class", plugin("class Other: pass"), refused("Mine")),
     Kind("a plugin with escape sequences", plugin("raise OSError('\\x1b[31m red')"), refused("mine.py")),
     Kind("a plugin of binary data", plugin("\0\0"), refused("mine.py")),

@@ -53,9 +53,11 @@ KINDS = [
     Kind("a bucket that does not exist", stored(shards="s3://none/a"), refused("s3://none/a")),
     Kind("a folder that does not exist", stored(shards="s3://pool/none"), refused("s3://pool/none")),
     Kind("a bucket with a wrong name", stored(shards="s3://No_Bucket!/a"), refused("No_Bucket!")),
-    Kind("no bucket", stored(shards="s3://"), refused("s3://")),
+    Kind("no bucket", stored(shards="s3://"), refused("'s3://'", "name a bucket")),
     Kind(
-        "listing is denied", stored(("GET /pool[?]", "denied", ALWAYS)), Outcome(1, ("Access Denied",), None)
+        "listing is denied",
+        stored(("GET /pool[?]", "denied", ALWAYS)),
+        refused("s3://pool/a: PermissionError: Access Denied; check"),
     ),
     Kind("a shard is denied", stored((ODD, "denied", ALWAYS)), unread("odd")),
     Kind("the token has expired", stored((".*", "expired", ALWAYS)), Outcome(1, ("expired",), None)),

@@ -16,6 +16,7 @@ from tests.support.warm import Done, Warm
 COMMANDS = ("plan", "run", "keep", "explain", "export")
 LOCAL = ("run", "export")
 INGEST = ("--local", "--processes", "1", "--retries", "0", "--timeout", "1", "--allow-private", "--json")
+EXPORTED = (0, 1)  # statuses of a run that has exported what it could
 PATIENCE = 60  # seconds after which a command hangs
 NOBODY = "0" * 32  # a uid that no sample has
 
@@ -81,7 +82,8 @@ def _commands(warm: Warm, walked: Walked) -> None:
         words += ["--json"] if command == "run" else []
         if not _do(warm, walked, command, *words):
             break
-        if command == "run" and (table := walked.place.out / "table.parquet").exists():
+        table = walked.place.out / "table.parquet"
+        if command == "run" and walked.done["run"].returncode in EXPORTED and table.is_file():
             walked.table = pl.read_parquet(table)
 
 

@@ -124,6 +124,8 @@ def _listed(place: Place) -> ListedTree:
             infos = place.fs.find(place.path, detail=True).values()
     except FileNotFoundError:
         infos = ()
+    except ValueError as error:  # s3fs's, without a bucket
+        raise ValueError(f"pool.shards: {place.text!r}: {error}; name a bucket and a folder in it") from None
     return ListedTree(place.fs, place.path, infos)
 
 

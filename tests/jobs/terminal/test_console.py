@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.commands.output import warnings_on_stderr, print_json
+from jobs.commands.output import print_json, warnings_on_stderr
 from jobs.ingest.books import DownloadSummary
 from jobs.terminal import console as screen
 from jobs.terminal import log, plan_tables, store_tables, subset_tables, tables
