@@ -1,6 +1,8 @@
 """Recipes: YAML, names, rules, operators, patterns, plugins."""
 
-from tests.corpus.kind import Build, Kind, reads, refused
+# ruff: noqa: E501 (a table: one kind a line)
+
+from tests.corpus.kind import Build, Kind, Outcome, reads, refused
 from tests.corpus.pool import OddPool
 from tests.pipeline.recipe.test_hostile import doubling
 from tests.support.paths import PLUGINS
@@ -48,6 +50,11 @@ def arguments(*given: str) -> Build:
         pool.exported = False
 
     return build
+
+
+def stops(*says: str) -> Outcome:
+    """An operator of the user's is wrong, which shows only when it runs: nothing is exported."""
+    return Outcome(3, says, None)
 
 
 SCORE = """
@@ -101,10 +108,26 @@ KINDS = [
     Kind("a plugin with another class", plugin("class Other: pass"), refused("Mine")),
     Kind("a plugin with escape sequences", plugin("raise OSError('\\x1b[31m red')"), refused("mine.py")),
     Kind("a plugin of binary data", plugin("\0\0"), refused("mine.py")),
-    Kind("an operator that raises on every row", plugin(SCORE % "raise ValueError(5)"), reads(0)),
-    Kind("an operator that says escape sequences", plugin(SCORE % r"raise ValueError('\x1b[31m')"), reads(0)),
-    Kind("an operator that returns nothing", plugin(SCORE % "return None"), reads(0)),
-    Kind("an operator that returns another type", plugin(SCORE % "return batch.select(x='text')"), reads(0)),
+    Kind(
+        "an operator that raises on every row",
+        plugin(SCORE % "raise ValueError(5)"),
+        stops("ValueError: 5 (", "mine.py, line 8)"),
+    ),
+    Kind(
+        "an operator that says escape sequences",
+        plugin(SCORE % r"raise ValueError('\x1b[31m')"),
+        stops(r"ValueError: \x1b[31m"),
+    ),
+    Kind(
+        "an operator that returns nothing",
+        plugin(SCORE % "return None"),
+        stops("mine: score() must return a polars DataFrame"),
+    ),
+    Kind(
+        "an operator that returns another type",
+        plugin(SCORE % "return batch.select(x='text')"),
+        stops("mine.x must be Float64, got String"),
+    ),
     Kind("braces for a billion shards", shards("{pool}/{0..999999999}.tar"), refused("pool.shards")),
     Kind("braces inside braces", shards("{pool}/" + "{a," * 100 + "}" * 100), refused("pool.shards")),
     Kind("a chain of URLs", shards("zip://a.tar::file:///{pool}/x.zip"), refused("pool.shards")),
