@@ -10,7 +10,7 @@ from jobs.commands.datacomp import app as datacomp
 from jobs.commands.demo import demo
 from jobs.commands.ingest import ingest
 from jobs.commands.metadata import app as metadata
-from jobs.commands.output import damage_on_stderr
+from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
@@ -87,7 +87,7 @@ for _name, _group, _panel in GROUPS:
 def start() -> None:
     """Run a command. Print an error without a traceback and exit with its status."""
     try:
-        with damage_on_stderr():
+        with warnings_on_stderr():
             app()
     except WinnowError as error:
         lines = str(error).split("\n")

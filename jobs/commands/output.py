@@ -49,7 +49,7 @@ def _utf8(data: Any) -> Any:
     return [_utf8(value) for value in data] if isinstance(data, list | tuple) else data
 
 
-class _DamageHandler(logging.Handler):
+class _WarningHandler(logging.Handler):
     """Prints each record as a line on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -58,15 +58,19 @@ class _DamageHandler(logging.Handler):
 
 
 @contextmanager
-def damage_on_stderr() -> Iterator[None]:
+def warnings_on_stderr() -> Iterator[None]:
     """Within the block, every file of the store that is found damaged is named on stderr, also without
-    --verbose."""
-    logger, handler = logging.getLogger("winnow.storage.damage"), _DamageHandler()
-    logger.addHandler(handler)
+    --verbose, and so are web servers that make reading slow."""
+    from jobs.terminal.log import ALWAYS
+
+    handler = _WarningHandler()
+    for name in ALWAYS:
+        logging.getLogger(name).addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        for name in ALWAYS:
+            logging.getLogger(name).removeHandler(handler)
 
 
 def exit_if_incomplete(

@@ -16,6 +16,9 @@ from rich.text import Text
 from jobs.terminal.console import console
 from pipeline.run.ray_log import LineFormatter
 
+# Loggers whose records are shown without --verbose too (commands/output.py)
+ALWAYS = ("winnow.storage.damage", "winnow.storage.web")
+
 
 class TerminalHandler(logging.Handler):
     """Prints each record on the console that the progress display draws on, which keeps the two apart."""
@@ -23,7 +26,7 @@ class TerminalHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(LineFormatter())
-        self.addFilter(lambda record: record.name != "winnow.storage.damage")  # output.py always shows those
+        self.addFilter(lambda record: record.name not in ALWAYS)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record as one line, as long as it is."""

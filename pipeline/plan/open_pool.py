@@ -1,12 +1,12 @@
 """A recipe's pool, listed and checked before any work begins. Every mistake is a RecipeError."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields
 
 from pipeline.errors import ColumnError, RecipeError, ShardError
 from pipeline.operator import ImageScore
 from pipeline.plan.outputs import check_outputs
-from pipeline.pool.fields import USUAL
+from pipeline.pool.fields import Limits
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
 from pipeline.pool.shards import Listing, Shard
@@ -22,7 +22,7 @@ def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
     pool = recipe.pool
     if pool.kind is not None and pool.kind not in NAMED:
         raise RecipeError(f"pool.kind must be one of {', '.join(NAMED)}, got {pool.kind!r}")
-    limits = replace(USUAL, **pool.limits.given)
+    limits = Limits(**{field.name: getattr(recipe.limits, field.name) for field in fields(Limits)})
     return KINDS[pool.kind_name or usual_kind(shards)](pool.paths, pool.columns, limits)
 
 

@@ -1,13 +1,14 @@
 """Paths that Winnow is about to write to, checked before any work."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, brief, shortened
 from pipeline.recipe.addresses import check_address
 
 _KINDS = {
@@ -18,6 +19,9 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+# Control characters, and marks that turn the direction of text
+UNWANTED = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def real_path(path: str) -> str:
@@ -30,13 +34,22 @@ def real_path(path: str) -> str:
 
 
 def check_output_path(path: str, key: str, folder: bool = False) -> None:
-    """Raises RecipeError for an address on unknown storage, and if the local path that `key` names is
-    something else than a file, or than a folder if it is to be one. A FIFO, device or socket there would be
-    replaced by the file that is published."""
+    """Raises RecipeError for a web address, an address on unknown storage, a path that cannot be shown or
+    made, and if the local path that `key` names is something else than a file, or than a folder if it is to
+    be one. A FIFO, device or socket there would be replaced by the file that is published."""
     check_address(key, path)
+    if UNWANTED.search(path):
+        raise RecipeError(f"{key}: {brief(path)} has control characters; name another path")
+    if path.startswith(("http://", "https://")):
+        raise RecipeError(
+            f"{key}: {path} is a web address, to which nothing can be written; name another path"
+        )
     given = Path(path).expanduser()
-    if given.is_symlink() and not given.exists():
-        raise RecipeError(f"{key}: {path} is a link that leads nowhere; mend it, or name another path")
+    try:
+        if given.is_symlink() and not given.exists():
+            raise RecipeError(f"{key}: {path} is a link that leads nowhere; mend it, or name another path")
+    except OSError as error:
+        raise RecipeError(f"{key}: {shortened(path)}: {error.strerror}; name another path") from None
     try:
         mode = os.stat(real_path(path)).st_mode
     except (OSError, ValueError):

@@ -43,9 +43,9 @@ class Output(NamedTuple):
 def check_outputs(recipe: Recipe, kind: PoolKind, listing: Listing) -> None:
     """Raises RecipeError if a path that the recipe writes is one that it reads, or if two are in each other's
     way. Reads nothing but what lies at these paths."""
+    for key, path in ((STORE, recipe.pool.store), *_exports(recipe)):
+        check_output_path(path, key, folder=key not in FILES)
     outputs = _written(recipe)
-    for output in outputs:
-        check_output_path(output.path, output.key, folder=output.key not in FILES)
     _check_pairs(outputs)
     _check_files(outputs, recipe, kind, listing.shards)
     for output in outputs:
@@ -61,6 +61,12 @@ def check_output_file(key: str, path: str, recipe: Recipe, kind: PoolKind, shard
             _check_pairs([output, other])
         _check_own_files(output, other)
     _check_files([output], recipe, kind, shards)
+
+
+def _exports(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """The keys and paths of a recipe's exports."""
+    for key, (path, _) in recipe.export.destinations().items():
+        yield key, path
 
 
 def _written(recipe: Recipe) -> list[Output]:

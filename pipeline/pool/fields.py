@@ -45,7 +45,7 @@ def image_suffix(start: bytes, path: str) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a sample may have, so that a few bytes of a pool cannot fill the memory; `pool.limits` of a
+    """What a sample may have, so that a few bytes of a pool cannot fill the memory; `limits` of a
     recipe.
 
     caption_bytes  of a caption
@@ -81,7 +81,7 @@ def parse(data: bytes | memoryview, most: int = USUAL.json_bytes) -> tuple[dict[
 
 def over(size: int, most: int, limit: str) -> str:
     """The words for something of `size` bytes that is larger than a limit."""
-    return f"it has {size:,} bytes, allowed are {most:,} (pool.limits.{limit})"
+    return f"it has {size:,} bytes, allowed are {most:,} (limits.{limit})"
 
 
 def escaped(name: str) -> str:

@@ -251,7 +251,7 @@ def describe(
     frame = frame.with_columns(pl.lit(None, pl.String).alias(part) for part in lacking)
     size = pl.col("text").str.len_bytes()
     if frame.select((size > limits.caption_bytes).any()).item():
-        reason = f"{NO_CAPTION}: it has over {limits.caption_bytes:,} bytes (pool.limits.caption_bytes)"
+        reason = f"{NO_CAPTION}: it has over {limits.caption_bytes:,} bytes (limits.caption_bytes)"
         frame = frame.with_columns(
             pl.when(size <= limits.caption_bytes).then("text").alias("text"),
             pl.when(size > limits.caption_bytes).then(pl.lit(reason)).otherwise("trouble").alias("trouble"),

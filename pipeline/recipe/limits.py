@@ -9,16 +9,22 @@ MOST_PIXELS = 2 * MAX_PIXELS  # Pillow opens no picture that has more
 
 
 class Limits(BaseModel):
-    """`limits`: bounds on a sample, which are checked before it is decoded. A sample beyond one has no result
-    and a reason that names the bound; all others are as they would be without it.
+    """`limits`: bounds on a sample, which are checked before it is decoded or parsed. A sample beyond one has
+    no result and a reason that names the bound; all others are as they would be without it.
 
-        limits: {image_pixels: 178956970, image_memory: 1024}
+        limits: {image_pixels: 178956970, image_memory: 1024, caption_bytes: 4194304}
 
     image_pixels  pixels of a picture, by its header, 1 to 178,956,970; default 89,478,485
     image_memory  MiB that decoding a picture may take, as estimated from its header; a file larger than 1 MiB
                   may take as many times its own size. Default 256, which is 29 million pixels of JPEG, 33 of
                   PNG, 16 of WebP, or 256 bytes of memory for each byte of a larger file
     image_scans   scans of a progressive JPEG; default 100. Encoders write about 10
+    caption_bytes bytes of a caption; default 1 MiB
+    json_bytes    bytes of a json member, or of a line of JSON; default 4 MiB. Parsed, it takes up to forty
+                  times as many
+    sample_files  files of a sample of a tar; default 4096
+    join_bytes    bytes of a tar that are held to find all files of a sample, if the tar is not sorted by key
+                  (all pictures first, all captions after); default 64 MiB
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,14 +32,19 @@ class Limits(BaseModel):
     image_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MAX_PIXELS
     image_memory: Annotated[int, Field(ge=1)] = 256
     image_scans: Annotated[int, Field(ge=1)] = 100
+    caption_bytes: Annotated[int, Field(ge=1)] = 1 << 20
+    json_bytes: Annotated[int, Field(ge=1)] = 4 << 20
+    sample_files: Annotated[int, Field(ge=1)] = 4096
+    join_bytes: Annotated[int, Field(ge=1)] = 64 << 20
 
     def changed(self) -> dict[str, str]:
-        """The limits that are not the default, by key: results depend on them."""
+        """The limits of images that are not the default, by key: results of operators depend on them. The
+        others are part of a shard's content (`pool.kinds.kind.PoolKind.read_as`)."""
         defaults = DEFAULTS
         return {
             f"limits.{name}": str(value)
             for name, value in self
-            if value != getattr(defaults, name)
+            if name.startswith("image_") and value != getattr(defaults, name)
         }  # fmt: skip
 
 

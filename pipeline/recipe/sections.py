@@ -13,19 +13,17 @@
 Only `pool` is required. An unknown key is an error.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-import polars as pl
-from polars._typing import PolarsDataType
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.errors import brief
 from pipeline.operator import Operator
 from pipeline.recipe.faiss_factory import check_factory
 from pipeline.recipe.limits import Limits
-from pipeline.recipe.pool_limits import PoolLimits
+from pipeline.recipe.marks import EMBEDDING, TAR_FILES, WHOLE_NUMBERS, ColumnName, Destination
 from pipeline.rule import Rule
 
 
@@ -71,7 +69,6 @@ class Pool(Section):
     kind      how to read `shards`: `tars`, `tables`, `files` (a folder of name.jpg + name.txt + name.json) or
               `image_tables` (parquet with a column of images, as on the Hugging Face hub). Only the last two
               must be given; the others are told by the files' names
-    limits    bounds that real pools never meet, against broken and hostile ones: see PoolLimits
     columns   for tables: which column holds which part of a sample (text, url, uid, key, width, height,
               original_width, original_height; of `image_tables` also image), by name, or by position from 0
               if a TSV or CSV has no header line: `{text: 0, url: 1}`. Default: the names that img2dataset,
@@ -84,7 +81,6 @@ class Pool(Section):
     name: Annotated[str, Field(pattern=NAME, max_length=MOST_NAME)] | None = None
     kind: str | None = None
     columns: dict[str, str | int] = {}
-    limits: PoolLimits = PoolLimits()
 
     @property
     def folder(self) -> str:
@@ -140,33 +136,6 @@ class Pool(Section):
         if not all(isinstance(n, str) for n in names) and not all(type(n) is int and n >= 0 for n in names):
             raise ValueError(f"must be all names, or all positions from 0, got {brief(value)}")
         return value
-
-
-TAR_FILES = r"\d{8,}(\.tar|\.parquet|_stats\.json)|(sizes|meta)\.json"
-
-
-@dataclass(frozen=True)
-class Destination:
-    """Marks a field of `export` as the path of one export.
-    images   whether the export copies the pool's images
-    files    the names of what it writes into its folder, as a regular expression
-    """
-
-    images: bool = False
-    files: str = ""
-
-
-@dataclass(frozen=True)
-class ColumnName:
-    """Marks a field of `export` as the name of a column that the export reads. `suits` tests the column's
-    dtype; `expected` says in words which dtypes suit."""
-
-    suits: Callable[[PolarsDataType], bool]
-    expected: str
-
-
-EMBEDDING = ColumnName(lambda dtype: dtype == pl.Array, "an Array (an embedding)")
-WHOLE_NUMBERS = ColumnName(lambda dtype: dtype.is_integer(), "whole numbers (how often)")
 
 
 class Index(Section):

@@ -8,6 +8,7 @@ JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are told by their first bytes, whatever
 animation or of several pages the first is read. The bounds of `recipe.limits` are checked on headers.
 """
 
+import ctypes
 import io
 import re
 import struct
@@ -27,6 +28,8 @@ MIB = 1 << 20
 # Bytes of memory per pixel while a picture is decoded to RGB, as measured; the last for all other formats
 COST = {"JPEG": 9, "JPEG CMYK": 12, "WEBP": 16, "AVIF": 10, "": 8}
 AT_ONCE = 256 * MIB  # estimated memory of the pictures that threads decode at the same time
+MAPPED = 8 * MIB  # bytes of memory that are asked of the system and given back to it, each block for itself
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 STRIP = 256  # rows that are copied at a time: a copy of all would be one too many
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # of a JPEG, with a length or the end
 HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
@@ -148,6 +151,14 @@ def _check_scans(data: Data, limits: Limits) -> None:
             raise Refused(f"image has too many scans: over {most} (limits.image_scans)")
 
 
+def _map_large_blocks() -> None:
+    """Let this process give large blocks back to the system as soon as they are freed. By default glibc keeps
+    more of them the more it has seen, and large pictures of several formats leave holes between them that add
+    up to hundreds of MB. Other C libraries have no such setting."""
+    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(M_MMAP_THRESHOLD, MAPPED)
+
+
 def _read_only(pixels: np.ndarray) -> np.ndarray:
     """The same array, locked: several operators see it."""
     pixels.flags.writeable = False
@@ -208,6 +219,7 @@ class Decoder:
         self.limits = limits
         self.room = Room(AT_ONCE)
         self.decoded = 0
+        _map_large_blocks()
 
     def __call__(self, data: Sequence[Data | None]) -> list[tuple[np.ndarray | None, str | None]]:
         """(pixels, None) or (None, reason) per image, in order: see `decode`."""

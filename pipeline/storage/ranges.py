@@ -28,6 +28,7 @@ from fsspec.core import split_protocol, url_to_fs
 
 from pipeline.errors import ChangedError
 from pipeline.storage.identity import Digest, Seen, listed_state, local_state, remote_state, state_difference
+from pipeline.storage.web import open_remote
 
 CHUNK = 4 << 20  # bytes asked of other storage at a time
 LOCAL_CHUNK = 256 << 10  # bytes read of a local file at a time: they stay in the core's cache
@@ -89,7 +90,7 @@ class Opened:
             self._stat = os.fstat(self.file.fileno())
         else:
             self._fs, self._key = url_to_fs(self.location)
-            self.file = stack.enter_context(self._fs.open(self._key, "rb"))
+            self.file = stack.enter_context(open_remote(self._fs, self._key))
 
     @cached_property
     def state(self) -> str:

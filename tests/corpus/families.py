@@ -3,11 +3,15 @@
 from tests.corpus import (
     arrays,
     checkpoints,
+    environments,
+    exports,
+    http_servers,
     hugging_face,
     images,
     json_members,
     parquet,
     recipes,
+    s3_servers,
     tar_members,
     tars,
     text_tables,
@@ -30,6 +34,10 @@ FAMILIES: dict[str, list[Kind]] = {
     "parquet": parquet.KINDS,
     "recipe": recipes.KINDS,
     "URL list": url_lists.KINDS,
+    "HTTP server": http_servers.KINDS,
+    "S3 server": s3_servers.KINDS,
+    "environment": environments.KINDS,
+    "export": exports.KINDS,
 }
 
 

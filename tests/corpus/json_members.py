@@ -35,7 +35,7 @@ def limited(data: bytes, most: int) -> Build:
 
     def build(pool: OddPool) -> None:
         pool.sample({"json": data}, without=("txt",))
-        pool.pool_keys["limits"] = {"json_bytes": most}
+        pool.limits = {"json_bytes": most}
 
     return build
 
@@ -128,12 +128,12 @@ KINDS = [
     Kind(
         "one byte over the limit",
         limited(GOOD, len(GOOD) - 1),
-        fails(f"it has {len(GOOD)} bytes, allowed are {len(GOOD) - 1} (pool.limits.json_bytes)"),
+        fails(f"it has {len(GOOD)} bytes, allowed are {len(GOOD) - 1} (limits.json_bytes)"),
     ),
     Kind("at the limit", limited(GOOD, len(GOOD)), reads()),
     Kind(
         "900,000 empty lists and a low limit",
         limited(b"[" + b"[]," * 300_000 + b"[]]", MB // 2),
-        fails("(pool.limits.json_bytes)"),
+        fails("(limits.json_bytes)"),
     ),
 ]

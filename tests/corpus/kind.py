@@ -32,12 +32,12 @@ class Outcome:
 @dataclass(frozen=True)
 class Kind:
     """One kind: a sentence that names it, what makes it, what comes of it, and the environment of the
-    commands."""
+    commands, in which None stands for a variable that is not set."""
 
     name: str
     build: Build
     outcome: Outcome
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def reads(samples: int = 1, *says: str) -> Outcome:

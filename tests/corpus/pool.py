@@ -4,7 +4,9 @@ others."""
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,11 @@ class OddPool(Place):
 
     `list`, if it is set, is a list of URLs: it is downloaded, and nothing else is done.
 
-    `arguments` are given to every command after the recipe. `text`, if it is set, is the recipe as it is
+    `serve` is a context that lasts as long as the commands run, such as a server with the pool's files; it
+    gives variables of their environment.
+
+    `arguments` are given to every command after the recipe; `local`, whether those that can run in the plain
+    loop do. `text`, if it is set, is the recipe as it is
     written, with {pool}, {store} and {out} replaced.
     """
 
@@ -74,7 +80,9 @@ class OddPool(Place):
         self.compute = {name: dict(given) for name, given in COMPUTE.items()}
         self.keep = {name: dict(given) for name, given in KEEP.items()}
         self.export = {"shards": "out/shards", "samples_per_shard": 3, "table": "out/table.parquet"}
+        self.serve: Callable[[], AbstractContextManager[Mapping[str, str]]] = partial(nullcontext, {})
         self.arguments: list[str] = []
+        self.local = True
         self.text: bytes | None = None
         self.write("sound.tar", pack(members({f"{n:03}": sound(n) for n in FIRST})))
         self.neighbours = len(FIRST)

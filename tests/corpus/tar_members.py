@@ -65,7 +65,7 @@ def unsorted(limit: int | None = None) -> Build:
     def build(pool: OddPool) -> None:
         pool.write("odd.tar", pack(in_turn(MANY)))
         if limit:
-            pool.pool_keys["limits"] = {"join_bytes": limit}
+            pool.limits = {"join_bytes": limit}
 
     return build
 
@@ -219,7 +219,7 @@ KINDS = [
         unsorted(2048),
         damaged(
             "the tar is not sorted by key",
-            "sort its members by name, or raise pool.limits.join_bytes",
+            "sort its members by name, or raise limits.join_bytes",
             samples=None,
         ),
     ),

@@ -40,11 +40,11 @@ def files(*names: str) -> Build:
 
 
 def limited(limits: object, data: bytes = b"o" * 46) -> Build:
-    """A sample with this caption, and `pool.limits`."""
+    """A sample with this caption, and `limits`."""
 
     def build(pool: OddPool) -> None:
         pool.sample({"txt": data})
-        pool.pool_keys["limits"] = limits
+        pool.limits = limits
 
     return build
 
@@ -85,7 +85,7 @@ KINDS = [
     Kind(
         "a caption over the limit",
         limited({"caption_bytes": 45}),
-        fails("it has 46 bytes, allowed are 45 (pool.limits.caption_bytes)"),
+        fails("it has 46 bytes, allowed are 45 (limits.caption_bytes)"),
     ),
     Kind("a caption at the limit", limited({"caption_bytes": 100}, b"a" * 100), fails(samples=1, failed=0)),
     Kind(
@@ -96,7 +96,7 @@ KINDS = [
     Kind("a limit of 0", limited({"caption_bytes": 0}), refused("caption_bytes", "1")),
     Kind("a limit that is a text", limited({"caption_bytes": "a lot"}), refused("caption_bytes")),
     Kind("a limit of another name", limited({"captions": 5}), refused("captions")),
-    Kind("limits that are a list", limited([1]), refused("pool.limits")),
+    Kind("limits that are a list", limited([1]), refused("limits")),
     # keys
     Kind("a key with escape sequences", key("odd\x1b[31m"), reads()),
     Kind("a key with markup", key("odd [/b][red]"), reads()),

@@ -1,6 +1,7 @@
 """Walks a kind through the commands, and keeps what each of them said, took and left."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ FEW = ("run", "explain")  # what says most in a short time
 REFUSAL = ("plan", "run")
 LOCAL = ("run", "export")
 INGEST = ("--local", "--processes", "1", "--retries", "0", "--timeout", "1", "--allow-private", "--json")
+EXPORTED = (0, 1)  # statuses of a run that has exported what it could
 PATIENCE = 60  # seconds after which a command hangs
 NOBODY = "0" * 32  # a uid that no sample has
 
@@ -30,6 +32,7 @@ class Walked:
     done: dict[str, Done] = field(default_factory=dict)
     table: pl.DataFrame | None = None
     hangs: str = ""  # the command that did not end
+    variables: Mapping[str, str | None] = field(default_factory=dict)  # of the commands' environment
 
     @property
     def main(self) -> Done | None:
@@ -63,27 +66,34 @@ def walk(warm: Warm, kind: Kind, folder: Path, whole: bool = True) -> Walked:
     """Build a kind in a folder, and run every command on it; the most telling ones if not `whole`."""
     walked = Walked(kind, OddPool(folder))
     kind.build(walked.place)
+    with walked.place.serve() as variables:
+        walked.variables = {**kind.environment, **variables}
+        _commands(warm, walked, whole)
+    return walked
+
+
+def _commands(warm: Warm, walked: Walked, whole: bool) -> None:
+    """Run the commands; see `walk`."""
     if walked.place.list is not None:
         _do(warm, walked, "ingest", str(walked.place.list), str(walked.place.out), *INGEST)
-        return walked
+        return
     recipe = str(walked.place.recipe())
-    few = REFUSAL if kind.outcome.refused else FEW
+    few = REFUSAL if walked.kind.outcome.refused else FEW
     for command in COMMANDS if whole else few:
         words = [recipe, *([_odd_uid(walked.place)] if command == "explain" else [])]
-        words += [*walked.place.arguments, *(["--local"] if command in LOCAL else [])]
+        words += [*walked.place.arguments, *(["--local"] if command in LOCAL and walked.place.local else [])]
         words += ["--json"] if command == "run" else []
         if not _do(warm, walked, command, *words):
             break
-        if command == "run" and (table := walked.place.out / "table.parquet").exists():
+        table = walked.place.out / "table.parquet"
+        if command == "run" and walked.done["run"].returncode in EXPORTED and table.is_file():
             walked.table = pl.read_parquet(table)
-    return walked
 
 
 def _do(warm: Warm, walked: Walked, command: str, *words: str) -> bool:
     """Run a command, and note what it did; False if it hangs."""
-    environment = walked.kind.environment
     try:
-        walked.done[command] = warm.winnow(command, *words, environment=environment, patience=PATIENCE)
+        walked.done[command] = warm.winnow(command, *words, environment=walked.variables, patience=PATIENCE)
     except TimeoutError:
         walked.hangs = command
     return not walked.hangs

@@ -62,7 +62,7 @@ def rewrite_in_place(path: Path, data: bytes) -> None:
 
 
 class Place:
-    """`compute`, `keep`, `export` and `pool_keys` are sections of the recipe, which a test may change at any
+    """`compute`, `keep`, `export`, `limits` and `pool_keys` are sections of the recipe, which a test may change at any
     time. Paths of outputs are relative to the place."""
 
     def __init__(self, folder: Path, **pool_keys: Any) -> None:
@@ -78,6 +78,7 @@ class Place:
             "subset": "out/subset.npy",
             "table": "out/table.parquet",
         }
+        self.limits: Any = {}
         self.plugins = [str(PLUGINS)]
         self.execute: Callable[..., CompletedProcess[str]] = winnow
         self._numbers = itertools.count()
@@ -129,6 +130,7 @@ class Place:
             "compute": self.compute,
             "keep": self.keep,
             "export": {key: _at(home, key, value) for key, value in self.export.items()},
+            "limits": self.limits,
         }
         path = home / "recipe.yaml"
         path.write_text(yaml.safe_dump(whole, sort_keys=False))

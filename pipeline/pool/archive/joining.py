@@ -1,7 +1,7 @@
 """The samples of a tar, also if it is not sorted by key: all pictures first and all captions after, or the
 files of several samples in turn.
 
-A sample that lacks its picture or its caption waits for the rest, for `pool.limits.join_bytes` of the tar.
+A sample that lacks its picture or its caption waits for the rest, for `limits.join_bytes` of the tar.
 Samples stay in the order of their first members. If nothing comes in all these bytes, the tar counts as
 sorted, and no sample waits any more. A member that comes too late is damage: with it, the tar has
 been read as far as it can be. A tar whose samples are whole is not held at all.
@@ -140,7 +140,7 @@ class Joined:
                 return None
         trouble = ""
         if len(fields) > self._limits.sample_files:
-            trouble = f"it has more than {self._limits.sample_files:,} files (pool.limits.sample_files)"
+            trouble = f"it has more than {self._limits.sample_files:,} files (limits.sample_files)"
         return Sample(escaped(key), fields, trouble)
 
     def _unsorted(self, key: str, late: Member) -> Damage:
@@ -148,7 +148,7 @@ class Joined:
         name = escaped(late.name)
         reason = (
             f"the tar is not sorted by key: {name} comes after sample {escaped(key)} was read, more than "
-            f"{self._limits.join_bytes:,} bytes behind it; sort its members by name, or raise pool.limits.join_bytes"
+            f"{self._limits.join_bytes:,} bytes behind it; sort its members by name, or raise limits.join_bytes"
         )
         return Damage(max(late.header_offset, 0), reason, name)
 

@@ -13,6 +13,7 @@ from pipeline.pool.listing.exact import local_file, remote_files
 from pipeline.pool.listing.patterns import Place, common_folder, parent, places, root_of
 from pipeline.pool.listing.search import ANY_DEPTH, search
 from pipeline.pool.listing.tree import FILE, File, ListedTree, LocalTree, Tree
+from pipeline.storage.identity import MISSING
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,17 @@ def _at(place: Place, suffixes: Suffixes, asked: Mapping[str, File | None]) -> L
     if not place.parts:
         beside = suffixes.describing(place.path)
         file = local_file(place.path, beside) if place.local else asked.get(full)
+        if place.web and file is not None and file.state == MISSING and _stands_for_more(full):
+            raise ValueError(f"pool.shards: {full} {reasons.NO_LISTING}")
         if file is not None and (file.size is not None or place.web or place.path.endswith(suffixes.all)):
             return _alone(full, file)
     return _chosen(place, LocalTree(), suffixes) if place.local else _elsewhere(place, suffixes)
+
+
+def _stands_for_more(address: str) -> bool:
+    """Whether a web address looks like a glob or a folder."""
+    name = address.partition("?")[0].partition("://")[2].partition("/")[2].rpartition("/")[2]
+    return "*" in address or "." not in name
 
 
 def _alone(full: str, file: File) -> Lookup:
@@ -115,6 +124,8 @@ def _listed(place: Place) -> ListedTree:
             infos = place.fs.find(place.path, detail=True).values()
     except FileNotFoundError:
         infos = ()
+    except ValueError as error:  # s3fs's, without a bucket
+        raise ValueError(f"pool.shards: {place.text!r}: {error}; name a bucket and a folder in it") from None
     return ListedTree(place.fs, place.path, infos)
 
 
@@ -133,8 +144,9 @@ def _chosen(place: Place, tree: Tree, suffixes: Suffixes) -> Lookup:
     """The files of a folder or glob that are shards by their names; all others are passed over."""
     full, parts = place.full(place.path), place.parts or (ANY_DEPTH,)
     found = search(tree, place.path, parts, suffixes.beside)
-    first = {path for path in found.files if path.endswith(suffixes.first)}
-    chosen = first or {path for path in found.files if path.endswith(suffixes.second)}
+    named = [path for path in found.files if not reasons.is_note(path)]
+    first = {path for path in named if path.endswith(suffixes.first)}
+    chosen = first or {path for path in named if path.endswith(suffixes.second)}
     others = {path: _other(path, suffixes) for path in found.files.keys() - chosen}
     passed_over = {place.full(path): why for path, why in (found.passed_over | others).items()}
     files = {place.full(path): tree.file(found.files[path]) for path in chosen}
@@ -146,6 +158,8 @@ def _chosen(place: Place, tree: Tree, suffixes: Suffixes) -> Lookup:
 
 def _other(path: str, suffixes: Suffixes) -> str:
     """Why a file is not a shard."""
+    if reasons.is_note(path):
+        return reasons.NOTE
     if path.endswith(reasons.COMPRESSED_TARS):
         return reasons.COMPRESSED
     return reasons.BESIDE if path.endswith(suffixes.second) else reasons.NO_SHARD

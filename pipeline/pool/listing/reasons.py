@@ -13,9 +13,14 @@ BESIDE = "a table beside tars: taken for a description of them"
 WRITTEN = "written by Winnow; name it itself to read it"
 LOOP = "a link back to a folder above it"
 NOWHERE = "a link that leads nowhere"
+NOTE = "a note of macOS beside a file"
 COMPRESSED = "a tar in a packing that is not read; unpack it, or pack it with gzip"
 UNREADABLE = "cannot be read"
-HARMLESS = (NO_SHARD, BESIDE, WRITTEN, LOOP)
+HARMLESS = (NO_SHARD, BESIDE, WRITTEN, LOOP, NOTE)
+NO_LISTING = (
+    "does not exist, and a web server does not list its files; name them, as in "
+    "https://example.org/{00000..00099}.tar"
+)
 EXAMPLES = 10  # paths of each reason that the books name
 
 # What the names of tars end in whose packing is not read
@@ -35,6 +40,13 @@ class PassedOver:
 
     count: int
     examples: tuple[str, ...]
+
+
+def is_note(path: str) -> bool:
+    """Whether a path is a file in which macOS keeps attributes of another: AppleDouble's `._0.tar`, or
+    `.DS_Store`."""
+    name = path.rpartition("/")[2]
+    return name.startswith("._") or name == ".DS_Store"
 
 
 def special(mode: int) -> str:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jobs.commands.output import damage_on_stderr, print_json
+from jobs.commands.output import print_json, warnings_on_stderr
 from jobs.ingest.books import DownloadSummary
 from jobs.terminal import console as screen
 from jobs.terminal import log, plan_tables, store_tables, subset_tables, tables
@@ -156,7 +156,7 @@ def test_lines_for_people_are_one_line(text):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", err)
         screen.say(text)
-        with damage_on_stderr():
+        with warnings_on_stderr():
             logging.getLogger("winnow.storage.damage").warning("%s", text)
     lines = err.getvalue().removesuffix("\n").split("\n")
     assert len(lines) == 2

@@ -181,6 +181,18 @@ def test_outputs_over_what_is_neither_file_nor_folder(pool):
     check_output_path("memory://new", "--subset")
 
 
+def test_outputs_that_cannot_be_shown_or_made(pool):
+    for path, why in (
+        ("a\0b", r"'a\\x00b' has control characters"),
+        ("\x1b[31m", r"'\\x1b\[31m' has control characters"),
+        ("a\u202eb", "has control characters"),
+        ("x" * 5000, r"x\.\.\. \(5,000 characters\): File name too long"),
+        ("https://example.org/a", "a web address, to which nothing can be written"),
+    ):
+        for key in ("subset", "table", "urls"):
+            refused(rf"export\.{key}: .*{why}.*; name another path", **{key: path})
+
+
 def test_one_more_output(pool):
     session = opened()
     bound = (session.recipe, session.kind, session.shards)

@@ -2,6 +2,7 @@
 affected."""
 
 import json
+import platform
 import subprocess
 import sys
 import threading
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Palette images")  # Pillow's
 ROOT = Path(__file__).parents[3]
 MOST = 300 << 20  # bytes of memory above the idle process
 # Prints, for each file of a folder: its name, the memory that its header and its pixels took, the shape of
-# the pixels, the reason. Each is measured in a process of its own, forked before any picture was decoded.
+# the pixels, the reason. Each is measured in a process of its own, forked before any picture was decoded. At
+# last all of them are measured in one process.
 MEASURE = """
 import json, os, resource, sys
 from pipeline.pool.webdataset import image_size
@@ -44,9 +46,19 @@ def measure(name):
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps([name, (after - before) << 10, None if pixels is None else pixels.shape, reason]))
 
-for name in sorted(os.listdir(sys.argv[1])):
+def measure_all(names):
+    decoder = Decoder(1)
+    decoder([picture(0, format=format) for format in ("JPEG", "PNG", "WEBP", "AVIF")])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in names:
+        decoder([open(f"{sys.argv[1]}/{name}", "rb").read()])
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps(["all", (after - before) << 10, None, None]))
+
+names = sorted(os.listdir(sys.argv[1]))
+for work, given in [*((measure, name) for name in names), (measure_all, names)]:
     if (child := os.fork()) == 0:
-        measure(name)
+        work(given)
         sys.stdout.flush()
         os._exit(0)
     os.waitpid(child, 0)
@@ -86,6 +98,12 @@ def test_memory_of_bad_pictures(name, measured):
     assert (shape is None) == (expected is not None)
     assert (reason or "").startswith(expected or "")
     assert (reason or "").isprintable()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has such a setting")
+def test_memory_of_all_bad_pictures_one_after_the_other(measured):
+    """What one of them took is given back before the next one is decoded."""
+    assert measured["all"][0] <= MOST
 
 
 # --- the bounds ------------------------------------------------------------------------------------

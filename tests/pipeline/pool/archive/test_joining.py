@@ -65,7 +65,7 @@ def test_beyond_the_window_it_is_called_unsorted(tmp_path, order):
     rows, reader = read(tmp_path, ORDERS[order], join_bytes=20_000)
     assert len(rows) <= len(KEYS)  # never twice the samples
     assert "the tar is not sorted by key: " in reader.damage.reason
-    assert "raise pool.limits.join_bytes" in reader.damage.reason
+    assert "raise limits.join_bytes" in reader.damage.reason
     assert reader.seen is not None  # the whole file counts towards the content
 
 
@@ -110,5 +110,5 @@ def test_a_break_leaves_out_what_may_not_be_whole(tmp_path):
 def test_the_number_of_files_is_bounded(tmp_path):
     rows, _ = read(tmp_path, ["0.jpg", "0.txt", *[f"0.{i}.npy" for i in range(10)], "1.jpg"], sample_files=5)
     assert [row["key"] for row in rows] == ["0", "1"]
-    assert rows[0]["error"] == "it has more than 5 files (pool.limits.sample_files)"
+    assert rows[0]["error"] == "it has more than 5 files (limits.sample_files)"
     assert rows[0]["image"] is None

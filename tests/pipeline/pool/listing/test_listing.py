@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.pool.listing import reasons
 from pipeline.pool.shards import Listing, list_shards
 from pipeline.storage.identity import MISSING, local_state
 from tests.pipeline.pool.test_shards import touch
@@ -238,3 +239,13 @@ def test_what_winnow_wrote_is_read_only_if_it_is_named(tmp_path):
         }
         assert written == {"out", "index", "store"}
     assert names(tmp_path / "out") == names(f"{tmp_path}/out/*.tar") == ["00000000"]
+
+
+def test_notes_of_macos_are_passed_over_even_where_hidden_files_count(tmp_path):
+    for name in ("0.tar", "._0.tar", "._1.tar", ".DS_Store", ".hidden.tar"):
+        (tmp_path / name).write_bytes(b"")
+    listing = list_shards((f"{tmp_path}/*.tar", f"{tmp_path}/.*"))
+    assert [shard.name for shard in listing.shards] == [".hidden", "0"]
+    assert passed_over(listing, tmp_path) == dict.fromkeys(("._0.tar", "._1.tar", ".DS_Store"), reasons.NOTE)
+    assert not reasons.is_loss(reasons.NOTE)
+    assert [shard.name for shard in list_shards((f"{tmp_path}/._0.tar",)).shards] == ["._0"]
