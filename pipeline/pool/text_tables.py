@@ -66,8 +66,7 @@ class Break(Exception):
 
 class Blocks:
     """Whole lines, about CHUNK bytes at a time, without the last newline. Iterating raises Break if the file
-    is broken, after the last whole line before, and ShardError if it is packed with something else than
-    gzip.
+    is empty or breaks off, and ShardError if it is packed otherwise than by gzip.
 
     last  where the last line begins, once the file has ended without a newline; else None. That line is a
           block of its own
@@ -95,6 +94,8 @@ class Blocks:
         if rest:
             self.last = at
             yield rest
+        elif not at:
+            raise Break(0, "the file is empty")
 
 
 def _next(chunks: Iterator[bytes], at: int) -> bytes | None:

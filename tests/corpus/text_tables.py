@@ -34,7 +34,7 @@ KINDS = [
     Kind("tabs in a csv", csv((HEAD + ROW).replace(b",", b"\t")), refused("no column text")),
     Kind("no header", csv(ROW), refused("no column text", "an odd row")),
     Kind("the header alone", csv(HEAD), reads(0)),
-    Kind("empty", csv(b""), reads(0)),
+    Kind("empty", csv(b""), damaged("the file is empty")),
     Kind("only line breaks", csv(b"\n\r\n\n"), reads(0)),
     Kind(
         "two columns of one name", csv(b"text,text,url\na,b,c\n"), unread("odd.csv", "2 columns called text")

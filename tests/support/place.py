@@ -62,8 +62,8 @@ def rewrite_in_place(path: Path, data: bytes) -> None:
 
 
 class Place:
-    """`compute`, `keep`, `export`, `limits` and `pool_keys` are sections of the recipe, which a test may change
-    at any time. Paths of outputs are relative to the place."""
+    """`compute`, `keep`, `export`, `limits` and `pool_keys` are sections of the recipe, which a test may
+    change at any time. Paths of outputs are relative to the place."""
 
     def __init__(self, folder: Path, **pool_keys: Any) -> None:
         self.folder = folder

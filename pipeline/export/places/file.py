@@ -38,18 +38,23 @@ from pipeline.storage.identity import local_state, remote_state
 from pipeline.storage.locks.lock import held
 
 NOTE = ".winnow.json"  # what the note's name ends in
+FILES = ("subset", "table")  # exports that are one file
 DAMAGED = ".damaged"  # with a number, what follows on the name of a file that is set aside
 
 About = Mapping[str, Any]
 
 
 def check_file(path: str, key: str) -> None:
-    """Raises RecipeError if something lies at a path that Winnow did not write. `key`: of the recipe, or the
-    flag, for the message."""
+    """Raises RecipeError if something lies at a path that Winnow did not write, or that is an export of
+    another kind. `key`: of the recipe, or the flag, for the message."""
     check_is_file(path, key)
     target = Folder(path)
-    if _read_note(target, key).manifest is None and target.exists(""):
+    note = _read_note(target, key).manifest
+    if note is None and target.exists(""):
         raise foreign(target, key)
+    kind, wanted = (note or {}).get("export"), key.removeprefix("export.").removeprefix("--")
+    if kind in FILES and wanted in FILES and kind != wanted:
+        raise RecipeError(f"{key}: {target.base} is an export.{kind}: move it or name another file")
 
 
 def check_is_file(path: str, key: str) -> None:

@@ -99,7 +99,7 @@ def test_a_missing_column_names_file_and_columns(read_rows, name):
 
 def test_empty_files_have_no_rows(read_rows):
     for name in ("t.tsv", "t.csv", "t.jsonl"):
-        assert read_rows(name, "") == read_rows(name, "\n") == []
+        assert read_rows(name, "", damage="the file is empty") == read_rows(name, "\n") == []
     assert (
         read_rows("t.tsv", "text\turl\n")
         == read_rows("t.parquet", parquet(text=pa.array([], pa.string())))

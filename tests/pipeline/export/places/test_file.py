@@ -86,6 +86,19 @@ def test_a_file_that_somebody_else_put_in_the_place_of_ours(path, data):
         put(path, data)
 
 
+@pytest.mark.parametrize(
+    ("there", "wanted"), [("subset", "export.table"), ("table", "export.subset"), ("table", "--subset")]
+)
+def test_an_export_of_another_kind(tmp_path, there, wanted):
+    path = str(tmp_path / "out")
+    with writing_file(path, f"export.{there}", {"export": there}) as new:
+        Path(new).write_bytes(b"ours")
+    check_file(path, f"export.{there}")
+    with pytest.raises(RecipeError, match=f"{wanted}: {path} is an export.{there}: move it"):
+        check_file(path, wanted)
+    assert read(path) == b"ours"
+
+
 def test_a_copy_of_ours_is_ours(tmp_path):
     write(tmp_path / "a", b"ours")
     for name in ("a", "a.winnow.json"):
