@@ -77,8 +77,7 @@ class Blocks:
         self.last: int | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        rest = b""
-        at = 0
+        rest, at = b"", 0
         chunks = _unpacked(self._file)
         while (chunk := _next(chunks, at)) is not None:
             head, newline, tail = chunk.rpartition(b"\n")
