@@ -28,7 +28,8 @@ def list_stored(session: Session) -> Stored:
     for name in session.recipe.compute:
         if not isinstance(session.recipe.operator(name), Stat):
             parts[session.folder(name)] = current_parts(session, session.folder(name))
-    stats = [layout.stat(name, key) for name, key in session.keys.items()]
+    names = [name for name in session.recipe.compute if isinstance(session.recipe.operator(name), Stat)]
+    stats = [layout.stat(name, session.keys[name]) for name in names]
     return Stored(parts, session.store.whole(stats), samples)
 
 
