@@ -7,11 +7,19 @@ pandas, Spark, DuckDB, polars and Hugging Face's datasets write the same caption
 bytes, JSON or lists.
 """
 
+from typing import Any
+
 import pyarrow as pa
-import pyarrow.compute as pc
 
 LONGEST_TEXT = 1 << 20  # bytes of one text: as of a CSV's field
 UUID_BYTES = 16
+
+
+def _compute() -> Any:
+    """pyarrow.compute, whose import takes as long as that of a tenth of Winnow: most runs do not need it."""
+    import pyarrow.compute
+
+    return pyarrow.compute
 
 
 def stored(array: pa.Array) -> pa.Array:
@@ -30,16 +38,17 @@ def decoded(array: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     elif pa.types.is_run_end_encoded(array.type):
-        array = pc.run_end_decode(array)
+        array = _compute().run_end_decode(array)
     return stored(array)
 
 
 def longest(array: pa.Array) -> int:
     """The bytes of the longest value of a column of texts or bytes; 0 for other columns."""
     array = stored(array)
-    return (
-        (pc.max(pc.binary_length(array)).as_py() or 0) if is_text(array.type) or is_bytes(array.type) else 0
-    )
+    if not is_text(array.type) and not is_bytes(array.type):
+        return 0
+    pc = _compute()
+    return pc.max(pc.binary_length(array)).as_py() or 0
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -67,7 +76,7 @@ def texts(
     digits. Raises ValueError for a column of records, or of lists unless they are wanted."""
     array = decoded(array)
     if first and is_list(array.type):
-        array = decoded(pc.list_element(_never_empty(array), 0))
+        array = decoded(_compute().list_element(_never_empty(array), 0))
     if pa.types.is_nested(array.type):
         raise ValueError(f"column {name} is {str(array.type)[:80]}, must be text or a number")
     array, troubles = _without_long(array, name)
@@ -85,6 +94,7 @@ def texts(
 
 def _never_empty(array: pa.Array) -> pa.Array:
     """The same lists, with null for an empty one."""
+    pc = _compute()
     return pc.if_else(pc.equal(pc.list_value_length(array), 0), pa.scalar(None, array.type), array)
 
 
@@ -92,6 +102,7 @@ def _without_long(array: pa.Array, name: str) -> tuple[pa.Array, dict[int, str]]
     """The column with null for each value over LONGEST_TEXT, and why, by row."""
     if longest(array) <= LONGEST_TEXT:
         return array, {}
+    pc = _compute()
     sizes = pc.binary_length(array)
     long = pc.fill_null(pc.greater(sizes, LONGEST_TEXT), False)
     troubles = {

@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.arrow_columns import decoded, is_text, texts
 from pipeline.errors import ShardError
@@ -109,7 +108,7 @@ def _scores(name: str, array: pa.Array, first: int) -> pl.Series:
     elif not is_text(kind):
         return pl.Series(name, array.cast(pa.float64()), pl.Float64)
     found = pl.Series(name, array.cast(pa.large_string())).str.strip_chars().cast(pl.Float64, strict=False)
-    wrong = found.is_null() & pl.Series(pc.is_valid(array))
+    wrong = found.is_null() & pl.Series(array.is_valid())
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise ShardError(f"row {first + row}: {source} is {_short(array[row].as_py())}, must be a number")
