@@ -32,11 +32,12 @@ _REFUSALS = {
 }
 
 MOST_SHOWN = 300  # characters of a value that a message shows
+MOST_WORDED = 1000  # characters of an error; some quote what they have read
 
 
 def worded(error: BaseException) -> str:
     """Any exception on one line, for a message or a reason."""
-    return refusal(error) or " ".join(f"{type(error).__name__}: {error}".split())
+    return refusal(error) or shortened(" ".join(f"{type(error).__name__}: {error}".split()), MOST_WORDED)
 
 
 def refusal(error: BaseException) -> str | None:

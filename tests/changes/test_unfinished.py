@@ -74,14 +74,20 @@ def test_damaged_shards_are_told_at_every_run_and_can_be_allowed(place: Place) -
     assert "1" in place.run("--allow-damaged")["books"]["damaged"]
 
 
-def test_a_shard_that_is_a_packed_tar(place: Place) -> None:
-    (place.pool / "9.tar").write_bytes(gzip.compress(tar_bytes(CAPTIONS, seed=9)))
+@pytest.mark.parametrize("name", ["9.tar", "9.tar.gz"])
+def test_a_shard_that_is_a_packed_tar(place: Place, name: str) -> None:
+    path, whole = place.pool / name, gzip.compress(tar_bytes(CAPTIONS, seed=9))
+    path.write_bytes(whole[: len(whole) // 2])
     place.run_and_agree(status=1)
+    path.write_bytes(whole)
+    place.run_and_agree()
+    path.write_bytes(gzip.compress(tar_bytes(CAPTIONS, seed=8)))
+    place.run_and_agree()
 
 
-def test_a_tar_with_another_suffix_is_in_the_books(place: Place) -> None:
-    (place.pool / "9.tar.gz").write_bytes(gzip.compress(tar_bytes(CAPTIONS, seed=9)))
-    assert "9.tar.gz" in place.run(status=1)["said"]
+def test_a_tar_in_a_packing_that_is_not_read_is_in_the_books(place: Place) -> None:
+    (place.pool / "9.tar.lzma").write_bytes(b"packed")
+    assert "9.tar.lzma" in place.run(status=1)["said"]
 
 
 # --- tables ---------------------------------------------------------------------------------------

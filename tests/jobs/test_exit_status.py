@@ -54,7 +54,7 @@ def fifo(recipe: Path) -> None:
 
 
 def compressed(recipe: Path) -> None:
-    (recipe.parent / "pool" / "1.tar.gz").write_bytes(b"")
+    (recipe.parent / "pool" / "1.tar.lzma").write_bytes(b"")
 
 
 @pytest.mark.parametrize("fault", [random_tar, broken_link, fifo, compressed])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.interrupts import heed_interrupts
 from tests.support.place import Place
 
 AGAIN = "stopped; run the same command again to go on\n"
@@ -31,7 +32,7 @@ def test_while_modules_are_imported(place: Place, after: float) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     process.stdout.readline()
@@ -53,5 +54,5 @@ def test_an_import_that_hides_it(place: Place, tmp_path: Path) -> None:
     place.plugins.append(str(tmp_path / "hides.py"))
     place.compute["hides"] = {"use": "hides.Op"}
     words = [sys.executable, "-m", "jobs", "plan", str(place.recipe())]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, preexec_fn=heed_interrupts)
     assert (done.returncode, done.stderr) == (130, AGAIN)

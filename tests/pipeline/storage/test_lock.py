@@ -22,6 +22,7 @@ from pipeline.storage.locks import lock as module
 from pipeline.storage.locks import object_lock
 from pipeline.storage.locks.lock import held
 from pipeline.storage.locks.object_lock import ObjectLock, this_process
+from tests.support.interrupts import heed_interrupts
 from tests.support.paths import ROOT
 from tests.support.s3_server import s3
 
@@ -253,7 +254,8 @@ def test_ctrl_c_ends_the_wait(tmp_path):
     holder = holding(tmp_path)
     code = HOLD.replace("wait=True", "wait=True, tell=lambda words: print(words, flush=True)")
     command = [sys.executable, "-c", code, str(tmp_path)]
-    waiting = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    waiting = subprocess.Popen(command, cwd=ROOT, preexec_fn=heed_interrupts, **pipes)
     assert waiting.stdout.readline().startswith(b"waiting for ")
     waiting.send_signal(signal.SIGINT)
     assert b"KeyboardInterrupt" in waiting.communicate(timeout=30)[1]
