@@ -100,6 +100,8 @@ def open_member(archive: zipfile.ZipFile, name: str, where: str, most: Callable[
     """An array of an .npz, open behind its header. `most`: to how many bytes so many packed bytes may unpack.
     Raises ValueError, and what zipfile raises for a broken archive."""
     info = archive.getinfo(name)
+    if info.header_offset < 0:
+        raise ValueError(f"{where} begins before the file, which has lost its first bytes")
     if info.flag_bits & ENCRYPTED:
         raise ValueError(f"{where} is encrypted, must not be")
     if info.compress_type not in PACKINGS:

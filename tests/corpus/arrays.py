@@ -155,6 +155,7 @@ KINDS = [
     ),
     Kind("an encrypted member", archive(encrypted(zipped(npy(ONE)))), refused("is encrypted")),
     Kind("packed by lzma", archive(zipped(npy(ONE), zipfile.ZIP_LZMA)), refused("packed by method 14")),
+    Kind("an npz without its first bytes", archive(npz(l14_img=ONE)[11:]), refused("begins before the file")),
     Kind("an npz that is cut", archive(npz(l14_img=ONE)[:-30]), refused("is not a whole .npz")),
     Kind(
         "embeddings of another width",
