@@ -45,8 +45,8 @@ def image_suffix(start: bytes, path: str) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a sample may have, so that a few bytes of a pool cannot fill the memory; `limits` of a
-    recipe.
+    """What a sample may have, so that a few bytes of a pool cannot fill the memory: `limits` of a recipe,
+    whose defaults (recipe/limits.py) are the same.
 
     caption_bytes  of a caption
     json_bytes     of a json: what it parses to takes up to forty times as many

@@ -40,12 +40,8 @@ class Limits(BaseModel):
     def changed(self) -> dict[str, str]:
         """The limits of images that are not the default, by key: results of operators depend on them. The
         others are part of a shard's content (`pool.kinds.kind.PoolKind.read_as`)."""
-        defaults = DEFAULTS
-        return {
-            f"limits.{name}": str(value)
-            for name, value in self
-            if name.startswith("image_") and value != getattr(defaults, name)
-        }  # fmt: skip
+        images = {name: value for name, value in self if name.startswith("image_")}
+        return {f"limits.{n}": str(value) for n, value in images.items() if value != getattr(DEFAULTS, n)}
 
 
 DEFAULTS = Limits()
