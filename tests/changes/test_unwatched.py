@@ -1,6 +1,5 @@
 """A web server that tells neither an ETag nor a time of change: a file of equal size passes for the same."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.place import Place, told
+from tests.support.web_server import answering
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -37,12 +37,8 @@ def served(folder: Path, silent: bool) -> Iterator[tuple[str, list[str]]]:
     asked = list[str]()
     kind = type("Told", (Handler,), {"silent": silent, "asked": asked})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(server) as address:
+        yield address, asked
 
 
 @pytest.mark.parametrize("silent", [True, False])

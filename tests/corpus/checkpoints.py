@@ -20,33 +20,24 @@ HEAD = {"weight": np.ones((1, WIDTH), "f4"), "bias": np.zeros(1, "f4")}
 
 def weights(data: bytes | Callable[[], bytes], name: str = "head.safetensors") -> Build:
     """A recipe whose aesthetic head is this file."""
-
-    def build(pool: OddPool) -> None:
-        as_datacomp(pool, arrays=True)
-        path = pool.beside(name, data if isinstance(data, bytes) else data())
-        embedding = "datacomp.l14_image_embedding"
-        pool.compute["head"] = {
-            "use": "aesthetic.AestheticScore",
-            "image_embedding": embedding,
-            "weights": str(path),
-        }
-
-    return build
+    return _read_by("head", "aesthetic.AestheticScore", "weights", data, name)
 
 
 def vectors(data: bytes | Callable[[], bytes], name: str, **keys: Any) -> Build:
     """A recipe whose NormSim has this file as its proxy."""
+    return _read_by("near", "normsim.NormSim", "proxy", data, name, **keys)
+
+
+def _read_by(
+    operator: str, use: str, field: str, data: bytes | Callable[[], bytes], name: str, **keys: Any
+) -> Build:
+    """A recipe with an operator over embeddings that reads this file."""
 
     def build(pool: OddPool) -> None:
         as_datacomp(pool, arrays=True)
         path = pool.beside(name, data if isinstance(data, bytes) else data())
         embedding = "datacomp.l14_image_embedding"
-        pool.compute["near"] = {
-            "use": "normsim.NormSim",
-            "image_embedding": embedding,
-            "proxy": str(path),
-            **keys,
-        }
+        pool.compute[operator] = {"use": use, "image_embedding": embedding, field: str(path), **keys}
 
     return build
 

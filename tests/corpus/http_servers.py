@@ -1,7 +1,6 @@
 """Pools on web servers, which answer for one of their shards in odd ways."""
 
 import gzip
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.corpus.kind import Build, Kind, Outcome, damaged, reads, refused, unread
 from tests.corpus.pool import OddPool, members, pack, sound
+from tests.support.web_server import answering
 
 ODD = range(90, 94)  # numbers of the samples in the odd shard
 Answer = Callable[["Handler", bytes], None]
@@ -83,13 +83,8 @@ class Server(ThreadingHTTPServer):
 def server(files: Mapping[str, bytes], answer: Answer) -> Iterator[str]:
     """The address of a server with these files."""
     kind = type("Served", (Handler,), {"shards": files, "answer": answer, "asked": []})
-    made = Server(("127.0.0.1", 0), kind)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{made.server_port}"
-    finally:
-        made.shutdown()
-        made.server_close()
+    with answering(Server(("127.0.0.1", 0), kind)) as address:
+        yield address
 
 
 @contextmanager

@@ -164,13 +164,20 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
+def answering(server: ThreadingHTTPServer) -> Iterator[str]:
+    """Let a server on loopback answer for the block; gives its address."""
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
 def web(delay: float = 0.0) -> Iterator[tuple[str, Counter[str]]]:
     """(base URL, requests by path). `delay`: seconds before each answer."""
     hits: Counter[str] = Counter()
     server = Server(("127.0.0.1", 0), type("Web", (Handler,), {"hits": hits, "delay": delay}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", hits
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(server) as address:
+        yield address, hits
