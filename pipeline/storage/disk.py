@@ -14,6 +14,7 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -36,6 +37,24 @@ def is_temporary(name: str) -> bool:
     return name.startswith(PREFIX) and _TEMPORARY.fullmatch(name) is not None
 
 
+def published(folder: str, suffix: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The complete files below a folder, to any depth, whose names end in a suffix: (path below the folder
+    without the suffix, entry). None if there is no such folder. Links to folders are not followed."""
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir():
+                if not entry.is_symlink():
+                    yield from (
+                        (f"{entry.name}/{name}", below) for name, below in published(entry.path, suffix)
+                    )
+            elif entry.name.endswith(suffix) and not is_temporary(entry.name):
+                yield entry.name.removesuffix(suffix), entry
+
+
 def is_leftover(path: str, name: str | None = None) -> bool:
     """Whether a killed process left this behind: one of this machine that has ended, or one of another
     machine whose file nobody has touched for a week. `name`: only if it was to be published under it."""
@@ -48,6 +67,15 @@ def is_leftover(path: str, name: str | None = None) -> bool:
         return time.time() - os.stat(path).st_mtime > WEEK
     except FileNotFoundError:
         return False
+
+
+def remove_left_beside(base: str) -> None:
+    """Remove what killed processes left beside a local file that they were to publish."""
+    parent, name = os.path.split(base)
+    for sibling in os.listdir(parent):
+        left = os.path.join(parent, sibling)
+        if is_leftover(left, name):
+            remove_any(left)
 
 
 def remove_any(path: str) -> None:

@@ -17,7 +17,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
@@ -31,7 +31,9 @@ from pipeline.storage import seals
 from pipeline.storage.disk import (
     is_leftover,
     is_temporary,
+    published,
     remove_any,
+    remove_left_beside,
     sync_file,
     sync_file_system,
     temporary_path,
@@ -211,9 +213,12 @@ class Folder:
     def file_names(self, folder: str = "", suffix: str = "") -> set[str]:
         """Names, relative to the folder and without the suffix, of the published files below it, to any
         depth. One listing."""
+        if self.local:
+            return {name for name, _ in published(self.path(folder), suffix)}
         base = self.path(folder) + "/"
-        paths = _walk(base) if self.local else self._find(base)
-        return {path[len(base) :].removesuffix(suffix) for path in paths if _published(path, suffix)}
+        return {
+            path[len(base) :].removesuffix(suffix) for path in self._find(base) if _published(path, suffix)
+        }
 
     def listing(self, folder: str, suffix: str = "") -> dict[str, Mapping[str, Any]]:
         """The same names on other storage than a local disk, each with what the file system's listing says of
@@ -226,12 +231,19 @@ class Folder:
             if _published(path, suffix)
         }
 
+    def stats(self, folder: str, suffix: str = "") -> dict[str, os.stat_result]:
+        """The same names on a local disk, each with what `os.stat` says of the file. A file that is removed
+        meanwhile is left out."""
+        found = {}
+        for name, entry in published(self.path(folder), suffix):
+            with suppress(FileNotFoundError):
+                found[name] = entry.stat()
+        return found
+
     def sizes(self, folder: str = "", suffix: str = "") -> dict[str, int]:
         """Bytes of each published file below a folder, by its name without the suffix. One listing."""
         if self.local:
-            base = self.path(folder)
-            names = self.file_names(folder, suffix)
-            return {name: os.path.getsize(f"{base}/{name}{suffix}") for name in names}
+            return {name: stat.st_size for name, stat in self.stats(folder, suffix).items()}
         return {name: int(info["size"]) for name, info in self.listing(folder, suffix).items()}
 
     def _find(self, base: str, **options: bool) -> Any:
@@ -278,21 +290,7 @@ def working_beside(path: str) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def remove_left_beside(base: str) -> None:
-    """Remove what killed processes left beside a local file that they were to publish."""
-    parent, name = os.path.split(base)
-    for sibling in os.listdir(parent):
-        left = os.path.join(parent, sibling)
-        if is_leftover(left, name):
-            remove_any(left)
-
-
 # --- names ----------------------------------------------------------------------------------------
-
-
-def _walk(base: str) -> Iterable[str]:
-    """The full paths of all files below a local folder."""
-    return (os.path.join(folder, name) for folder, _, names in os.walk(base) for name in names)
 
 
 def _published(path: str, suffix: str) -> bool:

@@ -162,19 +162,12 @@ def _read(root: Folder, relative: str) -> Footer | str | None:
 
 def _states(root: Folder, folder: str) -> dict[str, str]:
     """Part -> its state; "" if the listing says nothing that changes with the file."""
-    if root.local:
-        names = root.file_names(folder, ".parquet")
-        return {name: _local_state(root.path(layout.part(folder, name))) for name in names}
+    if root.local:  # a file that replaces another has another inode, even within one tick of the clock
+        return {
+            name: f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ino}"
+            for name, stat in root.stats(folder, ".parquet").items()
+        }
     return {name: remote_state(info) for name, info in root.listing(folder, ".parquet").items()}
-
-
-def _local_state(path: str) -> str:
-    """A file that replaces another has another inode, even within one tick of the clock."""
-    try:
-        now = os.stat(path)
-    except FileNotFoundError:  # removed since it was listed
-        return ""
-    return f"{now.st_size} {now.st_mtime_ns} {now.st_ino}"
 
 
 def _remembered(root: Folder, folder: str) -> dict[str, list[Any]]:

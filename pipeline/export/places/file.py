@@ -33,7 +33,8 @@ from pipeline.export.places.contents import (
     save_states,
     sealed,
 )
-from pipeline.storage.folder import Folder, remove_left_beside, working_beside
+from pipeline.storage.disk import remove_left_beside
+from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.identity import local_state, remote_state
 from pipeline.storage.locks.lock import held
 

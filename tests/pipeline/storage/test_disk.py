@@ -3,11 +3,12 @@
 import os
 import socket
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.storage.disk import is_leftover, is_temporary, remove_any, temporary_path
+from pipeline.storage.disk import is_leftover, is_temporary, published, remove_any, temporary_path
 from pipeline.storage.folder import Folder, working_beside
 
 HOST = socket.gethostname().replace(".", "-")[:64]
@@ -83,3 +84,18 @@ def test_long_names_of_numpy_files_keep_their_suffix(tmp_path):
     with Folder(str(tmp_path)).publishing(name) as path:
         np.save(path, np.zeros(3))
     assert os.listdir(tmp_path) == [name]
+
+
+def test_published_files_are_found_at_any_depth_and_linked_folders_are_not_followed(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("0.parquet", "a/1.parquet", "a/b/2.parquet", "a/3.json"):
+        (tmp_path / name).write_bytes(b"x")
+    Path(temporary_path(str(tmp_path / "a"), "4.parquet")).write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "5.parquet").symlink_to(tmp_path / "0.parquet")
+
+    found = {name: entry.stat().st_size for name, entry in published(str(tmp_path), ".parquet")}
+
+    assert found == {"0": 1, "a/1": 1, "a/b/2": 1, "5": 1}
+    assert list(published(str(tmp_path / "absent"))) == []
+    assert list(published(str(tmp_path / "0.parquet"))) == []
