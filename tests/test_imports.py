@@ -54,6 +54,7 @@ ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "decide": ("recipe", "storage", "pool", "plan", "run"),
     "export": ("recipe", "storage", "pool", "plan", "run"),
     "preflight": ("recipe", "storage", "pool", "plan", "run"),
+    "view": ("recipe", "storage", "pool", "plan", "run", "decide", "export"),
 }
 RAY = "pipeline.run.on_ray"  # the only module that imports Ray
 FOR_OPERATORS = {
