@@ -6,16 +6,16 @@ from typing import Annotated
 import typer
 
 from jobs.commands.compact import compact
-from jobs.commands.datacomp import app as datacomp
 from jobs.commands.demo import demo
+from jobs.commands.groups.datacomp import app as datacomp
+from jobs.commands.groups.metadata import app as metadata
+from jobs.commands.groups.store import app as store
+from jobs.commands.groups.subset import app as subset
 from jobs.commands.ingest import ingest
-from jobs.commands.metadata import app as metadata
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
-from jobs.commands.store import app as store
-from jobs.commands.subset import app as subset
 from jobs.terminal.console import put, say
 from pipeline.errors import WinnowError, refusal, worded
 from pipeline.storage.retry import from_storage
