@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands.columns import columns
 from jobs.commands.compact import compact
 from jobs.commands.demo import demo
 from jobs.commands.groups.datacomp import app as datacomp
@@ -12,8 +13,8 @@ from jobs.commands.groups.metadata import app as metadata
 from jobs.commands.groups.store import app as store
 from jobs.commands.groups.subset import app as subset
 from jobs.commands.ingest import ingest
-from jobs.commands.output import warnings_on_stderr
 from jobs.commands.operators import operators
+from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
@@ -24,7 +25,7 @@ from pipeline.storage.retry import from_storage
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (effects, sheet, operators),
+    "Look closer": (columns, effects, sheet, operators),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (

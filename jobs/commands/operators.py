@@ -12,7 +12,8 @@ def operators(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="An operator, such as clip.ClipScore, or a module, such as clip. Default: all."
+            metavar="NAME",
+            help="An operator, such as clip.ClipScore, or a module, such as clip. Default: all.",
         ),
     ] = None,
     recipe: Annotated[

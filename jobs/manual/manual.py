@@ -1,8 +1,8 @@
 """What there is to know of an operator, for `winnow operators`.
 
-    manuals = shipped()
-    of("clip", manuals)          # those of a module, or one by `clip.ClipScore`, `ClipScore`
-    plugged(recipe)              # the operators of a recipe's plugins
+manuals = shipped()
+of("clip", manuals)          # those of a module, or one by `clip.ClipScore`, `ClipScore`
+plugged(recipe)              # the operators of a recipe's plugins
 """
 
 import inspect
@@ -127,7 +127,9 @@ def in_recipe(block: str) -> str:
 
 def _manual(use: str, cls: type[Operator], module: Module, written: Sequence[Column]) -> Manual:
     """The manual of a class."""
-    sections = {name: joined("\n".join(lines)) for name, lines in module.sections.items() if name != "Columns"}
+    sections = {
+        name: joined("\n".join(lines)) for name, lines in module.sections.items() if name != "Columns"
+    }
     return Manual(
         use=use,
         kind=kind_name(cls),

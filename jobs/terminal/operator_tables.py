@@ -14,7 +14,9 @@ def listing(manuals: Sequence[Manual]) -> None:
     for manual in manuals:
         rows.add_row(manual.use, manual.kind, manual.about)
     console.print(rows)
-    console.print("winnow operators NAME tells all about one of them, or about a module such as clip", style="dim")
+    console.print(
+        "winnow operators NAME tells all about one of them, or about a module such as clip", style="dim"
+    )
 
 
 def manuals(shown: Sequence[Manual]) -> None:
@@ -48,7 +50,9 @@ def _operator(manual: Manual) -> None:
             rows.add_row(each.name, each.kind, each.default.removeprefix("default "), each.meaning)
         console.print(rows)
     if manual.columns:
-        rows = table("Columns, after the name of the operator in the recipe", "name", "dtype", "meaning", text=3)
+        rows = table(
+            "Columns, after the name of the operator in the recipe", "name", "dtype", "meaning", text=3
+        )
         for column in manual.columns:
             rows.add_row(f".{column.name}", column.dtype, column.meaning)
         console.print(rows)

@@ -22,7 +22,7 @@ from jobs.manual.docstrings import (
     paragraphs,
     parse_module,
 )
-from jobs.manual.fields import default_of, dtype_text, kind_of, reads
+from jobs.manual.fields import default_of, kind_of, reads
 from jobs.manual.manual import in_recipe, kind_name
 from pipeline.operator import Operator
 
@@ -82,7 +82,11 @@ def operator_page(use: str, cls: type[Operator], written: list[Column]) -> Itera
     yield f"### `{use}`"
     yield fill(joined(paragraphs(cls)[0]))
     yield fill(paragraph(cls, "Use it"))
-    facts = [f"**Kind**: {kind_name(cls)}", f"**Reads**: {reads(cls)}", f"**Cost**: {paragraph(cls, 'Cost: ')[6:]}"]
+    facts = [
+        f"**Kind**: {kind_name(cls)}",
+        f"**Reads**: {reads(cls)}",
+        f"**Cost**: {paragraph(cls, 'Cost: ')[6:]}",
+    ]
     if table := paragraph(cls, "Table: "):
         facts.append(f"**Table**: {table[7:]}")
     yield "\n".join(map(bullet, facts))

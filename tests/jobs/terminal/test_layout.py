@@ -13,7 +13,12 @@ from jobs.terminal.tables import table
 from pipeline.decide.books import Losses
 from pipeline.decide.decision import Decision, RuleCount
 
-NAMES = ("caption.words", "balance.probability", "masked_by_the_large_model (masked.score)", "parrot.fuzzy_rate")
+NAMES = (
+    "caption.words",
+    "balance.probability",
+    "masked_by_the_large_model (masked.score)",
+    "parrot.fuzzy_rate",
+)
 BOUNDS = (">= 3", "draw(seed 0, uid) < value", ">= 0.603375 (top 80%)", "<= 0.5")
 WIDTHS = (60, 80, 120, 200)
 
