@@ -22,6 +22,7 @@ from pipeline.plan.absent import gpus_here
 from pipeline.plan.cluster import Node
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
+from pipeline.progress import Tick
 from pipeline.recipe.sections import Resources
 from pipeline.run.batches import Read, Work, batches
 from pipeline.run.collector import Collector
@@ -39,11 +40,13 @@ class Event:
     rows   rows of the batch that now have every column of the pass
     tally  the work that was done on it
     read   how reading the shard went, once it has ended
+    bytes  of the images of the batch, as far as they were read
     """
 
     rows: int = 0
     tally: Tally = field(default_factory=Tally)
     read: Read | None = None
+    bytes: int = 0
 
 
 Report = Callable[[Event], None]
@@ -73,8 +76,10 @@ class Executor(Protocol):
         function: Callable[[Item], pl.DataFrame],
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
+        done: Tick,
     ) -> pl.DataFrame:
-        """The tables of independent tasks, one per item (at least one), merged in any order and grouping."""
+        """The tables of independent tasks, one per item (at least one), merged in any order and grouping.
+        `done` is called with the number of tasks that have ended."""
 
 
 class LocalExecutor:
@@ -105,7 +110,7 @@ class LocalExecutor:
                     batch.frame, stage_tally = runner.run(batch.frame, batch.data)
                     tally += stage_tally
                 collector.add_batch(batch)
-                report(Event(len(batch.frame), tally))
+                report(Event(len(batch.frame), tally, bytes=batch.bytes))
             if read.error is None:
                 collector.expect_rows(shard.name, read.rows, read.content)
                 read.error = collector.failed.get(shard.name)
@@ -125,11 +130,14 @@ class LocalExecutor:
         function: Callable[[Item], pl.DataFrame],
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
+        done: Tick,
     ) -> pl.DataFrame:
         """See Executor."""
         merged = function(items[0])
+        done(1)
         for item in items[1:]:
             merged = merge([merged, function(item)])
+            done(1)
         return merged
 
 

@@ -115,9 +115,9 @@ def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
         read = Read(shard.name)
         for batch in batches(work, shard, read):
             if work.names:
-                yield as_row(batch.shard, batch.start, to_payload(batch, images=True), {})
+                yield as_row(batch.shard, batch.start, to_payload(batch, images=True), {"bytes": batch.bytes})
             else:
-                yield as_row(batch.shard, batch.start, None, {"rows": len(batch.frame)})
+                yield as_row(batch.shard, batch.start, None, {"rows": len(batch.frame), "bytes": batch.bytes})
         if read.error is None and work.names:
             sink.expect_rows(shard.name, read.rows, read.content)
         yield as_row(shard.name, 0, None, {"read": vars(read)})
@@ -239,4 +239,5 @@ def event_of(note: bytes) -> Event:
         fields.get("rows", 0),
         Tally.of(fields.get("tally", {})),
         Read(**fields["read"]) if "read" in fields else None,
+        fields.get("bytes", 0),
     )
