@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
 DELAY = 1.0  # seconds without a display
 EVERY = 10.0  # seconds between lines of text
 BAR = 20  # columns of a bar, fewer on a narrow screen
-NARROW = 80  # columns of a screen on which the note has no room
+NARROW = 60  # columns of a screen on which a bar has room
+WIDE = 90  # the same of the note
 
 _SHOWN: ContextVar["Progress | None"] = ContextVar("progress", default=None)
 
@@ -239,12 +239,13 @@ def _columns(width: int) -> list[ProgressColumn]:
             markup=False,
             table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
         ),
-        BarColumn(bar_width=max(6, min(BAR, width // 6))),
         TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
         TimeElapsedColumn(Column(no_wrap=True)),
         _TimeLeft(Column(no_wrap=True)),
     ]
-    if width > NARROW:
+    if width >= NARROW:
+        columns.insert(1, BarColumn(bar_width=min(BAR, width // 8)))
+    if width > WIDE:
         note = Column(ratio=2, no_wrap=True, overflow="ellipsis")
         columns.append(TextColumn("{task.fields[note]}", markup=False, table_column=note))
     return columns
@@ -256,10 +257,9 @@ class _TimeLeft(ProgressColumn):
     max_refresh = 0.5
 
     def render(self, task: BarTask) -> Text:
-        """`0:01:20 left`; nothing if there is no estimate."""
+        """`0:01:20 left`, `33:10:00 left`; nothing if there is no estimate."""
         ends = task.fields["ends"]
         if ends is None or task.finished:
             return Text()
-        return Text(
-            f"{timedelta(seconds=round(max(0.0, ends - time.monotonic())))} left", "progress.remaining"
-        )
+        minutes, seconds = divmod(round(max(0.0, ends - time.monotonic())), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left", "progress.remaining")
