@@ -20,12 +20,13 @@ class PassAmount:
         sizes = [shard.size for shard in shards]
         self.all_rows = sum(shard.rows for shard in shards) if all(s.content for s in shards) else 0
         self.all_bytes = sum(size or 0 for size in sizes) if None not in sizes else 0
-        self.rows = self.bytes = self.ended = 0
+        self.work = self.bytes = 0.0
+        self.ended = 0
         self.ended_rows = self.ended_bytes = self.ended_sizes = 0
 
     def add(self, event: Event) -> None:
         """Count an event."""
-        self.rows += event.rows
+        self.work += event.work
         self.bytes += event.bytes
         if (read := event.read) is not None:
             self.ended += 1
@@ -40,12 +41,12 @@ class PassAmount:
             return 1.0
         by_shards = self.ended / self.shards
         if self.all_rows:
-            return min(1.0, self.rows / self.all_rows)
+            return min(1.0, self.work / self.all_rows)
         if not self.all_bytes:
             return by_shards
         if self.bytes:  # a shard holds more than its images: how much more, those that have ended tell
             images = self.ended_bytes / self.ended_sizes if self.ended_sizes and self.ended_bytes else 1.0
             return min(1.0, self.bytes / (images * self.all_bytes))
         if self.ended_rows and self.ended_sizes:
-            return min(1.0, self.rows / (self.ended_rows / self.ended_sizes * self.all_bytes))
+            return min(1.0, self.work / (self.ended_rows / self.ended_sizes * self.all_bytes))
         return by_shards

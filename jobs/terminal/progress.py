@@ -101,7 +101,15 @@ class Progress:
         """Show a loop of the engine in place of the one before; see `pipeline.progress.Watcher`."""
         self._end_loop()
         line = self._loop = self.line(what, "", total)
-        return line.advance
+
+        def tick(count: int) -> None:
+            line.advance(count)
+            if line is self._loop and line.done == total:
+                self._end_loop()
+
+        if total == 0:
+            self._end_loop()
+        return tick
 
     def _end_loop(self) -> None:
         """Take the line of the last loop away."""
@@ -111,6 +119,7 @@ class Progress:
 
     def begin_pass(self, planned: Pass) -> Report:
         """Show a pass; returns the callback for its events. A Stat is a loop of the engine."""
+        self._end_loop()
         if isinstance(planned, ScorePass):
             return _PassDisplay(self, ", ".join(planned.names) or "samples", planned)
         return lambda event: None
@@ -154,6 +163,7 @@ class Line:
         self.total = total
         self.done = 0
         self.started = self.printed = time.monotonic()
+        self.first: tuple[float, float] | None = None  # when the first part was done, and how much that was
         whole = None if total is None else 1.0
         self.task = progress.bars.add_task(self.label, total=whole, count=self.count, note="", ends=None)
 
@@ -171,8 +181,10 @@ class Line:
     def update(self, share: float | None, note: str = "", finished: bool = False) -> None:
         """Show how far it is: the `share` in [0, 1] that is done, if it is known."""
         now = time.monotonic()
-        left = (now - self.started) / share * (1 - share) if share else None
+        left = self._left(now, share) if share else None
         ends = None if left is None else now + left
+        if self.task not in self.progress.bars.task_ids:
+            return
         self.progress.bars.update(
             self.task,
             total=None if share is None else 1.0,
@@ -187,6 +199,14 @@ class Line:
             self.printed = now
             waiting = "" if finished or left is None else f", {left:,.0f} s left"
             say(f"{self.label}: {', '.join(filter(None, (self.count, note)))}{waiting}")
+
+    def _left(self, now: float, share: float) -> float:
+        """The seconds that are left. They are estimated from the first part that was done on, since workers
+        may have loaded models before it; of the first part itself, from the start."""
+        if self.first is None:
+            self.first = now, share
+        since, before = self.first if share > self.first[1] else (self.started, 0.0)
+        return (now - since) / (share - before) * (1 - share)
 
     def remove(self) -> None:
         """Show it no longer."""

@@ -235,9 +235,6 @@ def event_of(note: bytes) -> Event:
     fields = orjson.loads(note)
     if "fatal" in fields:
         raise OperatorError(fields["fatal"])
-    return Event(
-        fields.get("rows", 0),
-        Tally.of(fields.get("tally", {})),
-        Read(**fields["read"]) if "read" in fields else None,
-        fields.get("bytes", 0),
-    )
+    rows = fields.get("rows", 0)
+    read = Read(**fields["read"]) if "read" in fields else None
+    return Event(rows, Tally.of(fields.get("tally", {})), read, rows, fields.get("bytes", 0))

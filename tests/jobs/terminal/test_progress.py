@@ -73,7 +73,7 @@ def test_loops_of_the_engine_are_shown(clock, capsys):
                 assert inner is outer
             assert number < 4
     assert capsys.readouterr().err == (
-        "deciding: 2/4, 11 s left\ndeciding: 3/4, 7 s left\ndeciding: 4/4, 0 s left\n"
+        "deciding: 2/4, 22 s left\ndeciding: 3/4, 11 s left\ndeciding: 4/4, 0 s left\n"
     )
 
 
@@ -165,21 +165,22 @@ def amount(*events: Event, rows: int = 0, size: int | None = None) -> float:
 
 def test_rows_are_counted_if_they_are_known():
     assert amount(rows=50, size=10) == 0
-    assert amount(Event(5), rows=50) == 0.05
-    assert amount(Event(50), Event(read=Read("a", 50)), Event(25), rows=50, size=10) == 0.75
+    assert amount(Event(work=5), rows=50) == 0.05
+    assert amount(Event(work=50), Event(read=Read("a", 50)), Event(work=25), rows=50, size=10) == 0.75
 
 
-def test_else_bytes_of_images_from_the_first_batch_on():
-    assert amount(Event(5, bytes=100), size=1000) == 0.05
+def test_else_bytes_of_images_from_the_first_slice_on():
+    assert amount(Event(work=5, bytes=100), size=1000) == 0.05
     done = Read("a", 40, bytes=800)  # so four fifths of a shard are images
-    assert amount(Event(40, bytes=800), Event(read=done), size=1000) == 0.5
-    assert amount(Event(40, bytes=800), Event(read=done), Event(20, bytes=400), size=1000) == 0.75
+    assert amount(Event(work=40, bytes=800), Event(read=done), size=1000) == 0.5
+    more = Event(work=20, bytes=400)
+    assert amount(Event(work=40, bytes=800), Event(read=done), more, size=1000) == 0.75
 
 
 def test_else_shards():
-    assert amount(Event(5)) == 0
-    assert amount(Event(5), Event(read=Read("a", 5))) == 0.5
-    assert amount(Event(5), Event(read=Read("a", 5)), Event(2), size=10) == 0.7
+    assert amount(Event(work=5)) == 0
+    assert amount(Event(work=5), Event(read=Read("a", 5))) == 0.5
+    assert amount(Event(work=5), Event(read=Read("a", 5)), Event(work=2), size=10) == 0.7
 
 
 def test_at_the_end_all_is_done_whatever_was_counted():
