@@ -8,12 +8,12 @@ import typer
 from jobs.commands.compact import compact
 from jobs.commands.datacomp import app as datacomp
 from jobs.commands.demo import demo
+from jobs.commands.gallery import gallery
 from jobs.commands.ingest import ingest
 from jobs.commands.metadata import app as metadata
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
-from jobs.commands.sheet import sheet
 from jobs.commands.store import app as store
 from jobs.commands.subset import app as subset
 from jobs.terminal.console import put, say
@@ -23,7 +23,7 @@ from pipeline.storage.retry import from_storage
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (effects, sheet),
+    "Look closer": (gallery, effects),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (

@@ -55,14 +55,20 @@ class Card:
 
 
 def cards(
-    session: Session, places: Sequence[Place], side: int, cost: Cost, masked: bool | str = False
+    session: Session,
+    places: Sequence[Place],
+    side: int,
+    cost: Cost,
+    masked: bool | str = False,
+    evidence: bool = True,
 ) -> list[Card]:
     """The samples at these places, in this order. The decision must be stored.
 
-    side    most pixels of a picture's longer side
-    cost    what the pictures cost is added to it
-    masked  whether to show pictures as the first operator sees them that does not see them as they are, or
-            the name of that operator
+    side      most pixels of a picture's longer side
+    cost      what the pictures cost is added to it
+    masked    whether to show pictures as the first operator sees them that does not see them as they are, or
+              the name of that operator
+    evidence  whether to ask operators for it; without it there are no neighbours either
 
     Each column of a shard is read once. A shard that is gone, or has changed since it was read, gives its
     cards a reason instead of pictures. Raises FileNotFoundError if a column of a rule is not stored."""
@@ -72,7 +78,7 @@ def cards(
         by_shard.setdefault(shard, []).append(row)
     found = dict[Place, tuple[Explanation, Look, tuple[Box, ...]]]()
     for shard, rows in by_shard.items():
-        made = _of_shard(session, decision, shows, shard, rows, side, cost, masked)
+        made = _of_shard(session, decision, shows, shard, rows, side, cost, masked, evidence)
         found |= {(shard, row): card for row, card in zip(rows, made, strict=True)}
     near = _neighbours(session, [explanation for explanation, _, _ in found.values()])
     return [_card(*found[place], near) for place in places]
@@ -92,9 +98,10 @@ def _of_shard(
     side: int,
     cost: Cost,
     masked: bool | str,
+    evidence: bool,
 ) -> list[tuple[Explanation, Look, tuple[Box, ...]]]:
     """The explanation, the look and the boxes of each of some rows."""
-    explained = shard_explanations(session, decision, shows, shard, rows)
+    explained = shard_explanations(session, decision, shows if evidence else None, shard, rows)
     samples = session.columns.rows_at(shard, rows, COLUMNS).to_dicts()
     paints = _paints(shows, shard, rows, masked)
     seen = looks(session, shard, samples, paints, cost, side)

@@ -1,0 +1,81 @@
+"""What a gallery says of a sample: what became of it and why, the value that it is sorted by, its caption."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.decide.explain import NO_VALUE, Explanation, RuleVerdict
+from pipeline.decide.lookup import Place
+from pipeline.errors import printable, shortened
+from pipeline.plan.session import Session
+from pipeline.view.cards import Card
+
+NO_CAPTION = "no caption"
+MOST_CAPTION = 10_000  # characters that are shown
+
+
+@dataclass(frozen=True)
+class Label:
+    """The texts beside a picture, in which nothing is left that a page or a terminal could obey.
+
+    value   `clip.score = 0.2812`; empty if the gallery is not sorted by a column
+    reason  why a sample is not kept: each rule that it fails, or that has no value for it
+    """
+
+    uid: str
+    name: str
+    fate: str
+    value: str
+    reason: str
+    captions: tuple[str, ...]
+    why_no_picture: str
+
+
+def label(card: Card, value: str) -> Label:
+    """The label of a card."""
+    explanation = card.explanation
+    return Label(
+        explanation.uid,
+        printable(f"{explanation.shard}/{explanation.key}"),
+        explanation.fate,
+        value,
+        reason(explanation),
+        tuple(printable(shortened(text, MOST_CAPTION)) for text in card.captions) or (NO_CAPTION,),
+        printable(card.why_no_picture or ""),
+    )
+
+
+def reason(explanation: Explanation) -> str:
+    """Each rule that a sample fails, or that needs a value and has none, with value and bound."""
+    return "; ".join(found for rule in explanation.rules if (found := rule_reason(rule)))
+
+
+def rule_reason(rule: RuleVerdict) -> str:
+    """Why a rule does not let a sample pass; empty if it does."""
+    if rule.verdict == NO_VALUE:
+        return f"{rule.rule}: {printable(rule.why or NO_VALUE)}"
+    if rule.verdict != "fails":
+        return ""
+    drawn = "" if rule.draw is None else f", draw {figure(rule.draw)}"
+    return f"{rule.rule} {figure(rule.value)}, not {rule.bound}{drawn}"
+
+
+def figure(value: object) -> str:
+    """A value as text: floats with four digits, `-` for none."""
+    if value is None:
+        return "-"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return printable(shortened(text))
+
+
+def values(session: Session, places: Sequence[Place], column: str | None) -> Mapping[Place, str]:
+    """What each sample has in a column: `clip.score = 0.2812`. Each shard is read once."""
+    if column is None:
+        return {}
+    by_shard: dict[str, list[int]] = {}
+    for shard, row in dict.fromkeys(places):
+        by_shard.setdefault(shard, []).append(row)
+    return {
+        (shard, row): f"{column} = {figure(value)}"
+        for shard, rows in by_shard.items()
+        for row, value in zip(rows, session.columns.rows_at(shard, rows, [column])[column], strict=True)
+    }
