@@ -11,6 +11,7 @@ from jobs.commands.demo import demo
 from jobs.commands.gallery import gallery
 from jobs.commands.ingest import ingest
 from jobs.commands.metadata import app as metadata
+from jobs.commands.options import Command
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
@@ -79,7 +80,7 @@ def winnow(
 
 for _panel, _commands in PANELS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+        app.command(rich_help_panel=_panel, cls=Command)(_command)
 for _name, _group, _panel in GROUPS:
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
 

@@ -45,25 +45,27 @@ def label(card: Card, value: str) -> Label:
 
 
 def reason(explanation: Explanation) -> str:
-    """Each rule that a sample fails, or that needs a value and has none, with value and bound."""
-    return "; ".join(found for rule in explanation.rules if (found := rule_reason(rule)))
+    """Each rule that a sample fails, with value and bound; then the rules that need a value and have none, by
+    the reason."""
+    fails = [fault(rule) for rule in explanation.rules if rule.verdict == "fails"]
+    lacking: dict[str, list[str]] = {}
+    for rule in explanation.rules:
+        if rule.verdict == NO_VALUE:
+            lacking.setdefault(printable(rule.why or NO_VALUE), []).append(rule.rule)
+    return "; ".join((*fails, *(f"{', '.join(names)}: {why}" for why, names in lacking.items())))
 
 
-def rule_reason(rule: RuleVerdict) -> str:
-    """Why a rule does not let a sample pass; empty if it does."""
-    if rule.verdict == NO_VALUE:
-        return f"{rule.rule}: {printable(rule.why or NO_VALUE)}"
-    if rule.verdict != "fails":
-        return ""
-    drawn = "" if rule.draw is None else f", draw {figure(rule.draw)}"
-    return f"{rule.rule} {figure(rule.value)}, not {rule.bound}{drawn}"
+def fault(rule: RuleVerdict) -> str:
+    """Why a sample fails a rule: its value, and the bound or the draw."""
+    bound = f"not {rule.bound}" if rule.draw is None else f"its draw is {figure(rule.draw)}"
+    return f"{rule.rule} {figure(rule.value)}, {bound}"
 
 
 def figure(value: object) -> str:
     """A value as text: floats with four digits, `-` for none."""
     if value is None:
         return "-"
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # -0.0 is 0
     return printable(shortened(text))
 
 
