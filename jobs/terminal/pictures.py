@@ -1,6 +1,7 @@
 """Pictures in a terminal that can show them: by Kitty's graphics protocol, or by Sixel, as iTerm2, WezTerm,
 foot, Konsole and others have it. textual-image asks the terminal which of them it understands."""
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -38,4 +39,6 @@ def _renderable() -> type:
         raise RecipeError(
             f"--show: this terminal understands neither Kitty's graphics nor Sixel; {FILE_INSTEAD}"
         )
+    if not os.get_terminal_size(sys.stdout.fileno()).columns:  # textual-image would divide by it
+        raise RecipeError(f"--show: this terminal does not tell its size; {FILE_INSTEAD}")
     return renderable.Image

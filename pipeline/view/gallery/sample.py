@@ -3,7 +3,7 @@
 write_sample(session, explanation, "sample.png", cost)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from pipeline.view.gallery.sheet import COLOURS, FORMATS
 
 SHOW = "--show"
 SIDE = 512  # pixels of the picture's longer side
+BLANK = 240  # pixels of the field in the place of one that cannot be shown
 TEXT, LINE = 13, 18  # pixels: the height of letters and of lines
 WIDTH = 620  # pixels of the texts
 GAP = 16
@@ -66,17 +67,18 @@ def draw(card: Card, explanation: Explanation) -> Image.Image:
             *lines[:MOST_LINES],
             Line(f"and {len(lines) - MOST_LINES} more lines, which `explain` prints"),
         ]
-    height = max(SIDE if card.picture is None else card.picture.height, len(lines) * LINE) + 2 * GAP
-    page = Image.new("RGB", (SIDE + WIDTH + 3 * GAP, height), "white")
+    width, height = (card.picture.width, card.picture.height) if card.picture else (BLANK, BLANK)
+    size = width + WIDTH + 3 * GAP, max(height, len(lines) * LINE) + 2 * GAP
+    page = Image.new("RGB", size, "white")
     canvas = ImageDraw.Draw(page)
     if card.picture is None:
-        canvas.rectangle((GAP, GAP, GAP + SIDE, GAP + SIDE), "#eeeeee")
-        for number, line in enumerate(wrapped(card.why_no_picture or "", TEXT, SIDE - 2 * GAP, 10)):
+        canvas.rectangle((GAP, GAP, GAP + BLANK, GAP + BLANK), "#eeeeee")
+        for number, line in enumerate(wrapped(card.why_no_picture or "", TEXT, BLANK - 2 * GAP, 10)):
             write_text(canvas, (2 * GAP, 2 * GAP + number * LINE), line, TEXT, "#444444")
     else:
         page.paste(_with_boxes(card), (GAP, GAP))
     for number, (text, colour) in enumerate(lines):
-        write_text(canvas, (SIDE + 2 * GAP, GAP + number * LINE), text, TEXT, colour)
+        write_text(canvas, (width + 2 * GAP, GAP + number * LINE), text, TEXT, colour)
     return page
 
 
@@ -107,12 +109,16 @@ def _lines(card: Card, explanation: Explanation) -> Iterator[Line]:
     for operator, rows in explanation.evidence.items():
         yield Line("")
         yield Line(clipped(legible(operator), TEXT, WIDTH), "#444444")
-        for row in rows[:EVIDENCE_ROWS]:
-            yield Line(clipped(legible(_row(row)), TEXT, WIDTH))
-        if len(rows) > EVIDENCE_ROWS:
-            yield Line(f"and {len(rows) - EVIDENCE_ROWS:,} more")
+        yield from map(Line, _evidence(rows))
 
 
-def _row(row: Mapping[str, object]) -> str:
-    """A row of evidence on one line."""
-    return "   ".join(figure(value) for value in row.values())
+def _evidence(rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    """Rows of evidence: words with their counts one after the other, longer rows below each other."""
+    texts = ["   ".join(figure(value) for value in row.values()) for row in rows]
+    if all(len(row) <= 2 for row in rows):
+        short = ", ".join(text.replace("   ", " ") for text in texts)
+        yield from wrapped(short, TEXT, WIDTH, EVIDENCE_ROWS)
+        return
+    yield from (clipped(legible(text), TEXT, WIDTH) for text in texts[:EVIDENCE_ROWS])
+    if len(rows) > EVIDENCE_ROWS:
+        yield f"and {len(rows) - EVIDENCE_ROWS:,} more"
