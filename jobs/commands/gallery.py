@@ -20,7 +20,7 @@ def gallery(
         ),
     ],
     where: Annotated[
-        str, typer.Option(metavar="CONDITION", help="Which samples; see below. Default: all.")
+        str, typer.Option(metavar="CONDITION", help="Which samples, in the words above. Default: all.")
     ] = "",
     sort: Annotated[
         str | None,

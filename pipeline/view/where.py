@@ -94,7 +94,7 @@ def count_and_choose(
 ) -> tuple[int, list[Place]]:
     """As `choose`, with the number of all samples that the condition is true of."""
     if sort is not None:
-        _check_sortable(sort, check_column(sort, session, "sort"))
+        _check_sortable(sort, check_column(sort, session, "--sort"))
     columns = tuple(dict.fromkeys((*condition.columns, *([sort] if sort else []))))
     require(session, dict.fromkeys(o for column in columns if (o := owner(column)) in session.recipe.compute))
     best: pl.DataFrame | None = None
@@ -119,7 +119,7 @@ def _first(rows: pl.DataFrame, count: int, descending: bool) -> pl.DataFrame:
 def _check_sortable(name: str, dtype: PolarsDataType) -> None:
     """Raises RecipeError if the values of a column have no order."""
     if not (is_number(dtype) or dtype in (pl.String, pl.Boolean)):
-        raise RecipeError(f"sort: {name} holds {dtype}; name a column of numbers or texts")
+        raise RecipeError(f"--sort: {name} holds {dtype}; name a column of numbers or texts")
 
 
 def _types(session: Session) -> dict[str, PolarsDataType]:
