@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.commands.options import IN_TERMINAL
-from jobs.terminal.console import put, say
+from jobs.terminal.console import say
 from pipeline.decide.explain import Explanation
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
@@ -34,5 +34,5 @@ def show_sample(session: Session, explanations: Sequence[Explanation], show: str
         raise RecipeError(f"--show: {show} holds one sample, and {len(explanations)} were found; name one")
     elif explanations:
         write_sample(session, explanations[0], show, cost)
-        put(show)
+        say(f"picture: {show}")
     say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:.1f} MB")

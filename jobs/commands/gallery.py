@@ -41,7 +41,7 @@ def gallery(
     shards: Limit = None,
     verbose: Verbose = False,
 ) -> None:
-    """Write pictures of samples, each with its uid, fate, reason and caption.
+    """Write pictures of samples, each with its fate and the reason.
 
     A condition is made of: kept, dropped, failed; passes RULE, dropped by RULE,
     dropped only by RULE, dropped first by RULE, no value for RULE; COLUMN < 4,
@@ -50,11 +50,12 @@ def gallery(
 
     Examples:
 
-      winnow gallery recipe.yaml --where "dropped only by clip.score" --out dropped.html
-      winnow gallery recipe.yaml --where "caption.words < 4" --sort clip.score --out short/
-      winnow gallery recipe.yaml --where "text.coverage > 0" --masked masked --out masks.jpg
+      winnow gallery r.yaml --where "dropped only by clip.score" --out a.html
+      winnow gallery r.yaml --where "caption.words < 4" --sort clip.score --out a/
+      winnow gallery r.yaml --where "text.coverage > 0" --masked masked --out a.jpg
     """
     from jobs import steps
+    from jobs.terminal.progress import showing_progress
     from pipeline.view.cards import Cost
     from pipeline.view.gallery.write import Choice, check_gallery, check_masked, write_gallery
     from pipeline.view.where import count_and_choose, every, parse
@@ -63,12 +64,14 @@ def gallery(
     condition = parse(where, session, "--where") if where.strip() else every(session)
     check_masked(session, masked)
     check_gallery(session, out, count, masked is not None)
-    decided = steps.decide_complete(session)
-    total, places = count_and_choose(decided.session, condition, count, sort, descending, seed)
+    with showing_progress():
+        decided = steps.decide_complete(session)
+        total, places = count_and_choose(decided.session, condition, count, sort, descending, seed)
     order = f", by {sort}{', descending' if descending else ''}" if sort else ""
     title = f"{session.recipe.name}: {where.strip() or 'all samples'} ({len(places):,} of {total:,}{order})"
     cost = Cost()
-    path = write_gallery(decided.session, Choice(places, title, sort, masked), out, cost)
+    with showing_progress():
+        path = write_gallery(decided.session, Choice(places, title, sort, masked), out, cost)
     say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:.1f} MB")
     put(path)
     exit_if_incomplete(decided.pending)

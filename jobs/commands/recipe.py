@@ -6,7 +6,7 @@ import typer
 
 from jobs.commands.options import AllowDamaged, Json, Limit, Local, Overrides, RecipePath, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
-from jobs.terminal.console import put, say
+from jobs.terminal.console import put, remarks, say
 
 
 def run(
@@ -65,16 +65,18 @@ def compute(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
 
     session = steps.open_session(recipe, set_, shards)
-    log = steps.compute_missing(session, steps.executor_of(session, local), names or [], quiet=json)
-    found = losses(log.session)
+    with showing_progress(json):
+        log = steps.compute_missing(session, steps.executor_of(session, local), names or [], quiet=json)
+        found = losses(log.session)
     if json:
         print_json(log.summary())
     else:
-        tables.faults(found)
-        tables.rewritten(log.rewritten, log.changed, log.touched)
+        tables.faults(found, remarks)
+        tables.rewritten(log.rewritten, log.changed, log.touched, remarks)
         put(session.store.root.base)
     exit_if_incomplete(log.pending, found, log.changed, allow_damaged)
 
@@ -108,6 +110,7 @@ def keep(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
     from pipeline.export.places.file import check_file
     from pipeline.export.subset import write_subset
@@ -117,10 +120,11 @@ def keep(
     if subset:
         check_output_file("--subset", subset, session.recipe, session.kind, session.shards)
         check_file(subset, "--subset")
-    decided = steps.decide_complete(session)
-    done = decided.session
-    written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
-    found = losses(done)
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        done = decided.session
+        written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
+        found = losses(done)
     if json:
         faults = {"damaged": found.damaged, "passed_over": found.passed_over, "unwatched": found.unwatched}
         print_json({**vars(decided.decision), **written, **faults, "pending": decided.pending})
@@ -128,8 +132,9 @@ def keep(
         tables.funnel(decided.decision, found)
         if overlap:
             tables.overlap(decided.decision)
-        put(done.store.root.path(done.decisions))
-        steps.print_paths(written)
+        say(f"decision: {done.store.root.path(done.decisions)}")
+        for what, result in written.items():
+            say(f"{what}: {result.path}")
     exit_if_incomplete(decided.pending, found, allow_damaged=allow_damaged)
 
 
@@ -171,12 +176,14 @@ def explain(
     from jobs import steps
     from jobs.show import check_show, show_sample
     from jobs.terminal import tables
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.explain import look_up
 
     session = steps.open_session(recipe, set_, shards)
     check_show(session, show)
-    decided = steps.decide_complete(session)
-    found = look_up(decided.session, words)
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        found = look_up(decided.session, words)
     if json:
         print_json(found.explanations)
     else:
@@ -213,16 +220,18 @@ def effects(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
     from pipeline.decide.effects import effects as compare
 
-    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
-    changes = compare(decided.session, steps.executor_of(decided.session, local))
+    with showing_progress(json):
+        decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+        changes = compare(decided.session, steps.executor_of(decided.session, local))
     if json:
         print_json(changes.to_rows())
     else:
         tables.effects(changes)
-        put(decided.session.store.root.path(changes.folder))
+        say(f"all tables: {decided.session.store.root.path(changes.folder)}")
     exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
 
 
@@ -247,12 +256,14 @@ def export(
       winnow export recipe.yaml --set export.shards=s3://mine/filtered
     """
     from jobs import steps
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
 
     session = steps.open_session(recipe, set_, shards)
     steps.check_exports(session)
-    decided = steps.decide_complete(session)
-    executor = steps.executor_of(decided.session, local)
-    written = steps.write_exports(decided.session, executor, quiet=json)
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        executor = steps.executor_of(decided.session, local)
+        written = steps.write_exports(decided.session, executor, quiet=json)
     print_json(written) if json else steps.print_paths(written)
     exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)

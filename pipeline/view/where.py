@@ -26,6 +26,7 @@ from pipeline.errors import RecipeError
 from pipeline.operator import Writer
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
+from pipeline.progress import watched
 from pipeline.recipe.check import column_types
 from pipeline.schema import owner
 from pipeline.uids import draw
@@ -99,7 +100,7 @@ def count_and_choose(
     require(session, dict.fromkeys(o for column in columns if (o := owner(column)) in session.recipe.compute))
     best: pl.DataFrame | None = None
     total = 0
-    for frame in frames(session, ["uid", *columns]):
+    for frame in watched("choosing samples", frames(session, ["uid", *columns])):
         found = frame.filter(condition.expr)
         total += len(found)
         value = pl.lit(0) if sort is None else without_nan(pl.col(sort), found.schema[sort])

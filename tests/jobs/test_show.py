@@ -43,7 +43,7 @@ def test_a_sample_in_a_file(recipe, tmp_path):
     out = tmp_path / "one.png"
     done = winnow("explain", recipe, uid(0)[:9], "--show", out)
     assert done.returncode == 0, done.stderr
-    assert str(out) in done.stdout
+    assert f"picture: {out}\n" in done.stderr
     assert re.search(r"pictures: 1, 1 requests, 0\.0 MB$", done.stderr, re.MULTILINE)
     pixels = np.asarray(Image.open(out).convert("RGB")).astype(int)
     assert np.abs(pixels[20, 22] - (0, 0, 90)).max() < 8  # the picture itself

@@ -26,6 +26,7 @@ from pipeline.export.places.stage import Stage
 from pipeline.plan.outputs import check_output_file
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
+from pipeline.progress import watched
 from pipeline.view.cards import Card, Cost, cards, painters
 from pipeline.view.gallery.labels import Label, label, values
 from pipeline.view.gallery.page import Group, Sample, page, with_pictures
@@ -143,7 +144,7 @@ def _write_sheets(
 ) -> int:
     """Write all files; returns how many samples have no picture: another run may find them."""
     groups, without = [], 0
-    for number, places in enumerate(pages):
+    for number, places in enumerate(watched("drawing sheets", pages, len(pages))):
         made = _cards(session, choice, places, SIDE, cost)
         title = f"{choice.title} - {number + 1} of {len(pages)}"
         stage.publish(_name(number), _sheet(made, choice, title, "JPEG"))
