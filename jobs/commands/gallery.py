@@ -6,7 +6,7 @@ import typer
 
 from jobs.commands.options import Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import exit_if_incomplete
-from jobs.terminal.console import put, say
+from jobs.terminal.console import put, say, shown
 
 
 def gallery(
@@ -52,7 +52,7 @@ def gallery(
 
       winnow gallery r.yaml --where "dropped only by clip.score" --out a.html
       winnow gallery r.yaml --where "caption.words < 4" --sort clip.score --out a/
-      winnow gallery r.yaml --where "text.coverage > 0" --masked masked --out a.jpg
+      winnow gallery r.yaml --where "text.coverage > 0" --masked masked --out a/
     """
     from jobs import steps
     from jobs.terminal.progress import showing_progress
@@ -68,7 +68,7 @@ def gallery(
         decided = steps.decide_complete(session)
         total, places = count_and_choose(decided.session, condition, count, sort, descending, seed)
     order = f", by {sort}{', descending' if descending else ''}" if sort else ""
-    title = f"{session.recipe.name}: {where.strip() or 'all samples'} ({len(places):,} of {total:,}{order})"
+    title = f"{session.recipe.name}: {shown(where.strip()) or 'all samples'} ({len(places):,} of {total:,}{order})"
     cost = Cost()
     with showing_progress():
         path = write_gallery(decided.session, Choice(places, title, sort, masked), out, cost)

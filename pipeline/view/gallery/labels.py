@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from unicodedata import category
 
 from pipeline.decide.explain import NO_VALUE, Explanation, RuleVerdict
 from pipeline.decide.lookup import Place
@@ -10,12 +11,14 @@ from pipeline.plan.session import Session
 from pipeline.view.cards import Card
 
 NO_CAPTION = "no caption"
+SHOWN = ("Cf", "Zs", "Zl", "Zp")  # Unicode's categories of characters that are not printable, and harmless
 MOST_CAPTION = 10_000  # characters that are shown
 
 
 @dataclass(frozen=True)
 class Label:
-    """The texts beside a picture, in which nothing is left that a page or a terminal could obey.
+    """The texts beside a picture. Captions are as they are, but for control characters: on a page they stand
+    in elements of their own, which marks of text direction cannot leave.
 
     value   `clip.score = 0.2812`; empty if the gallery is not sorted by a column
     reason  why a sample is not kept: each rule that it fails, or that has no value for it
@@ -39,9 +42,14 @@ def label(card: Card, value: str) -> Label:
         explanation.fate,
         value,
         reason(explanation),
-        tuple(printable(shortened(text, MOST_CAPTION)) for text in card.captions) or (NO_CAPTION,),
+        tuple(plain(shortened(text, MOST_CAPTION)) for text in card.captions) or (NO_CAPTION,),
         printable(card.why_no_picture or ""),
     )
+
+
+def plain(text: str) -> str:
+    """A text with its control characters escaped; marks of direction and joined emoji stay whole."""
+    return "".join(c if c.isprintable() or category(c) in SHOWN else printable(c) for c in text)
 
 
 def reason(explanation: Explanation) -> str:

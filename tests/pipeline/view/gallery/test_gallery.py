@@ -84,7 +84,7 @@ def test_a_page(recipe, tmp_path):
     assert "sticker.words = 4" in text
     assert ": sticker.words 1, not >= 3" in text
     assert "luma.luma: image cannot be decoded: " in text
-    assert "<script>alert(1)</script> & \"'\\u202e\\x1b[31m" in text
+    assert "<script>alert(1)</script> & \"'\u202e\\x1b[31m \u0634\u062d\u0646 \U0001f600 " in text
     assert text.startswith("\nr: all samples (7 of 7, by sticker.words, descending)") or "(7 of 7" in text
     again = tmp_path / "again.html"
     winnow("gallery", recipe, "--out", again, "--sort", "sticker.words", "--descending")
