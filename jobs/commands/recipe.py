@@ -140,9 +140,21 @@ def keep(
 
 def explain(
     recipe: RecipePath,
-    uids: Annotated[
-        list[str], typer.Argument(metavar="UID", help="Uids of samples: 32 hexadecimal digits each.")
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SAMPLE", help="A uid, the beginning of one, a key, or SHARD/KEY. Repeatable."
+        ),
     ],
+    show: Annotated[
+        str | None,
+        typer.Option(
+            "--show",
+            metavar="[FILE]",
+            help="Also draw the sample with boxes, caption and verdicts: to FILE (.png, .jpg), or without FILE "
+            "in a terminal that can show pictures.",
+        ),
+    ] = None,
     set_: Overrides = None,
     shards: Limit = None,
     json: Json = False,
@@ -151,24 +163,41 @@ def explain(
     """Explain why a sample is kept or dropped, rule by rule.
 
     Shows each rule's value, bound and verdict, the reason if a value is
-    missing, and an operator's own evidence, such as an outlier's neighbours.
+    missing, and what operators saw: words in the picture, matched entries, an
+    outlier's neighbours. A sample that is not found does not hide the others;
+    the exit status is 2 then.
 
-    Example:
+    Examples:
 
       winnow explain recipe.yaml 5413834969f9c2dd33978af2d3b228cf
+      winnow explain recipe.yaml 541383 00012/000120034
+      winnow explain recipe.yaml 541383 --show sample.png
     """
     from jobs import steps
+    from jobs.show import check_show, show_sample
     from jobs.terminal import tables
-    from pipeline.decide.explain import explain as look_up
+    from jobs.terminal.progress import showing_progress
+    from pipeline.decide.explain import look_up
 
-    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
-    explanations = look_up(decided.session, uids)
+    session = steps.open_session(recipe, set_, shards)
+    check_show(session, show)
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        found = look_up(decided.session, words)
     if json:
-        print_json(explanations)
+        print_json(found.explanations)
     else:
-        for explanation in explanations:
+        for explanation in found.explanations:
             tables.explanation(explanation)
-    exit_if_incomplete(decided.pending)
+    for message in found.unknown:
+        say(f"error: {message}")
+    if show is not None:
+        show_sample(decided.session, found.explanations, show)
+    try:
+        exit_if_incomplete(decided.pending)
+    finally:
+        if found.unknown:  # it may lie in a shard that is pending, which was said then
+            raise typer.Exit(2)
 
 
 def effects(
