@@ -51,7 +51,7 @@ class _Seen(NamedTuple):
 
     dtype: pl.DataType
     rows: int
-    count: int
+    present: int
     low: float
     high: float
     bins: np.ndarray
@@ -76,7 +76,7 @@ class Extents:
             extent = self.of[name]
             extent.dtype = part.dtype
             extent.rows += part.rows
-            extent.count += part.count
+            extent.count += part.present
             extent.low = float(np.fmin(extent.low, part.low))
             extent.high = float(np.fmax(extent.high, part.high))
             if self.rules[name].needs_cut:

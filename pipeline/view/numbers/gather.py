@@ -23,8 +23,9 @@ from pipeline.view.rows import read
 class Gatherer(Protocol):
     """One question about all rows of a pool."""
 
-    columns: Sequence[str]
-    """The columns that it reads beside those of `rows.frames`."""
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns that it reads beside those of `rows.frames`."""
 
     def look(self, frame: pl.DataFrame) -> Any:
         """A small summary of some rows. Called in several threads at once."""

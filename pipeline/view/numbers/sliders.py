@@ -84,17 +84,14 @@ class Sliders:
 
     def look(self, frame: pl.DataFrame) -> tuple[dict[str, Levels], int, int]:
         """See Gatherer. The levels of some rows; how many of them failed; how many there are."""
-        passes = {name: frame[verdict(name)].fill_null(False).to_numpy() for name in self.rules}
-        fails = {name: (~frame[verdict(name)]).fill_null(False).to_numpy() for name in self.rules}
-        failed = lacks_value(frame, self.rules)
-        failing = np.sum(list(fails.values()), axis=0, dtype=np.int16)
-        levels = {
-            name: self._count(
-                name, row_levels(frame, name, self.rules[name], stops), passes, fails, failed, failing
+        judged = _Judged(frame, self.rules)
+        counted = {
+            name: _count_levels(
+                name, row_levels(frame, name, self.rules[name], stops), len(stops.all), judged
             )
             for name, stops in self.stops.items()
         }
-        return levels, int(failed.sum()), len(frame)
+        return counted, int(judged.failed.sum()), len(frame)
 
     def add(self, seen: tuple[dict[str, Levels], int, int]) -> None:
         """See Gatherer."""
@@ -128,30 +125,39 @@ class Sliders:
             current=stops.at,
         )
 
-    def _count(
-        self,
-        name: str,
-        levels: np.ndarray,
-        passes: Mapping[str, np.ndarray],
-        fails: Mapping[str, np.ndarray],
-        failed: np.ndarray,
-        failing: np.ndarray,
-    ) -> Levels:
-        """The histograms of one rule, over some rows."""
-        bins = len(self.stops[name].all) + 2
-        others = [other for other in self.rules if other != name]
-        elsewhere = failing - fails[name]  # how many other rules a row fails
 
-        def histogram(rows: np.ndarray) -> np.ndarray:
-            return np.bincount(levels[rows], minlength=bins)
+class _Judged:
+    """The verdicts on some rows.
 
-        counted = Levels(np.bincount(levels, minlength=bins), histogram(~failed & (elsewhere == 0)))
-        once = np.flatnonzero(~failed & (elsewhere == 1))
-        levels_once = levels[once]
-        for other in others:
-            counted.passes[other] = histogram(passes[other])
-            counted.only[other] = np.bincount(levels_once[fails[other][once]], minlength=bins)
-        return counted
+    passes, fails   rule -> (n,) bool; both are false for a row without a value
+    failed          (n,) bool: rows that lack a value which a rule needs
+    failing         (n,) int16: how many rules a row fails
+    """
+
+    def __init__(self, frame: pl.DataFrame, rules: Mapping[str, Rule]) -> None:
+        self.passes = {name: frame[verdict(name)].fill_null(False).to_numpy() for name in rules}
+        self.fails = {name: (~frame[verdict(name)]).fill_null(False).to_numpy() for name in rules}
+        self.failed = lacks_value(frame, rules)
+        self.failing = np.zeros(len(frame), np.int16)
+        for fails in self.fails.values():
+            self.failing += fails
+
+
+def _count_levels(name: str, levels: np.ndarray, stops: int, judged: _Judged) -> Levels:
+    """The histograms of one rule, over some rows."""
+    bins = stops + 2
+    elsewhere = judged.failing - judged.fails[name]  # how many other rules a row fails
+    counted = Levels(
+        all=np.bincount(levels, minlength=bins),
+        open=np.bincount(levels[~judged.failed & (elsewhere == 0)], minlength=bins),
+    )
+    once = np.flatnonzero(~judged.failed & (elsewhere == 1))
+    for other in judged.passes:
+        if other != name:
+            rows = once[judged.fails[other][once]]
+            counted.passes[other] = np.bincount(levels[judged.passes[other]], minlength=bins)
+            counted.only[other] = np.bincount(levels[rows], minlength=bins)
+    return counted
 
 
 def lacks_value(frame: pl.DataFrame, rules: Mapping[str, Rule]) -> np.ndarray:
@@ -168,7 +174,7 @@ def row_levels(frame: pl.DataFrame, name: str, rule: Rule, stops: Stops) -> np.n
     verdicts of the frame tell about the recipe's own stop, so ties by uid are right there too."""
     values = numbers(frame[rule.column])
     sign = 1.0 if keeps_high(rule) else -1.0
-    levels = np.searchsorted(sign * stops.bounds, sign * values, side="right")
+    levels: np.ndarray = np.searchsorted(sign * stops.bounds, sign * values, side="right")
     own = frame[verdict(name)]
     passes = own.fill_null(False).to_numpy()
     levels = levels + ((levels > stops.at) | ((levels == stops.at) & passes))

@@ -1,8 +1,8 @@
 """The stops of a slider: the bounds that a rule is tried with, loosest first.
 
-`min` and `max` stop at round numbers between the quantiles of a seeded sample, so that about an
-equal share of the pool lies between two stops, and at even steps besides; whole numbers stop at whole numbers. `top` and `bottom` stop at shares. The
-recipe's own bound is always one of the stops.
+`min` and `max` stop at numbers of few digits near the quantiles of a seeded sample, so that about an equal
+share of the pool lies between two stops, and at even steps besides; whole numbers stop at whole numbers.
+`top` and `bottom` stop at shares. The recipe's own bound is always one of the stops.
 """
 
 from collections.abc import Mapping, Sequence
