@@ -44,8 +44,8 @@ def edges_of(sample: np.ndarray, extent: Extent | None) -> np.ndarray:
     if not len(sample):
         return np.zeros(0)
     lowest, highest = (extent.low, extent.high) if extent else (sample.min(), sample.max())
-    low, high = np.quantile(sample, INNER)
-    room = NEAR * (high - low)
+    low, high = np.quantile(sample, INNER, method="nearest")
+    room = NEAR * high - NEAR * low
     low = lowest if lowest >= low - room else low
     high = highest if highest <= high + room else high
     if extent and (extent.dtype.is_integer() or extent.dtype == pl.Boolean):
@@ -53,7 +53,7 @@ def edges_of(sample: np.ndarray, extent: Extent | None) -> np.ndarray:
         return np.arange(np.floor(low), np.ceil(high) + step + 1, step) - 0.5
     if low == high:
         return np.array([low, np.nextafter(low, np.inf)]) if low else np.array([0.0, 1e-9])
-    return np.linspace(low, high, BINS + 1)
+    return 2 * np.linspace(low / 2, high / 2, BINS + 1)  # halves: the width may overflow
 
 
 class Histograms:

@@ -86,7 +86,7 @@ def _rule(name: str, rule: Rule) -> dict[str, Any]:
     if fields["column"] == name:
         del fields["column"]
     for bound in ("top", "bottom"):
-        if isinstance(samples := fields.get(bound), int):
+        if isinstance(samples := getattr(rule, bound), int):
             fields[bound] = f"{samples} samples"
     return fields
 

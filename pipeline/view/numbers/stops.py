@@ -114,10 +114,10 @@ def _bounds(rule: Rule, extent: Extent, sample: np.ndarray) -> list[float]:
 
 def _round_quantiles(extent: Extent, sample: np.ndarray, whole: bool) -> list[float]:
     """Numbers of few digits near the quantiles of a sample, and the lowest and highest value, ascending."""
-    even = np.linspace(extent.low, extent.high, EVEN + 1)
-    quantiles = np.quantile(sample, QUANTILES) if len(sample) else []
+    even = 2 * np.linspace(extent.low / 2, extent.high / 2, EVEN + 1)  # halves: the width may overflow
+    quantiles = np.quantile(sample, QUANTILES, method="nearest") if len(sample) else []
     targets = np.unique(np.concatenate([quantiles, even]))
-    middles = (targets[1:] + targets[:-1]) / 2
+    middles = targets[1:] / 2 + targets[:-1] / 2
     inner = [
         _short(float(target), low, high, whole)
         for target, low, high in zip(targets[1:-1], middles[:-1], middles[1:], strict=True)
