@@ -44,7 +44,7 @@ def edges_of(sample: np.ndarray, extent: Extent | None) -> np.ndarray:
     if not len(sample):
         return np.zeros(0)
     lowest, highest = (extent.low, extent.high) if extent else (sample.min(), sample.max())
-    low, high = np.quantile(sample, INNER, method="nearest")
+    low, high = np.quantile(sample, INNER, method="nearest").tolist()
     room = NEAR * high - NEAR * low
     low = lowest if lowest >= low - room else low
     high = highest if highest <= high + room else high

@@ -96,6 +96,7 @@ def _placed(rule: Rule, dtype: pl.DataType, stops: Sequence[Stop], current: Stop
 
 def _value_stop(name: str, rule: Rule, value: float) -> Stop:
     """The stop of `min` or `max` at a value."""
+    value += 0.0  # -0 becomes 0
     label = rule.model_copy(update={rule.bound: value}).describe()
     return Stop(f"keep.{name}.{rule.bound}={number_text(value)}", label, value)
 
