@@ -16,6 +16,8 @@ from pipeline.decide.books import Books, books
 from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
+from pipeline.view.numbers.corpus import ROWS as TEXTS
+from pipeline.view.numbers.corpus import CorpusPanel, Facts, corpus
 from pipeline.view.numbers.extents import Extents, Ranks
 from pipeline.view.numbers.gather import gather
 from pipeline.view.numbers.histograms import Histogram, Histograms, edges_of, frequent_texts
@@ -67,6 +69,7 @@ class Report:
     rules: Sequence[RulePanel]
     sample: PageSample
     overlap: Sequence[Combination]
+    corpus: Sequence[CorpusPanel]
     record: Record
 
 
@@ -79,7 +82,9 @@ def build(session: Session, options: Options = Options(), pending: Mapping[str, 
     extents = Extents(rules)
     overlap = Overlap(rules)
     sample = SeededSample([rule.column for rule in rules.values()], SAMPLE, options.seed)
-    gather(session, [extents, overlap, sample])
+    facts = Facts.of(session)
+    texts = SeededSample(facts.columns, TEXTS, options.seed, facts.kept_as)
+    gather(session, [extents, overlap, sample, texts])
     values = {name: _finite(sample, rule.column) for name, rule in extents.rules.items()}
     stops = _stops(session, decision, extents, values)
     sliders = Sliders(rules, stops)
@@ -92,6 +97,7 @@ def build(session: Session, options: Options = Options(), pending: Mapping[str, 
         rules=[_panel(session, decision, name, sliders, histograms) for name in rules],
         sample=page_sample(sample.rows(), decision.samples, rules, stops),
         overlap=overlap.combinations(),
+        corpus=corpus(session, texts.rows(), decision.samples),
         record=record(session, decision),
     )
 

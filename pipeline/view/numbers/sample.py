@@ -12,10 +12,13 @@ DRAW = "draw"  # the column of the draws
 
 class SeededSample:
     """The `count` rows with the smallest draws; of equal draws, those that come first in the pool. A
-    gatherer (see gather.py)."""
+    gatherer (see gather.py). `keep_as`: what is held of each row, by default every column of the frames."""
 
-    def __init__(self, columns: Sequence[str], count: int, seed: int) -> None:
+    def __init__(
+        self, columns: Sequence[str], count: int, seed: int, keep_as: Sequence[pl.Expr] = ()
+    ) -> None:
         self.columns = ["uid", *columns]
+        self._keep_as = list(keep_as) or [pl.all()]
         self.count = count
         self.seed = seed
         self._highest = 1.0  # no row with a higher draw can be in the sample any more
@@ -28,7 +31,7 @@ class SeededSample:
         low = np.flatnonzero(draws <= self._highest)
         if len(low) > self.count:
             low = np.sort(low[np.argsort(draws[low], kind="stable")[: self.count]])
-        return frame[low].with_columns(pl.Series(DRAW, draws[low]))
+        return frame[low].select(*self._keep_as, pl.Series(DRAW, draws[low]))
 
     def add(self, seen: pl.DataFrame) -> None:
         """See Gatherer."""
