@@ -81,10 +81,10 @@ def build(session: Session, options: Options = Options(), pending: Mapping[str, 
     rules = session.recipe.keep
     extents = Extents(rules)
     overlap = Overlap(rules)
-    sample = SeededSample([rule.column for rule in rules.values()], SAMPLE, options.seed)
+    sample = SeededSample([rule.column for rule in rules.values()], SAMPLE)
     facts = Facts.of(session)
-    texts = SeededSample(facts.columns, TEXTS, options.seed, facts.kept_as)
-    gather(session, [extents, overlap, sample, texts])
+    texts = SeededSample(facts.columns, TEXTS, facts.kept_as)
+    gather(session, [extents, overlap, sample, texts], options.seed)
     values = {name: _finite(sample, rule.column) for name, rule in extents.rules.items()}
     stops = _stops(session, decision, extents, values)
     sliders = Sliders(rules, stops)

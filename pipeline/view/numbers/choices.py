@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.rule import Rule
-from pipeline.uids import draw
+from pipeline.view.numbers.gather import DRAW
 from pipeline.view.numbers.values import keeps_high, numbers, slides
 from pipeline.view.rows import DROPPED, FATE, KEPT, verdict
 
@@ -56,20 +56,17 @@ class Choices:
     bounds  the value of each sliding rule's bound: of `top` and `bottom` the cut, if it has one
     """
 
-    def __init__(
-        self, rules: Mapping[str, Rule], bounds: Mapping[str, float | None], each: int, seed: int
-    ) -> None:
+    def __init__(self, rules: Mapping[str, Rule], bounds: Mapping[str, float | None], each: int) -> None:
         self.rules = dict(rules)
         self.bounds = dict(bounds)
-        self.columns = ["uid", *(rule.column for rule in rules.values() if rule.bound != "among")]
+        self.columns = [DRAW, *(rule.column for rule in rules.values() if rule.bound != "among")]
         self.each = each
-        self.seed = seed
         self._best: dict[Group, _Best] = {}
         self._furthest: dict[Group, float] = {}  # no row further off can be among the best any more
 
     def look(self, frame: pl.DataFrame) -> dict[Group, _Best]:
         """See Gatherer. The best of some rows, by group."""
-        draws = draw(self.seed, frame["uid"])
+        draws = frame[DRAW].to_numpy()
         chosen = {}
         for group, rows, distance in self._groups(frame, draws):
             near = distance <= self._furthest.get(group, np.inf)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline.uids import draw
+from pipeline.view.numbers.gather import DRAW
 
 BUCKETS = 1 << 22
 FULLEST = 64  # buckets whose members are counted exactly
@@ -87,11 +87,10 @@ class Crowds:
 class Members:
     """Counts what lies in the fullest buckets: the second reading. A gatherer (see gather.py)."""
 
-    def __init__(self, images: bool, fullest: dict[str, np.ndarray], seed: int) -> None:
+    def __init__(self, images: bool, fullest: dict[str, np.ndarray]) -> None:
         self.images = images
-        self.columns = ["uid", *_columns(images)]
+        self.columns = [DRAW, *_columns(images)]
         self.fullest = fullest
-        self.seed = seed
         self._equals: dict[str, dict[int, Equals]] = {kind: {} for kind in fullest}
 
     def look(self, frame: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -121,10 +120,9 @@ class Members:
         full[self.fullest[kind]] = True
         rows = np.flatnonzero(own.is_not_null().to_numpy() & full[own.fill_null(0).to_numpy() % BUCKETS])
         members = frame[rows]
-        table = members.select("shard", "row", pl.col("text").str.slice(0, TEXT)).with_columns(
+        table = members.select("shard", "row", DRAW, pl.col("text").str.slice(0, TEXT)).with_columns(
             hash=own[rows],
             other=_hashes(members, PICTURES if kind == CAPTIONS else CAPTIONS, self.images),
-            draw=pl.Series(draw(self.seed, members["uid"])),
         )
         counted = table.group_by("hash").agg(pl.len().alias("count"), pl.col("text").first())
         joined = counted.join(_told_apart(table), on="hash", how="left").sort("hash")
@@ -133,11 +131,11 @@ class Members:
 
 def _told_apart(table: pl.DataFrame) -> pl.DataFrame:
     """Per hash: the `others`, and for those with the lowest draws, `draws`, `shards`, `rows`, `firsts`."""
-    lowest = table.drop_nulls("other").sort("draw", "shard", "row")
+    lowest = table.drop_nulls("other").sort(DRAW, "shard", "row")
     firsts = lowest.unique(["hash", "other"], keep="first", maintain_order=True)
     return firsts.group_by("hash").agg(
         pl.col("other").head(MOST_OTHERS).alias("others"),
-        pl.col("draw").head(SHOWN).alias("draws"),
+        pl.col(DRAW).head(SHOWN).alias("draws"),
         pl.col("shard").head(SHOWN).alias("shards"),
         pl.col("row").head(SHOWN).alias("rows"),
         pl.col("other").head(SHOWN).alias("firsts"),

@@ -5,33 +5,28 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from pipeline.uids import draw
-
-DRAW = "draw"  # the column of the draws
+from pipeline.view.numbers.gather import DRAW
 
 
 class SeededSample:
     """The `count` rows with the smallest draws; of equal draws, those that come first in the pool. A
     gatherer (see gather.py). `keep_as`: what is held of each row, by default every column of the frames."""
 
-    def __init__(
-        self, columns: Sequence[str], count: int, seed: int, keep_as: Sequence[pl.Expr] = ()
-    ) -> None:
-        self.columns = ["uid", *columns]
-        self._keep_as = list(keep_as) or [pl.all()]
+    def __init__(self, columns: Sequence[str], count: int, keep_as: Sequence[pl.Expr] = ()) -> None:
+        self.columns = [DRAW, *columns]
+        self._keep_as = list(keep_as) or [pl.exclude(DRAW)]
         self.count = count
-        self.seed = seed
         self._highest = 1.0  # no row with a higher draw can be in the sample any more
         self._parts: list[pl.DataFrame] = []
         self._rows = 0
 
     def look(self, frame: pl.DataFrame) -> pl.DataFrame:
         """See Gatherer. The rows that may be in the sample."""
-        draws = draw(self.seed, frame["uid"])
+        draws = frame[DRAW].to_numpy()
         low = np.flatnonzero(draws <= self._highest)
         if len(low) > self.count:
             low = np.sort(low[np.argsort(draws[low], kind="stable")[: self.count]])
-        return frame[low].select(*self._keep_as, pl.Series(DRAW, draws[low]))
+        return frame[low].select(*self._keep_as, DRAW)
 
     def add(self, seen: pl.DataFrame) -> None:
         """See Gatherer."""

@@ -45,7 +45,8 @@ def pool(rows: int = 300) -> pl.DataFrame:
 
 
 def choose(frame: pl.DataFrame, cut: int, each: int = 4) -> dict[tuple[str | None, str], Chosen]:
-    choices = Choices(RULES, BOUNDS, each, seed=0)
+    frame = frame.with_columns(draw=pl.Series(draw(0, frame["uid"])))
+    choices = Choices(RULES, BOUNDS, each)
     for start in range(0, len(frame), cut):
         choices.add(choices.look(frame[start : start + cut]))
     return {(chosen.group.rule, chosen.group.kind): chosen for chosen in choices.chosen()}

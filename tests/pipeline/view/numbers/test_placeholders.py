@@ -21,11 +21,12 @@ def rows(cells: list[tuple[object, ...]]) -> pl.DataFrame:
 
 def found(frame: pl.DataFrame, images: bool = True, cut: int = 4) -> Members:
     """Both readings, some rows at a time."""
+    frame = frame.with_columns(draw=pl.Series(draw(0, frame["uid"])))
     parts = [frame[start : start + cut] for start in range(0, len(frame), cut)]
     crowds = Crowds(images)
     for part in parts:
         crowds.add(crowds.look(part))
-    members = Members(images, crowds.fullest(), seed=0)
+    members = Members(images, crowds.fullest())
     for part in parts:
         members.add(members.look(part))
     return members

@@ -9,7 +9,8 @@ from tests.support.samples import uid
 
 
 def sampled(rows: pl.DataFrame, cut: int, count: int, seed: int = 0) -> pl.DataFrame:
-    sample = SeededSample(["value"], count, seed)
+    rows = rows.with_columns(draw=pl.Series(draw(seed, rows["uid"])))
+    sample = SeededSample(["value"], count)
     for start in range(0, len(rows), cut):
         sample.add(sample.look(rows[start : start + cut]))
     return sample.rows()
@@ -31,4 +32,4 @@ def test_of_equal_uids_the_first_rows():
 def test_an_empty_pool_has_an_empty_sample():
     rows = pl.DataFrame({"uid": [], "value": []}, schema={"uid": pl.String, "value": pl.Int64})
     assert len(sampled(rows, 1, 5)) == 0
-    assert len(SeededSample([], 5, 0).rows()) == 0
+    assert len(SeededSample([], 5).rows()) == 0
