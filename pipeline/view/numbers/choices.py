@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from pipeline.decide.lookup import Place
 from pipeline.rule import Rule
 from pipeline.view.numbers.gather import DRAW
 from pipeline.view.numbers.values import keeps_high, numbers, slides
 from pipeline.view.rows import DROPPED, FATE, KEPT, verdict
-
-Place = tuple[str, int]  # shard, row
 
 
 class Group(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from pipeline.decide.lookup import Place
 from pipeline.view.numbers.gather import DRAW
 
 BUCKETS = 1 << 22
@@ -27,8 +28,6 @@ TEXT = 1_000  # characters of a caption that are shown
 SIZE = ("image_length", "width", "height")
 
 PICTURES, CAPTIONS = "pictures", "captions"
-
-Place = tuple[str, int]
 
 
 @dataclass
