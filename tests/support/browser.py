@@ -52,7 +52,7 @@ def opened(browser: Any, path: Path, width: int = 1200, dark: bool = False) -> I
     page.goto(path.as_uri())
     try:
         yield page
-        assert faults == []
+        assert faults == [], faults
     finally:
         context.close()
 

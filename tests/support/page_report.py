@@ -126,7 +126,7 @@ def _panel(
     }
     others = [other for other in values if other != name]
     slider |= {key: [] for key in ("passes", "kept", "fails_only", "dropped")}
-    slider |= {key: {other: [] for other in others} for key in ("with", "other_fails_only")}
+    slider |= {key: {other: [] for other in others} for key in ("passes_with", "other_fails_only")}
     for bound in bounds[name]:
         moved = {**verdicts, name: _verdict(kind, own, bound)}
         slider["passes"].append(int(moved[name].sum()))
@@ -134,7 +134,7 @@ def _panel(
         slider["fails_only"].append(_alone(moved, name, own))
         slider["dropped"].append(int(ROWS - _lacks(values).sum() - _all(moved).sum()))
         for other in others:
-            slider["with"][other].append(int((moved[name] & moved[other]).sum()))
+            slider["passes_with"][other].append(int((moved[name] & moved[other]).sum()))
             slider["other_fails_only"][other].append(_alone(moved, other, values[other]))
     return {
         "name": name,
@@ -154,6 +154,7 @@ def _panel(
             "kept": numpy.histogram(kept, edges)[0].tolist(),
             "below": 2,
             "above": 0,
+            "labels": None,
         },
         "slider": slider,
     }
@@ -163,7 +164,7 @@ def _count(panel: Mapping[str, Any]) -> dict[str, Any]:
     """A rule's counts, as the books hold them."""
     slider = panel["slider"]
     keys = ("column", "bound", "cut", "passes", "fails", "fails_only", "dropped", "failed")
-    both = {other: counts[slider["current"]] for other, counts in slider["with"].items()}
+    both = {other: counts[slider["current"]] for other, counts in slider["passes_with"].items()}
     return {**{key: panel[key] for key in keys}, "passes_with": both}
 
 

@@ -1,6 +1,7 @@
 // Samples: cards in a row, and one sample in full in a dialog.
 
 const CUT = 280; // characters of a caption on a card; the dialog shows all of them
+const TEXTS = "table.data.texts";
 
 /** A card: a picture, its caption, its fate and the value that its rule judged. */
 function card(sample, rule, ids, number) {
@@ -132,7 +133,7 @@ function verdicts(sample) {
     rule.rule, short(rule.value), isolated(rule.bound),
     make(`span.verdict.${rule.verdict.split(/\W/)[0]}`, {}, rule.verdict), isolated(rule.why || "")]);
   const heads = ["rule", "value", "bound", "verdict", "why"];
-  return make("section", {}, make("h3", {}, "Verdicts"), scrolling("Verdicts", table(heads, rows)));
+  return make("section", {}, make("h3", {}, "Verdicts"), scrolling("Verdicts", table(heads, rows, TEXTS)));
 }
 
 /** What operators show for their values: a table each. */
@@ -141,7 +142,7 @@ function evidence(sample) {
     const heads = Object.keys(rows[0] || {});
     if (!heads.length) return null;
     const cells = rows.map((row) => heads.map((head) => isolated(short(row[head]))));
-    return make("section", {}, make("h3", {}, `What ${operator} saw`), scrolling(`What ${operator} saw`, table(heads, cells)));
+    return make("section", {}, make("h3", {}, `What ${operator} saw`), scrolling(`What ${operator} saw`, table(heads, cells, TEXTS)));
   });
 }
 

@@ -51,7 +51,7 @@ function overlapWords(overlap, rules) {
   const list = (names) => names.join(", ");
   return make("ul.findings", {},
     alone?.fails_only ? make("li", {}, `${alone.name} drops the most samples that no other rule drops: ${count(alone.fails_only)}.`) : null,
-    pair ? make("li", {}, `The pair that most often fails together, and nothing else with it, is ${list(pair.fails)}: ${count(pair.count)} samples.`) : null,
+    pair ? make("li", {}, `The pair that most often fails together, and nothing else with it, is ${pair.fails.join(" and ")}: ${count(pair.count)} samples.`) : null,
     covered.length ? make("li", {}, `Redundant here, since other rules drop all that they drop: ${list(covered)}.`) : null,
     idle.length ? make("li", {}, `Drops nothing: ${list(idle)}.`) : null);
 }

@@ -27,11 +27,11 @@ class Panel {
     const shape = this.rule.histogram;
     if (!shape) return make("p.note", {}, "There is no distribution of this column.");
     if (shape.labels) return bars(shape, `${this.rule.column}: all samples, and kept ones`);
-    this.place = make("div.histogram-box");
+    this.drawing = make("div.histogram-box");
     this.paint(false);
     const logarithmic = make("input", { type: "checkbox", onchange: (event) => this.paint(event.target.checked) });
     const tails = [[shape.below, "below"], [shape.above, "above"]].filter(([number]) => number);
-    return make("div", {}, this.place, make("p.under", {},
+    return make("div", {}, this.drawing, make("p.under", {},
       make("span.legend-item", {}, make("i.swatch.all"), "all"), make("span.legend-item", {}, make("i.swatch.kept"), "kept"),
       make("label", {}, logarithmic, " logarithmic"),
       tails.length ? make("span", {}, `beyond the axis: ${tails.map(([number, side]) => `${count(number)} ${side}`).join(", ")}`) : null));
@@ -47,11 +47,11 @@ class Panel {
     const first = this.slider ? this.slider.value[this.slider.current] : this.rule.cut;
     if (first !== null && first !== undefined) {
       const mark = make("div.cut.recipe", { title: "the recipe's cut" });
-      mark.style.left = `${x.at(first)}%`;
+      mark.style.left = `${this.place(first)}%`;
       box.append(this.gone, mark, this.cut);
     }
     if (this.slider) this.follow(box);
-    this.place.replaceChildren(box, labels);
+    this.drawing.replaceChildren(box, labels);
     this.mark();
   }
 
@@ -66,6 +66,13 @@ class Panel {
     box.addEventListener("pointermove", (event) => { if (event.buttons & 1) move(event); });
   }
 
+  /** Where a bound lies on the chart: between two bars of whole numbers, on the side where samples go. */
+  place(value) {
+    const whole = this.rule.histogram.edges.every((edge) => Math.abs(edge % 1) === 0.5);
+    const half = whole && Number.isInteger(value) ? 0.5 : 0;
+    return this.x.at(this.highIsGood ? value - half : value + half);
+  }
+
   nearest(value) {
     const distances = this.slider.value.map((stop) => Math.abs((stop ?? Infinity) - value));
     return distances.indexOf(Math.min(...distances));
@@ -74,7 +81,7 @@ class Panel {
   mark() {
     if (!this.x || !this.cut.parentNode) return;
     const value = this.slider ? this.slider.value[this.whatif.at(this.rule.name)] : this.rule.cut;
-    const percent = this.x.at(value);
+    const percent = value === null ? 0 : this.place(value);
     this.cut.style.left = `${percent}%`;
     this.gone.style.left = this.highIsGood ? "0" : `${percent}%`;
     this.gone.style.width = `${this.highIsGood ? percent : 100 - percent}%`;
@@ -179,15 +186,16 @@ class Panel {
 
   pictures() {
     const groups = (report.pictures?.groups || []).filter((group) => group.rule === this.rule.name && group.ids.length);
-    return groups.length ? tabs(this.rule.name, groups) : null;
+    return groups.length ? tabs(this.rule.name, groups, this.highIsGood) : null;
   }
 }
 
 const NAMES = { only: "This rule alone", lowest: "Lowest", highest: "Highest", random: "Random", failed: "Failed" };
 
-/** Groups of cards behind tabs. */
-function tabs(rule, groups) {
-  const edge = groups.filter(({ kind }) => kind === "just_dropped" || kind === "just_kept");
+/** Groups of cards behind tabs. What lies at the cut stands as on the chart: low values on the left. */
+function tabs(rule, groups, highIsGood) {
+  const sides = highIsGood ? ["just_dropped", "just_kept"] : ["just_kept", "just_dropped"];
+  const edge = sides.flatMap((side) => groups.filter(({ kind }) => kind === side));
   const sets = groups.filter((group) => !edge.includes(group)).map((group) => [NAMES[group.kind] || group.title, [group]]);
   if (edge.length) sets.unshift(["At the cut", edge]);
   const place = make("div.groups");

@@ -70,9 +70,9 @@ class WhatIf {
   both(name, other) {
     const [one, two] = this.moved.has(other) ? [other, name] : [name, other];
     const slider = this.panels.get(one).slider;
-    if (slider) return slider.with[two]?.[this.at(one)] ?? null;
+    if (slider) return slider.passes_with[two]?.[this.at(one)] ?? null;
     const known = this.panels.get(two).slider;
-    if (known) return known.with[one]?.[this.at(two)] ?? null;
+    if (known) return known.passes_with[one]?.[this.at(two)] ?? null;
     return this.books.rules?.[one]?.passes_with?.[two] ?? null;
   }
 
