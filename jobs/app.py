@@ -18,6 +18,7 @@ from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
+from jobs.commands.view import report
 from jobs.terminal.console import any_characters, put, say
 from pipeline.errors import WinnowError, refusal, worded
 from pipeline.storage.retry import from_storage
@@ -25,7 +26,7 @@ from pipeline.storage.retry import from_storage
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (columns, effects, sheet, operators),
+    "Look closer": (report, columns, effects, sheet, operators),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (

@@ -17,6 +17,7 @@ import polars as pl
 
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
+from pipeline.progress import watched
 from pipeline.uids import draw
 from pipeline.view.rows import fate_of, read, verdict_columns
 
@@ -44,8 +45,8 @@ def gather(session: Session, gatherers: Sequence[Gatherer], seed: int = 0) -> No
     columns = dict.fromkeys(name for gatherer in gatherers for name in gatherer.columns)
     read_too = list(dict.fromkeys("uid" if name == DRAW else name for name in columns))
     look = partial(_look, session, read_too, gatherers, seed if DRAW in columns else None)
-    groups = session.columns.groups([shard.name for shard in session.shards])
-    for batches in threaded_map(look, groups):
+    groups = list(session.columns.groups([shard.name for shard in session.shards]))
+    for batches in watched("reading columns", threaded_map(look, groups), len(groups)):
         for summaries in batches:
             for gatherer, seen in zip(gatherers, summaries, strict=True):
                 gatherer.add(seen)
