@@ -1,6 +1,6 @@
-"""`winnow report` on a DataComp pool of 12.8 million rows with six rules: seconds, CPU seconds, the peak memory
-of the process, and the size of the page. Then the same pool's first tenth, whose memory should be about as
-large: it does not grow with the pool.
+"""`winnow report` on a DataComp pool of 12.8 million rows with six rules: seconds, CPU seconds, the peak
+memory of the process, and the size of the page. Then the same pool's first tenth, whose memory should be
+about as large: it does not grow with the pool.
 
     python tests/benchmarks/bench_report.py [--rows 12800000] [--folder DIR]
 
