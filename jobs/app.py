@@ -19,6 +19,7 @@ from jobs.commands.options import Command
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
+from jobs.commands.view import report
 from jobs.terminal.console import any_characters, put, say
 from pipeline.errors import WinnowError, refusal, worded
 from pipeline.storage.retry import from_storage
@@ -26,7 +27,7 @@ from pipeline.storage.retry import from_storage
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (gallery, columns, effects, operators),
+    "Look closer": (report, gallery, columns, effects, operators),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (
