@@ -150,23 +150,23 @@ class Panel {
     this.tell("failsOnly", own.failsOnly, this.rule.fails_only, about);
     this.tell("kept", numbers.kept, books.kept, about);
     const part = numbers.kept === null ? "not known" : about + share(numbers.kept, books.samples);
-    this.figures.share.number.textContent = part;
+    write(this.figures.share.number, part);
     this.overlap(own);
     if (this.slider) this.stand();
   }
 
   tell(key, number, before, about = "") {
     const { number: shown, change } = this.figures[key];
-    shown.textContent = number === null ? "not known" : about + count(number);
-    change.textContent = number === null || number === before ? "" : difference(number - before);
+    write(shown, number === null ? "not known" : about + count(number));
+    write(change, number === null || number === before ? "" : difference(number - before));
   }
 
   overlap(own) {
     for (const { name, pass, fail } of this.rows || []) {
       const both = own.both(name);
       const neither = this.whatif.books.samples - own.passes - this.whatif.passes(name) + both;
-      pass.textContent = both === null ? "–" : count(both);
-      fail.textContent = both === null ? "–" : count(neither);
+      write(pass, both === null ? "–" : count(both));
+      write(fail, both === null ? "–" : count(neither));
     }
   }
 

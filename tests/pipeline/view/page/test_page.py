@@ -26,9 +26,14 @@ HOSTILE = [
 
 def every_picture(page) -> None:
     """Scroll through the page, so that every part of it was in the window once."""
-    scroll = "top => new Promise(done => { scrollTo(0, top); requestAnimationFrame(() => setTimeout(done)); })"
-    for top in range(0, page.evaluate("document.documentElement.scrollHeight"), 800):
-        page.evaluate(scroll, top)
+    page.evaluate(
+        """async () => {
+          for (let top = 0; top < document.documentElement.scrollHeight; top += 800) {
+            scrollTo(0, top);
+            await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+          }
+        }"""
+    )
 
 
 def open_card(page, number: int = 0) -> None:
