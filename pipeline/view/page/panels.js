@@ -202,9 +202,10 @@ function tabs(rule, groups, highIsGood) {
   const buttons = sets.map(([name, chosen]) => make("button", {
     type: "button", "aria-pressed": "false", onclick: (event) => choose(event.currentTarget, chosen),
   }, name, " ", make("span.size", {}, count(chosen.reduce((sum, group) => sum + group.ids.length, 0)))));
+  const title = ({ kind, title: own }) => ({ just_dropped: "Just dropped", just_kept: "Just kept" })[kind] || own;
   const choose = (pressed, chosen) => {
     for (const button of buttons) button.setAttribute("aria-pressed", String(button === pressed));
-    place.replaceChildren(...chosen.map((group) => make("div.group", {}, make("h4", {}, group.title), cards(group.ids, rule))));
+    place.replaceChildren(...chosen.map((group) => make("div.group", {}, make("h4", {}, title(group)), cards(group.ids, rule))));
   };
   choose(buttons[0], sets[0][1]);
   return make("div.pictures", {}, make("div.tabs", { role: "group", "aria-label": `Pictures of ${rule}` }, buttons), place);
