@@ -189,8 +189,8 @@ def _album(
     chosen = survey.choices.chosen()
     same = {kind: members.found(kind)[:MOST] for kind in (PICTURES, CAPTIONS)}
     album = Album(session, options.side, cost)
-    album.add([place for one in chosen for place in one.places])
-    album.add([place for equals in same.values() for one in equals for place in one.places])
+    alike = [place for equals in same.values() for one in equals for place in one.places]
+    album.add([place for one in chosen for place in one.places] + alike)
     album.add_neighbours(chosen)
     return album.pictures(chosen), album.placeholders(same[PICTURES], same[CAPTIONS])
 

@@ -1,8 +1,8 @@
 """A small report made by hand, for the tests of its page: drawn numbers, counted row by row.
 
-planted = plant(rules=4)
-render(planted.report)
-planted.kept({"rule 1": 3, "rule 2": 0})     # what the page must say if these sliders stand there
+    planted = plant(rules=4)
+    render(planted.report)
+    planted.kept({"rule 1": 3, "rule 2": 0})     # what the page must say if these sliders stand there
 """
 
 import base64

@@ -20,16 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
-SCRIPTS = (
-    "dom.js",
-    "whatif.js",
-    "charts.js",
-    "cards.js",
-    "panels.js",
-    "overlap.js",
-    "sections.js",
-    "start.js",
-)
+SCRIPTS = ("dom.js", "whatif.js", "charts.js", "cards.js", "panels.js", "overlap.js", "sections.js", "start.js")
 ESCAPES = {  # what HTML or JavaScript would read as more than text, as JSON writes it
     b"<": b"\\u003c",
     b">": b"\\u003e",
