@@ -1,5 +1,5 @@
-"""HTML out of the templates in `view/templates/`. Every value is escaped: captions, keys and reasons come from
-strangers."""
+"""HTML out of the templates in `view/templates/`. Every value is escaped: captions, keys and reasons come
+from strangers."""
 
 import base64
 from functools import cache
