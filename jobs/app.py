@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 
 from jobs.commands.compact import compact
-from jobs.commands.datacomp import app as datacomp
 from jobs.commands.demo import demo
+from jobs.commands.groups.datacomp import app as datacomp
+from jobs.commands.groups.metadata import app as metadata
+from jobs.commands.groups.store import app as store
+from jobs.commands.groups.subset import app as subset
 from jobs.commands.ingest import ingest
-from jobs.commands.metadata import app as metadata
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
-from jobs.commands.store import app as store
-from jobs.commands.subset import app as subset
-from jobs.terminal.console import put, say
+from jobs.terminal.console import any_characters, put, say
 from pipeline.errors import WinnowError, refusal, worded
 from pipeline.storage.retry import from_storage
 
@@ -71,8 +71,9 @@ def winnow(
       winnow run recipe.yaml     compute, decide, export
 
     Everything computed is stored, so a command that was stopped or that failed
-    continues if you run it again. Progress and tables go to stderr, the paths
-    of what was written to stdout; with --json the numbers go there instead.
+    continues if you run it again. The tables that you asked for go to stdout;
+    a command that writes files prints their paths there instead. Progress and
+    remarks go to stderr. With --json stdout holds one JSON document.
     `winnow COMMAND --help` explains a command.
     """
 
@@ -88,6 +89,7 @@ def start() -> None:
     """Run a command. Print an error without a traceback and exit with its status."""
     try:
         with warnings_on_stderr():
+            any_characters()
             app()
     except WinnowError as error:
         lines = str(error).split("\n")

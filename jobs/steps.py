@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jobs.terminal import tables
-from jobs.terminal.console import put
+from jobs.terminal.console import Console, put, remarks
 from jobs.terminal.progress import Progress
 from pipeline.decide.books import Books, books
 from pipeline.decide.decide import decide
@@ -50,7 +50,7 @@ def holding_store(session: Session) -> Iterator[Session]:
 
     def tell(message: str) -> None:
         waited.append(message)
-        tables.console.print(message)
+        remarks.print(message)
 
     purpose = " ".join(["winnow", *sys.argv[1:2]])
     with ExitStack() as stack:
@@ -169,8 +169,9 @@ class RunResult:
     books: Books
 
 
-def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
-    """Compute, decide, export; returns what was written and the books. Unless `quiet`, tables show them."""
+def run_all(session: Session, local: bool, quiet: bool = False, out: Console = remarks) -> RunResult:
+    """Compute, decide, export; returns what was written and the books. Unless `quiet`, tables on `out` show
+    them."""
     check_exports(session)
     executor = executor_of(session, local)
     log = compute_missing(session, executor, quiet=quiet)
@@ -178,10 +179,10 @@ def run_all(session: Session, local: bool, quiet: bool = False) -> RunResult:
     changes = effects(decided.session, executor)
     balance = books(decided.session, decided.decision, decided.pending, log)
     if not quiet:
-        tables.funnel(balance, balance, balance.lost)
-        tables.rewritten(log.rewritten, log.changed, log.touched)
-        tables.effects(changes, only="summary")
-        tables.speeds(balance)
+        tables.funnel(balance, balance, balance.lost, out)
+        tables.rewritten(log.rewritten, log.changed, log.touched, out)
+        tables.effects(changes, "summary", out)
+        tables.speeds(balance, out)
     return RunResult(written, balance)
 
 

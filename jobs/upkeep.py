@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jobs.steps import open_session
-from jobs.terminal.console import console
+from jobs.terminal.console import console, remarks
 from jobs.terminal.progress import Progress
 from jobs.terminal.tables import counted
 from pipeline.errors import RecipeError
@@ -120,16 +120,17 @@ def verify(recipe: str, overrides: Sequence[str] | None, deep: bool, quiet: bool
 
 
 def say_what_to_do(result: Verified, recipe: str) -> None:
-    """The last line of `winnow store verify`, on stderr."""
+    """The last line of `winnow store verify` if all is well, on stdout; else the commands that repair, on
+    stderr."""
     if result.files:
-        console.print(
+        remarks.print(
             f"{counted(len(result.files), 'file')} of {result.checked:,}: damaged ones are in damaged/ now; to "
             f"compute them again: winnow run {recipe}",
         )
     else:
         console.print(f"{counted(result.checked, 'file')}: all as they were written")
     if result.shards:
-        console.print(
+        remarks.print(
             f"{counted(len(result.shards), 'shard')}: to read them again: winnow store forget {recipe} "
             "SHARD..., then winnow run",
         )

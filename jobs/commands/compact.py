@@ -2,7 +2,7 @@
 
 from jobs.commands.options import Json, Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import print_json
-from jobs.terminal.console import put
+from jobs.terminal.console import put, remarks
 
 
 def compact(
@@ -37,5 +37,5 @@ def compact(
     if json:
         print_json([{"folder": folder, **files._asdict()} for folder, files in folders.items()])
     else:
-        tables.compacted(folders)
+        tables.compacted(folders, remarks)
         put(session.store.root.base)

@@ -14,7 +14,7 @@ import typer
 
 from jobs.commands.options import Json, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
-from jobs.terminal.console import put
+from jobs.terminal.console import put, remarks
 from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def ingest(
     if json:
         print_json(books.summary())
     else:
-        tables.ingested(books.summary())
+        tables.ingested(books.summary(), remarks)
         put(folder.base)
     exit_if_incomplete(books.pending)
     if books.listed and not books.downloaded:

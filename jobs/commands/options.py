@@ -52,5 +52,5 @@ Verbose = Annotated[  # the callback does all: commands declare the flag and nee
     ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print the numbers as JSON on stdout, instead of tables on stderr.")
+    bool, typer.Option("--json", help="Print the numbers as JSON on stdout, instead of tables and paths.")
 ]

@@ -1,4 +1,4 @@
-"""How commands print and end: JSON and paths on stdout, everything for people on stderr."""
+"""How commands print and end: JSON on stdout, warnings and what is not done on stderr."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from jobs.terminal.console import put, say
+from jobs.terminal.console import put, remarks, say
 
 if TYPE_CHECKING:
     from pipeline.decide.books import Books, Losses
@@ -88,6 +88,6 @@ def exit_if_incomplete(
     faulty = tables.faulty(losses, len(changed)) if losses is not None else ""
     if faulty and not allow_damaged:
         told = f"{faulty}: the exit status is 1 (with --allow-damaged: {1 if pending else 0})"
-        tables.console.print(told)
+        remarks.print(told)
     if pending or faulty and not allow_damaged:
         raise typer.Exit(1)

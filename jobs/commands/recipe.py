@@ -6,7 +6,7 @@ import typer
 
 from jobs.commands.options import AllowDamaged, Json, Limit, Local, Overrides, RecipePath, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
-from jobs.terminal.console import put
+from jobs.terminal.console import put, remarks, say
 
 
 def run(
@@ -73,8 +73,8 @@ def compute(
     if json:
         print_json(log.summary())
     else:
-        tables.faults(found)
-        tables.rewritten(log.rewritten, log.changed, log.touched)
+        tables.faults(found, remarks)
+        tables.rewritten(log.rewritten, log.changed, log.touched, remarks)
         put(session.store.root.base)
     exit_if_incomplete(log.pending, found, log.changed, allow_damaged)
 
@@ -128,8 +128,9 @@ def keep(
         tables.funnel(decided.decision, found)
         if overlap:
             tables.overlap(decided.decision)
-        put(done.store.root.path(done.decisions))
-        steps.print_paths(written)
+        say(f"decision: {done.store.root.path(done.decisions)}")
+        for what, result in written.items():
+            say(f"{what}: {result.path}")
     exit_if_incomplete(decided.pending, found, allow_damaged=allow_damaged)
 
 
@@ -195,7 +196,7 @@ def effects(
         print_json(changes.to_rows())
     else:
         tables.effects(changes)
-        put(decided.session.store.root.path(changes.folder))
+        say(f"all tables: {decided.session.store.root.path(changes.folder)}")
     exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
 
 

@@ -19,6 +19,7 @@ from jobs.metadata.words import WordBounds, rank
 from jobs.processes import Each
 from jobs.terminal import tables
 from jobs.terminal.bar import progress
+from jobs.terminal.console import remarks
 from pipeline.errors import RecipeError
 
 
@@ -55,13 +56,13 @@ def show_sources(rows: Sequence[Row], entries: int) -> None:
     for row in rows:
         table.add_row(row.source, f"{row.passed:,}", f"{row.capped:,}", f"{row.new:,}")
     table.add_row("list", "", "", f"{entries:,}")
-    tables.console.print(table)
+    remarks.print(table)
 
 
 def _warn(count: int, what: str) -> None:
     """A line on stderr if there is something to count."""
     if count:
-        tables.console.print(f"{count:,} {what}")
+        remarks.print(f"{count:,} {what}")
 
 
 def _warn_of_pmi(total: int, least: float) -> None:
@@ -69,7 +70,7 @@ def _warn_of_pmi(total: int, least: float) -> None:
     most = math.log2(max(total, 1))
     if least > most:
         text = f"no bigram: among {total:,} words no pair can have a PMI over {most:.1f}; lower --bigram-pmi"
-        tables.console.print(text)
+        remarks.print(text)
 
 
 def files_of(option: str, pattern: str, inside: str) -> list[str]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from jobs.terminal.console import console
+from jobs.terminal.console import remarks
 
 Tick = Callable[[int, float], None]  # (items done, their share of all)
 
@@ -19,8 +19,8 @@ def progress(label: str, unit: str) -> Iterator[Tick]:
         TaskProgressColumn(),
         TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
+        console=remarks,
+        disable=not remarks.is_terminal,
     )
     task = bars.add_task(label, total=1.0, note="")
 

@@ -1,9 +1,11 @@
 """Where the command line shows something: the only module that decides how a text gets to a terminal.
 
-    console.print("damaged:", shard)       # stderr; names and captions show as they are, whatever they hold
-    console.print(styled("changed", "yellow"), text)
+    console.print(table)                   # stdout: what the user asked for
+    remarks.print("damaged:", shard)       # stderr: remarks, progress, and tables that nobody asked for
     say(f"error: {message}")               # one line on stderr, never folded
     put(path)                              # one line on stdout, for programs
+
+jobs/README.md says which command writes what where. Names and captions show as they are, whatever they hold.
 
 Keys, captions, names and reasons come from strangers. They may hold escape sequences that move the cursor or
 write to the clipboard, marks that turn the direction of text, and brackets that rich takes for markup. So
@@ -12,10 +14,12 @@ every text is shown with what is not printable escaped (`pipeline.errors.printab
 
 import os
 import sys
-from typing import Any
+from io import TextIOWrapper
+from typing import IO, Any, NoReturn
 
 import typer
 from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions as ConsoleOptions  # for renderables of our own
 from rich.text import Text
 
 from pipeline.errors import WinnowError, printable, shortened
@@ -26,14 +30,31 @@ NARROWEST, WIDEST = 20, 1000  # columns that are believed; COLUMNS=0 would show 
 
 
 class Console(RichConsole):
-    """A console on stderr that shows every text as it is."""
+    """A console that shows every text as it is: on stdout, or with `stderr=True` on stderr.
+
+    It is as wide as the terminal, or as COLUMNS says; in a file or a pipe 120 columns."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"stderr": True, "highlight": False, "emoji": False, "markup": False, **options})
-        if "width" not in options and not self.is_terminal:
+        super().__init__(**{"highlight": False, "emoji": False, "markup": False, **options})
+        asked = "width" in options or options.get("_environ", os.environ).get("COLUMNS", "").isdigit()
+        if not asked and not self.is_terminal:
             self.width = WIDTH
         elif not NARROWEST <= self.width <= WIDEST:
             self.width = NARROWEST if self.width < NARROWEST else WIDEST
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """See rich. Raises WinnowError if stdout cannot be written; of stderr that is left unsaid."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            if not self.stderr:
+                raise _unwritable(error) from None
+            self.quiet = True
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more (`| head -1`): end the command without a word."""
+        self.quiet = True
+        _stop_writing(self.file)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """See rich. Every text that is printed, as a line or in a table, passes through here."""
@@ -42,6 +63,7 @@ class Console(RichConsole):
 
 
 console = Console()
+remarks = Console(stderr=True)
 
 
 def shown(text: str) -> str:
@@ -53,6 +75,11 @@ def shown(text: str) -> str:
 def styled(text: str, style: str) -> Text:
     """A text in a colour or style, as it is shown."""
     return Text(shown(text), style)
+
+
+def as_text(text: str) -> Text:
+    """A text without style, as it is shown."""
+    return Text(shown(text))
 
 
 def say(line: str) -> None:
@@ -77,9 +104,25 @@ def put(text: object) -> None:
             binary.write(f"{line}\n".encode("utf-8", "surrogateescape"))
             binary.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        raise typer.Exit(1) from None
+        _stop_writing(sys.stdout)
     except OSError as error:
-        raise WinnowError(
-            f"stdout cannot be written ({error.strerror}); what was computed and exported is complete"
-        ) from None
+        raise _unwritable(error) from None
+
+
+def any_characters() -> None:
+    """Let stdout take every character: one that its encoding lacks is escaped, as on stderr."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _stop_writing(stream: IO[str]) -> NoReturn:
+    """End the command with status 1. Python flushes the stream once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    raise typer.Exit(1)
+
+
+def _unwritable(error: OSError) -> WinnowError:
+    """The error of a command whose stdout is a full disk, say."""
+    return WinnowError(
+        f"stdout cannot be written ({error.strerror}); what was computed and exported is complete"
+    )

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from rich.text import Text
 
-from jobs.terminal.console import console
+from jobs.terminal.console import remarks
 from pipeline.run.ray_log import LineFormatter
 
 # Loggers whose records are shown without --verbose too (commands/output.py)
@@ -31,7 +31,7 @@ class TerminalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record as one line, as long as it is."""
         try:
-            console.print(Text(self.format(record)), soft_wrap=True)
+            remarks.print(Text(self.format(record)), soft_wrap=True)
         except Exception:
             self.handleError(record)
 

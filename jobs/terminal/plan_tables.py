@@ -1,11 +1,10 @@
-"""The tables of `winnow plan`, on stderr."""
+"""The tables of `winnow plan`."""
 
 from collections.abc import Mapping, Sequence
 
-from rich.table import Table
-
 from jobs.terminal import tables
 from jobs.terminal.console import styled
+from jobs.terminal.layout import FittedTable
 from jobs.terminal.tables import counted, table
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool
 from pipeline.preflight.preview import IndexTask, Preview
@@ -41,7 +40,7 @@ def _shards(what: str, shards: Mapping[str, str]) -> None:
         tables.console.print(f"  {name}: {more}")
 
 
-def _missing_passes(passes: Sequence[MissingPass]) -> Table:
+def _missing_passes(passes: Sequence[MissingPass]) -> FittedTable:
     """One row per pass; the workers only if the plan is for a cluster."""
     on_cluster = any(step.pools for step in passes)
     workers = ["workers"] if on_cluster else []
@@ -59,7 +58,7 @@ def _missing_passes(passes: Sequence[MissingPass]) -> Table:
     return rows
 
 
-def _exports(spaces: Sequence[Space]) -> Table:
+def _exports(spaces: Sequence[Space]) -> FittedTable:
     """The room that each export needs, and what an earlier one takes until the new one is whole."""
     rows = table("Exports to write", "export", "path", "needs", "earlier one", "free", text=2)
     for space in spaces:
@@ -82,7 +81,7 @@ def _pool(pool: StagePool | IndexTask) -> str:
     return f"{pool.workers} x {pool.cpus:.2g} CPUs{gpus}{memory}"
 
 
-def _operator_costs(estimate: Estimate) -> Table:
+def _operator_costs(estimate: Estimate) -> FittedTable:
     """How long one worker takes, by operator, and how many workers finish in the hours given."""
     workers = [f"workers for {estimate.hours:g} h"] if estimate.hours else []
     rows = table("Estimate", "operator", "one worker takes", "share", *workers)

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from jobs.terminal.console import console, say
+from jobs.terminal.console import remarks, say
 from pipeline.export.exporter import TaskReport
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.run.batches import Read
@@ -38,7 +38,7 @@ class Progress:
     """A context manager that shows one bar per pass; `quiet` shows nothing."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.live = not quiet and console.is_terminal
+        self.live = not quiet and remarks.is_terminal
         self.quiet = quiet
         self.bars = Bars(
             TextColumn("{task.description}", markup=False),
@@ -48,7 +48,7 @@ class Progress:
             TimeElapsedColumn(),
             TextColumn("left", markup=False),
             TimeRemainingColumn(),
-            console=console,
+            console=remarks,
             disable=not self.live,
         )
 

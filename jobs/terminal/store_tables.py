@@ -1,8 +1,8 @@
-"""Tables of `winnow store`, on stderr."""
+"""Tables of `winnow store`."""
 
 from typing import TYPE_CHECKING
 
-from jobs.terminal.console import console
+from jobs.terminal.console import console, remarks
 from jobs.terminal.tables import counted, table
 from pipeline.storage.upkeep.removal import Removal
 
@@ -37,9 +37,9 @@ def removal(title: str, removed: Removal) -> None:
 
 
 def dry_run(removed: Removal) -> None:
-    """That nothing was removed, and how it would be."""
+    """That nothing was removed, and how it would be, on stderr."""
     if removed.bytes:
-        console.print("nothing was removed: add --yes")
+        remarks.print("nothing was removed: add --yes")
 
 
 def size(count: int) -> str:

@@ -1,8 +1,9 @@
-"""Tables about subset files for people, on stderr."""
+"""Tables about subset files for people."""
 
 from typing import TYPE_CHECKING
 
 from jobs.terminal import tables
+from jobs.terminal.console import remarks
 from jobs.terminal.tables import share, table
 from pipeline.export.subset_algebra import Comparison, Difference
 
@@ -19,7 +20,7 @@ def subsets(comparison: Comparison) -> None:
     tables.console.print(rows)
     if len(files) > 1:
         numbers = map(str, range(1, len(files) + 1))
-        common = table("Rows in common, and their share of the file at the left", "", *numbers)
+        common = table("Rows in common, and their share of the file at the left", "", *numbers, matrix=True)
         for number, (file, overlap) in enumerate(zip(files, comparison.overlap, strict=True), 1):
             common.add_row(str(number), *(f"{count:,} {share(count, file.rows):>6}" for count in overlap))
         tables.console.print(common)
@@ -40,11 +41,11 @@ def subset_difference(difference: Difference) -> None:
 
 
 def resharded(result: "Resharding") -> None:
-    """How much of a subset the pool still has."""
+    """How much of a subset the pool still has, on stderr."""
     lost = result.lost
     available = f"{result.available:,} ({share(result.available, result.asked)})"
-    tables.console.print(
+    remarks.print(
         f"asked for {result.asked:,}, available {available}, "
         f"lost {lost.rows:,} ({lost.distinct:,} uids, in {lost.path})"
     )
-    tables.console.print(f"{result.shards.samples:,} samples in {result.shards.shards:,} shards")
+    remarks.print(f"{result.shards.samples:,} samples in {result.shards.shards:,} shards")

@@ -1,14 +1,16 @@
-"""Tables for people, on stderr: what was decided and why, how fast operators are, what is still pending."""
+"""Tables for people: what was decided and why, how fast operators are, what is still pending.
+
+They go to stdout, since a user asked for them; with `out=remarks` to stderr. What is pending is a remark.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal.console import Console, as_text, remarks, shown, styled
 from jobs.terminal.console import console as console  # for the other tables, too
-from jobs.terminal.console import styled
+from jobs.terminal.layout import FittedTable
 from pipeline.decide.books import Books, Losses
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import Effects
@@ -30,14 +32,12 @@ COUNTED_ONCE = (
 CHANGED = "changed while they were read; read again"
 
 
-def table(title: str, *columns: str | Text, text: int = 1) -> Table:
-    """An empty table. The first `text` columns hold text, which is folded if the screen is narrow; the others
-    hold numbers, which stay whole."""
-    empty = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    for index, column in enumerate(columns):
-        is_text = index < text
-        empty.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
-    return empty
+def table(
+    title: str, *columns: str | Text, text: int = 1, names: int = 1, matrix: bool = False
+) -> FittedTable:
+    """An empty table that fits any screen, see FittedTable."""
+    headings = [column if isinstance(column, Text) else as_text(column) for column in columns]
+    return FittedTable(shown(title), headings, text, names, matrix)
 
 
 def share(part: int, whole: int) -> str:
@@ -50,15 +50,17 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def compacted(folders: Mapping[str, FileCounts]) -> None:
+def compacted(folders: Mapping[str, FileCounts], out: Console | None = None) -> None:
     """How many files each folder of the store had before `winnow compact`, and has after it."""
     rows = table("Files of parts", "folder", "before", "after")
     for folder, files in folders.items():
         rows.add_row(folder, f"{files.before:,}", f"{files.after:,}")
-    console.print(rows)
+    (out or console).print(rows)
 
 
-def funnel(decision: Decision, losses: Losses | Books, lost: Mapping[str, int] = {}) -> None:
+def funnel(
+    decision: Decision, losses: Losses | Books, lost: Mapping[str, int] = {}, out: Console | None = None
+) -> None:
     """How many samples each rule removes, and what is left after it. `lost`: the URLs that were not
     downloaded, by reason."""
     counts = ("passes", "fails", "fails alone", "dropped", "failed", "left")
@@ -76,26 +78,28 @@ def funnel(decision: Decision, losses: Losses | Books, lost: Mapping[str, int] =
         label = name if name == rule.column else f"{name} ({rule.column})"
         figures = (rule.passes, rule.fails, rule.fails_only, rule.dropped, failed, left)
         rows.add_row(label, rule.bound, *(f"{figure:,}" for figure in figures))
-    console.print(rows)
-    console.print(COUNTED_ONCE, style="dim")
-    _balance(decision, listed)
+    out = out or console
+    out.print(rows)
+    out.print(COUNTED_ONCE, style="dim")
+    _balance(decision, listed, out)
     for name, rule in decision.rules.items():
         for reason, count in rule.failed.items():
-            console.print(f"  failed at {name}: {count:,} x {reason}")
-    faults(losses)
+            out.print(f"  failed at {name}: {count:,} x {reason}")
+    faults(losses, out)
 
 
-def faults(losses: Losses | Books) -> None:
+def faults(losses: Losses | Books, out: Console | None = None) -> None:
     """The shards that are damaged, how many paths of the pool are not shards, with an example of each reason,
     and how many shards are not watched."""
+    out = out or console
     for shard, reason in losses.damaged.items():
-        console.print(styled("  damaged shard", "yellow"), f"{shard}: {reason}")
+        out.print(styled("  damaged shard", "yellow"), f"{shard}: {reason}")
     for reason, paths in losses.passed_over.items():
         example = "" if paths.count == 1 else "such as "
         noun = styled("  passed over", "yellow" if is_loss(reason) else "")
-        console.print(noun, f"{paths.count:,} x {reason}: {example}{paths.examples[0]}")
+        out.print(noun, f"{paths.count:,} x {reason}: {example}{paths.examples[0]}")
     if losses.unwatched:
-        console.print(
+        out.print(
             styled("  not watched", "yellow"),
             f"{counted(losses.unwatched, 'shard')}: the storage tells neither an ETag nor a time of change, so a "
             "file that is rewritten with as many bytes shows only when it is read; `winnow store verify --deep` "
@@ -103,17 +107,20 @@ def faults(losses: Losses | Books) -> None:
         )
 
 
-def rewritten(shards: Mapping[str, str], changed: Mapping[str, str], touched: int) -> None:
+def rewritten(
+    shards: Mapping[str, str], changed: Mapping[str, str], touched: int, out: Console | None = None
+) -> None:
     """What became of the pool since it was read before: how many shards were done anew and why, and how many
     files were only touched."""
+    out = out or console
     for name, what in ((shards, "rewritten since they were read before; done anew"), (changed, CHANGED)):
         if name:
             examples = "; ".join(f"{shard}: {reason}" for shard, reason in list(name.items())[:EXAMPLES])
             more = "; ..." if len(name) > EXAMPLES else ""
             text = f"{counted(len(name), 'shard')} {what} ({examples}{more})"
-            console.print(styled("  changed", "yellow"), text)
+            out.print(styled("  changed", "yellow"), text)
     if touched:
-        console.print(f"  touched, with the same content: {counted(touched, 'shard')}")
+        out.print(f"  touched, with the same content: {counted(touched, 'shard')}")
 
 
 def faulty(losses: Losses | Books, changed: int) -> str:
@@ -126,58 +133,60 @@ def faulty(losses: Losses | Books, changed: int) -> str:
     return ", ".join(f"shards {fault}: {count:,}" for count, fault in counts if count)
 
 
-def _balance(decision: Decision, listed: int) -> None:
+def _balance(decision: Decision, listed: int, out: Console) -> None:
     """That the counts add up; `listed`: the URLs of a pool that was downloaded."""
     total = decision.samples
-    console.print(
+    out.print(
         f"read {total:,} = kept {decision.kept:,} ({share(decision.kept, total)}) "
         f"+ dropped {decision.dropped:,} + failed {decision.failed:,}"
     )
     if listed > total:
-        console.print(f"listed {listed:,} = read {total:,} + not downloaded {listed - total:,}")
+        out.print(f"listed {listed:,} = read {total:,} + not downloaded {listed - total:,}")
 
 
-def ingested(books: "DownloadSummary") -> None:
+def ingested(books: "DownloadSummary", out: Console | None = None) -> None:
     """How many URLs of a list were downloaded, and why others were not."""
+    out = out or console
     rows = table("Downloads", "", "URLs", "share")
     rows.add_row("listed", f"{books.listed:,}", "")
     for reason, count in books.lost.items():
         rows.add_row(f"lost: {reason}", f"{count:,}", share(count, books.listed))
     rows.add_row("downloaded", f"{books.downloaded:,}", share(books.downloaded, books.listed))
-    console.print(rows)
+    out.print(rows)
     if refused := books.lost.get(NOT_PUBLIC):
         advice = "--allow NETWORK lets downloads connect to a private network; they are tried again then"
-        console.print(f"URLs with an address that is not public: {refused:,}. {advice}.")
+        out.print(f"URLs with an address that is not public: {refused:,}. {advice}.")
     if books.listed and not books.downloaded:
-        console.print("Nothing was downloaded: the exit status is 1.")
+        out.print("Nothing was downloaded: the exit status is 1.")
     for file, reason in books.damaged.items():
-        console.print(styled("  damaged list", "yellow"), f"{file}: {reason}")
+        out.print(styled("  damaged list", "yellow"), f"{file}: {reason}")
 
 
 def overlap(decision: Decision) -> None:
     """Of the samples that pass a rule, the share that passes each other rule."""
     numbers = [str(number) for number in range(1, len(decision.rules) + 1)]
     title = "Overlap: of the samples that pass the row's rule, the share that passes the column's rule"
-    rows = table(title, "", "rule", *numbers, text=2)
+    rows = table(title, "", "rule", *numbers, text=2, names=2, matrix=True)
     for number, (name, rule) in zip(numbers, decision.rules.items(), strict=True):
         passes_both = (rule.passes_with.get(other, rule.passes) for other in decision.rules)
         rows.add_row(number, name, *(share(count, rule.passes) for count in passes_both))
     console.print(rows)
 
 
-def speeds(books: Books) -> None:
+def speeds(books: Books, out: Console | None = None) -> None:
     """Seconds and samples per second by operator, over all runs on this store."""
+    out = out or console
     columns = ("operator", "samples", "worker seconds", "samples/s per worker")
     rows = table("Speed, over all runs on this store", *columns)
     for name, speed in books.speeds.items():
         samples, rate = (f"{speed.rows:,}", f"{speed.rows_per_second:,.0f}") if speed.rows else ("-", "-")
         rows.add_row(name, samples, f"{speed.seconds:,.1f}", rate)
-    console.print(rows)
+    out.print(rows)
     if books.bottleneck:
-        console.print(f"bottleneck: {books.bottleneck}")
+        out.print(f"bottleneck: {books.bottleneck}")
 
 
-def effects(changes: Effects, only: str | None = None) -> None:
+def effects(changes: Effects, only: str | None = None, out: Console | None = None) -> None:
     """The tables that compare Stats before and after a decision; of `only` that name, if it is given. Tables
     of more than MOST_ROWS rows and columns without a value are left out."""
     for stat, tables in changes.tables.items():
@@ -190,7 +199,7 @@ def effects(changes: Effects, only: str | None = None) -> None:
             rows = table(f"{stat}: {name}", *order, text=len(texts))
             for row in frame.select(order).iter_rows():
                 rows.add_row(*map(_figure, row))
-            console.print(rows)
+            (out or console).print(rows)
 
 
 def explanation(sample: Explanation) -> None:
@@ -216,14 +225,14 @@ def explanation(sample: Explanation) -> None:
 
 
 def pending(shards: Mapping[str, str], command: str) -> None:
-    """The shards that are not done, with reasons, and the command that does them."""
+    """The shards that are not done, with reasons, and the command that does them, on stderr."""
     verb = "is" if len(shards) == 1 else "are"
-    console.print(styled(f"{counted(len(shards), 'shard')} {verb} not done:", "red"))
+    remarks.print(styled(f"{counted(len(shards), 'shard')} {verb} not done:", "red"))
     for shard, reason in list(shards.items())[:MOST_PENDING]:
-        console.print(f"  {shard}: {reason}")
+        remarks.print(f"  {shard}: {reason}")
     if len(shards) > MOST_PENDING:
-        console.print(f"  and {len(shards) - MOST_PENDING:,} more")
-    console.print(f"run again to retry: {command}")
+        remarks.print(f"  and {len(shards) - MOST_PENDING:,} more")
+    remarks.print(f"run again to retry: {command}")
 
 
 def _value(value: object) -> str:

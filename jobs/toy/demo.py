@@ -40,7 +40,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     make_pool(folder / "pool", shards=SHARDS, per_shard=-(-samples // SHARDS), seed=seed)
     session = Session.open(load(str(RECIPE), overrides(folder)))
     console.rule("winnow run")
-    result = steps.run_all(session, local)
+    result = steps.run_all(session, local, out=console)
     console.rule("what was planted, and what became of it")
     done = complete(session)
     truth = planted(done)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from jobs.commands.metadata import app
+from jobs.commands.groups.metadata import app
 
 LICENCE = (
     "  1 This software and database is being provided to you, the LICENSEE, by  \n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import fsspec
 
-from jobs.commands.metadata import build as metadata_build
+from jobs.commands.groups.metadata import build as metadata_build
 from jobs.metadata.pageviews import TitleBounds
 from jobs.metadata.words import WordBounds
 from tests.jobs.metadata.made_sources import NAMES, NUMERALS, arguments, build, dump, entries, page, wndb

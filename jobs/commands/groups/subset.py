@@ -10,7 +10,7 @@ import typer
 
 from jobs.commands.options import AllowDamaged, Json, Local, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
-from jobs.terminal.console import put
+from jobs.terminal.console import console, put, remarks
 
 app = typer.Typer(no_args_is_help=True)
 Paths = Annotated[
@@ -168,14 +168,13 @@ def shards(
         print_json(result)
     else:
         subset_tables.resharded(result)
-        tables.faults(found)
+        tables.faults(found, remarks)
         put(out)
     exit_if_incomplete(result.pending, found, allow_damaged=allow_damaged)
 
 
 def _combined(files: list[str], operation: str, out: str | None, json: bool) -> None:
-    """Combine subset files, count the result, and print its path if it was written."""
-    from jobs.terminal import tables
+    """Combine subset files and count the result; if it is written, its path is what was asked for."""
     from pipeline.export.subset_algebra import combine
     from pipeline.plan.output_paths import check_output_path
 
@@ -185,6 +184,6 @@ def _combined(files: list[str], operation: str, out: str | None, json: bool) -> 
     if json:
         print_json(counts)
         return
-    tables.console.print(f"{counts.rows:,} rows, {counts.distinct:,} distinct uids")
+    (remarks if out else console).print(f"{counts.rows:,} rows, {counts.distinct:,} distinct uids")
     if out:
         put(out)

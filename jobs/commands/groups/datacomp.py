@@ -108,9 +108,9 @@ def centroids(
     """
     from jobs.datacomp.centroids import Clustering, write_centroids
     from jobs.steps import open_session
-    from jobs.terminal.console import console
+    from jobs.terminal.console import remarks
 
     clustering = Clustering(embedding, clusters, sample, seed)
     written = write_centroids(open_session(recipe, set_, None), out, clustering)
-    console.print(f"{written['clusters']:,} centroids of {written['rows']:,} embeddings")
+    remarks.print(f"{written['clusters']:,} centroids of {written['rows']:,} embeddings")
     put(out)

@@ -1,0 +1,1 @@
+"""The commands that have commands of their own: `winnow store info`, `winnow subset and`, ..."""
