@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands.compact import compact
+from jobs.commands.compare import compare
 from jobs.commands.demo import demo
 from jobs.commands.groups.datacomp import app as datacomp
 from jobs.commands.groups.metadata import app as metadata
@@ -23,7 +24,7 @@ from pipeline.storage.retry import from_storage
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (effects, sheet),
+    "Look closer": (effects, compare, sheet),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (
