@@ -24,12 +24,15 @@ import polars as pl
 
 from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
+from pipeline.decide.lookup import find
 from pipeline.errors import RecipeError, brief
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.recipe.load import load
+from pipeline.view.cards import Cost, cards
 from pipeline.view.door.funnel import Funnel
 from pipeline.view.door.scan import operator_columns, own_columns, scan, verdict_columns
+from pipeline.view.door.shown import Cards
 
 SIDE = 192  # pixels of the longer side of a thumbnail
 MOST_THUMBNAILS = 500  # of one call: a page of a notebook holds them all
@@ -116,6 +119,33 @@ class Pool:
         recipe = load(self.path, changes)
         opened = replace(self.opened, recipe=recipe)
         return Pool(self.path, tuple(changes), opened)
+
+    # --- samples ----------------------------------------------------------------------------------------
+
+    def explain(self, *words: str, side: int = 2 * SIDE) -> Cards:
+        """Samples with their pictures, every rule's verdict and the operators' evidence. `words`: uids, beginnings
+        of uids, or keys. Raises RecipeError if the pool has no sample of a name."""
+        found = find(self.session, words)
+        if found.unknown:
+            raise RecipeError("\n".join(found.unknown))
+        return self._cards(found.places, side, full=True)
+
+    def thumbnails(self, rows: pl.DataFrame, side: int = SIDE) -> Cards:
+        """The samples of a frame's rows as small pictures, in the frame's order. `rows`: at most MOST_THUMBNAILS,
+        with the columns `shard` and `row`; `side`: pixels of the longer side. Raises RecipeError."""
+        if lacking := {"shard", "row"}.difference(rows.columns):
+            raise RecipeError(f"thumbnails: the frame has no column {', '.join(sorted(lacking))}; select it too")
+        if len(rows) > MOST_THUMBNAILS:
+            raise RecipeError(
+                f"thumbnails: the frame has {len(rows):,} rows, at most {MOST_THUMBNAILS} are shown; take `.head(60)` "
+                "or `.sample(60, seed=0)`"
+            )
+        return self._cards(list(rows.select("shard", "row").iter_rows()), side)
+
+    def _cards(self, places: Sequence[tuple[str, int]], side: int, full: bool = False) -> Cards:
+        """The samples at these places."""
+        assert self.decision
+        return Cards(tuple(cards(self.session, places, side, Cost(), masked=full)), open=full)
 
     def __repr__(self) -> str:
         return f"{self._title()}: {self.decision.kept:,} of {self.decision.samples:,} samples kept"

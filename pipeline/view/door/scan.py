@@ -25,6 +25,7 @@ from pipeline.view.rows import FATE, FATES, fate_of, verdict
 from pipeline.view.rows import verdict_columns as renamed_verdicts
 
 Schema = Mapping[str, PolarsDataType]
+TEXTS = (pl.String(), pl.List(pl.String()))
 ERROR = "error"  # of a sample in the store: what was missing or wrong as it was read
 PLACE: Schema = {"shard": SAMPLE_COLUMNS["shard"], "row": SAMPLE_COLUMNS["row"]}
 
@@ -68,11 +69,19 @@ def scan(session: Session, schema: Schema) -> pl.LazyFrame:
             if rows is not None:
                 frame = frame.head(rows)
                 rows -= len(frame)
-            yield frame if predicate is None else frame.filter(predicate)
+            yield frame if predicate is None else _copied(frame.filter(predicate))
             if rows == 0:
                 return
 
     return register_io_source(source, schema=dict(schema), is_pure=True)
+
+
+def _copied(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same rows. Polars' texts point into the buffers of all rows that were read, and would hold them in
+    memory: they are copied, by way of Arrow."""
+    texts = [name for name, dtype in frame.schema.items() if dtype in TEXTS]
+    oldest = pl.CompatLevel.oldest()
+    return frame.with_columns([pl.Series(n, frame[n].to_arrow(compat_level=oldest)) for n in texts])
 
 
 def _frames(session: Session, names: Sequence[str]) -> Iterator[pl.DataFrame]:
