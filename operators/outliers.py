@@ -201,7 +201,9 @@ class _Against(Operator):
             scores[good.to_numpy()] = self._values(vectors, batch["uid"].filter(good))
         return pl.DataFrame({"score": pl.Series(scores).fill_nan(None), "error": error})
 
-    def evidence(self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    def evidence(
+        self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
+    ) -> pl.DataFrame:
         """The nearest points of the reference: `uid`, `modality`, `distance`, `caption`."""
         table = stats[self.reference]
         normalise = len(table) > 0 and table["normalised"][0]

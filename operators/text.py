@@ -52,7 +52,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, TextReader
 from operators.clip import ClipWeights, load, unit
-from pipeline.operator import Column, Device, ImageScore
+from pipeline.operator import Column, Device, ImageScore, Mark, Operator
 
 BOXES = pl.List(pl.Array(pl.Int32, 8))
 
@@ -110,6 +110,24 @@ class TextBoxes(ImageScore):
                 for name, dtype in self.writes.items()
             }
         )
+
+    def evidence(
+        self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
+    ) -> pl.DataFrame:
+        """The lines that were read: `line`, `confidence`, and how sure the detector was of the box."""
+        lines = row.select(line=".lines", confidence=".confidences", detection=".detections")
+        if lines["line"][0] is None or not len(lines["line"][0]):
+            return pl.DataFrame()
+        return lines.explode("line", "confidence", "detection")
+
+    def marks(self, row: pl.DataFrame) -> Sequence[Mark]:
+        """The boxes of text, with the words that were read in them."""
+        boxes, lines = row[".boxes"][0], row[".lines"][0]
+        labels = lines if lines is not None else [""] * len(boxes if boxes is not None else ())
+        return [
+            Mark([(float(x), float(y)) for x, y in zip(box[::2], box[1::2], strict=True)], label or "")
+            for box, label in zip(() if boxes is None else boxes.to_list(), labels, strict=True)
+        ]
 
     def _row(self, lines: Sequence[Line], height: int, width: int) -> dict[str, Any]:
         """The columns of one image of `height` x `width` pixels."""
@@ -200,6 +218,11 @@ class MaskedClipScore(ClipWeights, ImageScore):
         masked = list(self._over_images(self.masked, [images[i] for i in rows], [boxes[i] for i in rows]))
         scores: list[float] = (unit(self._clip.images(masked)) * texts).sum(1).tolist()
         return scores
+
+    def shown(self, row: pl.DataFrame, image: np.ndarray) -> np.ndarray | None:
+        """The picture without its text."""
+        boxes = row[self.boxes].to_list()[0]
+        return self.masked(image, boxes) if boxes else None
 
     def masked(self, image: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
         """(h, w, 3) uint8 with its boxes of 8 numbers each painted over; the same array if there are none."""

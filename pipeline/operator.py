@@ -41,6 +41,14 @@ class Device(NamedTuple):
     threads: int = 1
 
 
+class Mark(NamedTuple):
+    """A part of a picture: its corners, (x, y) in pixels of the picture as stored, and what is there; "" if
+    that is not known."""
+
+    corners: Sequence[tuple[float, float]]
+    label: str = ""
+
+
 class Operator(BaseModel):
     """Base of Score and Stat. Fields are frozen; a method may set private attributes (`_model`) only.
 
@@ -112,10 +120,28 @@ class Writer(Operator):
         """Called once per worker, before `score`: load models here, and import heavy libraries. `stats` holds
         the table of each Stat among the inputs, by name. Nothing by default."""
 
-    def evidence(self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    def evidence(
+        self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
+    ) -> pl.DataFrame:
         """A small table for `winnow explain` by which a person can judge one row's result: its nearest
-        neighbours, for example. `row`: (1, inputs). Called without `setup`. Empty by default."""
+        neighbours, for example. A column `uid` in it names other samples of the pool.
+
+        row      (1, inputs and own columns): inputs under their full names, own columns under their short
+                 names after a dot, such as `.words`
+        sources  the operators whose columns it reads, by name
+
+        Called without `setup`. Empty by default."""
         return pl.DataFrame()
+
+    def marks(self, row: pl.DataFrame) -> Sequence[Mark]:
+        """What this operator found where in the picture, to be drawn on it. `row` as in `evidence`. Called
+        without `setup`. Nothing by default."""
+        return ()
+
+    def shown(self, row: pl.DataFrame, image: np.ndarray) -> np.ndarray | None:
+        """The picture as this operator sees it, (h, w, 3) uint8; None if it sees it as it is. `row` as in
+        `evidence`, `image` as in `ImageScore.score`. Called without `setup`. None by default."""
+        return None
 
 
 class Score(Writer):

@@ -2,20 +2,25 @@
 that operators show for their values, such as nearest neighbours.
 
     (explanation,) = explain(session, ["7d1e141fee937058d0f5f11e1fa44f04"])
+    found = look_up(session, ["7d1e141f", "00000/000012", "no such"])
+    found.explanations, found.unknown
+    explain_rows(session, [("00000", 17)])
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import polars as pl
+
 from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
+from pipeline.decide.evidence import Shows
+from pipeline.decide.lookup import Place, find
 from pipeline.errors import RecipeError
-from pipeline.operator import Stat, Writer
-from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
-from pipeline.pool.columns import Columns
+from pipeline.rule import Rule
 from pipeline.schema import owner
-from pipeline.storage import layout
+from pipeline.uids import draw
 
 NO_VALUE = "no value"  # the verdict of a rule that needs a value and has none
 SHOWN = ("uid", "shard", "row", "key", "text", "url", "width", "height")  # fields of an Explanation
@@ -29,6 +34,7 @@ class RuleVerdict:
     bound    the rule in words, with its cut
     verdict  `passes`, `fails`, `no value` (the sample goes) or `no value, passes` (`missing: keep`)
     why      the operator's reason for giving no value, if it gave one
+    draw     of a chance rule: the sample's number in [0, 1), which must be smaller than the value
     """
 
     rule: str
@@ -37,6 +43,7 @@ class RuleVerdict:
     bound: str
     verdict: str
     why: str | None
+    draw: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,85 +73,111 @@ class Explanation:
         return "failed" if any(rule.verdict == NO_VALUE for rule in self.rules) else "dropped"
 
 
+@dataclass(frozen=True)
+class Found:
+    """The samples that some words name, and for each word that names none, or several, what is wrong with
+    it."""
+
+    explanations: Sequence[Explanation]
+    unknown: Sequence[str]
+
+
 def explain(session: Session, uids: Sequence[str]) -> list[Explanation]:
     """The samples with these uids, in the order of the uids; several samples may share one. The decision must
     be stored. Raises RecipeError if the pool lacks one of them."""
-    wanted = [uid.strip().lower() for uid in uids]
-    decision = decide(session)
-    explanations = [_explain(session, decision, shard, row) for shard, row in _find(session, wanted)]
-    unknown = set(wanted) - {explanation.uid for explanation in explanations}
-    if unknown:
-        raise RecipeError(f"no sample of the pool has the uid {', '.join(sorted(unknown))}")
-    return sorted(explanations, key=lambda explanation: wanted.index(explanation.uid))
+    found = find(session, uids)
+    if found.unknown:
+        raise RecipeError("\n".join(found.unknown))
+    return explain_rows(session, found.places)
 
 
-def _find(session: Session, uids: Sequence[str]) -> list[tuple[str, int]]:
-    """(shard, row) of every sample with one of these uids."""
-    columns = session.columns
-    names = [shard.name for shard in session.shards]
-    rows_by_shard = threaded_map(lambda shard: columns.find(shard, uids), names)
-    return [(shard, row) for shard, rows in zip(names, rows_by_shard, strict=True) for row in rows]
+def look_up(session: Session, words: Sequence[str]) -> Found:
+    """The samples that uids, beginnings of uids, or keys name, in the order of the words; see lookup.py."""
+    found = find(session, words)
+    return Found(explain_rows(session, found.places), found.unknown)
 
 
-def _explain(session: Session, decision: Decision, shard: str, row: int) -> Explanation:
-    """The explanation of the sample in a row of a shard."""
-    verdicts = session.store.verdicts(session.decisions, shard).row(row, named=True)
-    return Explanation(
-        **session.columns.row(shard, row, SHOWN),
-        keep=verdicts["keep"],
-        rules=[
-            _verdict(session, name, decision.rules[name].bound, verdicts[name], shard, row)
-            for name in session.recipe.keep
-        ],
-        evidence=_evidence(session, session.columns, shard, row),
-        lacks=_lacks(session, shard, row),
-    )
+def explain_rows(session: Session, places: Sequence[Place]) -> list[Explanation]:
+    """The samples at these places, (shard, row), in this order. The decision must be stored. Each column of a
+    shard is read once."""
+    decision, shows = decide(session), Shows(session)
+    by_shard: dict[str, list[int]] = {}
+    for shard, row in dict.fromkeys(places):
+        by_shard.setdefault(shard, []).append(row)
+    found = dict[Place, Explanation]()
+    for shard, rows in by_shard.items():
+        explained = shard_explanations(session, decision, shows, shard, rows)
+        found |= {(shard, row): explanation for row, explanation in zip(rows, explained, strict=True)}
+    return [found[place] for place in places]
 
 
-def _lacks(session: Session, shard: str, row: int) -> str | None:
-    """The sample's own error. A pool that is its own table has none."""
+def shard_explanations(
+    session: Session, decision: Decision, shows: Shows, shard: str, rows: Sequence[int]
+) -> list[Explanation]:
+    """The explanations of some rows of a shard. `shows`: of the same session."""
+    samples = session.columns.rows_at(shard, rows, SHOWN)
+    verdicts = session.store.verdicts(session.decisions, shard)[list(rows)]
+    lacks = _lacks(session, shard, rows)
+    by_rule = [
+        _verdicts(session, name, rule, decision.rules[name].bound, verdicts[name], samples)
+        for name, rule in session.recipe.keep.items()
+    ]
+    evidence = _evidence(shows, shard, rows)
+    return [
+        Explanation(
+            **sample,
+            keep=verdicts["keep"][at],
+            rules=[rule[at] for rule in by_rule],
+            evidence={name: tables[at] for name, tables in evidence.items() if tables[at]},
+            lacks=lacks[at],
+        )
+        for at, sample in enumerate(samples.iter_rows(named=True))
+    ]
+
+
+def _lacks(session: Session, shard: str, rows: Sequence[int]) -> list[str | None]:
+    """The samples' own errors. A pool that is its own table has none."""
     if not session.sample_folders:
-        return None
-    error = session.columns.samples.row(shard, row, ["error"])["error"][0]
-    return None if error is None else str(error)
+        return [None] * len(rows)
+    return session.columns.samples.rows_at(shard, rows, ["error"])["error"].to_list()
 
 
-def _verdict(
-    session: Session, name: str, bound: str, verdict: bool | None, shard: str, row: int
-) -> RuleVerdict:
-    """A rule's verdict, with the value that it judged."""
-    rule = session.recipe.keep[name]
+def _verdicts(
+    session: Session, name: str, rule: Rule, bound: str, verdicts: pl.Series, samples: pl.DataFrame
+) -> list[RuleVerdict]:
+    """A rule's verdicts on samples of one shard, with the values that it judged."""
     operator = owner(rule.column)
     error = f"{operator}.error" if operator else None
-    columns = [rule.column, error] if error else [rule.column]
-    values = session.columns.read(shard, columns).row(row, named=True)
-    why = values[error] if error and verdict is None else None
-    return RuleVerdict(
-        name, rule.column, values[rule.column], bound, _worded(verdict, rule.missing == "keep"), why
-    )
+    shard, rows = samples["shard"][0], samples["row"].to_list()
+    values = session.columns.rows_at(shard, rows, [rule.column, *([error] if error else [])])
+    whys = values[error].to_list() if error else [None] * len(rows)
+    draws = draw(rule.seed, samples["uid"]).tolist() if rule.chance else [None] * len(rows)
+    return [
+        RuleVerdict(name, rule.column, value, bound, worded, why if verdict is None else None, drawn)
+        for value, verdict, worded, why, drawn in zip(
+            values[rule.column].to_list(),
+            verdicts,
+            [_worded(verdict, rule.missing == "keep") for verdict in verdicts],
+            whys,
+            draws,
+            strict=True,
+        )
+    ]
 
 
 def _evidence(
-    session: Session, columns: Columns, shard: str, row: int
-) -> dict[str, Sequence[Mapping[str, object]]]:
-    """The evidence of every operator that a rule reads. An operator has none if columns or Stats that it
-    would show are no longer stored."""
-    recipe = session.recipe
-    operators = [name for rule in recipe.keep.values() if (name := owner(rule.column)) is not None]
-    evidence = {}
-    for name in dict.fromkeys(operators):
-        operator = recipe.operator(name)
-        if not isinstance(operator, Writer) or type(operator).evidence is Writer.evidence:
-            continue
-        inputs = operator.inputs()
-        tables = [n for n in inputs if n in recipe.compute and isinstance(recipe.operator(n), Stat)]
-        try:
-            stats = {n: session.store.read(layout.stat(n, session.keys[n])) for n in tables}
-            frame = columns.read(shard, [n for n in inputs if n not in tables])
-        except FileNotFoundError:
-            continue
-        evidence[name] = operator.evidence(frame[row : row + 1], stats).to_dicts()
-    return {name: rows for name, rows in evidence.items() if rows}
+    shows: Shows, shard: str, rows: Sequence[int]
+) -> dict[str, list[Sequence[Mapping[str, object]]]]:
+    """The evidence of every operator that a rule reads, and of those behind it, by row. An operator has none
+    if columns or Stats that it would show are no longer stored."""
+    evidence = dict[str, list[Sequence[Mapping[str, object]]]]()
+    for name in shows.operators("evidence"):
+        frame, stats = shows.rows(name, shard, rows), shows.stats(name)
+        if frame is not None and stats is not None:
+            operator, sources = shows.operator(name), shows.sources(name)
+            tables = [operator.evidence(frame[at], stats, sources) for at in range(len(frame))]
+            evidence[name] = [table.to_dicts() for table in tables]
+    return evidence
 
 
 def _worded(verdict: bool | None, missing_passes: bool) -> str:

@@ -68,6 +68,14 @@ class Columns:
         """A sample's own columns."""
         return self.samples.row(shard, row, names).row(0, named=True)
 
+    def rows_at(self, shard: str, rows: Sequence[int], names: Sequence[str]) -> pl.DataFrame:
+        """(len(rows), len(names)) some rows of a shard, in the order of `rows`. Raises FileNotFoundError."""
+        own = [name for name in names if owner(name) is None]
+        stored = [name for name in names if owner(name) is not None]
+        frames = [self.samples.rows_at(shard, rows, own)] if own else []
+        frames += [self.read(shard, stored)[list(rows)]] if stored else []
+        return pl.concat(frames, how="horizontal").select(names)
+
     def find(self, shard: str, uids: Sequence[str]) -> list[int]:
         """The rows of a shard that have one of these uids, in lower case."""
         return self.samples.find(shard, uids)

@@ -172,15 +172,19 @@ class Metadata:
 
     def find(self, shard: str, uids: Sequence[str]) -> list[int]:
         """The rows that have one of these uids, given in lower case. Nothing else is read."""
-        with self._parquet(shard) as table:
-            plain = "uid" in table.schema.names and is_text(table.schema.field("uid").type)
-        if self.local and plain:  # 13 million uids in half the time
+        if self.is_plain(shard):
             dashed = [str(UUID(uid)) for uid in uids]
             wanted = pl.col("uid").is_in([spelt for uid in (*uids, *dashed) for spelt in (uid, uid.upper())])
             lazy = pl.scan_parquet(self.path(shard), glob=False, row_index_name="row").filter(wanted)
             return lazy.select("row").collect()["row"].to_list()
         frames = self.batches(shard, ["row", "uid"], ROWS)
         return [row for frame in frames for row in frame.filter(pl.col("uid").is_in(uids))["row"]]
+
+    def is_plain(self, shard: str) -> bool:
+        """Whether polars can read the uids by itself: 13 million in half the time."""
+        with self._parquet(shard) as table:
+            names = table.schema.names
+            return self.local and "uid" in names and is_text(table.schema.field("uid").type)
 
     def _arrays(self, shard: str, names: Sequence[str], stack: ExitStack) -> list[Rows]:
         """The arrays behind these columns, open until the stack is closed."""

@@ -49,17 +49,38 @@ class SampleTable(Protocol):
     def batches(self, shard: str, names: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
         """A shard's rows, `rows` at a time, fewer at the end; at least one frame."""
 
+    def rows_at(self, shard: str, rows: Sequence[int], names: Sequence[str]) -> pl.DataFrame:
+        """(len(rows), len(names)) some rows of a shard, in the order of `rows`. Raises as `read` does."""
+
     def row(self, shard: str, row: int, names: Sequence[str]) -> pl.DataFrame:
         """One row of a shard."""
+        return self.rows_at(shard, [row], names)
 
     def find(self, shard: str, uids: Sequence[str]) -> list[int]:
         """The rows of a shard that have one of these uids, given in lower case."""
+
+    def starting(self, shard: str, prefixes: Sequence[str]) -> pl.DataFrame:
+        """`row`, `uid` of the rows of a shard whose uid begins with one of these, given in lower case.
+        Nothing but uids is read."""
+
+    def keyed(self, shard: str, keys: Sequence[str]) -> pl.DataFrame:
+        """`row`, `key` of the rows of a shard that have one of these keys. Nothing but keys is read."""
 
     def size(self, shard: str) -> int:
         """About the bytes that reading a shard takes; 0 if asking costs a request."""
 
 
-class StoredSamples:
+def numbered(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same columns behind `row`: 0, 1, ..."""
+    return frame.with_row_index("row")
+
+
+def begins(column: str, prefixes: Sequence[str]) -> pl.Expr:
+    """Whether a text begins with one of these."""
+    return pl.any_horizontal([pl.col(column).str.starts_with(prefix) for prefix in prefixes])
+
+
+class StoredSamples(SampleTable):
     """The samples that the store holds, of the shards that were read."""
 
     folders = (layout.SAMPLES,)
@@ -99,13 +120,21 @@ class StoredSamples:
         frame = self.read([shard], names)
         yield from (frame.slice(start, rows) for start in range(0, len(frame), rows) or (0,))
 
-    def row(self, shard: str, row: int, names: Sequence[str]) -> pl.DataFrame:
+    def rows_at(self, shard: str, rows: Sequence[int], names: Sequence[str]) -> pl.DataFrame:
         """See SampleTable."""
-        return self.read([shard], names)[row]
+        return self.read([shard], names)[list(rows)]
 
     def find(self, shard: str, uids: Sequence[str]) -> list[int]:
         """See SampleTable."""
         return self.read([shard], ["uid"])["uid"].is_in(uids).arg_true().to_list()
+
+    def starting(self, shard: str, prefixes: Sequence[str]) -> pl.DataFrame:
+        """See SampleTable."""
+        return numbered(self.read([shard], ["uid"])).filter(begins("uid", prefixes))
+
+    def keyed(self, shard: str, keys: Sequence[str]) -> pl.DataFrame:
+        """See SampleTable."""
+        return numbered(self.read([shard], ["key"])).filter(pl.col("key").is_in(keys))
 
     def size(self, shard: str) -> int:
         """See SampleTable."""

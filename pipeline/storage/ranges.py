@@ -80,9 +80,10 @@ class Memory:
 
 
 class Opened:
-    """A file that is open until a stack is closed, and the state in which it was opened."""
+    """A file that is open until a stack is closed, and the state in which it was opened. `options`: of
+    fsspec's `open`."""
 
-    def __init__(self, location: Location, stack: ExitStack) -> None:
+    def __init__(self, location: Location, stack: ExitStack, **options: Any) -> None:
         self.location = os.fspath(location)
         self.path = local_path(location)  # None if it is not local
         if self.path is not None:
@@ -90,7 +91,7 @@ class Opened:
             self._stat = os.fstat(self.file.fileno())
         else:
             self._fs, self._key = url_to_fs(self.location)
-            self.file = stack.enter_context(open_remote(self._fs, self._key))
+            self.file = stack.enter_context(open_remote(self._fs, self._key, **options))
 
     @cached_property
     def state(self) -> str:
@@ -266,16 +267,15 @@ def local_path(location: Location) -> str | None:
 
 class ByteRanges:
     """Many byte ranges of one file, in any order: a context manager. `state`: the state that the file must
-    have, if it is known. Raises ChangedError if the file has another, or changes before the end of the
-    block."""
+    have, if it is known; `options`: of fsspec's `open`. Raises ChangedError if the file has another, or
+    changes before the end of the block."""
 
-    def __init__(self, location: Location, state: str = "") -> None:
-        self._location = location
-        self._state = state
+    def __init__(self, location: Location, state: str = "", **options: Any) -> None:
+        self._location, self._state, self._options = location, state, options
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._file = Opened(self._location, self._stack)
+        self._file = Opened(self._location, self._stack, **self._options)
         if self._state and (change := state_difference(self._state, self._file.state)):
             self._stack.close()
             raise ChangedError(f"{self._location} has changed since it was listed ({change}): {RUN_AGAIN}")

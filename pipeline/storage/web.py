@@ -21,24 +21,30 @@ REFUSED = (401, 403, 407)  # and that it may not be read
 SILENCE = 60.0  # seconds that a server may be silent while it sends a file
 
 
-def open_remote(fs: Any, path: str) -> Any:
+def open_remote(fs: Any, path: str, **options: Any) -> Any:
     """Open a file of any fsspec file system but the local one for reading; see WebFile for web servers."""
-    return WebFile(fs, path) if path.startswith(("http://", "https://")) else fs.open(path, "rb")
+    web = path.startswith(("http://", "https://"))
+    return WebFile(fs, path, **options) if web else fs.open(path, "rb", **options)
 
 
 class WebFile(io.RawIOBase):
     """A file of a web server. Reading it raises what the client raises, never ValueError."""
 
-    def __init__(self, fs: Any, url: str) -> None:
+    def __init__(self, fs: Any, url: str, **options: Any) -> None:
         super().__init__()
         self._fs = fs
         self._url = url
-        self._file = self._open()
+        self._file = self._open(**options)
         self._ranges = hasattr(self._file, "cache") and self._file.size is not None  # else it is a stream
         self.size: int | None = self._file.size if self._ranges else None
         self.details = self._file.details
         self._at = 0  # the end of what was read last
         self._wanted = 0
+
+    @property
+    def cache(self) -> Any:
+        """fsspec's cache of the file, which knows what was asked for; None of a server without ranges."""
+        return getattr(self._file, "cache", None)
 
     def readable(self) -> bool:
         """See io.IOBase."""

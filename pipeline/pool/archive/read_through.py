@@ -15,6 +15,7 @@ from typing import Self
 
 from pipeline.errors import ChangedError
 from pipeline.pool.archive.packing import MAGIC, SUFFIXES, packing_of
+from pipeline.pool.fetching import Fetch, FetchedRanges
 from pipeline.pool.fields import escaped
 from pipeline.pool.tar import Member, walk
 from pipeline.pool.webdataset import split_name
@@ -45,12 +46,13 @@ def _suffix(member: Member, key: str) -> str:
 
 class TarFiles:
     """The files of chosen samples of one tar: a context manager. `state`: the state that the tar must have,
-    if it is known. Raises ChangedError as ByteRanges does."""
+    if it is known. `fetch`: which samples will be asked for, if that is known. Raises ChangedError as
+    ByteRanges does."""
 
-    def __init__(self, path: str, state: str) -> None:
+    def __init__(self, path: str, state: str, fetch: Fetch | None = None) -> None:
         self._path = path
         self._state = state
-        self._ranges = ByteRanges(path, state)
+        self._ranges = ByteRanges(path, state) if fetch is None else FetchedRanges(path, state, fetch)
         self._stack = ExitStack()
         self._through: Through | None = None
 

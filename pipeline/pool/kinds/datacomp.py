@@ -1,6 +1,7 @@
 """A DataComp metadata folder. It is the samples table itself: nothing of it is copied into the store."""
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,9 +10,9 @@ from typing import Any
 import polars as pl
 
 from pipeline.errors import ChangedError, RecipeError, ShardError
-from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, Metadata
+from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, ROWS, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
-from pipeline.pool.sample_table import SampleTable
+from pipeline.pool.sample_table import SampleTable, begins
 from pipeline.pool.shards import Listing, Shard
 from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
 from pipeline.storage import layout
@@ -19,8 +20,10 @@ from pipeline.storage.faults import failure, note_json
 from pipeline.storage.identity import Seen
 from pipeline.storage.retry import from_storage
 from pipeline.storage.store import Store
+from pipeline.uids import own_uids
 
 THREADS = 16  # footers read at a time: object storage is slow to begin
+KEY = re.compile(r"\d{9,12}", re.ASCII)
 LARGE = 1 << 40  # bytes: for a table whose size would cost a request, so that it is read by itself
 
 
@@ -113,6 +116,38 @@ class InPlace(Metadata):
             for shard in shards
         ]
 
+    def rows_at(self, shard: str, rows: Sequence[int], names: Sequence[str]) -> pl.DataFrame:
+        """See SampleTable. Little behind the last of the rows is read of a local file."""
+        first, last = 0, max(rows, default=-1)
+        found = list[pl.DataFrame]()
+        for frame in self.batches(shard, ["row", *(name for name in names if name != "row")], ROWS):
+            found.append(frame.filter(pl.col("row").is_in(list(rows))))
+            first += len(frame)
+            if last < first:
+                whole = pl.concat(found)
+                places = {row: place for place, row in enumerate(whole["row"])}
+                return whole[[places[row] for row in rows]].select(names)
+        raise ShardError(f"{self.path(shard)} has no row {last}")
+
+    def starting(self, shard: str, prefixes: Sequence[str]) -> pl.DataFrame:
+        """See SampleTable."""
+        if self.is_plain(shard):
+            spelt = [s for p in prefixes for d in {p, _dashed(p)} for s in {d, d.upper()}]
+            lazy = pl.scan_parquet(self.path(shard), glob=False, row_index_name="row")
+            found = lazy.filter(begins("uid", spelt)).select("row", own_uids(pl.col("uid"))).collect()
+        else:
+            frames = self.batches(shard, ["row", "uid"], ROWS)
+            found = pl.concat(frame.filter(begins("uid", prefixes)) for frame in frames)
+        return found.drop_nulls("uid")
+
+    def keyed(self, shard: str, keys: Sequence[str]) -> pl.DataFrame:
+        """See SampleTable. Keys follow from the rows' numbers."""
+        rows = [int(key) for key in dict.fromkeys(keys) if KEY.fullmatch(key)]
+        if not rows:
+            return pl.DataFrame(schema={"row": pl.UInt32, "key": pl.String})
+        rows = [row for row in rows if row < self.rows(shard)]
+        return self.rows_at(shard, rows, ["row", "key"]).filter(pl.col("key").is_in(keys))
+
     def check(self, shard: Shard) -> None:
         """See SampleTable. Of files on object storage, reading itself notices a change."""
         if self.local and shard.state and self.state_of(shard.name) != shard.state:
@@ -122,6 +157,12 @@ class InPlace(Metadata):
         """What `datacomp.json` holds of one shard."""
         rows = self.rows(shard.name)
         return {"state": shard.state, "rows": rows, "content": self.content(shard)}
+
+
+def _dashed(prefix: str) -> str:
+    """The beginning of a UUID with its dashes."""
+    parts = (prefix[:8], prefix[8:12], prefix[12:16], prefix[16:20], prefix[20:])
+    return "-".join(part for part in parts if part)
 
 
 def _is_noted(shard: Shard, noted: Mapping[str, Any]) -> bool:

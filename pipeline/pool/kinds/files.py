@@ -28,6 +28,7 @@ from urllib.parse import quote, unquote_to_bytes
 from fsspec.core import url_to_fs
 
 from pipeline.errors import ChangedError
+from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import Limits, escaped
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.folders import Entries, find_roots, folders_below, list_folder
@@ -110,9 +111,12 @@ class Files(PoolKind):
         return lost_beside(shard.path)
 
     @contextmanager
-    def members(self, shard: Shard) -> Iterator[MembersOf]:
+    def members(self, shard: Shard, fetch: Fetch | None = None) -> Iterator[MembersOf]:
         """See PoolKind."""
+        count = (fetch or Fetch()).add
+        remote = int(local_path(shard.path) is None)
         folder = _Folder(shard)
+        count(remote, 0)  # the listing
         folder.expect(shard.state)
 
         def members_of(row: Mapping[str, Any]) -> Fields:
@@ -122,11 +126,13 @@ class Files(PoolKind):
                 raise folder.other(f"sample {at} of {shard.name} is not {key} there")
             names = folder.samples[at].names.values()
             files = [_read(shard.path, name, folder.sizes[name]).member for name in names]
+            count(len(files), sum(file.size for file in files))
             if sum(file.size for file in files) != row["length"]:
                 raise folder.other(f"the files of {key} have another size")
             return [(f.name.removeprefix(f"{key}."), f.data) for f in files if f.data is not None]
 
         yield members_of
+        count(remote, 0)
         folder.check(RUN_AGAIN)
 
 

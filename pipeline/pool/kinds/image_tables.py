@@ -26,6 +26,7 @@ import pyarrow as pa
 from pipeline.arrow_columns import decoded, is_bytes, stored
 from pipeline.errors import ChangedError, ColumnError, RecipeError
 from pipeline.parquet import Parquet
+from pipeline.pool.fetching import Fetch, watched
 from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_suffix, string
 from pipeline.pool.kinds.kind import ColumnNames, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
@@ -83,10 +84,10 @@ class ImageTables(PoolKind):
         return self.read_as(identify_table(shard))
 
     @contextmanager
-    def members(self, shard: Shard) -> Iterator[MembersOf]:
+    def members(self, shard: Shard, fetch: Fetch | None = None) -> Iterator[MembersOf]:
         """See PoolKind."""
         with ExitStack() as stack:
-            file = Opened(shard.path, stack)
+            file = watched(shard.path, stack, fetch)
             if shard.state and (change := state_difference(shard.state, file.state)):
                 raise ChangedError(f"{shard.path} has changed since it was listed ({change}): {RUN_AGAIN}")
             with reading(file):

@@ -20,6 +20,7 @@ import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 
+from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import USUAL, Limits
 from pipeline.pool.sample_table import SampleTable, StoredSamples
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, TABLES, Listing, Shard
@@ -128,9 +129,12 @@ class PoolKind(Protocol):
         """The table of the samples: by default what was published in the store as the shards were read."""
         return StoredSamples(store)
 
-    def members(self, shard: Shard) -> AbstractContextManager[MembersOf]:
+    def members(self, shard: Shard, fetch: Fetch | None = None) -> AbstractContextManager[MembersOf]:
         """Within the block, a function from a sample's MEMBER_COLUMNS to its files. It raises ShardError if
-        the shard has changed since it was read. The samples of a pool without images have no files."""
+        the shard has changed since it was read. The samples of a pool without images have no files.
+
+        `fetch` says which samples will be asked for, if they are few, and counts what they cost. Without it
+        as many as there are, from the first to the last, are read fastest."""
         return nullcontext(lambda row: [])
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.errors import RecipeError
 from pipeline.pool.archive.read_through import TarFiles
+from pipeline.pool.fetching import Fetch
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.kind import MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, Listing, Shard, list_shards
@@ -55,9 +56,9 @@ class Tars(PoolKind):
         return lost_beside(shard.path.removesuffix(suffix))
 
     @contextmanager
-    def members(self, shard: Shard) -> Iterator[MembersOf]:
-        """See PoolKind."""
-        with TarFiles(shard.path, shard.state) as files:
+    def members(self, shard: Shard, fetch: Fetch | None = None) -> Iterator[MembersOf]:
+        """See PoolKind. A packed tar that is read through is not counted."""
+        with TarFiles(shard.path, shard.state, fetch) as files:
             yield lambda row: files.of(row["key"], row["offset"], row["length"])
 
 

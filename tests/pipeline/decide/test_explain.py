@@ -39,11 +39,11 @@ def test_every_field_of_an_explanation(stored):
         "keep": False,
         "rules": [
             {"rule": "given.f32", "column": "given.f32", "value": None, "bound": ">= 0.5 (top 50%)"}
-            | {"verdict": "no value", "why": "no image"},
+            | {"verdict": "no value", "why": "no image", "draw": None},
             {"rule": "low", "column": "given.u32", "value": 3, "bound": "<= 4"}
-            | {"verdict": "passes", "why": None},
+            | {"verdict": "passes", "why": None, "draw": None},
             {"rule": "given.word", "column": "given.word", "value": None, "bound": "in en"}
-            | {"verdict": "no value, passes", "why": "no image"},
+            | {"verdict": "no value, passes", "why": "no image", "draw": None},
         ],
         "evidence": {},
         "lacks": None,
@@ -75,5 +75,8 @@ def test_explanations_come_in_the_order_of_the_uids(stored):
 def test_a_uid_that_the_pool_lacks(stored):
     session = stored(FRAMES, KEEP)
     decide(session)
-    with pytest.raises(RecipeError, match=f"^no sample of the pool has the uid {'0' * 32}, {'1' * 32}$"):
+    with pytest.raises(RecipeError) as caught:
         explain(session, ["1" * 32, uid("a", 0), "0" * 32])
+    assert str(caught.value).split("\n") == [
+        f"no sample of the pool has the uid {digit * 32}" for digit in ("1", "0")
+    ]

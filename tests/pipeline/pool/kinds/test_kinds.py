@@ -127,7 +127,11 @@ def test_its_samples_are_a_table(kind, tmp_path):
     assert pl.concat(samples.batches(shard.name, names, 2)).equals(whole)
     assert [len(frame) for frame in samples.batches(shard.name, names, 2)] == [2, 2, 1]
     assert samples.row(shard.name, 3, names).equals(whole[3])
+    assert samples.rows_at(shard.name, [4, 0], names).equals(whole[[4, 0]])
     assert samples.find(shard.name, [uid(3), uid(99)]) == [3]
+    assert samples.starting(shard.name, [uid(3)[:9], "0" * 9]).rows() == [(3, uid(3))]
+    keys = samples.read([shard.name], ["key"])["key"]
+    assert samples.keyed(shard.name, [keys[2], "no such key"]).rows() == [(2, keys[2])]
     assert samples.size(shard.name) > 0
     assert isinstance(samples, StoredSamples) == bool(samples.folders)
 

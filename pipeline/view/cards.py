@@ -1,0 +1,159 @@
+"""Samples as people look at them: the picture, the captions, every verdict with its reason, and what
+operators saw.
+
+cost = Cost()
+for card in cards(session, [("00000", 17), ("00003", 4)], side=256, cost=cost):
+    card.explanation.fate, card.picture, card.boxes
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline.decide.decide import decide
+from pipeline.decide.decision import Decision
+from pipeline.decide.evidence import Shows
+from pipeline.decide.explain import Explanation, shard_explanations
+from pipeline.decide.lookup import Place, with_uids
+from pipeline.operator import Writer
+from pipeline.plan.session import Session
+from pipeline.view.pictures import COLUMNS, Look, Paint, looks
+from pipeline.view.pictures import Cost as Cost
+from pipeline.view.pictures import Picture as Picture
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a picture that an operator found: its corners, (x, y) in pixels of the small picture, and the
+    word that was read there, or "" if none was."""
+
+    points: tuple[tuple[float, float], ...]
+    word: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A sample.
+
+    captions        all of them, the one that operators see first; none if it has no caption
+    picture         None if it cannot be shown, for the reason in `why_no_picture`
+    boxes           of text that operators found
+    masked          the picture as an operator saw it, if that was asked for and it saw another one
+    neighbours      (shard, row) of the samples that evidence names by uid, the nearest first
+    """
+
+    explanation: Explanation
+    captions: tuple[str, ...]
+    picture: Picture | None
+    why_no_picture: str | None
+    boxes: tuple[Box, ...]
+    masked: Picture | None
+    neighbours: tuple[Place, ...]
+
+
+def cards(
+    session: Session, places: Sequence[Place], side: int, cost: Cost, masked: bool | str = False
+) -> list[Card]:
+    """The samples at these places, in this order. The decision must be stored.
+
+    side    most pixels of a picture's longer side
+    cost    what the pictures cost is added to it
+    masked  whether to show pictures as the first operator sees them that does not see them as they are, or
+            the name of that operator
+
+    Each column of a shard is read once. A shard that is gone, or has changed since it was read, gives its
+    cards a reason instead of pictures. Raises FileNotFoundError if a column of a rule is not stored."""
+    decision, shows = decide(session), Shows(session)
+    by_shard: dict[str, list[int]] = {}
+    for shard, row in dict.fromkeys(places):
+        by_shard.setdefault(shard, []).append(row)
+    found = dict[Place, tuple[Explanation, Look, tuple[Box, ...]]]()
+    for shard, rows in by_shard.items():
+        made = _of_shard(session, decision, shows, shard, rows, side, cost, masked)
+        found |= {(shard, row): card for row, card in zip(rows, made, strict=True)}
+    near = _neighbours(session, [explanation for explanation, _, _ in found.values()])
+    return [_card(*found[place], near) for place in places]
+
+
+def painters(session: Session) -> list[str]:
+    """The operators of a recipe that see pictures otherwise than they are, such as without their text."""
+    return Shows(session).all_operators("shown")
+
+
+def _of_shard(
+    session: Session,
+    decision: Decision,
+    shows: Shows,
+    shard: str,
+    rows: Sequence[int],
+    side: int,
+    cost: Cost,
+    masked: bool | str,
+) -> list[tuple[Explanation, Look, tuple[Box, ...]]]:
+    """The explanation, the look and the boxes of each of some rows."""
+    explained = shard_explanations(session, decision, shows, shard, rows)
+    samples = session.columns.rows_at(shard, rows, COLUMNS).to_dicts()
+    paints = _paints(shows, shard, rows, masked)
+    seen = looks(session, shard, samples, paints, cost, side)
+    marks = _marks(shows, shard, rows)
+    boxes = [
+        tuple(_box(corners, label, look.picture.scale) for corners, label in own) if look.picture else ()
+        for own, look in zip(marks, seen, strict=True)
+    ]
+    return list(zip(explained, seen, boxes, strict=True))
+
+
+def _card(explanation: Explanation, look: Look, boxes: tuple[Box, ...], near: Mapping[str, Place]) -> Card:
+    """One card. `near`: the place of each uid that evidence names."""
+    uids = (uid for uid in _named(explanation) if uid in near)
+    own = (explanation.shard, explanation.row)
+    neighbours = tuple(place for uid in uids if (place := near[uid]) != own)
+    why = look.why if look.picture is None else None
+    return Card(explanation, look.captions, look.picture, why, boxes, look.painted, neighbours)
+
+
+def _box(corners: Sequence[tuple[float, float]], label: str, scale: float) -> Box:
+    """A mark on the small picture."""
+    return Box(tuple((round(x * scale, 1), round(y * scale, 1)) for x, y in corners), label)
+
+
+def _marks(
+    shows: Shows, shard: str, rows: Sequence[int]
+) -> list[list[tuple[Sequence[tuple[float, float]], str]]]:
+    """What operators found in the picture of each of some rows."""
+    found: list[list[tuple[Sequence[tuple[float, float]], str]]] = [[] for _ in rows]
+    for name in shows.all_operators("marks"):
+        frame = shows.rows(name, shard, rows)
+        for at in range(0 if frame is None else len(frame)):
+            assert frame is not None
+            found[at] += [(mark.corners, mark.label) for mark in shows.operator(name).marks(frame[at])]
+    return found
+
+
+def _paints(shows: Shows, shard: str, rows: Sequence[int], masked: bool | str) -> list[Paint]:
+    """For each of some rows, how an operator sees its picture; none if that was not asked for."""
+    names = [masked] if isinstance(masked, str) else shows.all_operators("shown")[: int(masked)]
+    for name in names:
+        frame = shows.rows(name, shard, rows)
+        if frame is not None:
+            return [_paint(shows.operator(name), frame[at]) for at in range(len(frame))]
+    return []
+
+
+def _paint(operator: Writer, row: pl.DataFrame) -> Callable[[np.ndarray], np.ndarray | None]:
+    """How an operator sees the picture of a row."""
+    return lambda pixels: operator.shown(row, pixels)
+
+
+def _named(explanation: Explanation) -> list[str]:
+    """The uids that an explanation's evidence names, each once."""
+    rows: list[Any] = [row for table in explanation.evidence.values() for row in table]
+    return list(dict.fromkeys(row["uid"] for row in rows if isinstance(row.get("uid"), str)))
+
+
+def _neighbours(session: Session, explanations: Sequence[Explanation]) -> Mapping[str, Place]:
+    """The place of every uid that evidence names. The pool's uids are read once, if there is any."""
+    return with_uids(session, list(dict.fromkeys(u for e in explanations for u in _named(e))))
