@@ -72,6 +72,7 @@ def compare(
         content = page(a, b, comparison, handfuls, cost)
         with publishing(out, "--out") as path, open(path, "wb") as file:
             file.write(content)
+        remarks.print(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:.1f} MB")
     if json:
         print_json(comparison)
     else:

@@ -21,7 +21,7 @@ The samples are those with the lowest draws (`uids.draw`), so equal runs choose 
 embeddings, one shard's columns and one row group of pictures.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,12 +73,14 @@ def write_table(
     embedding: str | None = None,
     side: int = SIDE,
     cost: Cost | None = None,
+    report: Callable[[int], None] = lambda rows: None,
 ) -> TableResult:
     """Write the table of at most `rows` samples. The decision is made if it is not stored.
 
     embedding  the column to project; by default that of `export.index`, else the first that is computed
     side       most pixels of a picture's longer side
     cost       what the pictures cost is added to it
+    report     called with the number of rows that were written since the last call
 
     Raises RecipeError for an embedding that is not one of the recipe's, or a path that must not be written."""
     check_file(path, KEY, [session], SUFFIXES)
@@ -87,7 +89,8 @@ def write_table(
     chosen = choose(session, rows, seed)
     projected = _projected(session, chosen, column)
     with publishing(path, KEY) as local:
-        _write(local, session, projected, side, cost if cost is not None else Cost())
+        for written in _write(local, session, projected, side, cost if cost is not None else Cost()):
+            report(written)
     return TableResult(path, len(chosen), column)
 
 
@@ -126,7 +129,9 @@ def choose(session: Session, count: int, seed: int) -> pl.DataFrame:
     for frame in threaded_map(few, session.columns.groups(names)):
         held = _lowest(pl.concat([held, frame]), count)
     order = pl.Series(names, dtype=pl.String)
-    placed = held.with_columns(at=held["shard"].replace_strict(order, range(len(order)), return_dtype=pl.UInt32))
+    placed = held.with_columns(
+        at=held["shard"].replace_strict(order, range(len(order)), return_dtype=pl.UInt32)
+    )
     return placed.sort("at", "row").select(*schema)
 
 
@@ -171,21 +176,20 @@ def principal_plane(vectors: np.ndarray) -> np.ndarray:
 # --- the file -------------------------------------------------------------------------------------
 
 
-def _write(path: str, session: Session, chosen: pl.DataFrame, side: int, cost: Cost) -> None:
-    """Write the table to a local file."""
+def _write(path: str, session: Session, chosen: pl.DataFrame, side: int, cost: Cost) -> Iterator[int]:
+    """Write the table to a local file, a row group at a time; yields the rows of each."""
     scores = ScoreColumns(session)
     schema = _schema(session, scores, X in chosen.columns)
+    plane = [name for name in (X, Y) if name in chosen.columns]
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for shard, rows in _by_shard(chosen):
-            own = chosen.filter(pl.col("shard") == shard)
             values = _values(session, scores, shard, rows)
+            values = values.hstack(chosen.filter(pl.col("shard") == shard).select(plane))
             for start in range(0, len(rows), ROW_GROUP):
-                piece = values[start : start + ROW_GROUP].hstack(
-                    own[start : start + ROW_GROUP].select([n for n in (X, Y) if n in own.columns])
-                )
                 pictures = _pictures(session, shard, rows[start : start + ROW_GROUP], side, cost)
-                table = to_arrow(piece).append_column("image", pictures)
+                table = to_arrow(values[start : start + ROW_GROUP]).append_column("image", pictures)
                 writer.write_table(table.select(schema.names).cast(schema))
+                yield len(table)
 
 
 def _schema(session: Session, scores: ScoreColumns, projected: bool) -> pa.Schema:

@@ -134,7 +134,9 @@ class Pool:
         """The samples of a frame's rows as small pictures, in the frame's order. `rows`: at most MOST_THUMBNAILS,
         with the columns `shard` and `row`; `side`: pixels of the longer side. Raises RecipeError."""
         if lacking := {"shard", "row"}.difference(rows.columns):
-            raise RecipeError(f"thumbnails: the frame has no column {', '.join(sorted(lacking))}; select it too")
+            raise RecipeError(
+                f"thumbnails: the frame has no column {', '.join(sorted(lacking))}; select it too"
+            )
         if len(rows) > MOST_THUMBNAILS:
             raise RecipeError(
                 f"thumbnails: the frame has {len(rows):,} rows, at most {MOST_THUMBNAILS} are shown; take `.head(60)` "

@@ -195,9 +195,7 @@ def _stopped(side: Side, other: Session) -> dict[str, pl.Expr]:
 def _first(side: Side, other: Session) -> pl.Expr:
     """The first rule of the other side that a sample does not get past; ABSENT if the other pool lacks
     it."""
-    names = [
-        pl.when(stops).then(pl.lit(name, pl.String)) for name, stops in _stopped(side, other).items()
-    ]
+    names = [pl.when(stops).then(pl.lit(name, pl.String)) for name, stops in _stopped(side, other).items()]
     return pl.when(~present(_other(side))).then(pl.lit(ABSENT)).otherwise(pl.coalesce(*names, pl.lit(None)))
 
 
@@ -211,7 +209,11 @@ def _add(total: dict[str, int], counts: Mapping[str, int]) -> None:
 
 
 def _comparison(
-    a: Session, b: Session, decisions: tuple[Decision, Decision], labels: tuple[str, str], total: dict[str, int]
+    a: Session,
+    b: Session,
+    decisions: tuple[Decision, Decision],
+    labels: tuple[str, str],
+    total: dict[str, int],
 ) -> Comparison:
     """The counts as a Comparison."""
     either = total.get("kept_a", 0) + total.get("kept_b", 0) - total.get("kept_both", 0)

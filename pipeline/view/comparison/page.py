@@ -33,9 +33,7 @@ def page(a: Session, b: Session, comparison: Comparison, handfuls: Sequence[Hand
     return render("compare.html", **vars(comparison), groups=groups, mark=MARK).encode()
 
 
-def _groups(
-    a: Session, b: Session, comparison: Comparison, handful: Handful, cost: Cost
-) -> Iterator[Group]:
+def _groups(a: Session, b: Session, comparison: Comparison, handful: Handful, cost: Cost) -> Iterator[Group]:
     """The cards of one side, by the other side's rules in their order. A card explains the decision of the
     side that does not keep the sample, unless its pool lacks it."""
     own, other, loss, name = (

@@ -130,7 +130,9 @@ def by_uid(
             how="full",
         )
         drawn = pl.coalesce(named("a", DRAW), named("b", DRAW)).alias(DRAW)
-        places = [named(side, name) for side in ("a", "b") for name in _empty(a if side == "a" else b).columns]
+        places = [
+            named(side, name) for side in ("a", "b") for name in _empty(a if side == "a" else b).columns
+        ]
         yield both.select(*places, *([] if seed is None else [drawn]))
 
 

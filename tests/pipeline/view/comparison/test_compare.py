@@ -157,5 +157,7 @@ def test_a_pool_in_other_shards_is_matched_by_uid(tmp_path):
 def test_pools_without_a_common_sample_are_an_error_that_names_both(tmp_path):
     one = session(pool(tmp_path / "one", [0, 1], 2))
     two = session(pool(tmp_path / "two", [3, 4], 2))
-    with pytest.raises(RecipeError, match=r"no sample in common.*A is over .*/one/pool .2.*B over .*/two/pool"):
+    with pytest.raises(
+        RecipeError, match=r"no sample in common.*A is over .*/one/pool .2.*B over .*/two/pool"
+    ):
         compare(one, two, ("A", "B"))
