@@ -90,8 +90,8 @@ def write_table(session: Session) -> TableResult:
     rows = sum(kept_counts(session).values())
     scores = ScoreColumns(session)
     inputs = Inputs(session, scores.by_operator)
-    pool_scores = list(pool_scores(session))
-    about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": pool_scores, "rows": rows}
+    brought = list(pool_scores(session))
+    about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": brought, "rows": rows}
     check_file(path, KEY)
     if is_current(path, KEY, about):
         return TableResult(path, rows, written=False)

@@ -1,24 +1,24 @@
-"""`winnow report --table FILE.parquet`: a sample of the pool as one table with pictures, which Embedding Atlas,
-Spotlight, FiftyOne or LightlyStudio open as it is.
+"""`winnow report --table FILE.parquet`: a sample of the pool as one table with pictures, which Embedding
+Atlas, Spotlight, FiftyOne or LightlyStudio open as it is.
 
     result = write_table(session, "look.parquet", rows=5000)
     embedding-atlas look.parquet --text caption --image image --x projection_x --y projection_y
 
 It has one row per chosen sample, in pool order, with these columns:
 
-    uid, caption, key, url          String; caption and url may be null
-    image                           struct of `bytes` (a small JPEG) and `path`, as Hugging Face's Image; null if
-                                    there is no picture
-    fate                            String: `kept`, `dropped` or `failed`
-    rule:NAME                       Boolean, per rule: whether the sample passes; null if it has no value to judge
-    clip.score ...                  every score, under its full name; null where the store lacks it
-    projection_x, projection_y      Float32: the embedding on the sample's first two principal components; null for
-                                    samples without an embedding. Not there if the recipe has no embedding
-    width, height                   Int32, pixels of the sample's picture
-    shard, row                      String, UInt32: the place of the sample in the pool
+    uid, caption, key, url       String; caption and url may be null
+    image                        struct of `bytes` (a small JPEG) and `path`, as Hugging Face's Image; null if
+                                 there is no picture
+    fate                         String: `kept`, `dropped` or `failed`
+    rule:NAME                    Boolean, per rule: whether the sample passes; null without a value to judge
+    clip.score ...               every score, under its full name; null where the store lacks it
+    projection_x, projection_y   Float32: the embedding on the first two principal components of these
+                                 samples; null without an embedding. Not there if the recipe has none
+    width, height                Int32, pixels of the sample's picture
+    shard, row                   String, UInt32: the place of the sample in the pool
 
-The samples are those with the lowest draws (`uids.draw`), so equal runs choose equal samples. Memory holds their
-embeddings, one shard's columns and one row group of pictures.
+The samples are those with the lowest draws (`uids.draw`), so equal runs choose equal samples. Memory holds
+their embeddings, one shard's columns and one row group of pictures.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +82,7 @@ def write_table(
     cost       what the pictures cost is added to it
     report     called with the number of rows that were written since the last call
 
-    Raises RecipeError for an embedding that is not one of the recipe's, or a path that must not be written."""
+    Raises RecipeError for an embedding that is not the recipe's, or a path that must not be written."""
     check_file(path, KEY, [session], SUFFIXES)
     column = embedding_column(session, embedding)
     assert decide(session)
@@ -159,9 +159,9 @@ def _projected(session: Session, chosen: pl.DataFrame, column: str | None) -> pl
 
 
 def principal_plane(vectors: np.ndarray) -> np.ndarray:
-    """(n, d) float -> (n, 2) float32: the coordinates on the two principal components, centred. Each component's
-    largest entry is positive, so that the picture is not mirrored from run to run. Of fewer than two dimensions,
-    or of equal vectors, what is missing is 0."""
+    """(n, d) float -> (n, 2) float32: the coordinates on the two principal components, centred. Each
+    component's largest entry is positive, so that the plane is not mirrored from run to run. Of fewer than
+    two dimensions, or of equal vectors, what is missing is 0."""
     plane = np.zeros((len(vectors), 2), np.float32)
     if not len(vectors):
         return plane

@@ -123,16 +123,17 @@ class Pool:
     # --- samples ----------------------------------------------------------------------------------------
 
     def explain(self, *words: str, side: int = 2 * SIDE) -> Cards:
-        """Samples with their pictures, every rule's verdict and the operators' evidence. `words`: uids, beginnings
-        of uids, or keys. Raises RecipeError if the pool has no sample of a name."""
+        """Samples with their pictures, every rule's verdict and the operators' evidence. `words`: uids,
+        beginnings of uids, or keys. Raises RecipeError for a word that names no sample of the pool."""
         found = find(self.session, words)
         if found.unknown:
             raise RecipeError("\n".join(found.unknown))
         return self._cards(found.places, side, full=True)
 
     def thumbnails(self, rows: pl.DataFrame, side: int = SIDE) -> Cards:
-        """The samples of a frame's rows as small pictures, in the frame's order. `rows`: at most MOST_THUMBNAILS,
-        with the columns `shard` and `row`; `side`: pixels of the longer side. Raises RecipeError."""
+        """The samples of a frame's rows as small pictures, in the frame's order. `rows`: at most
+        MOST_THUMBNAILS, with the columns `shard` and `row`; `side`: pixels of the longer side. Raises
+        RecipeError."""
         if lacking := {"shard", "row"}.difference(rows.columns):
             raise RecipeError(
                 f"thumbnails: the frame has no column {', '.join(sorted(lacking))}; select it too"

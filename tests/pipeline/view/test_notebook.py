@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import RecipeError
 from pipeline.storage.upkeep.compact import compact
 from pipeline.view.notebook import open_recipe
-from tests.support.opened_pool import opened, write_recipe
+from tests.support.opened_pool import computed, opened, write_recipe
 
 KEPT, DROPPED = 8, 4  # of the samples of `opened`: every third caption is shorter than three characters
 
@@ -159,3 +159,65 @@ def test_bounds_are_shown_as_text(tmp_path):
     shown = open_recipe(str(path)).funnel()._repr_html_()
     assert "<script>" not in shown
     assert "&lt;script&gt;x&lt;/script&gt;, a\\u202eb" in shown
+
+
+# --- samples as cards -------------------------------------------------------------------------------
+
+
+def test_a_sample_is_explained_with_its_picture(recipe):
+    pool = open_recipe(str(recipe))
+    uid = pool.samples.select("uid").collect()["uid"][2]
+    for word in (uid, uid[:8], "000000002"):
+        (card,) = pool.explain(word)
+        assert card.explanation.uid == uid
+    shown = pool.explain(uid)
+    assert repr(shown) == (f"{uid} dropped 00000/2 no\n  caption.characters 2, >= 3: fails")
+    page = shown._repr_html_()
+    assert page.count("data:image/jpeg;base64,") == 1
+    assert "<details" not in page
+    assert "&gt;= 3" in page
+
+
+def test_several_samples_are_explained_in_order_and_unknown_ones_named(recipe):
+    pool = open_recipe(str(recipe))
+    uids = pool.samples.select("uid").collect()["uid"].to_list()
+    assert [card.explanation.uid for card in pool.explain(uids[5], uids[1])] == [uids[5], uids[1]]
+    with pytest.raises(RecipeError, match="f" * 32):
+        pool.explain("f" * 32)
+
+
+def test_thumbnails_follow_the_frame(recipe):
+    pool = open_recipe(str(recipe))
+    rows = pool.frame.select("shard", "row").collect().reverse()
+    shown = pool.thumbnails(rows, side=6)
+    assert len(shown) == KEPT + DROPPED
+    assert [(c.explanation.shard, c.explanation.row) for c in shown] == rows.rows()
+    assert {(card.picture.width, card.picture.height) for card in shown} == {(6, 4)}
+    assert shown[:2]._repr_html_().count("<img ") == 2
+    assert "stopped by caption.characters" in shown._repr_html_()
+    assert "passes every rule" in shown._repr_html_()
+    assert repr(shown[0]).startswith("Card(")
+    assert repr(pool.thumbnails(rows.clear())) == "no samples"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (pl.DataFrame({"shard": ["00000"]}), "no column row"),
+        (pl.DataFrame({"shard": ["00000"] * 501, "row": range(501)}), "501 rows, at most 500"),
+    ],
+)
+def test_frames_that_cannot_be_shown_are_named(recipe, rows, message):
+    with pytest.raises(RecipeError, match=message):
+        open_recipe(str(recipe)).thumbnails(rows)
+
+
+def test_captions_are_shown_as_text(tmp_path, write_pool):
+    write_pool(["<img src=x onerror=alert(1)>", "\u202ekcab", "\U0001f408" * 20_000], images=[None] * 3)
+    pool = open_recipe(str(computed(write_recipe(tmp_path))))
+    page = pool.thumbnails(pool.frame.select("shard", "row").collect())._repr_html_()
+    assert "<img" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert "\u202e" not in page
+    assert "no picture: " in page
+    assert len(page) < 100_000
