@@ -17,6 +17,7 @@ columns that a query needs, and no others.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os import PathLike, fspath
 from typing import Any
 
 import orjson
@@ -30,6 +31,7 @@ from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.recipe.load import load
 from pipeline.view.cards import Cost, cards
+from pipeline.view.comparison.compare import Comparison, compare
 from pipeline.view.door.funnel import Funnel
 from pipeline.view.door.scan import operator_columns, own_columns, scan, verdict_columns
 from pipeline.view.door.shown import Cards
@@ -38,13 +40,12 @@ SIDE = 192  # pixels of the longer side of a thumbnail
 MOST_THUMBNAILS = 500  # of one call: a page of a notebook holds them all
 
 
-def open_recipe(path: str, set: Sequence[str] = (), shards: int | None = None) -> "Pool":
+def open_recipe(path: str | PathLike[str], set: Sequence[str] = (), shards: int | None = None) -> "Pool":
     """The pool of a recipe with its decision. `set`: changes, as `--set` takes them. `shards`: use the first
     shards only. Shards that are not computed yet are left out (`pool.pending` names them). Raises
     RecipeError."""
-    overrides = tuple(set)
-    recipe = load(path, overrides)
-    return Pool(path, overrides, Session.open(recipe, shards))
+    address, overrides = fspath(path), tuple(set)
+    return Pool(address, overrides, Session.open(load(address, overrides), shards))
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,6 +120,11 @@ class Pool:
         recipe = load(self.path, changes)
         opened = replace(self.opened, recipe=recipe)
         return Pool(self.path, tuple(changes), opened)
+
+    def compare(self, other: "Pool") -> Comparison:
+        """What this cut keeps and another does not (`only_a`), and the other way round (`only_b`), by rule,
+        as `winnow compare` counts it. Raises RecipeError if the pools have no sample in common."""
+        return compare(self.session, other.session)[0]
 
     # --- samples ----------------------------------------------------------------------------------------
 
