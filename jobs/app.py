@@ -1,10 +1,12 @@
 """The command line: which commands there are, in which order, and which exit status an error has."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from jobs.commands.columns import columns
 from jobs.commands.compact import compact
 from jobs.commands.compare import compare
 from jobs.commands.demo import demo
@@ -13,18 +15,20 @@ from jobs.commands.groups.metadata import app as metadata
 from jobs.commands.groups.store import app as store
 from jobs.commands.groups.subset import app as subset
 from jobs.commands.ingest import ingest
+from jobs.commands.operators import operators
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.sheet import sheet
+from jobs.commands.view import report
 from jobs.terminal.console import any_characters, put, say
 from pipeline.errors import WinnowError, refusal, worded
 from pipeline.storage.retry import from_storage
 
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
-PANELS = {  # the commands of the help, by panel
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (effects, compare, sheet),
+    "Look closer": (report, compare, columns, effects, sheet, operators),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (

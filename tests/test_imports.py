@@ -44,6 +44,7 @@ DOOR = (
     "parquet",
     "threads",
     "ordered_map",
+    "progress",
 )  # the modules beside the rooms, open to all of them
 ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "recipe": (),

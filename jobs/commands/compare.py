@@ -1,12 +1,20 @@
 """`winnow compare`: what one cut keeps and another does not, by rule."""
 
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.commands.options import Json, Limit, RecipePath, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
-from jobs.terminal.console import console, put, remarks
+from jobs.terminal.console import console, put, remarks, say
+from jobs.terminal.progress import showing_progress
+
+if TYPE_CHECKING:
+    from pipeline.plan.session import Session
+    from pipeline.view.comparison.compare import Comparison, Handful
+
+OUT = "--out"
 
 
 def compare(
@@ -52,27 +60,20 @@ def compare(
     from jobs.terminal import comparison_tables
     from pipeline.errors import RecipeError, shortened
     from pipeline.view.comparison.compare import compare as compare_cuts
-    from pipeline.view.files import check_file, publishing
 
     if recipe_b is None and not set_:
         raise RecipeError("compare takes two recipes, or one and --set: there is nothing to compare with")
     second = recipe_a if recipe_b is None else recipe_b
     opened = (steps.open_session(recipe_a, None, shards), steps.open_session(second, set_, shards))
     if out:
-        check_file(out, "--out", opened, (".html", ".htm"))
-    decided = [steps.decide_complete(session) for session in opened]
-    a, b = (one.session for one in decided)
+        _check(out, opened)
     label = " ".join([second, *(f"--set {shortened(change)}" for change in set_ or ())])
-    comparison, handfuls = compare_cuts(a, b, (recipe_a, label), pictures if out else 0, seed)
+    with showing_progress(json):
+        decided = [steps.decide_complete(session) for session in opened]
+        a, b = (one.session for one in decided)
+        comparison, handfuls = compare_cuts(a, b, (recipe_a, label), pictures if out else 0, seed)
     if out:
-        from pipeline.view.cards import Cost
-        from pipeline.view.comparison.page import page
-
-        cost = Cost()
-        content = page(a, b, comparison, handfuls, cost)
-        with publishing(out, "--out") as path, open(path, "wb") as file:
-            file.write(content)
-        remarks.print(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:.1f} MB")
+        _write(out, a, b, comparison, handfuls)
     if json:
         print_json(comparison)
     else:
@@ -80,3 +81,31 @@ def compare(
         if out:
             put(out)
     exit_if_incomplete({**decided[0].pending, **decided[1].pending})
+
+
+def _check(out: str, sessions: Iterable["Session"]) -> None:
+    """Raises RecipeError if a page must not be written to a path."""
+    from pipeline.errors import RecipeError, brief
+    from pipeline.export.places.file import check_file
+    from pipeline.plan.outputs import check_output_file
+
+    if not out.lower().endswith((".html", ".htm")):
+        raise RecipeError(f"{OUT} must end in .html, got {brief(out)}")
+    for session in sessions:
+        check_output_file(OUT, out, session.recipe, session.kind, session.shards)
+    check_file(out, OUT)
+
+
+def _write(
+    out: str, a: "Session", b: "Session", comparison: "Comparison", handfuls: Sequence["Handful"]
+) -> None:
+    """Write the page, and say what its pictures cost."""
+    from pipeline.export.places.file import writing_file
+    from pipeline.view.cards import Cost
+    from pipeline.view.comparison.page import page
+
+    cost = Cost()
+    content = page(a, b, comparison, handfuls, cost)
+    with writing_file(out, OUT, {"export": "comparison"}) as path, open(path, "wb") as file:
+        file.write(content)
+    say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:,.1f} MB")

@@ -115,11 +115,12 @@ def shard_explanations(
     session: Session, decision: Decision, shows: Shows, shard: str, rows: Sequence[int]
 ) -> list[Explanation]:
     """The explanations of some rows of a shard. `shows`: of the same session."""
-    samples = session.columns.rows_at(shard, rows, SHOWN)
+    read = session.columns.rows_at(shard, rows, _columns(session))  # all at once: a shard may be large
+    samples = read.select(SHOWN)
     verdicts = session.store.verdicts(session.decisions, shard)[list(rows)]
     lacks = _lacks(session, shard, rows)
     by_rule = [
-        _verdicts(session, name, rule, decision.rules[name].bound, verdicts[name], samples)
+        _verdicts(name, rule, decision.rules[name].bound, verdicts[name], read)
         for name, rule in session.recipe.keep.items()
     ]
     evidence = _evidence(shows, shard, rows)
@@ -142,16 +143,21 @@ def _lacks(session: Session, shard: str, rows: Sequence[int]) -> list[str | None
     return session.columns.samples.rows_at(shard, rows, ["error"])["error"].to_list()
 
 
+def _columns(session: Session) -> list[str]:
+    """What an explanation reads of a sample: its fields, the values that rules judge, and the reasons of
+    those that are missing."""
+    judged = [rule.column for rule in session.recipe.keep.values()]
+    errors = [f"{operator}.error" for column in judged if (operator := owner(column)) is not None]
+    return list(dict.fromkeys([*SHOWN, *judged, *errors]))
+
+
 def _verdicts(
-    session: Session, name: str, rule: Rule, bound: str, verdicts: pl.Series, samples: pl.DataFrame
+    name: str, rule: Rule, bound: str, verdicts: pl.Series, values: pl.DataFrame
 ) -> list[RuleVerdict]:
-    """A rule's verdicts on samples of one shard, with the values that it judged."""
+    """A rule's verdicts on some samples. `values`: their `_columns`."""
     operator = owner(rule.column)
-    error = f"{operator}.error" if operator else None
-    shard, rows = samples["shard"][0], samples["row"].to_list()
-    values = session.columns.rows_at(shard, rows, [rule.column, *([error] if error else [])])
-    whys = values[error].to_list() if error else [None] * len(rows)
-    draws = draw(rule.seed, samples["uid"]).tolist() if rule.chance else [None] * len(rows)
+    whys = values[f"{operator}.error"].to_list() if operator else [None] * len(values)
+    draws = draw(rule.seed, values["uid"]).tolist() if rule.chance else [None] * len(values)
     return [
         RuleVerdict(name, rule.column, value, bound, worded, why if verdict is None else None, drawn)
         for value, verdict, worded, why, drawn in zip(

@@ -21,7 +21,7 @@ The samples are those with the lowest draws (`uids.draw`), so equal runs choose 
 their embeddings, one shard's columns and one row group of pictures.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,21 +31,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.decide.decide import decide
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, brief
+from pipeline.export.places.file import check_file, writing_file
 from pipeline.export.scores import ScoreColumns
 from pipeline.export.table import pool_scores
 from pipeline.operator import Writer
 from pipeline.ordered_map import threaded_map
+from pipeline.plan.outputs import check_output_file
 from pipeline.plan.session import Session
+from pipeline.progress import begun, watched
 from pipeline.schema import SAMPLE_COLUMNS
 from pipeline.storage.store import to_arrow
 from pipeline.uids import draw
-from pipeline.view.files import MARK, check_file, publishing
 from pipeline.view.pictures import COLUMNS, Cost, looks
 from pipeline.view.rows import FATE, fate_of, verdict, verdict_columns
 
 KEY = "--table"
-SUFFIXES = (".parquet",)
+SUFFIX = ".parquet"
 ROWS = 10_000  # by default: at 6 KB a picture, a table of 60 MB
 SIDE = 160  # pixels of a picture's longer side
 ROW_GROUP = 256  # rows whose pictures are in memory at a time
@@ -73,25 +75,32 @@ def write_table(
     embedding: str | None = None,
     side: int = SIDE,
     cost: Cost | None = None,
-    report: Callable[[int], None] = lambda rows: None,
 ) -> TableResult:
     """Write the table of at most `rows` samples. The decision is made if it is not stored.
 
     embedding  the column to project; by default that of `export.index`, else the first that is computed
     side       most pixels of a picture's longer side
     cost       what the pictures cost is added to it
-    report     called with the number of rows that were written since the last call
 
     Raises RecipeError for an embedding that is not the recipe's, or a path that must not be written."""
-    check_file(path, KEY, [session], SUFFIXES)
+    check(session, path)
     column = embedding_column(session, embedding)
     assert decide(session)
     chosen = choose(session, rows, seed)
     projected = _projected(session, chosen, column)
-    with publishing(path, KEY) as local:
+    with writing_file(path, KEY, {"export": "view", "rows": len(chosen)}) as local:
+        tick = begun("writing pictures", len(chosen))
         for written in _write(local, session, projected, side, cost if cost is not None else Cost()):
-            report(written)
+            tick(written)
     return TableResult(path, len(chosen), column)
+
+
+def check(session: Session, path: str) -> None:
+    """Raises RecipeError if the table must not be written to a path. For before any work."""
+    if not path.lower().endswith(SUFFIX):
+        raise RecipeError(f"{KEY} must end in {SUFFIX}, got {brief(path)}")
+    check_output_file(KEY, path, session.recipe, session.kind, session.shards)
+    check_file(path, KEY)
 
 
 def embedding_column(session: Session, wanted: str | None = None) -> str | None:
@@ -126,7 +135,8 @@ def choose(session: Session, count: int, seed: int) -> pl.DataFrame:
     schema = {name: SAMPLE_COLUMNS[name] for name in ("shard", "row", "uid")}
     held = pl.DataFrame(schema={**schema, "draw": pl.Float64})
     names = [shard.name for shard in session.shards]
-    for frame in threaded_map(few, session.columns.groups(names)):
+    groups = list(session.columns.groups(names))
+    for frame in watched("choosing samples", threaded_map(few, groups), len(groups)):
         held = _lowest(pl.concat([held, frame]), count)
     order = pl.Series(names, dtype=pl.String)
     placed = held.with_columns(
@@ -201,7 +211,7 @@ def _schema(session: Session, scores: ScoreColumns, projected: bool) -> pa.Schem
     last = {name: SAMPLE_COLUMNS[name] for name in LAST}
     frame = pl.DataFrame(schema={**own, FATE: pl.String(), **rest, **last})
     schema = to_arrow(frame).schema.insert(2, pa.field("image", IMAGE))
-    return schema.with_metadata({"huggingface": orjson.dumps(FEATURES), MARK: "table"})
+    return schema.with_metadata({"huggingface": orjson.dumps(FEATURES)})
 
 
 def _by_shard(chosen: pl.DataFrame) -> Iterator[tuple[str, list[int]]]:

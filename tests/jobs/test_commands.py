@@ -67,7 +67,7 @@ def test_the_books_balance_and_name_the_damaged_shard(ran: dict[str, dict], plac
 
 
 def test_run_again_computes_nothing(ran: dict[str, dict], place: Path) -> None:
-    assert "Everything is computed." in winnow("plan", place / "recipe.yaml").stderr
+    assert "Everything is computed." in winnow("plan", place / "recipe.yaml").stdout
     again = json.loads(winnow("run", place / "recipe.yaml", "--local", "--json", "--allow-damaged").stdout)
     assert again["books"] == ran["books"]
 
@@ -92,7 +92,7 @@ def test_explain_names_every_rule(ran: dict[str, dict], place: Path) -> None:
     assert entry["uid"] == uid
     assert [line["rule"] for line in entry["rules"]] == ["caption.words", "clip.score"]
     assert entry["keep"] == all(line["verdict"] == "passes" for line in entry["rules"])
-    assert uid in winnow("explain", place / "recipe.yaml", uid).stderr
+    assert uid in winnow("explain", place / "recipe.yaml", uid).stdout
     unknown = winnow("explain", place / "recipe.yaml", "0" * 32)
     assert (unknown.returncode, unknown.stderr) == (
         2,
@@ -100,12 +100,18 @@ def test_explain_names_every_rule(ran: dict[str, dict], place: Path) -> None:
     )
 
 
-def test_paths_on_stdout_tables_on_stderr(ran: dict[str, dict], place: Path) -> None:
+def test_what_was_asked_for_is_on_stdout(ran: dict[str, dict], place: Path) -> None:
     done = winnow("export", place / "recipe.yaml", "--local", "--allow-damaged")
     assert done.stdout.split() == [str(place / "out"), str(place / "subset.npy"), str(place / "index")]
     kept = winnow("keep", place / "recipe.yaml", "--allow-damaged")
-    assert Path(kept.stdout.strip()).is_dir()
-    assert "samples read" in kept.stderr
+    assert "samples read" in kept.stdout
+    assert f"read {ran['books']['samples']} = kept {ran['books']['kept']} " in kept.stdout
+    (decision,) = (line for line in kept.stderr.splitlines() if line.startswith("decision: "))
+    assert Path(decision.removeprefix("decision: ")).is_dir()
+    assert "decision" not in kept.stdout
+    run = winnow("run", place / "recipe.yaml", "--local", "--allow-damaged")
+    assert run.stdout == done.stdout
+    assert "samples read" in run.stderr
 
 
 def test_a_missing_shard_is_pending_and_the_rest_is_done(ran: dict[str, dict], place: Path) -> None:

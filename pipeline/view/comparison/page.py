@@ -7,7 +7,6 @@ from pipeline.plan.session import Session
 from pipeline.view.cards import Card, Cost, cards
 from pipeline.view.comparison.compare import ABSENT, Comparison, Handful
 from pipeline.view.door.html import render
-from pipeline.view.files import MARK
 
 SIDE = 224  # pixels of the longer side of a thumbnail
 
@@ -30,7 +29,7 @@ class Group:
 def page(a: Session, b: Session, comparison: Comparison, handfuls: Sequence[Handful], cost: Cost) -> bytes:
     """The page as UTF-8. What the pictures cost is added to `cost`."""
     groups = [group for handful in handfuls for group in _groups(a, b, comparison, handful, cost)]
-    return render("compare.html", **vars(comparison), groups=groups, mark=MARK).encode()
+    return render("compare.html", **vars(comparison), groups=groups).encode()
 
 
 def _groups(a: Session, b: Session, comparison: Comparison, handful: Handful, cost: Cost) -> Iterator[Group]:

@@ -23,6 +23,7 @@ import polars as pl
 
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
+from pipeline.progress import watched
 from pipeline.uids import draw, uid_halves
 from pipeline.view import rows
 from pipeline.view.rows import FATE, KEPT
@@ -69,7 +70,9 @@ def by_place(a: Session, b: Session, seed: int | None) -> Iterator[pl.DataFrame]
     """As `pairs`, for pools in which equal places hold the same sample. Reads each verdict once."""
     names = {shard.name for shard in a.shards} & {shard.name for shard in b.shards}
     shared = [shard.name for shard in a.shards if shard.name in names]
-    yield from threaded_map(partial(_same_rows, a, b, seed), a.columns.groups(shared))
+    groups = list(a.columns.groups(shared))
+    frames = threaded_map(partial(_same_rows, a, b, seed), groups)
+    yield from watched("comparing", frames, len(groups))
     for side, session in (("a", a), ("b", b)):
         alone = [shard.name for shard in session.shards if shard.name not in names]
         for frame in threaded_map(partial(_read, session, seed), session.columns.groups(alone)):
@@ -121,7 +124,7 @@ def by_uid(
     samples. Both pools' uids are read once per part."""
     most = max(sum(shard.rows for shard in session.shards) for session in (a, b))
     parts = max(1, -(-most // rows_at_once))
-    for part in range(parts):
+    for part in watched("matching uids", range(parts), parts):
         one, two = (_part(session, seed or 0, part, parts) for session in (a, b))
         both = _prefixed(one, "a").join(
             _prefixed(two, "b"),

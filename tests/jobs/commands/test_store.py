@@ -87,7 +87,7 @@ def test_info_tells_packs_damage_and_foreign_files(folder):
     assert (units["samples"]["packed"], units["samples"]["rows"]) == (SHARDS, SHARDS * EACH)
     assert (units["damaged"]["bytes"], units["damaged"]["needed"]) == (3, False)
     assert found["foreign"] == {"notes.txt": 4, "samples/readme.md": 8}
-    shown = winnow("store", "info", folder / "recipe.yaml").stderr
+    shown = winnow("store", "info", folder / "recipe.yaml").stdout
     assert "2 files that are not results of this pool: notes.txt, samples/readme.md" in shown
 
 

@@ -138,8 +138,10 @@ def test_nothing_that_is_shown_moves_a_terminal(name, text, terminal):
         file=io.StringIO(), width=120, force_terminal=terminal, color_system="truecolor" if terminal else None
     )
     with pytest.MonkeyPatch.context() as patch:
-        for module in (tables, store_tables, log):
+        for module in (tables, store_tables):
             patch.setattr(module, "console", out)
+        for module in (tables, store_tables, log):
+            patch.setattr(module, "remarks", out)
         SHOWN[name](text)
     written = SGR.sub("", out.file.getvalue()) if terminal else out.file.getvalue()
     assert all(line.isprintable() for line in written.split("\n"))

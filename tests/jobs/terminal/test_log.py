@@ -39,7 +39,7 @@ def test_a_long_line_is_not_wrapped_and_markup_is_text(capsys):
 def test_a_hostile_name_cannot_write_control_characters(terminal, monkeypatch):
     """On a terminal the only escapes are those of the progress display."""
     screen = Console(file=io.StringIO(), force_terminal=terminal, width=100)
-    monkeypatch.setattr(log, "console", screen)
+    monkeypatch.setattr(log, "remarks", screen)
     with Progress(console=screen, disable=not terminal) as bars, log.log_to_terminal():
         bars.add_task("clip")
         RUN.warning("shard %s failed", HOSTILE)

@@ -39,7 +39,8 @@ def test_numbers_are_never_cut(monkeypatch, width):
 def printed(monkeypatch) -> Console:
     """The console of a log file, whose text is collected."""
     console = Console(file=io.StringIO(), width=120)
-    monkeypatch.setattr("jobs.terminal.tables.console", console)
+    for name in ("console", "remarks"):
+        monkeypatch.setattr(f"jobs.terminal.tables.{name}", console)
     return console
 
 

@@ -294,6 +294,6 @@ def test_overlap(tmp_path):
         capture_output=True,
         text=True,
         check=True,
-    ).stderr
+    ).stdout
     assert re.search(r"1 +datacomp\.l14_score +100\.0% +28\.6%", shown)
     assert re.search(r"2 +datacomp\.b32_score +40\.0% +100\.0%", shown)

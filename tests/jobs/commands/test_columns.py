@@ -1,0 +1,72 @@
+"""`winnow columns`: the figures of `pipeline/view/profile.py`, shown."""
+
+import json
+
+import pytest
+
+from tests.support.command import winnow
+from tests.support.decided_pool import ordinary
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """The recipe of a small pool that is computed."""
+    folder = tmp_path_factory.mktemp("columns")
+    ordinary(folder / "pool")
+    path = folder / "r.yaml"
+    path.write_text(
+        f"pool: {{shards: {folder}/pool, store: {folder}/store}}\n"
+        "compute: {caption: {use: caption.Caption}}\n"
+        "keep: {caption.words: {min: 3}, caption.language: {among: [en]}}\n"
+    )
+    assert winnow("compute", path, "--local").returncode == 0
+    return path
+
+
+def test_all_columns(recipe):
+    done = winnow("columns", recipe)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["caption.words", "UInt32", "0", "1", "1", "3", "3", "3"] in rows
+    assert ["image_format", "12", "x", "jpg", "0"] in rows
+    assert "12 rows in 3 shards" in done.stdout
+    found = json.loads(winnow("columns", recipe, "--json").stdout)
+    assert found["columns"]["caption.words"]["quantiles"]["50%"] == 3
+
+
+def test_one_column_with_the_cut_of_its_rule(recipe):
+    lines = winnow("columns", recipe, "caption.words").stdout.splitlines()
+    assert lines[0] == "caption.words  UInt32, 12 rows, 0 without a value"
+    mark = next(number for number, line in enumerate(lines) if line.endswith("  caption.words >= 3"))
+    assert lines[mark - 1].split()[:2] == ["2", "0"]
+    assert lines[mark + 1].split()[:2] == ["3", "8"]
+    assert lines[-1] == f"  winnow keep {recipe} --set keep.caption.words=null"
+    for line in lines[lines.index("to try:") + 1 :]:  # what is suggested works
+        assert winnow(*line.split()[1:]).returncode == 0
+
+
+def test_texts_name_their_rule(recipe):
+    shown = winnow("columns", recipe, "caption.language").stdout
+    assert "rule caption.language: in en" in shown
+    assert "keep.caption.language=null" in shown
+
+
+def test_a_suggested_rule_for_a_column_without_one(recipe):
+    lines = winnow("columns", recipe, "caption.side").stdout.splitlines()
+    assert lines[-2:] == [
+        f"  winnow keep {recipe} --set keep.caption.side.min=8",
+        f"  winnow keep {recipe} --set keep.caption.side.top=0.3",
+    ]
+    assert winnow("keep", recipe, "--set", "keep.caption.side.top=0.3").returncode == 0
+
+
+def test_an_unknown_column(recipe):
+    done = winnow("columns", recipe, "caption.\x1b[31mword")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean caption.words?" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_nothing_is_computed(recipe, tmp_path):
+    done = winnow("columns", recipe, "--set", f"pool.store={tmp_path}/other")
+    assert (done.returncode, "run `winnow compute` first" in done.stderr) == (2, True)
