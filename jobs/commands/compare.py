@@ -12,7 +12,7 @@ from jobs.terminal.progress import showing_progress
 
 if TYPE_CHECKING:
     from pipeline.plan.session import Session
-    from pipeline.view.comparison.compare import Comparison, Handful
+    from pipeline.view.comparison.results import Comparison, Handful
 
 OUT = "--out"
 

@@ -6,7 +6,7 @@ from jobs.terminal.console import Console
 from jobs.terminal.tables import counted, share, table
 
 if TYPE_CHECKING:
-    from pipeline.view.comparison.compare import Comparison, Loss
+    from pipeline.view.comparison.results import Comparison, Loss
 
 
 def comparison(result: "Comparison", out: Console) -> None:

@@ -31,7 +31,8 @@ from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.recipe.load import load
 from pipeline.view.cards import Cost, cards
-from pipeline.view.comparison.compare import Comparison, compare
+from pipeline.view.comparison.compare import compare
+from pipeline.view.comparison.results import Comparison
 from pipeline.view.door.funnel import Funnel
 from pipeline.view.door.scan import operator_columns, own_columns, scan, verdict_columns
 from pipeline.view.door.shown import Cards

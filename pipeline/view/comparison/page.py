@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.plan.session import Session
 from pipeline.view.cards import Card, Cost, cards
-from pipeline.view.comparison.compare import ABSENT, Comparison, Handful
+from pipeline.view.comparison.results import ABSENT, Comparison, Handful
 from pipeline.view.door.html import render
 
 SIDE = 224  # pixels of the longer side of a thumbnail

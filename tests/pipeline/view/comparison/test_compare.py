@@ -8,8 +8,9 @@ from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import load
 from pipeline.view.comparison import compare as compare_module
-from pipeline.view.comparison.compare import ABSENT, BoundPair, RuleLoss, compare
+from pipeline.view.comparison.compare import compare
 from pipeline.view.comparison.pairs import PLACES, UIDS, by_place, by_uid, kept, matched_by
+from pipeline.view.comparison.results import ABSENT, BoundPair, RuleLoss
 from tests.support.decided_pool import sample, write_tar
 from tests.support.opened_pool import computed, write_recipe
 
