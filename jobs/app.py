@@ -1,12 +1,14 @@
 """The command line: which commands there are, in which order, and which exit status an error has."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from jobs.commands.columns import columns
 from jobs.commands.compact import compact
+from jobs.commands.compare import compare
 from jobs.commands.demo import demo
 from jobs.commands.gallery import gallery
 from jobs.commands.groups.datacomp import app as datacomp
@@ -25,9 +27,9 @@ from pipeline.errors import WinnowError, refusal, worded
 from pipeline.storage.retry import from_storage
 
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
-PANELS = {  # the commands of the help, by panel
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (report, gallery, columns, effects, operators),
+    "Look closer": (report, gallery, compare, columns, effects, operators),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (

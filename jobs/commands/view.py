@@ -11,6 +11,7 @@ from jobs.terminal.progress import showing_progress
 from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
+    from pipeline.plan.session import Session
     from pipeline.view.cards import Cost
     from pipeline.view.report import Report
 
@@ -33,11 +34,20 @@ def report(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Another seed chooses other samples to show.")
     ] = 0,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead of the page, write a sample as a table (.parquet) with pictures, scores, verdicts and a "
+            "2-D projection, for tools such as Embedding Atlas.",
+        ),
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="With --table: at most N samples.")] = 10_000,
     allow_damaged: AllowDamaged = False,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a page that shows what the decision did, to open in a browser.
+    """Write a page that shows what the decision did.
 
     One file that is read offline: the funnel, every rule's distribution with a
     slider that shows what another bound would keep, the samples at every cut with
@@ -50,6 +60,7 @@ def report(
 
       winnow report recipe.yaml
       winnow report recipe.yaml --out cut.html --set keep.clip.score.top=0.2
+      winnow report recipe.yaml --table look.parquet
     """
     from jobs import steps
     from pipeline.decide.books import losses
@@ -58,6 +69,9 @@ def report(
     from pipeline.view.cards import Cost
     from pipeline.view.report import Options, build
 
+    if table is not None:
+        _table(steps.open_session(recipe, set_, shards), table, rows, seed, allow_damaged, json)
+        return
     if not out.lower().endswith((".html", ".htm")):
         raise RecipeError(f"--out: {out} must end in .html")
     session = steps.open_session(recipe, set_, shards)
@@ -69,6 +83,23 @@ def report(
         made = build(decided.session, Options(seed, pictures), decided.pending, cost)
         _write(made, out)
     _say(made, out, cost, json)
+    exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
+
+
+def _table(session: "Session", path: str, rows: int, seed: int, allow_damaged: bool, json: bool) -> None:
+    """Write the table of `--table`, and say where it is."""
+    from jobs import steps
+    from pipeline.decide.books import losses
+    from pipeline.view.cards import Cost
+    from pipeline.view.embedding_table import check, write_table
+
+    check(session, path)
+    cost = Cost()
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        result = write_table(decided.session, path, rows, seed, cost=cost)
+    _say_cost(cost)
+    print_json({**vars(result), "pictures": cost}) if json else put(result.path)
     exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
 
 
@@ -84,10 +115,14 @@ def _write(made: "Report", out: str) -> None:
 
 def _say(made: "Report", out: str, cost: "Cost", json: bool) -> None:
     """Say what was written, and what the pictures cost."""
-    told = f"{cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:,.1f} MB"
-    say(f"pictures: {told}")
+    _say_cost(cost)
     if not json:
         put(out)
         return
     numbers: dict[str, Any] = {name: getattr(made, name) for name in NUMBERS}
     print_json({"report": out, "pictures": cost, **numbers})
+
+
+def _say_cost(cost: "Cost") -> None:
+    """Say what pictures cost."""
+    say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:,.1f} MB")

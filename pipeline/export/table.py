@@ -91,8 +91,8 @@ def write_table(session: Session) -> TableResult:
     rows = sum(kept_counts(session).values())
     scores = ScoreColumns(session)
     inputs = Inputs(session, scores.by_operator)
-    pool_scores = list(_pool_scores(session))
-    about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": pool_scores, "rows": rows}
+    brought = list(pool_scores(session))
+    about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": brought, "rows": rows}
     check_file(path, KEY)
     if is_current(path, KEY, about):
         return TableResult(path, rows, written=False)
@@ -105,7 +105,7 @@ def write_table(session: Session) -> TableResult:
 def _write(path: str, session: Session, scores: ScoreColumns) -> None:
     """Write the table to a local file, in row groups that do not depend on the size of the shards."""
     dtypes = {name: SAMPLE_COLUMNS[source] for name, source in SOURCES.items()}
-    empty = pl.DataFrame(schema={**dtypes, **_pool_scores(session), **scores.schema})
+    empty = pl.DataFrame(schema={**dtypes, **pool_scores(session), **scores.schema})
     schema = to_arrow(empty).schema
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for group in cut(_kept_frames(session, scores), ROW_GROUP, maxsize):
@@ -114,7 +114,7 @@ def _write(path: str, session: Session, scores: ScoreColumns) -> None:
 
 def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFrame]:
     """The rows of the table, shard by shard."""
-    sources = [*SOURCES.values(), *_pool_scores(session)]
+    sources = [*SOURCES.values(), *pool_scores(session)]
     shards = [shard for shard, kept in kept_counts(session).items() if kept]
     for shard in watched("writing the table", shards, len(shards)):
         keep = session.store.kept(session.decisions, shard)
@@ -126,7 +126,7 @@ def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFram
             start += len(frame)
 
 
-def _pool_scores(session: Session) -> dict[str, PolarsDataType]:
+def pool_scores(session: Session) -> dict[str, PolarsDataType]:
     """The scores that the pool itself brings along and the recipe reads, by full name. Of others it is not
     known whether the pool has them."""
     read = set(session.columns_read())

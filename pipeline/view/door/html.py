@@ -1,0 +1,57 @@
+"""HTML out of the templates in `view/templates/`. Every value is escaped: captions, keys and reasons come
+from strangers."""
+
+import base64
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import printable, shortened
+
+if TYPE_CHECKING:
+    import jinja2
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+MOST_CHARACTERS = 10_000  # of a text that is shown
+SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
+
+
+def render(template: str, **values: Any) -> str:
+    """A template with these values."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> "jinja2.Environment":
+    """The templates, with the filters that they use."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"shown": shown, "value": value, "uri": data_uri, "share": share}
+    return environment
+
+
+def shown(text: object) -> str:
+    """A text as people see it: what is not printable escaped, of a very long one the beginning."""
+    return printable(shortened(str(text), MOST_CHARACTERS))
+
+
+def value(thing: object) -> str:
+    """A value of a column: floats with four digits, `-` for none."""
+    return "-" if thing is None else f"{thing:.4g}" if isinstance(thing, float) else shown(thing)
+
+
+def share(part: int, whole: int) -> str:
+    """A part in percent, `-` of nothing."""
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def data_uri(picture: bytes) -> str:
+    """An encoded picture as an address that holds it. Raises ValueError if it is neither JPEG, PNG nor
+    WebP."""
+    for signature, kind in SIGNATURES.items():
+        if picture.startswith(signature):
+            return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+    raise ValueError("a picture must be JPEG, PNG or WebP")
