@@ -14,7 +14,8 @@ from tests.corpus.pool import OddPool
 from tests.support.warm import Done, Warm
 
 COMMANDS = ("plan", "run", "keep", "explain", "export")
-FEW = ("run", "explain")  # what says most in a short time
+FEW = ("run",)  # what says most in a short time
+FAILURE = ("run", "explain")  # the same if a sample fails: why
 REFUSAL = ("plan", "run")
 LOCAL = ("run", "export")
 INGEST = ("--local", "--processes", "1", "--retries", "0", "--timeout", "1", "--allow-private", "--json")
@@ -78,7 +79,8 @@ def _commands(warm: Warm, walked: Walked, whole: bool) -> None:
         _do(warm, walked, "ingest", str(walked.place.list), str(walked.place.out), *INGEST)
         return
     recipe = str(walked.place.recipe())
-    few = REFUSAL if walked.kind.outcome.refused else FEW
+    outcome = walked.kind.outcome
+    few = REFUSAL if outcome.refused else FAILURE if outcome.failed else FEW
     for command in COMMANDS if whole else few:
         words = [recipe, *([_odd_uid(walked.place)] if command == "explain" else [])]
         words += [*walked.place.arguments, *(["--local"] if command in LOCAL and walked.place.local else [])]
