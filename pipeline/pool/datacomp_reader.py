@@ -23,7 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline.arrow_columns import is_text
 from pipeline.errors import RecipeError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.datacomp_columns import CAPTION, SCORES, converted
+from pipeline.pool.datacomp_columns import CAPTION, SCORES, TEXTS, converted
 from pipeline.pool.listing.names import safe, unsafe
 from pipeline.pool.listing.reasons import NO_SHARD
 from pipeline.pool.listing.tree import FILE, FOLDER, File, ListedTree, LocalTree
@@ -38,6 +38,7 @@ EMBEDDINGS = {
     "datacomp.l14_text_embedding": "l14_txt",
 }
 NUMBERED = ("shard", "row", "key")  # columns that follow from the rows' numbers
+CHECKED = ("uid", *TEXTS, *SCORES)  # columns in which a value that cannot be meant spoils the shard
 PARQUET = ".parquet"
 NPZ = ".npz"
 ROWS = 8192  # rows that are unpacked together
@@ -123,6 +124,18 @@ class Metadata:
         with suppress(FileNotFoundError):
             states.append(local_state(os.stat(self.path(shard, NPZ))))
         return " ".join(states)
+
+    def checked_rows(self, shard: str) -> int:
+        """How many samples a shard has. Raises ShardError as `rows` does, and if a uid, a caption or a score
+        in a local file is not as it must be, which takes half a second for a million rows; OSError."""
+        rows = self.rows(shard)
+        if not self.local:
+            return rows
+        with self._parquet(shard) as table:
+            names = [name for name in CHECKED if set(_sources(name)) & set(table.schema.names)]
+        for _ in self._frames(shard, names):
+            pass
+        return rows
 
     def rows(self, shard: str) -> int:
         """How many samples a shard has, from the parquet's footer. Raises ShardError if its arrays have

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -69,9 +68,12 @@ class DataComp(PoolKind):
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
     ) -> Iterator[SampleBatch]:
-        """See PoolKind."""
+        """See PoolKind. The table is the folder itself, so passes read a shard this way only if it could not
+        be read before, and learn why."""
+        self.metadata.checked_rows(shard.name)
         for frame in self.metadata.batches(shard.name, list(SAMPLE_COLUMNS), rows):
             yield pl.concat([EMPTY, frame], how="diagonal"), None
+        notes["state"], notes["content"] = self.identify(shard)
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
@@ -97,21 +99,15 @@ class InPlace(Metadata):
         return os.path.getsize(self.path(shard)) if self.local else LARGE
 
     def known(self, shards: Sequence[Shard]) -> list[Shard]:
-        """See SampleTable. Files that are new, or of another state than noted, are counted and identified.
-        Raises RecipeError if one cannot be read."""
+        """See SampleTable. Files that are new, or of another state than noted, are checked, counted and
+        identified. One that cannot be read stays unknown, and `DataComp.read` says why."""
         noted = self.store.root.read_json(layout.DATACOMP) or {}
         new = [shard for shard in shards if not _is_noted(shard, noted)]
         if new:
             with ThreadPoolExecutor(THREADS) as pool:
-                try:
-                    noted |= zip([shard.name for shard in new], pool.map(self._note, new), strict=True)
-                except ShardError as error:
-                    raise RecipeError(f"pool.datacomp: {error}") from None
+                noted |= zip([shard.name for shard in new], pool.map(self._note, new), strict=True)
             note_json(self.store.root, layout.DATACOMP, noted)
-        return [
-            replace(shard, rows=noted[shard.name]["rows"], content=noted[shard.name]["content"])
-            for shard in shards
-        ]
+        return [shard.known_as(noted[shard.name]["content"], noted[shard.name]["rows"]) for shard in shards]
 
     def check(self, shard: Shard) -> None:
         """See SampleTable. Of files on object storage, reading itself notices a change."""
@@ -119,9 +115,12 @@ class InPlace(Metadata):
             raise ChangedError(f"{shard.path} or its npz changed while it was used: it is read again")
 
     def _note(self, shard: Shard) -> dict[str, Any]:
-        """What `datacomp.json` holds of one shard."""
-        rows = self.rows(shard.name)
-        return {"state": shard.state, "rows": rows, "content": self.content(shard)}
+        """What `datacomp.json` holds of one shard. The content of one that cannot be read is empty."""
+        try:
+            rows, content = self.checked_rows(shard.name), self.content(shard)
+        except ShardError:
+            rows, content = 0, ""
+        return {"state": shard.state, "rows": rows, "content": content}
 
 
 def _is_noted(shard: Shard, noted: Mapping[str, Any]) -> bool:
