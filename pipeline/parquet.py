@@ -20,17 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.arrow_columns import decoded, is_list, longest, stored
-from pipeline.assets import most_unpacked
+from pipeline.bounds import USUAL, Bounds
 
 AT_ONCE = 64 << 20  # bytes of rows that are unpacked together
-FREE_ROWS = 100_000  # beyond these, a row must take a byte of the file
-MOST_COLUMNS = 10_000
-MOST_DEPTH = 64  # of nested columns
-THRIFT_BYTES = 64 << 20  # of one text in the footer; the schema of a data set has some KB
-THRIFT_ITEMS = 1 << 20  # of one list in the footer: of columns, of row groups
+ITEM_BYTES = 64  # of the footer that each column or row group in it takes, at the least
 READ_AHEAD = 1 << 20  # bytes of each column of a local file; from elsewhere, a row group at once
 DELTA = "DELTA_BYTE_ARRAY"  # an encoding in which a few bytes may repeat a long value
 DELTA_ROWS = 64  # rows of that encoding that are unpacked together
+UNPACKED = "(limits.unpacked_bytes, limits.unpacked_ratio)"
 
 # How those of Arrow's OSErrors begin that are about a file's contents
 _CONTENTS = (
@@ -62,17 +59,19 @@ def _line(error: Exception) -> str:
 
 class Parquet:
     """An open file: a local path, or a file object that stays open as long. A context manager. Raises what
-    Arrow raises (see `garbled`), and ValueError if the file claims more than it can hold."""
+    Arrow raises (see `garbled`), and ValueError if the file claims more than it can hold, or than `bounds`
+    allow."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, bounds: Bounds = USUAL) -> None:
         self._source = source
+        self._bounds = bounds
         self._stack = ExitStack()
         self._local = isinstance(source, str)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.file = self._open(stack)
-            _check_footer(self.file.metadata, self._size())
+            _check_footer(self.file.metadata, self._size(), self._bounds)
             self._stack = stack.pop_all()
         return self
 
@@ -98,10 +97,10 @@ class Parquet:
         for group in range(self.file.num_row_groups):
             for chunk in self._chunks(group, names):
                 packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
-                if unpacked > (most := most_unpacked(packed)):
+                if unpacked > (most := self._bounds.most_unpacked(packed)):
                     raise ValueError(
                         f"column {chunk.path_in_schema} says that {packed:,} bytes unpack to {unpacked:,}, "
-                        f"must be at most {most:,}"
+                        f"must be at most {most:,} {UNPACKED}"
                     )
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
@@ -109,12 +108,12 @@ class Parquet:
         held; at most `rows` at a time, fewer if they are long. Columns are `decoded`. Raises ValueError if
         they are far more than the file."""
         size = 0
-        most = most_unpacked(self._size())
+        most = self._bounds.most_unpacked(self._size())
         for group in range(self.file.num_row_groups):
             for batch in self.group_batches(group, names, rows):
                 if (size := size + batch.nbytes) > most:
                     raise ValueError(
-                        f"unpacks to more than {most:,} bytes, which its {self._size():,} cannot mean"
+                        f"unpacks to more than {most:,} bytes, which its {self._size():,} cannot mean {UNPACKED}"
                     )
                 yield batch
 
@@ -171,8 +170,10 @@ class Parquet:
     def _open(self, stack: ExitStack, **options: Any) -> pq.ParquetFile:
         """The file as Arrow opens it. It reads a local one itself."""
         reading = {"buffer_size": READ_AHEAD, "pre_buffer": False} if self._local else {"pre_buffer": True}
-        bounds = {"thrift_string_size_limit": THRIFT_BYTES, "thrift_container_size_limit": THRIFT_ITEMS}
-        file = pq.ParquetFile(self._source, schema_depth_limit=MOST_DEPTH, **bounds, **reading, **options)
+        most = self._bounds.footer_bytes
+        bounds = {"thrift_string_size_limit": most, "thrift_container_size_limit": max(1, most // ITEM_BYTES)}
+        depth = self._bounds.table_depth
+        file = pq.ParquetFile(self._source, schema_depth_limit=depth, **bounds, **reading, **options)
         return stack.enter_context(file)
 
     def _size(self) -> int:
@@ -185,17 +186,20 @@ class Parquet:
         return size
 
 
-def _check_footer(footer: pq.FileMetaData, size: int) -> None:
+def _check_footer(footer: pq.FileMetaData, size: int, bounds: Bounds) -> None:
     """Raises ValueError if the numbers of columns and rows cannot be those of a file of `size` bytes."""
-    if footer.num_columns > MOST_COLUMNS:
-        raise ValueError(f"has {footer.num_columns:,} columns, must have at most {MOST_COLUMNS:,}")
+    if footer.num_columns > bounds.table_columns:
+        raise ValueError(
+            f"has {footer.num_columns:,} columns, must have at most {bounds.table_columns:,} "
+            "(limits.table_columns)"
+        )
     rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
     if sum(rows) != footer.num_rows or min(rows, default=0) < 0:
         raise ValueError(f"says that it has {footer.num_rows:,} rows, its row groups have {sum(rows):,}")
-    if footer.num_rows > max(FREE_ROWS, size):
+    if footer.num_rows > max(bounds.table_rows, size):
         raise ValueError(
-            f"says that it has {footer.num_rows:,} rows in {size:,} bytes; beyond {FREE_ROWS:,} rows, each must "
-            "take a byte of the file"
+            f"says that it has {footer.num_rows:,} rows in {size:,} bytes; beyond {bounds.table_rows:,} rows, "
+            "each must take a byte of the file (limits.table_rows)"
         )
 
 

@@ -40,6 +40,7 @@ DOOR = (
     "errors",
     "arrow_columns",
     "assets",
+    "bounds",
     "npy",
     "parquet",
     "threads",

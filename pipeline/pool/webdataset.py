@@ -25,6 +25,7 @@ import simplejpeg
 
 from pipeline.pool.fields import (
     BAD_JSON,
+    IMAGES,
     NO_CAPTION,
     USUAL,
     Limits,
@@ -43,9 +44,6 @@ NO_JSON = "no json"
 LARGE = f"larger than {MAX_MEMBER >> 20} MiB"
 UTF_16 = b"\xff\xfe", b"\xfe\xff"  # byte order marks, which are never UTF-8
 LARGE_IMAGE = f"image member {LARGE}"
-# In open_clip's order: the picture that is scored is the one trained on
-OPEN_CLIP = ("jpg", "png", "jpeg", "webp")
-IMAGES = (*OPEN_CLIP, "jfif", "jpe", "gif", "bmp", "tiff", "tif", "avif", "heic", "heif")
 LOOK_AHEAD = 256  # members with one stem after which their keys are settled
 LOOK_AHEAD_BYTES = 64 << 20
 CAPTIONS = ("txt", "json")  # suffixes of members that may hold the caption

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import ChangedError, RecipeError, ShardError
 from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
@@ -34,7 +35,7 @@ class DataComp(PoolKind):
     @property
     def metadata(self) -> "Metadata":
         """The folder."""
-        return Metadata(self.paths[0])
+        return Metadata(self.paths[0], self.limits)
 
     def list_shards(self) -> Listing:
         """See PoolKind. Raises RecipeError."""
@@ -81,7 +82,7 @@ class DataComp(PoolKind):
 
     def samples(self, store: Store) -> SampleTable:
         """See PoolKind. The folder itself."""
-        return InPlace(self.paths[0], store)
+        return InPlace(self.paths[0], store, self.limits)
 
 
 class InPlace(Metadata):
@@ -90,8 +91,8 @@ class InPlace(Metadata):
 
     folders: tuple[str, ...] = ()
 
-    def __init__(self, folder: str, store: Store) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: str, store: Store, bounds: Bounds = USUAL) -> None:
+        super().__init__(folder, bounds)
         self.store = store
 
     def size(self, shard: str) -> int:
@@ -124,8 +125,9 @@ class InPlace(Metadata):
 
 
 def _is_noted(shard: Shard, noted: Mapping[str, Any]) -> bool:
-    """Whether there is a note of this shard in its present state."""
+    """Whether there is a note of this shard in its present state. One that could not be read is tried
+    again."""
     note = noted.get(shard.name)
     if not isinstance(note, dict) or not note.keys() >= {"state", "rows", "content"}:
         return False
-    return shard.state in ("", note["state"])
+    return bool(note["content"]) and shard.state in ("", note["state"])

@@ -93,6 +93,24 @@ def test_a_garbled_npz(datacomp_folder, datacomp_session):
     assert "00000000.npz is not a whole .npz" in pending["00000000"]
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"array_width": 4}, "must have 1 to 4 numbers in a row, got float16 (300, 8) (limits.array_width)"),
+        ({"unpacked_bytes": 1, "unpacked_ratio": 1}, "(limits.unpacked_bytes, limits.unpacked_ratio)"),
+        ({"table_columns": 1}, "(limits.table_columns)"),
+    ],
+)
+def test_a_limit_that_is_raised_lets_a_shard_be_read(limits, message, datacomp_folder, datacomp_session):
+    names = [f"{datacomp_folder}/{name}.npz" for name in ("00000000", "00000001")]
+    for name in names:
+        np.savez_compressed(name, **np.load(name))
+    pending = unread(datacomp_session(limits=limits))
+    assert len(pending) == 2
+    assert message in pending["00000000"]
+    assert unread(datacomp_session()) == {}
+
+
 def test_a_garbled_row_of_an_npz(datacomp_folder, datacomp_session):
     """A member's checksum is that of all its rows, so a shard with one wrong bit stays pending."""
     path = datacomp_folder / "00000000.npz"
