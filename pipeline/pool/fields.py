@@ -17,6 +17,8 @@ from pipeline.bounds import Bounds
 
 BAD_JSON = "json cannot be parsed"
 NO_CAPTION = "no caption"
+REPLACED = "\ufffd"  # what takes the place of bytes that are no character
+NOT_UTF_8 = "the caption has U+FFFD, where bytes are not UTF-8"
 MOST_PIXELS = (1 << 31) - 1  # of a side: an int32
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

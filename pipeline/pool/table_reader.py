@@ -23,7 +23,7 @@ import pyarrow as pa
 from pipeline.arrow_columns import texts
 from pipeline.errors import ChangedError, ColumnError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.fields import NO_CAPTION, USUAL, Limits, pixels_of, string
+from pipeline.pool.fields import NO_CAPTION, NOT_UTF_8, REPLACED, USUAL, Limits, pixels_of, string
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage
 from pipeline.pool.tar_reader import BATCH_BYTES
@@ -276,10 +276,11 @@ def describe(
 
 
 def _reason() -> pl.Expr:
-    """Why a row is empty, else why its download failed and that its caption is missing; null for a good
-    row."""
+    """Why a row is empty, else why its download failed and that its caption is missing, or was not UTF-8;
+    null for a good row."""
     failed = pl.lit("download failed: ") + pl.coalesce("error_message", "status")
     download = pl.when(pl.col("status") != "success").then(failed)
     caption = pl.when(pl.col("text").is_null()).then(pl.lit(NO_CAPTION))
-    both = pl.concat_str(download, caption, separator="; ", ignore_nulls=True)
+    replaced = pl.when(pl.col("text").str.contains(REPLACED, literal=True)).then(pl.lit(NOT_UTF_8))
+    both = pl.concat_str(download, caption, replaced, separator="; ", ignore_nulls=True)
     return pl.coalesce("trouble", pl.when(both != "").then(both))

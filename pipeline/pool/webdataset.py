@@ -27,6 +27,8 @@ from pipeline.pool.fields import (
     BAD_JSON,
     IMAGES,
     NO_CAPTION,
+    NOT_UTF_8,
+    REPLACED,
     USUAL,
     Limits,
     escaped,
@@ -208,6 +210,7 @@ def describe(
     record, no_record = _record(sample.members.get("json"), limits)
     text, no_text = _text(sample.members.get("txt"), record, limits)
     url = string(record.get("url"))
+    replaced = NOT_UTF_8 if text and REPLACED in text else None
     no_image = None if data is not None else (image.trouble or LARGE_IMAGE) if image else NO_IMAGE
     return (
         shard,
@@ -221,7 +224,7 @@ def describe(
         pixels(record.get("original_height")),
         *ranges(members, image),
         suffix,
-        sample.trouble or "; ".join(filter(None, (no_image, no_text, no_record))) or None,
+        sample.trouble or "; ".join(filter(None, (no_image, no_text, replaced, no_record))) or None,
         data,
     )
 

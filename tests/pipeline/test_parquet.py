@@ -62,7 +62,9 @@ def test_texts():
     values = pa.array(["a", "b" * (1 << 20), "c" * ((1 << 20) + 1), None])
     found, troubles = texts(values, "text")
     assert [None if text is None else len(text) for text in found.to_pylist()] == [1, 1 << 20, None, None]
-    assert troubles == {2: "column text has 1,048,577 bytes, must have at most 1,048,576 (limits.caption_bytes)"}
+    assert troubles == {
+        2: "column text has 1,048,577 bytes, must have at most 1,048,576 (limits.caption_bytes)"
+    }
     for uids in (True, False):
         found, _ = texts(pa.array([bytes(range(16)), b"short"]), "uid", uids=uids)
         assert found.to_pylist() == [bytes(range(16)).hex() if uids else bytes(range(16)).decode(), "short"]
