@@ -8,7 +8,8 @@
 A few KB can stand for many GB, in three ways. A footer can claim a million columns or a billion rows: it is
 bounded before it is believed. A page can be packed a thousandfold: the sizes in the footer are compared. And
 a dictionary can hold one long value to which a million rows point: its longest value is looked up first, and
-only as many rows are unpacked together as fit.
+only as many rows are unpacked together as fit. What a footer says of its pages is compared with the pages
+(`parquet_pages.py`), in local files alone: on other storage each page would be one more request.
 """
 
 import os
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from pipeline.arrow_columns import decoded, is_list, longest, stored
 from pipeline.bounds import USUAL, Bounds
+from pipeline.parquet_pages import walk
 
 AT_ONCE = 64 << 20  # bytes of rows that are unpacked together
 ITEM_BYTES = 64  # of the footer that each column or row group in it takes, at the least
@@ -118,7 +120,10 @@ class Parquet:
                 yield batch
 
     def group_batches(self, group: int, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """The same of one row group, without a bound on their sum."""
+        """The same of one row group, without a bound on their sum. Raises ValueError if the pages of a local
+        file are not what its footer says of them, before one is unpacked."""
+        if self._local:
+            self._check_pages(group, names)
         for batch in self.file.iter_batches(self._at_once(group, names, rows), [group], list(names)):
             columns = [decoded(column) for column in batch.columns]
             yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
@@ -132,6 +137,31 @@ class Parquet:
                 return first, end, group
             first = end
         raise ValueError(f"has {first:,} rows, and row {row:,} was asked for")
+
+    def _check_pages(self, group: int, names: Sequence[str]) -> None:
+        """Raises ValueError if pages hold more or fewer values than the footer says, or unpack to far more
+        than their bytes."""
+        metadata = self.file.metadata
+        rows = metadata.row_group(group).num_rows
+        with open(self._source, "rb") as file:
+            for chunk in self._chunks(group, names):
+                name, size, values = chunk.path_in_schema, chunk.total_compressed_size, chunk.num_values
+                if rows > values or (rows < values and _is_flat(self.file.schema, name)):
+                    raise ValueError(f"column {name} has {values:,} values for {rows:,} rows")
+                start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
+                try:
+                    pages = walk(file, start, size, values)
+                except ValueError as error:
+                    raise ValueError(f"column {name}: {error}") from None
+                if pages.values != values:
+                    raise ValueError(
+                        f"column {name} has pages of {pages.values:,} values, the footer says {values:,}"
+                    )
+                if pages.unpacked > (most := self._bounds.most_unpacked(size)):
+                    raise ValueError(
+                        f"column {name} has pages that unpack to {pages.unpacked:,} bytes, must be at most "
+                        f"{most:,} {UNPACKED}"
+                    )
 
     def _at_once(self, group: int, names: Sequence[str], rows: int) -> int:
         """How many rows of a group can be unpacked together, so that AT_ONCE holds them even if each has the
@@ -201,6 +231,12 @@ def _check_footer(footer: pq.FileMetaData, size: int, bounds: Bounds) -> None:
             f"says that it has {footer.num_rows:,} rows in {size:,} bytes; beyond {bounds.table_rows:,} rows, "
             "each must take a byte of the file (limits.table_rows)"
         )
+
+
+def _is_flat(schema: pq.ParquetSchema, name: str) -> bool:
+    """Whether a column has one value for each row, of which some may be null."""
+    columns = (schema.column(index) for index in range(len(schema)))
+    return any(column.path == name and not column.max_repetition_level for column in columns)
 
 
 def _longest_word(array: pa.Array) -> int:

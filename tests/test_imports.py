@@ -43,6 +43,7 @@ DOOR = (
     "bounds",
     "npy",
     "parquet",
+    "parquet_pages",
     "threads",
     "ordered_map",
 )  # the modules beside the rooms, open to all of them

@@ -7,6 +7,7 @@ import pytest
 from pipeline import parquet
 from pipeline.arrow_columns import texts
 from pipeline.parquet import Parquet, garbled
+from pipeline.parquet_pages import walk
 
 
 def write(path, table, **options) -> str:
@@ -44,6 +45,22 @@ def test_a_file_object_is_as_good_as_a_path(tmp_path):
     path = write(tmp_path / "a.parquet", {"text": ["a"] * 10})
     with open(path, "rb") as file, Parquet(file) as table:
         assert sum(batch.num_rows for batch in table.batches(["text"], 3)) == table.rows == 10
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}])
+@pytest.mark.parametrize("packing", ["none", "zstd", "snappy"])
+def test_the_pages_of_a_column_are_what_the_footer_says(tmp_path, options, packing):
+    table = {"text": [f"text {n}" for n in range(9000)], "list": [["a", None], [], None] * 3000}
+    path = write(tmp_path / "a.parquet", table, compression=packing, data_page_size=2000, **options)
+    footer = pq.read_metadata(path)
+    with open(path, "rb") as file:
+        for index in range(footer.num_columns):
+            chunk = footer.row_group(0).column(index)
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            pages = walk(file, start, chunk.total_compressed_size, chunk.num_values)
+            assert pages.values == chunk.num_values
+            assert 0 < pages.unpacked <= chunk.total_uncompressed_size  # which counts the headers too
+    assert sum(sizes(path, ["text", "list"], 1000)) == 9000
 
 
 def test_what_the_disk_says_is_not_garbled():
