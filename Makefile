@@ -5,6 +5,9 @@ PYTEST = $(BIN)/python -m pytest
 # Two Rays on two cores starve each other, so all tests that start Ray run in one of two processes.
 IN_TWO = $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target test-ray test-others
 
+# Hundreds of processes import Winnow: none of them compiles it anew, whatever the machine's environment says
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help install demo test test-full test-ray test-others check docs bench fuzz clean
 
 help:  ## list the targets

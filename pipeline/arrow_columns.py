@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-LONGEST_TEXT = 1 << 20  # bytes of one text: as of a CSV's field
+from pipeline.bounds import USUAL
+
 UUID_BYTES = 16
 
 
@@ -69,17 +70,18 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def texts(
-    array: pa.Array, name: str, first: bool = False, uids: bool = False
+    array: pa.Array, name: str, first: bool = False, uids: bool = False, most: int = USUAL.text_bytes
 ) -> tuple[pa.Array, dict[int, str]]:
     """A column as text, large_string; and row -> why its value is left out. Numbers become digits, bytes that
     are not UTF-8 become U+FFFD. `first`: of a list, its first value is taken. `uids`: 16 bytes become 32 hex
-    digits. Raises ValueError for a column of records, or of lists unless they are wanted."""
+    digits. `most`: bytes that a text may have. Raises ValueError for a column of records, or of lists unless
+    they are wanted."""
     array = decoded(array)
     if first and is_list(array.type):
         array = decoded(_compute().list_element(_never_empty(array), 0))
     if pa.types.is_nested(array.type):
         raise ValueError(f"column {name} is {str(array.type)[:80]}, must be text or a number")
-    array, troubles = _without_long(array, name)
+    array, troubles = _without_long(array, name, most)
     if is_bytes(array.type):
         return _of_bytes(array, uids), troubles
     try:
@@ -98,15 +100,15 @@ def _never_empty(array: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(pc.list_value_length(array), 0), pa.scalar(None, array.type), array)
 
 
-def _without_long(array: pa.Array, name: str) -> tuple[pa.Array, dict[int, str]]:
-    """The column with null for each value over LONGEST_TEXT, and why, by row."""
-    if longest(array) <= LONGEST_TEXT:
+def _without_long(array: pa.Array, name: str, most: int) -> tuple[pa.Array, dict[int, str]]:
+    """The column with null for each value of more than `most` bytes, and why, by row."""
+    if longest(array) <= most:
         return array, {}
     pc = _compute()
     sizes = pc.binary_length(array)
-    long = pc.fill_null(pc.greater(sizes, LONGEST_TEXT), False)
+    long = pc.fill_null(pc.greater(sizes, most), False)
     troubles = {
-        row: f"column {name} has {sizes[row].as_py():,} bytes, must have at most {LONGEST_TEXT:,}"
+        row: f"column {name} has {sizes[row].as_py():,} bytes, must have at most {most:,} (limits.caption_bytes)"
         for row in pc.indices_nonzero(long).to_pylist()
     }
     return pc.if_else(long, pa.scalar(None, array.type), array), troubles

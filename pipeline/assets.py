@@ -34,8 +34,6 @@ WEB = ("http://", "https://")
 LARGEST = 256 << 30  # bytes of one fetched file: a subset file of 12.8 billion samples has 205 GB
 IN_MEMORY = 1 << 30  # bytes of one file that is read whole, after unpacking
 CHUNK = 4 << 20  # bytes read at a time
-UNPACKED_FREE = 64 << 20  # bytes that any packed file may unpack to
-MOST_RATIO = 50  # beyond these, by how much; embeddings hardly shrink, captions to a fifth
 LONGEST_NAME = 100  # characters of a file's own name in the cache, counted from its end
 
 
@@ -69,12 +67,6 @@ def read_bytes(address: str, limit: int = IN_MEMORY) -> bytes:
     than `limit` bytes, and what `local_file` raises."""
     with fsspec.open(local_file(address), "rb", compression="infer") as file:
         return b"".join(_chunks(file, address, limit))
-
-
-def most_unpacked(size: int) -> int:
-    """To how many bytes `size` packed bytes may unpack. A file that says more is not unpacked: a few KB can
-    stand for many GB."""
-    return max(UNPACKED_FREE, size * MOST_RATIO)
 
 
 def map_array(address: str) -> np.ndarray:

@@ -109,7 +109,7 @@ def open_member(archive: zipfile.ZipFile, name: str, where: str, most: Callable[
     if info.file_size > most(info.compress_size):
         raise ValueError(
             f"{where} says that {info.compress_size:,} bytes unpack to {info.file_size:,}, must be at most "
-            f"{most(info.compress_size):,}"
+            f"{most(info.compress_size):,} (limits.unpacked_bytes, limits.unpacked_ratio)"
         )
     file = archive.open(info)
     header = read_header(file, where)

@@ -8,7 +8,8 @@
 A few KB can stand for many GB, in three ways. A footer can claim a million columns or a billion rows: it is
 bounded before it is believed. A page can be packed a thousandfold: the sizes in the footer are compared. And
 a dictionary can hold one long value to which a million rows point: its longest value is looked up first, and
-only as many rows are unpacked together as fit.
+only as many rows are unpacked together as fit. What a footer says of its pages is compared with the pages
+(`parquet_pages.py`), in local files alone: on other storage each page would be one more request.
 """
 
 import os
@@ -20,17 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.arrow_columns import decoded, is_list, longest, stored
-from pipeline.assets import most_unpacked
+from pipeline.bounds import USUAL, Bounds
+from pipeline.parquet_pages import walk
 
 AT_ONCE = 64 << 20  # bytes of rows that are unpacked together
-FREE_ROWS = 100_000  # beyond these, a row must take a byte of the file
-MOST_COLUMNS = 10_000
-MOST_DEPTH = 64  # of nested columns
-THRIFT_BYTES = 64 << 20  # of one text in the footer; the schema of a data set has some KB
-THRIFT_ITEMS = 1 << 20  # of one list in the footer: of columns, of row groups
+ITEM_BYTES = 64  # of the footer that each column or row group in it takes, at the least
 READ_AHEAD = 1 << 20  # bytes of each column of a local file; from elsewhere, a row group at once
 DELTA = "DELTA_BYTE_ARRAY"  # an encoding in which a few bytes may repeat a long value
 DELTA_ROWS = 64  # rows of that encoding that are unpacked together
+UNPACKED = "(limits.unpacked_bytes, limits.unpacked_ratio)"
 
 # How those of Arrow's OSErrors begin that are about a file's contents
 _CONTENTS = (
@@ -62,17 +61,19 @@ def _line(error: Exception) -> str:
 
 class Parquet:
     """An open file: a local path, or a file object that stays open as long. A context manager. Raises what
-    Arrow raises (see `garbled`), and ValueError if the file claims more than it can hold."""
+    Arrow raises (see `garbled`), and ValueError if the file claims more than it can hold, or than `bounds`
+    allow."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, bounds: Bounds = USUAL) -> None:
         self._source = source
+        self._bounds = bounds
         self._stack = ExitStack()
         self._local = isinstance(source, str)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self.file = self._open(stack)
-            _check_footer(self.file.metadata, self._size())
+            _check_footer(self.file.metadata, self._size(), self._bounds)
             self._stack = stack.pop_all()
         return self
 
@@ -98,10 +99,10 @@ class Parquet:
         for group in range(self.file.num_row_groups):
             for chunk in self._chunks(group, names):
                 packed, unpacked = chunk.total_compressed_size, chunk.total_uncompressed_size
-                if unpacked > (most := most_unpacked(packed)):
+                if unpacked > (most := self._bounds.most_unpacked(packed)):
                     raise ValueError(
                         f"column {chunk.path_in_schema} says that {packed:,} bytes unpack to {unpacked:,}, "
-                        f"must be at most {most:,}"
+                        f"must be at most {most:,} {UNPACKED}"
                     )
 
     def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
@@ -109,17 +110,20 @@ class Parquet:
         held; at most `rows` at a time, fewer if they are long. Columns are `decoded`. Raises ValueError if
         they are far more than the file."""
         size = 0
-        most = most_unpacked(self._size())
+        most = self._bounds.most_unpacked(self._size())
         for group in range(self.file.num_row_groups):
             for batch in self.group_batches(group, names, rows):
                 if (size := size + batch.nbytes) > most:
                     raise ValueError(
-                        f"unpacks to more than {most:,} bytes, which its {self._size():,} cannot mean"
+                        f"unpacks to more than {most:,} bytes, which its {self._size():,} cannot mean {UNPACKED}"
                     )
                 yield batch
 
     def group_batches(self, group: int, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """The same of one row group, without a bound on their sum."""
+        """The same of one row group, without a bound on their sum. Raises ValueError if the pages of a local
+        file are not what its footer says of them, before one is unpacked."""
+        if self._local:
+            self._check_pages(group, names)
         for batch in self.file.iter_batches(self._at_once(group, names, rows), [group], list(names)):
             columns = [decoded(column) for column in batch.columns]
             yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
@@ -133,6 +137,31 @@ class Parquet:
                 return first, end, group
             first = end
         raise ValueError(f"has {first:,} rows, and row {row:,} was asked for")
+
+    def _check_pages(self, group: int, names: Sequence[str]) -> None:
+        """Raises ValueError if pages hold more or fewer values than the footer says, or unpack to far more
+        than their bytes."""
+        metadata = self.file.metadata
+        rows = metadata.row_group(group).num_rows
+        with open(self._source, "rb") as file:
+            for chunk in self._chunks(group, names):
+                name, size, values = chunk.path_in_schema, chunk.total_compressed_size, chunk.num_values
+                if rows > values or (rows < values and _is_flat(self.file.schema, name)):
+                    raise ValueError(f"column {name} has {values:,} values for {rows:,} rows")
+                start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
+                try:
+                    pages = walk(file, start, size, values)
+                except ValueError as error:
+                    raise ValueError(f"column {name}: {error}") from None
+                if pages.values != values:
+                    raise ValueError(
+                        f"column {name} has pages of {pages.values:,} values, the footer says {values:,}"
+                    )
+                if pages.unpacked > (most := self._bounds.most_unpacked(size)):
+                    raise ValueError(
+                        f"column {name} has pages that unpack to {pages.unpacked:,} bytes, must be at most "
+                        f"{most:,} {UNPACKED}"
+                    )
 
     def _at_once(self, group: int, names: Sequence[str], rows: int) -> int:
         """How many rows of a group can be unpacked together, so that AT_ONCE holds them even if each has the
@@ -171,8 +200,10 @@ class Parquet:
     def _open(self, stack: ExitStack, **options: Any) -> pq.ParquetFile:
         """The file as Arrow opens it. It reads a local one itself."""
         reading = {"buffer_size": READ_AHEAD, "pre_buffer": False} if self._local else {"pre_buffer": True}
-        bounds = {"thrift_string_size_limit": THRIFT_BYTES, "thrift_container_size_limit": THRIFT_ITEMS}
-        file = pq.ParquetFile(self._source, schema_depth_limit=MOST_DEPTH, **bounds, **reading, **options)
+        most = self._bounds.footer_bytes
+        bounds = {"thrift_string_size_limit": most, "thrift_container_size_limit": max(1, most // ITEM_BYTES)}
+        depth = self._bounds.table_depth
+        file = pq.ParquetFile(self._source, schema_depth_limit=depth, **bounds, **reading, **options)
         return stack.enter_context(file)
 
     def _size(self) -> int:
@@ -185,18 +216,27 @@ class Parquet:
         return size
 
 
-def _check_footer(footer: pq.FileMetaData, size: int) -> None:
+def _check_footer(footer: pq.FileMetaData, size: int, bounds: Bounds) -> None:
     """Raises ValueError if the numbers of columns and rows cannot be those of a file of `size` bytes."""
-    if footer.num_columns > MOST_COLUMNS:
-        raise ValueError(f"has {footer.num_columns:,} columns, must have at most {MOST_COLUMNS:,}")
+    if footer.num_columns > bounds.table_columns:
+        raise ValueError(
+            f"has {footer.num_columns:,} columns, must have at most {bounds.table_columns:,} "
+            "(limits.table_columns)"
+        )
     rows = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
     if sum(rows) != footer.num_rows or min(rows, default=0) < 0:
         raise ValueError(f"says that it has {footer.num_rows:,} rows, its row groups have {sum(rows):,}")
-    if footer.num_rows > max(FREE_ROWS, size):
+    if footer.num_rows > max(bounds.table_rows, size):
         raise ValueError(
-            f"says that it has {footer.num_rows:,} rows in {size:,} bytes; beyond {FREE_ROWS:,} rows, each must "
-            "take a byte of the file"
+            f"says that it has {footer.num_rows:,} rows in {size:,} bytes; beyond {bounds.table_rows:,} rows, "
+            "each must take a byte of the file (limits.table_rows)"
         )
+
+
+def _is_flat(schema: pq.ParquetSchema, name: str) -> bool:
+    """Whether a column has one value for each row, of which some may be null."""
+    columns = (schema.column(index) for index in range(len(schema)))
+    return any(column.path == name and not column.max_repetition_level for column in columns)
 
 
 def _longest_word(array: pa.Array) -> int:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.assets import IN_MEMORY, most_unpacked
+from pipeline.assets import IN_MEMORY
+from pipeline.bounds import USUAL
 
 PICKLE = b"\x80"  # how a pickle of protocol 2 or later begins
 NAMES = 4096  # bytes in which the pickle of an array has named numpy
@@ -64,9 +65,10 @@ def _check_archive(infos: list[zipfile.ZipInfo], size: int, address: str) -> Non
     if any(info.flag_bits & ENCRYPTED for info in infos):
         raise ValueError(f"{address} is encrypted, must not be")
     unpacked = sum(info.file_size for info in infos)
-    if unpacked > most_unpacked(size):
+    if unpacked > USUAL.most_unpacked(size):
         raise ValueError(
-            f"{address} says that its {size:,} bytes unpack to {unpacked:,}, must be at most {most_unpacked(size):,}"
+            f"{address} says that its {size:,} bytes unpack to {unpacked:,}, must be at most "
+            f"{USUAL.most_unpacked(size):,}"
         )
 
 
@@ -80,7 +82,7 @@ def load_tensors(local: str, address: str) -> Any:
     except Exception as error:  # noqa: BLE001 - garbage makes it raise nearly anything
         text = " ".join(str(error).split())[:200]
         raise ValueError(f"{address} is not a file of tensors, as torch.save writes it: {text}") from None
-    most = most_unpacked(os.path.getsize(local))
+    most = USUAL.most_unpacked(os.path.getsize(local))
     if isinstance(saved, dict):
         return {name: _array(tensor, f"{address}: {name!s:.60}", most) for name, tensor in saved.items()}
     return _array(saved, address, most)

@@ -18,7 +18,8 @@ import polars as pl
 from operators.algorithms.pickled_array import read_array
 from operators.algorithms.published import asset
 from operators.algorithms.torch_files import array_pickle, load_tensors
-from pipeline.assets import map_array, most_unpacked
+from pipeline.assets import map_array
+from pipeline.bounds import USUAL
 from pipeline.npy import Header, check_size, open_member, read_header
 from pipeline.parquet import Parquet, garbled
 
@@ -109,7 +110,7 @@ def _open_npz(local: str, address: str, array: str, read: bool = False) -> tuple
         with zipfile.ZipFile(local) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
             name = _chosen(address, array, names)
-            header, file = open_member(archive, f"{name}.npy", f"{address}: {name}", most_unpacked)
+            header, file = open_member(archive, f"{name}.npy", f"{address}: {name}", USUAL.most_unpacked)
             _check_header(header, f"{address}: {name}")
             return header, file.read(header.nbytes) if read else b""
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

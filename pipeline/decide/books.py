@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from pipeline.decide.decision import Decision
 from pipeline.plan.session import Session
-from pipeline.pool.img2dataset import losses_of
-from pipeline.pool.listing.reasons import PassedOver, summary
+from pipeline.pool.img2dataset import GARBLED, losses_of
+from pipeline.pool.listing.reasons import NO_STATS, PassedOver, summary
+from pipeline.pool.shards import STATS
 from pipeline.run.log import RunLog, Speed, speeds
 from pipeline.storage import layout
 from pipeline.storage.identity import tells_rewrites
@@ -69,11 +70,15 @@ def losses(session: Session) -> Losses:
     for shard, footer in session.store.footers(layout.SAMPLES, names).items():
         if damage := footer.notes.get("damage"):
             damaged[shard] = f"{damage['reason']} (byte {damage['offset']})"
-    for reasons in losses_of(session.store, read, session.kind.lost).values():
-        lost.update(reasons)
+    passed_over = dict(session.passed_over)
+    paths = {shard.name: shard.path for shard in read}
+    for name, reasons in losses_of(session.store, read, session.kind.lost).items():
+        if GARBLED in reasons:
+            passed_over[f"the {STATS} beside {paths[name]}"] = NO_STATS
+        lost.update({reason: count for reason, count in reasons.items() if count})
     ordered = dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))
     unwatched = sum(not tells_rewrites(shard.state) for shard in session.shards)
-    return Losses(damaged, ordered, summary(session.passed_over), unwatched)
+    return Losses(damaged, ordered, summary(passed_over), unwatched)
 
 
 def books(

@@ -21,6 +21,7 @@ from itertools import chain, count, islice
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.exporter import Watch
@@ -40,7 +41,7 @@ KEY = "export.urls"
 ROWS_PER_FILE = 1_000_000  # img2dataset reads a whole file at a time
 GROUP = 50_000  # rows of a row group
 COLUMNS = ("url", "text", "uid")
-SCHEMA = to_arrow(pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))).schema
+SCHEMA = pa.schema(dict.fromkeys(COLUMNS, pa.large_string()))  # as `to_arrow` writes texts
 COUNTS = ("files", "rows", "without_url")  # of a manifest and of a result
 
 

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.arrow_columns import decoded, is_text, texts
+from pipeline.bounds import USUAL
 from pipeline.errors import ShardError
 from pipeline.pool.fields import pixels_of
 from pipeline.schema import SAMPLE_COLUMNS, SIDES
@@ -25,23 +26,25 @@ CAPTION = ("text", "caption")
 TEXTS = ("text", "url")
 
 
-def converted(name: str, array: pa.Array | None, rows: int, first: int) -> pl.Series:
+def converted(
+    name: str, array: pa.Array | None, rows: int, first: int, most: int = USUAL.text_bytes
+) -> pl.Series:
     """`rows` values of a column, from the array behind it, which is None if the parquet has none. `first`:
-    the number of the first row, for messages. Raises ShardError, and ValueError for a type that cannot be
-    read."""
+    the number of the first row, for messages; `most`: bytes that a text may have. Raises ShardError, and
+    ValueError for a type that cannot be read."""
     kind = pl.Float64 if name in SCORES else SAMPLE_COLUMNS[name]
     if array is None or name not in ("uid", *TEXTS, *SIDES, *SCORES) or not rows:
         return pl.repeat(None, rows, dtype=kind, eager=True)
     if name == "uid":
-        return _uids(_texts(name, array, first), first)
+        return _uids(_texts(name, array, first, most), first)
     if name in SIDES:
         return _sides(name, array)
-    return _scores(name, array, first) if name in SCORES else _texts(name, array, first)
+    return _scores(name, array, first) if name in SCORES else _texts(name, array, first, most)
 
 
-def _texts(name: str, array: pa.Array, first: int) -> pl.Series:
+def _texts(name: str, array: pa.Array, first: int, most: int) -> pl.Series:
     """Texts; of a list, its first one."""
-    found, troubles = texts(array, name, first=name == "text", uids=name == "uid")
+    found, troubles = texts(array, name, name == "text", name == "uid", most)
     for row, why in troubles.items():
         raise ShardError(f"row {first + row}: {why}")
     return pl.Series(name, found, pl.String)

@@ -21,9 +21,10 @@ import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.arrow_columns import is_text
+from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import RecipeError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.datacomp_columns import CAPTION, SCORES, converted
+from pipeline.pool.datacomp_columns import CAPTION, SCORES, TEXTS, converted
 from pipeline.pool.listing.names import safe, unsafe
 from pipeline.pool.listing.reasons import NO_SHARD
 from pipeline.pool.listing.tree import FILE, FOLDER, File, ListedTree, LocalTree
@@ -38,6 +39,7 @@ EMBEDDINGS = {
     "datacomp.l14_text_embedding": "l14_txt",
 }
 NUMBERED = ("shard", "row", "key")  # columns that follow from the rows' numbers
+CHECKED = ("uid", *TEXTS, *SCORES)  # columns in which a value that cannot be meant spoils the shard
 PARQUET = ".parquet"
 NPZ = ".npz"
 ROWS = 8192  # rows that are unpacked together
@@ -57,7 +59,8 @@ class Metadata:
     """A folder on any fsspec file system. A shard's name is its files' name without suffix. Travels to
     workers."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, bounds: Bounds = USUAL) -> None:
+        self.bounds = bounds
         self.fs, base = fsspec.core.url_to_fs(folder)
         self.base = base.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
@@ -99,8 +102,7 @@ class Metadata:
     def _infos(self) -> list[dict[str, Any]]:
         """One listing of a folder on other storage. Raises OSError."""
         self.fs.invalidate_cache()  # the files may have changed since this process last looked
-        infos: list[dict[str, Any]] = self.fs.ls(self.base, detail=True)
-        return infos
+        return list(self.fs.ls(self.base, detail=True))
 
     def content(self, shard: Shard) -> str:
         """A digest of a shard's files: of all bytes of the parquet, and of names, sizes and checksums of the
@@ -113,7 +115,7 @@ class Metadata:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
         if self.fs.exists(self.path(shard.name, NPZ)):
-            with open_npz(self.path(shard.name, NPZ)) as arrays:
+            with open_npz(self.path(shard.name, NPZ), self.bounds) as arrays:
                 digest.update(arrays.checksums())
         return digest.hexdigest()
 
@@ -124,13 +126,25 @@ class Metadata:
             states.append(local_state(os.stat(self.path(shard, NPZ))))
         return " ".join(states)
 
+    def checked_rows(self, shard: str) -> int:
+        """How many samples a shard has. Raises ShardError as `rows` does, and if a uid, a caption or a score
+        in a local file is not as it must be, which takes half a second for a million rows; OSError."""
+        rows = self.rows(shard)
+        if not self.local:
+            return rows
+        with self._parquet(shard) as table:
+            names = [name for name in CHECKED if set(_sources(name)) & set(table.schema.names)]
+        for _ in self._frames(shard, names):
+            pass
+        return rows
+
     def rows(self, shard: str) -> int:
         """How many samples a shard has, from the parquet's footer. Raises ShardError if its arrays have
         more or fewer, and OSError."""
         with self._parquet(shard) as table:
             rows = table.rows
         if self.fs.exists(self.path(shard, NPZ)):
-            with open_npz(self.path(shard, NPZ)) as arrays:
+            with open_npz(self.path(shard, NPZ), self.bounds) as arrays:
                 for name in set(arrays.names) & set(EMBEDDINGS.values()):
                     if (array_rows := arrays.array(name).rows) != rows:
                         raise ShardError(f"{arrays.path}: {name} has {array_rows} rows, the parquet {rows}")
@@ -190,7 +204,7 @@ class Metadata:
         """The arrays behind these columns, open until the stack is closed."""
         if not names:
             return []
-        archive = stack.enter_context(open_npz(self.path(shard, NPZ)))
+        archive = stack.enter_context(open_npz(self.path(shard, NPZ), self.bounds))
         return [archive.array(EMBEDDINGS[name]) for name in names]
 
     @contextmanager
@@ -201,7 +215,7 @@ class Metadata:
             try:
                 with garbled(local=self.local):
                     source = path if self.local else stack.enter_context(self.fs.open(path, "rb"))
-                    yield stack.enter_context(Parquet(source))
+                    yield stack.enter_context(Parquet(source, self.bounds))
             except (ValueError, ShardError) as error:
                 raise ShardError(f"{path}: {error}") from None
 
@@ -215,12 +229,9 @@ class Metadata:
             left = [name for name in names if name not in NUMBERED]
             first = 0
             for batch in table.batches(wanted, ROWS):
-                columns = {
-                    name: converted(
-                        name, batch.column(sources[name]) if name in sources else None, batch.num_rows, first
-                    )
-                    for name in left
-                }
+                rows, most = batch.num_rows, self.bounds.text_bytes
+                arrays = {n: batch.column(sources[n]) if n in sources else None for n in left}
+                columns = {n: converted(n, array, rows, first, most) for n, array in arrays.items()}
                 yield (
                     pl.DataFrame(columns)
                     if columns

@@ -13,8 +13,12 @@ from typing import Any
 import orjson
 import polars as pl
 
+from pipeline.bounds import Bounds
+
 BAD_JSON = "json cannot be parsed"
 NO_CAPTION = "no caption"
+REPLACED = "\ufffd"  # what takes the place of bytes that are no character
+NOT_UTF_8 = "the caption has U+FFFD, where bytes are not UTF-8"
 MOST_PIXELS = (1 << 31) - 1  # of a side: an int32
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -29,7 +33,10 @@ SIGNATURES = {  # first bytes of a picture -> its suffix
 }
 BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heic"}
 UNKNOWN_IMAGE = "img"  # the suffix of bytes that are no known picture
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic")
+# In open_clip's order: the picture that is scored is the one trained on
+OPEN_CLIP = ("jpg", "png", "jpeg", "webp")
+IMAGES = (*OPEN_CLIP, "jfif", "jpe", "gif", "bmp", "tiff", "tif", "avif", "heic", "heif")
+UNWRITTEN = ("jfif", "jpe", "heif")  # suffixes that are read, and that no export writes
 
 
 def image_suffix(start: bytes, path: str) -> str:
@@ -40,24 +47,27 @@ def image_suffix(start: bytes, path: str) -> str:
         return BRANDS.get(start[8:12], UNKNOWN_IMAGE)
     known = next((suffix for signature, suffix in SIGNATURES.items() if start.startswith(signature)), None)
     named = PurePosixPath(path).suffix[1:].lower()
-    return known or (named if named in IMAGE_SUFFIXES else UNKNOWN_IMAGE)
+    return known or (named if named in IMAGES and named not in UNWRITTEN else UNKNOWN_IMAGE)
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a sample may have, so that a few bytes of a pool cannot fill the memory: `limits` of a recipe,
-    whose defaults (recipe/limits.py) are the same.
+class Limits(Bounds):
+    """What a sample may have beside the bounds of files, so that a few bytes of a pool cannot fill the
+    memory: `limits` of a recipe, whose defaults (recipe/limits.py) are the same.
 
-    caption_bytes  of a caption
     json_bytes     of a json: what it parses to takes up to forty times as many
     sample_files   files of a sample of a tar
     join_bytes     of a tar, held to find the files of a sample if it is not sorted by key
     """
 
-    caption_bytes: int = 1 << 20
     json_bytes: int = 4 << 20
     sample_files: int = 4096
     join_bytes: int = 64 << 20
+
+    @property
+    def line_bytes(self) -> int:
+        """Of a line of a text table, 16 MiB by default."""
+        return 4 * max(self.json_bytes, self.text_bytes)
 
 
 USUAL = Limits()

@@ -32,6 +32,7 @@ READS = 32  # of such files, at the same time
 MOST_BYTES = 64 << 20  # read of such a file: img2dataset writes at most 100,000 messages
 SUCCESS = "success"
 OTHER = "other"
+GARBLED = "unreadable"  # of a file that cannot be parsed: nobody knows how many URLs were lost
 NOT_PUBLIC = "address not public"
 REASONS = (
     ("HTTP", r"HTTP Error (\d{3})"),
@@ -98,18 +99,20 @@ def losses_of(
 
 
 def lost_beside(stem: str) -> dict[str, int]:
-    """`reasons` of the file `<stem>_stats.json`; {} if it does not exist or cannot be parsed. Raises
-    OSError if storage does."""
+    """`reasons` of the file `<stem>_stats.json`; {} if it does not exist, and {GARBLED: 0} if it cannot be
+    parsed. Raises OSError if storage does."""
     fs, path = url_to_fs(stem + STATS)
     try:
         stats = orjson.loads(fs.cat_file(path, end=MOST_BYTES))
-    except (FileNotFoundError, PermissionError, orjson.JSONDecodeError):
+    except orjson.JSONDecodeError:
+        return {GARBLED: 0}
+    except (FileNotFoundError, PermissionError):
         return {}  # if listing is not allowed, S3 answers 403 for a file that does not exist
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:  # then there cannot be such a file
             raise
         return {}
-    return reasons(stats) if isinstance(stats, dict) else {}
+    return reasons(stats) if isinstance(stats, dict) else {GARBLED: 0}
 
 
 def _count(value: object) -> int:

@@ -16,21 +16,20 @@ from typing import Any
 import fsspec
 import numpy as np
 
-from pipeline.assets import most_unpacked
+from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import ShardError
 from pipeline.npy import Member, open_member
 
-MOST_WIDTH = 8192  # numbers in a row: DataComp's embeddings have 512 and 768
 SIZES = (2, 4, 8)  # bytes of a float
 
 
 @contextmanager
-def open_npz(path: str) -> Iterator["Npz"]:
+def open_npz(path: str, bounds: Bounds = USUAL) -> Iterator["Npz"]:
     """An open .npz. Raises ShardError, inside the block too, if the file is not a whole .npz, and OSError."""
     with fsspec.open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                yield Npz(path, archive)
+                yield Npz(path, archive, bounds)
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -47,8 +46,8 @@ def open_npz(path: str) -> Iterator["Npz"]:
 class Npz:
     """The arrays of an open .npz."""
 
-    def __init__(self, path: str, archive: zipfile.ZipFile) -> None:
-        self.path, self.archive = path, archive
+    def __init__(self, path: str, archive: zipfile.ZipFile, bounds: Bounds = USUAL) -> None:
+        self.path, self.archive, self.bounds = path, archive, bounds
 
     @property
     def names(self) -> list[str]:
@@ -66,21 +65,24 @@ class Npz:
             listed = ", ".join(self.names[:20]) or "none"
             raise ShardError(f"{self.path} has no array {name}; there are: {listed}")
         where = f"{self.path}: {name}"
-        return Rows(where, open_member(self.archive, f"{name}.npy", where, most_unpacked))
+        member = open_member(self.archive, f"{name}.npy", where, self.bounds.most_unpacked)
+        return Rows(where, member, self.bounds.array_width)
 
 
 class Rows:
     """A two-dimensional array of floats, read a few rows at a time."""
 
-    def __init__(self, where: str, member: Member) -> None:
+    def __init__(self, where: str, member: Member, widest: int = USUAL.array_width) -> None:
         header, self.file = member
         self.where, self.dtype = where, header.dtype
         is_float = self.dtype.kind == "f" and self.dtype.itemsize in SIZES
         if len(header.shape) != 2 or header.by_column or not is_float:
             raise ShardError(f"{where} must be rows of floats, got {header.kind}")
         self.rows, self.width = header.shape
-        if not 1 <= self.width <= MOST_WIDTH:
-            raise ShardError(f"{where} must have 1 to {MOST_WIDTH:,} numbers in a row, got {header.kind}")
+        if not 1 <= self.width <= widest:
+            raise ShardError(
+                f"{where} must have 1 to {widest:,} numbers in a row, got {header.kind} (limits.array_width)"
+            )
 
     def take(self, rows: int) -> np.ndarray[Any, Any]:
         """The next rows, (rows, width). Raises ShardError if the array ends before."""

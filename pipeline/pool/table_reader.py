@@ -23,7 +23,7 @@ import pyarrow as pa
 from pipeline.arrow_columns import texts
 from pipeline.errors import ChangedError, ColumnError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.fields import NO_CAPTION, USUAL, Limits, pixels_of, string
+from pipeline.pool.fields import NO_CAPTION, NOT_UTF_8, REPLACED, USUAL, Limits, pixels_of, string
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage
 from pipeline.pool.tar_reader import BATCH_BYTES
@@ -61,12 +61,12 @@ def read_table(
     return TableReader(shard, columns, rows, size, needed, limits)
 
 
-def check_table(shard: Shard, columns: Mapping[str, Name]) -> None:
+def check_table(shard: Shard, columns: Mapping[str, Name], limits: Limits = USUAL) -> None:
     """Read as much as says which columns there are. Raises ShardError as `read_table` does, and OSError."""
     with ExitStack() as stack:
         file = Opened(shard.path, stack)
         with reading(file):
-            _open(shard, columns, NEEDED, file, stack)
+            _open(shard, columns, NEEDED, file, stack, limits)
 
 
 class TableReader:
@@ -159,7 +159,7 @@ def _open(
 ) -> Iterator[pl.DataFrame]:
     """Frames with a String column for each part of a sample that the table has, and perhaps `trouble`."""
     if shard.format == "parquet":
-        table = _open_parquet(file, stack)
+        table = _open_parquet(file, stack, limits)
     else:
         positions = any(isinstance(name, int) for name in columns.values())
         table = open_text(file, shard.format, header=not positions, limits=limits)
@@ -212,26 +212,27 @@ def reading(file: Opened) -> Iterator[None]:
         raise file.explained(error) from None
 
 
-def _open_parquet(file: Opened, stack: ExitStack) -> Table:
+def _open_parquet(file: Opened, stack: ExitStack, limits: Limits) -> Table:
     """A parquet file, open until the stack is closed."""
-    table = stack.enter_context(Parquet(file.path or file.file))
-    return Table(table.schema.names, lambda parts: _parquet_frames(table, parts))
+    table = stack.enter_context(Parquet(file.path or file.file, limits))
+    return Table(table.schema.names, lambda parts: _parquet_frames(table, parts, limits))
 
 
-def _parquet_frames(table: Parquet, parts: Mapping[str, Name]) -> Iterator[pl.DataFrame]:
+def _parquet_frames(table: Parquet, parts: Mapping[str, Name], limits: Limits) -> Iterator[pl.DataFrame]:
     """See Table.frames."""
     names = list(dict.fromkeys(map(str, parts.values())))
     table.check(names)
     for batch in table.batches(names, PIECE):
-        yield text_parts(batch, parts)
+        yield text_parts(batch, parts, limits)
 
 
-def text_parts(batch: pa.RecordBatch, parts: Mapping[str, Name]) -> pl.DataFrame:
+def text_parts(batch: pa.RecordBatch, parts: Mapping[str, Name], limits: Limits = USUAL) -> pl.DataFrame:
     """A String column per part of a sample, and `trouble`. A caption that is a list is its first value."""
     columns: dict[str, pa.Array] = {}
     troubles: dict[int, str] = {}
     for part, name in parts.items():
-        columns[part], why = texts(batch.column(name), str(name), first=part == "text", uids=part == "uid")
+        column = batch.column(name)
+        columns[part], why = texts(column, str(name), part == "text", part == "uid", limits.text_bytes)
         troubles |= why
     if troubles:
         columns["trouble"] = pa.array([troubles.get(row) for row in range(batch.num_rows)], pa.string())
@@ -275,10 +276,11 @@ def describe(
 
 
 def _reason() -> pl.Expr:
-    """Why a row is empty, else why its download failed and that its caption is missing; null for a good
-    row."""
+    """Why a row is empty, else why its download failed and that its caption is missing, or was not UTF-8;
+    null for a good row."""
     failed = pl.lit("download failed: ") + pl.coalesce("error_message", "status")
     download = pl.when(pl.col("status") != "success").then(failed)
     caption = pl.when(pl.col("text").is_null()).then(pl.lit(NO_CAPTION))
-    both = pl.concat_str(download, caption, separator="; ", ignore_nulls=True)
+    replaced = pl.when(pl.col("text").str.contains(REPLACED, literal=True)).then(pl.lit(NOT_UTF_8))
+    both = pl.concat_str(download, caption, replaced, separator="; ", ignore_nulls=True)
     return pl.coalesce("trouble", pl.when(both != "").then(both))

@@ -30,8 +30,6 @@ from pipeline.pool.archive.packing import PACKED
 from pipeline.pool.fields import USUAL, Limits, number_or_string, parse
 
 CHUNK = 256 << 10  # bytes read, and unpacked, at a time
-LONGEST = 16 << 20  # bytes of a line
-FIELD = 1 << 20  # characters of a CSV field: a quote that is never closed swallows no more than these
 PIECE = 1024  # rows of a CSV handed on together
 CUT = "the last line is cut: it is not a whole row, and no newline ends it"
 GZIP = 31  # zlib's wbits for gzip with a window of any size
@@ -72,8 +70,9 @@ class Blocks:
           block of its own
     """
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, longest: int = USUAL.line_bytes) -> None:
         self._file = file
+        self._longest = longest
         self.last: int | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -86,8 +85,8 @@ class Blocks:
                 rest = tail
                 yield block
                 at += len(block) + 1
-            elif len(rest) > LONGEST:
-                raise Break(at, f"a line of more than {LONGEST >> 20} MiB")
+            elif len(rest) > self._longest:
+                raise Break(at, f"a line of more than {self._longest:,} bytes (limits.json_bytes)")
             else:
                 rest += chunk
         if rest:
@@ -159,15 +158,16 @@ def tsv_rows(lines: Blocks) -> Iterator[Rows]:
         yield rows, {}
 
 
-def csv_rows(lines: Blocks) -> Iterator[Rows]:
-    """Lists of fields. A row that cannot be parsed is one empty row. A break loses no row before it."""
+def csv_rows(lines: Blocks, most: int = USUAL.text_bytes) -> Iterator[Rows]:
+    """Lists of fields, of at most `most` characters: a quote that is never closed swallows no more. A row
+    that cannot be parsed is one empty row. A break loses no row before it."""
     text = _CsvLines(lines)
     reader = csv.reader(text)
     piece: Rows = [], {}
     ended = False
     while not ended:
         try:
-            with _long_fields():
+            with _long_fields(most):
                 ended = _fill(piece, reader, text)
         except Break:
             yield piece
@@ -212,12 +212,12 @@ def _is_open(lines: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _long_fields() -> Iterator[None]:
-    """Within the block, a CSV field may have FIELD characters. The csv module has one limit for the whole
+def _long_fields(most: int) -> Iterator[None]:
+    """Within the block, a CSV field may have `most` characters. The csv module has one limit for the whole
     process, by default 128 KiB; it is put back afterwards, and the lock keeps other threads from changing
     it meanwhile."""
     with _LIMIT:
-        before = csv.field_size_limit(FIELD)
+        before = csv.field_size_limit(most)
         try:
             yield
         finally:
@@ -263,8 +263,9 @@ Column = Callable[[list[Any], Name], list[str | None]]  # rows, and a column's n
 def open_text(file: Readable, format: str, header: bool, limits: Limits = USUAL) -> Table:
     """A table in a format (`tsv`, `csv`, else JSON lines). `header`: whether the first line of a TSV or CSV
     names the columns; if not, their names are positions. Those of JSON lines are in the first CHUNK."""
-    of_lists = {"tsv": tsv_rows, "csv": csv_rows}.get(format)
-    pieces = (of_lists or partial(json_rows, most=limits.json_bytes))(Blocks(file))
+    of_lists = {"tsv": tsv_rows, "csv": partial(csv_rows, most=limits.text_bytes)}.get(format)
+    lines = Blocks(file, limits.line_bytes)
+    pieces = (of_lists or partial(json_rows, most=limits.json_bytes))(lines)
     rows, troubles = first = next(pieces, ([], {}))
     names: list[Name] = list(dict.fromkeys(name for row in rows for name in row))
     column: Column = _of_objects

@@ -25,7 +25,10 @@ import simplejpeg
 
 from pipeline.pool.fields import (
     BAD_JSON,
+    IMAGES,
     NO_CAPTION,
+    NOT_UTF_8,
+    REPLACED,
     USUAL,
     Limits,
     escaped,
@@ -43,9 +46,6 @@ NO_JSON = "no json"
 LARGE = f"larger than {MAX_MEMBER >> 20} MiB"
 UTF_16 = b"\xff\xfe", b"\xfe\xff"  # byte order marks, which are never UTF-8
 LARGE_IMAGE = f"image member {LARGE}"
-# In open_clip's order: the picture that is scored is the one trained on
-OPEN_CLIP = ("jpg", "png", "jpeg", "webp")
-IMAGES = (*OPEN_CLIP, "jfif", "jpe", "gif", "bmp", "tiff", "tif", "avif", "heic", "heif")
 LOOK_AHEAD = 256  # members with one stem after which their keys are settled
 LOOK_AHEAD_BYTES = 64 << 20
 CAPTIONS = ("txt", "json")  # suffixes of members that may hold the caption
@@ -210,6 +210,7 @@ def describe(
     record, no_record = _record(sample.members.get("json"), limits)
     text, no_text = _text(sample.members.get("txt"), record, limits)
     url = string(record.get("url"))
+    replaced = NOT_UTF_8 if text and REPLACED in text else None
     no_image = None if data is not None else (image.trouble or LARGE_IMAGE) if image else NO_IMAGE
     return (
         shard,
@@ -223,7 +224,7 @@ def describe(
         pixels(record.get("original_height")),
         *ranges(members, image),
         suffix,
-        sample.trouble or "; ".join(filter(None, (no_image, no_text, no_record))) or None,
+        sample.trouble or "; ".join(filter(None, (no_image, no_text, replaced, no_record))) or None,
         data,
     )
 

@@ -21,13 +21,11 @@ UUID = uuid.UUID(int=77)
 MAGIC = b"\x93NUMPY\x01\0"
 
 
-def column(stops: bool = False, **columns: Any) -> Build:
-    """A DataComp folder with a parquet of one row, with other columns than it should have. `stops`: nothing
-    can be decided, since the folder is the table of samples itself."""
+def column(**columns: Any) -> Build:
+    """A DataComp folder with a parquet of one row, with other columns than it should have."""
 
     def build(pool: OddPool) -> None:
         as_datacomp(pool)
-        pool.exported = not stops
         pool.keep = {"facts.words": {"min": 1}, "datacomp.l14_score": {"min": -9, "missing": "keep"}}
         pool.write("odd.parquet", parquet({**datacomp_columns(ODD), **columns}))
 
@@ -87,11 +85,6 @@ def subset(data: bytes) -> Build:
     return build
 
 
-def stops(*says: str) -> Outcome:
-    """One line that names the file, and nothing is exported."""
-    return Outcome(1, says, None)
-
-
 ONE = embeddings(1)
 UIDS = np.zeros(3, "u8,u8")
 UNSORTED = np.array([(2, 0), (1, 0)], "u8,u8")
@@ -101,62 +94,60 @@ KINDS = [
     Kind("uids of 16 bytes", column(uid=pa.array([UUID.bytes], pa.binary(16))), reads()),
     Kind("uids of Arrow's type", column(uid=pa.array([UUID.bytes], pa.uuid())), reads()),
     Kind("uids with dashes", column(uid=[str(UUID)]), reads()),
-    Kind("a uid that is a number", column(True, uid=[5]), stops("uid '5' must be 32 hex digits")),
-    Kind("a uid that is missing", column(True, uid=pa.nulls(1)), stops("uid None must be 32 hex digits")),
+    Kind("a uid that is a number", column(uid=[5]), unread("uid '5' must be 32 hex digits")),
+    Kind("a uid that is missing", column(uid=pa.nulls(1)), unread("uid None must be 32 hex digits")),
     Kind("captions in lists", column(text=[["a b", "c"]]), reads()),
     Kind("a caption that is a record", column(text=[{"a": "b"}]), unread("column text is struct")),
     Kind("scores as text", column(**{SCORE: ["0.25"]}), reads()),
-    Kind("a score that is no number", column(True, **{SCORE: ["high"]}), stops("'high', must be a number")),
+    Kind("a score that is no number", column(**{SCORE: ["high"]}), unread("'high', must be a number")),
     Kind("no score at all", column(**{SCORE: pa.nulls(1)}), reads()),
     Kind("scores in half precision", column(**{SCORE: pa.array([0.25], pa.float16())}), reads()),
     Kind("scores in single precision", column(**{SCORE: pa.array([0.25], pa.float32())}), reads()),
     Kind("decimal scores", column(**{SCORE: [Decimal("0.25")]}), reads()),
     Kind("scores that are whole numbers", column(**{SCORE: [1]}), reads()),
-    Kind("scores that are true or false", column(True, **{SCORE: [True]}), stops("is bool, must be numbers")),
-    Kind("scores in lists", column(True, **{SCORE: [[0.5]]}), stops("must be numbers")),
+    Kind("scores that are true or false", column(**{SCORE: [True]}), unread("is bool, must be numbers")),
+    Kind("scores in lists", column(**{SCORE: [[0.5]]}), unread("must be numbers")),
     Kind("sides that are dates", column(original_width=pa.array([7], pa.date32())), reads()),
     Kind("sides as text", column(original_width=["24"]), reads()),
     Kind("an npz as it should be", archive(npz(l14_img=ONE)), reads()),
     Kind("no such array", archive(npz(other=ONE)), unread("has no array l14_img; there are: other")),
-    Kind("too many rows", archive(npz(l14_img=embeddings(3))), refused("l14_img has 3 rows, the parquet 1")),
+    Kind("too many rows", archive(npz(l14_img=embeddings(3))), unread("l14_img has 3 rows, the parquet 1")),
+    Kind("whole numbers", archive(npz(l14_img=ONE.astype(int))), unread("must be rows of floats, got int64")),
+    Kind("by column", archive(npz(l14_img=np.asfortranarray(embeddings(4)[:2].T[:2]))), unread("by column")),
     Kind(
-        "whole numbers", archive(npz(l14_img=ONE.astype(int))), refused("must be rows of floats, got int64")
-    ),
-    Kind("by column", archive(npz(l14_img=np.asfortranarray(embeddings(4)[:2].T[:2]))), refused("by column")),
-    Kind(
-        "Python objects", archive(npz(l14_img=np.array([[{}]], object))), refused("Python objects (a pickle)")
+        "Python objects", archive(npz(l14_img=np.array([[{}]], object))), unread("Python objects (a pickle)")
     ),
     Kind(
         "a header of nested brackets",
         archive(zipped(header("(" * 9000))),
-        refused("header that cannot be read"),
+        unread("header that cannot be read"),
     ),
     Kind(
         "a header of minus signs",
         archive(zipped(shaped("(" + "-" * 9000 + "1, 8)"))),
-        refused("cannot be read"),
+        unread("cannot be read"),
     ),
-    Kind("a header of 60 KB", archive(zipped(header(" " * 60_000))), refused("header of 60,000 bytes")),
-    Kind("no .npy inside", archive(zipped(b"hello")), refused("is not an .npy file")),
+    Kind("a header of 60 KB", archive(zipped(header(" " * 60_000))), unread("header of 60,000 bytes")),
+    Kind("no .npy inside", archive(zipped(b"hello")), unread("is not an .npy file")),
     Kind(
         "a shape of 10^18",
         archive(zipped(shaped("(1, 1000000000000000000)"))),
-        refused("it was cut, or its header is wrong"),
+        unread("it was cut, or its header is wrong"),
     ),
     Kind(
         "30,000 numbers in a row",
         archive(npz(l14_img=np.zeros((1, 30_000), "f2"))),
-        refused("1 to 8,192 numbers in a row"),
+        unread("1 to 8,192 numbers in a row"),
     ),
     Kind(
         "400 MB of zeros in 400 KB",
         archive(lambda: zipped(shaped("(1, 8)") + bytes(400 << 20), zipfile.ZIP_DEFLATED)),
-        refused("unpack to 419,430", "must be at most"),
+        unread("unpack to 419,430", "must be at most"),
     ),
-    Kind("an encrypted member", archive(encrypted(zipped(npy(ONE)))), refused("is encrypted")),
-    Kind("packed by lzma", archive(zipped(npy(ONE), zipfile.ZIP_LZMA)), refused("packed by method 14")),
-    Kind("an npz without its first bytes", archive(npz(l14_img=ONE)[11:]), refused("begins before the file")),
-    Kind("an npz that is cut", archive(npz(l14_img=ONE)[:-30]), refused("is not a whole .npz")),
+    Kind("an encrypted member", archive(encrypted(zipped(npy(ONE)))), unread("is encrypted")),
+    Kind("packed by lzma", archive(zipped(npy(ONE), zipfile.ZIP_LZMA)), unread("packed by method 14")),
+    Kind("an npz without its first bytes", archive(npz(l14_img=ONE)[11:]), unread("begins before the file")),
+    Kind("an npz that is cut", archive(npz(l14_img=ONE)[:-30]), unread("is not a whole .npz")),
     Kind(
         "embeddings of another width",
         archive(npz(l14_img=np.zeros((1, WIDTH + 1), "f2"))),

@@ -29,7 +29,40 @@ def twice(name: str) -> pa.Table:
     return pa.Table.from_arrays([pa.array(TEXT), pa.array(TEXT), pa.array(URL)], names=[name, name, "url"])
 
 
+def varint(number: int, size: int = 0) -> bytes:
+    """A number as a footer has it, in so many bytes at the least."""
+    number *= 2
+    out = bytearray()
+    while number > 127 or len(out) + 1 < size:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes((*out, number))
+
+
+def lying(data: bytes, true: int, told: int, footer: bool = True) -> bytes:
+    """The same parquet file, whose footer (or else its pages) has another number, wherever it has this
+    one."""
+    at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    pages, rest = data[:at], data[at:]
+    before = varint(true)
+    after = varint(told, len(before))
+    assert len(after) == len(before)
+    assert before in (rest if footer else pages)
+    return pages + rest.replace(before, after) if footer else pages.replace(before, after) + rest
+
+
+def liar(make: Any, true: int, told: int, footer: bool = True, **options: Any) -> Build:
+    """A table in which one number is a lie."""
+    return with_file(as_tables, lambda: lying(parquet(make(), **options), true, told, footer))
+
+
+def rows(count: int) -> dict[str, list[str]]:
+    """A caption, so many times; each is another."""
+    return {"text": [f"an odd text {n}" for n in range(count)]}
+
+
 WHOLE = parquet({"text": TEXT * 50, "url": URL * 50})
+ZEROS = 200 << 20
 LONG = "long " * 100_000
 KINDS = [
     Kind(
@@ -136,6 +169,26 @@ KINDS = [
             column_encoding={"text": "DELTA_BYTE_ARRAY"},
         ),
         unread("odd.parquet", "unpacks to more than"),
+    ),
+    Kind(
+        "a footer that says little of a page of 200 MB",
+        liar(lambda: {"text": ["x" * ZEROS]}, ZEROS + 36, 9, compression="zstd", use_dictionary=False),
+        unread("odd.parquet", "column text has pages that unpack to 209,715", "must be at most"),
+    ),
+    Kind(
+        "a footer with more values than its pages",
+        liar(lambda: rows(700), 700, 800, use_dictionary=False),
+        unread("odd.parquet", "column text"),
+    ),
+    Kind(
+        "a footer with fewer values than its pages",
+        liar(lambda: rows(700), 700, 600, use_dictionary=False),
+        unread("odd.parquet", "pages of 700 values, the footer says 600"),
+    ),
+    Kind(
+        "pages with more values than there are",
+        liar(lambda: rows(700), 700, 800, footer=False, use_dictionary=False),
+        unread("odd.parquet", "pages of 800 values, the footer says 700"),
     ),
     Kind(
         "20,000 columns",

@@ -3,7 +3,7 @@
 import io
 import tarfile
 
-from tests.corpus.kind import Build, Kind, damaged, fails, reads
+from tests.corpus.kind import Build, Kind, Outcome, damaged, fails, reads
 from tests.corpus.pool import OddPool, members, pack, sound
 from tests.pipeline.pool.made_tars import block, header
 
@@ -19,6 +19,15 @@ def file(data: bytes, name: str = "odd.tar") -> Build:
 
     def build(pool: OddPool) -> None:
         pool.write(name, data)
+
+    return build
+
+
+def beside(data: bytes) -> Build:
+    """A sound shard, and these statistics of a download beside it."""
+
+    def build(pool: OddPool) -> None:
+        pool.write("sound_stats.json", data)
 
     return build
 
@@ -68,7 +77,12 @@ NOT_TARS = {
     "a picture": (JPEG, "wrong checksum" if len(JPEG) >= 512 else "the file ends inside the header"),
 }
 
+UNPARSED = Outcome(0, ('"statistics of img2dataset that cannot be parsed', "the _stats.json beside"))
 KINDS = [
+    Kind("statistics of a download that are cut", beside(b'{"count": 5, "succ'), UNPARSED),
+    Kind("statistics of a download that are a list", beside(b"[1, 2]"), UNPARSED),
+    Kind("statistics of a download that are empty", beside(b""), UNPARSED),
+    Kind("statistics of a download", beside(b'{"count": 5, "successes": 4}'), reads(0, '"other": 1')),
     Kind("empty", file(b""), damaged("the file is empty")),
     Kind("a single byte", file(b"x"), damaged("the file ends inside the header at byte 0")),
     Kind("5,000 random bytes", file(bytes(i * 7919 % 251 for i in range(5000))), damaged("wrong checksum")),

@@ -70,7 +70,7 @@ KINDS = [
     Kind(
         "a line of 20 MB in a csv",
         csv(gzip.compress(HEAD + ROW + b"x" * (20 << 20)), "odd.csv.gz"),
-        damaged("a line of more than 16 MiB", samples=1),
+        damaged("a line of more than 16,777,216 bytes (limits.json_bytes)", samples=1),
     ),
     Kind(
         "gzip that is cut",

@@ -50,6 +50,7 @@ def limited(limits: object, data: bytes = b"o" * 46) -> Build:
 
 
 GBK = "".join(map(chr, (0xDCB9, 0xDCB7)))  # a name in GBK, as a tar that is read as UTF-8 gives it
+REPLACED = "the caption has U+FFFD, where bytes are not UTF-8"
 BIG5 = "".join(map(chr, (0xDCC4, 0xDCF1)))
 
 KINDS = [
@@ -70,8 +71,8 @@ KINDS = [
     ),
     Kind("UTF-16, big end first", caption(b"\xfe\xff\0a\0b"), fails("it is UTF-16, and captions are UTF-8")),
     Kind("UTF-16 without a mark", caption("an odd caption".encode("utf-16-le")), reads()),
-    Kind("Latin-1", caption("ein schöner Käfer".encode("latin-1")), reads()),
-    Kind("GBK", caption("狗和猫".encode("gbk")), reads()),
+    Kind("Latin-1", caption("ein schöner Käfer".encode("latin-1")), reads(1, REPLACED)),
+    Kind("GBK", caption("狗和猫".encode("gbk")), reads(1, REPLACED)),
     Kind("a surrogate in UTF-8", caption(b"a \xed\xa0\x80 b"), reads()),
     Kind("UTF-8 that is cut", caption("café".encode()[:-1]), reads()),
     Kind("overlong UTF-8", caption(b"a \xc0\xaf b"), reads()),

@@ -9,12 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from tests.corpus.kind import Kind
+from tests.corpus.kind import Kind, Outcome
 from tests.corpus.pool import OddPool
 from tests.support.warm import Done, Warm
 
 COMMANDS = ("plan", "run", "keep", "explain", "export")
-FEW = ("run", "explain")  # what says most in a short time
+FEW = ("run",)  # what says most in a short time
+NOTED = ("run", "explain")  # the same if a sample fails, or has a note
 REFUSAL = ("plan", "run")
 LOCAL = ("run", "export")
 INGEST = ("--local", "--processes", "1", "--retries", "0", "--timeout", "1", "--allow-private", "--json")
@@ -78,7 +79,8 @@ def _commands(warm: Warm, walked: Walked, whole: bool) -> None:
         _do(warm, walked, "ingest", str(walked.place.list), str(walked.place.out), *INGEST)
         return
     recipe = str(walked.place.recipe())
-    few = REFUSAL if walked.kind.outcome.refused else FEW
+    outcome = walked.kind.outcome
+    few = REFUSAL if outcome.refused else NOTED if outcome.failed or _has_note(outcome) else FEW
     for command in COMMANDS if whole else few:
         words = [recipe, *([_odd_uid(walked.place)] if command == "explain" else [])]
         words += [*walked.place.arguments, *(["--local"] if command in LOCAL and walked.place.local else [])]
@@ -88,6 +90,11 @@ def _commands(warm: Warm, walked: Walked, whole: bool) -> None:
         table = walked.place.out / "table.parquet"
         if command == "run" and walked.done["run"].returncode in EXPORTED and table.is_file():
             walked.table = pl.read_parquet(table)
+
+
+def _has_note(outcome: Outcome) -> bool:
+    """Whether something is to be said of a sample that does not fail."""
+    return bool(outcome.says and outcome.samples and not outcome.status)
 
 
 def _do(warm: Warm, walked: Walked, command: str, *words: str) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from pipeline import parquet
 from pipeline.arrow_columns import texts
 from pipeline.parquet import Parquet, garbled
+from pipeline.parquet_pages import walk
 
 
 def write(path, table, **options) -> str:
@@ -46,6 +47,22 @@ def test_a_file_object_is_as_good_as_a_path(tmp_path):
         assert sum(batch.num_rows for batch in table.batches(["text"], 3)) == table.rows == 10
 
 
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}])
+@pytest.mark.parametrize("packing", ["none", "zstd", "snappy"])
+def test_the_pages_of_a_column_are_what_the_footer_says(tmp_path, options, packing):
+    table = {"text": [f"text {n}" for n in range(9000)], "list": [["a", None], [], None] * 3000}
+    path = write(tmp_path / "a.parquet", table, compression=packing, data_page_size=2000, **options)
+    footer = pq.read_metadata(path)
+    with open(path, "rb") as file:
+        for index in range(footer.num_columns):
+            chunk = footer.row_group(0).column(index)
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            pages = walk(file, start, chunk.total_compressed_size, chunk.num_values)
+            assert pages.values == chunk.num_values
+            assert 0 < pages.unpacked <= chunk.total_uncompressed_size  # which counts the headers too
+    assert sum(sizes(path, ["text", "list"], 1000)) == 9000
+
+
 def test_what_the_disk_says_is_not_garbled():
     with pytest.raises(PermissionError), garbled("a.parquet"):
         raise PermissionError(13, "no")
@@ -62,7 +79,9 @@ def test_texts():
     values = pa.array(["a", "b" * (1 << 20), "c" * ((1 << 20) + 1), None])
     found, troubles = texts(values, "text")
     assert [None if text is None else len(text) for text in found.to_pylist()] == [1, 1 << 20, None, None]
-    assert troubles == {2: "column text has 1,048,577 bytes, must have at most 1,048,576"}
+    assert troubles == {
+        2: "column text has 1,048,577 bytes, must have at most 1,048,576 (limits.caption_bytes)"
+    }
     for uids in (True, False):
         found, _ = texts(pa.array([bytes(range(16)), b"short"]), "uid", uids=uids)
         assert found.to_pylist() == [bytes(range(16)).hex() if uids else bytes(range(16)).decode(), "short"]

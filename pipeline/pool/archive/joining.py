@@ -13,9 +13,9 @@ members, as in a sorted tar.
 from collections import deque
 from collections.abc import Iterator
 
-from pipeline.pool.fields import USUAL, Limits, escaped
+from pipeline.pool.fields import IMAGES, USUAL, Limits, escaped
 from pipeline.pool.tar import Damage, Member, Walk
-from pipeline.pool.webdataset import CAPTIONS, IMAGES, Sample, keyed
+from pipeline.pool.webdataset import CAPTIONS, Sample, keyed
 
 MOST_WAITING = 1 << 14  # samples
 HELD = frozenset((*IMAGES, *CAPTIONS))  # suffixes of members whose data are needed

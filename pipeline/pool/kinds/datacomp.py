@@ -4,11 +4,11 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
+from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import ChangedError, RecipeError, ShardError
 from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, ROWS, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
@@ -38,7 +38,7 @@ class DataComp(PoolKind):
     @property
     def metadata(self) -> "Metadata":
         """The folder."""
-        return Metadata(self.paths[0])
+        return Metadata(self.paths[0], self.limits)
 
     def list_shards(self) -> Listing:
         """See PoolKind. Raises RecipeError."""
@@ -72,9 +72,12 @@ class DataComp(PoolKind):
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
     ) -> Iterator[SampleBatch]:
-        """See PoolKind."""
+        """See PoolKind. The table is the folder itself, so passes read a shard this way only if it could not
+        be read before, and learn why."""
+        self.metadata.checked_rows(shard.name)
         for frame in self.metadata.batches(shard.name, list(SAMPLE_COLUMNS), rows):
             yield pl.concat([EMPTY, frame], how="diagonal"), None
+        notes["state"], notes["content"] = self.identify(shard)
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""
@@ -82,7 +85,7 @@ class DataComp(PoolKind):
 
     def samples(self, store: Store) -> SampleTable:
         """See PoolKind. The folder itself."""
-        return InPlace(self.paths[0], store)
+        return InPlace(self.paths[0], store, self.limits)
 
 
 class InPlace(Metadata):
@@ -91,8 +94,8 @@ class InPlace(Metadata):
 
     folders: tuple[str, ...] = ()
 
-    def __init__(self, folder: str, store: Store) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: str, store: Store, bounds: Bounds = USUAL) -> None:
+        super().__init__(folder, bounds)
         self.store = store
 
     def size(self, shard: str) -> int:
@@ -100,21 +103,15 @@ class InPlace(Metadata):
         return os.path.getsize(self.path(shard)) if self.local else LARGE
 
     def known(self, shards: Sequence[Shard]) -> list[Shard]:
-        """See SampleTable. Files that are new, or of another state than noted, are counted and identified.
-        Raises RecipeError if one cannot be read."""
+        """See SampleTable. Files that are new, or of another state than noted, are checked, counted and
+        identified. One that cannot be read stays unknown, and `DataComp.read` says why."""
         noted = self.store.root.read_json(layout.DATACOMP) or {}
         new = [shard for shard in shards if not _is_noted(shard, noted)]
         if new:
             with ThreadPoolExecutor(THREADS) as pool:
-                try:
-                    noted |= zip([shard.name for shard in new], pool.map(self._note, new), strict=True)
-                except ShardError as error:
-                    raise RecipeError(f"pool.datacomp: {error}") from None
+                noted |= zip([shard.name for shard in new], pool.map(self._note, new), strict=True)
             note_json(self.store.root, layout.DATACOMP, noted)
-        return [
-            replace(shard, rows=noted[shard.name]["rows"], content=noted[shard.name]["content"])
-            for shard in shards
-        ]
+        return [shard.known_as(noted[shard.name]["content"], noted[shard.name]["rows"]) for shard in shards]
 
     def rows_at(self, shard: str, rows: Sequence[int], names: Sequence[str]) -> pl.DataFrame:
         """See SampleTable. Little behind the last of the rows is read of a local file."""
@@ -154,9 +151,12 @@ class InPlace(Metadata):
             raise ChangedError(f"{shard.path} or its npz changed while it was used: it is read again")
 
     def _note(self, shard: Shard) -> dict[str, Any]:
-        """What `datacomp.json` holds of one shard."""
-        rows = self.rows(shard.name)
-        return {"state": shard.state, "rows": rows, "content": self.content(shard)}
+        """What `datacomp.json` holds of one shard. The content of one that cannot be read is empty."""
+        try:
+            rows, content = self.checked_rows(shard.name), self.content(shard)
+        except ShardError:
+            rows, content = 0, ""
+        return {"state": shard.state, "rows": rows, "content": content}
 
 
 def _dashed(prefix: str) -> str:
@@ -166,8 +166,9 @@ def _dashed(prefix: str) -> str:
 
 
 def _is_noted(shard: Shard, noted: Mapping[str, Any]) -> bool:
-    """Whether there is a note of this shard in its present state."""
+    """Whether there is a note of this shard in its present state. One that could not be read is tried
+    again."""
     note = noted.get(shard.name)
     if not isinstance(note, dict) or not note.keys() >= {"state", "rows", "content"}:
         return False
-    return shard.state in ("", note["state"])
+    return bool(note["content"]) and shard.state in ("", note["state"])

@@ -29,7 +29,7 @@ from fsspec.core import url_to_fs
 
 from pipeline.errors import ChangedError
 from pipeline.pool.fetching import Fetch
-from pipeline.pool.fields import Limits, escaped
+from pipeline.pool.fields import IMAGES, Limits, escaped
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.folders import Entries, find_roots, folders_below, list_folder
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
@@ -38,7 +38,7 @@ from pipeline.pool.listing.names import shard_name
 from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.tar import MAX_MEMBER, Member
 from pipeline.pool.tar_reader import tables
-from pipeline.pool.webdataset import IMAGES, Ranges, Sample, describe, group
+from pipeline.pool.webdataset import Ranges, Sample, describe, group
 from pipeline.storage.identity import Digest, Seen, noted
 from pipeline.storage.ranges import READ_AGAIN, RUN_AGAIN, identify, local_path
 

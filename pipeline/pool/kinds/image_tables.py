@@ -63,7 +63,7 @@ class ImageTables(PoolKind):
         with ExitStack() as stack:
             file = Opened(shard.path, stack)
             with reading(file):
-                _open(file, self.columns, stack)
+                _open(file, self.columns, stack, self.limits)
 
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
@@ -74,7 +74,9 @@ class ImageTables(PoolKind):
             with reading(file):
                 seen = seen_early(file)
                 yield from _cut(
-                    _samples(_open(file, self.columns, stack), shard.name, self.limits), rows, images
+                    _samples(_open(file, self.columns, stack, self.limits), shard.name, self.limits),
+                    rows,
+                    images,
                 )
                 file.check()
         notes |= noted(self.read_as(seen))
@@ -91,7 +93,7 @@ class ImageTables(PoolKind):
             if shard.state and (change := state_difference(shard.state, file.state)):
                 raise ChangedError(f"{shard.path} has changed since it was listed ({change}): {RUN_AGAIN}")
             with reading(file):
-                rows = _Rows(_open(file, self.columns, stack), shard.path)
+                rows = _Rows(_open(file, self.columns, stack, self.limits), shard.path)
 
             def members_of(row: Mapping[str, Any]) -> Fields:
                 with reading(file):
@@ -109,9 +111,9 @@ class _Table(NamedTuple):
     parts: Mapping[str, str | int]
 
 
-def _open(file: Opened, columns: ColumnNames, stack: ExitStack) -> _Table:
+def _open(file: Opened, columns: ColumnNames, stack: ExitStack, limits: Limits) -> _Table:
     """Find the columns. Raises ColumnError if the picture or the caption is missing, and ValueError."""
-    table = stack.enter_context(Parquet(file.path or file.file))
+    table = stack.enter_context(Parquet(file.path or file.file, limits))
     image = _image_column(table.schema, columns.get("image"))
     parts = pick(table.schema.names, {part: name for part, name in columns.items() if part != "image"})
     table.check(list(dict.fromkeys(table.schema.names)))
@@ -168,7 +170,7 @@ def _samples(
     seen = Counter[str]()
     first = 0
     for batch in table.file.batches(names, ROWS):
-        frame = describe(text_parts(batch, table.parts), shard, first, seen, limits)
+        frame = describe(text_parts(batch, table.parts, limits), shard, first, seen, limits)
         pictures = _pictures(batch.column(table.image))
         sizes = [image_size(p.data) if p.data is not None else (None, None) for p in pictures]
         lengths = pl.Series([None if p.data is None else len(p.data) for p in pictures], dtype=pl.Int64)

@@ -23,7 +23,7 @@ class Tables(PoolKind):
 
     def check_shard(self, shard: Shard) -> None:
         """See PoolKind. A table must have its columns."""
-        check_table(shard, self.columns)
+        check_table(shard, self.columns, self.limits)
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""

@@ -14,9 +14,10 @@ WRITTEN = "written by Winnow; name it itself to read it"
 LOOP = "a link back to a folder above it"
 NOWHERE = "a link that leads nowhere"
 NOTE = "a note of macOS beside a file"
+NO_STATS = "statistics of img2dataset that cannot be parsed: the URLs they count as lost are in no books"
 COMPRESSED = "a tar in a packing that is not read; unpack it, or pack it with gzip"
 UNREADABLE = "cannot be read"
-HARMLESS = (NO_SHARD, BESIDE, WRITTEN, LOOP, NOTE)
+HARMLESS = (NO_SHARD, BESIDE, WRITTEN, LOOP, NOTE, NO_STATS)
 NO_LISTING = (
     "does not exist, and a web server does not list its files; name them, as in "
     "https://example.org/{00000..00099}.tar"

@@ -1,5 +1,7 @@
 """The limits of a recipe, as the pool has them."""
 
+from dataclasses import asdict
+
 from pipeline.plan.open_pool import open_kind
 from pipeline.pool.fields import USUAL, Limits
 from pipeline.recipe.load import parse
@@ -13,5 +15,5 @@ def test_the_defaults_of_both_rooms_are_the_same():
 
 
 def test_a_limit_of_the_recipe_reaches_the_pool():
-    limits = {"caption_bytes": 1, "json_bytes": 2, "sample_files": 3, "join_bytes": 4}
-    assert open_kind(parse({"pool": POOL, "limits": limits})).limits == Limits(1, 2, 3, 4)
+    limits = {name: 64 + number for number, name in enumerate(asdict(USUAL))}
+    assert open_kind(parse({"pool": POOL, "limits": limits})).limits == Limits(**limits)

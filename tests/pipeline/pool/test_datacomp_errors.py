@@ -18,6 +18,12 @@ from pipeline.run.executor import LocalExecutor
 from pipeline.storage.store import Store
 from tests.pipeline.pool.made_datacomp import UIDS, kept, write
 
+
+def unread(session):
+    """The shards that a run could not read, with reasons."""
+    return compute(session, LocalExecutor()).pending
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 
@@ -44,15 +50,29 @@ def test_without_any_npz_scores_can_be_read_and_embeddings_not(tmp_path, datacom
 def test_unequal_lengths(datacomp_folder, datacomp_session):
     arrays = dict(np.load(datacomp_folder / "00000001.npz"))
     np.savez(datacomp_folder / "00000001.npz", **{**arrays, "l14_txt": arrays["l14_txt"][:-1]})
-    with pytest.raises(RecipeError, match=r"00000001\.npz: l14_txt has 199 rows, the parquet 200"):
-        complete(datacomp_session())
+    pending = unread(datacomp_session())
+    assert list(pending) == ["00000001"]
+    assert "00000001.npz: l14_txt has 199 rows, the parquet 200" in pending["00000001"]
 
 
 @pytest.mark.parametrize("bad", ["a" * 31, "g" * 32, "a" * 33, "", None, "é" * 16])
 def test_a_uid_that_is_not_hex(bad, tmp_path, datacomp_session):
+    """The shard is not done; the others are."""
     write(tmp_path / "metadata", uid=[UIDS[0], UIDS[1], bad])
-    with pytest.raises(ShardError, match=rf"a\.parquet: row 2: uid {bad!r} must be 32 hex digits"):
-        kept(datacomp_session({"datacomp.l14_score": {"min": 0}}))
+    write(tmp_path / "metadata", name="b", uid=UIDS[3:5])
+    made = datacomp_session({"datacomp.l14_score": {"min": 0}})
+    pending = unread(made)
+    assert list(pending) == ["a"]
+    assert f"a.parquet: row 2: uid {bad!r} must be 32 hex digits" in pending["a"]
+    assert kept(made.without(pending)) == list(UIDS[3:5])
+
+
+def test_a_folder_that_is_mended_is_read_again(tmp_path, datacomp_session):
+    write(tmp_path / "metadata", uid=["bad"])
+    assert list(unread(datacomp_session())) == ["a"]
+    write(tmp_path / "metadata")
+    found = complete(datacomp_session({"datacomp.l14_score": {"min": 0}}))
+    assert [shard.rows for shard in found.shards] == [len(UIDS)]
 
 
 def test_a_missing_column(tmp_path, datacomp_session):
@@ -68,8 +88,27 @@ def test_a_missing_column(tmp_path, datacomp_session):
 def test_a_garbled_npz(datacomp_folder, datacomp_session):
     whole = (datacomp_folder / "00000000.npz").read_bytes()
     (datacomp_folder / "00000000.npz").write_bytes(whole[:-100])
-    with pytest.raises(RecipeError, match=r"00000000\.npz is not a whole \.npz"):
-        complete(datacomp_session())
+    pending = unread(datacomp_session())
+    assert list(pending) == ["00000000"]
+    assert "00000000.npz is not a whole .npz" in pending["00000000"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"array_width": 4}, "must have 1 to 4 numbers in a row, got float16 (300, 8) (limits.array_width)"),
+        ({"unpacked_bytes": 1, "unpacked_ratio": 1}, "(limits.unpacked_bytes, limits.unpacked_ratio)"),
+        ({"table_columns": 1}, "(limits.table_columns)"),
+    ],
+)
+def test_a_limit_that_is_raised_lets_a_shard_be_read(limits, message, datacomp_folder, datacomp_session):
+    names = [f"{datacomp_folder}/{name}.npz" for name in ("00000000", "00000001")]
+    for name in names:
+        np.savez_compressed(name, **np.load(name))
+    pending = unread(datacomp_session(limits=limits))
+    assert len(pending) == 2
+    assert message in pending["00000000"]
+    assert unread(datacomp_session()) == {}
 
 
 def test_a_garbled_row_of_an_npz(datacomp_folder, datacomp_session):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ShardError
+from pipeline.pool.fields import Limits
 from pipeline.pool.shards import Shard
 from pipeline.pool.table_reader import pick
 from pipeline.schema import EMPTY, SAMPLE_COLUMNS, SAMPLE_SCHEMA
@@ -210,18 +211,48 @@ def test_a_broken_row_is_a_sample_with_the_reason(read_rows):
 
 
 def test_a_quote_that_is_never_closed_costs_no_more_than_a_field_holds(read_rows, monkeypatch):
-    monkeypatch.setattr("pipeline.pool.text_tables.FIELD", 1000)
-    rows = read_rows("t.csv", 'text\na\n"' + "b\n" * 600 + "c\n" * 50)
+    monkeypatch.setattr("pipeline.bounds.LEAST_TEXT", 1000)
+    text = 'text\na\n"' + "b\n" * 600 + "c\n" * 50
+    rows = read_rows("t.csv", text, limits=Limits(caption_bytes=1000))
     assert rows[0]["text"] == "a"
     assert rows[1]["error"] == "csv cannot be parsed: field larger than field limit (1000)"
     assert 100 < len(rows) < 200  # each b takes two of the 1000 characters
     assert texts(rows[-50:]) == ["c"] * 50
 
 
-def test_a_line_that_never_ends_is_damage(read_rows, monkeypatch):
-    monkeypatch.setattr("pipeline.pool.text_tables.LONGEST", 1 << 20)
-    data = "text\na\n" + "x" * (3 << 20)
-    assert texts(read_rows("t.tsv", data, damage="a line of more than 1 MiB")) == ["a"]
+def test_a_line_that_never_ends_is_damage(read_rows):
+    data = "text\na\n" + "x" * (6 << 20)
+    damage = "a line of more than 4,194,304 bytes (limits.json_bytes)"
+    assert texts(read_rows("t.tsv", data, damage=damage, limits=Limits(json_bytes=1000))) == ["a"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_higher_limit_of_captions_holds_in_every_format(read_rows, suffix):
+    caption = "long " * 400_000
+    text = f"text\n{caption}\n" if suffix != "jsonl" else json.dumps({"text": caption})
+    data = parquet(text=[caption]) if suffix == "parquet" else text
+    assert texts(read_rows(f"t.{suffix}", data, limits=Limits(caption_bytes=len(caption)))) == [caption]
+    assert texts(read_rows(f"t.{suffix}", data)) == [None]
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ({"table_columns": 1}, r"has 2 columns, must have at most 1 \(limits.table_columns\)"),
+        ({"table_rows": 1}, r"beyond 1 rows, each must take a byte of the file \(limits.table_rows\)"),
+        ({"table_depth": 1}, "depth"),
+        ({"footer_bytes": 64}, "deserialize"),
+        (
+            {"unpacked_bytes": 1, "unpacked_ratio": 1},
+            r"must be at most .* \(limits.unpacked_bytes, limits.un",
+        ),
+    ],
+)
+def test_the_bounds_of_parquet_are_limits(read_rows, limit, message):
+    data = parquet(text=["a " * 300] * 40_000, url=["b"] * 40_000)
+    assert len(read_rows("t.parquet", data)) == 40_000
+    with pytest.raises(ShardError, match=message):
+        read_rows("t.parquet", data, limits=Limits(**limit))
 
 
 def test_parquet_of_other_types(read_rows):
