@@ -93,13 +93,13 @@ class Progress:
 
     def line(self, label: str, unit: str = "", total: int | None = None) -> "Line":
         """A line of the display. `total`: how many of `unit` there are, None if that is not known."""
+        self._end_loop()
         return Line(self, label, unit, total)
 
     # --- what is shown ---------------------------------------------------------------------------------
 
     def watch(self, what: str, total: int | None) -> Tick:
         """Show a loop of the engine in place of the one before; see `pipeline.progress.Watcher`."""
-        self._end_loop()
         line = self._loop = self.line(what, "", total)
 
         def tick(count: int) -> None:
@@ -119,7 +119,6 @@ class Progress:
 
     def begin_pass(self, planned: Pass) -> Report:
         """Show a pass; returns the callback for its events. A Stat is a loop of the engine."""
-        self._end_loop()
         if isinstance(planned, ScorePass):
             return _PassDisplay(self, ", ".join(planned.names) or "samples", planned)
         return lambda event: None
