@@ -154,8 +154,8 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
 
     @contextmanager
     def watch(tasks: int) -> Iterator["Report"]:
-        with showing_progress(quiet) as progress:
-            yield progress.export(tasks)
+        with showing_progress(quiet) as progress, progress.export(tasks) as report:
+            yield report
 
     written = {}
     for exporter in requested(session.recipe.export) if session.shards else []:

@@ -100,6 +100,9 @@ class Progress:
 
     def watch(self, what: str, total: int | None) -> Tick:
         """Show a loop of the engine in place of the one before; see `pipeline.progress.Watcher`."""
+        if total == 0:
+            self._end_loop()
+            return lambda count: None
         line = self._loop = self.line(what, "", total)
 
         def tick(count: int) -> None:
@@ -107,8 +110,6 @@ class Progress:
             if line is self._loop and line.done == total:
                 self._end_loop()
 
-        if total == 0:
-            self._end_loop()
         return tick
 
     def _end_loop(self) -> None:
@@ -123,10 +124,13 @@ class Progress:
             return _PassDisplay(self, ", ".join(planned.names) or "samples", planned)
         return lambda event: None
 
-    def export(self, tars: int) -> Callable[[TaskReport], None]:
-        """Show an export of so many tars; returns the callback for every tar that is written."""
+    @contextmanager
+    def export(self, tars: int) -> Iterator[Callable[[TaskReport], None]]:
+        """Show an export of so many tars; yields the callback for every tar that is written."""
         display = _PassDisplay(self, "export", None, tars)
-        return lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))
+        yield lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))
+        if not display.line.done:  # all of it was there already
+            display.line.remove()
 
     def compact(self, folder: str, shards: int) -> Callable[[int], None]:
         """Show the packing of the small parts of a folder, of at most so many shards; returns the callback

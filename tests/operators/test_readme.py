@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
+from jobs.manual.fields import dtype_text
 from jobs.toy.sample_pool import make_pool
 from pipeline.decide.decide import decide
 from pipeline.decide.effects import effects
@@ -65,7 +66,7 @@ def test_every_column_has_its_type_and_meaning(name: str):
         writes = getattr(uses[use], "writes", {})
         assert [column.name for column in columns] == list(writes)
         for column in columns:
-            said, dtype = column.dtype, page.dtype_text(writes[column.name])
+            said, dtype = column.dtype, dtype_text(writes[column.name])
             assert said == dtype or said.startswith(f"{dtype}("), (use, column)
             assert "null" in column.meaning, (use, column)
 

@@ -74,7 +74,11 @@ def test_help_is_not_cut_at_80_columns(name: str) -> None:
 def test_verbose_is_a_flag_of_every_command_that_computes_or_stores() -> None:
     without = {name for name, command in LEAVES.items() if all(p.name != "verbose" for p in command.params)}
     operations = ("info", "and", "or", "minus", "xor", "diff")
-    assert without == {"winnow datacomp pool", *(f"winnow subset {name}" for name in operations)}
+    assert without == {
+        "winnow operators",
+        "winnow datacomp pool",
+        *(f"winnow subset {name}" for name in operations),
+    }
 
 
 def test_the_first_help_has_panels_summaries_and_exit_statuses() -> None:
