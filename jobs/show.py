@@ -10,14 +10,14 @@ from pipeline.plan.session import Session
 from pipeline.view.cards import Cost
 
 
-def check_show(session: Session, show: str | None) -> None:
+def check_show(session: Session, show: str) -> None:
     """Raises RecipeError if a picture cannot be shown there; before any work."""
     from jobs.terminal.pictures import check_terminal
     from pipeline.view.gallery.sample import check_sample
 
     if show == IN_TERMINAL:
         check_terminal()
-    elif show is not None:
+    else:
         check_sample(session, show)
 
 

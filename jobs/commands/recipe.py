@@ -174,13 +174,15 @@ def explain(
       winnow explain recipe.yaml 541383 --show sample.png
     """
     from jobs import steps
-    from jobs.show import check_show, show_sample
     from jobs.terminal import tables
     from jobs.terminal.progress import showing_progress
     from pipeline.decide.explain import look_up
 
     session = steps.open_session(recipe, set_, shards)
-    check_show(session, show)
+    if show is not None:
+        from jobs.show import check_show, show_sample
+
+        check_show(session, show)
     with showing_progress(json):
         decided = steps.decide_complete(session)
         found = look_up(decided.session, words)

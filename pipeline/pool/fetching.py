@@ -42,11 +42,15 @@ class Fetch:
         self.requests += requests
         self.bytes += size
 
-    def add_cache(self, file: Opened) -> None:
-        """Count what a file of other storage was asked for, as its cache tells."""
-        cache = getattr(file.file, "cache", None)
-        if file.path is None and cache is not None:
+    def add_cache(self, cache: Any) -> None:
+        """Count what a file of other storage was asked for, as its cache tells; see `cache_of`."""
+        if cache is not None:
             self.add(cache.miss_count, cache.total_requested_bytes)
+
+
+def cache_of(file: Opened) -> Any:
+    """fsspec's cache of a file of other storage, which counts; None of a local file."""
+    return getattr(file.file, "cache", None) if file.path is None else None
 
 
 def watched(path: str, stack: ExitStack, fetch: Fetch | None) -> Opened:
@@ -55,7 +59,7 @@ def watched(path: str, stack: ExitStack, fetch: Fetch | None) -> Opened:
     file = Opened(path, stack)
     if fetch is not None:
         fetch.add(first, 0)
-        stack.callback(fetch.add_cache, file)
+        stack.callback(fetch.add_cache, cache_of(file))
     return file
 
 

@@ -94,14 +94,14 @@ class Walk:
         self._location = location
         self.damage: Damage | None = None
         self.seen: Seen | None = None
-        self.state = ""  # of the file that is read
+        self.file: Watched | None = None  # that is read
 
     def __iter__(self) -> Generator[Member, None, None]:
         self.damage = None
         with ExitStack() as stack:
             raw = open_source(self._location, stack)
             if isinstance(raw, Stream) and isinstance(raw.file, Watched):
-                self.state = raw.file.state
+                self.file = raw.file
             source = unpacked(raw)
             try:
                 yield from _members(source)

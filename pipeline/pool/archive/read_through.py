@@ -11,11 +11,11 @@ a sample that lies before the last one makes it begin anew.
 from collections import deque
 from collections.abc import Generator
 from contextlib import ExitStack
-from typing import Self
+from typing import Any, Self
 
 from pipeline.errors import ChangedError
 from pipeline.pool.archive.packing import MAGIC, SUFFIXES, packing_of
-from pipeline.pool.fetching import Fetch, FetchedRanges
+from pipeline.pool.fetching import Fetch, FetchedRanges, asks_first, cache_of
 from pipeline.pool.fields import escaped
 from pipeline.pool.tar import Member, walk
 from pipeline.pool.webdataset import split_name
@@ -52,6 +52,7 @@ class TarFiles:
     def __init__(self, path: str, state: str, fetch: Fetch | None = None) -> None:
         self._path = path
         self._state = state
+        self._fetch = fetch
         self._ranges = ByteRanges(path, state) if fetch is None else FetchedRanges(path, state, fetch)
         self._stack = ExitStack()
         self._through: Through | None = None
@@ -94,7 +95,7 @@ class TarFiles:
     def _read_through(self) -> "Through":
         """The tar, read from the front."""
         if self._through is None:
-            self._through = Through(self._path, self._state)
+            self._through = Through(self._path, self._state, self._fetch)
             self._stack.callback(self._through.close)
         return self._through
 
@@ -109,13 +110,17 @@ def _leads_out(member: Member, key: str) -> bool:
 class Through:
     """The members of a tar, read forwards; those from the last sample on are held."""
 
-    def __init__(self, path: str, state: str) -> None:
+    def __init__(self, path: str, state: str, fetch: Fetch | None) -> None:
         self._path = path
         self._state = state
+        self._fetch = fetch
         self._begin()
 
     def _begin(self) -> None:
         self._walk = walk(self._path)
+        if self._fetch is not None:
+            self._fetch.add(asks_first(self._path), 0)
+        self._cache: Any = None  # of the file on other storage, which knows what was asked for
         self._members: Generator[Member, None, None] = iter(self._walk)
         self._held: deque[Member] = deque()
         self._by_stem: dict[str, list[Member]] = {}
@@ -150,12 +155,18 @@ class Through:
 
     def _check(self) -> None:
         """Raises ChangedError if the tar, as it was opened now, is not the one that was listed."""
-        if self._state and (change := state_difference(self._state, self._walk.state)):
+        file = self._walk.file
+        assert file is not None
+        self._cache = cache_of(file)
+        if self._state and (change := state_difference(self._state, file.state)):
             raise ChangedError(f"{self._path} has changed since it was listed ({change}): {RUN_AGAIN}")
 
     def close(self) -> None:
         """Close the file."""
         self._members.close()
+        if self._fetch is not None:
+            self._fetch.add_cache(self._cache)
+            self._cache = None
 
 
 def _stem(member: Member) -> str:

@@ -57,7 +57,7 @@ class Tars(PoolKind):
 
     @contextmanager
     def members(self, shard: Shard, fetch: Fetch | None = None) -> Iterator[MembersOf]:
-        """See PoolKind. A packed tar that is read through is not counted."""
+        """See PoolKind."""
         with TarFiles(shard.path, shard.state, fetch) as files:
             yield lambda row: files.of(row["key"], row["offset"], row["length"])
 

@@ -1,8 +1,10 @@
 """Small pictures of chosen samples, what they cost, and why some cannot be shown."""
 
+import gzip
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,15 @@ def test_requests_to_object_storage_are_few_and_counted(tmp_path):
             assert cost.requests == len(server.calls)
             frame = session.columns.rows_at(shard, rows, ["length"])
             assert cost.bytes == frame["length"].sum()
+        fs = sys.modules["s3fs"].S3FileSystem()
+        fs.pipe("bucket/pool/packed.tar.gz", gzip.compress((tmp_path / "pool" / "near.tar").read_bytes(), 1))
+        session = opened(tmp_path, pool="s3://bucket/pool/packed.tar.gz", name="packed")
+        server.reset()
+        cost = Cost()
+        assert [look.why for look in seen(session, "packed", [3, 20], cost)] == [None, None]
+        assert cost.requests == len(server.calls)
+        assert cost.bytes == fs.size("bucket/pool/packed.tar.gz")
+        session = opened(tmp_path, pool="s3://bucket/pool/near.tar", name="denied")
         server.reset()
         server.fail("GET .*", "denied")
         (denied,) = seen(session, "near", [0], Cost())
