@@ -49,7 +49,7 @@ class Console(RichConsole):
         except OSError as error:
             if not self.stderr:
                 raise _unwritable(error) from None
-            self.quiet = True
+            _discard(self.file)
 
     def on_broken_pipe(self) -> None:
         """Nobody reads any more (`| head -1`): end the command without a word."""
@@ -83,9 +83,13 @@ def as_text(text: str) -> Text:
 
 
 def say(line: str) -> None:
-    """Print one line on stderr, as long as it is."""
-    if sys.stderr is not None:
+    """Print one line on stderr, as long as it is. If stderr cannot be written, that is left unsaid."""
+    if sys.stderr is None:
+        return
+    try:
         print(shown(line), file=sys.stderr, flush=True)
+    except OSError:
+        _discard(sys.stderr)
 
 
 def put(text: object) -> None:
@@ -116,9 +120,14 @@ def any_characters() -> None:
 
 
 def _stop_writing(stream: IO[str]) -> NoReturn:
-    """End the command with status 1. Python flushes the stream once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    """End the command with status 1."""
+    _discard(stream)
     raise typer.Exit(1)
+
+
+def _discard(stream: IO[str]) -> None:
+    """Write what comes to nowhere. Python flushes the stream once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _unwritable(error: OSError) -> WinnowError:

@@ -32,6 +32,7 @@ from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import COMPLETE, Stage
 from pipeline.export.places.transfer import local_copy
 from pipeline.plan.session import Session
+from pipeline.progress import begun
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.recipe.sections import Index
 from pipeline.run.executor import Executor
@@ -83,6 +84,7 @@ class IndexExporter:
         """See exporter.Exporter. The index is built on a machine that has the CPUs and memory of
         `run.index`."""
         resources = session.recipe.resources(INDEX_TASK)
+        begun("building the index")
         return executor.one(write_index, session, resources, f"run.{INDEX_TASK}")
 
 

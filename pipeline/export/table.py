@@ -39,6 +39,7 @@ from pipeline.export.places.inputs import Inputs
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
+from pipeline.progress import watched
 from pipeline.run.executor import Executor
 from pipeline.schema import SAMPLE_COLUMNS
 from pipeline.storage.store import ROW_GROUP, to_arrow
@@ -114,7 +115,8 @@ def _write(path: str, session: Session, scores: ScoreColumns) -> None:
 def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFrame]:
     """The rows of the table, shard by shard."""
     sources = [*SOURCES.values(), *pool_scores(session)]
-    for shard in (shard for shard, kept in kept_counts(session).items() if kept):
+    shards = [shard for shard, kept in kept_counts(session).items() if kept]
+    for shard in watched("writing the table", shards, len(shards)):
         keep = session.store.kept(session.decisions, shard)
         table = scores.read(shard, len(keep))
         start = 0

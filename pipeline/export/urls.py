@@ -14,7 +14,7 @@ bytes. Memory holds one row group and one shard's columns, however long the list
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice
@@ -32,6 +32,7 @@ from pipeline.export.places.stage import Stage, numbers
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
 from pipeline.pool.tar_reader import BATCH_BYTES
+from pipeline.progress import watched
 from pipeline.run.executor import Executor
 from pipeline.storage.store import to_arrow
 
@@ -81,7 +82,7 @@ def write_urls(session: Session) -> UrlsResult:
         return UrlsResult(place.path, **{name: stage.manifest[name] for name in COUNTS})
 
 
-def _write_all(session: Session, shards: Iterable[str], stage: Stage) -> dict[str, int]:
+def _write_all(session: Session, shards: Sequence[str], stage: Stage) -> dict[str, int]:
     """Write every file of the list; returns COUNTS. The manifest names a file before it is there."""
     counts = Counter[str]()
     groups = cut(_with_url(session, shards, counts), GROUP, BATCH_BYTES)
@@ -112,10 +113,10 @@ def _file(number: int) -> str:
     return f"{number:08d}.parquet"
 
 
-def _with_url(session: Session, shards: Iterable[str], counts: Counter[str]) -> Iterator[pl.DataFrame]:
+def _with_url(session: Session, shards: Sequence[str], counts: Counter[str]) -> Iterator[pl.DataFrame]:
     """The kept samples that have a url, shard by shard; counts them and the others."""
     columns = session.columns
-    for shard in shards:
+    for shard in watched("writing the list of URLs", shards, len(shards)):
         kept = columns.read(shard, COLUMNS).filter(session.store.kept(session.decisions, shard))
         listed = kept.filter(pl.col("url") != "")
         counts.update(rows=len(listed), without_url=len(kept) - len(listed))

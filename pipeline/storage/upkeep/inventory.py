@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
+from pipeline.progress import begun
 from pipeline.schema import owner
 from pipeline.storage import layout
 from pipeline.storage.store import Store
@@ -47,6 +48,7 @@ class Parts:
 
 def take_inventory(store: Store) -> Inventory:
     """One listing of the whole store."""
+    begun("listing the store")
     units = defaultdict[str, dict[str, int]](dict)
     foreign = {}
     for path, size in sorted(store.root.sizes().items()):

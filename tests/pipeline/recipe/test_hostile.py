@@ -168,7 +168,7 @@ def test_rules_may_have_any_plain_name(name, recipe):
             "keep.clop=null",
             "--set keep.clop=null: keep has no clop; there are: clip.score, caption.words, lucky",
         ),
-        ("compute.clop=null", "compute has no clop; there are: caption, clip"),
+        ("compute.clop=null", "compute has no clop (did you mean clip?); there are: caption, clip"),
         ("run.caption=null", "run has no caption; there are: clip"),
         ("compute.clip=null", "keep.clip.score: clip.score is not a column of this recipe"),
     ],
