@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -57,6 +58,9 @@ def test_the_first_recipe_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.
     )
     assert named
     assert table.columns[: table.columns.index("caption.characters")] == re.findall(r"`(\w+)`", named[1])
+    in_a_notebook: dict[str, Any] = {}
+    exec(next(block for block in blocks("python") if "open_recipe" in block), in_a_notebook)
+    assert in_a_notebook["pool"].decision.kept == len(table)
 
 
 def test_the_second_recipe_adds_to_the_first() -> None:

@@ -1,5 +1,6 @@
-"""`winnow report --table FILE.parquet`: a sample of the pool as one table with pictures, which Embedding
-Atlas, Spotlight, FiftyOne or LightlyStudio open as it is.
+"""`winnow report --table FILE.parquet`: a sample of the pool as one table with pictures, for other people's
+tools. Embedding Atlas opens it as it is; `image` is what Hugging Face's `datasets` calls an Image, which
+other tools read.
 
     result = write_table(session, "look.parquet", rows=5000)
     embedding-atlas look.parquet --text caption --image image --x projection_x --y projection_y
@@ -195,8 +196,9 @@ def _write(path: str, session: Session, chosen: pl.DataFrame, side: int, cost: C
         for shard, rows in _by_shard(chosen):
             values = _values(session, scores, shard, rows)
             values = values.hstack(chosen.filter(pl.col("shard") == shard).select(plane))
+            samples = session.columns.rows_at(shard, rows, COLUMNS)
             for start in range(0, len(rows), ROW_GROUP):
-                pictures = _pictures(session, shard, rows[start : start + ROW_GROUP], side, cost)
+                pictures = _pictures(session, shard, samples[start : start + ROW_GROUP], side, cost)
                 table = to_arrow(values[start : start + ROW_GROUP]).append_column("image", pictures)
                 writer.write_table(table.select(schema.names).cast(schema))
                 yield len(table)
@@ -231,9 +233,8 @@ def _values(session: Session, scores: ScoreColumns, shard: str, rows: Sequence[i
     return own.hstack(judged).hstack(measured[rows] if measured.width else [])
 
 
-def _pictures(session: Session, shard: str, rows: Sequence[int], side: int, cost: Cost) -> pa.Array:
-    """A small picture per row, null if there is none."""
-    samples = session.columns.rows_at(shard, rows, COLUMNS).to_dicts()
-    seen = looks(session, shard, samples, [], cost, side)
+def _pictures(session: Session, shard: str, samples: pl.DataFrame, side: int, cost: Cost) -> pa.Array:
+    """A small picture per sample of a shard, null if there is none. `samples`: with COLUMNS."""
+    seen = looks(session, shard, samples.to_dicts(), [], cost, side)
     found = [look.picture and {"bytes": look.picture.data, "path": None} for look in seen]
     return pa.array(found, IMAGE)

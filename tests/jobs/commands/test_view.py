@@ -99,3 +99,34 @@ def test_before_anything_is_computed(tmp_path):
     assert done.returncode == 2
     assert "winnow compute" in done.stderr
     assert not (tmp_path / "page.html").exists()
+
+
+def test_pictures_of_a_bucket_are_fetched_by_their_byte_ranges(tmp_path):
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    pytest.importorskip("moto", reason="needs moto[s3]")
+    from tests.support.s3_server import s3
+
+    ordinary(tmp_path / "pool", counts=(40, 40))
+    (tmp_path / "r.yaml").write_text(
+        "pool: {shards: s3://bucket/pool, store: s3://bucket/store}\n"
+        f"compute: {{caption: {{use: caption.Caption}}}}\nkeep: {KEEP}\n"
+    )
+    with s3():
+        fs = s3fs.S3FileSystem()
+        fs.mkdir("bucket")
+        fs.put(f"{tmp_path}/pool/", "bucket/pool/", recursive=True)
+        assert winnow("compute", tmp_path / "r.yaml", "--local").returncode == 0
+        words = ("report", tmp_path / "r.yaml", "--pictures", 1, "--json", "--out", "s3://bucket/page.html")
+        done = winnow(*words)
+        assert done.returncode == 0, done.stderr
+        cost = json.loads(done.stdout)["pictures"]
+        page = fs.cat("bucket/page.html")
+    assert cost["pictures"] <= 40
+    assert cost["requests"] <= 2 * 2  # shards, each opened and read once: its samples lie beside each other
+    assert cost["bytes"] <= fs_size(tmp_path)
+    assert page.count(b"data:image/jpeg;base64,") >= 1
+
+
+def fs_size(folder: Path) -> int:
+    """The bytes of the pool."""
+    return sum(path.stat().st_size for path in (folder / "pool").iterdir())
