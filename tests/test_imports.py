@@ -65,6 +65,7 @@ FOR_OPERATORS = {
     "pipeline.uids",
     "pipeline.arrow_columns",
     "pipeline.assets",
+    "pipeline.bounds",
     "pipeline.npy",
     "pipeline.parquet",
     "pipeline.threads",

@@ -22,7 +22,7 @@ SAME = ("samples", "kept", "dropped", "failed", "rules", "damaged", "lost")  # o
 
 
 def telling(kinds: list[Kind]) -> Kind | None:
-    """The first of these kinds that a run reads, and something is wrong with; else the first that it reads."""
+    """The first of these kinds that a run reads, with something wrong; else the first that it reads."""
     read = [kind for kind in kinds if not kind.environment and kind.outcome.status in (0, 1)]
     wrong = (kind for kind in read if kind.outcome.status or kind.outcome.failed)
     return next(wrong, next(iter(read), None))
