@@ -213,8 +213,7 @@ def _is_open(lines: Sequence[str]) -> bool:
 @contextmanager
 def _long_fields(most: int) -> Iterator[None]:
     """Within the block, a CSV field may have `most` characters. The csv module has one limit for the whole
-    process, by default 128 KiB; it is put back afterwards, and the lock keeps other threads from changing
-    it meanwhile."""
+    process, by default 128 KiB; the lock keeps other threads from changing it until it is put back."""
     with _LIMIT:
         before = csv.field_size_limit(most)
         try:
