@@ -28,7 +28,7 @@ class Pages(NamedTuple):
 
 
 def walk(file: IO[bytes], start: int, size: int, values: int) -> Pages:
-    """The pages of a column from byte `start` on, `size` bytes of them, as far as `values` values, since Arrow
+    """The pages of a column from byte `start` on, `size` bytes of them, as far as `values` values: Arrow
     reads no further. Raises ValueError if they cannot be followed."""
     at, end = start, start + size
     unpacked = found = 0

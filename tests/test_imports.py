@@ -66,6 +66,7 @@ FOR_OPERATORS = {
     "pipeline.uids",
     "pipeline.arrow_columns",
     "pipeline.assets",
+    "pipeline.bounds",
     "pipeline.npy",
     "pipeline.parquet",
     "pipeline.threads",

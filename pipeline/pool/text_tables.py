@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from threading import Lock
 from typing import Any, Protocol
@@ -159,8 +158,8 @@ def tsv_rows(lines: Blocks) -> Iterator[Rows]:
 
 
 def csv_rows(lines: Blocks, most: int = USUAL.text_bytes) -> Iterator[Rows]:
-    """Lists of fields, of at most `most` characters: a quote that is never closed swallows no more. A row
-    that cannot be parsed is one empty row. A break loses no row before it."""
+    """Lists of fields, of at most `most` characters: an open quote swallows no more. A row that cannot be
+    parsed is one empty row. A break loses no row before it."""
     text = _CsvLines(lines)
     reader = csv.reader(text)
     piece: Rows = [], {}
@@ -214,8 +213,7 @@ def _is_open(lines: Sequence[str]) -> bool:
 @contextmanager
 def _long_fields(most: int) -> Iterator[None]:
     """Within the block, a CSV field may have `most` characters. The csv module has one limit for the whole
-    process, by default 128 KiB; it is put back afterwards, and the lock keeps other threads from changing
-    it meanwhile."""
+    process, by default 128 KiB; the lock keeps other threads from changing it until it is put back."""
     with _LIMIT:
         before = csv.field_size_limit(most)
         try:
@@ -263,9 +261,10 @@ Column = Callable[[list[Any], Name], list[str | None]]  # rows, and a column's n
 def open_text(file: Readable, format: str, header: bool, limits: Limits = USUAL) -> Table:
     """A table in a format (`tsv`, `csv`, else JSON lines). `header`: whether the first line of a TSV or CSV
     names the columns; if not, their names are positions. Those of JSON lines are in the first CHUNK."""
-    of_lists = {"tsv": tsv_rows, "csv": partial(csv_rows, most=limits.text_bytes)}.get(format)
     lines = Blocks(file, limits.line_bytes)
-    pieces = (of_lists or partial(json_rows, most=limits.json_bytes))(lines)
+    pieces = json_rows(lines, limits.json_bytes)
+    if of_lists := format in ("tsv", "csv"):
+        pieces = tsv_rows(lines) if format == "tsv" else csv_rows(lines, limits.text_bytes)
     rows, troubles = first = next(pieces, ([], {}))
     names: list[Name] = list(dict.fromkeys(name for row in rows for name in row))
     column: Column = _of_objects

@@ -37,16 +37,8 @@ import pyarrow as pa
 from tests.support.paths import ROOT
 
 PATIENCE = 180  # seconds after which a command hangs
-STEPS = (
-    "replace",
-    "rename",
-    "link",
-    "symlink",
-    "unlink",
-    "rmdir",
-    "mkdir",
-    "fsync",
-)  # of `os`, that faults count
+# Functions of `os` that faults count
+STEPS = ("replace", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync")
 WARMED = (  # all that takes long to import, and starts no threads of polars
     "faiss",
     "encodings.utf_8_sig",
