@@ -72,7 +72,7 @@ function columns({ edges, all, kept }, label) {
       label,
     ),
   );
-  const step = Math.ceil(all.length / 8);
+  const step = Math.ceil(all.length / 6);
   const marked = edges
     .map((edge, index) => [short(edge), x.at(index)])
     .filter((_, index) => index % step === 0);

@@ -1,6 +1,7 @@
 // How rules overlap: an UpSet plot (Lex et al., 2014), the same as a table, and what it says in words.
 
 const CELL = 22; // pixels from one dot to the next
+const COMPACT = new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 2 });
 const ROOM = 120; // pixels for the bars above the dots
 
 /** The plot: a column per set of rules that samples fail, and a row per rule. */
@@ -51,9 +52,8 @@ function column(order, fails, part, number, index) {
   );
 }
 
-/** 123, 4k, 1.2M: short enough to stand above a bar. */
-const compact = (number) =>
-  new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 2 }).format(number);
+/** 123, 4.2K, 13M: short enough to stand above a bar. */
+const compact = (number) => (number < 1000 ? count(number) : COMPACT.format(number));
 
 /** The same as a table. */
 function overlapTable(overlap, samples) {
