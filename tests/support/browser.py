@@ -12,7 +12,6 @@ The environment variable CHROMIUM names another one than Debian's. Tests skip if
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def opened(browser: Any, path: Path, width: int = 1200, dark: bool = False) -> I
     page.on("console", lambda message: faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: faults.append(request.url) if _outside(request.url, path) else None)
+    page.on("request", lambda request: faults.extend(_outside(request.url, path)))
     page.goto(path.as_uri())
     try:
         yield page
@@ -57,9 +56,10 @@ def opened(browser: Any, path: Path, width: int = 1200, dark: bool = False) -> I
         context.close()
 
 
-def _outside(url: str, path: Path) -> bool:
-    """Whether a request is for anything but the page and what is in it."""
-    return url.split("#")[0] != path.as_uri() and not url.startswith("data:")
+def _outside(url: str, path: Path) -> list[str]:
+    """The address of a request, if it is for anything but the page and what is in it."""
+    inside = url.split("#")[0] == path.as_uri() or url.startswith("data:")
+    return [] if inside else [url]
 
 
 def overflow(page: Any) -> list[str]:
@@ -79,7 +79,6 @@ def inaccessible(page: Any) -> list[str]:
     """What axe finds on the page that is serious or critical: rule, elements."""
     import axe_core_python
 
-    assert find_spec("axe_core_python")
     page.evaluate((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate("() => axe.run()")["violations"]
     return [

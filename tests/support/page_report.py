@@ -1,8 +1,10 @@
-"""A small report made by hand, for the tests of its page: drawn numbers, counted row by row.
+"""A small report made by hand, for the tests of its page.
 
     planted = plant(rules=4)
     render(planted.report)
     planted.kept({"rule 1": 3, "rule 2": 0})     # what the page must say if these sliders stand there
+
+Values are drawn, and everything else is counted row by row.
 """
 
 import base64

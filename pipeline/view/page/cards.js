@@ -131,10 +131,13 @@ function verdicts(sample) {
   if (!sample.rules.length) return null;
   const rows = sample.rules.map((rule) => [
     rule.rule, short(rule.value), isolated(rule.bound),
-    make(`span.verdict.${rule.verdict.split(/\W/)[0]}`, {}, rule.verdict), isolated(rule.why || "")]);
+    make(`span.verdict.${rule.verdict.split(/\W/)[0]}`, {}, rule.verdict), isolated(why(rule))]);
   const heads = ["rule", "value", "bound", "verdict", "why"];
   return make("section", {}, make("h3", {}, "Verdicts"), scrolling("Verdicts", table(heads, rows, TEXTS)));
 }
+
+/** Why a rule found no value, or what was drawn where it is a chance. */
+const why = (rule) => rule.why || (typeof rule.draw === "number" ? `drew ${short(rule.draw)}` : "");
 
 /** What operators show for their values: a table each. */
 function evidence(sample) {

@@ -36,21 +36,44 @@ const canvas = (name, label, ...children) => draw(
   name, { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img", "aria-label": label }, ...children,
 );
 
-/** A histogram: all samples, and in front of them those that are kept. Returns the box and its axis. */
+/** A histogram: all samples, and in front of them those that are kept. Returns the box and its axis. Bars of
+ * bins that are wider than others are as much lower. */
 function histogram({ edges, all, kept }, label, logarithmic = false) {
   const x = axis(edges[0], edges[edges.length - 1]);
-  const dense = all.map((number, bin) => number / (edges[bin + 1] - edges[bin] || 1));
-  const tall = (number, bin) => height(number / (edges[bin + 1] - edges[bin] || 1), Math.max(...dense), logarithmic);
-  const bars = (numbers, name) => numbers.map((number, bin) => {
-    const [left, right] = [x.at(edges[bin]), x.at(edges[bin + 1])];
-    const size = tall(number, bin);
-    const gap = Math.min(0.25, (right - left) / 8);
-    return draw(`rect.${name}`, { x: left + gap, y: 100 - size, width: Math.max(0, right - left - 2 * gap), height: size },
-      draw("title", {}, `${short(edges[bin])} to ${short(edges[bin + 1])}: ${count(all[bin])}, kept ${count(kept[bin])}`));
+  const width = edges[1] - edges[0] || 1;
+  const dense = (number, bin) => (number * width) / (edges[bin + 1] - edges[bin] || width);
+  const most = Math.max(...all.map(dense));
+  const heights = (numbers) => numbers.map((number, bin) => height(dense(number, bin), most, logarithmic));
+  const box = make("div.chart", {}, twoRows({ edges, all, kept }, edges.map(x.at), heights, label));
+  return { box, x, axis: scale(ticks(x.low, x.high).map((value) => [short(value), x.at(value)])) };
+}
+
+/** The same for bins of uneven widths: bars of one width, with the edges of the bins between them. */
+function columns({ edges, all, kept }, label) {
+  const x = axis(0, all.length);
+  const heights = (numbers) => numbers.map((number) => height(number, Math.max(...all), false));
+  const box = make("div.chart", {}, twoRows({ edges, all, kept }, edges.map((_, index) => x.at(index)), heights, label));
+  const step = Math.ceil(all.length / 8);
+  const marked = edges.map((edge, index) => [short(edge), x.at(index)]).filter((_, index) => index % step === 0);
+  return { box, axis: scale(marked) };
+}
+
+/** Whether all bins have the same width. */
+function even(edges) {
+  const width = edges[1] - edges[0];
+  return edges.every((edge, index) => !index || Math.abs(edge - edges[index - 1] - width) < 1e-6 * Math.abs(width));
+}
+
+/** Bars for all samples, and bars for kept ones in front of them. `places`: of the edges, in percent. */
+function twoRows({ edges, all, kept }, places, heights, label) {
+  const row = (numbers, name) => heights(numbers).map((size, bin) => {
+    const wide = places[bin + 1] - places[bin];
+    const gap = Math.min(0.25, wide / 8);
+    const told = `${short(edges[bin])} to ${short(edges[bin + 1])}: ${count(all[bin])}, kept ${count(kept[bin])}`;
+    const bar = { x: places[bin] + gap, y: 100 - size, width: Math.max(0, wide - 2 * gap), height: size };
+    return draw(`rect.${name}`, bar, draw("title", {}, told));
   });
-  const box = make("div.chart", {}, canvas("svg.histogram", label, bars(all, "all"), bars(kept, "kept")));
-  const marks = ticks(x.low, x.high).map((value) => [short(value), x.at(value)]);
-  return { box, x, axis: scale(marks) };
+  return canvas("svg.histogram", label, row(all, "all"), row(kept, "kept"));
 }
 
 /** The height of a bar in percent; on a logarithmic scale 1 is a stub. */

@@ -24,6 +24,11 @@ function fill(node, classes, attributes, children) {
   return node;
 }
 
+/** Change a text, if it is another one: what stays as it is need not be laid out again. */
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 const COUNT = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
 /** 1,234,567 */

@@ -150,23 +150,23 @@ class Panel {
     this.tell("failsOnly", own.failsOnly, this.rule.fails_only, about);
     this.tell("kept", numbers.kept, books.kept, about);
     const part = numbers.kept === null ? "not known" : about + share(numbers.kept, books.samples);
-    this.figures.share.number.textContent = part;
+    write(this.figures.share.number, part);
     this.overlap(own);
     if (this.slider) this.stand();
   }
 
   tell(key, number, before, about = "") {
     const { number: shown, change } = this.figures[key];
-    shown.textContent = number === null ? "not known" : about + count(number);
-    change.textContent = number === null || number === before ? "" : difference(number - before);
+    write(shown, number === null ? "not known" : about + count(number));
+    write(change, number === null || number === before ? "" : difference(number - before));
   }
 
   overlap(own) {
     for (const { name, pass, fail } of this.rows || []) {
       const both = own.both(name);
       const neither = this.whatif.books.samples - own.passes - this.whatif.passes(name) + both;
-      pass.textContent = both === null ? "–" : count(both);
-      fail.textContent = both === null ? "–" : count(neither);
+      write(pass, both === null ? "–" : count(both));
+      write(fail, both === null ? "–" : count(neither));
     }
   }
 
@@ -202,9 +202,10 @@ function tabs(rule, groups, highIsGood) {
   const buttons = sets.map(([name, chosen]) => make("button", {
     type: "button", "aria-pressed": "false", onclick: (event) => choose(event.currentTarget, chosen),
   }, name, " ", make("span.size", {}, count(chosen.reduce((sum, group) => sum + group.ids.length, 0)))));
+  const title = ({ kind, title: own }) => ({ just_dropped: "Just dropped", just_kept: "Just kept" })[kind] || own;
   const choose = (pressed, chosen) => {
     for (const button of buttons) button.setAttribute("aria-pressed", String(button === pressed));
-    place.replaceChildren(...chosen.map((group) => make("div.group", {}, make("h4", {}, group.title), cards(group.ids, rule))));
+    place.replaceChildren(...chosen.map((group) => make("div.group", {}, make("h4", {}, title(group)), cards(group.ids, rule))));
   };
   choose(buttons[0], sets[0][1]);
   return make("div.pictures", {}, make("div.tabs", { role: "group", "aria-label": `Pictures of ${rule}` }, buttons), place);

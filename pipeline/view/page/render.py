@@ -17,10 +17,18 @@ from typing import Any
 
 import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 HERE = Path(__file__).parent
-SCRIPTS = ("dom.js", "whatif.js", "charts.js", "cards.js", "panels.js", "overlap.js", "sections.js", "start.js")
+SCRIPTS = (
+    "dom.js",
+    "whatif.js",
+    "charts.js",
+    "cards.js",
+    "panels.js",
+    "overlap.js",
+    "sections.js",
+    "start.js",
+)
 ESCAPES = {  # what HTML or JavaScript would read as more than text, as JSON writes it
     b"<": b"\\u003c",
     b">": b"\\u003e",
@@ -40,7 +48,8 @@ EMPTY: Mapping[str, Any] = {  # sections that a report may lack
 
 
 def render(report: object) -> bytes:
-    """The page of a report: its dataclass, or a mapping with the same keys. Equal reports give equal bytes."""
+    """The page of a report: its dataclass, or a mapping with the same keys. Equal reports give equal
+    bytes."""
     content = EMPTY | orjson.loads(orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY))
     style, script = _read("page.css"), _script()
     page = _environment().get_template("page.html")
@@ -50,9 +59,9 @@ def render(report: object) -> bytes:
         funnel=_funnel(content["books"]["samples"], content["rules"]),
         faults=_faults(content["books"]),
         policy=_policy(style, script),
-        style=Markup(style),  # our own files, and JSON that is escaped
-        script=Markup(script),
-        data=Markup(_json(content)),
+        style=style,
+        script=script,
+        data=_json(content),
     ).encode()
 
 
@@ -87,7 +96,8 @@ def _json(content: object) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """The content security policy: this style, these scripts, pictures out of the page itself, nothing else."""
+    """The content security policy: this style, these scripts, pictures out of the page itself, and nothing
+    else."""
     allowed = f"style-src {_source(style)}; script-src {_source(script)}; img-src data:"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 

@@ -30,8 +30,8 @@ function corpusChart(chart) {
 function drawn(chart, label) {
   if (!chart.all.length) return make("p.note", {}, "Nothing to show.");
   if (chart.kind === "bars") return bars(chart, label);
-  if (chart.kind === "loglog") return make("div", {}, loglog(chart, label));
-  const { box, axis: labels } = histogram(chart, label);
+  if (chart.kind === "loglog") return make("div.loglog", {}, loglog(chart, label));
+  const { box, axis: labels } = even(chart.edges) ? histogram(chart, label) : columns(chart, label);
   return make("div", {}, box, labels);
 }
 
@@ -53,7 +53,7 @@ function placeholderSection() {
 
 function samePicture({ count: number, captions: different, shown, checked, identical }) {
   const words = [`${count(number)} samples`, `${count(different)} captions`];
-  if (checked) words.push(`${count(identical)} of ${count(checked)} that were compared have the same bytes`);
+  if (checked) words.push(`${count(identical)} of ${count(checked)} that were compared look the same`);
   return make("li", {}, make("p.facts", {}, words.join(" · ")), repeated(shown));
 }
 

@@ -46,6 +46,7 @@ function start() {
   overlapSection();
   corpusSection();
   placeholderSection();
+  setTimeout(() => whatif.decode(), 300);
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 

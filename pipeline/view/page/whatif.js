@@ -2,6 +2,7 @@
 // the whole pool. Several are counted over the sample, which holds for each row the first stop that it fails.
 
 const NO_VALUE = 65535;
+const MOST_PAIRS = 20_000; // counts of two rules that are remembered
 const BLOCKED = 2; // as many failed rules as it takes to be dropped by none of them alone
 
 class WhatIf {
@@ -12,6 +13,8 @@ class WhatIf {
     this.sample = report.sample && report.sample.rows ? report.sample : null;
     this.moved = new Map();
     this.decoded = null;
+    this.passing = new Map(); // rule -> who passes it in the sample, where its slider stands
+    this.pairs = new Map(); // two rules -> how many pass both in the sample
   }
 
   /** Where a rule's slider stands. */
@@ -78,9 +81,9 @@ class WhatIf {
 
   /** Several cuts are moved: counted in the sample, and multiplied. */
   estimated() {
-    this.decoded ??= this.decode();
+    this.decode();
     const { rows, exact } = this.sample;
-    const { kept, alone, passing } = this.tally(rows);
+    const { kept, alone } = this.tally(rows);
     const times = (number) => Math.round((number * this.books.samples) / rows);
     return {
       known: true,
@@ -89,9 +92,9 @@ class WhatIf {
       dropped: this.books.samples - this.books.failed - times(kept),
       of: (name) => ({
         passes: this.passes(name),
-        failsOnly: passing.has(name) ? times(alone.get(name)) : null,
+        failsOnly: alone.has(name) ? times(alone.get(name)) : null,
         both: (other) => (this.moved.has(name) && this.moved.has(other)
-          ? times(together(passing.get(name), passing.get(other))) : this.both(name, other)),
+          ? times(this.together(name, other)) : this.both(name, other)),
       }),
     };
   }
@@ -102,53 +105,75 @@ class WhatIf {
     return { known: false, exact: false, kept: null, dropped: null, of };
   }
 
+  /** Read the sample, once: the page does so when it has nothing else to do. */
   decode() {
+    if (this.decoded || !this.sample) return;
     const stops = new Map(this.sliders.map(({ name }) => [name, words(this.sample.stop[name])]));
-    return { stops, fixed: bytes(this.sample.fixed) };
+    this.decoded = { stops, fixed: bytes(this.sample.fixed) };
   }
 
-  /** Of the sample's rows: how many pass all rules, and how many fail one rule alone; who passes what. */
+  /** Of the sample's rows: how many pass all rules, and how many fail one rule alone. */
   tally(rows) {
-    const failed = this.decoded.fixed.map((passes) => (passes ? 0 : BLOCKED));
-    const passing = new Map();
-    for (const { name, missing } of this.sliders) {
-      const [stops, index, ok] = [this.decoded.stops.get(name), this.at(name), new Uint8Array(rows)];
+    const failed = Uint16Array.from(this.decoded.fixed, (passes) => (passes ? 0 : BLOCKED));
+    const culprit = new Uint16Array(rows); // the last rule that a row fails
+    for (const [place, { name, missing }] of this.sliders.entries()) {
+      const stops = this.decoded.stops.get(name);
+      const passes = this.passed(name);
       for (let row = 0; row < rows; row++) {
-        const lacks = stops[row] === NO_VALUE;
-        ok[row] = !lacks && index < stops[row] ? 1 : 0;
-        if (lacks ? missing !== "keep" : !ok[row]) failed[row] = Math.min(failed[row] + (lacks ? BLOCKED : 1), BLOCKED);
+        if (passes[row]) continue;
+        if (stops[row] !== NO_VALUE) {
+          failed[row] += 1;
+          culprit[row] = place;
+        } else if (missing !== "keep") failed[row] += BLOCKED;
       }
-      passing.set(name, ok);
     }
     let kept = 0;
-    const alone = new Map(this.sliders.map(({ name }) => [name, 0]));
+    const alone = new Array(this.sliders.length).fill(0);
     for (let row = 0; row < rows; row++) {
       if (failed[row] === 0) kept += 1;
-      else if (failed[row] === 1) {
-        const name = this.culprit(row, passing);
-        alone.set(name, alone.get(name) + 1);
-      }
+      else if (failed[row] === 1) alone[culprit[row]] += 1;
     }
-    return { kept, alone, passing };
+    return { kept, alone: new Map(this.sliders.map(({ name }, place) => [name, alone[place]])) };
   }
 
-  /** The one rule that a row fails. */
-  culprit(row, passing) {
-    const fails = ({ name }) => !passing.get(name)[row] && this.decoded.stops.get(name)[row] !== NO_VALUE;
-    return this.sliders.find(fails).name;
+  /** 1 for each row of the sample that passes a rule, where its slider stands; counted anew if it has moved. */
+  passed(name) {
+    const index = this.at(name);
+    const known = this.passing.get(name);
+    if (known?.index === index) return known.passes;
+    const passes = this.decoded.stops.get(name).map((stop) => (stop !== NO_VALUE && index < stop ? 1 : 0));
+    this.passing.set(name, { index, passes });
+    return passes;
+  }
+
+  /** How many rows of the sample pass two rules. */
+  together(one, two) {
+    const [first, second] = one < two ? [one, two] : [two, one];
+    const key = JSON.stringify([first, second, this.at(first), this.at(second)]);
+    if (this.pairs.size > MOST_PAIRS) this.pairs.clear();
+    if (!this.pairs.has(key)) this.pairs.set(key, both(this.passed(first), this.passed(second)));
+    return this.pairs.get(key);
   }
 }
 
-function together(one, two) {
+function both(one, two) {
   let rows = 0;
   for (let row = 0; row < one.length; row++) rows += one[row] & two[row];
   return rows;
 }
 
-const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+/** The bytes of a base64 text. */
+function bytes(text) {
+  const characters = atob(text);
+  const numbers = new Uint8Array(characters.length);
+  for (let index = 0; index < numbers.length; index++) numbers[index] = characters.charCodeAt(index);
+  return numbers;
+}
 
-/** Numbers of 16 bits, little endian. */
+/** Numbers of 16 bits, little endian, of a base64 text. */
 function words(text) {
-  const view = new DataView(bytes(text).buffer);
-  return Uint16Array.from({ length: view.byteLength / 2 }, (_, index) => view.getUint16(2 * index, true));
+  const halves = bytes(text);
+  const numbers = new Uint16Array(halves.length / 2);
+  for (let index = 0; index < numbers.length; index++) numbers[index] = halves[2 * index] | (halves[2 * index + 1] << 8);
+  return numbers;
 }

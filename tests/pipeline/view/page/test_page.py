@@ -26,9 +26,14 @@ HOSTILE = [
 
 def every_picture(page) -> None:
     """Scroll through the page, so that every part of it was in the window once."""
-    scroll = "top => new Promise(done => { scrollTo(0, top); requestAnimationFrame(() => setTimeout(done)); })"
-    for top in range(0, page.evaluate("document.documentElement.scrollHeight"), 800):
-        page.evaluate(scroll, top)
+    page.evaluate(
+        """async () => {
+          for (let top = 0; top < document.documentElement.scrollHeight; top += 800) {
+            scrollTo(0, top);
+            await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+          }
+        }"""
+    )
 
 
 def open_card(page, number: int = 0) -> None:
@@ -41,7 +46,12 @@ def test_hostile_captions_are_text(show, width):
     page = show(plant(captions=HOSTILE).report, width=width)
     every_picture(page)
     assert page.locator("script").count() == 2
-    assert page.locator("main :is(svg svg, a[href^=javascript], img:not([src^=data\\:]):not(:not([src])))").count() == 0
+    assert (
+        page.locator(
+            "main :is(svg svg, a[href^=javascript], img:not([src^=data\\:]):not(:not([src])))"
+        ).count()
+        == 0
+    )
     assert overflow(page) == []
     for number, caption in enumerate(HOSTILE):
         open_card(page, number)
@@ -142,7 +152,10 @@ def test_a_kind_of_pictures_is_chosen_by_its_tab(show):
     page = show(plant(rules=3).report)
     first, last = page.locator("#rule-0"), page.locator("#rule-2")
     assert first.locator("h4").all_text_contents() == ["Just dropped", "Just kept"]
-    assert last.locator("h4").all_text_contents() == ["Just kept", "Just dropped"]  # `max`: kept is on the left
+    assert last.locator("h4").all_text_contents() == [
+        "Just kept",
+        "Just dropped",
+    ]  # `max`: kept is on the left
     first.get_by_role("button", name="This rule alone").click()
     assert first.locator("h4").all_text_contents() == ["Only"]
     assert first.locator(".card .value").nth(1).text_content() == "0.125"
