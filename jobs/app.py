@@ -8,16 +8,17 @@ import typer
 from jobs.commands.columns import columns
 from jobs.commands.compact import compact
 from jobs.commands.demo import demo
+from jobs.commands.gallery import gallery
 from jobs.commands.groups.datacomp import app as datacomp
 from jobs.commands.groups.metadata import app as metadata
 from jobs.commands.groups.store import app as store
 from jobs.commands.groups.subset import app as subset
 from jobs.commands.ingest import ingest
 from jobs.commands.operators import operators
+from jobs.commands.options import Command
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
-from jobs.commands.sheet import sheet
 from jobs.commands.view import report
 from jobs.terminal.console import any_characters, put, say
 from pipeline.errors import WinnowError, refusal, worded
@@ -26,7 +27,7 @@ from pipeline.storage.retry import from_storage
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 PANELS = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (report, columns, effects, sheet, operators),
+    "Look closer": (report, gallery, columns, effects, operators),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (
@@ -83,7 +84,7 @@ def winnow(
 
 for _panel, _commands in PANELS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+        app.command(rich_help_panel=_panel, cls=Command)(_command)
 for _name, _group, _panel in GROUPS:
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.terminal import tables
 from jobs.terminal.console import Console, put, remarks
-from jobs.terminal.progress import Progress
+from jobs.terminal.progress import showing_progress
 from pipeline.decide.books import Books, books
 from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
@@ -23,6 +23,7 @@ from pipeline.errors import RecipeError, ShardError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.pool.shards import Shard
+from pipeline.progress import begun
 from pipeline.recipe.load import load
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
     """The recipe at a path with `--set` overrides, bound to the first `shards` shards of its pool, or to all.
     Raises RecipeError."""
-    return Session.open(load(recipe, overrides or ()), shards)
+    with showing_progress():
+        return Session.open(load(recipe, overrides or ()), shards)
 
 
 @contextmanager
@@ -63,6 +65,7 @@ def executor_of(session: Session, local: bool) -> Executor:
     """The plain loop if `local`, else Ray, which is imported only then."""
     if local:
         return LocalExecutor()
+    begun("starting Ray")
     from pipeline.run.on_ray import RayExecutor
 
     return RayExecutor(session.recipe)
@@ -78,7 +81,7 @@ def compute_missing(
         raise RecipeError(
             f"compute: {', '.join(sorted(unknown))} is not an operator of the recipe; there are: {known}"
         )
-    with holding_store(session) as session, Progress(quiet) as progress:
+    with holding_store(session) as session, showing_progress(quiet) as progress:
         return compute(session, executor, names, progress.begin_pass)
 
 
@@ -103,7 +106,8 @@ def decide_complete(session: Session, unread: Mapping[str, str] = {}) -> Decided
         raise ShardError(f"nothing was decided or exported, since no shard is done:\n{reasons}") from error
     names = {shard.name for shard in done.shards}
     pending = {s.name: unread.get(s.name, _why_pending(s)) for s in session.shards if s.name not in names}
-    return Decided(done, decide(done), pending)
+    with showing_progress():
+        return Decided(done, decide(done), pending)
 
 
 def _why_pending(shard: Shard) -> str:
@@ -150,7 +154,7 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
 
     @contextmanager
     def watch(tasks: int) -> Iterator["Report"]:
-        with Progress(quiet) as progress:
+        with showing_progress(quiet) as progress:
             yield progress.export(tasks)
 
     written = {}
@@ -172,12 +176,13 @@ class RunResult:
 def run_all(session: Session, local: bool, quiet: bool = False, out: Console = remarks) -> RunResult:
     """Compute, decide, export; returns what was written and the books. Unless `quiet`, tables on `out` show
     them."""
-    check_exports(session)
-    executor = executor_of(session, local)
-    log = compute_missing(session, executor, quiet=quiet)
-    decided, written = decide_and_export(log.session, executor, log.pending, quiet)
-    changes = effects(decided.session, executor)
-    balance = books(decided.session, decided.decision, decided.pending, log)
+    with showing_progress(quiet):
+        check_exports(session)
+        executor = executor_of(session, local)
+        log = compute_missing(session, executor, quiet=quiet)
+        decided, written = decide_and_export(log.session, executor, log.pending, quiet)
+        changes = effects(decided.session, executor)
+        balance = books(decided.session, decided.decision, decided.pending, log)
     if not quiet:
         tables.funnel(balance, balance, balance.lost, out)
         tables.rewritten(log.rewritten, log.changed, log.touched, out)

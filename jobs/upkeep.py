@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jobs.steps import open_session
 from jobs.terminal.console import console, remarks
-from jobs.terminal.progress import Progress
+from jobs.terminal.progress import showing_progress
 from jobs.terminal.tables import counted
 from pipeline.errors import RecipeError
 from pipeline.plan import upkeep
@@ -104,7 +104,7 @@ def verify(recipe: str, overrides: Sequence[str] | None, deep: bool, quiet: bool
     """Verify every file of a store; the damaged ones are set aside. `deep`: and every shard. Raises
     RecipeError."""
     session = open_session(recipe, overrides, None)
-    with store_alone(session) as store, Progress(quiet) as progress:
+    with store_alone(session) as store, showing_progress(quiet) as progress:
         inventory = take_inventory(store)
         checked = [
             path for unit, files in inventory.units.items() if unit != layout.DAMAGED for path in files

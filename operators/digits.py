@@ -44,7 +44,7 @@ from pydantic import PrivateAttr
 
 from operators.algorithms.reasons import caption_error
 from operators.clip import ClipModel, ClipWeights, unit
-from pipeline.operator import Column, Device, Score
+from pipeline.operator import Column, Device, Operator, Score
 
 DASH = r"\p{Pd}\x{2212}"
 LETTER = r"(?:[\p{Lu}\p{Ll}]\p{M}*|_)"
@@ -139,6 +139,12 @@ class NumberFreeScore(ClipWeights, Score):
             delta=pl.col("plain") - pl.col("masked"),
             error=batch.select(caption_error(pl.col("text"))).to_series(),
         )
+
+    def evidence(
+        self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
+    ) -> pl.DataFrame:
+        """`without_numbers`: the caption as it was scored, if it has numbers."""
+        return row.select(without_numbers=".text", score=".masked").drop_nulls("without_numbers")
 
     def _masked(self, rows: pl.DataFrame) -> pl.Series:
         """(n,) the plain scores, computed again if a caption lost its numbers."""

@@ -29,6 +29,8 @@ Differs: the released code draws once per (text, entry) without a seed; here one
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -45,7 +47,14 @@ from pipeline.schema import owner
 from pipeline.uids import draw
 
 OTHER = "other"  # the list of languages that have none of their own
+SHOWN = 30  # entries that `winnow explain` names
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@lru_cache(maxsize=4)
+def _read_once(path: str) -> Sequence[str]:
+    """A list of entries, which is held: `winnow explain` asks for it sample by sample."""
+    return read_entries(path)
 
 
 class EntryMatch(Score):
@@ -81,6 +90,14 @@ class EntryMatch(Score):
         """The entries by language (None: the only list)."""
         lists = self.metadata if isinstance(self.metadata, dict) else {None: self.metadata}
         return {language: read_entries(path) for language, path in lists.items()}
+
+    def names_of(self, ids: pl.Series, language: str | None) -> pl.Series:
+        """The entries with these ids; the ids, if their list can no longer be read."""
+        path = self.metadata.get(language or "") if isinstance(self.metadata, dict) else self.metadata
+        with suppress(OSError, ValueError, IndexError):
+            names = [] if path is None else _read_once(path)
+            return pl.Series([names[number] for number in ids], dtype=pl.String)
+        return ids
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Read the lists; build their automata, or load those of another worker."""
@@ -199,6 +216,19 @@ class _Balanced(Operator):
         languages: Sequence[str | None] | None = batch[self.languages].to_list() if self.languages else None
         counts = ids.list.len().to_numpy().astype(np.int64)
         return self._balance.places(ids.explode().drop_nulls().to_numpy(), counts, languages), counts
+
+    def evidence(
+        self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
+    ) -> pl.DataFrame:
+        """`entry`, `count`: the entries in the caption, the rarest first, and how many captions each occurs
+        in."""
+        ids = row.select(entry=pl.col(self.entries).explode()).drop_nulls()
+        language = row[self.languages][0] if self.languages else None
+        counts = stats[self.counts].filter(pl.col("language").eq_missing(language)).select("entry", "count")
+        found = ids.join(counts, on="entry", how="left").sort("count", "entry").head(SHOWN)
+        match = sources.get(owner(self.entries) or "")
+        names = match.names_of(found["entry"], language) if isinstance(match, EntryMatch) else found["entry"]
+        return found.with_columns(entry=names)
 
 
 class BalanceProbability(_Balanced, Score):

@@ -123,6 +123,12 @@ class CoEmbeddedText(Score):
             error=batch.select(caption_error(pl.col("text"))).to_series(),
         )
 
+    def evidence(
+        self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
+    ) -> pl.DataFrame:
+        """`in_caption_and_image`: the co-embedded words."""
+        return row.select(in_caption_and_image=pl.col(".words").explode()).drop_nulls()
+
     def _row(self, caption: str, lines: Sequence[str]) -> tuple[float, float, list[str], list[int]]:
         """rate, fuzzy_rate, words and lines of one sample."""
         words = list(dict.fromkeys(caption.split()))

@@ -174,6 +174,16 @@ class WordFrequencyScore(Score):
             .then(pl.lit(EMPTY_CAPTION)),
         )
 
+    def evidence(
+        self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
+    ) -> pl.DataFrame:
+        """`word`, `count`: the words that count, each once, and how often the pool has them; null if that is
+        below the table's floor."""
+        words = row.select(word=words_of(pl.col("text")).list.head(self.first).explode()).drop_nulls()
+        return words.unique(maintain_order=True).join(
+            stats[self.frequency], on="word", how="left", maintain_order="left"
+        )
+
     def _scores(self, words: pl.Series) -> np.ndarray:
         """(n,) lists, none empty -> (n,) scores. A row's factors are multiplied in ascending order, so that
         the last bits do not depend on the order of its words."""

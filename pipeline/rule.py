@@ -97,7 +97,7 @@ class Rule(BaseModel):
         """Exactly one bound, and no key that only another bound uses."""
         given = [bound for bound in BOUNDS if getattr(self, bound) is not None]
         if len(given) != 1:
-            names = " and ".join(given) or "none"
+            names = " and ".join(given) or "none (null in place of the whole rule switches it off)"
             raise ValueError(f"must have exactly one of {', '.join(BOUNDS)}, got {names}")
         if "seed" in self.model_fields_set and self.chance is None:
             raise ValueError("has a seed, which only a chance rule uses")

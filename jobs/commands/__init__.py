@@ -5,5 +5,5 @@ line, a paragraph if one is needed, and examples, in lines of at most 76 charact
 columns. Heavy imports are inside the functions, so that `winnow --help` starts quickly.
 
 `options` has the arguments that several commands share, `output` how commands print and end, and
-`reference` makes jobs/COMMANDS.md.
+`reference` makes jobs/COMMANDS.md. `groups/` holds the commands that have commands of their own.
 """

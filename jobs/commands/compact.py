@@ -24,16 +24,17 @@ def compact(
     """
     from jobs import steps
     from jobs.terminal import tables
-    from jobs.terminal.progress import Progress
+    from jobs.terminal.progress import showing_progress
     from jobs.upkeep import store_alone
     from pipeline.storage.upkeep.compact import compact as pack
 
-    session = steps.open_session(recipe, set_, shards)
-    names = [shard.name for shard in session.shards]
-    folders = {}
-    with store_alone(session) as store, Progress(quiet=json) as progress:
-        for folder in session.part_folders:
-            folders[folder] = pack(store, folder, names, progress.compact(folder, len(names)))
+    with showing_progress(json) as progress:
+        session = steps.open_session(recipe, set_, shards)
+        names = [shard.name for shard in session.shards]
+        folders = {}
+        with store_alone(session) as store:
+            for folder in session.part_folders:
+                folders[folder] = pack(store, folder, names, progress.compact(folder, len(names)))
     if json:
         print_json([{"folder": folder, **files._asdict()} for folder, files in folders.items()])
     else:

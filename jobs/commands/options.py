@@ -1,8 +1,27 @@
 """The arguments and flags that several commands share."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+IN_TERMINAL = "-"  # the value of `--show` alone
+FILE = re.compile(r"[^-].*\.\w{2,5}", re.DOTALL)  # what follows `--show` if it has a value
+
+
+class Command(TyperCommand):
+    """A command whose `--show` may stand without a value, which typer does not know."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See click."""
+        following = [*args[1:], ""] if args else []
+        named = [
+            f"--show={IN_TERMINAL}" if word == "--show" and not FILE.fullmatch(behind) else word
+            for word, behind in zip(args, following, strict=True)
+        ]
+        return super().parse_args(ctx, named)
+
 
 RecipePath = Annotated[
     str, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file, as a path or a URL such as s3://.")

@@ -49,13 +49,15 @@ def plan(
     """
     from jobs import steps
     from jobs.terminal import plan_tables
+    from jobs.terminal.progress import showing_progress
     from pipeline.plan.session import Session
     from pipeline.preflight.checks import parse_cluster
     from pipeline.preflight.preview import preview
     from pipeline.recipe.load import load
 
     machines = parse_cluster(cluster) if cluster else ()
-    session = Session.listed(load(recipe, set_ or ()), shards)
-    steps.check_exports(session)
-    result = preview(session, machines, measure, hours)
+    with showing_progress(json) as progress:
+        session = Session.listed(load(recipe, set_ or ()), shards)
+        steps.check_exports(session)
+        result = preview(session, machines, measure, hours, progress.begin_pass)
     print_json(result) if json else plan_tables.plan(result)

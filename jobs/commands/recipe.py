@@ -65,11 +65,13 @@ def compute(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
 
     session = steps.open_session(recipe, set_, shards)
-    log = steps.compute_missing(session, steps.executor_of(session, local), names or [], quiet=json)
-    found = losses(log.session)
+    with showing_progress(json):
+        log = steps.compute_missing(session, steps.executor_of(session, local), names or [], quiet=json)
+        found = losses(log.session)
     if json:
         print_json(log.summary())
     else:
@@ -108,6 +110,7 @@ def keep(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
     from pipeline.export.places.file import check_file
     from pipeline.export.subset import write_subset
@@ -117,10 +120,11 @@ def keep(
     if subset:
         check_output_file("--subset", subset, session.recipe, session.kind, session.shards)
         check_file(subset, "--subset")
-    decided = steps.decide_complete(session)
-    done = decided.session
-    written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
-    found = losses(done)
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        done = decided.session
+        written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
+        found = losses(done)
     if json:
         faults = {"damaged": found.damaged, "passed_over": found.passed_over, "unwatched": found.unwatched}
         print_json({**vars(decided.decision), **written, **faults, "pending": decided.pending})
@@ -136,9 +140,21 @@ def keep(
 
 def explain(
     recipe: RecipePath,
-    uids: Annotated[
-        list[str], typer.Argument(metavar="UID", help="Uids of samples: 32 hexadecimal digits each.")
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SAMPLE", help="A uid, the beginning of one, a key, or SHARD/KEY. Repeatable."
+        ),
     ],
+    show: Annotated[
+        str | None,
+        typer.Option(
+            "--show",
+            metavar="[FILE]",
+            help="Also draw the sample with boxes, caption and verdicts: to FILE (.png, .jpg), or without FILE "
+            "in a terminal that can show pictures.",
+        ),
+    ] = None,
     set_: Overrides = None,
     shards: Limit = None,
     json: Json = False,
@@ -147,24 +163,41 @@ def explain(
     """Explain why a sample is kept or dropped, rule by rule.
 
     Shows each rule's value, bound and verdict, the reason if a value is
-    missing, and an operator's own evidence, such as an outlier's neighbours.
+    missing, and what operators saw: words in the picture, matched entries, an
+    outlier's neighbours. A sample that is not found does not hide the others;
+    the exit status is 2 then.
 
-    Example:
+    Examples:
 
       winnow explain recipe.yaml 5413834969f9c2dd33978af2d3b228cf
+      winnow explain recipe.yaml 541383 00012/000120034
+      winnow explain recipe.yaml 541383 --show sample.png
     """
     from jobs import steps
+    from jobs.show import check_show, show_sample
     from jobs.terminal import tables
-    from pipeline.decide.explain import explain as look_up
+    from jobs.terminal.progress import showing_progress
+    from pipeline.decide.explain import look_up
 
-    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
-    explanations = look_up(decided.session, uids)
+    session = steps.open_session(recipe, set_, shards)
+    check_show(session, show)
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        found = look_up(decided.session, words)
     if json:
-        print_json(explanations)
+        print_json(found.explanations)
     else:
-        for explanation in explanations:
+        for explanation in found.explanations:
             tables.explanation(explanation)
-    exit_if_incomplete(decided.pending)
+    for message in found.unknown:
+        say(f"error: {message}")
+    if show is not None:
+        show_sample(decided.session, found.explanations, show)
+    try:
+        exit_if_incomplete(decided.pending)
+    finally:
+        if found.unknown:  # it may lie in a shard that is pending, which was said then
+            raise typer.Exit(2)
 
 
 def effects(
@@ -187,11 +220,13 @@ def effects(
     """
     from jobs import steps
     from jobs.terminal import tables
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
     from pipeline.decide.effects import effects as compare
 
-    decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
-    changes = compare(decided.session, steps.executor_of(decided.session, local))
+    with showing_progress(json):
+        decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
+        changes = compare(decided.session, steps.executor_of(decided.session, local))
     if json:
         print_json(changes.to_rows())
     else:
@@ -221,12 +256,14 @@ def export(
       winnow export recipe.yaml --set export.shards=s3://mine/filtered
     """
     from jobs import steps
+    from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
 
     session = steps.open_session(recipe, set_, shards)
     steps.check_exports(session)
-    decided = steps.decide_complete(session)
-    executor = steps.executor_of(decided.session, local)
-    written = steps.write_exports(decided.session, executor, quiet=json)
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        executor = steps.executor_of(decided.session, local)
+        written = steps.write_exports(decided.session, executor, quiet=json)
     print_json(written) if json else steps.print_paths(written)
     exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)

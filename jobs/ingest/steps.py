@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from jobs.ingest.books import Books
 from jobs.ingest.download import COLUMNS, Chunk, Fetched, Settings, fetch
 from jobs.processes import Each
-from jobs.terminal.progress import Progress
+from jobs.terminal.progress import showing_progress
 from pipeline.errors import RecipeError, ShardError
 from pipeline.pool.img2dataset import NOT_PUBLIC, reasons
 from pipeline.pool.shards import STATS, Shard, list_shards
@@ -38,7 +38,7 @@ def download(settings: Settings, urls: str, columns: Columns, each: Each, quiet:
     """
     LOG.info("download begun: %s to %s", urls, settings.out)
     books = Books()
-    with Progress(quiet) as progress:
+    with showing_progress(quiet) as progress:
         show = progress.ingest()
 
         def count(fetched: Fetched) -> None:

@@ -1,30 +1,33 @@
-"""A live display of a pass: shards, samples, samples per second, failures and time left.
+"""A live display of what a command does: how far it is, how long it has taken and will take.
 
-    with Progress() as progress:
+    with showing_progress(quiet=json) as progress:
         report = progress.begin_pass(planned)   # call it with every Event of the pass
+        decide(session)                         # its loops tell by themselves, see pipeline/progress.py
 
-If stderr is not a terminal, the display is a line of text every ten seconds.
+Nothing is shown in the first second, so a fast command shows nothing at all. If stderr is not a terminal, the
+display is a line of text every ten seconds.
 """
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.progress import Task as BarTask
+from rich.table import Column
+from rich.text import Text
 
-from jobs.terminal.console import remarks, say
+from jobs.terminal.amount import PassAmount
+from jobs.terminal.console import remarks, say, shown
 from pipeline.export.exporter import TaskReport
 from pipeline.plan.passes import Pass, ScorePass
+from pipeline.progress import Tick, watching
 from pipeline.run.batches import Read
 from pipeline.run.executor import Event, Report
 from pipeline.run.stage import Tally
@@ -32,54 +35,109 @@ from pipeline.run.stage import Tally
 if TYPE_CHECKING:
     from jobs.ingest.download import Fetched
 
+DELAY = 1.0  # seconds without a display
 EVERY = 10.0  # seconds between lines of text
+BAR = 20  # columns of a bar, fewer on a narrow screen
+NARROW = 60  # columns of a screen on which a bar has room
+WIDE = 90  # the same of the note
+
+_SHOWN: ContextVar["Progress | None"] = ContextVar("progress", default=None)
+
+
+@contextmanager
+def showing_progress(quiet: bool = False) -> Iterator["Progress"]:
+    """The display of the command: the one that is shown already, if there is one. `quiet` shows nothing."""
+    if (outer := _SHOWN.get()) is not None:
+        yield outer
+        return
+    with Progress(quiet) as progress:
+        yield progress
 
 
 class Progress:
-    """A context manager that shows one bar per pass; `quiet` shows nothing."""
+    """A display with a line per pass, and one for the loop that the engine is in. `quiet` shows nothing."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.live = not quiet and remarks.is_terminal
         self.quiet = quiet
-        self.bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("shards  {task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left", markup=False),
-            TimeRemainingColumn(),
-            console=remarks,
-            disable=not self.live,
-        )
+        self.bars = Bars(*_columns(remarks.width), console=remarks, disable=not self.live, expand=True)
+        self._loop: Line | None = None
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._exits = ExitStack()
 
     def __enter__(self) -> "Progress":
-        self.bars.start()
+        token = _SHOWN.set(self)
+        self._exits.callback(_SHOWN.reset, token)
+        self._exits.enter_context(watching(self.watch))
+        if self.live:
+            self._timer = threading.Timer(DELAY, self._show)
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._exits.close()
+        with self._lock:
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        self._end_loop()
         self.bars.stop()
 
+    def _show(self) -> None:
+        """Begin to draw, unless the command has ended."""
+        with self._lock:
+            if self._timer is not None:
+                self.bars.start()
+
+    def line(self, label: str, unit: str = "", total: int | None = None) -> "Line":
+        """A line of the display. `total`: how many of `unit` there are, None if that is not known."""
+        return Line(self, label, unit, total)
+
+    # --- what is shown ---------------------------------------------------------------------------------
+
+    def watch(self, what: str, total: int | None) -> Tick:
+        """Show a loop of the engine in place of the one before; see `pipeline.progress.Watcher`."""
+        self._end_loop()
+        line = self._loop = self.line(what, "", total)
+
+        def tick(count: int) -> None:
+            line.advance(count)
+            if line is self._loop and line.done == total:
+                self._end_loop()
+
+        if total == 0:
+            self._end_loop()
+        return tick
+
+    def _end_loop(self) -> None:
+        """Take the line of the last loop away."""
+        if self._loop is not None:
+            self._loop.remove()
+            self._loop = None
+
     def begin_pass(self, planned: Pass) -> Report:
-        """Show a pass; returns the callback for its events."""
-        names = planned.names if isinstance(planned, ScorePass) else (planned.name,)
-        return _PassDisplay(self, ", ".join(names) or "samples", len(planned.shards))
+        """Show a pass; returns the callback for its events. A Stat is a loop of the engine."""
+        self._end_loop()
+        if isinstance(planned, ScorePass):
+            return _PassDisplay(self, ", ".join(planned.names) or "samples", planned)
+        return lambda event: None
 
     def export(self, tars: int) -> Callable[[TaskReport], None]:
         """Show an export of so many tars; returns the callback for every tar that is written."""
-        display = _PassDisplay(self, "export", tars)
+        display = _PassDisplay(self, "export", None, tars)
         return lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))
 
     def compact(self, folder: str, shards: int) -> Callable[[int], None]:
         """Show the packing of the small parts of a folder, of at most so many shards; returns the callback
         for the number of parts that were packed."""
-        task = self.bars.add_task(f"compact {folder}", total=shards, note="")
-        return lambda count: self.bars.advance(task, count)
+        return self.line(f"compact {folder}", "shards", shards).advance
 
     def verify(self, what: str, count: int) -> Callable[[object], None]:
         """Show the verifying of so many files or shards; returns the callback for each."""
-        task = self.bars.add_task(f"verify {what}", total=count, note="")
-        return lambda _: self.bars.advance(task)
+        line = self.line("verify", what, count)
+        return lambda _: line.advance(1)
 
     def ingest(self) -> Callable[["Fetched"], None]:
         """Show a download, whose number of shards is not known before the whole list is read; returns the
@@ -95,53 +153,133 @@ class Progress:
         return report
 
 
-class _PassDisplay:
-    """The bar of one pass, and the line of text in its place; `shards` is None if their number is not
-    known."""
+class Line:
+    """A line of the display: a bar on a terminal, elsewhere a line of text every ten seconds."""
 
-    def __init__(self, progress: Progress, label: str, shards: int | None) -> None:
+    def __init__(self, progress: Progress, label: str, unit: str, total: int | None) -> None:
         self.progress = progress
-        self.label = label
-        self.shards = shards
-        self.task = progress.bars.add_task(label, total=shards, note="starting")
+        self.label = shown(label)
+        self.unit = unit
+        self.total = total
+        self.done = 0
         self.started = self.printed = time.monotonic()
+        self.first: tuple[float, float] | None = None  # when the first part was done, and how much that was
+        whole = None if total is None else 1.0
+        self.task = progress.bars.add_task(self.label, total=whole, count=self.count, note="", ends=None)
+
+    @property
+    def count(self) -> str:
+        """`3/40 shards`; `3 shards` if their number is not known."""
+        of = "" if self.total is None else f"/{self.total:,}"
+        return f"{self.done:,}{of} {self.unit}".strip() if self.done or self.total is not None else ""
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self.done = self.done + count if self.total is None else min(self.total, self.done + count)
+        self.update(None if not self.total else self.done / self.total)
+
+    def update(self, share: float | None, note: str = "", finished: bool = False) -> None:
+        """Show how far it is: the `share` in [0, 1] that is done, if it is known."""
+        now = time.monotonic()
+        left = self._left(now, share) if share else None
+        ends = None if left is None else now + left
+        if self.task not in self.progress.bars.task_ids:
+            return
+        self.progress.bars.update(
+            self.task,
+            total=None if share is None else 1.0,
+            completed=share or 0,
+            count=self.count,
+            note=note,
+            ends=ends,
+        )
+        if self.progress.quiet or self.progress.live:
+            return
+        if finished or now - self.printed > EVERY:
+            self.printed = now
+            waiting = "" if finished or left is None else f", {left:,.0f} s left"
+            say(f"{self.label}: {', '.join(filter(None, (self.count, note)))}{waiting}")
+
+    def _left(self, now: float, share: float) -> float:
+        """The seconds that are left. They are estimated from the first part that was done on, since workers
+        may have loaded models before it; of the first part itself, from the start."""
+        if self.first is None:
+            self.first = now, share
+        since, before = self.first if share > self.first[1] else (self.started, 0.0)
+        return (now - since) / (share - before) * (1 - share)
+
+    def remove(self) -> None:
+        """Show it no longer."""
+        self.progress.bars.remove_task(self.task)
+
+
+class _PassDisplay:
+    """The line of one pass; `planned` is None if its shards are not known, `total` if their number is not."""
+
+    def __init__(
+        self, progress: Progress, label: str, planned: ScorePass | None, total: int | None = None
+    ) -> None:
+        self.amount = PassAmount(planned.shards) if planned else None
+        self.line = progress.line(label, "shards", len(planned.shards) if planned else total)
         self.rows = 0
         self.failed = 0
-        self.done = 0
         self.unread = 0  # shards that could not be read, or not be written
 
     def __call__(self, event: Event) -> None:
         """Count an event, and show the counts."""
+        line = self.line
         self.rows += event.rows
         self.failed += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
         if event.read is not None:
-            self.done += event.read.error is None
+            line.done += event.read.error is None
             self.unread += event.read.error is not None
-        seconds = time.monotonic() - self.started
-        rate = self.rows / max(seconds, 1e-9)
+        if self.amount is not None:
+            self.amount.add(event)
+        rate = self.rows / max(time.monotonic() - line.started, 1e-9)
         unread = f"  {self.unread:,} not done" if self.unread else ""
         note = f"{self.rows:,} samples  {rate:,.0f}/s  {self.failed:,} failed{unread}"
-        self.progress.bars.update(self.task, completed=self.done, note=note)
-        finished = self.done + self.unread == self.shards and event.read is not None
-        if self.progress.quiet or self.progress.live:
-            return
-        if finished or time.monotonic() - self.printed > EVERY:
-            self.printed = time.monotonic()
-            left = "" if finished else self._left(seconds)
-            say(f"{self.label}: {self._shards()} shards, {note}{left}")
+        finished = line.done + self.unread == line.total and event.read is not None
+        line.update(self._share(), note, finished)
 
-    def _shards(self) -> str:
-        """`3/40`, or `3` if the number of shards is not known."""
-        return f"{self.done:,}" if self.shards is None else f"{self.done:,}/{self.shards:,}"
-
-    def _left(self, seconds: float) -> str:
-        """The time left, if it can be estimated from the shards that are done after so many seconds."""
-        if not self.done or self.shards is None:
-            return ""
-        return f", {seconds / self.done * (self.shards - self.done - self.unread):,.0f} s left"
+    def _share(self) -> float | None:
+        """The part of the pass that is done; None if that is not known."""
+        if self.amount is not None:
+            return self.amount.share
+        return (self.line.done + self.unread) / self.line.total if self.line.total else None
 
 
-@contextmanager
-def showing_progress(quiet: bool = False) -> Iterator[None]:
-    """stub"""
-    yield
+# --- columns of the display ------------------------------------------------------------------------------
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """What a line shows on a screen of so many columns: numbers are whole, names are cut."""
+    columns: list[ProgressColumn] = [
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        ),
+        TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(Column(no_wrap=True)),
+        _TimeLeft(Column(no_wrap=True)),
+    ]
+    if width >= NARROW:
+        columns.insert(1, BarColumn(bar_width=min(BAR, width // 8)))
+    if width > WIDE:
+        note = Column(ratio=2, no_wrap=True, overflow="ellipsis")
+        columns.append(TextColumn("{task.fields[note]}", markup=False, table_column=note))
+    return columns
+
+
+class _TimeLeft(ProgressColumn):
+    """The time that is left, as it was last estimated."""
+
+    max_refresh = 0.5
+
+    def render(self, task: BarTask) -> Text:
+        """`0:01:20 left`, `33:10:00 left`; nothing if there is no estimate."""
+        ends = task.fields["ends"]
+        if ends is None or task.finished:
+            return Text()
+        minutes, seconds = divmod(round(max(0.0, ends - time.monotonic())), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left", "progress.remaining")

@@ -211,9 +211,14 @@ def explanation(sample: Explanation) -> None:
     console.print(caption, style="italic")
     rows = table("", "rule", "value", "bound", "verdict", text=4)
     for rule in sample.rules:
-        rows.add_row(rule.rule, _value(rule.value), rule.bound, rule.verdict)
+        drawn = "" if rule.draw is None else f": draw {_value(rule.draw)}"
+        rows.add_row(rule.rule, _value(rule.value), f"{rule.bound}{drawn}", rule.verdict)
     console.print(rows)
     for operator, entries in sample.evidence.items():
+        if len(entries[0]) == 1:
+            (name,) = entries[0]
+            console.print(f"{operator}: {name}: {', '.join(_value(entry[name]) for entry in entries)}")
+            continue
         evidence = table(operator, *entries[0], text=len(entries[0]))
         for entry in entries:
             evidence.add_row(*map(_value, entry.values()))

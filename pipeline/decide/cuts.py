@@ -21,6 +21,7 @@ import polars as pl
 
 from pipeline.ordered_map import threaded_map
 from pipeline.pool.columns import Columns
+from pipeline.progress import watched
 from pipeline.rule import Cut, Rule
 from pipeline.uids import uid_halves
 
@@ -34,9 +35,11 @@ def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[s
     `rank_from_top` says k. All rules
     are resolved in the same passes over the shards. Raises FileNotFoundError if a column is not stored."""
     selections = {name: Selection(rule) for name, rule in rules.items()}
+    groups = list(columns.groups(shards)) if rules else []
     while unresolved := {name: s for name, s in selections.items() if s.cut is None}:
         count = partial(_count_shards, columns, unresolved)
-        counted = _by_rule(threaded_map(count, columns.groups(shards)), unresolved)
+        parts = watched("finding cuts", threaded_map(count, groups), len(groups))
+        counted = _by_rule(parts, unresolved)
         for name, selection in unresolved.items():
             selection.settle_digit(counted[name])
     return {name: s.cut for name, s in selections.items() if s.cut is not None}

@@ -22,6 +22,7 @@ from pipeline.plan.keys import identities
 from pipeline.plan.session import Session
 from pipeline.plan.store_pool import claim_store
 from pipeline.plan.stored import current_parts
+from pipeline.progress import watched
 from pipeline.rule import Cut
 from pipeline.schema import owner
 from pipeline.storage import layout
@@ -59,8 +60,9 @@ def decide(session: Session) -> Decision:
     cuts = resolve_cuts(rules, session.columns, names)
     counts = Counts()
     decided = list[DecidedShard]()
-    groups = session.columns.groups(names)
-    for group_counts, group_shards in threaded_map(partial(_decide_group, session, cuts), groups):
+    groups = list(session.columns.groups(names))
+    verdicts = threaded_map(partial(_decide_group, session, cuts), groups)
+    for group_counts, group_shards in watched("deciding", verdicts, len(groups)):
         counts.add_counts(group_counts)
         decided += group_shards
     shards = pl.DataFrame(decided, schema=SHARDS_SCHEMA, orient="row").sort("shard")

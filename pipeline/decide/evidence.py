@@ -6,6 +6,7 @@ picture, and the picture as they see it.
         shows.rows(name, "00000", [3, 17])      # what their methods look at, a row for each
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -19,12 +20,19 @@ from pipeline.storage import layout
 
 class Shows:
     """The operators of a recipe that rules read, and those behind them. What was read last is held: several
-    methods look at the same rows."""
+    methods look at the same rows. For one thread; `another` is for another one."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._stats: dict[str, pl.DataFrame] = {}
+        self._lock = threading.Lock()  # of the tables of Stats, which all threads share
         self._rows: dict[str, tuple[str, Sequence[int], pl.DataFrame | None]] = {}
+
+    def another(self) -> "Shows":
+        """The same, with rows of its own."""
+        other = Shows(self.session)
+        other._stats, other._lock = self._stats, self._lock
+        return other
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -92,9 +100,10 @@ class Shows:
 
     def _stat(self, name: str) -> pl.DataFrame:
         """A Stat's table. Raises FileNotFoundError."""
-        if name not in self._stats:
-            self._stats[name] = self.session.store.read(layout.stat(name, self.session.keys[name]))
-        return self._stats[name]
+        with self._lock:
+            if name not in self._stats:
+                self._stats[name] = self.session.store.read(layout.stat(name, self.session.keys[name]))
+            return self._stats[name]
 
     def _is_stat(self, name: str) -> bool:
         """Whether a name is that of a Stat of the recipe."""

@@ -112,9 +112,10 @@ def explain_rows(session: Session, places: Sequence[Place]) -> list[Explanation]
 
 
 def shard_explanations(
-    session: Session, decision: Decision, shows: Shows, shard: str, rows: Sequence[int]
+    session: Session, decision: Decision, shows: Shows | None, shard: str, rows: Sequence[int]
 ) -> list[Explanation]:
-    """The explanations of some rows of a shard. `shows`: of the same session."""
+    """The explanations of some rows of a shard. `shows`: of the same session; without it there is no
+    evidence."""
     read = session.columns.rows_at(shard, rows, _columns(session))  # all at once: a shard may be large
     samples = read.select(SHOWN)
     verdicts = session.store.verdicts(session.decisions, shard)[list(rows)]
@@ -123,7 +124,7 @@ def shard_explanations(
         _verdicts(name, rule, decision.rules[name].bound, verdicts[name], read)
         for name, rule in session.recipe.keep.items()
     ]
-    evidence = _evidence(shows, shard, rows)
+    evidence = {} if shows is None else _evidence(shows, shard, rows)
     return [
         Explanation(
             **sample,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pipeline.errors import brief
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
+from pipeline.progress import watched
 
 Place = tuple[str, int]  # (shard, row)
 
@@ -24,6 +25,7 @@ PREFIX = re.compile(r"[0-9a-f]{4,31}")
 DIGITS = re.compile(r"[0-9]+")
 CANDIDATES = 5  # uids that an ambiguous beginning names
 MOST = 100  # samples of one key
+LOOKING = "looking samples up"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def _with_uids(session: Session, uids: Sequence[str]) -> list[tuple[str, Place]]
     if not uids:
         return []
     columns, names = session.columns, [shard.name for shard in session.shards]
-    by_shard = list(zip(names, threaded_map(lambda shard: columns.find(shard, uids), names), strict=True))
+    rows_by_shard = threaded_map(lambda shard: columns.find(shard, uids), names)
+    by_shard = list(zip(names, watched(LOOKING, rows_by_shard, len(names)), strict=True))
     found = list[tuple[str, Place]]()
     for shard, rows in ((shard, rows) for shard, rows in by_shard if rows):
         named = columns.rows_at(shard, rows, ["uid"])["uid"]
@@ -99,7 +102,8 @@ def _by_prefixes(
     prefixes = {word: _plain(word) for word in words}
     names = [shard.name for shard in session.shards]
     starting = session.columns.samples.starting
-    frames = threaded_map(lambda shard: starting(shard, list(prefixes.values())), names)
+    starts = list(prefixes.values())
+    frames = watched(LOOKING, threaded_map(lambda shard: starting(shard, starts), names), len(names))
     hits = [
         (uid, (n, row))
         for n, f in zip(names, frames, strict=True)
@@ -127,7 +131,8 @@ def _by_keys(
     names = [name for name in names if wanted[name]]
     keyed = session.columns.samples.keyed
     hits = dict[str, list[Place]]()
-    for shard, frame in zip(names, threaded_map(lambda n: keyed(n, list(wanted[n])), names), strict=True):
+    frames = watched(LOOKING, threaded_map(lambda n: keyed(n, list(wanted[n])), names), len(names))
+    for shard, frame in zip(names, frames, strict=True):
         for row, key in frame.select("row", "key").iter_rows():
             hits.setdefault(wanted[shard][key], []).append((shard, row))
     for word, places in hits.items():

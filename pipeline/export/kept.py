@@ -11,6 +11,7 @@ import polars as pl
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.plan.session import Session
+from pipeline.progress import watched
 from pipeline.storage import layout
 
 
@@ -56,7 +57,8 @@ def written_counts(session: Session) -> dict[str, int]:
 def written_uids(session: Session, shards: Sequence[str]) -> Iterator[pl.Series]:
     """The uids of these shards' written rows, in order; one Series for each group of small shards."""
     written = WrittenRows(session)
-    for group in session.columns.groups(shards):
+    groups = list(session.columns.groups(shards))
+    for group in watched("collecting uids", groups, len(groups)):
         start = 0
         numbers = list[np.ndarray]()
         for shard in group:

@@ -11,6 +11,7 @@ from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
 from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.text_tables import Break
+from pipeline.progress import begun
 from pipeline.recipe.sections import Recipe
 from pipeline.storage.faults import failure
 from pipeline.storage.retry import from_storage
@@ -29,6 +30,7 @@ def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
 def list_pool(recipe: Recipe) -> Listing:
     """The shards of a recipe's pool with the states of their files, and what was passed over. Raises
     RecipeError if they cannot be listed, or lack what the recipe needs."""
+    begun("listing the pool")
     try:
         listing = open_kind(recipe).list_shards()
     except Exception as error:

@@ -21,6 +21,7 @@ import orjson
 from fsspec.core import url_to_fs
 
 from pipeline.pool.shards import STATS, Shard
+from pipeline.progress import watched
 from pipeline.storage import layout
 from pipeline.storage.faults import note_json
 from pipeline.storage.identity import UNTOLD
@@ -89,7 +90,8 @@ def losses_of(
     if new:
         with ThreadPoolExecutor(READS) as pool:
             found = pool.map(lambda shard: persist(lambda: read(shard)), new)
-            noted |= {shard.name: [shard.beside, lost] for shard, lost in zip(new, found, strict=True)}
+            told = watched("counting lost URLs", found, len(new))
+            noted |= {shard.name: [shard.beside, lost] for shard, lost in zip(new, told, strict=True)}
         if any(shard.beside != UNTOLD for shard in new):
             note_json(store.root, layout.DOWNLOADS, noted)
     return {shard.name: noted[shard.name][1] for shard in shards}

@@ -13,7 +13,7 @@ from pipeline.errors import ShardError
 from pipeline.plan.passes import Pass, ScorePass, Stored
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
-from pipeline.run.compute import compute
+from pipeline.run.compute import Observe, compute, unobserved
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.log import Speed, speeds
 from pipeline.storage import layout
@@ -40,9 +40,11 @@ class Measured:
     bytes: int | None
 
 
-def measure(session: Session, count: int, missing: Sequence[Pass], stored: Stored) -> Measured:
-    """Run the missing passes on the first `count` shards that lack something. Raises ShardError if none of
-    them can be read, OperatorError as `compute` does."""
+def measure(
+    session: Session, count: int, missing: Sequence[Pass], stored: Stored, observe: Observe = unobserved
+) -> Measured:
+    """Run the missing passes on the first `count` shards that lack something. `observe`: see `compute`.
+    Raises ShardError if none of them can be read, OperatorError as `compute` does."""
     names = {
         n
         for planned in missing
@@ -55,7 +57,7 @@ def measure(session: Session, count: int, missing: Sequence[Pass], stored: Store
         pool = session.recipe.pool.model_copy(update={"store": folder, "name": None})
         sample = Session(session.recipe.model_copy(update={"pool": pool}), tuple(lacking), session.root)
         _copy(session, sample, stored)
-        log = compute(sample.refreshed(), LocalExecutor(), names)
+        log = compute(sample.refreshed(), LocalExecutor(), names, observe)
         rows = {shard.name: shard.rows for shard in sample.refreshed().shards if shard.content}
         if not rows:
             raise ShardError(f"nothing to measure: {next(iter(log.pending.values()), 'no shard')}")

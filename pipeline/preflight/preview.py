@@ -29,6 +29,7 @@ from pipeline.preflight.estimate import Estimate, MissingPass, StagePool, estima
 from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_bytes
 from pipeline.preflight.space import Space, check_space
 from pipeline.preflight.upload import check_upload
+from pipeline.run.compute import Observe, unobserved
 from pipeline.run.log import Speed, speeds
 from pipeline.storage.identity import MISSING
 
@@ -77,10 +78,11 @@ def preview(
     cluster: Sequence[Node] = (),
     count: int | None = None,
     hours: float | None = None,
+    observe: Observe = unobserved,
 ) -> Preview:
     """The missing passes and what they cost. The session need not have been looked up in its store.
-    `cluster`: the machines that the job is meant for; `count`: shards to measure on; `hours`: see `estimate`.
-    Raises RecipeError for what cannot run, and what `measure` raises."""
+    `cluster`: the machines that the job is meant for; `count`: shards to measure on; `hours`: see `estimate`;
+    `observe`: see `compute`. Raises RecipeError for what cannot run, and what `measure` raises."""
     storage_warnings = check_storage(session)
     session = session.looked_up()
     doubtful = {shard.name: shard.differs for shard in session.shards if shard.differs}
@@ -90,7 +92,7 @@ def preview(
     pools, index = check_cluster(session, missing, cluster) if cluster else ([], None)
     check_files(session, missing)
     absent = _missing_here(session, missing, bool(cluster))
-    measured = measure(session, count, missing, stored) if count and missing else None
+    measured = measure(session, count, missing, stored, observe) if count and missing else None
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}
     sizes = _Sizes(stored.rows, measured)
     passes = [

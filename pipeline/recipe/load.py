@@ -8,6 +8,7 @@ Every mistake in it is a RecipeError here, before any work begins.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ def _take_out(data: dict[str, Any], key: str, told: str) -> bool:
         return True
     if name.rpartition(".")[0] in known:  # a key of an entry
         return False
-    raise RecipeError(f"{told}: {section} has no {name}; there are: {', '.join(known) or 'none'}")
+    close = get_close_matches(name, known, 1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise RecipeError(f"{told}: {section} has no {name}{hint}; there are: {', '.join(known) or 'none'}")
 
 
 def _drop_other_bounds(rule: dict[str, Any], bound: str) -> None:

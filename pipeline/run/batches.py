@@ -156,6 +156,11 @@ class Batch:
     frame: pl.DataFrame
     data: Encoded | None
 
+    @property
+    def bytes(self) -> int:
+        """Of the encoded images."""
+        return sum(len(item) for item in self.data or () if item is not None)
+
 
 @dataclass
 class Read:
@@ -190,7 +195,7 @@ def batches(work: Work, shard: Shard, read: Read) -> Iterator[Batch]:
                 if number >= yielded:
                     yielded += 1
                     read.rows += len(batch.frame)
-                    read.bytes += sum(len(item) for item in batch.data or () if item is not None)
+                    read.bytes += batch.bytes
                     if batch.start not in done:
                         yield batch
             return

@@ -31,11 +31,19 @@ LOG = logging.getLogger("winnow.run")
 ATTEMPTS = 3  # at a shard that changes while it is read, before it counts as failed
 
 
+Observe = Callable[[Pass], Report]  # called with each pass; returns the callback for its events
+
+
+def unobserved(planned: Pass) -> Report:
+    """Nobody watches a pass."""
+    return lambda event: None
+
+
 def compute(
     session: Session,
     executor: Executor,
     only: Collection[str] = (),
-    observe: Callable[[Pass], Report] = lambda planned: lambda event: None,
+    observe: Observe = unobserved,
 ) -> RunLog:
     """Fill what is missing, of the operators `only` and what they need if any are named. `observe` is called
     with each pass and returns the callback for its events. The returned log names the shards that could not

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, TypeVar
 
 import polars as pl
@@ -22,28 +23,35 @@ from pipeline.plan.absent import gpus_here
 from pipeline.plan.cluster import Node
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
+from pipeline.progress import Tick
 from pipeline.recipe.sections import Resources
-from pipeline.run.batches import Read, Work, batches
+from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.stage import StageRunner, Tally
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+PIXELS_WEIGHT = 20  # how much longer a row takes in a stage that sees images, about
 LOG = logging.getLogger("winnow.run")
 
 
 @dataclass
 class Event:
-    """One step of a pass, for logs and the progress display: a batch has every column, or a shard is read.
+    """One step of a pass, for logs and the progress display: some rows have passed a stage, a batch has every
+    column, or a shard is read.
 
     rows   rows of the batch that now have every column of the pass
     tally  the work that was done on it
     read   how reading the shard went, once it has ended
+    work   rows that were worked on; a row that has passed a part of the stages is a part of a row
+    bytes  of the images that belong to this work, as far as they were read
     """
 
     rows: int = 0
     tally: Tally = field(default_factory=Tally)
     read: Read | None = None
+    work: float = 0.0
+    bytes: float = 0.0
 
 
 Report = Callable[[Event], None]
@@ -73,8 +81,10 @@ class Executor(Protocol):
         function: Callable[[Item], pl.DataFrame],
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
+        done: Tick,
     ) -> pl.DataFrame:
-        """The tables of independent tasks, one per item (at least one), merged in any order and grouping."""
+        """The tables of independent tasks, one per item (at least one), merged in any order and grouping.
+        `done` is called with the number of tasks that have ended."""
 
 
 class LocalExecutor:
@@ -100,10 +110,7 @@ class LocalExecutor:
             read = Read(shard.name)
             collector = Collector(work)
             for batch in batches(work, shard, read):
-                tally = Tally()
-                for runner in runners:
-                    batch.frame, stage_tally = runner.run(batch.frame, batch.data)
-                    tally += stage_tally
+                tally = _run_stages(runners, batch, report)
                 collector.add_batch(batch)
                 report(Event(len(batch.frame), tally))
             if read.error is None:
@@ -125,12 +132,34 @@ class LocalExecutor:
         function: Callable[[Item], pl.DataFrame],
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
+        done: Tick,
     ) -> pl.DataFrame:
         """See Executor."""
         merged = function(items[0])
+        done(1)
         for item in items[1:]:
             merged = merge([merged, function(item)])
+            done(1)
         return merged
+
+
+def _run_stages(runners: Sequence[StageRunner], batch: Batch, report: Report) -> Tally:
+    """Add the columns of every stage to a batch, and tell of the work slice by slice: a batch may take
+    minutes. Returns the tally. Raises OperatorError."""
+    tally = Tally()
+    weights = [PIXELS_WEIGHT if runner.sees_images else 1 for runner in runners] or [1]
+    size = batch.bytes / max(1, len(batch.frame))
+
+    def tell(rows: int, weight: int) -> None:
+        work = rows * weight / sum(weights)
+        report(Event(work=work, bytes=work * size))
+
+    for runner, weight in zip(runners, weights, strict=False):
+        batch.frame, stage_tally = runner.run(batch.frame, batch.data, partial(tell, weight=weight))
+        tally += stage_tally
+    if not runners:
+        tell(len(batch.frame), 1)
+    return tally
 
 
 def log_begun(names: Sequence[str], shards: Sequence[Shard], workers: str) -> None:

@@ -50,7 +50,7 @@ from pipeline.run import ray_workers
 from pipeline.run.batches import Read, Work
 from pipeline.run.executor import Event, Report, log_begun
 from pipeline.run.ray_log import stderr_discarded
-from pipeline.run.task_flow import run_all, run_tree
+from pipeline.run.task_flow import counting, run_all, run_tree
 from pipeline.storage.retry import ATTEMPTS
 
 Item = TypeVar("Item")
@@ -139,11 +139,14 @@ class RayExecutor:
         function: Callable[[Item], pl.DataFrame],
         merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
         items: Sequence[Item],
+        done: Callable[[int], None],
     ) -> pl.DataFrame:
         """See Executor. Workers merge the tables in a tree of tasks. The driver gets only the last table."""
         start_merge = partial(_remote(ray_workers.merge_task).remote, merge, ray.get)
         limit = self.tasks_at_a_time
-        table = run_tree(_starter(function), start_merge, _wait, items, limit, cluster.MERGE_FAN_IN)
+        table = run_tree(
+            _starter(function), start_merge, counting(_wait, done), items, limit, cluster.MERGE_FAN_IN
+        )
         return cast(pl.DataFrame, _get(table))
 
     def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:

@@ -115,9 +115,9 @@ def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
         read = Read(shard.name)
         for batch in batches(work, shard, read):
             if work.names:
-                yield as_row(batch.shard, batch.start, to_payload(batch, images=True), {})
+                yield as_row(batch.shard, batch.start, to_payload(batch, images=True), {"bytes": batch.bytes})
             else:
-                yield as_row(batch.shard, batch.start, None, {"rows": len(batch.frame)})
+                yield as_row(batch.shard, batch.start, None, {"rows": len(batch.frame), "bytes": batch.bytes})
         if read.error is None and work.names:
             sink.expect_rows(shard.name, read.rows, read.content)
         yield as_row(shard.name, 0, None, {"read": vars(read)})
@@ -235,8 +235,6 @@ def event_of(note: bytes) -> Event:
     fields = orjson.loads(note)
     if "fatal" in fields:
         raise OperatorError(fields["fatal"])
-    return Event(
-        fields.get("rows", 0),
-        Tally.of(fields.get("tally", {})),
-        Read(**fields["read"]) if "read" in fields else None,
-    )
+    rows = fields.get("rows", 0)
+    read = Read(**fields["read"]) if "read" in fields else None
+    return Event(rows, Tally.of(fields.get("tally", {})), read, rows, fields.get("bytes", 0))

@@ -7,7 +7,7 @@ its bytes only, and its content is compared. Equal: the new state is noted, and 
 Different: the shard counts as not read, so `compute` does it anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import ShardError, worded
@@ -15,6 +15,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.sample_table import note_sources
 from pipeline.pool.shards import Shard
+from pipeline.progress import watched
 from pipeline.run.executor import Executor
 from pipeline.run.log import RunLog
 from pipeline.storage import layout
@@ -52,7 +53,7 @@ def settle(session: Session, executor: Executor, log: RunLog) -> Session:
     if not doubtful:
         return session
     noted = session.store.footers(layout.SAMPLES, [shard.name for shard in doubtful])
-    seen = {one.shard: one.seen for one in executor.each(IdentifyTask(session.kind), doubtful)}
+    seen = {one.shard: one.seen for one in _identified(session, executor, doubtful)}
     unchanged = {
         shard.name: state
         for shard in doubtful
@@ -64,6 +65,12 @@ def settle(session: Session, executor: Executor, log: RunLog) -> Session:
     log.rewritten.update({s.name: s.differs for s in doubtful if s.name not in unchanged})
     rows = {name: noted[name].rows for name in unchanged}
     return session.over([_settled(shard, unchanged, rows) for shard in session.shards])
+
+
+def _identified(session: Session, executor: Executor, doubtful: Sequence[Shard]) -> Iterator[Identified]:
+    """Each of these shards as it is now."""
+    found = executor.each(IdentifyTask(session.kind), doubtful)
+    return watched("comparing files with what was read", found, len(doubtful))
 
 
 def _settled(shard: Shard, unchanged: Mapping[str, Seen], rows: Mapping[str, int]) -> Shard:

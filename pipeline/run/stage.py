@@ -11,7 +11,7 @@ fails on every single row of a batch, an OperatorError stops the pass.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,11 +104,14 @@ class StageRunner:
         return any(isinstance(operator, ImageScore) for operator in self.operators.values())
 
     def run(
-        self, batch: pl.DataFrame, data: Sequence[bytes | memoryview | None] | None
+        self,
+        batch: pl.DataFrame,
+        data: Sequence[bytes | memoryview | None] | None,
+        done: Callable[[int], None] = lambda rows: None,
     ) -> tuple[pl.DataFrame, Tally]:
         """The batch with the columns of every operator added, and a tally of the work. `data[i]` is the
-        encoded image of row i, None without one; `data` is None if the pass reads no images. Raises
-        OperatorError."""
+        encoded image of row i, None without one; `data` is None if the pass reads no images. `done` is called
+        with the rows of each slice. Raises OperatorError."""
         tally = Tally()
         slices: list[pl.DataFrame] = []
         pixels = (
@@ -120,6 +123,7 @@ class StageRunner:
         for start, stop in pixel_slices(pixels, self.batch_size, PIXEL_BUDGET) or [(0, 0)]:
             rows = batch.slice(start, stop - start)
             slices.append(self._run_slice(rows, data[start:stop] if data is not None else None, tally))
+            done(stop - start)
         return pl.concat(slices, rechunk=True), tally
 
     def _run_slice(

@@ -13,6 +13,7 @@ from pipeline.errors import OperatorError, place, worded
 from pipeline.operator import Stat
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
+from pipeline.progress import begun
 from pipeline.run.executor import Executor
 
 ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
@@ -23,7 +24,8 @@ MERGE_BYTES = 256 << 20  # of partial tables: a task merges its tables when they
 def reduced(executor: Executor, task: "StatTask", shards: Sequence[Shard]) -> pl.DataFrame:
     """A Stat's table over some shards (at least one). Raises OperatorError."""
     chunks = [shards[i : i + SHARDS_PER_PARTIAL] for i in range(0, len(shards), SHARDS_PER_PARTIAL)]
-    return task.finish(executor.reduce(task.partial, task.merge, chunks))
+    done = begun(f"{task.name}: reducing", len(chunks))
+    return task.finish(executor.reduce(task.partial, task.merge, chunks, done))
 
 
 class StatTask:

@@ -14,6 +14,17 @@ Handle = Any
 Wait = Callable[[list[Handle]], tuple[list[Handle], list[Handle]]]
 
 
+def counting(wait: Wait, done: Callable[[int], None]) -> Wait:
+    """`wait` that tells how many tasks have ended, those that merge included."""
+
+    def told(handles: list[Handle]) -> tuple[list[Handle], list[Handle]]:
+        ended, running = wait(handles)
+        done(len(ended))
+        return ended, running
+
+    return told
+
+
 def run_all(
     start: Callable[[Item], Handle], wait: Wait, items: Iterable[Item], limit: int
 ) -> Iterator[Handle]:

@@ -22,6 +22,7 @@ import orjson
 import pyarrow.parquet as pq
 
 from pipeline.errors import DamagedError
+from pipeline.progress import watched
 from pipeline.storage import layout
 from pipeline.storage.faults import note_json
 from pipeline.storage.folder import Folder
@@ -147,7 +148,8 @@ def whole(root: Folder, relatives: Collection[str], damage: Damage) -> set[str]:
 def _read_each(root: Folder, folder: str, shards: Sequence[str]) -> list[Footer | str | None]:
     """As `_read` for each of these parts, several at a time."""
     with ThreadPoolExecutor(LOCAL_READS if root.local else REQUESTS) as pool:
-        return list(pool.map(lambda shard: _read(root, layout.part(folder, shard)), shards))
+        found = pool.map(lambda shard: _read(root, layout.part(folder, shard)), shards)
+        return list(watched("looking through the store", found, len(shards)))
 
 
 def _read(root: Folder, relative: str) -> Footer | str | None:

@@ -7,6 +7,7 @@ for card in cards(session, [("00000", 17), ("00003", 4)], side=256, cost=cost):
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,16 @@ from pipeline.decide.decision import Decision
 from pipeline.decide.evidence import Shows
 from pipeline.decide.explain import Explanation, shard_explanations
 from pipeline.decide.lookup import Place, with_uids
-from pipeline.operator import Writer
+from pipeline.operator import Mark, Writer
+from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
-from pipeline.view.pictures import COLUMNS, Look, Paint, looks
+from pipeline.progress import watched
+from pipeline.run.decode import AT_ONCE, Room
+from pipeline.view.pictures import COLUMNS, Look, Paint, looks, without_warnings
 from pipeline.view.pictures import Cost as Cost
 from pipeline.view.pictures import Picture as Picture
+
+THREADS = 8  # shards that are looked at together: each waits for storage most of the time
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class Box:
 
     points: tuple[tuple[float, float], ...]
     word: str
+
+
+Made = tuple[Explanation, Look, tuple[Box, ...]]
 
 
 @dataclass(frozen=True)
@@ -55,25 +64,33 @@ class Card:
 
 
 def cards(
-    session: Session, places: Sequence[Place], side: int, cost: Cost, masked: bool | str = False
+    session: Session,
+    places: Sequence[Place],
+    side: int,
+    cost: Cost,
+    masked: bool | str = False,
+    evidence: bool = True,
 ) -> list[Card]:
     """The samples at these places, in this order. The decision must be stored.
 
-    side    most pixels of a picture's longer side
-    cost    what the pictures cost is added to it
-    masked  whether to show pictures as the first operator sees them that does not see them as they are, or
-            the name of that operator
+    side      most pixels of a picture's longer side
+    cost      what the pictures cost is added to it
+    masked    whether to show pictures as the first operator sees them that does not see them as they are, or
+              the name of that operator
+    evidence  whether to ask operators for it; without it there are no neighbours either
 
     Each column of a shard is read once. A shard that is gone, or has changed since it was read, gives its
     cards a reason instead of pictures. Raises FileNotFoundError if a column of a rule is not stored."""
-    decision, shows = decide(session), Shows(session)
     by_shard: dict[str, list[int]] = {}
     for shard, row in dict.fromkeys(places):
         by_shard.setdefault(shard, []).append(row)
-    found = dict[Place, tuple[Explanation, Look, tuple[Box, ...]]]()
-    for shard, rows in by_shard.items():
-        made = _of_shard(session, decision, shows, shard, rows, side, cost, masked)
-        found |= {(shard, row): card for row, card in zip(rows, made, strict=True)}
+    found = dict[Place, Made]()
+    look = _Looker(session, decide(session), Shows(session), side, masked, evidence, Room(AT_ONCE))
+    with without_warnings(), ThreadPoolExecutor(THREADS) as pool:
+        made = ordered_map(pool, THREADS, look, by_shard.items())
+        for shard, of_shard, own in watched("looking at samples", made, len(by_shard)):
+            found |= {(shard, row): card for row, card in zip(by_shard[shard], of_shard, strict=True)}
+            cost.add(own)
     near = _neighbours(session, [explanation for explanation, _, _ in found.values()])
     return [_card(*found[place], near) for place in places]
 
@@ -83,27 +100,33 @@ def painters(session: Session) -> list[str]:
     return Shows(session).all_operators("shown")
 
 
-def _of_shard(
-    session: Session,
-    decision: Decision,
-    shows: Shows,
-    shard: str,
-    rows: Sequence[int],
-    side: int,
-    cost: Cost,
-    masked: bool | str,
-) -> list[tuple[Explanation, Look, tuple[Box, ...]]]:
-    """The explanation, the look and the boxes of each of some rows."""
-    explained = shard_explanations(session, decision, shows, shard, rows)
-    samples = session.columns.rows_at(shard, rows, COLUMNS).to_dicts()
-    paints = _paints(shows, shard, rows, masked)
-    seen = looks(session, shard, samples, paints, cost, side)
-    marks = _marks(shows, shard, rows)
-    boxes = [
-        tuple(_box(corners, label, look.picture.scale) for corners, label in own) if look.picture else ()
-        for own, look in zip(marks, seen, strict=True)
-    ]
-    return list(zip(explained, seen, boxes, strict=True))
+@dataclass(frozen=True)
+class _Looker:
+    """Looks at samples of one shard after the other, on several threads at a time."""
+
+    session: Session
+    decision: Decision
+    shows: Shows
+    side: int
+    masked: bool | str
+    evidence: bool
+    room: Room
+
+    def __call__(self, asked: tuple[str, Sequence[int]]) -> tuple[str, list[Made], Cost]:
+        """The shard; the explanation, the look and the boxes of each of some of its rows; and the cost."""
+        shard, rows = asked
+        shows, cost = self.shows.another(), Cost()
+        explained = shard_explanations(
+            self.session, self.decision, shows if self.evidence else None, shard, rows
+        )
+        samples = self.session.columns.rows_at(shard, rows, COLUMNS).to_dicts()
+        paints = _paints(shows, shard, rows, self.masked)
+        seen = looks(self.session, shard, samples, paints, cost, self.side, self.room)
+        boxes = [
+            tuple(_box(mark, look.picture.scale) for mark in marks) if look.picture else ()
+            for marks, look in zip(_marks(shows, shard, rows), seen, strict=True)
+        ]
+        return shard, list(zip(explained, seen, boxes, strict=True)), cost
 
 
 def _card(explanation: Explanation, look: Look, boxes: tuple[Box, ...], near: Mapping[str, Place]) -> Card:
@@ -115,21 +138,18 @@ def _card(explanation: Explanation, look: Look, boxes: tuple[Box, ...], near: Ma
     return Card(explanation, look.captions, look.picture, why, boxes, look.painted, neighbours)
 
 
-def _box(corners: Sequence[tuple[float, float]], label: str, scale: float) -> Box:
+def _box(mark: Mark, scale: float) -> Box:
     """A mark on the small picture."""
-    return Box(tuple((round(x * scale, 1), round(y * scale, 1)) for x, y in corners), label)
+    return Box(tuple((round(x * scale, 1), round(y * scale, 1)) for x, y in mark.corners), mark.label)
 
 
-def _marks(
-    shows: Shows, shard: str, rows: Sequence[int]
-) -> list[list[tuple[Sequence[tuple[float, float]], str]]]:
+def _marks(shows: Shows, shard: str, rows: Sequence[int]) -> list[list[Mark]]:
     """What operators found in the picture of each of some rows."""
-    found: list[list[tuple[Sequence[tuple[float, float]], str]]] = [[] for _ in rows]
+    found: list[list[Mark]] = [[] for _ in rows]
     for name in shows.all_operators("marks"):
-        frame = shows.rows(name, shard, rows)
-        for at in range(0 if frame is None else len(frame)):
-            assert frame is not None
-            found[at] += [(mark.corners, mark.label) for mark in shows.operator(name).marks(frame[at])]
+        if (frame := shows.rows(name, shard, rows)) is not None:
+            for at, marks in enumerate(found):
+                marks += shows.operator(name).marks(frame[at])
     return found
 
 

@@ -47,11 +47,14 @@ class Token(NamedTuple):
 class Parser:
     """Goes through the tokens of a condition once; notes the columns that it reads."""
 
-    def __init__(self, text: str, rules: Mapping[str, Rule], types: Mapping[str, PolarsDataType]) -> None:
+    def __init__(
+        self, text: str, rules: Mapping[str, Rule], types: Mapping[str, PolarsDataType], key: str = WHERE
+    ) -> None:
         self.rules = rules
         self.types = types
+        self.key = key
         self.columns: list[str] = []
-        self._tokens = list(_tokens(text))
+        self._tokens = list(_tokens(text, key))
         self._at = 0
 
     # --- tokens -----------------------------------------------------------------------------------
@@ -73,8 +76,10 @@ class Parser:
     def _wrong(self, token: Token | None, allowed: str) -> RecipeError:
         """What is said of a token that cannot stand where it does."""
         if token is None:
-            return RecipeError(f"{WHERE}: the condition breaks off; must go on with {allowed}")
-        return RecipeError(f"{WHERE}: must be {allowed}, got {brief(token.text)} (character {token.at + 1})")
+            return RecipeError(f"{self.key}: the condition breaks off; must go on with {allowed}")
+        return RecipeError(
+            f"{self.key}: must be {allowed}, got {brief(token.text)} (character {token.at + 1})"
+        )
 
     def _next(self, allowed: str, *kinds: str) -> Token:
         """The next token, which must be of one of these kinds."""
@@ -110,7 +115,7 @@ class Parser:
     def _term(self, depth: int) -> pl.Expr:
         """A negation, a condition in brackets, or a statement."""
         if depth > DEEPEST:
-            raise RecipeError(f"{WHERE}: at most {DEEPEST} brackets and nots may stand within each other")
+            raise RecipeError(f"{self.key}: at most {DEEPEST} brackets and nots may stand within each other")
         if self._take("not"):
             return ~self._term(depth + 1)
         if self._take("("):
@@ -156,7 +161,7 @@ class Parser:
             self._at += (lengths or [1])[0] - 1
             name = " ".join(words[: (lengths or [1])[0]])
         if name not in self.rules:
-            raise RecipeError(unknown(WHERE, name, "a rule of the recipe", self.rules))
+            raise RecipeError(unknown(self.key, name, "a rule of the recipe", self.rules))
         return name
 
     def _comparison(self) -> pl.Expr:
@@ -165,7 +170,7 @@ class Parser:
         name = token.text
         if name not in self.types:
             known = [*self.types, *("kept", "dropped", "failed", "passes", "not")]
-            raise RecipeError(unknown(WHERE, name, "a column of the recipe", known))
+            raise RecipeError(unknown(self.key, name, "a column of the recipe", known))
         self.columns.append(name)
         dtype = self.types[name]
         column = without_nan(pl.col(name), dtype)
@@ -188,7 +193,7 @@ class Parser:
             return column.str.contains(part, literal=True)
         if dtype == pl.List(pl.String):
             return column.list.contains(part)
-        raise RecipeError(f"{WHERE}: `contains` is for texts and lists of texts, and {name} holds {dtype}")
+        raise RecipeError(f"{self.key}: `contains` is for texts and lists of texts, and {name} holds {dtype}")
 
     def _value(self, name: str, dtype: PolarsDataType) -> object:
         """What a column is compared with."""
@@ -204,20 +209,18 @@ class Parser:
                 raise self._wrong(token, "true or false")
             return BOOLEANS[token.text.lower()]
         if dtype != pl.String:
-            raise RecipeError(f"{WHERE}: {name} holds {dtype}, which cannot be compared; use `is missing`")
+            raise RecipeError(f"{self.key}: {name} holds {dtype}, which cannot be compared; use `is missing`")
         return self._next(f"a text in quotes ({name} holds texts)", "quoted").text
 
 
-def _tokens(text: str) -> Iterator[Token]:
+def _tokens(text: str, key: str) -> Iterator[Token]:
     """The tokens of a condition. Raises RecipeError at a character that begins none."""
     at, end = 0, len(text.rstrip())
     while at < end:
         match = TOKEN.match(text, at)
         if match is None or match.lastgroup is None:
             rest = text[at:].lstrip()
-            raise RecipeError(
-                f"{WHERE}: {brief(rest[:20])} is no part of a condition; a quote must be closed"
-            )
+            raise RecipeError(f"{key}: {brief(rest[:20])} is no part of a condition; a quote must be closed")
         kind = match.lastgroup
         found = match[kind]
         yield Token(kind, found[1:-1] if kind == "quoted" else found, match.start(kind))

@@ -11,7 +11,8 @@ by their byte ranges, neighbours together; the cost is counted.
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import first_string, parse, string
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS, Fields, MembersOf
 from pipeline.pool.shards import Shard
-from pipeline.run.decode import decode
+from pipeline.run.decode import Room, decode
 from pipeline.storage.retry import from_storage
 
 COLUMNS = (*MEMBER_COLUMNS, "image_format", "text")  # of a sample, which `looks` needs
@@ -44,6 +45,12 @@ class Cost:
     requests: int = 0
     bytes: int = 0
     pictures: int = 0
+
+    def add(self, other: "Cost") -> None:
+        """Add what other pictures cost."""
+        self.requests += other.requests
+        self.bytes += other.bytes
+        self.pictures += other.pictures
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,14 @@ class Look:
     captions: tuple[str, ...] = ()
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Within the block, Pillow does not warn of odd files. For one thread at a time, as filters are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def looks(
     session: Session,
     shard: str,
@@ -79,9 +94,11 @@ def looks(
     paints: Sequence[Paint],
     cost: Cost,
     side: int,
+    room: Room | None = None,
 ) -> list[Look]:
     """A look for each sample of a shard. `rows`: with COLUMNS; `paints`: for each of them, or none at all;
-    `side`: most pixels of a picture's longer side. Adds to `cost`. Never raises because of a sample or a
+    `side`: most pixels of a picture's longer side; `room`: shared with threads that look at other shards,
+    whose caller has silenced Pillow's warnings. Adds to `cost`. Never raises because of a sample or a
     shard."""
     captions = [(row["text"],) if row["text"] is not None else () for row in rows]
     found = [Look(why=NO_PICTURES, captions=own) for own in captions]
@@ -90,7 +107,8 @@ def looks(
         return found
     fetch = Fetch([(r["offset"], r["length"]) for r in rows if r["offset"] is not None and r["length"]])
     try:
-        _look_at_all(session, where, rows, paints, side, fetch, found)
+        with nullcontext() if room else without_warnings():
+            _look_at_all(session, where, rows, paints, side, fetch, found, room)
     except Exception as error:
         if not (isinstance(error, ShardError) or from_storage(error)):
             raise
@@ -109,18 +127,23 @@ def _look_at_all(
     side: int,
     fetch: Fetch,
     found: list[Look],
+    room: Room | None,
 ) -> None:
     """Replace the looks in `found`, in the order of the shard. Raises ShardError, and what storage raises, if
     the shard is gone, or is not the one that was read."""
-    with warnings.catch_warnings(), session.kind.members(shard, fetch) as members_of:
-        warnings.simplefilter("ignore")  # Pillow's, on odd files
+    with session.kind.members(shard, fetch) as members_of:
         for at in sorted(range(len(rows)), key=lambda at: rows[at]["row"]):
             paint = paints[at] if paints else None
-            found[at] = _look(session, members_of, rows[at], paint, side)
+            found[at] = _look(session, members_of, rows[at], paint, side, room)
 
 
 def _look(
-    session: Session, members_of: MembersOf, row: Mapping[str, Any], paint: Paint | None, side: int
+    session: Session,
+    members_of: MembersOf,
+    row: Mapping[str, Any],
+    paint: Paint | None,
+    side: int,
+    room: Room | None,
 ) -> Look:
     """What the files of one sample show. Raises what storage raises."""
     own = () if row["text"] is None else (row["text"],)
@@ -130,7 +153,7 @@ def _look(
         return Look(why=_reason(error), captions=own)
     captions = _captions(fields, row["text"])
     image = next((data for s, data in fields if s.lower() == row["image_format"]), None)
-    pixels, why = decode(image, session.recipe.limits)
+    pixels, why = decode(image, session.recipe.limits, room)
     if pixels is None:
         return Look(why=why or NO_PICTURE, captions=captions)
     look = Look(thumbnail(pixels, side), captions=captions)

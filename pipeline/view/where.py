@@ -26,6 +26,7 @@ from pipeline.errors import RecipeError
 from pipeline.operator import Writer
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
+from pipeline.progress import watched
 from pipeline.recipe.check import column_types
 from pipeline.schema import owner
 from pipeline.uids import draw
@@ -45,11 +46,12 @@ class Condition:
     expr: pl.Expr
 
 
-def parse(text: str, session: Session) -> Condition:
-    """A condition over a session's columns and rules. Raises RecipeError, which says what is allowed."""
+def parse(text: str, session: Session, key: str = WHERE) -> Condition:
+    """A condition over a session's columns and rules. Raises RecipeError, which says what is allowed; `key`:
+    what the condition is called there."""
     if len(text) > MOST:
-        raise RecipeError(f"{WHERE}: a condition has at most {MOST:,} characters, this one {len(text):,}")
-    parser = Parser(text, session.recipe.keep, _types(session))
+        raise RecipeError(f"{key}: a condition has at most {MOST:,} characters, this one {len(text):,}")
+    parser = Parser(text, session.recipe.keep, _types(session), key)
     expr = parser.condition()
     return Condition(text, tuple(dict.fromkeys(parser.columns)), expr)
 
@@ -80,17 +82,31 @@ def choose(
     equal values, the seeded draw of the uid decides, so that the same samples are chosen every time. The
     decision must be stored. However large the pool, only `count` rows are held. Raises RecipeError if a
     column is not computed."""
+    return count_and_choose(session, condition, count, sort, descending, seed)[1]
+
+
+def count_and_choose(
+    session: Session,
+    condition: Condition,
+    count: int,
+    sort: str | None = None,
+    descending: bool = False,
+    seed: int = 0,
+) -> tuple[int, list[Place]]:
+    """As `choose`, with the number of all samples that the condition is true of."""
     if sort is not None:
-        _check_sortable(sort, check_column(sort, session, "sort"))
+        _check_sortable(sort, check_column(sort, session, "--sort"))
     columns = tuple(dict.fromkeys((*condition.columns, *([sort] if sort else []))))
     require(session, dict.fromkeys(o for column in columns if (o := owner(column)) in session.recipe.compute))
     best: pl.DataFrame | None = None
-    for frame in frames(session, ["uid", *columns]):
+    total = 0
+    for frame in watched("choosing samples", frames(session, ["uid", *columns])):
         found = frame.filter(condition.expr)
+        total += len(found)
         value = pl.lit(0) if sort is None else without_nan(pl.col(sort), found.schema[sort])
         found = found.select("shard", "row", value=value, draw=pl.Series(draw(seed, found["uid"])))
         best = _first(found if best is None else pl.concat([best, found]), count, descending)
-    return [] if best is None else list(best.select("shard", "row").iter_rows())
+    return total, [] if best is None else list(best.select("shard", "row").iter_rows())
 
 
 def _first(rows: pl.DataFrame, count: int, descending: bool) -> pl.DataFrame:
@@ -104,7 +120,7 @@ def _first(rows: pl.DataFrame, count: int, descending: bool) -> pl.DataFrame:
 def _check_sortable(name: str, dtype: PolarsDataType) -> None:
     """Raises RecipeError if the values of a column have no order."""
     if not (is_number(dtype) or dtype in (pl.String, pl.Boolean)):
-        raise RecipeError(f"sort: {name} holds {dtype}; name a column of numbers or texts")
+        raise RecipeError(f"--sort: {name} holds {dtype}; name a column of numbers or texts")
 
 
 def _types(session: Session) -> dict[str, PolarsDataType]:

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.terminal.contact_sheet import contact_sheet
 from operators.algorithms.masking import fill_ring, fill_telea, reading_order, ring_colour, text_mask
 
 
@@ -111,7 +110,7 @@ def test_a_fill_touches_the_boxes_alone(corners, seed, fill):
         assert filled.max() < 200
 
 
-# --- order and sheet -------------------------------------------------------------------------------
+# --- order -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -125,15 +124,3 @@ def test_a_fill_touches_the_boxes_alone(corners, seed, fill):
 )
 def test_reading_order(corners, expected):
     assert reading_order([box(x, y, x + 20, y + 8) for x, y in corners]) == expected
-
-
-def test_a_contact_sheet_has_each_picture_before_and_after():
-    sheet = contact_sheet(
-        [(gray(40, 80, 0), gray(40, 80, 128)), (gray(9, 9, 0), gray(9, 9, 60))], ["a", "狗"], 1, 80
-    )
-    assert sheet.size == (172, 216)
-    pixels = np.asarray(sheet)
-    assert (pixels[30, 10] == 0).all()
-    assert (pixels[30, 100] == 128).all()
-    assert (pixels[108 + 26, 4 + 82 + 4] == 60).all()
-    assert contact_sheet([], []).size == (1956, 348)

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from pipeline.progress import watched
 from pipeline.storage import seals
 from pipeline.storage.folder import Folder
 from pipeline.storage.footers import LOCAL_READS, REQUESTS
@@ -173,7 +174,8 @@ def inspect(
         else:
             unread.append(name)
     with ThreadPoolExecutor(LOCAL_READS if folder.local else REQUESTS) as pool:
-        for name, content in zip(unread, pool.map(lambda name: _read(folder, name), unread), strict=True):
+        read = pool.map(lambda name: _read(folder, name), unread)
+        for name, content in zip(unread, watched("verifying the export", read, len(unread)), strict=True):
             if content == contents[name]:
                 found.states[name] = now[name]
             else:

@@ -26,7 +26,7 @@ class SeededSample:
         low = np.flatnonzero(draws <= self._highest)
         if len(low) > self.count:
             low = np.sort(low[np.argsort(draws[low], kind="stable")[: self.count]])
-        return frame[low].select(*self._keep_as, DRAW)
+        return _by_itself(frame[low].select(*self._keep_as, DRAW))
 
     def add(self, seen: pl.DataFrame) -> None:
         """See Gatherer."""
@@ -49,3 +49,11 @@ class SeededSample:
         self._rows = len(rows)
         if self._rows == self.count:
             self._highest = float(rows[DRAW][-1])
+
+
+def _by_itself(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same rows without the rest of the frame that they come from: polars' texts are views, and one of
+    them would hold all texts of the frame in memory."""
+    texts = [name for name, dtype in rows.schema.items() if dtype == pl.String]
+    old = pl.CompatLevel.oldest()
+    return rows.with_columns(pl.Series(name, rows[name].to_arrow(compat_level=old)) for name in texts)

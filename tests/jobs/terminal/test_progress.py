@@ -1,15 +1,22 @@
-"""The progress display where stderr is not a terminal: lines of text."""
+"""The progress display: lines of text in a log, a live display on a terminal, nothing of a fast command."""
+
+import io
+import re
 
 import pytest
 
 from jobs.terminal import progress
-from pipeline.plan.passes import StatPass
+from jobs.terminal.amount import PassAmount
+from jobs.terminal.console import Console
+from pipeline.plan.passes import ScorePass, StatPass
 from pipeline.pool.shards import Shard
+from pipeline.progress import begun, watched
 from pipeline.run.batches import Read
 from pipeline.run.executor import Event
 from pipeline.run.stage import Tally
 
 SHARDS = tuple(Shard(name, f"{name}.tar") for name in ("a", "b"))
+PASS = ScorePass(SHARDS, (), reads_pool=True)
 
 
 @pytest.fixture
@@ -20,24 +27,27 @@ def clock(monkeypatch) -> list[float]:
     return now
 
 
+# --- in a log --------------------------------------------------------------------------------------
+
+
 def test_a_line_every_ten_seconds_and_at_the_end(clock, capsys):
     tally = Tally()
     tally.failed["clip"] = 3
     with progress.Progress() as shown:
-        report = shown.begin_pass(StatPass("words", SHARDS))
+        report = shown.begin_pass(PASS)
         clock[0] = 5.0
         report(Event(100, tally, Read("a")))
         assert capsys.readouterr().err == ""
         clock[0] = 20.0
         report(Event(100))
-        assert capsys.readouterr().err == "words: 1/2 shards, 200 samples  10/s  3 failed, 20 s left\n"
+        assert capsys.readouterr().err == "samples: 1/2 shards, 200 samples  10/s  3 failed, 20 s left\n"
         report(Event(read=Read("b")))
-        assert capsys.readouterr().err == "words: 2/2 shards, 200 samples  10/s  3 failed\n"
+        assert capsys.readouterr().err == "samples: 2/2 shards, 200 samples  10/s  3 failed\n"
 
 
 def test_quiet_prints_nothing(clock, capsys):
     with progress.Progress(quiet=True) as shown:
-        report = shown.begin_pass(StatPass("words", SHARDS))
+        report = shown.begin_pass(PASS)
         clock[0] = 50.0
         report(Event(10, read=Read("a")))
     assert capsys.readouterr().err == ""
@@ -45,9 +55,133 @@ def test_quiet_prints_nothing(clock, capsys):
 
 def test_a_shard_that_could_not_be_read_is_not_done(clock, capsys):
     with progress.Progress() as shown:
-        report = shown.begin_pass(StatPass("words", SHARDS))
+        report = shown.begin_pass(PASS)
         clock[0] = 20.0
         report(Event(100, read=Read("a")))
-        assert capsys.readouterr().err == "words: 1/2 shards, 100 samples  5/s  0 failed, 20 s left\n"
+        assert capsys.readouterr().err == "samples: 1/2 shards, 100 samples  5/s  0 failed, 20 s left\n"
         report(Event(read=Read("b", error="FileNotFoundError")))
-        assert capsys.readouterr().err == "words: 1/2 shards, 100 samples  5/s  0 failed  1 not done\n"
+        assert capsys.readouterr().err == "samples: 1/2 shards, 100 samples  5/s  0 failed  1 not done\n"
+
+
+def test_loops_of_the_engine_are_shown(clock, capsys):
+    with progress.showing_progress() as outer:
+        for number in watched("deciding", range(4), 4):
+            clock[0] += 11
+            with progress.showing_progress(
+                quiet=True
+            ) as inner:  # a step inside has the display of the command
+                assert inner is outer
+            assert number < 4
+    assert capsys.readouterr().err == (
+        "deciding: 2/4, 22 s left\ndeciding: 3/4, 11 s left\ndeciding: 4/4, 0 s left\n"
+    )
+
+
+def test_nobody_watches_by_default(capsys):
+    assert list(watched("deciding", "abc", 3)) == ["a", "b", "c"]
+    begun("listing")(1)
+    assert capsys.readouterr().err == ""
+
+
+# --- on a terminal ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """terminal(width) -> the console of a terminal, whose text is collected."""
+
+    def of(width: int) -> Console:
+        screen = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+        monkeypatch.setattr("jobs.terminal.progress.remarks", screen)
+        return screen
+
+    return of
+
+
+def line(shown: progress.Progress, width: int) -> str:
+    """The last line of the display."""
+    out = Console(file=io.StringIO(), width=width)
+    out.print(shown.bars.get_renderable())
+    return out.file.getvalue().splitlines()[-1]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 130, 200])
+def test_times_are_whole_at_any_width(width, terminal, clock):
+    terminal(width)
+    shown = progress.Progress()
+    report = shown.begin_pass(ScorePass(tuple(Shard(str(n), "") for n in range(1200)), (), reads_pool=True))
+    bar = shown.bars
+    bar.update(0, description="caption, clip, text, masked, effect, parrot, digits, entries and some more")
+    bar.tasks[0].start_time = bar.get_time() - 7325
+    clock[0] = 100.0
+    report(Event(1_000_000, read=Read("0")))
+    written = line(shown, width)
+    assert len(written) <= width
+    assert "1/1,200 shards" in written
+    assert re.search(r"2:02:0\d", written)
+    assert "33:18:20 left" in written
+
+
+def test_a_fast_command_shows_nothing(terminal):
+    screen = terminal(80)
+    with progress.showing_progress():
+        assert list(watched("deciding", range(3), 3)) == [0, 1, 2]
+    assert screen.file.getvalue() == ""
+
+
+def test_a_slow_command_shows_its_loop_and_takes_it_away(terminal, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    screen = terminal(80)
+    with progress.showing_progress() as shown:
+        begun("listing the pool")
+        tick = begun("deciding", 10)
+        shown._timer.join(5)
+        tick(4)
+        shown.bars.refresh()
+        assert "deciding" in line(shown, 80)
+        assert "4/10" in line(shown, 80)
+        assert len(shown.bars.tasks) == 1
+    assert "deciding" in screen.file.getvalue()
+    assert shown.bars.tasks == []
+
+
+def test_a_stat_is_a_loop_of_the_engine(clock):
+    with progress.Progress() as shown:
+        assert shown.begin_pass(StatPass("words", SHARDS))(Event(1)) is None
+        assert shown.bars.tasks == []
+
+
+# --- how much is done ------------------------------------------------------------------------------
+
+
+def amount(*events: Event, rows: int = 0, size: int | None = None) -> float:
+    """The share of two shards, of so many rows and bytes each, after some events."""
+    shards = [Shard(name, "", size=size, content="x" if rows else "", rows=rows) for name in ("a", "b")]
+    counted = PassAmount(shards)
+    for event in events:
+        counted.add(event)
+    return counted.share
+
+
+def test_rows_are_counted_if_they_are_known():
+    assert amount(rows=50, size=10) == 0
+    assert amount(Event(work=5), rows=50) == 0.05
+    assert amount(Event(work=50), Event(read=Read("a", 50)), Event(work=25), rows=50, size=10) == 0.75
+
+
+def test_else_bytes_of_images_from_the_first_slice_on():
+    assert amount(Event(work=5, bytes=100), size=1000) == 0.05
+    done = Read("a", 40, bytes=800)  # so four fifths of a shard are images
+    assert amount(Event(work=40, bytes=800), Event(read=done), size=1000) == 0.5
+    more = Event(work=20, bytes=400)
+    assert amount(Event(work=40, bytes=800), Event(read=done), more, size=1000) == 0.75
+
+
+def test_else_shards():
+    assert amount(Event(work=5)) == 0
+    assert amount(Event(work=5), Event(read=Read("a", 5))) == 0.5
+    assert amount(Event(work=5), Event(read=Read("a", 5)), Event(work=2), size=10) == 0.7
+
+
+def test_at_the_end_all_is_done_whatever_was_counted():
+    assert amount(Event(read=Read("a")), Event(read=Read("b", error="gone")), rows=50) == 1

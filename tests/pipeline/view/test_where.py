@@ -143,7 +143,7 @@ def test_the_choice_without_a_column_is_a_seeded_draw(session):
 def test_what_cannot_be_sorted_by(session):
     with pytest.raises(RecipeError) as caught:
         choose(session, every(session), 1, "given.f")
-    assert str(caught.value).startswith("sort: given.f is not a column of the recipe (did you mean given.f")
+    assert str(caught.value).startswith("--sort: given.f is not a column of the recipe (did you mean given.f")
 
 
 def test_a_column_that_is_not_computed_is_named(stored):
