@@ -23,7 +23,7 @@ def print_json(data: Any) -> None:
     try:
         text = orjson.dumps(data, option=options)
     except orjson.JSONEncodeError:  # a path that is not UTF-8
-        text = orjson.dumps(_utf8(data), option=options)
+        text = orjson.dumps(utf8(data), option=options)
     put(_UNSEEN.sub(_escaped, text.decode()))
 
 
@@ -36,17 +36,17 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
-def _utf8(data: Any) -> Any:
+def utf8(data: Any) -> Any:
     """The same data, in whose texts each byte that is not UTF-8 is written as \\xXX, and each half of a
     character as \\uXXXX."""
     if isinstance(data, str):
         halves = re.sub("[\ud800-\udc7f\udd00-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", data)
         return halves.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if is_dataclass(data) and not isinstance(data, type):
-        return {field.name: _utf8(getattr(data, field.name)) for field in fields(data)}
+        return {field.name: utf8(getattr(data, field.name)) for field in fields(data)}
     if isinstance(data, Mapping):
-        return {_utf8(key): _utf8(value) for key, value in data.items()}
-    return [_utf8(value) for value in data] if isinstance(data, list | tuple) else data
+        return {utf8(key): utf8(value) for key, value in data.items()}
+    return [utf8(value) for value in data] if isinstance(data, list | tuple) else data
 
 
 class _WarningHandler(logging.Handler):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jobs.commands.options import AllowDamaged, Json, Limit, Overrides, RecipePath, Verbose
-from jobs.commands.output import exit_if_incomplete, print_json
+from jobs.commands.output import exit_if_incomplete, print_json, utf8
 from jobs.terminal.console import put, say
 from jobs.terminal.progress import showing_progress
 from pipeline.errors import RecipeError
@@ -108,7 +108,10 @@ def _write(made: "Report", out: str) -> None:
     from pipeline.export.places.file import writing_file
     from pipeline.view.page.render import render
 
-    page = render(made)
+    try:
+        page = render(made)
+    except TypeError:  # of orjson: a path that is not UTF-8
+        page = render(utf8(made))
     with writing_file(out, "--out", {"export": "report"}) as path, open(path, "wb") as file:
         file.write(page)
 

@@ -136,7 +136,8 @@ class Choices:
         values = numbers(frame[rule.column])
         bound = self.bounds.get(name)
         if slides(rule) and bound is not None:
-            above = (values - bound) if keeps_high(rule) else (bound - values)
+            with np.errstate(over="ignore", invalid="ignore"):  # infinite values and bounds
+                above = (values - bound) if keeps_high(rule) else (bound - values)
             yield _by_distance(name, "just_kept", kept, above)
             yield _by_distance(name, "just_dropped", dropped, -above)
         everything = np.ones(len(values), bool)

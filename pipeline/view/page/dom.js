@@ -1,6 +1,6 @@
 // Elements, numbers and texts. Texts of the pool become text nodes: nothing here parses HTML.
 
-/** An element: make("p.note", {title: "…"}, "text", child). Attributes that are null or false are left out. */
+/** An element: make("p.note", {title: "…"}, "text", child). What is null or false is left out. */
 function make(what, attributes = {}, ...children) {
   const [name, ...classes] = what.split(".");
   return fill(document.createElement(name), classes, attributes, children);
@@ -87,18 +87,38 @@ function say(text) {
   const said = document.getElementById("said");
   said.textContent = text;
   said.className = "toast";
-  setTimeout(() => { said.className = "hidden"; }, 1500);
+  setTimeout(() => {
+    said.className = "hidden";
+  }, 1500);
 }
 
 /** A table; the first cell of a row is its header. Cells are texts, numbers or elements. */
 function table(head, rows, name = "table.data") {
   const cell = (value) => (typeof value === "number" ? count(value) : value);
   return make(
-    name, {},
-    make("thead", {}, make("tr", {}, head.map((title) => make("th", { scope: "col" }, title)))),
-    make("tbody", {}, rows.map(([first, ...rest]) => make(
-      "tr", {}, make("th", { scope: "row" }, isolated(cell(first))), rest.map((value) => make("td", {}, cell(value))),
-    ))),
+    name,
+    {},
+    make(
+      "thead",
+      {},
+      make(
+        "tr",
+        {},
+        head.map((title) => make("th", { scope: "col" }, title)),
+      ),
+    ),
+    make(
+      "tbody",
+      {},
+      rows.map(([first, ...rest]) =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }, isolated(cell(first))),
+          rest.map((value) => make("td", {}, cell(value))),
+        ),
+      ),
+    ),
   );
 }
 
@@ -106,23 +126,27 @@ function table(head, rows, name = "table.data") {
 const isolated = (value) => (typeof value === "string" ? make("bdi", {}, value) : value);
 
 /** What is wider than the page scrolls in a box of its own, which the keyboard reaches. */
-const scrolling = (label, ...children) => make(
-  "div.scroll", { tabindex: 0, role: "region", "aria-label": label }, ...children,
-);
+const scrolling = (label, ...children) =>
+  make("div.scroll", { tabindex: 0, role: "region", "aria-label": label }, ...children);
 
 /** A part that is built when it is opened. */
 function folded(summary, build, open = false) {
   const details = make("details", { open }, make("summary", {}, summary));
-  const once = () => { if (details.open && details.children.length === 1) details.append(build()); };
+  const once = () => {
+    if (details.open && details.children.length === 1) details.append(build());
+  };
   details.addEventListener("toggle", once);
   once();
   return details;
 }
 
 // A picture gets its bytes when it comes near the window, so that a page of many pictures opens at once.
-const near = new IntersectionObserver((entries) => {
-  for (const { isIntersecting, target } of entries) if (isIntersecting) load(target);
-}, { rootMargin: "400px" });
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) load(target);
+  },
+  { rootMargin: "400px" },
+);
 const waiting = new Map();
 
 function load(image) {

@@ -10,12 +10,21 @@ class Panel {
     this.id = `rule-${index}`;
     this.highIsGood = ["min", "top"].includes(rule.kind); // who passes lies right of the cut
     this.node = make(
-      "article.panel", { id: this.id, "aria-labelledby": `${this.id}-title` },
-      make("h3", { id: `${this.id}-title` }, rule.name, " ", make("span.bound", {},
-        rule.column === rule.name ? rule.bound : `${rule.column} ${rule.bound}`)),
-      make("div.columns", {},
+      "article.panel",
+      { id: this.id, "aria-labelledby": `${this.id}-title` },
+      make(
+        "h3",
+        { id: `${this.id}-title` },
+        rule.name,
+        " ",
+        make("span.bound", {}, rule.column === rule.name ? rule.bound : `${rule.column} ${rule.bound}`),
+      ),
+      make(
+        "div.columns",
+        {},
         make("div.left", {}, this.chart(), this.control(), this.command()),
-        make("div.right", {}, this.tiles(), this.others())),
+        make("div.right", {}, this.tiles(), this.others()),
+      ),
       this.pictures(),
     );
     this.update();
@@ -29,17 +38,39 @@ class Panel {
     if (shape.labels) return bars(shape, `${this.rule.column}: all samples, and kept ones`);
     this.drawing = make("div.histogram-box");
     this.paint(false);
-    const logarithmic = make("input", { type: "checkbox", onchange: (event) => this.paint(event.target.checked) });
-    const tails = [[shape.below, "below"], [shape.above, "above"]].filter(([number]) => number);
-    return make("div", {}, this.drawing, make("p.under", {},
-      make("span.legend-item", {}, make("i.swatch.all"), "all"), make("span.legend-item", {}, make("i.swatch.kept"), "kept"),
-      make("label", {}, logarithmic, " logarithmic"),
-      tails.length ? make("span", {}, `beyond the axis: ${tails.map(([number, side]) => `${count(number)} ${side}`).join(", ")}`) : null));
+    const logarithmic = make("input", {
+      type: "checkbox",
+      onchange: (event) => this.paint(event.target.checked),
+    });
+    const tails = [
+      [shape.below, "below"],
+      [shape.above, "above"],
+    ].filter(([number]) => number);
+    return make(
+      "div",
+      {},
+      this.drawing,
+      make(
+        "p.under",
+        {},
+        make("span.legend-item", {}, make("i.swatch.all"), "all"),
+        make("span.legend-item", {}, make("i.swatch.kept"), "kept"),
+        make("label", {}, logarithmic, " logarithmic"),
+        tails.length
+          ? make(
+              "span",
+              {},
+              `beyond the axis: ${tails.map(([number, side]) => `${count(number)} ${side}`).join(", ")}`,
+            )
+          : null,
+      ),
+    );
   }
 
   paint(logarithmic) {
     const shape = this.rule.histogram;
-    const label = `Distribution of ${this.rule.column} from ${short(shape.edges[0])} to ${short(shape.edges.at(-1))}, all samples and kept ones`;
+    const range = `${short(shape.edges[0])} to ${short(shape.edges.at(-1))}`;
+    const label = `Distribution of ${this.rule.column} from ${range}, all samples and kept ones`;
     const { box, x, axis: labels } = histogram(shape, label, logarithmic);
     this.x = x;
     this.gone = make("div.gone");
@@ -62,8 +93,13 @@ class Panel {
       this.set(this.nearest(this.x.value((100 * (event.clientX - left)) / width)));
     };
     box.classList.add("draggable");
-    box.addEventListener("pointerdown", (event) => { box.setPointerCapture(event.pointerId); move(event); });
-    box.addEventListener("pointermove", (event) => { if (event.buttons & 1) move(event); });
+    box.addEventListener("pointerdown", (event) => {
+      box.setPointerCapture(event.pointerId);
+      move(event);
+    });
+    box.addEventListener("pointermove", (event) => {
+      if (event.buttons & 1) move(event);
+    });
   }
 
   /** Where a bound lies on the chart: between two bars of whole numbers, on the side where samples go. */
@@ -91,15 +127,31 @@ class Panel {
 
   control() {
     if (!this.slider) {
-      return make("p.note", {}, `This rule has no slider: ${this.rule.kind === "chance" ? "its draw is fixed by uid and seed" : "its bound is a list"}.`);
+      return make(
+        "p.note",
+        {},
+        "This rule has no slider: ",
+        this.rule.kind === "chance" ? "its draw is fixed by uid and seed." : "its bound is a list.",
+      );
     }
     const last = this.slider.set.length - 1;
     this.input = make("input", {
-      type: "range", id: `${this.id}-cut`, min: 0, max: last, step: 1, "data-rule": this.rule.name,
+      type: "range",
+      id: `${this.id}-cut`,
+      min: 0,
+      max: last,
+      step: 1,
+      "data-rule": this.rule.name,
       oninput: () => this.set(this.turned(Number(this.input.value))),
     });
     this.bound = make("output", { for: `${this.id}-cut` });
-    return make("div.control", {}, make("label", { for: `${this.id}-cut` }, `Cut of ${this.rule.name}`), this.bound, this.input);
+    return make(
+      "div.control",
+      {},
+      make("label", { for: `${this.id}-cut` }, `Cut of ${this.rule.name}`),
+      this.bound,
+      this.input,
+    );
   }
 
   /** Index of a stop <-> position of the slider. Stops are loosest first. */
@@ -115,8 +167,18 @@ class Panel {
   command() {
     if (!this.slider) return null;
     this.code = make("code", {});
-    this.reset = make("button.quiet", { type: "button", onclick: () => this.set(this.slider.current) }, "Reset");
-    return make("div.command", {}, this.code, copyButton(() => this.code.textContent), this.reset);
+    this.reset = make(
+      "button.quiet",
+      { type: "button", onclick: () => this.set(this.slider.current) },
+      "Reset",
+    );
+    return make(
+      "div.command",
+      {},
+      this.code,
+      copyButton(() => this.code.textContent),
+      this.reset,
+    );
   }
 
   // The numbers
@@ -124,10 +186,21 @@ class Panel {
   tiles() {
     const tile = (key, name) => {
       this.figures[key] = { number: make("span.number"), change: make("span.change") };
-      return make("div", {}, make("dt", {}, name), make("dd", {}, this.figures[key].number, this.figures[key].change));
+      return make(
+        "div",
+        {},
+        make("dt", {}, name),
+        make("dd", {}, this.figures[key].number, this.figures[key].change),
+      );
     };
-    return make("dl.tiles", { "data-rule": this.rule.name }, tile("passes", "Pass this rule"),
-      tile("failsOnly", "Dropped by it alone"), tile("kept", "Kept in all"), tile("share", "Share kept"));
+    return make(
+      "dl.tiles",
+      { "data-rule": this.rule.name },
+      tile("passes", "Pass this rule"),
+      tile("failsOnly", "Dropped by it alone"),
+      tile("kept", "Kept in all"),
+      tile("share", "Share kept"),
+    );
   }
 
   others() {
@@ -135,10 +208,13 @@ class Panel {
     if (!names.length) return null;
     this.rows = names.map((name) => ({ name, pass: make("td"), fail: make("td") }));
     const heads = ["With", "pass both", "fail both"].map((title) => make("th", { scope: "col" }, title));
-    const lines = this.rows.map(({ name, pass, fail }) => make("tr", { "data-other": name },
-      make("th", { scope: "row" }, name), pass, fail));
-    return scrolling(`Overlap of ${this.rule.name} with every other rule`, make(
-      "table.others", {}, make("thead", {}, make("tr", {}, heads)), make("tbody", {}, lines)));
+    const lines = this.rows.map(({ name, pass, fail }) =>
+      make("tr", { "data-other": name }, make("th", { scope: "row" }, name), pass, fail),
+    );
+    return scrolling(
+      `Overlap of ${this.rule.name} with every other rule`,
+      make("table.others", {}, make("thead", {}, make("tr", {}, heads)), make("tbody", {}, lines)),
+    );
   }
 
   /** Show the numbers as the cuts stand now. */
@@ -182,31 +258,12 @@ class Panel {
     this.mark();
   }
 
-  // The pictures: a tab per kind; just dropped and just kept stand beside each other.
+  // The pictures
 
   pictures() {
-    const groups = (report.pictures?.groups || []).filter((group) => group.rule === this.rule.name && group.ids.length);
+    const groups = (report.pictures?.groups || []).filter(
+      (group) => group.rule === this.rule.name && group.ids.length,
+    );
     return groups.length ? tabs(this.rule.name, groups, this.highIsGood) : null;
   }
-}
-
-const NAMES = { only: "This rule alone", lowest: "Lowest", highest: "Highest", random: "Random", failed: "Failed" };
-
-/** Groups of cards behind tabs. What lies at the cut stands as on the chart: low values on the left. */
-function tabs(rule, groups, highIsGood) {
-  const sides = highIsGood ? ["just_dropped", "just_kept"] : ["just_kept", "just_dropped"];
-  const edge = sides.flatMap((side) => groups.filter(({ kind }) => kind === side));
-  const sets = groups.filter((group) => !edge.includes(group)).map((group) => [NAMES[group.kind] || group.title, [group]]);
-  if (edge.length) sets.unshift(["At the cut", edge]);
-  const place = make("div.groups");
-  const buttons = sets.map(([name, chosen]) => make("button", {
-    type: "button", "aria-pressed": "false", onclick: (event) => choose(event.currentTarget, chosen),
-  }, name, " ", make("span.size", {}, count(chosen.reduce((sum, group) => sum + group.ids.length, 0)))));
-  const title = ({ kind, title: own }) => ({ just_dropped: "Just dropped", just_kept: "Just kept" })[kind] || own;
-  const choose = (pressed, chosen) => {
-    for (const button of buttons) button.setAttribute("aria-pressed", String(button === pressed));
-    place.replaceChildren(...chosen.map((group) => make("div.group", {}, make("h4", {}, title(group)), cards(group.ids, rule))));
-  };
-  choose(buttons[0], sets[0][1]);
-  return make("div.pictures", {}, make("div.tabs", { role: "group", "aria-label": `Pictures of ${rule}` }, buttons), place);
 }

@@ -2,7 +2,7 @@
 
     Path("report.html").write_bytes(render(report))
 
-`page.html` is the template; `page.css` and the scripts, in the order of SCRIPTS, are copied into it, and the
+`page.html` is the template; the files of STYLES and SCRIPTS are copied into it, in this order, and the
 report's numbers, texts and pictures stand in it as JSON. Texts of a pool are never markup: Jinja escapes
 what the template shows, the scripts set `textContent` alone, and the page's policy allows this style and
 these scripts by their hashes, and nothing else.
@@ -19,11 +19,13 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).parent
+STYLES = ("page.css", "parts.css")
 SCRIPTS = (
     "dom.js",
     "whatif.js",
     "charts.js",
     "cards.js",
+    "tabs.js",
     "panels.js",
     "overlap.js",
     "sections.js",
@@ -51,7 +53,7 @@ def render(report: object) -> bytes:
     """The page of a report: its dataclass, or a mapping with the same keys. Equal reports give equal
     bytes."""
     content = EMPTY | orjson.loads(orjson.dumps(report, option=orjson.OPT_SERIALIZE_NUMPY))
-    style, script = _read("page.css"), _script()
+    style, script = "".join(map(_read, STYLES)), _script()
     page = _environment().get_template("page.html")
     return page.render(
         report=content,

@@ -11,9 +11,18 @@ function overlapSection() {
 
 function pictureSection() {
   const groups = report.pictures ? report.pictures.groups.filter(({ rule }) => !rule) : [];
-  document.getElementById("groups")?.append(...groups.map((group) => make(
-    "div.group", {}, make("h3", {}, group.title),
-    group.ids.length ? cards(group.ids) : make("p.note", {}, "None."))));
+  document
+    .getElementById("groups")
+    ?.append(
+      ...groups.map((group) =>
+        make(
+          "div.group",
+          {},
+          make("h3", {}, group.title),
+          group.ids.length ? cards(group.ids) : make("p.note", {}, "None."),
+        ),
+      ),
+    );
 }
 
 function corpusSection() {
@@ -22,9 +31,14 @@ function corpusSection() {
 
 function corpusChart(chart) {
   const label = `${chart.title}: all samples, and kept ones`;
-  return make("figure.corpus", {}, make("figcaption", {}, chart.title), drawn(chart, label),
+  return make(
+    "figure.corpus",
+    {},
+    make("figcaption", {}, chart.title),
+    drawn(chart, label),
     chart.note ? make("p.note", {}, chart.note) : null,
-    chart.kind === "bars" ? null : folded("As a table", () => corpusTable(chart)));
+    chart.kind === "bars" ? null : folded("As a table", () => corpusTable(chart)),
+  );
 }
 
 function drawn(chart, label) {
@@ -36,8 +50,15 @@ function drawn(chart, label) {
 }
 
 function corpusTable({ title, edges, ranks, all, kept }) {
-  const name = (index) => (ranks ? `rank ${count(ranks[index])}` : `${short(edges[index])} to ${short(edges[index + 1])}`);
-  return scrolling(title, table(["place", "all", "kept"], all.map((number, index) => [name(index), number, kept[index]])));
+  const name = (index) =>
+    ranks ? `rank ${count(ranks[index])}` : `${short(edges[index])} to ${short(edges[index + 1])}`;
+  return scrolling(
+    title,
+    table(
+      ["place", "all", "kept"],
+      all.map((number, index) => [name(index), number, kept[index]]),
+    ),
+  );
 }
 
 function placeholderSection() {
@@ -45,7 +66,9 @@ function placeholderSection() {
   const place = document.getElementById("repeats");
   place?.append(
     make("h3", {}, "The same picture under many captions"),
-    pictures.length ? make("ul.repeats", {}, pictures.map(samePicture)) : make("p.note", {}, "None was found."),
+    pictures.length
+      ? make("ul.repeats", {}, pictures.map(samePicture))
+      : make("p.note", {}, "None was found."),
     make("h3", {}, "The same caption under many pictures"),
     texts.length ? make("ul.repeats", {}, texts.map(sameCaption)) : make("p.note", {}, "None was found."),
   );
@@ -58,9 +81,19 @@ function samePicture({ count: number, captions: different, shown, checked, ident
 }
 
 function sameCaption({ count: number, caption, pictures: different, shown }) {
-  return make("li", {}, make("blockquote", { dir: "auto" }, caption === "" ? "an empty caption" : beginning(caption, CUT)),
-    make("p.facts", {}, [`${count(number)} samples`, different ? `${count(different)} sizes of pictures` : null].filter(Boolean).join(" · ")),
-    repeated(shown));
+  return make(
+    "li",
+    {},
+    make("blockquote", { dir: "auto" }, caption === "" ? "an empty caption" : beginning(caption, CUT)),
+    make(
+      "p.facts",
+      {},
+      [`${count(number)} samples`, different ? `${count(different)} sizes of pictures` : null]
+        .filter(Boolean)
+        .join(" · "),
+    ),
+    repeated(shown),
+  );
 }
 
 const repeated = (ids) => (report.pictures && ids?.length ? cards(ids) : null);

@@ -17,9 +17,20 @@ const bar = {
   code: make("code", {}),
 
   build() {
-    const reset = () => { whatif.moved.clear(); changed(); };
-    this.node.append(this.text, make("div.command", {}, this.code, copyButton(() => this.code.textContent),
-      make("button.quiet", { type: "button", onclick: reset }, "Reset all")));
+    const reset = () => {
+      whatif.moved.clear();
+      changed();
+    };
+    this.node.append(
+      this.text,
+      make(
+        "div.command",
+        {},
+        this.code,
+        copyButton(() => this.code.textContent),
+        make("button.quiet", { type: "button", onclick: reset }, "Reset all"),
+      ),
+    );
   },
 
   update({ kept, dropped, exact, known }) {
@@ -28,11 +39,19 @@ const bar = {
     if (!moved.size) return;
     const cuts = moved.size === 1 ? "With this cut" : `With these ${moved.size} cuts`;
     const about = exact ? "" : "about ";
-    this.text.replaceChildren(...(known ? [
-      `${cuts} `, make("strong", { id: "whatif-kept" }, about + count(kept)), ` of ${count(books.samples)} are kept (`,
-      make("span", { id: "whatif-share" }, share(kept, books.samples)), `, ${difference(kept - books.kept)}), `,
-      make("span", { id: "whatif-dropped" }, about + count(dropped)), " dropped.",
-    ] : [`${cuts} together are not known: the page has no sample to estimate from.`]));
+    this.text.replaceChildren(
+      ...(known
+        ? [
+            `${cuts} `,
+            make("strong", { id: "whatif-kept" }, about + count(kept)),
+            ` of ${count(books.samples)} are kept (`,
+            make("span", { id: "whatif-share" }, share(kept, books.samples)),
+            `, ${difference(kept - books.kept)}), `,
+            make("span", { id: "whatif-dropped" }, about + count(dropped)),
+            " dropped.",
+          ]
+        : [`${cuts} together are not known: the page has no sample to estimate from.`]),
+    );
     this.code.textContent = whatif.options();
   },
 };

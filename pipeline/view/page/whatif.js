@@ -29,10 +29,12 @@ class WhatIf {
 
   /** The options that make it so. */
   options(names = [...this.moved.keys()]) {
-    return names.map((name) => `--set ${quoted(this.panels.get(name).slider.set[this.at(name)])}`).join(" ");
+    return names
+      .map((name) => `--set ${quoted(this.panels.get(name).slider.set[this.at(name)])}`)
+      .join(" ");
   }
 
-  /** {kept, dropped, exact, known, of(name) -> {passes, failsOnly, both(other)}}; null stands for not known. */
+  /** {kept, dropped, exact, known, of(name) -> {passes, failsOnly, both(other)}}; null if not known. */
   numbers() {
     if (this.moved.size < 2) return this.counted();
     return this.sample ? this.estimated() : this.unknown();
@@ -93,8 +95,10 @@ class WhatIf {
       of: (name) => ({
         passes: this.passes(name),
         failsOnly: alone.has(name) ? times(alone.get(name)) : null,
-        both: (other) => (this.moved.has(name) && this.moved.has(other)
-          ? times(this.together(name, other)) : this.both(name, other)),
+        both: (other) =>
+          this.moved.has(name) && this.moved.has(other)
+            ? times(this.together(name, other))
+            : this.both(name, other),
       }),
     };
   }
@@ -136,7 +140,7 @@ class WhatIf {
     return { kept, alone: new Map(this.sliders.map(({ name }, place) => [name, alone[place]])) };
   }
 
-  /** 1 for each row of the sample that passes a rule, where its slider stands; counted anew if it has moved. */
+  /** 1 for each row of the sample that passes a rule, where its slider stands. */
   passed(name) {
     const index = this.at(name);
     const known = this.passing.get(name);
@@ -174,6 +178,7 @@ function bytes(text) {
 function words(text) {
   const halves = bytes(text);
   const numbers = new Uint16Array(halves.length / 2);
-  for (let index = 0; index < numbers.length; index++) numbers[index] = halves[2 * index] | (halves[2 * index + 1] << 8);
+  for (let index = 0; index < numbers.length; index++)
+    numbers[index] = halves[2 * index] | (halves[2 * index + 1] << 8);
   return numbers;
 }

@@ -1,6 +1,7 @@
 """`winnow report`, as a user types it."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -99,6 +100,19 @@ def test_before_anything_is_computed(tmp_path):
     assert done.returncode == 2
     assert "winnow compute" in done.stderr
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_pool_whose_folder_is_not_utf8(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/p\xff"))
+    ordinary(folder)
+    (tmp_path / "r.yaml").write_text(
+        f'pool: {{shards: "{tmp_path}/p\\udcff", store: {tmp_path}/store}}\n'
+        f"compute: {{caption: {{use: caption.Caption}}}}\nkeep: {KEEP}\n"
+    )
+    assert winnow("compute", tmp_path / "r.yaml", "--local").returncode == 0
+    done = winnow("report", tmp_path / "r.yaml", "--out", tmp_path / "page.html")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/page.html\n")
+    assert b"/p\\\\xff" in (tmp_path / "page.html").read_bytes()
 
 
 def test_pictures_of_a_bucket_are_fetched_by_their_byte_ranges(tmp_path):
