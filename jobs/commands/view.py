@@ -37,7 +37,7 @@ def report(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a page that shows what the decision did, to open in a browser.
+    """Write a page that shows what the decision did, for a browser.
 
     One file that is read offline: the funnel, every rule's distribution with a
     slider that shows what another bound would keep, the samples at every cut with
