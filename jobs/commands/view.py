@@ -1,5 +1,6 @@
 """`winnow report`: a page that shows what a decision did."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from pipeline.errors import RecipeError
 if TYPE_CHECKING:
     from pipeline.plan.session import Session
     from pipeline.view.cards import Cost
-    from pipeline.view.report import Report
+    from pipeline.view.report import Options, Report
 
 NUMBERS = ("title", "recipe", "books", "rules", "overlap", "corpus", "record")  # of a report, for --json
 
@@ -21,8 +22,12 @@ NUMBERS = ("title", "recipe", "books", "rules", "overlap", "corpus", "record")  
 def report(
     recipe: RecipePath,
     out: Annotated[
-        str, typer.Option(metavar="FILE", help="The page to write; its name ends in .html.")
-    ] = "report.html",
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The page to write; its name ends in .html. Default: report.html, or none with --table.",
+        ),
+    ] = None,
     set_: Overrides = None,
     shards: Limit = None,
     pictures: Annotated[
@@ -38,11 +43,13 @@ def report(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Instead of the page, write a sample as a table (.parquet) with pictures, scores, verdicts and a "
-            "2-D projection, for tools such as Embedding Atlas.",
+            help="Write a sample as a table (.parquet) with pictures, scores, verdicts and a 2-D projection, for "
+            "tools such as Embedding Atlas.",
         ),
     ] = None,
-    rows: Annotated[int, typer.Option(metavar="N", min=1, help="With --table: at most N samples.")] = 10_000,
+    rows: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of --table: at most N samples. Default: 10000.")
+    ] = None,
     allow_damaged: AllowDamaged = False,
     json: Json = False,
     verbose: Verbose = False,
@@ -64,68 +71,62 @@ def report(
     """
     from jobs import steps
     from pipeline.decide.books import losses
+    from pipeline.view.cards import Cost
+    from pipeline.view.embedding_table import ROWS, write_table
+    from pipeline.view.report import Options
+
+    if rows is not None and table is None:
+        raise RecipeError("--rows is of --table: name the table to write, too")
+    page = out or ("report.html" if table is None else None)
+    session = steps.open_session(recipe, set_, shards)
+    _check(session, page, table)
+    cost = Cost()
+    results: dict[str, Any] = {}
+    with showing_progress(json):
+        decided = steps.decide_complete(session)
+        if page is not None:
+            report = _write_page(decided.session, decided.pending, Options(seed, pictures), page, cost)
+            results |= {"report": page, **{name: getattr(report, name) for name in NUMBERS}}
+        if table is not None:
+            results["table"] = write_table(decided.session, table, rows or ROWS, seed, cost=cost)
+    say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:,.1f} MB")
+    if json:
+        print_json({**results, "pictures": cost})
+    else:
+        for path in (path for path in (page, table) if path is not None):
+            put(path)
+    exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
+
+
+def _check(session: "Session", page: str | None, table: str | None) -> None:
+    """Raises RecipeError if a path cannot be written to. For before any work."""
     from pipeline.export.places.file import check_file
     from pipeline.plan.outputs import check_output_file
-    from pipeline.view.cards import Cost
-    from pipeline.view.report import Options, build
+    from pipeline.view.embedding_table import check
 
     if table is not None:
-        _table(steps.open_session(recipe, set_, shards), table, rows, seed, allow_damaged, json)
-        return
-    if not out.lower().endswith((".html", ".htm")):
-        raise RecipeError(f"--out: {out} must end in .html")
-    session = steps.open_session(recipe, set_, shards)
-    check_output_file("--out", out, session.recipe, session.kind, session.shards)
-    check_file(out, "--out")
-    cost = Cost()
-    with showing_progress(json):
-        decided = steps.decide_complete(session)
-        made = build(decided.session, Options(seed, pictures), decided.pending, cost)
-        _write(made, out)
-    _say(made, out, cost, json)
-    exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
+        check(session, table)
+    if page is not None:
+        if not page.lower().endswith((".html", ".htm")):
+            raise RecipeError(f"--out: {page} must end in .html")
+        check_output_file("--out", page, session.recipe, session.kind, session.shards)
+        check_file(page, "--out")
 
 
-def _table(session: "Session", path: str, rows: int, seed: int, allow_damaged: bool, json: bool) -> None:
-    """Write the table of `--table`, and say where it is."""
-    from jobs import steps
-    from pipeline.decide.books import losses
-    from pipeline.view.cards import Cost
-    from pipeline.view.embedding_table import check, write_table
-
-    check(session, path)
-    cost = Cost()
-    with showing_progress(json):
-        decided = steps.decide_complete(session)
-        result = write_table(decided.session, path, rows, seed, cost=cost)
-    _say_cost(cost)
-    print_json({**vars(result), "pictures": cost}) if json else put(result.path)
-    exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
-
-
-def _write(made: "Report", out: str) -> None:
-    """Write the page. Raises RecipeError if a file that Winnow did not write lies there."""
+def _write_page(
+    session: "Session", pending: Mapping[str, str], options: "Options", out: str, cost: "Cost"
+) -> "Report":
+    """Write the page; returns what it shows. Adds to `cost`. Raises RecipeError if a file that Winnow did not
+    write lies there."""
     from pipeline.export.places.file import writing_file
     from pipeline.view.page.render import render
+    from pipeline.view.report import build
 
+    report = build(session, options, pending, cost)
     try:
-        page = render(made)
+        page = render(report)
     except TypeError:  # of orjson: a path that is not UTF-8
-        page = render(utf8(made))
+        page = render(utf8(report))
     with writing_file(out, "--out", {"export": "report"}) as path, open(path, "wb") as file:
         file.write(page)
-
-
-def _say(made: "Report", out: str, cost: "Cost", json: bool) -> None:
-    """Say what was written, and what the pictures cost."""
-    _say_cost(cost)
-    if not json:
-        put(out)
-        return
-    numbers: dict[str, Any] = {name: getattr(made, name) for name in NUMBERS}
-    print_json({"report": out, "pictures": cost, **numbers})
-
-
-def _say_cost(cost: "Cost") -> None:
-    """Say what pictures cost."""
-    say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:,.1f} MB")
+    return report

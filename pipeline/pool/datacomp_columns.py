@@ -6,6 +6,7 @@ value that cannot be meant is a ShardError that names the row and the column.
 """
 
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -24,6 +25,7 @@ SCORES = {
 }
 CAPTION = ("text", "caption")
 TEXTS = ("text", "url")
+NUMBERED = ("shard", "row", "key")  # columns that follow from the rows' numbers
 
 
 def converted(
@@ -115,4 +117,23 @@ def _scores(name: str, array: pa.Array, first: int) -> pl.Series:
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise ShardError(f"row {first + row}: {source} is {_short(array[row].as_py())}, must be a number")
+    return found
+
+
+def sources(name: str) -> tuple[str, ...]:
+    """The names that a column may have in the parquet."""
+    return CAPTION if name == "text" else (SCORES.get(name, name),)
+
+
+def sources_of(names: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """The parquet's column behind each of `names`, as far as there is one. Raises ShardError if it lacks the
+    uid, caption or a score."""
+    found = dict[str, str]()
+    for name in names:
+        source = next((s for s in sources(name) if s in columns), None)
+        if source is not None and name not in NUMBERED:
+            found[name] = source
+        elif source is None and name in ("uid", "text", *SCORES):
+            listed = ", ".join(column[:40] for column in columns[:20]) or "none"
+            raise ShardError(f"no column {' or '.join(sources(name))} (for {name}); there are: {listed}")
     return found

@@ -24,7 +24,7 @@ from pipeline.arrow_columns import is_text
 from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import RecipeError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.datacomp_columns import CAPTION, SCORES, TEXTS, converted
+from pipeline.pool.datacomp_columns import NUMBERED, SCORES, TEXTS, converted, sources, sources_of
 from pipeline.pool.listing.names import safe, unsafe
 from pipeline.pool.listing.reasons import NO_SHARD
 from pipeline.pool.listing.tree import FILE, FOLDER, File, ListedTree, LocalTree
@@ -38,7 +38,6 @@ EMBEDDINGS = {
     "datacomp.l14_image_embedding": "l14_img",
     "datacomp.l14_text_embedding": "l14_txt",
 }
-NUMBERED = ("shard", "row", "key")  # columns that follow from the rows' numbers
 CHECKED = ("uid", *TEXTS, *SCORES)  # columns in which a value that cannot be meant spoils the shard
 PARQUET = ".parquet"
 NPZ = ".npz"
@@ -133,7 +132,7 @@ class Metadata:
         if not self.local:
             return rows
         with self._parquet(shard) as table:
-            names = [name for name in CHECKED if set(_sources(name)) & set(table.schema.names)]
+            names = [name for name in CHECKED if set(sources(name)) & set(table.schema.names)]
         for _ in self._frames(shard, names):
             pass
         return rows
@@ -223,7 +222,7 @@ class Metadata:
         """The parquet's columns behind `names`, as the rest of Winnow has them; those that count rows are
         left out. At least one frame."""
         with self._parquet(shard) as table:
-            sources = _sources_of(names, table.schema.names)
+            sources = sources_of(names, table.schema.names)
             wanted = list(dict.fromkeys(sources.values())) or table.schema.names[:1]
             table.check(wanted)
             left = [name for name in names if name not in NUMBERED]
@@ -283,22 +282,3 @@ def _pair(table: File, arrays: File | None) -> Pair:
         return Pair(table.size or 0, None, table.state)
     known = table.state and arrays.state
     return Pair(table.size or 0, arrays.size, f"{table.state} {arrays.state}" if known else "")
-
-
-def _sources(name: str) -> tuple[str, ...]:
-    """The names that a column may have in the parquet."""
-    return CAPTION if name == "text" else (SCORES.get(name, name),)
-
-
-def _sources_of(names: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-    """The parquet's column behind each of `names`, as far as there is one. Raises ShardError if it lacks the
-    uid, caption or a score."""
-    found = dict[str, str]()
-    for name in names:
-        source = next((s for s in _sources(name) if s in columns), None)
-        if source is not None and name not in NUMBERED:
-            found[name] = source
-        elif source is None and name in ("uid", "text", *SCORES):
-            listed = ", ".join(column[:40] for column in columns[:20]) or "none"
-            raise ShardError(f"no column {' or '.join(_sources(name))} (for {name}); there are: {listed}")
-    return found

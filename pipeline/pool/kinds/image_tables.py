@@ -5,8 +5,7 @@
 
 A picture is a record of `bytes` and `path`, or plain bytes. The column is that of `pool.columns.image`, else
 one with a usual name, else the only one of that type. The caption and the other parts of a sample are found
-as in other tables (`table_reader.py`). A row that has only a path is a sample without an image: where the
-path leads, only its author knows.
+as in other tables (`table_reader.py`). A row that has only a path is a sample without an image.
 
 Pictures are read a few rows at a time, so memory does not grow with the file or its row groups. `width` and
 `height` are those of the picture itself. A sample has no byte range; `length` is the bytes of its picture.

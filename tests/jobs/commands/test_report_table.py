@@ -1,4 +1,4 @@
-"""`winnow report --table`: a sample as a table, instead of the page."""
+"""`winnow report --table`: a sample as a table."""
 
 import json
 
@@ -21,8 +21,22 @@ def test_json_tells_what_was_written(tmp_path):
     recipe, path = opened(tmp_path), tmp_path / "look.parquet"
     done = winnow("report", recipe, "--table", path, "--json")
     told = json.loads(done.stdout)
-    assert (told["path"], told["rows"], told["embedding"]) == (str(path), 12, "vector.embedding")
+    assert told["table"] == {"path": str(path), "rows": 12, "embedding": "vector.embedding"}
     assert told["pictures"]["pictures"] == 12
+
+
+def test_a_page_can_be_written_with_it(tmp_path):
+    recipe, page, path = opened(tmp_path), tmp_path / "page.html", tmp_path / "look.parquet"
+    done = winnow("report", recipe, "--out", page, "--table", path)
+    assert (done.returncode, done.stdout) == (0, f"{page}\n{path}\n"), done.stderr
+    assert page.is_file()
+    assert path.is_file()
+
+
+def test_rows_are_of_a_table(tmp_path):
+    done = winnow("report", opened(tmp_path), "--rows", 5, "--out", tmp_path / "page.html")
+    assert done.returncode == 2
+    assert "--rows is of --table" in done.stderr
 
 
 def test_set_changes_the_verdicts(tmp_path):
