@@ -14,7 +14,7 @@ function card(sample, rule, ids, number) {
     "figure.card",
     {},
     make(
-      "button.open",
+      pictured ? "button.open" : "button.open.flat",
       { type: "button", "aria-haspopup": "dialog", "aria-label": name, onclick: open },
       thumbnail(sample),
     ),
@@ -32,6 +32,9 @@ function card(sample, rule, ids, number) {
     ),
   );
 }
+
+/** Whether any card has a picture. A pool without pictures has flat cards. */
+const pictured = Object.values(report.pictures?.cards || {}).some((sample) => sample.picture);
 
 /** A sample's picture, or why there is none. */
 function thumbnail(sample) {

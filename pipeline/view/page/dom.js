@@ -1,4 +1,6 @@
-// Elements, numbers and texts. Texts of the pool become text nodes: nothing here parses HTML.
+// The report, elements, numbers and texts. Texts of the pool become text nodes: nothing here parses HTML.
+
+const report = JSON.parse(document.getElementById("report").textContent);
 
 /** An element: make("p.note", {title: "…"}, "text", child). What is null or false is left out. */
 function make(what, attributes = {}, ...children) {

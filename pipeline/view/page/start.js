@@ -1,6 +1,5 @@
-// The page: its data, its panels, and the bar that says what all moved cuts do together.
+// The page: its panels, and the bar that says what all moved cuts do together.
 
-const report = JSON.parse(document.getElementById("report").textContent);
 const whatif = new WhatIf(report);
 const panels = [];
 
