@@ -73,6 +73,8 @@ def _fuzz(name: str, arguments: list[str]) -> None:
         with contextlib.suppress(*target.expected):
             target.run(data)
 
+    for seed in target.seeds:  # imports what the target loads when it is first called, before any time counts
+        once(seed)
     atheris.Setup([sys.argv[0], *arguments], once)
     atheris.Fuzz()
 
