@@ -210,7 +210,7 @@ TARGETS: dict[str, Target] = {
     "parquet": Target(table(".parquet"), _parquet(), (WinnowError,)),
     "npz": Target(npz, _arrays(np.savez) + _arrays(np.savez_compressed), (WinnowError,)),
     "npy": Target(vectors(".npy"), _arrays(np.save), (ValueError, OSError)),
-    "centroids": Target(centroids, _pickles(), (ValueError, OSError)),
+    "centroids": Target(centroids, [*_pickles(), b"neither"], (ValueError, OSError)),
     "subset": Target(lambda data: read_subset(file("subset.npy", data)), _arrays(np.save), (WinnowError,)),
     "recipe": Target(recipe, [RECIPE], (WinnowError,)),
     "override": Target(override, [b"keep.facts.words.min=3", b"name=x"], (WinnowError,)),
