@@ -11,6 +11,7 @@ kinds of the corpus.
 
 import argparse
 import contextlib
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -73,8 +74,8 @@ def _fuzz(name: str, arguments: list[str]) -> None:
         with contextlib.suppress(*target.expected):
             target.run(data)
 
-    for seed in target.seeds:  # imports what the target loads when it is first called, before any time counts
-        once(seed)
+    for library in target.libraries:
+        importlib.import_module(library)
     atheris.Setup([sys.argv[0], *arguments], once)
     atheris.Fuzz()
 
