@@ -154,7 +154,8 @@ def _bars(title: str, texts: pl.Series, kept: np.ndarray, note: str) -> CorpusPa
     )
     if not len(counted):
         return None
-    shown, rest = counted.head(MOST_BARS), counted[MOST_BARS:]
+    most = len(counted) if len(counted) == MOST_BARS + 1 else MOST_BARS  # one alone is not `others`
+    shown, rest = counted.head(most), counted[most:]
     labels, every, after = (shown[name].to_list() for name in ("text", "len", "kept"))
     if len(rest):
         labels, every, after = (
