@@ -35,7 +35,9 @@ def compare(
     shards: Limit = None,
     out: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Write a page with pictures to FILE (.html), instead of tables."),
+        typer.Option(
+            metavar="FILE", help="Write a page with pictures to FILE (.html); the tables go to stderr."
+        ),
     ] = None,
     pictures: Annotated[
         int, typer.Option(metavar="N", min=0, max=100, help="Most pictures per rule and side on the page.")

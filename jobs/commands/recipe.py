@@ -91,7 +91,7 @@ def keep(
     ] = None,
     overlap: Annotated[
         bool,
-        typer.Option("--overlap", help="Also show, for each two rules, how many samples pass both."),
+        typer.Option("--overlap", help="Also show how far each two rules agree."),
     ] = False,
     allow_damaged: AllowDamaged = False,
     json: Json = False,

@@ -214,6 +214,8 @@ def explanation(sample: Explanation) -> None:
         drawn = "" if rule.draw is None else f": draw {_value(rule.draw)}"
         rows.add_row(rule.rule, _value(rule.value), f"{rule.bound}{drawn}", rule.verdict)
     console.print(rows)
+    for why in dict.fromkeys(rule.why for rule in sample.rules if rule.why):
+        console.print(f"no value because: {why}")
     for operator, entries in sample.evidence.items():
         if len(entries[0]) == 1:
             (name,) = entries[0]
@@ -223,8 +225,6 @@ def explanation(sample: Explanation) -> None:
         for entry in entries:
             evidence.add_row(*map(_value, entry.values()))
         console.print(evidence)
-    for why in dict.fromkeys(rule.why for rule in sample.rules if rule.why):
-        console.print(f"no value because: {why}")
     if sample.lacks:
         console.print(f"as it was read: {sample.lacks}")
 
@@ -241,8 +241,8 @@ def pending(shards: Mapping[str, str], command: str) -> None:
 
 
 def _value(value: object) -> str:
-    """A value as text: floats with four digits, `-` for None."""
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A value as text: floats with four digits, `-` for None. -0.0 is 0."""
+    return "-" if value is None else f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)
 
 
 def _figure(value: object) -> str:

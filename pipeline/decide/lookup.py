@@ -21,7 +21,9 @@ from pipeline.progress import watched
 Place = tuple[str, int]  # (shard, row)
 
 UID = re.compile(r"[0-9a-f]{32}")
-PREFIX = re.compile(r"[0-9a-f]{4,31}")
+LEAST = 4  # digits of the beginning of a uid
+PREFIX = re.compile(rf"[0-9a-f]{{{LEAST},31}}")
+SHORT = re.compile(rf"[0-9a-f]{{1,{LEAST - 1}}}")
 DIGITS = re.compile(r"[0-9]+")
 CANDIDATES = 5  # uids that an ambiguous beginning names
 MOST = 100  # samples of one key
@@ -51,7 +53,7 @@ def find(session: Session, words: Sequence[str]) -> Found:
     _by_keys(session, [w for w in rest if w not in found and not _like_key(w)], found, unknown)
     for word in (word for word in wanted if word not in found and word not in unknown):
         what = "uid" if UID.fullmatch(_plain(word)) else "uid, beginning of a uid, or key"
-        unknown[word] = f"no sample of the pool has the {what} {_shown(word)}"
+        unknown[word] = f"no sample of the pool has the {what} {_shown(word)}{_hint(word)}"
     places = dict.fromkeys(place for word in wanted for place in found.get(word, ()))
     return Found(list(places), [unknown[word] for word in wanted if word in unknown and word not in found])
 
@@ -77,6 +79,12 @@ def _like_key(word: str) -> bool:
 def _shown(word: str) -> str:
     """A word, for a message."""
     return _plain(word) if UID.fullmatch(_plain(word)) else brief(word)
+
+
+def _hint(word: str) -> str:
+    """What to do about a word that is too short to be looked for among the beginnings of uids."""
+    short = SHORT.fullmatch(_plain(word))
+    return f"; the beginning of a uid needs at least {LEAST} digits" if short else ""
 
 
 def _with_uids(session: Session, uids: Sequence[str]) -> list[tuple[str, Place]]:

@@ -53,14 +53,15 @@ def plain(text: str) -> str:
 
 
 def reason(explanation: Explanation) -> str:
-    """Each rule that a sample fails, with value and bound; then the rules that need a value and have none, by
-    the reason."""
+    """Each rule that a sample fails, with value and bound, and the rules that need a value and have none, by
+    the reason. Of a failed sample the reasons come first: they are why it failed."""
     fails = [fault(rule) for rule in explanation.rules if rule.verdict == "fails"]
     lacking: dict[str, list[str]] = {}
     for rule in explanation.rules:
         if rule.verdict == NO_VALUE:
             lacking.setdefault(printable(rule.why or NO_VALUE), []).append(rule.rule)
-    return "; ".join((*fails, *(f"{', '.join(names)}: {why}" for why, names in lacking.items())))
+    lacks = [f"{', '.join(names)}: {why}" for why, names in lacking.items()]
+    return "; ".join((*lacks, *fails) if explanation.fate == "failed" else (*fails, *lacks))
 
 
 def fault(rule: RuleVerdict) -> str:

@@ -4,6 +4,7 @@ Most of it is counted over a seeded sample, which the notes say; words and entri
 recipe, which counted the whole pool.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ TEXT = 1_000  # characters of a caption of which words are counted
 MOST_WORDS = 40  # words of a caption; the last bin has those with more
 SIDES = (0, 32, 64, 100, 150, 200, 256, 300, 400, 512, 640, 800, 1024, 1280, 1600, 2048, 4096)
 ASPECTS = (1, 1.05, 1.2, 1.34, 1.5, 1.6, 1.78, 2, 2.5, 3, 4, 6, 10)
-MOST_BARS = 30
+MOST_BARS = 15
 PER_DECADE = 20  # ranks of a log-log curve
 REST = "others"
 OWN = ("text", "url", "width", "height", "original_width", "original_height")
@@ -138,7 +139,7 @@ def _steps(
     numbers = np.clip(values.cast(pl.Float64).fill_null(0).to_numpy(), edges[0], edges[-1])
     every, after = (np.histogram(numbers[rows], edges)[0].tolist() for rows in (present, present & kept))
     lacking = f"; {int((~present).sum()):,} without a value" if not present.all() else ""
-    beyond = f"; the last bin has all from {edges[-2]:g} on"
+    beyond = f"; the last bin has all from {math.ceil(edges[-2]):,} on"  # edges between integers are halves
     return CorpusPanel(title, "steps", None, list(edges), None, every, after, f"{note}{lacking}{beyond}")
 
 
@@ -153,7 +154,8 @@ def _bars(title: str, texts: pl.Series, kept: np.ndarray, note: str) -> CorpusPa
     )
     if not len(counted):
         return None
-    shown, rest = counted.head(MOST_BARS), counted[MOST_BARS:]
+    most = len(counted) if len(counted) == MOST_BARS + 1 else MOST_BARS  # one alone is not `others`
+    shown, rest = counted.head(most), counted[most:]
     labels, every, after = (shown[name].to_list() for name in ("text", "len", "kept"))
     if len(rest):
         labels, every, after = (
@@ -184,8 +186,15 @@ def _from_stats(session: Session) -> list[CorpusPanel]:
         if before is not None and "count" in before.columns:
             kept = _counts(after) if after is not None else np.zeros(0)
             note = "all samples" if after is not None else "all samples; run `winnow effects` for those kept"
-            panels.append(_loglog(f"{name}: counts by rank", _counts(before), kept, note))
+            panels.append(
+                _loglog(f"{name}: how often each {_counted(before)} occurs", _counts(before), kept, note)
+            )
     return panels
+
+
+def _counted(table: pl.DataFrame) -> str:
+    """What the rows of a table of counts are: words, entries, or values of another kind."""
+    return next((name for name in ("word", "entry") if name in table.columns), "value")
 
 
 def _counts_words(session: Session) -> bool:

@@ -88,7 +88,7 @@ function sameCaption({ count: number, caption, pictures: different, shown }) {
     make(
       "p.facts",
       {},
-      [`${count(number)} samples`, different ? `${count(different)} sizes of pictures` : null]
+      [`${count(number)} samples`, different ? `${count(different)} different pictures, told by their size in bytes` : null]
         .filter(Boolean)
         .join(" · "),
     ),

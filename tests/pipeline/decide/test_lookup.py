@@ -71,7 +71,11 @@ def test_what_a_word_names(session, word, places):
     ("word", "message"),
     [
         ("f" * 32, f"no sample of the pool has the uid {'f' * 32}"),
-        ("abc", "no sample of the pool has the uid, beginning of a uid, or key 'abc'"),
+        (
+            "abc",
+            "no sample of the pool has the uid, beginning of a uid, or key 'abc'; the beginning of a uid needs "
+            "at least 4 digits",
+        ),
         ("d/cafe", "no sample of the pool has the uid, beginning of a uid, or key 'd/cafe'"),
         ("\x1b[31m", "no sample of the pool has the uid, beginning of a uid, or key '\\x1b[31m'"),
         ("", "no sample of the pool has the uid, beginning of a uid, or key ''"),

@@ -87,9 +87,10 @@ def test_a_sample_is_called_so(tmp_path):
 def test_rare_texts_are_put_together(tmp_path):
     rows = [("kept", "a", f"{i:03}.org", 1, 1, "en", None) for i in range(50)]
     domains = panels(rows, tmp_path)["Domains of the URLs"]
-    assert (domains.labels[0], domains.labels[-1], len(domains.labels)) == ("000.org", "20 others", 31)
-    assert (sum(domains.all), domains.kept[-1]) == (50, 20)
+    assert (domains.labels[0], domains.labels[-1], len(domains.labels)) == ("000.org", "35 others", 16)
+    assert (sum(domains.all), domains.kept[-1]) == (50, 35)
     assert "Pictures with text in them" not in panels(rows, tmp_path)
+    assert panels(rows[:16], tmp_path)["Domains of the URLs"].labels[-1] == "015.org"  # not `1 others`
 
 
 def test_a_report_names_the_columns_of_its_recipe(tmp_path):
@@ -111,6 +112,6 @@ def test_words_of_a_stat_are_those_of_the_whole_pool(tmp_path):
     }
     found = {panel.title: panel for panel in build(decided(tmp_path, {}, compute=compute)).corpus}
     assert "words" not in found
-    curve = found["count: counts by rank"]
+    curve = found["count: how often each word occurs"]
     assert (curve.all[0], curve.kept) == (8, [])
     assert "winnow effects" in curve.note
