@@ -94,7 +94,7 @@ def _check(out: str, sessions: Iterable["Session"]) -> None:
     if not out.lower().endswith((".html", ".htm")):
         raise RecipeError(f"{OUT} must end in .html, got {brief(out)}")
     for session in sessions:
-        check_output_file(OUT, out, session.recipe, session.kind, session.shards)
+        check_output_file(OUT, out, session.recipe, session.kind, session.shards, session.searched)
     check_file(out, OUT)
 
 

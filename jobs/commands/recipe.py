@@ -118,7 +118,7 @@ def keep(
 
     session = steps.open_session(recipe, set_, shards)
     if subset:
-        check_output_file("--subset", subset, session.recipe, session.kind, session.shards)
+        check_output_file("--subset", subset, session.recipe, session.kind, session.shards, session.searched)
         check_file(subset, "--subset")
     with showing_progress(json):
         decided = steps.decide_complete(session)

@@ -109,7 +109,7 @@ def _check(session: "Session", page: str | None, table: str | None) -> None:
     if page is not None:
         if not page.lower().endswith((".html", ".htm")):
             raise RecipeError(f"--out: {page} must end in .html")
-        check_output_file("--out", page, session.recipe, session.kind, session.shards)
+        check_output_file("--out", page, session.recipe, session.kind, session.shards, session.searched)
         check_file(page, "--out")
 
 

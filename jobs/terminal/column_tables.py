@@ -1,11 +1,12 @@
 """What `winnow columns` shows: all columns of a pool, or one with its histogram."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 
 from jobs.terminal.console import console, styled
 from jobs.terminal.tables import counted, share, table
 from pipeline.view.one_column import Bin, Mark, OneColumn
-from pipeline.view.profile import LENGTH, NUMBER, TEXT, TRUTH, VECTOR, ColumnProfile, Profile
+from pipeline.view.profile import LENGTH, NUMBER, SHOWN, TEXT, TRUTH, VECTOR, ColumnProfile, Profile
 
 BAR = 30  # characters of the longest bar
 FEW = 3  # values and reasons that are named in a table
@@ -116,7 +117,7 @@ def one_column(detail: OneColumn, recipe: str) -> None:
     if detail.override:
         console.print("to try:")
     for override in detail.override:
-        console.print(f"  winnow keep {recipe} --set {override}", soft_wrap=True)
+        console.print(f"  winnow keep {quote(recipe)} --set {quote(override)}", soft_wrap=True)
 
 
 def _of_lengths(mine: ColumnProfile) -> str:
@@ -167,5 +168,7 @@ def _frequent(detail: OneColumn) -> None:
     for value, count in detail.profile.frequent.items():
         rows.add_row(value, f"{count:,}", share(count, detail.sampled))
     console.print(rows)
+    if any(len(value) == SHOWN for value in detail.profile.frequent):
+        console.print(f"texts with the same first {SHOWN} characters are counted together")
     if detail.sampled < detail.profile.rows:
         console.print(f"of {detail.sampled:,} rows, drawn by uid")

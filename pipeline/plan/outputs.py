@@ -52,8 +52,16 @@ def check_outputs(recipe: Recipe, kind: PoolKind, listing: Listing) -> None:
         _check_searched(output, kind, listing.searched)
 
 
-def check_output_file(key: str, path: str, recipe: Recipe, kind: PoolKind, shards: Sequence[Shard]) -> None:
-    """The same for one more file that is to be written, which the flag `key` names."""
+def check_output_file(
+    key: str,
+    path: str,
+    recipe: Recipe,
+    kind: PoolKind,
+    shards: Sequence[Shard],
+    searched: Sequence[Area] = (),
+) -> None:
+    """The same for one more file that is to be written, which the flag `key` names. `searched`: where the
+    pool was looked for."""
     check_output_path(path, key)
     output = Output(key, path, real_path(path))
     for other in _written(recipe):
@@ -61,6 +69,7 @@ def check_output_file(key: str, path: str, recipe: Recipe, kind: PoolKind, shard
             _check_pairs([output, other])
         _check_own_files(output, other)
     _check_files([output], recipe, kind, shards)
+    _check_searched(output, kind, searched)
 
 
 def _exports(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -143,7 +152,7 @@ def _check_searched(output: Output, kind: PoolKind, searched: Sequence[Area]) ->
 
 def _is_found(output: Output, names: Sequence[str], parts: Parts, suffixes: tuple[str, ...]) -> bool:
     """Whether a glob finds what is written at a path, given by its parts below the glob's folder."""
-    if output.key in FILES:
+    if output.key in FILES or output.key.startswith("--"):
         return bool(names) and names[-1].endswith(suffixes) and matches(parts, names)
     for left in below(parts, names):
         deep = ANY_DEPTH in left or len(left) > 1

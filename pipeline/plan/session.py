@@ -14,7 +14,7 @@ from pipeline.plan.open_pool import list_pool, open_kind
 from pipeline.plan.store_pool import check_store
 from pipeline.pool.columns import Columns
 from pipeline.pool.kinds.kind import PoolKind
-from pipeline.pool.shards import Shard
+from pipeline.pool.shards import Area, Shard
 from pipeline.recipe.sections import Recipe
 from pipeline.schema import owner
 from pipeline.storage import layout
@@ -34,12 +34,14 @@ class Session:
     shards       with what the store held of them when the session was opened or refreshed
     root         the folder below which shards are named
     passed_over  path -> why it is not a shard
+    searched     the places where the pool was looked for
     """
 
     recipe: Recipe
     shards: tuple[Shard, ...]
     root: str = ""
     passed_over: Mapping[str, str] = field(default_factory=dict)
+    searched: tuple[Area, ...] = ()
 
     @classmethod
     def open(cls, recipe: Recipe, limit: int | None = None) -> "Session":
@@ -51,7 +53,7 @@ class Session:
     def listed(cls, recipe: Recipe, limit: int | None = None) -> "Session":
         """As `open`, but the store is not asked yet. Raises RecipeError."""
         listing = list_pool(recipe)
-        return cls(recipe, listing.shards[:limit], listing.root, listing.passed_over)
+        return cls(recipe, listing.shards[:limit], listing.root, listing.passed_over, listing.searched)
 
     def looked_up(self) -> "Session":
         """The same session with what the store knows of the shards. Raises RecipeError if the store belongs

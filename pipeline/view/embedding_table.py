@@ -100,7 +100,7 @@ def check(session: Session, path: str) -> None:
     """Raises RecipeError if the table must not be written to a path. For before any work."""
     if not path.lower().endswith(SUFFIX):
         raise RecipeError(f"{KEY} must end in {SUFFIX}, got {brief(path)}")
-    check_output_file(KEY, path, session.recipe, session.kind, session.shards)
+    check_output_file(KEY, path, session.recipe, session.kind, session.shards, session.searched)
     check_file(path, KEY)
 
 

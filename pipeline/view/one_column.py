@@ -147,15 +147,21 @@ def _overrides(session: Session, mine: ColumnProfile) -> Iterator[str]:
     """Values for `--set`: another bound of the rules that read the column, or a rule for a column without."""
     rules = {name: rule for name, rule in session.recipe.keep.items() if rule.column == mine.column}
     for name, rule in rules.items():
-        if rule.bound in ("min", "max") and mine.quantiles:
-            yield f"keep.{name}.{rule.bound}={mine.quantiles['10%' if rule.bound == 'min' else '90%']:.4g}"
+        if rule.bound in ("min", "max"):
+            yield from _bound(f"keep.{name}.{rule.bound}", mine, "10%" if rule.bound == "min" else "90%")
         elif rule.bound in ("top", "bottom"):
             yield f"keep.{name}.{rule.bound}=0.5"
         yield f"keep.{name}=null"
     if rules:
         return
     if mine.kind == NUMBER and mine.quantiles:
-        yield f"keep.{mine.column}.min={mine.quantiles['10%']:.4g}"
+        yield from _bound(f"keep.{mine.column}.min", mine, "10%")
         yield f"keep.{mine.column}.top=0.3"
     elif mine.kind == TEXT and mine.frequent and PLAIN.fullmatch(best := next(iter(mine.frequent))):
-        yield f"keep.{mine.column}.among='[{best}]'"
+        yield f"keep.{mine.column}.among=[{best}]"
+
+
+def _bound(key: str, mine: ColumnProfile, quantile: str) -> Iterator[str]:
+    """A quantile as a bound, if there is one: bounds are finite."""
+    if math.isfinite(value := mine.quantiles.get(quantile, math.inf)):
+        yield f"{key}={value:.4g}"

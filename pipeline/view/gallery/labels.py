@@ -66,7 +66,7 @@ def reason(explanation: Explanation) -> str:
 
 def fault(rule: RuleVerdict) -> str:
     """Why a sample fails a rule: its value, and the bound or the draw."""
-    bound = f"not {rule.bound}" if rule.draw is None else f"its draw is {figure(rule.draw)}"
+    bound = f"not {printable(rule.bound)}" if rule.draw is None else f"its draw is {figure(rule.draw)}"
     return f"{rule.rule} {figure(rule.value)}, {bound}"
 
 

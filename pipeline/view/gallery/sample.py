@@ -41,7 +41,7 @@ def check_sample(session: Session, out: str) -> None:
     """Raises RecipeError if a picture cannot be written to `out`; before any work."""
     if PurePath(out).suffix.lower() not in FORMATS:
         raise RecipeError(f"{SHOW}: must end in {', '.join(FORMATS)}, got {out}")
-    check_output_file(SHOW, out, session.recipe, session.kind, session.shards)
+    check_output_file(SHOW, out, session.recipe, session.kind, session.shards, session.searched)
     check_file(out, SHOW)
 
 

@@ -69,13 +69,15 @@ def check_gallery(session: Session, out: str, count: int, pairs: bool) -> None:
     if suffix in FORMATS:
         check_count(count, pairs, out)
     if suffix in FORMATS or suffix in PAGE:
-        check_output_file(OUT, out, session.recipe, session.kind, session.shards)
+        check_output_file(OUT, out, session.recipe, session.kind, session.shards, session.searched)
         check_file(out, OUT)
     elif suffix and not out.endswith("/"):
         endings = ", ".join((*PAGE, *FORMATS))
         raise RecipeError(f"{OUT}: must end in {endings}, or be a folder, got {out}; a folder may end in /")
     else:
-        check_output_file(OUT, f"{out.rstrip('/')}/{INDEX}", session.recipe, session.kind, session.shards)
+        check_output_file(
+            OUT, f"{out.rstrip('/')}/{INDEX}", session.recipe, session.kind, session.shards, session.searched
+        )
         _place(out).check()
 
 

@@ -1,11 +1,12 @@
 """`winnow columns`: the figures of `pipeline/view/profile.py`, shown."""
 
 import json
+import shlex
 
 import pytest
 
 from tests.support.command import winnow
-from tests.support.decided_pool import ordinary
+from tests.support.decided_pool import ordinary, sample, write_tar
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,33 @@ def test_texts_name_their_rule(recipe):
     shown = winnow("columns", recipe, "caption.language").stdout
     assert "rule caption.language: in en" in shown
     assert "keep.caption.language=null" in shown
+
+
+def test_long_texts_are_told_apart_by_their_beginnings(tmp_path):
+    write_tar(tmp_path / "pool" / "a.tar", [*sample(1, caption="x" * 80 + "1"), *sample(2, caption="x" * 90)])
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        f"pool: {{shards: {tmp_path}/pool, store: {tmp_path}/store}}\ncompute: {{}}\nkeep: {{}}\n"
+    )
+    winnow("compute", path, "--local")
+    lines = winnow("columns", path, "text").stdout.splitlines()
+    assert "x" * 80 in next(line for line in lines if "100.0%" in line)
+    assert "texts with the same first 80 characters are counted together" in lines
+
+
+def test_suggestions_for_a_shell(tmp_path):
+    ordinary(tmp_path / "a pool")
+    path = tmp_path / "the recipe.yaml"
+    path.write_text(
+        f"pool: {{shards: {tmp_path}/a pool, store: {tmp_path}/store}}\n"
+        "compute: {caption: {use: caption.Caption}}\nkeep: {few words: {column: caption.words, min: 3}}\n"
+    )
+    assert winnow("compute", path, "--local").returncode == 0
+    lines = winnow("columns", path, "caption.words").stdout.splitlines()
+    suggested = [shlex.split(line) for line in lines[lines.index("to try:") + 1 :]]
+    assert [words[-1] for words in suggested] == ["keep.few words.min=1", "keep.few words=null"]
+    for words in suggested:
+        assert winnow(*words[1:]).returncode == 0
 
 
 def test_a_suggested_rule_for_a_column_without_one(recipe):

@@ -203,6 +203,22 @@ def test_one_more_output(pool):
     check_output_file("--subset", "subset.npy", *bound)
 
 
+def test_one_more_output_that_the_next_run_would_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Path("photos/1.jpg").write_bytes(b"")
+    Path("tables").mkdir()
+    Path("tables/1.parquet").write_bytes(b"")
+    for shards, kind, name in (("photos", "files", "x.png"), ("tables/*.parquet", "tables", "x.parquet")):
+        folder = shards.split("/")[0]
+        session = Session.open(parse({"pool": {"shards": shards, "kind": kind, "store": "store"}}))
+        bound = (session.recipe, session.kind, session.shards, session.searched)
+        with pytest.raises(RecipeError, match=rf"--out: {folder}/{name} lies where pool\.shards searches"):
+            check_output_file("--out", f"{folder}/{name}", *bound)
+        check_output_file("--out", f"{folder}/x.html", *bound)
+        check_output_file("--out", name, *bound)
+
+
 def test_other_storage():
     import fsspec
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.decide.explain import RuleVerdict
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.recipe.load import load
 from pipeline.view.cards import Cost
-from pipeline.view.gallery.labels import figure
+from pipeline.view.gallery.labels import fault, figure
 from pipeline.view.gallery.sheet import MOST_ROWS, SIDE, WIDTH, most_cells, sheet
 from pipeline.view.gallery.write import PER_SHEET, Choice, write_gallery
 from tests.support.command import winnow
@@ -213,3 +214,8 @@ def test_pictures_that_could_not_be_read_are_tried_again(recipe, tmp_path):
 )
 def test_figures(value, text):
     assert figure(value) == text
+
+
+def test_bounds_with_control_characters():
+    rule = RuleVerdict("word", "given.word", "fr", "in en, \x1b\0", "fails", None, None)
+    assert fault(rule) == "word fr, not in en, \\x1b\\x00"
