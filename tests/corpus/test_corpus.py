@@ -1,5 +1,5 @@
 """Every kind of input, through the commands: what comes of it, and the laws. `make test-full` and
-`python -m tests.corpus` take each kind through plan, run, keep, explain and export."""
+`python -m tests.corpus` take each kind through plan, run, keep, explain, export and report."""
 
 from collections.abc import Iterator
 

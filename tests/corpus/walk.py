@@ -13,7 +13,7 @@ from tests.corpus.kind import Kind, Outcome
 from tests.corpus.pool import OddPool
 from tests.support.warm import Done, Warm
 
-COMMANDS = ("plan", "run", "keep", "explain", "export")
+COMMANDS = ("plan", "run", "keep", "explain", "export", "report")
 FEW = ("run",)  # what says most in a short time
 NOTED = ("run", "explain")  # the same if a sample fails, or has a note
 REFUSAL = ("plan", "run")
@@ -85,6 +85,7 @@ def _commands(warm: Warm, walked: Walked, whole: bool) -> None:
         words = [recipe, *([_odd_uid(walked.place)] if command == "explain" else [])]
         words += [*walked.place.arguments, *(["--local"] if command in LOCAL and walked.place.local else [])]
         words += ["--json"] if command == "run" else []
+        words += ["--out", str(walked.place.folder / "report.html")] if command == "report" else []
         if not _do(warm, walked, command, *words):
             break
         table = walked.place.out / "table.parquet"
