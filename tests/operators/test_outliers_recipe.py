@@ -88,7 +88,7 @@ def test_plan_shows_what_operators_warn_of(session, capsys):
     found = preview(session)
     assert [warning.split(":")[0] for warning in found.warnings] == ["compute.near"]
     plan_tables.plan(found)
-    assert "warning compute.near: size 1,000 x assumed_rate 0.003 = 3.0 poisoned" in capsys.readouterr().err
+    assert "warning compute.near: size 1,000 x assumed_rate 0.003 = 3.0 poisoned" in capsys.readouterr().out
 
 
 def test_explain_names_the_nearest_neighbours(session):
@@ -110,6 +110,6 @@ def test_explain_without_neighbours(session, capsys):
     broken, whole = explain(session, [uids[14], uids[0]])
     assert (broken.evidence, len(whole.evidence["outlier"])) == ({}, 5)
     tables.explanation(whole)
-    assert whole.evidence["outlier"][0]["uid"] in capsys.readouterr().err
+    assert whole.evidence["outlier"][0]["uid"] in capsys.readouterr().out
     Path(session.store.root.path(f"{session.folder('tiny')}/00000.parquet")).unlink()
     assert explain(session, [uids[0]])[0].evidence == {}
