@@ -16,11 +16,14 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from polars.testing import assert_frame_equal
 
 from jobs.app import app
 from tests.support.folders import tree
 
 BEFORE = Path(__file__).parent / "data" / "earlier_store"
+LAST_BIT = "balance.probability"  # its last bit depends on the processor: numpy's log1p and expm1 do
+MANIFEST = "export/shards/_winnow.json"
 OF_ONE_RUN = ("runs", "footers", "sources.json")  # what differs between runs
 
 
@@ -47,6 +50,19 @@ def outputs(folder: Path) -> dict[str, bytes]:
     """Every published byte of the store and of the exports."""
     files = {f"store/{name}": data for name, data in tree(folder / "store", without=OF_ONE_RUN).items()}
     return files | {f"export/{name}": data for name, data in tree(folder / "export", without=()).items()}
+
+
+def differing_by_processor(before: dict[str, bytes], after: dict[str, bytes], changed: set[str]) -> set[str]:
+    """The files that differ in the last bit of LAST_BIT alone, and the manifest that holds their digests."""
+    found = set()
+    for name in changed:
+        frames = [
+            pl.read_parquet(io.BytesIO(file[name])) for file in (before, after) if name[-8:] == ".parquet"
+        ]
+        if frames and LAST_BIT in frames[0].columns and not frames[0].equals(frames[1]):
+            assert_frame_equal(*frames, check_exact=False, rel_tol=1e-15, abs_tol=0)
+            found.add(name)
+    return found | ({MANIFEST} if found else set())
 
 
 def test_nothing_is_left_to_compute(winnow: Any) -> None:
@@ -117,6 +133,7 @@ def test_from_an_empty_store_every_byte_is_the_same(folder: Path, winnow: Any) -
     after = outputs(folder)
     assert after.keys() == before.keys()
     changed = {name for name in before if after[name] != before[name]}
+    changed -= differing_by_processor(before, after, changed)
     assert changed <= {f"store/samples/0000{i}.parquet" for i in range(2)}  # they note the times of the files
     for name in changed:
         one, two = io.BytesIO(before[name]), io.BytesIO(after[name])

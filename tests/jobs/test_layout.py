@@ -5,7 +5,14 @@ from pathlib import Path
 
 JOBS = Path(__file__).parents[2] / "jobs"
 README = (JOBS / "README.md").read_text()
-DESCRIBED_AS_A_WHOLE = {"ingest", "metadata", "datacomp", "toy", "poison_lab", "manual"}  # not module by module
+DESCRIBED_AS_A_WHOLE = {
+    "ingest",
+    "metadata",
+    "datacomp",
+    "toy",
+    "poison_lab",
+    "manual",
+}  # not module by module
 
 
 def test_every_module_and_folder_is_on_the_map() -> None:
