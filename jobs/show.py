@@ -35,4 +35,4 @@ def show_sample(session: Session, explanations: Sequence[Explanation], show: str
     elif explanations:
         write_sample(session, explanations[0], show, cost)
         say(f"picture: {show}")
-    say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:.1f} MB")
+    say(cost.told)

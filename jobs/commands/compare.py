@@ -110,4 +110,4 @@ def _write(
     content = page(a, b, comparison, handfuls, cost)
     with writing_file(out, OUT, {"export": "comparison"}) as path, open(path, "wb") as file:
         file.write(content)
-    say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:,.1f} MB")
+    say(cost.told)

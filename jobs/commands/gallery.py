@@ -72,6 +72,6 @@ def gallery(
     cost = Cost()
     with showing_progress():
         path = write_gallery(decided.session, Choice(places, title, sort, masked), out, cost)
-    say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:.1f} MB")
+    say(cost.told)
     put(path)
     exit_if_incomplete(decided.pending)

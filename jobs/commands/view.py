@@ -89,7 +89,7 @@ def report(
             results |= {"report": page, **{name: getattr(report, name) for name in NUMBERS}}
         if table is not None:
             results["table"] = write_table(decided.session, table, rows or ROWS, seed, cost=cost)
-    say(f"pictures: {cost.pictures:,}, {cost.requests:,} requests, {cost.bytes / 1e6:,.1f} MB")
+    say(cost.told)
     if json:
         print_json({**results, "pictures": cost})
     else:

@@ -4,7 +4,6 @@ The number of cards, their texts and the bytes of their pictures are bounded, wh
 a page stays small.
 """
 
-import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -224,7 +223,7 @@ class Album:
 
 def _uri(picture: Picture | None) -> str | None:
     """A small picture as a data URI."""
-    return None if picture is None else f"data:image/jpeg;base64,{base64.b64encode(picture.data).decode()}"
+    return None if picture is None else picture.uri
 
 
 def _cut(text: str, most: int = SHORT) -> str:

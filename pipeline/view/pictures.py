@@ -11,6 +11,7 @@ by their byte ranges, neighbours together; the cost is counted.
 
 import io
 import warnings
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -46,6 +47,11 @@ class Cost:
     bytes: int = 0
     pictures: int = 0
 
+    @property
+    def told(self) -> str:
+        """The cost in words, as commands say it."""
+        return f"pictures: {self.pictures:,}, {self.requests:,} requests, {self.bytes / 1e6:,.1f} MB"
+
     def add(self, other: "Cost") -> None:
         """Add what other pictures cost."""
         self.requests += other.requests
@@ -66,6 +72,11 @@ class Picture:
     width: int
     height: int
     scale: float
+
+    @property
+    def uri(self) -> str:
+        """The picture inside an address, as a page holds it."""
+        return f"data:image/jpeg;base64,{b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The page of a gallery: HTML that needs nothing but itself, or the sheets beside it. Texts are escaped."""
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -52,7 +51,7 @@ def page(title: str, groups: Sequence[Group], masked: str | None, side: int) -> 
 
 def _uri(picture: Picture | None) -> str:
     """A picture as a data URI."""
-    return "" if picture is None else f"data:image/jpeg;base64,{b64encode(picture.data).decode()}"
+    return "" if picture is None else picture.uri
 
 
 @cache
