@@ -126,9 +126,9 @@ class Metadata:
         return " ".join(states)
 
     def checked_rows(self, shard: str) -> int:
-        """How many samples a shard has. Raises ShardError as `rows` does, and if a uid or a score is not as it
-        must be, which takes half a second for a million rows; OSError. Captions and URLs are two thirds of a
-        file's bytes, so those of object storage are left to the passes that read them anyway."""
+        """How many samples a shard has. Raises ShardError as `rows` does, and if a uid, a caption or a score
+        is not as it must be, which takes half a second for a million rows; OSError. Captions and URLs are two
+        thirds of a file's bytes, so those on object storage are left to the passes that read them anyway."""
         rows = self.rows(shard)
         checked = CHECKED if self.local else [name for name in CHECKED if name not in TEXTS]
         with self._parquet(shard) as table:
