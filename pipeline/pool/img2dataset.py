@@ -93,7 +93,9 @@ def losses_of(
         with ThreadPoolExecutor(READS) as pool:
             found = pool.map(lambda shard: persist(lambda: read(shard)), new)
             told = watched("counting lost URLs", found, len(new))
-            noted |= {shard.name: [shard.beside, lost, VERSION] for shard, lost in zip(new, told, strict=True)}
+            noted |= {
+                shard.name: [shard.beside, lost, VERSION] for shard, lost in zip(new, told, strict=True)
+            }
         if any(shard.beside != UNTOLD for shard in new):
             note_json(store.root, layout.DOWNLOADS, noted)
     return {shard.name: noted[shard.name][1] for shard in shards}
