@@ -76,6 +76,7 @@ def test_samples_are_shown_with_their_pictures(session):
     assert cost.pictures == len(cards) == 12
     (same,) = report.placeholders.captions
     assert (same.caption, same.count, len(same.shown) > 1) == ("no", 4, same.pictures > 1)
+    assert report.placeholders.told_by == "file size, width and height"
 
 
 def test_equal_runs_give_equal_reports_and_another_seed_other_samples(session):
@@ -143,6 +144,6 @@ def test_a_pool_without_pictures(tmp_path):
     report = build(session, cost=cost)
     assert (report.books.samples, cost.pictures) == (300, 0)
     assert {card.picture for card in report.pictures.cards.values()} == {None}
-    assert report.placeholders.pictures == []
+    assert (report.placeholders.pictures, report.placeholders.told_by) == ([], "URL")
     assert sum(same.count for same in report.placeholders.captions) == 300
     assert report.rules[0].slider.set[report.rules[0].slider.current] == "keep.score.top=0.3"

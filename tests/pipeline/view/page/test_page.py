@@ -90,6 +90,18 @@ def test_a_sample_in_full(show):
     assert dialog.locator(".card").count() == 1  # the neighbour that is in the page
 
 
+@pytest.mark.parametrize(
+    ("by", "missed"), [("file size, width and height", "was encoded anew"), ("URL", "from another URL")]
+)
+def test_that_no_picture_was_found_is_said_with_how_they_are_told(show, by, missed):
+    report = plant().report
+    report["placeholders"] |= {"pictures": [], "told_by": by}
+    said = show(report).locator("#repeats p").all_text_contents()
+    assert f"of equal {by}" in said[0]
+    assert missed in said[0]
+    assert said[1] == "None was found."
+
+
 def test_from_sample_to_sample(show):
     page = show(plant().report)
     open_card(page)
