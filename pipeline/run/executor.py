@@ -11,6 +11,7 @@ So the plain loop is what tests compare Ray with.
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,6 +46,7 @@ class Event:
     read   how reading the shard went, once it has ended
     work   rows that were worked on; a row that has passed a part of the stages is a part of a row
     bytes  of the images that belong to this work, as far as they were read
+    took   seconds of the worker that this work took it, without setting up its operators
     """
 
     rows: int = 0
@@ -52,6 +54,7 @@ class Event:
     read: Read | None = None
     work: float = 0.0
     bytes: float = 0.0
+    took: float = 0.0
 
 
 Report = Callable[[Event], None]
@@ -149,10 +152,13 @@ def _run_stages(runners: Sequence[StageRunner], batch: Batch, report: Report) ->
     tally = Tally()
     weights = [PIXELS_WEIGHT if runner.sees_images else 1 for runner in runners] or [1]
     size = batch.bytes / max(1, len(batch.frame))
+    since = time.perf_counter()
 
     def tell(rows: int, weight: int) -> None:
+        nonlocal since
+        before, since = since, time.perf_counter()
         work = rows * weight / sum(weights)
-        report(Event(work=work, bytes=work * size))
+        report(Event(work=work, bytes=work * size, took=since - before))
 
     for runner, weight in zip(runners, weights, strict=False):
         batch.frame, stage_tally = runner.run(batch.frame, batch.data, partial(tell, weight=weight))
