@@ -59,7 +59,7 @@ function short(value, digits = 4) {
 /** A command, which may be broken after its dots, and before `--set`, but not inside of words. */
 function breakable(code, text) {
   if (code.textContent === text) return;
-  const parts = text.split(/(?<=[.:,/ ])/).flatMap((part) => [make("span", {}, part), make("wbr")]);
+  const parts = text.split(/(?<=[:,/ ])|(?<=[.])(?=\D)/).flatMap((part) => [make("span", {}, part), make("wbr")]);
   code.replaceChildren(...parts);
 }
 
