@@ -31,6 +31,7 @@ from pipeline.run.stage import StageRunner, Tally
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+LITTLE = Resources()  # what a task asks for that the recipe says nothing of
 PIXELS_WEIGHT = 20  # how much longer a row takes in a stage that sees images, about
 LOG = logging.getLogger("winnow.run")
 
@@ -58,10 +59,14 @@ Report = Callable[[Event], None]
 
 
 class Executor(Protocol):
-    """Runs passes and tasks. `nodes`: its machines, of which no worker can have more GPUs than one has."""
+    """Runs passes and tasks. `nodes`: its machines, of which no worker can have more GPUs than one has.
+    `task_threads`: CPU threads that a task may use."""
 
     @property
     def nodes(self) -> Sequence[Node]: ...
+
+    @property
+    def task_threads(self) -> int: ...
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
@@ -69,8 +74,16 @@ class Executor(Protocol):
         """Run a ScorePass and publish the parts of each shard as it is whole. Returns the number of workers
         by operator, nothing for the plain loop. Raises OperatorError."""
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The results of independent tasks, one per item, in any order."""
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        asked: Resources = LITTLE,
+        key: str = "",
+    ) -> Iterator[Result]:
+        """The results of independent tasks, one per item, in any order. Each runs on a machine that has the
+        CPUs and the memory that the recipe asks for under `key`. Raises RecipeError if no machine has
+        them."""
 
     def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
         """The result of one large task, on a machine that has what the recipe asks for under `key`. Raises
@@ -119,8 +132,19 @@ class LocalExecutor:
             report(Event(read=read))
         return {}
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    @property
+    def task_threads(self) -> int:
         """See Executor."""
+        return self.threads
+
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        asked: Resources = LITTLE,
+        key: str = "",
+    ) -> Iterator[Result]:
+        """See Executor. This machine is the only one, whatever is asked for."""
         return map(function, items)
 
     def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:

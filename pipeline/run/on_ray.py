@@ -48,7 +48,7 @@ from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.run import ray_workers
 from pipeline.run.batches import Read, Work
-from pipeline.run.executor import Event, Report, log_begun
+from pipeline.run.executor import LITTLE, Event, Report, log_begun
 from pipeline.run.ray_log import stderr_discarded
 from pipeline.run.task_flow import counting, run_all, run_tree
 from pipeline.storage.retry import ATTEMPTS
@@ -118,9 +118,25 @@ class RayExecutor:
             work = work.with_pieces(shards)
         return workers
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    @property
+    def task_threads(self) -> int:
+        """See Executor. There is a task for each CPU."""
+        return 1
+
+    def each(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        asked: Resources = LITTLE,
+        key: str = "",
+    ) -> Iterator[Result]:
         """See Executor."""
-        return map(_get, run_all(_starter(function), _wait, items, self.tasks_at_a_time))
+        options: dict[str, Any] = {}
+        if asked.cpus or asked.memory:
+            cluster.place_task(key, asked, _nodes())
+            options = {"num_cpus": asked.cpus} if asked.cpus else {}
+            options |= {"memory": int(asked.memory * GIB)} if asked.memory else {}
+        return map(_get, run_all(_starter(function, **options), _wait, items, self.tasks_at_a_time))
 
     def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
         """See Executor. If `asked` names no memory, Ray prefers the machine that has the most."""
@@ -221,14 +237,15 @@ def _states(collectors: Sequence[Any]) -> list[ray_workers.CollectorState]:
 # --- tasks ------------------------------------------------------------------------------------------
 
 
-def _remote(function: Callable[..., Any]) -> Any:
-    """A function that Ray runs as a task."""
-    return ray.remote(num_cpus=cluster.TASK_CPUS, max_retries=cluster.RETRIES)(function)
+def _remote(function: Callable[..., Any], **options: Any) -> Any:
+    """A function that Ray runs as a task, with these options in place of the usual ones."""
+    usual = {"num_cpus": cluster.TASK_CPUS, "max_retries": cluster.RETRIES}
+    return ray.remote(**{**usual, **options})(function)
 
 
-def _starter(function: Callable[[Item], Any]) -> Callable[[Item], Any]:
+def _starter(function: Callable[[Item], Any], **options: Any) -> Callable[[Item], Any]:
     """Starts a task that calls `function` with one item."""
-    return partial(_remote(ray_workers.run_task).remote, function)
+    return partial(_remote(ray_workers.run_task, **options).remote, function)
 
 
 def _wait(running: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -43,10 +43,12 @@ class BrokenError(ValueError):
 
 
 @contextmanager
-def sealed_parquet(target: str | io.BytesIO, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def sealed_parquet(
+    target: str | io.BytesIO, schema: pa.Schema, **options: Any
+) -> Iterator[pq.ParquetWriter]:
     """A writer of a parquet file, at a path or in memory, which is sealed if the block ends without an
-    error."""
-    with pq.ParquetWriter(target, schema, compression="zstd", compression_level=1) as writer:
+    error. `options` go to pyarrow."""
+    with pq.ParquetWriter(target, schema, compression="zstd", compression_level=1, **options) as writer:
         yield writer
         writer.add_key_value_metadata({SEAL: UNSEALED})
     if isinstance(target, io.BytesIO):
