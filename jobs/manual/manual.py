@@ -26,7 +26,7 @@ from jobs.manual.docstrings import (
 )
 from jobs.manual.fields import default_of, dtype_text, kind_of, reads
 from pipeline.errors import RecipeError, brief
-from pipeline.operator import ImageScore, Operator, Stat, Writer
+from pipeline.operator import Group, ImageScore, Operator, Stat, Writer
 from pipeline.recipe.sections import Recipe
 
 
@@ -115,7 +115,8 @@ def of(name: str, manuals: Sequence[Manual]) -> list[Manual]:
 
 def kind_name(cls: type[Operator]) -> str:
     """What an operator is."""
-    return "Stat" if issubclass(cls, Stat) else "ImageScore" if issubclass(cls, ImageScore) else "Score"
+    kinds = {"Stat": Stat, "Group": Group, "ImageScore": ImageScore}
+    return next((name for name, base in kinds.items() if issubclass(cls, base)), "Score")
 
 
 def in_recipe(block: str) -> str:

@@ -128,9 +128,7 @@ def is_barrier(operator: Operator) -> bool:
     return isinstance(operator, Stat | Group)
 
 
-def _ready(
-    recipe: Recipe, pending: Sequence[str], finished: Collection[str], barriers: bool
-) -> list[str]:
+def _ready(recipe: Recipe, pending: Sequence[str], finished: Collection[str], barriers: bool) -> list[str]:
     """The pending operators, barriers or Scores, that can run now: what they read is finished or, for a
     Score, comes earlier in the same pass."""
     ready: list[str] = []

@@ -92,9 +92,7 @@ def _check_keys(name: str, operator: Group, columns: Mapping[str, PolarsDataType
 def _check_group_resources(name: str, use: str, asked: "Resources") -> None:
     """`run` has no setting for a Group that its tasks would not heed."""
     if extra := asked.model_fields_set - {"cpus", "memory"}:
-        raise RecipeError(
-            f"run.{name}.{min(extra)}: {use} is a Group, whose tasks take cpus and memory only"
-        )
+        raise RecipeError(f"run.{name}.{min(extra)}: {use} is a Group, whose tasks take cpus and memory only")
 
 
 def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) -> None:

@@ -43,9 +43,7 @@ class BrokenError(ValueError):
 
 
 @contextmanager
-def sealed_parquet(
-    target: str | io.BytesIO, schema: pa.Schema, **options: Any
-) -> Iterator[pq.ParquetWriter]:
+def sealed_parquet(target: str | io.BytesIO, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
     """A writer of a parquet file, at a path or in memory, which is sealed if the block ends without an
     error. `options` go to pyarrow."""
     with pq.ParquetWriter(target, schema, compression="zstd", compression_level=1, **options) as writer:

@@ -85,7 +85,10 @@ def _tell_splits(name: str, session: Session, met: Collection[Met]) -> None:
     most = operator.most_rows() if hasattr(operator, "most_rows") else None
     LOG.warning(
         "%s: groups of more than %s rows were split: %s groups, with %s rows in all",
-        name, f"{most:,}", f"{groups:,}", f"{rows:,}",
+        name,
+        f"{most:,}",
+        f"{groups:,}",
+        f"{rows:,}",
     )
     described = {**session.describe(name), "split": {"groups": groups, "rows": rows}}
     session.store.root.publish_json(layout.meta(session.folder(name)), described)

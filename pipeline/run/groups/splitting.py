@@ -48,7 +48,9 @@ def parts_of(
         return
     most = int(splits.parts["parts"].max())  # type: ignore[arg-type]
     for wanted in _spans(slices, most, most_bytes):
-        frames = [_numbered(rows, keys, splits).filter(pl.col("part").is_in(list(wanted))) for rows in slices()]
+        frames = [
+            _numbered(rows, keys, splits).filter(pl.col("part").is_in(list(wanted))) for rows in slices()
+        ]
         frame = pl.concat(frames)
         for part in wanted:
             if len(rows := frame.filter(pl.col("part") == part)):

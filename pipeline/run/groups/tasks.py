@@ -1,11 +1,11 @@
 """The three kinds of task of a Group's pass. Each may run on any machine, and reads and writes the store only.
 
-    Scatter   reads the columns of a run of shards and writes its rows, cut by partition
-    Meet      reads a partition of all runs, lets the Group see its groups, and writes their results, by run
-    Gather    reads the results of a run from all partitions and publishes the parts of its shards
+Scatter   reads the columns of a run of shards and writes its rows, cut by partition
+Meet      reads a partition of all runs, lets the Group see its groups, and writes their results, by run
+Gather    reads the results of a run from all partitions and publishes the parts of its shards
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,45 +82,36 @@ class Meet:
         if most is None:
             return Splits()
         keys = self.work.operator.keys()
-        counted = (
-            rows.select(keys).group_by(keys).len() for rows in self._slices(number, list(keys))
-        )
+        counted = (rows.select(keys).group_by(keys).len() for rows in self._slices(number, list(keys)))
         return splits_of(counted, keys, most)
 
     def _results(self, operator: Group, number: int, splits: Splits) -> Iterator[pl.DataFrame]:
-        """The results of all rows: `run`, `at`, `hash` (of the key), and what the Group writes."""
+        """The results of all rows, see `result_of`."""
         work = self.work
         if isinstance(operator, SummaryGroup):
             yield from self._summarised(operator, number)
             return
         for rows in parts_of(lambda: self._slices(number), operator.keys(), splits, FITS * work.hold):
             ordered = rows.sort([*operator.keys(), "uid", "run", "at"])
-            yield result_of(work.name, operator, ordered, "group", [ordered]).sort("run", "at")
+            yield result_of(work, operator, ordered, "group", [ordered]).sort("run", "at")
 
     def _summarised(self, operator: SummaryGroup, number: int) -> Iterator[pl.DataFrame]:
         """The results of a Group that needs only a summary: what fits is held, the rest is read twice."""
-        name = self.work.name
-        slices = list(self._held(number))
-        if not slices:
-            return
-        if len(slices) == 1 and slices[0] is not None:
-            summary = summary_of(name, operator, [slices[0]])
-            yield result_of(name, operator, slices[0], "of_summary", [slices[0], summary])
-            return
-        summary = summary_of(name, operator, self._slices(number))
-        for rows in self._slices(number):
-            yield result_of(name, operator, rows, "of_summary", [rows, summary])
+        slices = self._held(number) or (lambda: self._slices(number))
+        summary = summary_of(self.work.name, operator, slices())
+        for rows in slices():
+            assert summary is not None
+            yield result_of(self.work, operator, rows, "of_summary", [rows, summary])
 
-    def _held(self, number: int) -> Iterator[pl.DataFrame | None]:
-        """All rows of the partition as one frame if a task can hold them; else None, twice."""
+    def _held(self, number: int) -> Callable[[], Iterable[pl.DataFrame]] | None:
+        """All rows of the partition as one frame, if a task can hold them."""
         held: list[pl.DataFrame] = []
         for rows in self._slices(number):
             held.append(rows)
             if sum(map(len, held)) * self.work.row_bytes > FITS * self.work.hold:
-                yield from (None, None)
-                return
-        if held:
-            yield pl.concat(held)
+                return None
+        whole = [pl.concat(held)] if held else []
+        return lambda: whole
 
     def _slices(self, number: int, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """The rows of the partition, run after run, with the number of the run."""
@@ -189,7 +180,7 @@ class Gather:
             return _no_results(work)
         frame = pl.concat(frames)
         if not work.is_list:
-            return frame.drop("hash")
+            return frame
         return self._combined(frame.sort("at", "hash").drop("hash"))
 
     def _combined(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -197,12 +188,8 @@ class Gather:
         operator = self.work.operator
         prefix = f"{self.work.name}."
         short = frame.rename({c: c.removeprefix(prefix) for c in frame.columns if c != "at"})
-        combined = called(
-            self.work.name, operator, "combine", [short.rename({"at": "of"}).drop("error")]
-        )
-        result = checked(
-            self.work.name, operator, combined.drop("of"), frame["at"].n_unique(), "combine"
-        )
+        combined = called(self.work.name, operator, "combine", [short.rename({"at": "of"}).drop("error")])
+        result = checked(self.work.name, operator, combined.drop("of"), frame["at"].n_unique(), "combine")
         return result.insert_column(0, combined["of"].alias("at"))
 
     def _reasons(self, number: int, count: int) -> pl.Series:
@@ -234,29 +221,33 @@ def hashes(operator: Group, frame: pl.DataFrame) -> pl.Series:
 
 def partitions_of(operator: Group, frame: pl.DataFrame, count: int) -> np.ndarray:
     """(n,) the partition of each row."""
-    numbers: np.ndarray = ((hashes(operator, frame).to_numpy() >> np.uint64(32)) % np.uint64(count)).astype(np.int64)
+    numbers: np.ndarray = ((hashes(operator, frame).to_numpy() >> np.uint64(32)) % np.uint64(count)).astype(
+        np.int64
+    )
     return numbers
 
 
-def summary_of(name: str, operator: SummaryGroup, slices: Iterator[pl.DataFrame] | list[pl.DataFrame]) -> pl.DataFrame:
-    """The merged summary of some rows."""
+def summary_of(name: str, operator: SummaryGroup, slices: Iterable[pl.DataFrame]) -> pl.DataFrame | None:
+    """The merged summary of some rows; None without any."""
     summary: pl.DataFrame | None = None
     for rows in slices:
         part = called(name, operator, "partial", [rows.drop("run", "at")])
         parts = part if summary is None else pl.concat([summary, part])
         summary = called(name, operator, "merge", [parts])
-    assert summary is not None
     return summary
 
 
 def result_of(
-    name: str, operator: Group, rows: pl.DataFrame, method: str, frames: Sequence[pl.DataFrame]
+    work: GroupWork, operator: Group, rows: pl.DataFrame, method: str, frames: Sequence[pl.DataFrame]
 ) -> pl.DataFrame:
-    """What a method of a Group writes for some rows, with their `run`, `at` and `hash`."""
+    """What a method of a Group writes for some rows, with their `run` and `at`, and the `hash` of the key if
+    a row may have several."""
     first, *others = frames
-    result = called(name, operator, method, [first.drop("run", "at"), *others])
-    own = rows.select("run", "at").with_columns(hash=hashes(operator, rows))
-    return own.hstack(checked(name, operator, result, len(rows), method))
+    result = called(work.name, operator, method, [first.drop("run", "at"), *others])
+    own = rows.select("run", "at")
+    if work.is_list:
+        own = own.with_columns(hash=hashes(operator, rows))
+    return own.hstack(checked(work.name, operator, result, len(rows), method))
 
 
 def called(name: str, operator: Writer, method: str, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

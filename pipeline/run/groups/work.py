@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import polars as pl
@@ -24,6 +25,8 @@ from pipeline.storage import layout
 MEMORY = 1.0  # GiB of a task, unless the recipe says otherwise
 COPIES = 4  # of its rows that a task holds at the same time: read, sorted, cut, and their results
 GIB = 1 << 30
+TEXT = 32  # bytes of a text, a digest or a uid, about
+WIDE = 1024  # bytes of an embedding whose width is not known before its model is loaded
 LOOKED_AT = 8192  # rows by which the bytes of a row are told
 ROWS = 65_536  # rows of a shard that are read at a time if it is too large to be read at once
 
@@ -129,6 +132,35 @@ class GroupWork:
     def results_file(self, partition: int) -> str:
         """The file with the results of a partition, cut by run."""
         return layout.part(self.folder, f"results/{partition:06d}")
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """What a Group's pass moves: `bytes` of rows, None if the samples are not counted yet; `memory` of each
+    task, in GiB."""
+
+    bytes: int | None
+    memory: float
+
+
+def shuffle_of(session: Session, name: str, samples: int | None) -> Shuffle:
+    """About what the pass of a Group moves, by the types of the columns that it reads. Nothing is read."""
+    operator = session.recipe.operator(name)
+    types = column_types(session.recipe)
+    names = dict.fromkeys([*(n for n in operator.inputs() if n in types), "uid"])
+    row = sum(_typed_bytes(types[column]) for column in names)
+    memory = session.recipe.resources(name).memory or MEMORY
+    return Shuffle(None if samples is None else round(samples * row), memory)
+
+
+def _typed_bytes(dtype: Any) -> float:
+    """Bytes of a value of a polars type, about."""
+    if dtype.is_numeric():
+        return float(pl.Series([0], dtype=dtype).estimated_size())
+    if dtype == pl.Array or dtype == pl.List:
+        inner = getattr(dtype, "inner", None) or pl.Float16
+        return getattr(dtype, "size", 0) * _typed_bytes(inner) or (WIDE if dtype == pl.Array else 5 * TEXT)
+    return TEXT
 
 
 def read_by(operator: Group, tables: dict[str, str]) -> list[str]:
