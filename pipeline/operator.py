@@ -1,9 +1,10 @@
-"""Score, ImageScore, Stat and Group: the interface that an operator, yours or ours, fills in.
+"""Score, ImageScore, BytesScore, Stat and Group: the interface that an operator, yours or ours, fills in.
 
 An operator is a class with one method or three. Its fields are its parameters: a recipe may set them, and the
-cache key hashes them. Fields annotated `Column`, `Table`, `File` or `Files` are inputs: a column or a Stat by
-name, a file by its content (`pipeline.assets` opens it). A Score and a Group may read columns and Stats, a
-Stat may read columns, nothing else. This module knows polars; it does not know Ray, torch or storage.
+cache key hashes them. Fields annotated `Column`, `Columns`, `Table`, `File` or `Files` are inputs: columns or
+a Stat by name, a file by its content (`pipeline.assets` opens it). A Score and a Group may read columns and
+Stats, a Stat may read columns, nothing else. This module knows polars; it does not know Ray, torch or
+storage.
 """
 
 import re
@@ -29,6 +30,7 @@ class Role:
 
 
 Column = Annotated[str, Role("column")]
+Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or several
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
 Files = Annotated[str | dict[str, str], Role("file")]  # one file, or several by name
@@ -63,11 +65,11 @@ class Operator(BaseModel):
     needs: ClassVar[tuple[str, ...]] = ()
 
     def fields_of(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """(field, value) of each field with that role that is not empty."""
+        """(field, value) of each field with that role that is not empty, once for each value of a tuple."""
         for name, info in type(self).model_fields.items():
             marked = any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata)
             if marked and (value := getattr(self, name)):
-                yield name, value
+                yield from ((name, one) for one in (value if isinstance(value, tuple) else (value,)))
 
     def inputs(self) -> tuple[str, ...]:
         """The name of every column and Stat that this operator reads, each once, in a stable order."""
@@ -104,7 +106,7 @@ class Operator(BaseModel):
 
 
 class Writer(Operator):
-    """Base of Score, ImageScore and Group, which add columns.
+    """Base of Score, ImageScore, BytesScore and Group, which add columns.
 
     `writes` maps a column's short name to its dtype (`pl.Array` stands for any width). The column is stored
     as `<name>.<short>`, <name> being the operator's key in the recipe. A row without a result is null; an
@@ -114,8 +116,8 @@ class Writer(Operator):
     writes: ClassVar[Mapping[str, PolarsDataType]] = {}
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Called once per worker, before `score` or `group`: load models here, and import heavy libraries. `stats` holds
-        the table of each Stat among the inputs, by name. Nothing by default."""
+        """Called once per worker, before `score` or `group`: load models here, and import heavy libraries.
+        `stats` holds the table of each Stat among the inputs, by name. Nothing by default."""
 
     def evidence(
         self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
@@ -161,6 +163,15 @@ class ImageScore(Writer):
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """`batch` as in `Score.score`. `images[i]`: row i's image, (h, w, 3) uint8 RGB, read-only because
         operators share it; None if it is missing or cannot be decoded (the engine fills in `error`)."""
+        raise OperatorMissing(type(self), "score")
+
+
+class BytesScore(Writer):
+    """Computes columns from encoded images, row by row. Nothing is decoded for it. See Score."""
+
+    def score(self, batch: pl.DataFrame, data: Sequence[memoryview | None]) -> pl.DataFrame:
+        """`batch` as in `Score.score`. `data[i]`: the bytes of row i's image as they are in the pool,
+        read-only; None if it is missing (the engine fills in `error`)."""
         raise OperatorMissing(type(self), "score")
 
 
@@ -247,6 +258,11 @@ class Stat(Operator):
         """Tables by name for `winnow effects`. `before`: this Stat over all samples; `after`: over those that
         are kept; `sources`: the operators whose columns it reads, by name. None by default."""
         return {}
+
+
+def reads_images(operator: Operator) -> bool:
+    """Whether an operator needs the encoded images of the pool, to be decoded or as they are."""
+    return isinstance(operator, ImageScore | BytesScore)
 
 
 def like_path(value: str) -> bool:

@@ -1,7 +1,7 @@
 """The groups that a sample is in: how many rows each has, and some of them.
 
-    found = members(session, [("00000", 17)])
-    found[("00000", 17)]["copies"].rows        # rows of the pool that share its key
+found = members(session, [("00000", 17)])
+found[("00000", 17)]["copies"].rows        # rows of the pool that share its key
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,9 +47,10 @@ def _groups(session: Session) -> Iterator[str]:
     shards = {shard.name for shard in session.shards}
     for name in session.recipe.compute:
         operator = session.recipe.operator(name)
-        if isinstance(operator, Group) and types[operator.keys()[0]] != pl.List:
-            if current_parts(session, session.folder(name)) >= shards:
-                yield name
+        if not isinstance(operator, Group) or types[operator.keys()[0]] == pl.List:
+            continue
+        if current_parts(session, session.folder(name)) >= shards:
+            yield name
 
 
 def _of_one(session: Session, name: str, places: Sequence[Place]) -> Iterator[tuple[Place, GroupOf]]:

@@ -1,8 +1,8 @@
 """The keys of results: a hash of everything that a result depends on.
 
 A key covers the operator's class, version and fields, the contents of the files that fields name, and the
-keys of its inputs. The key of a Stat or a Group also covers the contents of the shards that it sees. Speed settings
-(`run:`) are never hashed.
+keys of its inputs. The key of a Stat or a Group also covers the contents of the shards that it sees. Speed
+settings (`run:`) are never hashed.
 """
 
 import hashlib
@@ -22,10 +22,9 @@ from pipeline.schema import owner
 def keys(
     recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    """Operator name -> cache key. `contents[name][field]` is the digest of the file that a field names. A
-    Stat's or Group's key covers the names and contents of the shards, and so do the keys of all operators that
-    read it.
-    While a shard has not been read, such keys are provisional: nothing is stored under them."""
+    """Operator name -> cache key. `contents[name][field]` is the digest of the file that a field names. The
+    key of a Stat or a Group covers the names and contents of the shards, and so do the keys of all operators
+    that read it. While a shard has not been read, such keys are provisional: nothing is stored under them."""
     pool = hashlib.blake2b(orjson.dumps(identities(shards)), digest_size=8).hexdigest()
     by_name: dict[str, str] = {}
     for name, entry in recipe.compute.items():  # in dependency order

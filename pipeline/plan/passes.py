@@ -11,7 +11,7 @@ after an operator is added) are in different passes, so that nothing is computed
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.operator import Group, ImageScore, Operator, Stat, Writer
+from pipeline.operator import Group, Operator, Stat, reads_images
 from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.storage import layout
@@ -184,8 +184,8 @@ def _score_passes(
         missing = tuple(n for n in names if shard.name not in stored.parts.get(folders[n], ()))
         opened = shard.name not in indexed
         if missing or opened:
-            sees_images = any(isinstance(recipe.operator(name), ImageScore) for name in missing)
-            groups.setdefault((missing, opened or sees_images), []).append(shard)
+            images = any(reads_images(recipe.operator(name)) for name in missing)
+            groups.setdefault((missing, opened or images), []).append(shard)
     return [
         ScorePass(tuple(group), _stages(recipe, missing), reads_pool)
         for (missing, reads_pool), group in groups.items()
@@ -216,5 +216,5 @@ def _batch_rows(recipe: Recipe, resources: Resources, names: Sequence[str]) -> i
         return resources.batch_size
     if resources.gpus:
         return ROWS["gpu"]
-    sees_images = any(isinstance(recipe.operator(name), ImageScore) for name in names)
-    return ROWS["images" if sees_images else "columns"]
+    images = any(reads_images(recipe.operator(name)) for name in names)
+    return ROWS["images" if images else "columns"]

@@ -35,7 +35,6 @@ from pipeline.run.groups.work import Shuffle, shuffle_of
 from pipeline.run.log import Speed, speeds
 from pipeline.storage.identity import MISSING
 
-
 KINDS: Mapping[type, Literal["score", "stat", "group"]] = {
     ScorePass: "score",
     StatPass: "stat",

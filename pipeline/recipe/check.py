@@ -78,14 +78,15 @@ def _check_operator(
 
 def _check_keys(name: str, operator: Group, columns: Mapping[str, PolarsDataType]) -> None:
     """The columns by which rows meet have values that can be equal; one that is a list is alone."""
-    for key in operator.keys():
+    names = operator.keys()
+    for key in names:
         dtype = columns[key]
         inner = getattr(dtype, "inner", None) if dtype == pl.List else dtype
         if not (inner is not None and (inner.is_integer() or inner in (pl.String, pl.Binary, pl.Boolean))):
             raise RecipeError(
                 f"compute.{name}: {key} is {dtype}; rows meet by integers, text or bytes, or lists of them"
             )
-        if dtype == pl.List and len(operator.keys()) > 1:
+        if dtype == pl.List and len(names) > 1:
             raise RecipeError(f"compute.{name}: {key} is {dtype}; a list must be the only key")
 
 

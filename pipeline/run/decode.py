@@ -24,6 +24,7 @@ import numpy as np
 from pipeline.pool.webdataset import PILLOW_FORMATS
 from pipeline.recipe.limits import DEFAULTS, Limits
 
+NO_IMAGE = "no image"  # the reason of a row that has none
 MIB = 1 << 20
 # Bytes of memory per pixel while a picture is decoded to RGB, as measured; the last for all other formats
 COST = {"JPEG": 9, "JPEG CMYK": 12, "WEBP": 16, "AVIF": 10, "": 8}
@@ -50,7 +51,7 @@ def decode(
     gives them. libjpeg-turbo decodes JPEG; Pillow decodes other formats and whatever libjpeg-turbo refuses.
     `room`: shared with the threads that decode other pictures."""
     if data is None:
-        return None, "no image"
+        return None, NO_IMAGE
     room = room or Room(AT_ONCE)
     data = memoryview(data).cast("B")  # Arrow's are of signed bytes, which equal no bytes
     try:

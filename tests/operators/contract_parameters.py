@@ -102,6 +102,8 @@ PARAMETERS: Mapping[str, Parameters] = {
     "datacomp.Language": lambda clip: {},
     "datacomp.NearestCentroid": lambda clip: {"embedding": "clip.image_embedding", **clusters(clip)},
     "datacomp.TextEntity": lambda clip: entities(clip),
+    "duplicates.ImageDigest": lambda clip: {},
+    "duplicates.Exact": lambda clip: {"key": "text", "best": "clip.score", "ranks": 2},
     "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
     "outliers.Reference": lambda clip: REFERENCE,
     "outliers.KDistance": lambda clip: OUTLIER,
@@ -164,6 +166,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "targets": {"a": "a.npy"},
     },
     "datacomp.TextEntity": {"wordnet": "/usr/share/wordnet", "ids": "other.txt"},
+    "duplicates.Exact": {"key": ["text", "url"], "best": "width", "order": "lowest", "ranks": 3},
     "digits.NumberFreeScore": {
         "model": "ViT-B-32",
         "pretrained": "openai",

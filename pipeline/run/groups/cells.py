@@ -82,6 +82,8 @@ def _opened(store: Store, path: str) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(store.root.path(path), memory_map=False) as file:
             yield file
         return
-    with store.root.fs.open(store.root.path(path), "rb", cache_type="none") as source:
-        with pq.ParquetFile(io.BufferedReader(source), pre_buffer=True) as file:
-            yield file
+    with (
+        store.root.fs.open(store.root.path(path), "rb", cache_type="none") as source,
+        pq.ParquetFile(io.BufferedReader(source), pre_buffer=True) as file,
+    ):
+        yield file

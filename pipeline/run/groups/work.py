@@ -178,7 +178,8 @@ def _row_bytes(session: Session, operator: Group, names: list[str]) -> float:
     size = max(1.0, frame.estimated_size() / len(frame))
     key = operator.keys()[0]
     if frame.schema[key].base_type() == pl.List:
-        size *= max(1.0, frame[key].list.len().mean() or 1.0)  # type: ignore[arg-type]
+        lengths = frame[key].list.len().fill_null(0)
+        size *= max(1.0, int(lengths.sum()) / len(frame))
     return size
 
 

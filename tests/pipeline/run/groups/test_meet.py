@@ -1,18 +1,15 @@
 """Rows that share a key meet: whatever the shards and the memory of a task, they get what the definition
 says."""
 
-import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import OperatorError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
