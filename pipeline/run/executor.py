@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
@@ -31,9 +31,18 @@ from pipeline.run.stage import StageRunner, Tally
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-LITTLE = Resources()  # what a task asks for that the recipe says nothing of
 PIXELS_WEIGHT = 20  # how much longer a row takes in a stage that sees images, about
 LOG = logging.getLogger("winnow.run")
+
+
+class Asked(NamedTuple):
+    """What the recipe asks for a task: `resources`, under `key`."""
+
+    key: str = ""
+    resources: Resources = Resources()
+
+
+LITTLE = Asked()  # the recipe says nothing of the task
 
 
 @dataclass
@@ -75,19 +84,14 @@ class Executor(Protocol):
         by operator, nothing for the plain loop. Raises OperatorError."""
 
     def each(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        asked: Resources = LITTLE,
-        key: str = "",
+        self, function: Callable[[Item], Result], items: Iterable[Item], asked: Asked = LITTLE
     ) -> Iterator[Result]:
-        """The results of independent tasks, one per item, in any order. Each runs on a machine that has the
-        CPUs and the memory that the recipe asks for under `key`. Raises RecipeError if no machine has
-        them."""
+        """The results of independent tasks, one per item, in any order. Each runs on a machine that has what
+        is asked for. Raises RecipeError if no machine has it."""
 
-    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
-        """The result of one large task, on a machine that has what the recipe asks for under `key`. Raises
-        RecipeError if no machine has it."""
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Asked) -> Result:
+        """The result of one large task, on a machine that has what is asked for. Raises RecipeError if no
+        machine has it."""
 
     def reduce(
         self,
@@ -138,16 +142,12 @@ class LocalExecutor:
         return self.threads
 
     def each(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        asked: Resources = LITTLE,
-        key: str = "",
+        self, function: Callable[[Item], Result], items: Iterable[Item], asked: Asked = LITTLE
     ) -> Iterator[Result]:
         """See Executor. This machine is the only one, whatever is asked for."""
         return map(function, items)
 
-    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Asked) -> Result:
         """See Executor. This machine is the only one, whatever is asked for."""
         return function(item)
 

@@ -45,10 +45,10 @@ from pipeline.plan.cluster import GIB, PATIENCE, Node, Placement
 from pipeline.plan.passes import Stage
 from pipeline.plan.ray_address import check_address, connect, start
 from pipeline.pool.shards import Shard
-from pipeline.recipe.sections import Recipe, Resources
+from pipeline.recipe.sections import Recipe
 from pipeline.run import ray_workers
 from pipeline.run.batches import Read, Work
-from pipeline.run.executor import LITTLE, Event, Report, log_begun
+from pipeline.run.executor import LITTLE, Asked, Event, Report, log_begun
 from pipeline.run.ray_log import stderr_discarded
 from pipeline.run.task_flow import counting, run_all, run_tree
 from pipeline.storage.retry import ATTEMPTS
@@ -120,30 +120,22 @@ class RayExecutor:
 
     @property
     def task_threads(self) -> int:
-        """See Executor. There is a task for each CPU."""
+        """See Executor: there is a task for each CPU."""
         return 1
 
     def each(
-        self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        asked: Resources = LITTLE,
-        key: str = "",
+        self, function: Callable[[Item], Result], items: Iterable[Item], asked: Asked = LITTLE
     ) -> Iterator[Result]:
         """See Executor."""
-        options: dict[str, Any] = {}
-        if asked.cpus or asked.memory:
-            cluster.place_task(key, asked, _nodes())
-            options = {"num_cpus": asked.cpus} if asked.cpus else {}
-            options |= {"memory": int(asked.memory * GIB)} if asked.memory else {}
-        return map(_get, run_all(_starter(function, **options), _wait, items, self.tasks_at_a_time))
+        start = _starter(function, **cluster.task_options(*asked, _nodes()))
+        return map(_get, run_all(start, _wait, items, self.tasks_at_a_time))
 
-    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Asked) -> Result:
         """See Executor. If `asked` names no memory, Ray prefers the machine that has the most."""
-        placed = cluster.place_task(key, asked, _nodes())
+        placed = cluster.place_task(*asked, _nodes())
         options: dict[str, Any] = {"num_cpus": placed.cpus, "max_retries": cluster.RETRIES}
-        if asked.memory:
-            options["memory"] = int(asked.memory * GIB)
+        if placed.memory:
+            options["memory"] = int(placed.memory * GIB)
         else:
             able = [node for node in _alive() if node["Resources"].get("CPU")]
             largest = max(able, key=lambda node: node["Resources"].get("memory", 0))
@@ -159,10 +151,8 @@ class RayExecutor:
     ) -> pl.DataFrame:
         """See Executor. Workers merge the tables in a tree of tasks. The driver gets only the last table."""
         start_merge = partial(_remote(ray_workers.merge_task).remote, merge, ray.get)
-        limit = self.tasks_at_a_time
-        table = run_tree(
-            _starter(function), start_merge, counting(_wait, done), items, limit, cluster.MERGE_FAN_IN
-        )
+        start, limit = _starter(function), self.tasks_at_a_time
+        table = run_tree(start, start_merge, counting(_wait, done), items, limit, cluster.MERGE_FAN_IN)
         return cast(pl.DataFrame, _get(table))
 
     def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:
@@ -188,31 +178,27 @@ def _events(
     sink = ray_workers.Sink(collectors, ray.get)
     rows = [ray_workers.shard_row(shard) for shard in shards]
     data = ray.data.from_items(rows, override_num_blocks=cluster.read_tasks(shards, readers))
+    one: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
     data = data.map_batches(
         ray_workers.read_shards,
         fn_args=(work, sink),
-        batch_size=1,
-        batch_format="pyarrow",
         num_cpus=cluster.READ_CPUS,
         compute=TaskPoolStrategy(size=readers),
+        **one,
     )
     for index, (stage, pool) in enumerate(pools):
         data = data.map_batches(
             ray_workers.StageWorker,
             fn_constructor_args=(work, stage, index, pool.threads, sink),
-            batch_size=1,
-            batch_format="pyarrow",
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             memory=int(pool.memory * GIB) or None,
             compute=ActorPoolStrategy(size=pool.workers),  # fact 2
+            **one,
         )
     with _own_errors():
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield from map(ray_workers.event_of, table.column("note").to_pylist())
-
-
-# --- collectors ------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -230,11 +216,7 @@ def _collectors(work: Work, count: int) -> Iterator[list[Any]]:
 
 def _states(collectors: Sequence[Any]) -> list[ray_workers.CollectorState]:
     """The state of each collector (fact 6)."""
-    states: list[ray_workers.CollectorState] = _get([actor.state.remote() for actor in collectors])
-    return states
-
-
-# --- tasks ------------------------------------------------------------------------------------------
+    return cast(list[ray_workers.CollectorState], _get([actor.state.remote() for actor in collectors]))
 
 
 def _remote(function: Callable[..., Any], **options: Any) -> Any:
@@ -278,9 +260,6 @@ def _own_errors() -> Iterator[None]:
             raise
         reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
         raise ShardError(f"Ray gave up ({reason}); run the same command again to go on") from error
-
-
-# --- Ray itself -------------------------------------------------------------------------------------
 
 
 def _init(**options: Any) -> None:

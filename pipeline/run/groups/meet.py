@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pipeline.plan.session import Session
 from pipeline.progress import watched
-from pipeline.run.executor import Executor
+from pipeline.run.executor import Asked, Executor
 from pipeline.run.groups.tasks import Gather, Meet, Met, Scatter
 from pipeline.run.groups.work import GroupWork
 from pipeline.storage import layout
@@ -29,7 +29,7 @@ def meet(session: Session, executor: Executor, name: str, missing: Collection[st
     asked = session.recipe.resources(name)
 
     def each(what: str, task: Callable[[int], Result], numbers: Sequence[int]) -> list[Result]:
-        results = executor.each(task, numbers, asked, f"run.{name}")
+        results = executor.each(task, numbers, Asked(f"run.{name}", asked))
         return list(watched(f"{name}: {what}", results, len(numbers)))
 
     met = _finished(work)

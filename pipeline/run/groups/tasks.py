@@ -1,4 +1,4 @@
-"""The three kinds of task of a Group's pass. Each may run on any machine; all it reads and writes is the store.
+"""The three kinds of task of a Group's pass. Each may run on any machine, over the store.
 
 Scatter   reads the columns of a run of shards and writes its rows, cut by partition
 Meet      reads a partition of all runs, lets the Group see its groups, and writes their results, by run
