@@ -43,8 +43,8 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
     if extra := recipe.resources(INDEX_TASK).model_fields_set - {"cpus", "memory"}:
         raise RecipeError(f"run.{INDEX_TASK}.{min(extra)}: the FAISS index takes cpus and memory only")
     for name in recipe.run:
-        if name in recipe.compute and isinstance(group := recipe.operator(name), Group):
-            _check_group_resources(name, type(group).__name__, recipe.resources(name))
+        if name in recipe.compute and isinstance(recipe.operator(name), Group):
+            _check_group_resources(name, recipe.compute[name].use, recipe.resources(name))
     return _in_order(recipe.compute)
 
 

@@ -1,20 +1,29 @@
 """Rows that share a key meet: whatever the shards and the memory of a task, they get what the definition
 says."""
 
+import logging
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import OperatorError, RecipeError
 from pipeline.plan.session import Session
+from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.run.groups.tasks import Meet, Scatter
+from pipeline.storage.folder import Folder
+from tests.support.kill_steps import killed_after
 from tests.support.paths import PLUGINS
+from tests.support.sizes import either
 
 MEETING = str(PLUGINS / "meeting.py")
 LITTLE = 4e-7  # GiB: a task holds about a hundred bytes, so every few rows are a run and a partition
@@ -105,3 +114,188 @@ def test_every_row_gets_what_its_group_says(tmp_path_factory, texts, shards, mem
     assert frame["text"].to_list() == texts
     assert frame.drop("uid", "text").rows() == expected(texts)
     assert not (folder / "store" / "groups").exists() or not any((folder / "store" / "groups").rglob("*.*"))
+
+
+PLACE = {"place": {"use": "meeting.Place", "key": "text", "most": 3}}
+
+
+def places(folder: Path, memory: float) -> dict[str, tuple[int, int]]:
+    """uid -> (place, size) in its group, which has three rows at most."""
+    session = opened(folder, PLACE, memory)
+    compute(session, LocalExecutor())
+    session = session.refreshed()
+    names = [shard.name for shard in session.shards]
+    frame = session.columns.read_many(names, ["uid", "place.place", "place.size"])
+    return {row: (place, size) for row, place, size in frame.iter_rows()}
+
+
+def test_a_large_group_is_split_alike_whatever_the_shards_and_the_memory(tmp_path, caplog):
+    texts = ["hot"] * 40 + ["a", "a", "b"]
+    found = []
+    for number, (shards, memory) in enumerate([(1, 1.0), (4, LITTLE), (3, 20 * LITTLE)]):
+        write_pool(tmp_path / f"{number}" / "pool", texts, shards)
+        with caplog.at_level(logging.WARNING, "winnow.run"):
+            found.append(places(tmp_path / f"{number}", memory))
+    assert found[0] == found[1] == found[2]
+    sizes = Counter(size for _, size in list(found[0].values())[:40])
+    assert max(sizes) < 10  # 14 parts of about three rows
+    assert [found[0][uid(number)][1] for number in (40, 41, 42)] == [2, 2, 1]
+    told = {record.getMessage() for record in caplog.records}
+    assert told == {"place: groups of more than 3 rows were split: 1 groups, with 40 rows in all"}
+    (meta,) = (tmp_path / "0" / "store" / "columns").glob("place-*/meta.json")
+    assert '"split": {\n    "groups": 1,\n    "rows": 40\n  }' in meta.read_text()
+
+
+def test_a_group_that_no_task_could_hold_is_summarised(tmp_path):
+    write_pool(tmp_path / "pool", ["hot"] * 500 + ["a", "a"], 5)
+    frame = computed(tmp_path, memory=LITTLE)
+    assert frame["size.size"].to_list() == [500] * 500 + [2, 2]
+    first = [min(map(uid, range(500)))] * 500 + [min(uid(500), uid(501))] * 2
+    assert frame["size.first"].to_list() == first
+
+
+def tree_of(store: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("columns/**/*.parquet")}
+
+
+def test_a_pass_that_is_killed_at_any_step_goes_on_and_ends_alike(tmp_path, monkeypatch):
+    texts = [f"{number % 7} {number % 3}" for number in range(30)]
+    write_pool(tmp_path / "pool", texts, 3)
+    computed(tmp_path, memory=LITTLE)
+    store = tmp_path / "store"
+    expected_tree = tree_of(store)
+    for steps in range(0, 400, either(29, 3)):
+        shutil.rmtree(store)
+        with killed_after(monkeypatch, steps, (Folder, "publish_file"), (Folder, "remove")) as run:
+            computed(tmp_path, memory=LITTLE)
+        if run.ended:
+            break
+        computed(tmp_path, memory=LITTLE)
+        assert tree_of(store) == expected_tree
+        assert not [*(store / "groups").rglob("*.parquet")]
+    else:
+        raise AssertionError("never ran to its end")
+
+
+def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
+    write_pool(tmp_path / "pool", [f"{number % 5}" for number in range(60)], 3)
+    done: list[tuple[str, int]] = []
+    stop = {"after": 5}
+
+    def counting(task: type, name: str) -> None:
+        write = getattr(task, name)
+
+        def step(self: Any, number: int) -> Any:
+            if len(done) == stop["after"]:
+                raise KeyboardInterrupt
+            done.append((task.__name__, number))
+            return write(self, number)
+
+        monkeypatch.setattr(task, name, step)
+
+    counting(Scatter, "_write")
+    counting(Meet, "_write")
+    only = {"size": GROUPS["size"]}
+    with pytest.raises(KeyboardInterrupt):
+        compute(opened(tmp_path, only, LITTLE), LocalExecutor())
+    assert len(done) == 5
+    stop["after"] = -1
+    compute(opened(tmp_path, only, LITTLE), LocalExecutor())
+    assert len(done) == len(set(done))
+    before = len(done)
+    compute(opened(tmp_path, only, LITTLE), LocalExecutor())
+    assert len(done) == before
+
+
+def test_another_shard_is_another_result(tmp_path):
+    write_pool(tmp_path / "pool", ["a", "a", "b"], 1)
+    assert computed(tmp_path)["size.size"].to_list() == [2, 2, 1]
+    shutil.copy(tmp_path / "pool" / "000.parquet", tmp_path / "pool" / "001.parquet")
+    assert computed(tmp_path)["size.size"].to_list() == [4, 4, 2] * 2
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        ("Raises", "it: group() fails: ValueError: no such thing (raises.py, line 10)"),
+        ("Short", "it: group() got 3 rows and returned 2"),
+        ("Wrong", "it.size must be UInt32, got Int64"),
+        ("Nothing", "it: group() must return a polars DataFrame, got NoneType"),
+    ],
+)
+def test_an_operator_that_breaks_its_contract_ends_the_pass(tmp_path, use, message):
+    write_pool(tmp_path / "pool", ["a", "a", "b"], 1)
+    plugin = tmp_path / "raises.py"
+    plugin.write_text(
+        "import polars as pl\nfrom pipeline.operator import Group\n"
+        "class Base(Group):\n"
+        "    writes = {'size': pl.UInt32}\n"
+        "    needs = ('text',)\n"
+        "    def keys(self): return ('text',)\n"
+        "\n"
+        "class Raises(Base):\n"
+        "    def group(self, rows):\n"
+        "        raise ValueError('no such thing')\n"
+        "class Short(Base):\n"
+        "    def group(self, rows): return pl.DataFrame({'size': [1, 2]}, schema=self.writes)\n"
+        "class Wrong(Base):\n"
+        "    def group(self, rows): return pl.DataFrame({'size': [1, 2, 3]})\n"
+        "class Nothing(Base):\n"
+        "    def group(self, rows): return None\n"
+    )
+    recipe = {
+        "pool": {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"},
+        "plugins": [str(plugin)],
+        "compute": {"it": {"use": f"raises.{use}"}},
+    }
+    with pytest.raises(OperatorError) as raised:
+        compute(Session.open(parse(recipe)), LocalExecutor())
+    assert str(raised.value).replace(str(tmp_path) + "/", "") == message
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (
+            {"compute": {"place": {"use": "meeting.Place", "key": "size.value"}}},
+            "compute.place: size.value is Float64; rows meet by integers, text or bytes, or lists of them",
+        ),
+        (
+            {
+                "compute": {
+                    "words": GROUPS["words"],
+                    "both": {"use": "meeting.Size", "key": "words.words", "also": "url"},
+                }
+            },
+            "compute.both: words.words is List(String); a list must be the only key",
+        ),
+        (
+            {"compute": {"place": {"use": "meeting.Place", "key": "text"}}, "run": {"place": {"gpus": 1}}},
+            "run.place.gpus: meeting.Place is a Group, whose tasks take cpus and memory only",
+        ),
+    ],
+)
+def test_what_a_recipe_must_not_say(recipe, message):
+    compute_ = {"size": {"use": "planted.Length"}, **recipe["compute"]}
+    data = {
+        "pool": {"shards": "pool", "store": "store"},
+        "plugins": [MEETING, str(PLUGINS)],
+        "run": {},
+        **recipe,
+        "compute": compute_,
+    }
+    with pytest.raises(RecipeError) as raised:
+        parse(data)
+    assert str(raised.value) == message
+
+
+def test_a_plan_shows_what_meets(tmp_path):
+    write_pool(tmp_path / "pool", ["a", "a", None], 1)
+    session = opened(tmp_path, {"both": GROUPS["both"]}, 2.0)
+    (samples, group) = preview(session).passes
+    assert (samples.kind, group.kind, group.shuffled, group.memory) == ("score", "group", None, 2.0)
+    compute(session, LocalExecutor(), ["both"])
+    other = opened(tmp_path, {"both": {**GROUPS["both"], "key": "url"}})
+    (group,) = preview(other).passes
+    assert (group.operators, group.samples, group.shuffled) == (("both",), 3, 3 * 64)
+    assert group.reads == "columns, by key, 0 MB; 1 GiB a task"
