@@ -24,6 +24,10 @@ from pipeline.storage.seals import sealed_parquet
 from pipeline.storage.store import Store, to_arrow
 
 
+# These files are read once and removed: zstd would halve them, and take four times as long to read.
+QUICK = {"use_dictionary": False, "compression": "lz4", "compression_level": None, "write_statistics": False}
+
+
 class CellWriter:
     """Writes rows to their cells. `notes` go into the file's footer; they may be added to until the end."""
 
@@ -55,9 +59,7 @@ class CellWriter:
 def writing(store: Store, path: str) -> Iterator[CellWriter]:
     """A writer of a file of the store, which is published if the block ends without an error."""
     with store.root.publishing(path) as aside, ExitStack() as stack:
-        cells = CellWriter(
-            lambda schema: stack.enter_context(sealed_parquet(aside, schema, use_dictionary=False))
-        )
+        cells = CellWriter(lambda schema: stack.enter_context(sealed_parquet(aside, schema, **QUICK)))
         yield cells
         cells.finish()
         stack.close()  # sealed, before it is published

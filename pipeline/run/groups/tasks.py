@@ -158,15 +158,16 @@ class Gather:
         work = self.work
         count = sum(shard.rows for shard in work.runs[number])
         results = self._results(number)
-        rows = pl.DataFrame({"at": pl.int_range(count, dtype=pl.UInt32, eager=True)})
-        found = pl.lit(True).alias("found")
-        frame = rows.join(results.with_columns(found), "at", "left", maintain_order="left")
-        error = f"{work.name}.error"
-        if frame["found"].null_count():
-            reasons = self._reasons(number, count)
-            lost = pl.col("found").is_null()
-            frame = frame.with_columns(pl.when(lost).then(reasons).otherwise(pl.col(error)).alias(error))
-        return frame.drop("at", "found")
+        places = np.full(count, -1)
+        places[results["at"].to_numpy()] = np.arange(len(results))
+        if len(results) == count:
+            return results.drop("at")[places]
+        lost = pl.Series(places < 0)
+        index = pl.Series(places).set(lost, None)
+        frame = results.drop("at").select(pl.all().gather(index))
+        error = pl.col(f"{work.name}.error")
+        reason = pl.when(lost).then(self._reasons(number, count)).otherwise(error)
+        return frame.with_columns(reason.alias(f"{work.name}.error"))
 
     def _results(self, number: int) -> pl.DataFrame:
         """`at` and the Group's columns of the rows that have a key, each once."""
@@ -232,8 +233,7 @@ def summary_of(name: str, operator: SummaryGroup, slices: Iterable[pl.DataFrame]
     summary: pl.DataFrame | None = None
     for rows in slices:
         part = called(name, operator, "partial", [rows.drop("run", "at")])
-        parts = part if summary is None else pl.concat([summary, part])
-        summary = called(name, operator, "merge", [parts])
+        summary = part if summary is None else called(name, operator, "merge", [pl.concat([summary, part])])
     return summary
 
 
