@@ -27,6 +27,11 @@ MASKED = {"boxes": "text.boxes", "text_embedding": "clip.text_embedding"}
 REFERENCE = {"embedding": "clip.image_embedding", "normalise": True, "size": 9, "k": 3, "draws": 2}
 OUTLIER = {"embedding": "clip.image_embedding", "reference": "reference"}
 OTHER_OUTLIER = {"embedding": "other.image_embedding", "reference": "other", "norm": "clip.score"}
+SEMANTIC = {
+    "embedding": "clip.image_embedding",
+    "cluster": "near.cluster",
+    "similarity": "near.similarity",
+}
 OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
 
 
@@ -108,6 +113,7 @@ PARAMETERS: Mapping[str, Parameters] = {
     "datacomp.TextEntity": lambda clip: entities(clip),
     "duplicates.ImageDigest": lambda clip: {},
     "duplicates.Exact": lambda clip: {"key": "text", "best": "clip.score", "ranks": 2},
+    "duplicates.Semantic": lambda clip: {**SEMANTIC, "limit": 200},
     "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
     "outliers.Reference": lambda clip: REFERENCE,
     "outliers.KDistance": lambda clip: OUTLIER,
@@ -189,6 +195,15 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     },
     "datacomp.TextEntity": {"wordnet": "/usr/share/wordnet", "ids": "other.txt"},
     "duplicates.Exact": {"key": ["text", "url"], "best": "width", "order": "lowest", "ranks": 3},
+    "duplicates.Semantic": {
+        "embedding": "other.image_embedding",
+        "cluster": "other.cluster",
+        "similarity": "other.similarity",
+        "keep": "easy",
+        "compat": "released",
+        "limit": 201,
+        "seed": 1,
+    },
     "digits.NumberFreeScore": {
         "model": "ViT-B-32",
         "pretrained": "openai",

@@ -48,6 +48,7 @@ COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some opera
         pl.Array(pl.Float16, WIDTH)
     ),
     "near.cluster": (ROW % 5).cast(pl.Int32),
+    "near.similarity": (ROW % 13 / 14).cast(pl.Float32),
     "clip.score": (ROW % 9 / 11).cast(pl.Float32),
     "masked.score": (ROW % 8 / 13).cast(pl.Float32),
     "co.score": (ROW % 5 / 7).cast(pl.Float32),
