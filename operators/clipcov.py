@@ -27,8 +27,9 @@ Errors: `the embedding is not finite`; `a zero vector has no direction`.
 Source: CLIPCov (Joshi et al. 2024, arXiv 2403.12267), and its notebook clip_core.ipynb.
 Differs: by default the value falls after each pick, and what a pick takes off its whole class is taken off
     once. The released notebook lets values fall after every 200 picks of a class, takes off again what
-    earlier picks took off, and counts negative cosines as 0: `compat: released`. Equal values are told apart by uid.
-    The scripts that made the notebook's inputs are not public; c is normalised by the size of the class.
+    earlier picks took off, and counts negative cosines as 0: `compat: released`. Equal values are told apart
+    by uid. The scripts that made the notebook's inputs are not public; c is normalised by the size of the
+    class.
 """
 
 from collections.abc import Mapping
