@@ -1,11 +1,12 @@
-"""Exact duplicates in 12.8 million rows, end to end: from parquet to the size of each row's group and its rank
-in it, published. Keys have 16 bytes; a twentieth of the rows repeat another row's, and one key has 500,000 rows.
-Then ten times as many rows, with the same bound on memory.
+"""Exact duplicates in 12.8 million rows, end to end: from parquet to the size of each row's group and its
+rank in it, published. Keys have 16 bytes; a twentieth of the rows repeat another row's, and one key has
+500,000 rows. Then ten times as many rows, with the same bound on memory.
 
     python tests/benchmarks/bench_groups.py [--rows 12800000] [--ten] [--folder DIR]
 
-Beside it, on the same files: polars with all rows in memory, and DuckDB (pip install duckdb) with a limit of 1 GB,
-both with window functions that do the same. The bound below all of them is reading the files: it is timed, too.
+Beside it, on the same files: polars with all rows in memory, and DuckDB (pip install duckdb) with a limit of
+1 GB, both with window functions that do the same. The bound below all of them is reading the files: it is
+timed, too.
 """
 
 import argparse

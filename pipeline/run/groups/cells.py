@@ -23,7 +23,6 @@ from pipeline.storage.footers import footer_notes, parse_footer
 from pipeline.storage.seals import sealed_parquet
 from pipeline.storage.store import Store, to_arrow
 
-
 # These files are read once and removed: zstd would halve them, and take four times as long to read.
 QUICK = {"use_dictionary": False, "compression": "lz4", "compression_level": None, "write_statistics": False}
 
