@@ -1,9 +1,10 @@
-"""Score, ImageScore and Stat: the interface that an operator, yours or ours, fills in.
+"""Score, ImageScore, BytesScore, Stat and Group: the interface that an operator, yours or ours, fills in.
 
 An operator is a class with one method or three. Its fields are its parameters: a recipe may set them, and the
-cache key hashes them. Fields annotated `Column`, `Table`, `File` or `Files` are inputs: a column or a Stat by
-name, a file by its content (`pipeline.assets` opens it). A Score may read columns and Stats, a Stat may read
-columns, nothing else. This module knows polars; it does not know Ray, torch or storage.
+cache key hashes them. Fields annotated `Column`, `Columns`, `Table`, `File` or `Files` are inputs: columns or
+a Stat by name, a file by its content (`pipeline.assets` opens it). A Score and a Group may read columns and
+Stats, a Stat may read columns, nothing else. This module knows polars; it does not know Ray, torch or
+storage.
 """
 
 import re
@@ -29,6 +30,7 @@ class Role:
 
 
 Column = Annotated[str, Role("column")]
+Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or several
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
 Files = Annotated[str | dict[str, str], Role("file")]  # one file, or several by name
@@ -50,7 +52,7 @@ class Mark(NamedTuple):
 
 
 class Operator(BaseModel):
-    """Base of Score and Stat. Fields are frozen; a method may set private attributes (`_model`) only.
+    """Base of Score, Stat and Group. Fields are frozen; a method may set private attributes (`_model`) only.
 
     needs     columns (`text`, `clip.score`) and Stats that it reads under a fixed name; those that its fields
               name need not be repeated
@@ -63,11 +65,11 @@ class Operator(BaseModel):
     needs: ClassVar[tuple[str, ...]] = ()
 
     def fields_of(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """(field, value) of each field with that role that is not empty."""
+        """(field, value) of each field with that role that is not empty, once for each value of a tuple."""
         for name, info in type(self).model_fields.items():
             marked = any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata)
             if marked and (value := getattr(self, name)):
-                yield name, value
+                yield from ((name, one) for one in (value if isinstance(value, tuple) else (value,)))
 
     def inputs(self) -> tuple[str, ...]:
         """The name of every column and Stat that this operator reads, each once, in a stable order."""
@@ -104,21 +106,18 @@ class Operator(BaseModel):
 
 
 class Writer(Operator):
-    """Base of Score and ImageScore, which add columns row by row.
+    """Base of Score, ImageScore, BytesScore and Group, which add columns.
 
     `writes` maps a column's short name to its dtype (`pl.Array` stands for any width). The column is stored
-    as `<name>.<short>`, <name> being the operator's key in the recipe. `score` returns exactly these columns,
-    the same rows in the same order. It must not let one row affect another, or results depend on how rows are
-    cut into batches. A row without a result is null; an extra String column `error` may give the reason. If
-    `score` raises, it is called row by row, and the rows that raise are null, with the exception as their
-    reason. An OperatorError ends the pass if a frame has another shape or dtype, or if all of 16 rows raise.
+    as `<name>.<short>`, <name> being the operator's key in the recipe. A row without a result is null; an
+    extra String column `error` may give the reason.
     """
 
     writes: ClassVar[Mapping[str, PolarsDataType]] = {}
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Called once per worker, before `score`: load models here, and import heavy libraries. `stats` holds
-        the table of each Stat among the inputs, by name. Nothing by default."""
+        """Called once per worker, before `score` or `group`: load models here, and import heavy libraries.
+        `stats` holds the table of each Stat among the inputs, by name. Nothing by default."""
 
     def evidence(
         self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
@@ -145,7 +144,13 @@ class Writer(Operator):
 
 
 class Score(Writer):
-    """Computes columns from columns."""
+    """Computes columns from columns, row by row.
+
+    `score` returns exactly the columns of `writes`, the same rows in the same order. It must not let one row
+    affect another, or results depend on how rows are cut into batches. If it raises, it is called row by row,
+    and the rows that raise are null, with the exception as their reason. An OperatorError ends the pass if a
+    frame has another shape or dtype, or if all of 16 rows raise.
+    """
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """`batch`: (n, inputs), the input columns under their full names; n may be 0. Returns (n, writes)."""
@@ -153,12 +158,80 @@ class Score(Writer):
 
 
 class ImageScore(Writer):
-    """Computes columns from pixels."""
+    """Computes columns from pixels, row by row. See Score."""
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """`batch` as in `Score.score`. `images[i]`: row i's image, (h, w, 3) uint8 RGB, read-only because
         operators share it; None if it is missing or cannot be decoded (the engine fills in `error`)."""
         raise OperatorMissing(type(self), "score")
+
+
+class BytesScore(Writer):
+    """Computes columns from encoded images, row by row. Nothing is decoded for it. See Score."""
+
+    def score(self, batch: pl.DataFrame, data: Sequence[memoryview | None]) -> pl.DataFrame:
+        """`batch` as in `Score.score`. `data[i]`: the bytes of row i's image as they are in the pool,
+        read-only; None if it is missing (the engine fills in `error`)."""
+        raise OperatorMissing(type(self), "score")
+
+
+class Group(Writer):
+    """Computes columns from all rows that share a key, at once: the copies of one picture, the images of a
+    cluster. What it writes for a group depends on the rows of that group, and on nothing else.
+
+    A row whose key is null belongs to no group; its columns are null. An exception, or a frame of another
+    shape or dtype, ends the pass with an OperatorError.
+    """
+
+    def keys(self) -> tuple[str, ...]:
+        """The columns whose values, together, are the key, each among `inputs()`: integers, text, or bytes.
+        A single one may be a list, each element of which is a key: then a row belongs to several groups, and
+        `combine` must be defined."""
+        raise OperatorMissing(type(self), "keys")
+
+    def most_rows(self) -> int | None:
+        """A larger group is split, by a hash of its rows' uids, into groups of about equal size, none of
+        which should have more rows; the log says how many were split. None, the default, splits no group:
+        then the largest one must fit into memory."""
+        return None
+
+    def group(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """`rows`: (n, uid and inputs) under their full names. They are one or more whole groups, one after
+        the other, a group's rows sorted by uid; a list of keys comes as the one key of this group. Which
+        groups come together is arbitrary. Returns (n, writes), the same rows in the same order."""
+        raise OperatorMissing(type(self), "group")
+
+    def combine(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """One result for each row of the pool, if the key is a list. `rows`: (m, `of` and writes), where
+        equal values of `of`, an integer, mark the results of one row, which lie together, sorted by key.
+        Returns (n, `of` and writes) with each value of `of` once, in the same order."""
+        raise OperatorMissing(type(self), "combine")
+
+
+class SummaryGroup(Group):
+    """A Group that needs a small summary of the whole group only: its size, its first rows by some order. So
+    a group may have any number of rows: no process holds them all.
+
+    The methods are called with any rows of any groups, in any order: the result must not depend on which.
+    """
+
+    def partial(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The summary of these rows alone: a table with few rows for each key, which has the columns of the
+        key. `rows`: (n, uid and inputs)."""
+        raise OperatorMissing(type(self), "partial")
+
+    def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
+        """One summary out of several, stacked in any order. Must accept its own output among them."""
+        raise OperatorMissing(type(self), "merge")
+
+    def of_summary(self, rows: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFrame:
+        """`summary`: the merged table of the whole groups of these rows (and of others). Returns (n, writes),
+        the same rows in the same order."""
+        raise OperatorMissing(type(self), "of_summary")
+
+    def group(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """See Group."""
+        return self.of_summary(rows, self.partial(rows))
 
 
 class Stat(Operator):
@@ -185,6 +258,11 @@ class Stat(Operator):
         """Tables by name for `winnow effects`. `before`: this Stat over all samples; `after`: over those that
         are kept; `sources`: the operators whose columns it reads, by name. None by default."""
         return {}
+
+
+def reads_images(operator: Operator) -> bool:
+    """Whether an operator needs the encoded images of the pool, to be decoded or as they are."""
+    return isinstance(operator, ImageScore | BytesScore)
 
 
 def like_path(value: str) -> bool:

@@ -7,10 +7,11 @@ import polars as pl
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.operator import ImageScore, Operator, Role
+from pipeline.operator import BytesScore, ImageScore, Operator, Role
 
 ROLES = {
     "column": "a column's name",
+    "columns": "a column's name, or a list of them",
     "table": "a Stat's name",
     "file": "a file",
     "files": "a file, or several by name",
@@ -25,7 +26,7 @@ def kind_of(field: FieldInfo) -> str:
     """A field's type in words: `whole number >= 1`."""
     annotation = field.annotation
     if role := next((mark.kind for mark in field.metadata if isinstance(mark, Role)), ""):
-        return ROLES["files" if role == "file" and annotation is not str else role]
+        return ROLES[role if annotation is str else f"{role}s"]
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(annotation))
     if annotation not in KINDS:
@@ -53,6 +54,7 @@ def default_of(field: FieldInfo) -> str:
 def reads(cls: type[Operator]) -> str:
     """The inputs of an operator in words, from its bases, needs and fields."""
     parts = ["pixels"] if issubclass(cls, ImageScore) else []
+    parts += ["encoded images"] if issubclass(cls, BytesScore) else []
     parts += [SAMPLES.get(need, f"the {need}") for need in cls.needs if need not in UNSAID]
     for kind, noun in (("column", "column"), ("table", "Stat"), ("file", "file")):
         named = [

@@ -26,7 +26,7 @@ from jobs.manual.docstrings import (
 )
 from jobs.manual.fields import default_of, dtype_text, kind_of, reads
 from pipeline.errors import RecipeError, brief
-from pipeline.operator import ImageScore, Operator, Stat, Writer
+from pipeline.operator import BytesScore, Group, ImageScore, Operator, Score, Stat, Writer
 from pipeline.recipe.sections import Recipe
 
 
@@ -45,7 +45,7 @@ class Manual:
     """An operator, as its docstring, its module's docstring and its fields tell.
 
     use       the import path, as in a recipe
-    kind      `Score`, `ImageScore` or `Stat`
+    kind      `Score`, `ImageScore`, `BytesScore`, `Group` or `Stat`
     about     one sentence: what it measures
     usage     when to use it
     reads     its inputs
@@ -115,7 +115,9 @@ def of(name: str, manuals: Sequence[Manual]) -> list[Manual]:
 
 def kind_name(cls: type[Operator]) -> str:
     """What an operator is."""
-    return "Stat" if issubclass(cls, Stat) else "ImageScore" if issubclass(cls, ImageScore) else "Score"
+    return next(
+        kind.__name__ for kind in (Stat, Group, ImageScore, BytesScore, Score) if issubclass(cls, kind)
+    )
 
 
 def in_recipe(block: str) -> str:

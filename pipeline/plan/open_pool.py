@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from pipeline.errors import ColumnError, RecipeError, ShardError
-from pipeline.operator import ImageScore
+from pipeline.operator import reads_images
 from pipeline.plan.outputs import check_outputs
 from pipeline.pool.fields import Limits
 from pipeline.pool.kinds.kind import PoolKind
@@ -62,7 +62,7 @@ def _check_uses(recipe: Recipe, kind: PoolKind, first: Shard) -> None:
         if destination.images:
             raise RecipeError(f"{key} copies images, and {without}; see export.urls")
     for name in recipe.compute:
-        if isinstance(recipe.operator(name), ImageScore):
+        if reads_images(recipe.operator(name)):
             raise RecipeError(f"compute.{name} reads images, and {without}")
 
 

@@ -1,7 +1,7 @@
 """Reads a shard and cuts it into batches: the start of a batch's life.
 
 A batch is a run of rows of one shard: columns of its samples, stored columns that the pass's operators need
-and, if they need pixels, encoded images. Stages add columns to it (stage.py), and a collector publishes
+and, if they need them, encoded images. Stages add columns to it (stage.py), and a collector publishes
 them (collector.py).
 
 The cuts depend on the shard's content alone, and rows of two shards are never mixed. So an operator always
@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.errors import ChangedError, ShardError, printable, worded
-from pipeline.operator import ImageScore, Stat
+from pipeline.operator import Stat, reads_images
 from pipeline.plan.open_pool import open_kind
 from pipeline.plan.passes import ROWS, ScorePass
 from pipeline.pool.columns import Columns
@@ -86,9 +86,9 @@ class Work:
         return [name for stage in self.stages for name in stage]
 
     @property
-    def sees_images(self) -> bool:
-        """Whether an operator to run reads pixels."""
-        return any(isinstance(self.entries[name].operator, ImageScore) for name in self.names)
+    def reads_images(self) -> bool:
+        """Whether an operator to run needs encoded images."""
+        return any(reads_images(self.entries[name].operator) for name in self.names)
 
     @property
     def column_folders(self) -> list[str]:
@@ -247,10 +247,10 @@ def _from_shard(
     start = 0
     notes: dict[str, Any] = {}
     with samples_of(work.pool.store, shard) as writer:
-        for part, data in work.kind.read(shard, work.batch_rows, notes, work.sees_images):
+        for part, data in work.kind.read(shard, work.batch_rows, notes, work.reads_images):
             writer.add_rows(part)
             frame = part.select(samples).hstack(stored.slice(start, len(part)))
-            yield Batch(shard.name, start, frame, data if work.sees_images else None)
+            yield Batch(shard.name, start, frame, data if work.reads_images else None)
             start += len(part)
         if again and shard.state not in ("", notes["state"]):
             raise ChangedError(f"{shard.path} changed between two attempts to read it: it is read again")

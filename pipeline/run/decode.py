@@ -25,6 +25,7 @@ import numpy as np
 from pipeline.pool.fields import HEIC, picture_formats
 from pipeline.recipe.limits import DEFAULTS, Limits
 
+NO_IMAGE = "no image"  # the reason of a row that has none
 MIB = 1 << 20
 # Bytes of memory per pixel while a picture is decoded to RGB, as measured; the last for all other formats
 COST = {"JPEG": 9, "JPEG CMYK": 12, "WEBP": 16, "AVIF": 10, "HEIF": 14, "": 8}
@@ -51,7 +52,7 @@ def decode(
     gives them. libjpeg-turbo decodes JPEG; Pillow decodes other formats and whatever libjpeg-turbo refuses.
     `room`: shared with the threads that decode other pictures."""
     if data is None:
-        return None, "no image"
+        return None, NO_IMAGE
     room = room or Room(AT_ONCE)
     data = memoryview(data).cast("B")  # Arrow's are of signed bytes, which equal no bytes
     try:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
@@ -34,6 +34,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 PIXELS_WEIGHT = 20  # how much longer a row takes in a stage that sees images, about
 LOG = logging.getLogger("winnow.run")
+
+
+class Asked(NamedTuple):
+    """What the recipe asks for a task: `resources`, under `key`."""
+
+    key: str = ""
+    resources: Resources = Resources()
+
+
+LITTLE = Asked()  # the recipe says nothing of the task
 
 
 @dataclass
@@ -61,10 +71,14 @@ Report = Callable[[Event], None]
 
 
 class Executor(Protocol):
-    """Runs passes and tasks. `nodes`: its machines, of which no worker can have more GPUs than one has."""
+    """Runs passes and tasks. `nodes`: its machines, of which no worker can have more GPUs than one has.
+    `task_threads`: CPU threads that a task may use."""
 
     @property
     def nodes(self) -> Sequence[Node]: ...
+
+    @property
+    def task_threads(self) -> int: ...
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
@@ -72,12 +86,15 @@ class Executor(Protocol):
         """Run a ScorePass and publish the parts of each shard as it is whole. Returns the number of workers
         by operator, nothing for the plain loop. Raises OperatorError."""
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The results of independent tasks, one per item, in any order."""
+    def each(
+        self, function: Callable[[Item], Result], items: Iterable[Item], asked: Asked = LITTLE
+    ) -> Iterator[Result]:
+        """The results of independent tasks, one per item, in any order. Each runs on a machine that has what
+        is asked for. Raises RecipeError if no machine has it."""
 
-    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
-        """The result of one large task, on a machine that has what the recipe asks for under `key`. Raises
-        RecipeError if no machine has it."""
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Asked) -> Result:
+        """The result of one large task, on a machine that has what is asked for. Raises RecipeError if no
+        machine has it."""
 
     def reduce(
         self,
@@ -122,11 +139,18 @@ class LocalExecutor:
             report(Event(read=read))
         return {}
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    @property
+    def task_threads(self) -> int:
         """See Executor."""
+        return self.threads
+
+    def each(
+        self, function: Callable[[Item], Result], items: Iterable[Item], asked: Asked = LITTLE
+    ) -> Iterator[Result]:
+        """See Executor. This machine is the only one, whatever is asked for."""
         return map(function, items)
 
-    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Asked) -> Result:
         """See Executor. This machine is the only one, whatever is asked for."""
         return function(item)
 

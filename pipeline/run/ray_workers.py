@@ -26,7 +26,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import OperatorError
-from pipeline.operator import ImageScore
+from pipeline.operator import reads_images
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar_reader import binary, buffers
@@ -136,7 +136,7 @@ class StageWorker:
         self.sink = sink
         self.last = index == len(work.stages) - 1
         later = [name for names in work.stages[index + 1 :] for name in names]
-        self.images_later = any(isinstance(work.entries[name].operator, ImageScore) for name in later)
+        self.images_later = any(reads_images(work.entries[name].operator) for name in later)
         self.broken = ""
         try:
             self.runner = runner_of(work, stage, work.stats(), device_of(stage, threads))

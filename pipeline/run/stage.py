@@ -13,23 +13,24 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
 from pipeline.errors import OperatorError, place, worded
-from pipeline.operator import Device, ImageScore, Score, Writer
+from pipeline.operator import BytesScore, Device, ImageScore, Score, Writer
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
-from pipeline.run.decode import Decoder, pixel_slices
+from pipeline.run.decode import NO_IMAGE, Decoder, pixel_slices
 
 ALONE = (
     16_000_000  # pixels of a picture that makes a slice of its own: decoding it takes several times as much
 )
 PIXEL_BUDGET = 64_000_000  # pixels of a slice (192 MB), unless its one image has more
 SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
-Images = Sequence[np.ndarray | None]
+Images = Sequence[np.ndarray | None] | Sequence[memoryview | None]  # pixels, or encoded
+Data = Sequence[bytes | memoryview | None]
 
 
 @dataclass
@@ -87,7 +88,7 @@ class StageRunner:
         self.operators: dict[str, Writer] = {}
         for name, entry in entries.items():
             operator = entry.operator.model_copy()
-            assert isinstance(operator, Score | ImageScore)
+            assert isinstance(operator, Score | ImageScore | BytesScore)
             try:
                 operator.setup({need: stats[need] for need in operator.inputs() if need in stats}, device)
             except (Exception, SystemExit) as error:
@@ -106,7 +107,7 @@ class StageRunner:
     def run(
         self,
         batch: pl.DataFrame,
-        data: Sequence[bytes | memoryview | None] | None,
+        data: Data | None,
         done: Callable[[int], None] = lambda rows: None,
     ) -> tuple[pl.DataFrame, Tally]:
         """The batch with the columns of every operator added, and a tally of the work. `data[i]` is the
@@ -126,27 +127,39 @@ class StageRunner:
             done(stop - start)
         return pl.concat(slices, rechunk=True), tally
 
-    def _run_slice(
-        self, batch: pl.DataFrame, data: Sequence[bytes | memoryview | None] | None, tally: Tally
-    ) -> pl.DataFrame:
+    def _run_slice(self, batch: pl.DataFrame, data: Data | None, tally: Tally) -> pl.DataFrame:
         """Decode the images of some rows and run every operator on them; adds the work to `tally`."""
         images: list[np.ndarray | None] = []
         reasons: list[str | None] = [None] * len(batch)
+        data = data if data is not None else [None] * len(batch)
         if self.sees_images:
             started = time.perf_counter()
-            decoded = self.decoder(data if data is not None else [None] * len(batch))
+            decoded = self.decoder(data)
             images = [pixels for pixels, _ in decoded]
             reasons = [reason for _, reason in decoded]
             tally.add_call("decode", started, len(batch), sum(image is None for image in images))
         for name, operator in self.operators.items():
             started = time.perf_counter()
-            result = score(name, operator, batch, images)
-            result = with_reasons(
-                name, operator, result, batch, reasons if isinstance(operator, ImageScore) else None
+            result = score(
+                name, operator, batch, _views(data) if isinstance(operator, BytesScore) else images
             )
+            result = with_reasons(name, operator, result, batch, _reasons(operator, data, reasons))
             tally.add_call(name, started, len(batch), len(result) - result[f"{name}.error"].null_count())
             batch = batch.hstack(result)
         return batch
+
+
+def _views(data: Data) -> Sequence[memoryview | None]:
+    """The same bytes, read-only. Arrow's are of signed bytes, which equal no bytes."""
+    return [None if item is None else memoryview(item).cast("B").toreadonly() for item in data]
+
+
+def _reasons(operator: Writer, data: Data, undecoded: Sequence[str | None]) -> Sequence[str | None] | None:
+    """By row, why an operator was given no image: `undecoded` if it sees pixels. None for an operator that
+    reads columns only."""
+    if isinstance(operator, BytesScore):
+        return [NO_IMAGE if item is None else None for item in data]
+    return undecoded if isinstance(operator, ImageScore) else None
 
 
 def score(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
@@ -187,24 +200,26 @@ def _where(operator: Writer, error: BaseException) -> str:
 def _call(operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
     """Call `score` with the columns that the operator declares, and none besides."""
     inputs = batch.select([c for c in operator.inputs() if c in batch.columns] or batch.columns[:1])
-    if isinstance(operator, ImageScore):
-        return operator.score(inputs, images)
+    if isinstance(operator, ImageScore | BytesScore):
+        return operator.score(inputs, cast(Any, images))
     assert isinstance(operator, Score)
     return operator.score(inputs)
 
 
-def checked(name: str, operator: Writer, result: pl.DataFrame, rows: int) -> pl.DataFrame:
+def checked(
+    name: str, operator: Writer, result: pl.DataFrame, rows: int, method: str = "score"
+) -> pl.DataFrame:
     """The result of `score`, if it is what the operator declares: its columns by full name, in declared
-    order, `error` last. Raises OperatorError."""
+    order, `error` last. `method`: the name of the method, for errors. Raises OperatorError."""
     if not isinstance(result, pl.DataFrame):
-        raise OperatorError(f"{name}: score() must return a polars DataFrame, got {type(result).__name__}")
+        raise OperatorError(f"{name}: {method}() must return a polars DataFrame, got {type(result).__name__}")
     if len(result) != rows:
-        raise OperatorError(f"{name}: score() got {rows} rows and returned {len(result)}")
+        raise OperatorError(f"{name}: {method}() got {rows} rows and returned {len(result)}")
     extra = set(result.columns) - set(operator.writes) - {"error"}
     missing = set(operator.writes) - set(result.columns)
     if extra or missing:
         raise OperatorError(
-            f"{name}: score() must return {sorted(operator.writes)}; "
+            f"{name}: {method}() must return {sorted(operator.writes)}; "
             f"missing {sorted(missing)}, extra {sorted(extra)}"
         )
     for column, dtype in operator.writes.items():

@@ -27,6 +27,11 @@ MASKED = {"boxes": "text.boxes", "text_embedding": "clip.text_embedding"}
 REFERENCE = {"embedding": "clip.image_embedding", "normalise": True, "size": 9, "k": 3, "draws": 2}
 OUTLIER = {"embedding": "clip.image_embedding", "reference": "reference"}
 OTHER_OUTLIER = {"embedding": "other.image_embedding", "reference": "other", "norm": "clip.score"}
+SEMANTIC = {
+    "embedding": "clip.image_embedding",
+    "cluster": "near.cluster",
+    "similarity": "near.similarity",
+}
 OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
 
 
@@ -98,10 +103,24 @@ PARAMETERS: Mapping[str, Parameters] = {
     "softcap.ScoreCount": lambda clip: {"logit": "clip.score"},
     "softcap.Repeats": lambda clip: {"logit": "clip.score", "scores": "score_counts", "draws": 60},
     "subset.Copies": lambda clip: {"file": subset(clip)},
+    "clipcov.ZeroShot": lambda clip: {
+        "model": clip.config,
+        "pretrained": clip.weights,
+        "names": lists(clip)["en"],
+        **BOTH,
+    },
+    "clipcov.Cover": lambda clip: {**BOTH, "label": "near.cluster", "label_similarity": "clip.score"},
+    "clusters.Centroids": lambda clip: {"embedding": "clip.image_embedding", "k": 5, "size": 30},
+    "clusters.Nearest": lambda clip: {"embedding": "clip.image_embedding", "centroids": "centroids"},
+    "clusters.Sizes": lambda clip: {"cluster": "near.cluster"},
+    "clusters.Balance": lambda clip: {"cluster": "near.cluster", "sizes": "sizes", "target": 30, "cap": 2},
     "datacomp.Facts": lambda clip: {},
     "datacomp.Language": lambda clip: {},
     "datacomp.NearestCentroid": lambda clip: {"embedding": "clip.image_embedding", **clusters(clip)},
     "datacomp.TextEntity": lambda clip: entities(clip),
+    "duplicates.ImageDigest": lambda clip: {},
+    "duplicates.Exact": lambda clip: {"key": "text", "best": "clip.score", "ranks": 2},
+    "duplicates.Semantic": lambda clip: {**SEMANTIC, "limit": 200},
     "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
     "outliers.Reference": lambda clip: REFERENCE,
     "outliers.KDistance": lambda clip: OUTLIER,
@@ -157,6 +176,43 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "seed": 1,
     },
     "subset.Copies": {"file": "other.npy"},
+    "clipcov.ZeroShot": {
+        "model": "ViT-B-32",
+        "pretrained": "openai",
+        "names": "other.txt",
+        **OTHER_BOTH,
+        "template": "{}",
+    },
+    "clipcov.Cover": {
+        **OTHER_BOTH,
+        "label": "other.label",
+        "label_similarity": "other.similarity",
+        "pair_weight": 1.0,
+        "label_weight": 1.0,
+        "centre_weight": 0.5,
+        "share": 0.5,
+        "compat": "released",
+        "refresh": {"refresh": 100, "compat": "released"},
+        "limit": 201,
+    },
+    "clusters.Centroids": {
+        "embedding": "other.image_embedding",
+        "k": 6,
+        "size": 31,
+        "niter": 24,
+        "seed": 1,
+        "gpu": True,
+    },
+    "clusters.Nearest": {"embedding": "other.image_embedding", "centroids": "others"},
+    "clusters.Sizes": {"cluster": "other.cluster"},
+    "clusters.Balance": {
+        "cluster": "other.cluster",
+        "sizes": "others",
+        "target": 31,
+        "alpha": 0.7,
+        "cap": 3,
+        "seed": 1,
+    },
     "datacomp.Language": {"detector": "gcld3", "model": "lid.176.bin"},
     "datacomp.NearestCentroid": {
         "embedding": "other.image_embedding",
@@ -164,6 +220,16 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "targets": {"a": "a.npy"},
     },
     "datacomp.TextEntity": {"wordnet": "/usr/share/wordnet", "ids": "other.txt"},
+    "duplicates.Exact": {"key": ["text", "url"], "best": "width", "order": "lowest", "ranks": 3},
+    "duplicates.Semantic": {
+        "embedding": "other.image_embedding",
+        "cluster": "other.cluster",
+        "similarity": "other.similarity",
+        "keep": "easy",
+        "compat": "released",
+        "limit": 201,
+        "seed": 1,
+    },
     "digits.NumberFreeScore": {
         "model": "ViT-B-32",
         "pretrained": "openai",

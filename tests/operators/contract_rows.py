@@ -33,6 +33,10 @@ STATS["batches"] = pl.DataFrame(
     pl.Series(side, np.random.default_rng(seed).standard_normal((20, WIDTH)).astype(np.float16))
     for seed, side in enumerate(BOTH)
 )
+STATS["sizes"] = pl.DataFrame({"cluster": range(5), "count": [9, 1, 2, 9, 4]})
+STATS["centroids"] = pl.DataFrame(
+    {"vector": pl.Series(np.random.default_rng(2).random((6, WIDTH), np.float32) / WIDTH**0.5)}
+)
 ROW, BOXES = pl.col("row"), pl.List(pl.List(pl.Float32))
 COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some operator reads
     "entries.ids": pl.concat_list(ROW % 3, 3 + ROW % 2).cast(pl.List(pl.UInt32)),
@@ -43,6 +47,8 @@ COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some opera
     "clip.text_embedding": pl.concat_list((ROW + d) % 5 / 19 for d in range(WIDTH)).cast(
         pl.Array(pl.Float16, WIDTH)
     ),
+    "near.cluster": (ROW % 5).cast(pl.Int32),
+    "near.similarity": (ROW % 13 / 14).cast(pl.Float32),
     "clip.score": (ROW % 9 / 11).cast(pl.Float32),
     "masked.score": (ROW % 8 / 13).cast(pl.Float32),
     "co.score": (ROW % 5 / 7).cast(pl.Float32),

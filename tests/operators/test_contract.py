@@ -3,7 +3,8 @@ contract_parameters.py.
 
 Same rows out as in, dtypes as declared; permuting rows permutes the output, splitting a batch changes
 nothing; a bad row is null and its neighbours do not notice; it pickles; its key changes with every field
-and with nothing else. For a Stat: partials merge in any order and grouping to the same table.
+and with nothing else. For a Stat: partials merge in any order and grouping to the same table. What a Group
+must do is in test_groups.py.
 """
 
 import importlib
@@ -22,7 +23,7 @@ from polars.testing import assert_frame_equal
 from ray import cloudpickle
 
 import operators
-from pipeline.operator import Device, ImageScore, Operator, Score, Stat, Writer
+from pipeline.operator import BytesScore, Device, Group, ImageScore, Operator, Score, Stat, Writer
 from pipeline.plan.keys import cache_key
 from pipeline.recipe.lookup import build, find
 from pipeline.recipe.sections import Entry
@@ -45,7 +46,8 @@ def defined(module: str) -> list[str]:
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 FOUND = [use for module in MODULES for use in defined(module)]
 TOTALS = ["planted.Histogram", *(use for use in FOUND if issubclass(find(use, "", ())[0], Stat))]
-SCORES = [use for use in PARAMETERS if use not in TOTALS]
+GROUPS = [use for use in FOUND if issubclass(find(use, "", ())[0], Group)]
+SCORES = [use for use in PARAMETERS if use not in (*TOTALS, *GROUPS)]
 
 
 def test_every_operator_is_under_contract():
@@ -75,6 +77,9 @@ def operator(entry: Callable[..., Entry]) -> Callable[[str], Any]:
 
 
 def run(operator: Any, frame: pl.DataFrame, images: list[np.ndarray | None]) -> pl.DataFrame:
+    if isinstance(operator, BytesScore):
+        data = [None if image is None else memoryview(image.tobytes()) for image in images]
+        return operator.score(frame, data)
     return operator.score(frame, images) if isinstance(operator, ImageScore) else operator.score(frame)
 
 
@@ -176,7 +181,7 @@ def test_a_stage_accepts_it(use, entry):
     assert tally.rows["it"] == 20
 
 
-# --- both kinds ------------------------------------------------------------------------------------
+# --- all kinds -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("use", PARAMETERS)
@@ -277,6 +282,8 @@ def test_the_bases_ask_for_their_methods():
     for cls, method, arguments in (
         (Score, "score", [None]),
         (ImageScore, "score", [None, []]),
+        (BytesScore, "score", [None, []]),
+        (Group, "group", [None]),
         (Stat, "merge", [None]),
     ):
         with pytest.raises(TypeError, match=rf"^{cls.__name__} must define {method}\(\)$"):

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from pipeline.plan.passes import ScorePass, Stage, StatPass, Stored, plan
+from pipeline.plan.passes import ROWS, ScorePass, Stage, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe, Resources
@@ -115,6 +115,14 @@ def test_pixels_need_the_tars_even_when_indexed(recipe):
         (("length",), "ab", False),
         (("bright", "length"), "c", True),
     ]
+
+
+def test_encoded_images_need_the_tars_too_in_batches_as_small(recipe):
+    checked = recipe({"digest": {"use": "duplicates.ImageDigest"}, "length": {"use": "planted.Length"}})
+    indexed = holding(checked, samples="abc", length="abc")
+    assert passes(checked, indexed) == [(("digest",), "abc", True)]
+    (todo,) = plan(checked, SHARDS, key(checked), indexed)
+    assert [stage.rows for stage in todo.stages] == [ROWS["images"]]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@ it."""
 
 import logging
 import re
+import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from blake3 import blake3
 
 from pipeline.decide.books import books
 from pipeline.decide.decide import decide
@@ -65,6 +68,15 @@ def test_everything_is_computed_once(pool, opened, tmp_path):
     assert not log.tally.rows
     assert files(tmp_path) == before
     assert decide(complete(session)).kept == 3
+
+
+def test_digests_of_encoded_images(pool, opened, tmp_path):
+    log = compute(opened(compute={"digest": {"use": "duplicates.ImageDigest"}}, keep={}), LocalExecutor())
+    (part,) = (tmp_path / "store" / "columns").glob("digest-*/0.parquet")
+    with tarfile.open(tmp_path / "pool" / "0.tar") as tar:
+        images = [tar.extractfile(m).read() for m in tar if not m.name.endswith(("txt", "json"))]
+    assert pl.read_parquet(part)["digest.digest"].to_list() == [blake3(image).digest(16) for image in images]
+    assert "decode" not in log.tally.rows
 
 
 def test_partial_tables_that_are_large_are_merged_as_they_come(pool, opened, monkeypatch):

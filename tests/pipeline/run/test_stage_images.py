@@ -1,9 +1,10 @@
 """A stage decodes each image once; bad images give their reason and spare the others."""
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
-from pipeline.operator import ImageScore
+from pipeline.operator import BytesScore, ImageScore
 from tests.pipeline.run.stage_operators import Mean, gray, stage
 from tests.support.samples import samples
 
@@ -74,3 +75,44 @@ def test_batch_size_and_pixel_budget_change_nothing(batch_size, monkeypatch):
     assert result["mean.value"].to_list() == [float(v) for v in range(7)]
     assert max(seen) == min(batch_size, 2)
     assert tally.rows["mean"] == 7
+
+
+# --- encoded images --------------------------------------------------------------------------------
+
+
+class Length(BytesScore):
+    writes = {"value": pl.UInt32}
+
+    def score(self, batch, data):
+        lengths = [None if item is None else len(item) for item in data]
+        assert all(item is None or (item.format, item.readonly) == ("B", True) for item in data)
+        return pl.DataFrame({"value": lengths}, schema=dict(self.writes))
+
+
+def test_an_operator_of_bytes_sees_files_that_nobody_decodes():
+    signed = pa.array([b"garbage"]).buffers()[2]  # as Ray's batches have them
+    runner = stage(length=Length())
+    result, tally = runner.run(samples(3), [b"four", None, memoryview(signed)])
+    assert result["length.value"].to_list() == [4, None, 7]
+    assert result["length.error"].to_list() == [None, "no image", None]
+    assert (runner.decoder.decoded, set(tally.rows)) == (0, {"length"})
+    assert not runner.sees_images
+
+
+def test_operators_of_bytes_and_of_pixels_share_a_stage():
+    result, _ = stage(mean=Mean(), length=Length()).run(samples(2), [gray(10), b"garbage"])
+    assert result["mean.value"].to_list() == [10.0, None]
+    assert result["length.value"].to_list() == [len(gray(10)), 7]
+    assert result["length.error"].to_list() == [None, None]
+
+
+def test_bytes_that_an_operator_fails_on_spare_the_others():
+    class Picky(Length):
+        def score(self, batch, data):
+            if any(item is not None and len(item) == 7 for item in data):
+                raise ValueError("seven")
+            return super().score(batch, data)
+
+    result, _ = stage(length=Picky()).run(samples(2), [b"four", b"garbage"])
+    assert result["length.value"].to_list() == [4, None]
+    assert result["length.error"].to_list() == [None, "ValueError: seven"]
