@@ -14,6 +14,7 @@ from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, ROWS, Metada
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable, begins
 from pipeline.pool.shards import Listing, Shard
+from pipeline.progress import watched
 from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
 from pipeline.storage import layout
 from pipeline.storage.faults import failure, note_json
@@ -109,7 +110,8 @@ class InPlace(Metadata):
         new = [shard for shard in shards if not _is_noted(shard, noted)]
         if new:
             with ThreadPoolExecutor(THREADS) as pool:
-                noted |= zip([shard.name for shard in new], pool.map(self._note, new), strict=True)
+                notes = watched("checking the metadata", pool.map(self._note, new), len(new))
+                noted |= zip([shard.name for shard in new], notes, strict=True)
             note_json(self.store.root, layout.DATACOMP, noted)
         return [shard.known_as(noted[shard.name]["content"], noted[shard.name]["rows"]) for shard in shards]
 

@@ -289,7 +289,7 @@ def test_meta_json_says_what_the_key_stands_for(write_pool, opened):
     assert session.store.root.read_json(f"{session.folder('caption')}/meta.json") == {
         "name": "caption",
         "use": "caption.Caption",
-        "version": 1,
+        "version": 2,
         "fields": {},
         "inputs": {},
     }
