@@ -9,7 +9,8 @@ import polars as pl
 from pipeline.operator import Stat
 from pipeline.recipe.lookup import build
 from pipeline.run.decode import decode
-from tests.operators.contract_parameters import BOTH, REFERENCE, ROWS, WIDTH
+from tests.operators.contract_files import ROWS, WIDTH
+from tests.operators.contract_parameters import BOTH, REFERENCE
 from tests.support.samples import picture, samples, uid
 
 STATS = {
