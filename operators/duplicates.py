@@ -108,10 +108,7 @@ class Exact(SummaryGroup):
     def partial(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The best few rows of each key, see `operators.algorithms.ranks`. Of samples that share a uid, the
         first of the pool is better."""
-        value = pl.col(self.best) if self.best else pl.lit(None, pl.Boolean)
-        if self.best and rows.schema[self.best].is_float():
-            value = value.fill_nan(None)
-        return self.merge(arithmetic.each(rows, self.keys(), value))
+        return self.merge(arithmetic.each(rows, self.keys(), arithmetic.value_of(rows, self.best)))
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
         """See SummaryGroup."""

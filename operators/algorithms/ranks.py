@@ -14,6 +14,13 @@ import polars as pl
 from pipeline.uids import uid_halves
 
 
+def value_of(rows: pl.DataFrame, column: str) -> pl.Expr:
+    """What rows are ordered by: a column, null where it is NaN; null everywhere without a column."""
+    if not column:
+        return pl.lit(None, pl.Boolean)
+    return pl.col(column).fill_nan(None) if rows.schema[column].is_float() else pl.col(column)
+
+
 def each(rows: pl.DataFrame, keys: Sequence[str], value: pl.Expr) -> pl.DataFrame:
     """(n, uid, shard, row and key) -> the summary of each row by itself: (m,) those whose key is not null."""
     rows = rows.drop_nulls(list(keys))

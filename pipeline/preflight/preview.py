@@ -8,6 +8,7 @@ Speeds come from earlier runs on the store, or are measured on a few shards. The
 the plain loop, on the machine where they were measured.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,10 +32,11 @@ from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_byte
 from pipeline.preflight.space import Space, check_space
 from pipeline.preflight.upload import check_upload
 from pipeline.run.compute import Observe, unobserved
-from pipeline.run.groups.work import Shuffle, shuffle_of
+from pipeline.run.groups.work import Shuffle, held, shuffle_of
 from pipeline.run.log import Speed, speeds
 from pipeline.storage.identity import MISSING
 
+MOST_CELLS = 250_000  # of the files in which the rows of a Group meet
 KINDS: Mapping[type, Literal["score", "stat", "group"]] = {
     ScorePass: "score",
     StatPass: "stat",
@@ -128,6 +130,7 @@ def preview(
             *check_shards(missing, pools),
             *check_parts(session, stored.rows),
             *space_warnings,
+            *_shuffle_warnings(passes),
             *(check_upload(".") if cluster else []),
             *_operator_warnings(session),
         ],
@@ -145,6 +148,19 @@ def _missing_here(session: Session, passes: Sequence[Pass], on_cluster: bool) ->
 def _trusting(session: Session) -> Session:
     """The same session, which takes files that were written since they were read for touched ones."""
     return session.over([replace(s, state="") if s.differs else s for s in session.shards]).refreshed()
+
+
+def _shuffle_warnings(passes: Sequence[MissingPass]) -> list[str]:
+    """A warning for each Group whose rows would be cut into too many cells."""
+    return [
+        f"run.{name}.memory: with {step.memory:g} GiB a task the rows of {name} are cut into "
+        f"{cells:,} cells, each of which is a request or more; give it more, such as "
+        f"run.{name}.memory={math.ceil(step.memory * math.sqrt(cells / MOST_CELLS))}"
+        for step in passes
+        if step.shuffled and step.memory
+        for name in step.operators
+        if (cells := math.ceil(step.shuffled / held(step.memory)) ** 2) > MOST_CELLS
+    ]
 
 
 def _operator_warnings(session: Session) -> list[str]:

@@ -4,19 +4,10 @@ A new operator needs one entry in PARAMETERS and, if it has fields, one in CHANG
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
-
-from tests.support.samples import uid
+from tests.operators.contract_files import clusters, entities, hashes, head, lists, proxies, subset
 from tests.support.tiny_clip import TinyClip
-from tests.support.tiny_wordnet import write_wordnet
-
-WIDTH = 32  # numbers of an embedding
-ROWS = 37  # more than one chunk of a model, and no multiple of one
 
 BALANCE = {"entries": "entries.ids", "counts": "counts", "languages": "at.language"}
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
@@ -33,50 +24,6 @@ SEMANTIC = {
     "similarity": "near.similarity",
 }
 OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
-
-
-def lists(clip: TinyClip) -> dict[str, str]:
-    """Two metadata lists, beside the checkpoint."""
-    path = Path(clip.config).with_name("entries.txt")
-    path.write_text("dog\nbeach\na\n狗\n", encoding="utf-8")
-    return {"en": str(path), "other": str(path)}
-
-
-def head(clip: TinyClip) -> str:
-    """A linear head, beside the checkpoint."""
-    path = Path(clip.config).with_name("head.safetensors")
-    save_file({"weight": torch.ones(1, WIDTH), "bias": torch.ones(1)}, path)
-    return str(path)
-
-
-def proxies(clip: TinyClip) -> str:
-    """Embeddings of a target, beside the checkpoint."""
-    path = Path(clip.config).with_name("proxies.npy")
-    np.save(path, np.random.default_rng(0).standard_normal((5, WIDTH)).astype(np.float16))
-    return str(path)
-
-
-def subset(clip: TinyClip) -> str:
-    """A subset file that asks for every other sample, beside the checkpoint."""
-    path = Path(clip.config).with_name("subset.npy")
-    rows = [divmod(int(uid("s", row), 16), 2**64) for row in range(0, ROWS, 2)]
-    np.save(path, np.sort(np.array(rows, "u8,u8")))
-    return str(path)
-
-
-def clusters(clip: TinyClip) -> dict[str, str]:
-    """Centroids, and embeddings near two of them, beside the checkpoint."""
-    folder, axes = Path(clip.config).parent, np.eye(WIDTH, dtype=np.float32)
-    np.save(folder / "centroids.npy", axes[:7])
-    np.save(folder / "targets.npy", axes[[1, 1, 4]])
-    return {"centroids": str(folder / "centroids.npy"), "targets": str(folder / "targets.npy")}
-
-
-def entities(clip: TinyClip) -> dict[str, str]:
-    """A WordNet, and ids of its dog and its beach, beside the checkpoint."""
-    folder = write_wordnet(Path(clip.config).with_name("wordnet"))
-    (folder / "ids.txt").write_text("n02084071\nn09217230\n")
-    return {"wordnet": str(folder), "ids": str(folder / "ids.txt")}
 
 
 Parameters = Callable[[TinyClip], dict[str, Any]]
@@ -128,6 +75,13 @@ PARAMETERS: Mapping[str, Parameters] = {
     "outliers.Lid": lambda clip: OUTLIER,
     "outliers.Dao": lambda clip: OUTLIER,
     "outliers.IsolationForest": lambda clip: {**OUTLIER, "trees": 10},
+    "perceptual.PdqHash": lambda clip: {},
+    "perceptual.Bands": lambda clip: {"hash": "pdq.hash", "rank": "equal.rank"},
+    "perceptual.Neighbours": lambda clip: {"hash": "pdq.hash", "bands": "bands.bands", "best": "clip.score"},
+    "perceptual.Leaders": lambda clip: {"neighbours": "near.neighbours", "distances": "near.distances"},
+    "perceptual.Copies": lambda clip: {"hash": "pdq.hash", "leaders": "leaders", "first": "equal.first"},
+    "lists.Listed": lambda clip: {"column": "text", "file": lists(clip)["en"]},
+    "lists.NearestHash": lambda clip: {"hash": "pdq.hash", "file": hashes(clip)},
     "parrot.CoEmbeddedText": lambda clip: {"words": "text.words", "boxes": "text.boxes"},
     "parrot.MaskEffect": lambda clip: {
         "plain": "clip.score",
@@ -256,6 +210,21 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     },
     **dict.fromkeys((f"outliers.{name}" for name in ("KDistance", "Slof", "Lid", "Dao")), OTHER_OUTLIER),
     "outliers.IsolationForest": {**OTHER_OUTLIER, "trees": 20, "seed": 1},
+    "perceptual.PdqHash": {"least_quality": 10},
+    "perceptual.Bands": {"hash": "other.hash", "rank": "other.rank", "count": 8},
+    "perceptual.Neighbours": {
+        "hash": "other.hash",
+        "bands": "other.bands",
+        "best": "width",
+        "order": "lowest",
+        "radius": 31,
+        "most": 5,
+        "limit": 1000,
+    },
+    "perceptual.Leaders": {"neighbours": "other.neighbours", "distances": "other.distances"},
+    "perceptual.Copies": {"hash": "other.hash", "leaders": "others", "first": "other.first"},
+    "lists.Listed": {"column": "url", "file": "other.txt", "name": "other"},
+    "lists.NearestHash": {"hash": "other.hash", "file": "other.txt", "name": "other"},
     "parrot.CoEmbeddedText": {"words": "other.words", "boxes": "other.boxes", "similarity": 0.5},
     "parrot.MaskEffect": {"plain": "other.score", "all": "other.masked", "co_embedded": ""},
     "parrot.TextFigures": {"words": "other.words", "rate": "other.rate", "fuzzy_rate": "other.fuzzy_rate"},

@@ -9,7 +9,8 @@ import polars as pl
 from pipeline.operator import Stat
 from pipeline.recipe.lookup import build
 from pipeline.run.decode import decode
-from tests.operators.contract_parameters import BOTH, REFERENCE, ROWS, WIDTH
+from tests.operators.contract_files import ROWS, WIDTH
+from tests.operators.contract_parameters import BOTH, REFERENCE
 from tests.support.samples import picture, samples, uid
 
 STATS = {
@@ -37,6 +38,10 @@ STATS["sizes"] = pl.DataFrame({"cluster": range(5), "count": [9, 1, 2, 9, 4]})
 STATS["centroids"] = pl.DataFrame(
     {"vector": pl.Series(np.random.default_rng(2).random((6, WIDTH), np.float32) / WIDTH**0.5)}
 )
+STATS["leaders"] = pl.DataFrame(
+    {"uid": [uid("s", 4), uid("s", 6)], "leader": [uid("s", 0)] * 2, "distance": [7, 31]},
+    schema_overrides={"distance": pl.UInt16},
+)
 ROW, BOXES = pl.col("row"), pl.List(pl.List(pl.Float32))
 COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some operator reads
     "entries.ids": pl.concat_list(ROW % 3, 3 + ROW % 2).cast(pl.List(pl.UInt32)),
@@ -47,6 +52,12 @@ COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some opera
     "clip.text_embedding": pl.concat_list((ROW + d) % 5 / 19 for d in range(WIDTH)).cast(
         pl.Array(pl.Float16, WIDTH)
     ),
+    "pdq.hash": ROW.map_elements(lambda row: bytes([row % 3]) * 32, pl.Binary),
+    "equal.rank": (ROW % 2 + 1).cast(pl.UInt32),
+    "equal.first": pl.when(ROW % 2 == 1).then(pl.lit(uid("s", 0))),
+    "bands.bands": pl.concat_list(ROW % 7, 7 + ROW % 2).cast(pl.List(pl.UInt64)),
+    "near.neighbours": pl.when(ROW % 3 > 0).then(pl.concat_list(pl.lit(uid("s", 0)), pl.lit(uid("s", 3)))),
+    "near.distances": pl.when(ROW % 3 > 0).then(pl.concat_list(ROW % 9, pl.lit(30)).cast(pl.List(pl.UInt16))),
     "near.cluster": (ROW % 5).cast(pl.Int32),
     "near.similarity": (ROW % 13 / 14).cast(pl.Float32),
     "clip.score": (ROW % 9 / 11).cast(pl.Float32),

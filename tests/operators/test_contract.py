@@ -28,7 +28,8 @@ from pipeline.plan.keys import cache_key
 from pipeline.recipe.lookup import build, find
 from pipeline.recipe.sections import Entry
 from pipeline.run.stage import StageRunner
-from tests.operators.contract_parameters import CHANGES, PARAMETERS, ROWS
+from tests.operators.contract_files import ROWS
+from tests.operators.contract_parameters import CHANGES, PARAMETERS
 from tests.operators.contract_rows import STATS, bad, batch
 from tests.support.samples import picture
 from tests.support.tiny_clip import TinyClip

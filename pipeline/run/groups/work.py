@@ -23,7 +23,7 @@ from pipeline.recipe.check import column_types
 from pipeline.storage import layout
 
 MEMORY = 1.0  # GiB of a task, unless the recipe says otherwise
-COPIES = 4  # of its rows that a task holds at the same time: read, sorted, cut, and their results
+COPIES = 8  # of its rows that a task holds at the same time: read, sorted, joined, cut, and their results
 GIB = 1 << 30
 TEXT = 32  # bytes of a text, a digest or a uid, about
 WIDE = 1024  # bytes of an embedding whose width is not known before its model is loaded
@@ -65,7 +65,7 @@ class GroupWork:
             for need in operator.inputs()
             if need in session.recipe.compute and isinstance(session.recipe.operator(need), Stat)
         }
-        hold = (session.recipe.resources(name).memory or MEMORY) * GIB / COPIES
+        hold = held(session.recipe.resources(name).memory or MEMORY)
         row_bytes = _row_bytes(session, operator, read_by(operator, tables))
         runs = tuple(_runs(session.shards, hold / row_bytes))
         partitions = max(1, math.ceil(sum(shard.rows for shard in session.shards) * row_bytes / hold))
@@ -132,6 +132,11 @@ class GroupWork:
     def results_file(self, partition: int) -> str:
         """The file with the results of a partition, cut by run."""
         return layout.part(self.folder, f"results/{partition:06d}")
+
+
+def held(memory: float) -> float:
+    """The bytes of rows that a task with so many GiB reads at a time."""
+    return memory * GIB / COPIES
 
 
 @dataclass(frozen=True)

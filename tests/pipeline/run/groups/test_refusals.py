@@ -97,3 +97,15 @@ def test_a_plan_shows_what_meets(tmp_path):
     (group,) = preview(other).passes
     assert (group.operators, group.samples, group.shuffled) == (("both",), 3, 3 * 64)
     assert group.reads == "columns, by key, 0 MB; 1 GiB a task"
+
+
+def test_a_plan_warns_of_too_many_cells(tmp_path):
+    write_pool(tmp_path / "pool", [f"{number}" for number in range(400)], 1)
+    by_url = {"both": {**GROUPS["both"], "key": "url"}}
+    assert preview(opened(tmp_path, by_url, 3e-7)).warnings == []  # the samples are not counted yet
+    compute(opened(tmp_path, {"both": GROUPS["both"]}), LocalExecutor())
+    (warning,) = preview(opened(tmp_path, by_url, 3e-7)).warnings  # 40 bytes a task
+    assert warning == (
+        "run.both.memory: with 3e-07 GiB a task the rows of both are cut into 404,496 cells, each of which is "
+        "a request or more; give it more, such as run.both.memory=1"
+    )

@@ -1,0 +1,244 @@
+"""Perceptual copies: PDQ beside the released code, pairs by bands, and which samples stay."""
+
+import io
+import itertools
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from operators.algorithms.hamming import Pairs, band_keys, bytes_of, leaders, near_pairs
+from operators.algorithms.pdq import pdq
+from operators.perceptual import Bands, Copies, Leaders, Neighbours, PdqHash
+from pipeline.operator import Device
+from tests.support.groups import run_group
+from tests.support.samples import samples
+
+# --- the hash --------------------------------------------------------------------------------------
+
+# Of pdqhash 0.2.8, which binds ThreatExchange's C++, on these pictures: see GOLDENS.md
+RELEASED = {
+    (64, 64): ("18a3a0437a1c9a49fca718a0f2ebee0ec3fb61f0d3fbce0edaeb08a0b8a37249", 100),
+    (128, 128): ("88a39249dbc5784bbda6b8a29eeb6e0ea3fb61f092db4e0ebaeb00a0b8a3d249", 100),
+    (5, 7): ("3b046479c4db9b84c47b5ed09e62812e3b84e47b3b046479c4fb9b84c47b7ed1", 89),
+    (300, 421): ("a8a351d1c358424ba8a720a0faeb8e0edbfb71f0dbfb8e0efaeb20a0b8a3d249", 100),
+    (513, 200): ("b8a3d04b6ad4aa49f0a320a0baebbe0eabfb61f0abfb9e0ebaeb20a0f0a3c249", 100),
+    (1000, 1600): ("d8a31249475ada4bb8a300a0daebae0efbfb21f0dbfb8e0edaeb20a0d8a37249", 100),
+}
+
+
+def noise(height: int, width: int, cells: int = 8) -> np.ndarray:
+    """A picture of bilinear noise that depends on its arguments alone."""
+    values = np.random.default_rng(cells).integers(0, 256, (cells, cells, 3)).astype(np.float64)
+    down, across = (np.linspace(0, cells - 1, size) for size in (height, width))
+    rows = np.stack([[np.interp(across, range(cells), row[:, c]) for c in range(3)] for row in values])
+    whole = [[np.interp(down, range(cells), rows[:, c, x]) for x in range(width)] for c in range(3)]
+    return np.array(whole).transpose(2, 1, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", RELEASED)
+def test_it_is_the_hash_of_the_released_code(size):
+    bits, quality = pdq(noise(*size))
+    assert (bits.tobytes().hex(), quality) == RELEASED[size]
+
+
+def test_a_tall_picture_is_hashed_in_strips(monkeypatch):
+    whole = pdq(noise(300, 40))[0]
+    monkeypatch.setattr("operators.algorithms.pdq.STRIP", 7)
+    assert np.unpackbits(whole ^ pdq(noise(300, 40))[0]).sum() <= 2  # sums are rounded elsewhere
+
+
+def test_reasons():
+    flat = np.full((99, 99, 3), 7, np.uint8)
+    found = PdqHash().score(samples(4), [noise(64, 64), None, flat, noise(4, 99)])
+    assert found["hash"].is_not_null().to_list() == [True, False, False, False]
+    assert found["quality"].to_list()[1:] == [None, 0, 0]
+    assert found["error"].to_list() == [None, None, "quality too low: 0", "picture smaller than 5 pixels"]
+    assert PdqHash(least_quality=0).score(samples(1), [flat])["hash"].is_not_null().all()
+
+
+# --- bands and pairs -------------------------------------------------------------------------------
+
+
+def flipped(hashes: np.ndarray, counts, seed: int = 0) -> np.ndarray:
+    """Each hash with so many other bits."""
+    rng = np.random.default_rng(seed)
+    bits = np.unpackbits(hashes, axis=1)
+    for row, count in zip(bits, counts, strict=True):
+        row[rng.permutation(256)[:count]] ^= 1
+    return np.packbits(bits, axis=1)
+
+
+def random_hashes(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 32), np.uint8)
+
+
+@pytest.mark.parametrize("count", [8, 16, 32])
+def test_fewer_bits_than_bands_leave_one_as_it_is(count):
+    hashes = random_hashes(200)
+    near = flipped(hashes, [count - 1] * 200)
+    same = band_keys(hashes, count) == band_keys(near, count)
+    assert same.any(1).all()
+    assert same.shape == (200, count)
+    keys = band_keys(hashes, count)
+    assert (keys >> np.uint64(256 // count) == np.arange(count)).all()
+
+
+def test_bands_of_the_best_only():
+    hashes = [bytes(32), b"\xff" * 32, None, bytes(32)]
+    frame = samples(4).with_columns(
+        pl.Series("p.hash", hashes, pl.Binary), pl.Series("e.rank", [1, 1, None, 2], pl.UInt32)
+    )
+    found = Bands(hash="p.hash", rank="e.rank").score(frame)["bands"]
+    assert found[0].to_list() == [band << 16 for band in range(16)]
+    assert found[1].to_list() == [(band << 16) + 0xFFFF for band in range(16)]
+    assert found[2] is None
+    assert found[3] is None
+    assert Bands(hash="p.hash").score(frame)["bands"].null_count() == 1
+    with pytest.raises(ValueError, match="a hash must have 32 bytes"):
+        bytes_of(pl.Series([b"short"]))
+
+
+@pytest.mark.parametrize(("few", "block"), [(64, 256), (1, 7)])
+def test_pairs_beside_all_distances(few, block, monkeypatch):
+    """Small groups, and groups of FAISS; of each hash the three best within the radius."""
+    monkeypatch.setattr("operators.algorithms.hamming.FEW", few)
+    monkeypatch.setattr("operators.algorithms.hamming.BLOCK", block)
+    hashes = flipped(np.repeat(random_hashes(6), 10, 0), np.random.default_rng(1).integers(0, 30, 60))
+    groups = [(0, 25), (25, 26), (26, 60)]
+    pairs = near_pairs(hashes, groups, 31, 3, 1)
+    expected = []
+    for start, stop in groups:
+        for later in range(start, stop):
+            distances = [int(np.unpackbits(hashes[later] ^ hashes[at]).sum()) for at in range(start, later)]
+            near = [(later, start + at, d) for at, d in enumerate(distances) if d <= 31]
+            expected += near[:3]
+    assert sorted(zip(*(column.tolist() for column in pairs), strict=True)) == expected
+    assert len(expected) > 30
+
+
+# --- which stay ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_leaders_are_those_of_one_pass_from_best_to_worst(count, seed, density):
+    rng = np.random.default_rng(seed)
+    rank = rng.permutation(count)
+    found = [
+        (
+            max(pair, key=lambda node: rank[node]),
+            min(pair, key=lambda node: rank[node]),
+            int(rng.integers(40)),
+        )
+        for pair in itertools.combinations(range(count), 2)
+        if rng.random() < density
+    ]
+    pairs = Pairs(*np.array(found, np.int64).reshape(-1, 3).T)
+    stays: list[int] = []
+    for node in np.argsort(rank).tolist():
+        if not any(later == node and earlier in stays for later, earlier, _ in found):
+            stays.append(node)
+    leader, distance = leaders(pairs, count)
+    assert np.flatnonzero(leader < 0).tolist() == sorted(stays)
+    for node in np.flatnonzero(leader >= 0):
+        own = min((d, earlier) for later, earlier, d in found if later == node and earlier in stays)
+        assert (distance[node], leader[node]) == own
+
+
+def test_a_circle_of_samples_that_share_a_uid_ends():
+    leader, _ = leaders(Pairs(np.array([1, 0]), np.array([0, 1]), np.array([3, 3])), 2)
+    assert leader.tolist() == [-1, -1]
+
+
+def chain() -> pl.DataFrame:
+    """A picture, copies 20, 40 and 60 bits away from it in steps of 20, band after band, an equal one, and
+    another picture.
+    The first has the best score, and so on."""
+    first, other = random_hashes(2)
+    bits, by_band = np.unpackbits(first), np.arange(256).reshape(16, 16).T.ravel()
+    hashes = [first]
+    for step in range(3):
+        bits[by_band[step * 20 : step * 20 + 20]] ^= 1
+        hashes.append(np.packbits(bits))
+    hashes += [first, other]
+    return samples(6, uid=[f"{9 - row:032x}" for row in range(6)]).with_columns(
+        pl.Series("p.hash", [h.tobytes() for h in hashes]),
+        pl.Series("c.score", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]),
+        pl.Series("e.first", [None, None, None, None, f"{9:032x}", None]),
+        pl.Series("e.rank", [1, 1, 1, 1, 2, 1], pl.UInt32),
+    )
+
+
+def copies(frame: pl.DataFrame, **fields) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Columns of Neighbours and of Copies."""
+    bands = Bands(hash="p.hash", rank="e.rank").score(frame).rename({"bands": "b.bands"})
+    near = run_group(
+        Neighbours(hash="p.hash", bands="b.bands", best="c.score", **fields), frame.hstack(bands)
+    )
+    stat = Leaders(neighbours="n.neighbours", distances="n.distances")
+    rows = frame.hstack(near.rename(lambda name: f"n.{name}"))
+    parts = [stat.partial(rows[:3]), stat.partial(rows[3:])]
+    operator = Copies(hash="p.hash", leaders="l", first="e.first")
+    operator.setup({"l": stat.finish(stat.merge(pl.concat(parts)))}, Device())
+    return near, operator.score(frame)
+
+
+def test_no_chains():
+    """Radius 25: 1 is near 0, so it goes; 2 is near 1 alone, which goes, so 2 stays; 3 is near 2, so it
+    goes."""
+    frame = chain()
+    near, found = copies(frame, radius=25)
+    uid = frame["uid"].to_list()
+    assert near["neighbours"].to_list() == [[], [uid[0]], [uid[1]], [uid[2]], None, []]
+    assert near["distances"].to_list() == [[], [20], [20], [20], None, []]
+    assert found["copy"].to_list() == [False, True, False, True, True, False]
+    assert found["leader"].to_list() == [None, uid[0], None, uid[2], uid[0], None]
+    assert found["distance"].to_list() == [None, 20, None, 20, 0, None]
+
+
+def test_a_wider_radius_and_the_nearest_first():
+    frame = chain()
+    near, found = copies(frame, radius=40)
+    uid = frame["uid"].to_list()
+    assert near["neighbours"].to_list()[2] == [uid[1], uid[0]]
+    assert near["distances"].to_list()[2] == [20, 40]
+    assert found["copy"].to_list() == [False, True, True, False, True, False]
+
+
+def test_evidence():
+    frame = chain()
+    rows = frame.hstack([c.alias(f".{c.name}") for c in copies(frame, radius=40)[1]])
+    uid = frame["uid"].to_list()
+    assert Copies(hash="p.hash", leaders="l").evidence(rows[4], {}, {}).to_dicts() == [
+        {"uid": uid[0], "distance": 0}
+    ]
+    assert Copies(hash="p.hash", leaders="l").evidence(rows[0], {}, {}).is_empty()
+
+
+def jpeg(image: Image.Image, quality: int) -> np.ndarray:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality)
+    return np.asarray(Image.open(out).convert("RGB"))
+
+
+def test_planted_copies_of_pictures_are_found():
+    """30 pictures, each scaled to 75 % and compressed: all copies, and nothing else."""
+    pictures = [noise(160, 200, cells) for cells in range(10, 40)]
+    changed = [jpeg(Image.fromarray(p).resize((150, 120)), 75) for p in pictures]
+    hashed = PdqHash().score(samples(60), [*pictures, *changed])
+    frame = (
+        samples(60)
+        .hstack([hashed["hash"].alias("p.hash")])
+        .with_columns(
+            pl.Series("c.score", [1.0] * 30 + [0.5] * 30),
+            pl.lit(None, pl.String).alias("e.first"),
+            pl.lit(1, pl.UInt32).alias("e.rank"),
+        )
+    )
+    found = copies(frame)[1]
+    assert found["copy"].to_list() == [False] * 30 + [True] * 30
+    assert found["leader"].to_list()[30:] == frame["uid"].to_list()[:30]
