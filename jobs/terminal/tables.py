@@ -229,12 +229,13 @@ def explanation(sample: Explanation) -> None:
             evidence.add_row(*map(_value, entry.values()))
         console.print(evidence)
     for name, group in sample.groups.items():
-        console.print(f"{name}: {counted(group.rows, 'row')} of the pool with its key")
-        if group.rows > 1:
-            found = table("", *group.members[0], text=2)
-            for member in group.members:
-                found.add_row(*map(_value, member.values()))
-            console.print(found)
+        if group.rows == 1:
+            continue
+        console.print(f"{name}: {group.rows:,} rows of the pool have its key")
+        found = table("", *group.members[0], text=2)
+        for member in group.members:
+            found.add_row(*map(_value, member.values()))
+        console.print(found)
     if sample.lacks:
         console.print(f"as it was read: {sample.lacks}")
 

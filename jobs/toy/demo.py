@@ -95,7 +95,9 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
     columns = ("planted", "rule", "samples", "removed", "recall", "by the rule", "precision", "any defect")
     rows = table("", *columns, text=2)
     defective = truth["planted"] != CLEAN
-    fails = {rule: (~truth[rule]).fill_null(True) for rule in session.recipe.keep}
+    fails = {
+        name: (~truth[name]).fill_null(rule.missing != "keep") for name, rule in session.recipe.keep.items()
+    }
     counts = Counter(truth["planted"].to_list())
     del counts[CLEAN]
     for defect, count in counts.most_common():

@@ -73,6 +73,6 @@ def test_of_a_large_group_a_few_are_shown(session):
 def test_the_command_names_the_copy_that_is_kept(session, tmp_path):
     done = winnow("explain", tmp_path / "recipe.yaml", uid(4))
     assert done.returncode == 0, done.stderr
-    assert "copies: 3 rows of the pool with its key" in done.stdout
+    assert "copies: 3 rows of the pool have its key" in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if uid(0) in line and "True" in line]
     assert line.split()[:4] == [uid(0), "True", "3", "1"]
