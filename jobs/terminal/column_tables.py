@@ -7,7 +7,7 @@ from jobs.terminal.console import console, styled
 from jobs.terminal.tables import counted, share, table
 from pipeline.errors import unmistakable
 from pipeline.view.one_column import Bin, Mark, OneColumn
-from pipeline.view.profile import LENGTH, NUMBER, SHOWN, TEXT, TRUTH, VECTOR, ColumnProfile, Profile
+from pipeline.view.profile import COUNTED, LENGTH, NUMBER, SHOWN, VECTOR, ColumnProfile, Profile
 
 BAR = 30  # characters of the longest bar
 FEW = 3  # values and reasons that are named in a table
@@ -21,7 +21,7 @@ SPREAD = ("25%", "50%", "75%")
 def columns(profile: Profile) -> None:
     """All columns: numbers, texts, why values are missing."""
     _numbers([column for column in profile.columns.values() if column.kind in (NUMBER, LENGTH)])
-    _texts([column for column in profile.columns.values() if column.kind in (TEXT, TRUTH)])
+    _texts([column for column in profile.columns.values() if column.kind in COUNTED])
     _missing([column for column in profile.columns.values() if column.reasons])
     vectors = [column.column for column in profile.columns.values() if column.kind == VECTOR]
     if vectors:

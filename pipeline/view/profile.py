@@ -36,7 +36,8 @@ FREQUENT = 20  # values of a text, and reasons
 SHOWN = 400  # characters by which texts are told apart
 MOST_REASONS = 1000  # that are told apart
 OTHER = "(other reasons)"
-NUMBER, LENGTH, TEXT, TRUTH, VECTOR = "number", "length", "text", "true or false", "vector"
+NUMBER, LENGTH, TEXT, TRUTH, VECTOR, BYTES = "number", "length", "text", "true or false", "vector", "bytes"
+COUNTED = (TEXT, TRUTH, BYTES)  # kinds whose frequent values are shown
 DRAW = "draw"
 
 
@@ -68,7 +69,7 @@ class ColumnProfile:
     @property
     def all_differ(self) -> bool:
         """Whether each of the sampled rows has another text."""
-        return self.kind == TEXT and len(self.frequent) > 1 and max(self.frequent.values()) == 1
+        return self.kind in (TEXT, BYTES) and len(self.frequent) > 1 and max(self.frequent.values()) == 1
 
 
 @dataclass(frozen=True)
@@ -228,12 +229,14 @@ def kind_of(dtype: pl.DataType) -> str:
         return LENGTH
     if dtype == pl.Boolean:
         return TRUTH
+    if dtype == pl.Binary:
+        return BYTES
     return NUMBER if dtype.is_numeric() else TEXT
 
 
 def figure(name: str, kind: str) -> pl.Expr:
-    """What a column is summed up by: a number without NaN, the length of a list, the beginning of a text;
-    of a vector, whether there is one."""
+    """What a column is summed up by: a number without NaN, the length of a list, the beginning of a text,
+    or of bytes in hexadecimal digits; of a vector, whether there is one."""
     column = pl.col(name)
     if kind == LENGTH:
         return column.list.len().cast(pl.Float64).alias(name)
@@ -241,6 +244,8 @@ def figure(name: str, kind: str) -> pl.Expr:
         return column.cast(pl.Float64).fill_nan(None)
     if kind == VECTOR:
         return pl.when(column.is_not_null()).then(pl.lit(VECTOR)).alias(name)
+    if kind == BYTES:
+        return column.bin.encode("hex").str.slice(0, SHOWN)
     return column.cast(pl.String).str.slice(0, SHOWN)
 
 
@@ -280,7 +285,7 @@ def _profile(name: str, whole: _Part) -> ColumnProfile:
         count.least,
         count.most,
         {name: value for name, value in quantiles.items() if value is not None},
-        frequent(values) if kind in (TEXT, TRUTH) else {},
+        frequent(values) if kind in COUNTED else {},
     )
 
 
