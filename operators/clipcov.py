@@ -44,6 +44,7 @@ from operators.algorithms.cover import Class, Picks, Weights, exact, released
 from operators.algorithms.groups import spans
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
+from operators.algorithms.threads import blas_threads
 from operators.clip import ClipModel, ClipWeights, unit
 from pipeline.assets import read_bytes
 from pipeline.operator import Column, Device, File, Group, Score
@@ -151,6 +152,7 @@ class Cover(Group):
 
     needs = ("uid",)
     writes: ClassVar[Mapping[str, Any]] = {"gain": pl.Float64, "order": pl.UInt32}
+    _threads: int = PrivateAttr(1)
 
     @model_validator(mode="after")
     def _used(self) -> Self:
@@ -158,6 +160,10 @@ class Cover(Group):
         if self.refresh != PERIOD and self.compat != "released":
             raise ValueError("must not have `refresh` unless `compat` is released")
         return self
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Note the threads for matrix products."""
+        self._threads = device.threads
 
     def keys(self) -> tuple[str, ...]:
         """See Group."""
@@ -204,6 +210,7 @@ class Cover(Group):
         """The picks of a class."""
         weights = Weights(self.pair_weight, self.label_weight, self.centre_weight)
         most = ceil(self.share * len(samples.images))
-        if self.compat == "released":
-            return released(samples, weights, most, self.refresh)
-        return exact(samples, weights, most)
+        with blas_threads(self._threads):
+            if self.compat == "released":
+                return released(samples, weights, most, self.refresh)
+            return exact(samples, weights, most)

@@ -44,13 +44,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from operators.algorithms import ranks as arithmetic
 from operators.algorithms.groups import spans
 from operators.algorithms.reference import features
 from operators.algorithms.semantic import joins_earlier, nearest_earlier
-from pipeline.operator import BytesScore, Column, Columns, Group, Operator, SummaryGroup
+from operators.algorithms.threads import blas_threads
+from pipeline.operator import BytesScore, Column, Columns, Device, Group, Operator, SummaryGroup
 from pipeline.uids import draw
 
 DIGEST_BYTES = 16  # two different pictures of 12.8 billion share a digest with a probability of 1e-18
@@ -163,6 +164,7 @@ class Semantic(Group):
 
     needs = ("uid",)
     writes: ClassVar[Mapping[str, Any]] = {"max_similarity": pl.Float32, "neighbour": pl.String}
+    _threads: int = PrivateAttr(1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -170,6 +172,10 @@ class Semantic(Group):
         if self.keep != "random" and not self.similarity:
             raise ValueError(f"must have `similarity` if `keep` is {self.keep}")
         return self
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Note the threads for matrix products."""
+        self._threads = device.threads
 
     def keys(self) -> tuple[str, ...]:
         """See Group."""
@@ -189,7 +195,8 @@ class Semantic(Group):
             vectors, usable, error = features(own[self.embedding], None, True)
             at = start + np.flatnonzero(usable)
             order = self._order(own.filter(usable))
-            found, neighbours = compare(vectors[order])
+            with blas_threads(self._threads):
+                found, neighbours = compare(vectors[order])
             at = at[order]
             similarity[at] = found
             place[at] = np.where(neighbours < 0, -1, at[neighbours])

@@ -58,6 +58,7 @@ from operators.algorithms import hamming
 from operators.algorithms.groups import spans
 from operators.algorithms.pdq import LEAST_SIDE, pdq
 from operators.algorithms.ranks import value_of
+from operators.algorithms.threads import blas_threads
 from pipeline.operator import Column, Device, Group, ImageScore, Operator, Score, Stat, Table
 
 Radius = Annotated[int, Field(ge=0, le=255)]
@@ -81,7 +82,8 @@ class PdqHash(ImageScore):
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) pictures -> (n,) hashes and qualities."""
-        rows = [(None, None, None) if image is None else self._hash(image) for image in images]
+        with blas_threads(1):
+            rows = [(None, None, None) if image is None else self._hash(image) for image in images]
         return pl.DataFrame(rows, schema={**self.writes, "error": pl.String}, orient="row")
 
     def _hash(self, image: np.ndarray) -> tuple[bytes | None, int, str | None]:
