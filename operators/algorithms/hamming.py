@@ -39,7 +39,7 @@ def bytes_of(hashes: pl.Series) -> np.ndarray:
 def band_keys(hashes: np.ndarray, count: int) -> np.ndarray:
     """(n, 32) uint8 -> (n, count) uint64: the bits of each band; above them its number, and `count` in the
     top byte. A band has every `count`th byte, since neighbouring bits of a PDQ hash tend to flip together."""
-    spread = np.ascontiguousarray(hashes.reshape(len(hashes), -1, count).transpose(0, 2, 1))
+    spread = np.ascontiguousarray(hashes.reshape(len(hashes), BITS // 8 // count, count).transpose(0, 2, 1))
     values = spread.view(f"<u{spread.shape[2]}")[:, :, 0].astype(np.uint64)
     above = np.arange(count, dtype=np.uint64) | np.uint64(count) << np.uint64(NUMBER_BITS)
     found: np.ndarray = values | above << np.uint64(VALUE_BITS)
