@@ -134,8 +134,9 @@ class Cover(Group):
     limit             samples of a class; a larger one is split at random, by uid. A task takes 10 d `limit`
                       bytes of memory
 
-    Cost: moderate; no image is read: 4,500 rows per second on a CPU core in a class of 12,800 samples of 512
-    numbers, 70,000 with a `share` of 0.1; 1,700 with `compat: released`, by n d FLOP per row (measured).
+    Cost: moderate; no image is read: 4,100 rows per second on a CPU core in classes of 4,200 samples of 512
+    numbers, 35,500 with a `share` of 0.1, 6,300 with that and `compat: released`, which takes n d FLOP per
+    row in a class of n (measured).
     """
 
     image_embedding: Column
