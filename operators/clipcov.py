@@ -44,6 +44,7 @@ from operators.algorithms.cover import Class, Picks, Weights, exact, released
 from operators.algorithms.groups import spans
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
+from operators.algorithms.threads import blas_threads
 from operators.clip import ClipModel, ClipWeights, unit
 from pipeline.assets import read_bytes
 from pipeline.operator import Column, Device, File, Group, Score
@@ -133,8 +134,9 @@ class Cover(Group):
     limit             samples of a class; a larger one is split at random, by uid. A task takes 10 d `limit`
                       bytes of memory
 
-    Cost: moderate; no image is read: 4,500 rows per second on a CPU core in a class of 12,800 samples of 512
-    numbers, 70,000 with a `share` of 0.1; 1,700 with `compat: released`, by n d FLOP per row (measured).
+    Cost: moderate; no image is read: 4,100 rows per second on a CPU core in classes of 4,200 samples of 512
+    numbers, 35,500 with a `share` of 0.1, 6,300 with that and `compat: released`, which takes n d FLOP per
+    row in a class of n (measured).
     """
 
     image_embedding: Column
@@ -151,6 +153,7 @@ class Cover(Group):
 
     needs = ("uid",)
     writes: ClassVar[Mapping[str, Any]] = {"gain": pl.Float64, "order": pl.UInt32}
+    _threads: int = PrivateAttr(1)
 
     @model_validator(mode="after")
     def _used(self) -> Self:
@@ -158,6 +161,10 @@ class Cover(Group):
         if self.refresh != PERIOD and self.compat != "released":
             raise ValueError("must not have `refresh` unless `compat` is released")
         return self
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Note the threads for matrix products."""
+        self._threads = device.threads
 
     def keys(self) -> tuple[str, ...]:
         """See Group."""
@@ -204,6 +211,7 @@ class Cover(Group):
         """The picks of a class."""
         weights = Weights(self.pair_weight, self.label_weight, self.centre_weight)
         most = ceil(self.share * len(samples.images))
-        if self.compat == "released":
-            return released(samples, weights, most, self.refresh)
-        return exact(samples, weights, most)
+        with blas_threads(self._threads):
+            if self.compat == "released":
+                return released(samples, weights, most, self.refresh)
+            return exact(samples, weights, most)

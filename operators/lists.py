@@ -1,7 +1,7 @@
 """Lists of others: whether a pool holds what an evaluation set, another pool or a block list holds.
 
     digest: {use: duplicates.ImageDigest}
-    pdq:    {use: perceptual.PdqHash}
+    pdq:    {use: pdq.PdqHash}
     clip:   {use: clip.ClipScore, model: ViT-B-32, pretrained: openai}
     same:   {use: lists.Listed, column: digest.digest, file: evaluation.parquet}
     like:   {use: lists.NearestHash, hash: pdq.hash, file: evaluation.parquet}

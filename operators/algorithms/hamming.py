@@ -13,6 +13,7 @@ import polars as pl
 from pipeline.threads import faiss_threads
 
 BITS = 256
+VALUE_BITS, NUMBER_BITS = 48, 8  # of a key: the bits of a band, and its number
 FEW = 64  # rows of a group up to which pairs of all groups are compared together
 BLOCK = 256  # rows whose neighbours in a larger group are held at a time
 
@@ -36,13 +37,28 @@ def bytes_of(hashes: pl.Series) -> np.ndarray:
 
 
 def band_keys(hashes: np.ndarray, count: int) -> np.ndarray:
-    """(n, 32) uint8 -> (n, count) uint64: the bits of each band, with the band's number above them. A band
-    has every `count`th bit, since neighbouring bits of a PDQ hash tend to flip together."""
-    bits = np.unpackbits(hashes, axis=1).reshape(len(hashes), BITS // count, count).transpose(0, 2, 1)
-    width = bits.shape[2]
-    values = bits @ (np.uint64(1) << np.arange(width, dtype=np.uint64))
-    numbers: np.ndarray = values | np.arange(count, dtype=np.uint64) << np.uint64(width)
-    return numbers
+    """(n, 32) uint8 -> (n, count) uint64: the bits of each band; above them its number, and `count` in the
+    top byte. A band has every `count`th byte, since neighbouring bits of a PDQ hash tend to flip together."""
+    spread = np.ascontiguousarray(hashes.reshape(len(hashes), BITS // 8 // count, count).transpose(0, 2, 1))
+    values = spread.view(f"<u{spread.shape[2]}")[:, :, 0].astype(np.uint64)
+    above = np.arange(count, dtype=np.uint64) | np.uint64(count) << np.uint64(NUMBER_BITS)
+    found: np.ndarray = values | above << np.uint64(VALUE_BITS)
+    return found
+
+
+def has_key(hashes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(n, 32) uint8 and (n,) uint64 -> (n,) whether a key is that of one of the hash's bands."""
+    counts = keys >> np.uint64(NUMBER_BITS + VALUE_BITS)
+    found = np.zeros(len(keys), bool)
+    for count in np.unique(counts).tolist():
+        own = np.flatnonzero(counts == count)
+        bands = (keys[own] >> np.uint64(VALUE_BITS)).astype(np.uint8)
+        places = bands[:, None] + np.arange(0, BITS // 8, count)
+        values = np.take_along_axis(hashes[own], places.astype(np.int64), 1).astype(np.uint64)
+        shifts = np.arange(values.shape[1], dtype=np.uint64) * np.uint64(8)
+        mask = np.uint64((1 << VALUE_BITS) - 1)
+        found[own] = np.bitwise_or.reduce(values << shifts, axis=1) == keys[own] & mask
+    return found
 
 
 def near_pairs(
@@ -55,8 +71,7 @@ def near_pairs(
     parts = [_small_groups(hashes, starts[small], stops[small], radius)]
     for start, stop in zip(starts[~small].tolist(), stops[~small].tolist(), strict=True):
         parts.append(_large_group(hashes, start, stop, radius, most, threads))
-    pairs = Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    return _first_of_each(pairs, most)
+    return _first_of_each(_together(parts), most)
 
 
 def _small_groups(hashes: np.ndarray, starts: np.ndarray, stops: np.ndarray, radius: int) -> Pairs:
@@ -65,20 +80,20 @@ def _small_groups(hashes: np.ndarray, starts: np.ndarray, stops: np.ndarray, rad
     sizes = stops - starts
     rows = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
     stops = np.repeat(stops, sizes)
-    found = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    found = [Pairs(*np.zeros((3, 0), np.int64))]
     step = 1
     while len(rows := rows[(inside := rows + step < stops)]):
         stops = stops[inside]
-        differ = np.bitwise_count(words[rows] ^ words[rows + step]).astype(np.int16)
-        distance = differ[:, 0] + differ[:, 1] + differ[:, 2] + differ[:, 3]  # faster than sum(1)
-        near = distance <= radius
+        bits = np.bitwise_count(words[rows] ^ words[rows + step]).astype(np.int16)
+        distance = bits[:, 0] + bits[:, 1] + bits[:, 2] + bits[:, 3]  # faster than sum(1)
+        near = np.flatnonzero(distance <= radius)
         found.append(Pairs(rows[near] + step, rows[near], distance[near].astype(np.int64)))
         step += 1
-    return Pairs(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+    return _together(found)
 
 
 def _large_group(hashes: np.ndarray, start: int, stop: int, radius: int, most: int, threads: int) -> Pairs:
-    """The pairs of one group, by FAISS."""
+    """The pairs of one group, by FAISS, `most` of each hash."""
     import faiss
 
     own = np.ascontiguousarray(hashes[start:stop])
@@ -86,15 +101,20 @@ def _large_group(hashes: np.ndarray, start: int, stop: int, radius: int, most: i
     found = []
     with faiss_threads(threads):
         for at in range(0, len(own), BLOCK):
-            index.add(own[at : at + BLOCK])
             queries = own[at : at + BLOCK]
+            index.add(queries)
             limits, distances, places = index.range_search(queries, radius + 1)
             counts: np.ndarray = np.diff(limits.astype(np.int64))
             later = at + np.repeat(np.arange(len(queries)), counts)
             near = (places < later) & (distances <= radius)
             pairs = Pairs(start + later[near], start + places[near], distances[near].astype(np.int64))
             found.append(_first_of_each(pairs, most))
-    return Pairs(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+    return _together(found)
+
+
+def _together(parts: Sequence[Pairs]) -> Pairs:
+    """All pairs."""
+    return Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def _first_of_each(pairs: Pairs, most: int) -> Pairs:
