@@ -160,6 +160,17 @@ class ImageScore(Writer):
         operators share it; None if it is missing or cannot be decoded (the engine fills in `error`)."""
         raise OperatorMissing(type(self), "score")
 
+    def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
+        """The part of `score` that a worker may do ahead, on another thread, while `complete` computes earlier
+        batches; several calls may run at once. Needed by operators that wait for a device only. None, as by
+        default: there is no such part, and `score` is called. Not called if an operator of the same stage
+        writes one of the inputs."""
+        return None
+
+    def complete(self, batch: pl.DataFrame, prepared: Any) -> pl.DataFrame:
+        """The rest of `score`, from what `prepare` gave. Calls never overlap."""
+        raise OperatorMissing(type(self), "complete")
+
 
 class Stat(Operator):
     """Reduces columns to one small table. Shards are reduced anywhere and merged in any order and grouping,

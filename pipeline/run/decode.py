@@ -13,6 +13,7 @@ import io
 import re
 import struct
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -212,7 +213,10 @@ class Room:
 
 
 class Decoder:
-    """Decodes batches on threads. `decoded` counts the images, so that a test can see each decoded once."""
+    """Decodes batches on threads. `decoded` counts the images, so that a test can see each decoded once.
+    Several threads may call it; they take turns, since each batch is decoded on all threads."""
+
+    _turn = threading.Lock()  # of the process: so are Python's filters of warnings
 
     def __init__(self, threads: int, limits: Limits = DEFAULTS) -> None:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
@@ -223,10 +227,17 @@ class Decoder:
 
     def __call__(self, data: Sequence[Data | None]) -> list[tuple[np.ndarray | None, str | None]]:
         """(pixels, None) or (None, reason) per image, in order: see `decode`."""
-        self.decoded += sum(item is not None for item in data)
-        with warnings.catch_warnings():  # Pillow's, on odd files; here, since filters are not per thread
+        return self.timed(data)[0]
+
+    def timed(
+        self, data: Sequence[Data | None]
+    ) -> tuple[list[tuple[np.ndarray | None, str | None]], float]:
+        """The same, and when it began (time.perf_counter): the wait for a turn is no work."""
+        with self._turn, warnings.catch_warnings():  # Pillow's, on odd files; filters are not per thread
+            started = time.perf_counter()
             warnings.simplefilter("ignore")
-            return list((self.pool.map if self.pool else map)(self._decode, data))
+            self.decoded += sum(item is not None for item in data)
+            return list((self.pool.map if self.pool else map)(self._decode, data)), started
 
     def _decode(self, data: Data | None) -> tuple[np.ndarray | None, str | None]:
         """See `decode`."""
