@@ -161,8 +161,8 @@ class ImageScore(Writer):
         raise OperatorMissing(type(self), "score")
 
     def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
-        """The part of `score` that a worker may do ahead, on another thread, while `complete` computes earlier
-        batches; several calls may run at once. Needed by operators that wait for a device only. None, as by
+        """The part of `score` that a worker may do ahead, on another thread, while `complete` computes
+        earlier batches; several calls may run at once. For operators that wait for a device. None, as by
         default: there is no such part, and `score` is called. Not called if an operator of the same stage
         writes one of the inputs."""
         return None

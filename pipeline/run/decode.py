@@ -229,9 +229,7 @@ class Decoder:
         """(pixels, None) or (None, reason) per image, in order: see `decode`."""
         return self.timed(data)[0]
 
-    def timed(
-        self, data: Sequence[Data | None]
-    ) -> tuple[list[tuple[np.ndarray | None, str | None]], float]:
+    def timed(self, data: Sequence[Data | None]) -> tuple[list[tuple[np.ndarray | None, str | None]], float]:
         """The same, and when it began (time.perf_counter): the wait for a turn is no work."""
         with self._turn, warnings.catch_warnings():  # Pillow's, on odd files; filters are not per thread
             started = time.perf_counter()

@@ -28,11 +28,11 @@ from pipeline.plan.absent import gpus_here
 from pipeline.plan.cluster import Node
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
-from pipeline.progress import Tick
+from pipeline.progress import Tally, Tick
 from pipeline.recipe.sections import Resources
 from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
-from pipeline.run.stage import IN_FLIGHT, StageRunner, Tally
+from pipeline.run.stage import IN_FLIGHT, StageRunner
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

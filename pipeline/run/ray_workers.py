@@ -30,11 +30,11 @@ from pipeline.operator import ImageScore
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar_reader import binary, buffers
+from pipeline.progress import Tally
 from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.executor import Event, device_of, runner_of
 from pipeline.run.ray_log import log_in_worker
-from pipeline.run.stage import Tally
 from pipeline.storage.store import to_arrow
 
 Item = TypeVar("Item")

@@ -15,9 +15,7 @@ fails on every single row of a batch, an OperatorError stops the pass.
 
 import threading
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +23,7 @@ import polars as pl
 
 from pipeline.errors import OperatorError, place, worded
 from pipeline.operator import Device, ImageScore, Score, Writer
+from pipeline.progress import Tally
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import Decoder, pixel_slices
@@ -37,45 +36,6 @@ AHEAD = 2  # slices that are decoded and prepared while one is computed
 IN_FLIGHT = AHEAD + 2  # batches of a runner at a time: one is computed, one is packed and handed on
 SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
 Images = Sequence[np.ndarray | None]
-
-
-@dataclass
-class Tally:
-    """The work done so far, by operator: seconds of the workers, rows, and rows without a result. `decode`
-    and `read` count as operators."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    rows: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-
-    def __iadd__(self, other: "Tally") -> "Tally":
-        for name, seconds in other.seconds.items():
-            self.seconds[name] += seconds
-        self.rows.update(other.rows)
-        self.failed.update(other.failed)
-        return self
-
-    def as_dict(self) -> dict[str, dict[str, Any]]:
-        """As plain data, which `Tally.of` reads."""
-        return {"seconds": dict(self.seconds), "rows": dict(self.rows), "failed": dict(self.failed)}
-
-    @classmethod
-    def of(cls, data: Mapping[str, Mapping[str, Any]]) -> "Tally":
-        """The tally that `as_dict` gave."""
-        tally = cls(rows=Counter(data.get("rows", {})), failed=Counter(data.get("failed", {})))
-        tally.seconds.update(data.get("seconds", {}))
-        return tally
-
-    def add_call(self, name: str, started: float, rows: int, failed: int = 0) -> None:
-        """Count one call of an operator on `rows` rows, which began at `started` (time.perf_counter) and has
-        just ended."""
-        self.add_time(name, started)
-        self.rows[name] += rows
-        self.failed[name] += failed
-
-    def add_time(self, name: str, started: float) -> None:
-        """Count the time since `started` (time.perf_counter) as work of an operator."""
-        self.seconds[name] += time.perf_counter() - started
 
 
 class Stopped(Exception):

@@ -1,10 +1,10 @@
-"""Does a pass run at the speed of its slowest part? A simulated device (an operator that sleeps under a lock,
-as a thread that waits for a GPU does) at several ratios to decoding, through the plain loop and Ray.
+"""Does a pass run at the speed of its slowest part? A simulated device (an operator that sleeps, as a thread
+that waits for a GPU does) at several ratios to decoding, through the plain loop and Ray.
 
     python tests/benchmarks/bench_overlap.py [--copies 2] [--ray] [--threads 2]
 
-`of the slower`: samples per second of the pass, over those of decoding alone or the device alone, whichever is
-slower; 1 is perfect. `one after the other`: what a worker reaches that decodes, then computes.
+`of the slower`: samples per second of the pass, over those of decoding alone or the device alone, whichever
+is slower; 1 is perfect. `one after the other`: what a worker reaches that decodes, then computes.
 """
 
 import argparse
@@ -85,7 +85,9 @@ def main() -> None:
     """Run every ratio and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--photos", type=Path, default=PHOTOS)
-    parser.add_argument("--copies", type=int, default=2, help="how often each tar of the photos is in the pool")
+    parser.add_argument(
+        "--copies", type=int, default=2, help="how often each tar of the photos is in the pool"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--ray", action="store_true", help="on Ray, too")
     args = parser.parse_args()
@@ -95,7 +97,9 @@ def main() -> None:
 
         ways["Ray"] = RayExecutor
     print(f"{platform.processor() or platform.machine()}, {args.threads} threads, photos of {args.photos}")
-    print("\n| way | device : decode | samples/s | of the slower | one after the other |\n|---|---|---|---|---|")
+    print(
+        "\n| way | device : decode | samples/s | of the slower | one after the other |\n|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as folder:
         pool = Path(folder)
         for number, tar in enumerate(sorted(args.photos.glob("*.tar")) * args.copies):

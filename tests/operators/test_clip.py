@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operators.clip import ClipModel, ClipScore
+from operators.algorithms.clip_model import ClipModel
+from operators.clip import ClipScore
 from pipeline.errors import OperatorError
 from pipeline.operator import Device
 from pipeline.pool.shards import Shard

@@ -20,7 +20,16 @@ from typing import Any
 from pipeline.operator import Device
 from tests.benchmarks.gpu import agreement, rates
 from tests.benchmarks.gpu.machine import Machine
-from tests.benchmarks.gpu.made import MODELS, PHOTOS, TRAINED, Clip, photo_tars, pictures_of, random_clip, recipe
+from tests.benchmarks.gpu.made import (
+    MODELS,
+    PHOTOS,
+    TRAINED,
+    Clip,
+    photo_tars,
+    pictures_of,
+    random_clip,
+    recipe,
+)
 from tests.benchmarks.gpu.report import markdown
 
 LOOKED_AT = 500  # samples whose scores are compared
@@ -70,7 +79,7 @@ def of_model(
     """The figures of one model."""
     import torch
 
-    from operators.clip import load
+    from operators.algorithms.clip_model import load
 
     clip = random_clip(MODELS.get(label, label), folder, machine.device)
     with torch.device(machine.device):  # random numbers for a billion weights take a CPU half a minute
@@ -79,7 +88,9 @@ def of_model(
     size = size[0] if isinstance(size, tuple) else size
     found: dict[str, Any] = {"forward": rates.forward(model, size, machine)}
     print(label, "forward", found["forward"], flush=True)
-    rows = max(model.chunk, int(found["forward"]["both"] * args.seconds)) if machine.has_gpu else 2 * model.chunk
+    rows = (
+        max(model.chunk, int(found["forward"]["both"] * args.seconds)) if machine.has_gpu else 2 * model.chunk
+    )
     rows = min(rows, 20_000)
     found["device decode"] = rates.with_device_decode(model, samples, size, machine, rows)
     print(label, "device decode", found["device decode"], flush=True)

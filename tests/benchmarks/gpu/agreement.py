@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from operators.algorithms.clip_model import load
 from operators.algorithms.neighbours import Points
 from operators.algorithms.resample import Frame
-from operators.clip import ClipScore, load
+from operators.clip import ClipScore
 from pipeline.operator import Device
 from pipeline.run.decode import decode
-from tests.benchmarks.gpu.made import Clip
 from tests.benchmarks.gpu.machine import Machine
+from tests.benchmarks.gpu.made import Clip
 
 KEPT = 0.3  # of the samples, in the cut
 POINTS, NEAREST = 3000, 16
@@ -50,7 +51,10 @@ def device_decode(clip: Clip, samples: Samples, machine: Machine) -> dict[str, f
     off = np.abs(found.astype(np.int16) - prepared)
     texts = model.texts([caption for _, caption in samples])[0]
     scores, exact = (
-        _cosine(np.concatenate([model._forward(model.net.encode_image, part) for part in _inputs(model, p)]), texts)
+        _cosine(
+            np.concatenate([model._forward(model.net.encode_image, part) for part in _inputs(model, p)]),
+            texts,
+        )
         for p in (found, prepared)
     )
     told = {"pixel_mean": float(off.mean()), "pixel_p999": float(np.quantile(off, 0.999))}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.clip import ClipModel
+from operators.algorithms.clip_model import ClipModel
 from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
 from pipeline.recipe.sections import Recipe

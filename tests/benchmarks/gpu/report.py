@@ -9,7 +9,9 @@ def markdown(found: Mapping[str, Any]) -> str:
     machine = found["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     head = f"{machine['device']}, {machine['cores']} cores, {machine['date']}, Python {machine['python']}, {packages}"
-    return "\n".join([head, "", *speeds(found["models"]), "", *agreements(found), "", *all_parts(found["models"])])
+    return "\n".join(
+        [head, "", *speeds(found["models"]), "", *agreements(found), "", *all_parts(found["models"])]
+    )
 
 
 def speeds(models: Mapping[str, Any]) -> list[str]:
@@ -34,7 +36,9 @@ def agreements(found: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     rows = {name: found[name] for name in ("bf16, trained", "device decode, trained") if name in found}
-    rows |= {f"bf16, random {label}": model["bf16"] for label, model in found["models"].items() if "bf16" in model}
+    rows |= {
+        f"bf16, random {label}": model["bf16"] for label, model in found["models"].items() if "bf16" in model
+    }
     for name, row in rows.items():
         cells = [f"{row[key]:.2e}" for key in ("mean", "p999", "spread")]
         cells += [f"{row['rank_correlation']:.5f}", f"{row['cut_changes']:.2%}"]
@@ -46,4 +50,8 @@ def agreements(found: Mapping[str, Any]) -> list[str]:
 def all_parts(models: Mapping[str, Any]) -> list[str]:
     """Samples per second of the steps before the networks."""
     parts = {name: rate for model in models.values() for name, rate in model.get("parts", {}).items()}
-    return ["| part | samples/s |", "|---|---|", *(f"| {name} | {rate:,.0f} |" for name, rate in parts.items())]
+    return [
+        "| part | samples/s |",
+        "|---|---|",
+        *(f"| {name} | {rate:,.0f} |" for name, rate in parts.items()),
+    ]
