@@ -25,13 +25,17 @@ from tests.benchmarks.gpu.made import (
     PHOTOS,
     TRAINED,
     Clip,
+    enlarged,
     photo_tars,
     pictures_of,
     random_clip,
     recipe,
+    tar_of,
 )
 from tests.benchmarks.gpu.report import markdown
 
+SIDE = 1024  # pixels of the longer side of larger photos
+LARGER = ("L/14", "tiny")  # the models for which these are measured, too
 LOOKED_AT = 500  # samples whose scores are compared
 
 
@@ -60,6 +64,7 @@ def measured(args: argparse.Namespace, machine: Machine, folder: Path) -> dict[s
     trained = Clip(f"{TRAINED}.json", f"{TRAINED}.safetensors")
     if TRAINED.with_suffix(".safetensors").exists():
         found["device decode, trained"] = agreement.device_decode(trained, samples, machine)
+        found["fast, trained"] = agreement.fast_against_exact(trained, samples, machine)
         found["bf16, trained"] = agreement.bf16_against_fp32(trained, samples, machine)
     found["OCR"] = agreement.text_in_images(samples[:100], machine)
     found["FAISS"] = agreement.faiss_neighbours(machine)
@@ -94,14 +99,24 @@ def of_model(
     rows = min(rows, 20_000)
     found["device decode"] = rates.with_device_decode(model, samples, size, machine, rows)
     print(label, "device decode", found["device decode"], flush=True)
-    tars = photo_tars(args.photos, rates.emptied(folder / "pool"), rows)
-    made = recipe(tars, rates.emptied(folder / "store"), clip, int(machine.has_gpu))
-    found["whole"] = rates.whole_pass(made, machine)
-    print(label, "whole", found["whole"], flush=True)
+    pool = photo_tars(args.photos, rates.emptied(folder / "pool"), rows)
+    pools = {"": pool}
+    if label in LARGER:
+        larger = enlarged(samples, SIDE, machine.threads)
+        (folder / "larger").mkdir(exist_ok=True)
+        tar_of(larger, folder / "larger" / "0.tar")
+        pools[f", {SIDE} px"] = photo_tars(folder / "larger", rates.emptied(folder / "large"), rows // 2)
+    for suffix, tars in pools.items():
+        for way in ("exact", "fast"):
+            store = rates.emptied(folder / "store")
+            made = recipe(tars, store, clip, int(machine.has_gpu), preprocess=way)
+            found[f"{way}{suffix}"] = rates.whole_pass(made, machine)
+            print(label, way, suffix, found[f"{way}{suffix}"], flush=True)
     if label in (args.models[0], "tiny"):
         rates.emptied(folder / "store")
         found["parts"] = rates.parts(model, samples, machine) | {"read, 1 thread": rates.reading(made)}
         print(label, "parts", found["parts"], flush=True)
+    found["fast against exact"] = agreement.fast_against_exact(clip, samples, machine)
     found["bf16"] = agreement.bf16_against_fp32(clip, samples, machine)
     del model
     for path in (clip.config, clip.weights):

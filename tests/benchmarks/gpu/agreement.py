@@ -31,6 +31,18 @@ def bf16_against_fp32(clip: Clip, samples: Samples, machine: Machine) -> dict[st
     return drift(scores.to_numpy(), exact.to_numpy())
 
 
+def fast_against_exact(clip: Clip, samples: Samples, machine: Machine) -> dict[str, float]:
+    """Scores of ClipScore with `preprocess: fast`, and as it is by default, both on the device."""
+    captions = pl.DataFrame({"text": [caption for _, caption in samples]})
+    images = [decode(jpeg)[0] for jpeg, _ in samples]
+    found = []
+    for preprocess in ("fast", "exact"):
+        operator = ClipScore(model=clip.config, pretrained=clip.weights, preprocess=preprocess)
+        operator.setup({}, Device(machine.device, machine.threads))
+        found.append(operator.score(captions, images)["score"].to_numpy())
+    return drift(*found)
+
+
 def _in_float32(operator: ClipScore, clip: Clip) -> ClipScore:
     """The operator with the checkpoint's own precision."""
     import torch
@@ -71,7 +83,8 @@ def _inputs(model: Any, prepared: np.ndarray) -> list[Any]:
 
 def on_device(jpegs: Sequence[bytes], size: int, machine: Machine) -> Any:
     """JPEGs -> (n, size, size, 3) uint8, decoded by the device's own decoder and resized there."""
-    return Frame(size, crop=True)([pixels.permute(1, 2, 0) for pixels in decoded_on_device(jpegs, machine)])
+    pictures = [pixels.permute(1, 2, 0) for pixels in decoded_on_device(jpegs, machine)]
+    return Frame(size, crop=True)(pictures, machine.device)
 
 
 def decoded_on_device(jpegs: Sequence[bytes], machine: Machine) -> Sequence[Any]:

@@ -5,6 +5,7 @@ import itertools
 import json
 import tarfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ MODELS = {  # the name in the table -> open_clip's
     "H/14": "ViT-H-14",
 }
 DRAWN = 48  # pictures of a tar that is made on the spot
+QUALITY = 85  # of enlarged JPEGs
 WORDS = 49_408  # of open_clip's own tokenizer
 
 
@@ -60,8 +62,8 @@ def random_clip(name: str, folder: Path, device: str) -> Clip:
 
 def photo_tars(photos: Path, folder: Path, samples: int) -> list[Path]:
     """Tars with at least so many samples: the photos again and again, or drawn pictures if there are none."""
-    sources = sorted(photos.glob("*.tar")) or [drawn_tar(folder)]
     folder.mkdir(exist_ok=True, parents=True)
+    sources = sorted(photos.glob("*.tar")) or [tar_of(drawn(), folder / "drawn")]
     tars = list[Path]()
     for number, source in enumerate(itertools.cycle(sources)):
         if samples <= 0:
@@ -72,14 +74,34 @@ def photo_tars(photos: Path, folder: Path, samples: int) -> list[Path]:
     return tars
 
 
-def drawn_tar(folder: Path) -> Path:
-    """A tar of JPEGs of several sizes, with captions."""
-    folder.mkdir(exist_ok=True, parents=True)
-    path = folder / "drawn.tar_"
+def drawn() -> list[tuple[bytes, str]]:
+    """(JPEG, caption): pictures of several sizes."""
+    return [(picture(n, 160 + n, 240 - n, "JPEG"), f"drawn picture {n}") for n in range(DRAWN)]
+
+
+def enlarged(samples: Sequence[tuple[bytes, str]], side: int, threads: int) -> list[tuple[bytes, str]]:
+    """The same pictures with a longer side of `side` pixels, encoded anew."""
+    from PIL import Image
+
+    def larger(jpeg: bytes) -> bytes:
+        image = Image.open(io.BytesIO(jpeg)).convert("RGB")
+        scale = side / max(image.size)
+        out = io.BytesIO()
+        image.resize((round(image.width * scale), round(image.height * scale))).save(
+            out, "JPEG", quality=QUALITY
+        )
+        return out.getvalue()
+
+    with ThreadPoolExecutor(threads) as pool:
+        jpegs = list(pool.map(larger, [jpeg for jpeg, _ in samples]))
+    return [(jpeg, caption) for jpeg, (_, caption) in zip(jpegs, samples, strict=True)]
+
+
+def tar_of(samples: Sequence[tuple[bytes, str]], path: Path) -> Path:
+    """A tar of JPEGs with captions."""
     with tarfile.open(path, "w") as tar:
-        for number in range(DRAWN):
-            jpeg = picture(number, 160 + number, 240 - number, "JPEG")
-            for suffix, data in (("jpg", jpeg), ("txt", f"drawn picture {number}".encode())):
+        for number, (jpeg, caption) in enumerate(samples):
+            for suffix, data in (("jpg", jpeg), ("txt", caption.encode())):
                 member = tarfile.TarInfo(f"{number:09d}.{suffix}")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,13 @@ def parts(model: ClipModel, samples: Samples, machine: Machine) -> dict[str, flo
         steps[f"prepare, {_threads(threads)}"] = lambda pool=pool: list(pool.map(model.head, images))
     steps["decode, device"] = lambda: decoded_on_device(jpegs, machine)
     steps["decode and resize, device"] = lambda: on_device(jpegs, size, machine)
-    return {name: len(samples) / machine.seconds(step, 3) for name, step in steps.items()}
+    found = {name: len(samples) / machine.seconds(step, 3) for name, step in steps.items()}
+    rows = min(model.chunk, len(images))
+    for name in ("exact", "fast"):
+        make = partial(model.ready, images[:rows], captions[:rows], name == "fast")
+        found[f"ready, {name}"] = rows / machine.seconds(make, 3)
+    ready = model.ready(images[:rows], captions[:rows], True)
+    return found | {"encoded": rows / machine.seconds(lambda: model.encoded(ready), 3)}
 
 
 def _threads(count: int) -> str:

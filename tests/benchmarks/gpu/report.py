@@ -3,29 +3,48 @@
 from collections.abc import Mapping
 from typing import Any
 
+WAYS = ("exact", "fast")
+
 
 def markdown(found: Mapping[str, Any]) -> str:
     """Every table, for RESULTS.md."""
     machine = found["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    head = f"{machine['device']}, {machine['cores']} cores, {machine['date']}, Python {machine['python']}, {packages}"
-    return "\n".join(
-        [head, "", *speeds(found["models"]), "", *agreements(found), "", *all_parts(found["models"])]
-    )
+    head = [
+        f"{machine['device']}, {machine['cores']} cores, {machine['date']},",
+        f"Python {machine['python']},",
+    ]
+    tables = [
+        speeds(found["models"]),
+        whole_passes(found["models"]),
+        agreements(found),
+        parts(found["models"]),
+    ]
+    return "\n".join([" ".join(head), packages, *(line for table in tables for line in ("", *table))])
 
 
 def speeds(models: Mapping[str, Any]) -> list[str]:
-    """Samples per second by model."""
+    """Samples per second of the towers, and from JPEGs in memory that the device decodes."""
+    lines = ["| model | both towers | image | text | with device decode |", "|---|---|---|---|---|"]
+    for label, model in models.items():
+        alone = model["forward"]
+        rates = [alone["both"], alone["image"], alone["text"], model["device decode"]]
+        lines.append(f"| {' | '.join([label, *(f'{rate:,.0f}' for rate in rates)])} |")
+    return lines
+
+
+def whole_passes(models: Mapping[str, Any]) -> list[str]:
+    """Samples per second of `winnow compute --local`."""
     lines = [
-        "| model | towers alone, samples/s | image | text | device decode | whole pass | of the towers | busy | GiB |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| whole pass | samples/s | of both towers | device busy | device GiB |",
+        "|---|---|---|---|---|",
     ]
     for label, model in models.items():
-        alone, whole = model["forward"], model["whole"]
-        rates = [alone["both"], alone["image"], alone["text"], model["device decode"], whole["rate"]]
-        cells = [label, *(f"{rate:,.0f}" for rate in rates), f"{whole['rate'] / alone['both']:.2f}"]
-        cells += ["" if whole[name] is None else f"{whole[name]:.2f}" for name in ("busy", "gib")]
-        lines.append(f"| {' | '.join(cells)} |")
+        for way, run in model.items():
+            if way.startswith(WAYS) and "rate" in run:
+                share = run["rate"] / model["forward"]["both"]
+                told = ["" if run[name] is None else f"{run[name]:.2f}" for name in ("busy", "gib")]
+                lines.append(f"| {label}, {way} | {run['rate']:,.0f} | {share:.2f} | {' | '.join(told)} |")
     return lines
 
 
@@ -35,23 +54,22 @@ def agreements(found: Mapping[str, Any]) -> list[str]:
         "| scores against | mean | 99.9 % | spread of scores | rank correlation | top-30 % cut changes |",
         "|---|---|---|---|---|---|",
     ]
-    rows = {name: found[name] for name in ("bf16, trained", "device decode, trained") if name in found}
-    rows |= {
-        f"bf16, random {label}": model["bf16"] for label, model in found["models"].items() if "bf16" in model
-    }
+    rows = {name: row for name, row in found.items() if name.endswith(", trained")}
+    for label, model in found["models"].items():
+        for name in ("bf16", "fast against exact"):
+            if name in model:
+                rows[f"{name}, random {label}"] = model[name]
     for name, row in rows.items():
-        cells = [f"{row[key]:.2e}" for key in ("mean", "p999", "spread")]
-        cells += [f"{row['rank_correlation']:.5f}", f"{row['cut_changes']:.2%}"]
+        cells = [f"{row[key]:.1e}" for key in ("mean", "p999", "spread")]
+        cells += [f"{row['rank_correlation']:.6f}", f"{row['cut_changes']:.2%}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     others = [f"{name}: {found[name]}" for name in ("OCR", "FAISS") if name in found]
     return [*lines, "", *others]
 
 
-def all_parts(models: Mapping[str, Any]) -> list[str]:
-    """Samples per second of the steps before the networks."""
-    parts = {name: rate for model in models.values() for name, rate in model.get("parts", {}).items()}
-    return [
-        "| part | samples/s |",
-        "|---|---|",
-        *(f"| {name} | {rate:,.0f} |" for name, rate in parts.items()),
-    ]
+def parts(models: Mapping[str, Any]) -> list[str]:
+    """Samples per second of the steps beside the networks."""
+    lines = ["| part | samples/s |", "|---|---|"]
+    for label, model in models.items():
+        lines += [f"| {label}, {name} | {rate:,.0f} |" for name, rate in model.get("parts", {}).items()]
+    return lines
