@@ -124,18 +124,23 @@ class ClipScore(ClipImages, ImageScore):
         texts, cut = self._clip.texts(rows.captions)
         return self._columns(batch, rows, found, texts, cut)
 
+    def on_device(self) -> bool:
+        """See ImageScore: with `preprocess: fast` on a GPU."""
+        return self.preprocess == "fast" and bool(self._clip.ahead and self._clip.frame)
+
     def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
-        """See ImageScore: on a GPU, images that have the model's size, and tokens."""
+        """See ImageScore: all but the wait for a GPU."""
         if not self._clip.ahead:
             return None
         rows = _Rows.of(batch, images)
         pictures = [images[row] for row in rows.seen]
-        return rows, self._clip.ready(pictures, rows.captions, self.preprocess == "fast")
+        return rows, self._clip.launched(pictures, rows.captions, self.preprocess == "fast")
 
     def complete(self, batch: pl.DataFrame, prepared: Any) -> pl.DataFrame:
         """See ImageScore."""
-        rows, ready = prepared
-        return self._columns(batch, rows, *self._clip.encoded(ready), ready.cut)
+        rows, launched = prepared
+        images, texts = self._clip.encoded(launched)
+        return self._columns(batch, rows, images, texts, launched.cut)
 
     def _columns(
         self, batch: pl.DataFrame, rows: "_Rows", images: np.ndarray, texts: np.ndarray, cut: Sequence[bool]

@@ -160,11 +160,16 @@ class ImageScore(Writer):
         operators share it; None if it is missing or cannot be decoded (the engine fills in `error`)."""
         raise OperatorMissing(type(self), "score")
 
+    def on_device(self) -> bool:
+        """Whether this operator, once set up, takes images as tensors of torch on its device, (h, w, 3)
+        uint8, which may be decoded there, by another decoder with slightly other pixels. Not by default."""
+        return False
+
     def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
-        """The part of `score` that a worker may do ahead, on another thread, while `complete` computes
-        earlier batches; several calls may run at once. For operators that wait for a device. None, as by
-        default: there is no such part, and `score` is called. Not called if an operator of the same stage
-        writes one of the inputs."""
+        """The part of `score` that a worker may do ahead, on other threads, several calls at once, while
+        `complete` ends earlier batches: for a GPU, all but the wait for its results. None, as by default:
+        there is no such part, and `score` is called. Not called if an operator of the same stage writes one
+        of the inputs."""
         return None
 
     def complete(self, batch: pl.DataFrame, prepared: Any) -> pl.DataFrame:

@@ -4,11 +4,12 @@
     clip.images(pictures)            # (n, d) float32
     clip.texts(captions)             # the same, and which captions are cut
 
-On CPU, chunks of rows go through the network side by side, one thread each. On a GPU a batch is first made
-ready (`ready_images`, `ready_tokens`), which a worker does ahead on a thread of its own and a stream of its
-own, and then encoded.
+On CPU, chunks of rows go through the network side by side, one thread each. A GPU has two streams: images are
+resized and tokens copied on one, the networks run on the other. `launched` waits for neither, so that the GPU
+has work while Python packs the results of one batch and makes the next.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
@@ -71,7 +72,11 @@ class ClipModel:
         self.frame = frame
         self.device = device.name
         self.ahead = device.name != "cpu"
-        self.aside = torch.cuda.Stream() if self.ahead else None
+        cuda: Any = torch.cuda
+        self.aside, self.main = (cuda.Stream() if self.ahead else None for _ in range(2))
+        if self.ahead:
+            cuda.synchronize()  # the weights are on their way on a third stream
+        self.launching = threading.Lock()
         self.chunk = CHUNK[device.name]
         self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
 
@@ -84,7 +89,7 @@ class ClipModel:
         """n pictures, (h, w, 3) uint8 each -> (n, d) float32, of the lengths that the model gives them.
         `fast`: see `operators.clip.ClipImages`."""
         if self.ahead:
-            return self.encoded(self.ready(images, [], fast))[0]
+            return self.encoded(self.launched(images, [], fast))[0]
         return self._in_chunks(images, partial(self._images, fast=fast))
 
     def texts(self, texts: Sequence[str]) -> tuple[np.ndarray, list[bool]]:
@@ -94,32 +99,32 @@ class ClipModel:
         tokens, cut = self.captions(texts)
         return self._in_chunks(tokens, self._texts), cut
 
-    def ready(self, images: Sequence[np.ndarray], texts: Sequence[str], fast: bool) -> "Ready":
-        """Pictures and captions of a batch, prepared and on the device. May be called on several threads,
-        while another one is in `encoded`."""
+    def launched(self, images: Sequence[np.ndarray], texts: Sequence[str], fast: bool) -> "Launched":
+        """Pictures and captions of a batch, prepared and on their way through the device. May be called on
+        several threads: the device then has the next batch before it has ended with this one."""
         import torch
 
         with torch.cuda.stream(self.aside):  # of None: nothing
-            pixels = self._ready_images(images, fast) if images else None
+            pixels = self.tail(self._ready_images(images, fast)).to(self.dtype) if images else None
             tokens, cut = self.captions(texts) if texts else (None, [])
-            if tokens is not None:
-                tokens = tokens.to(self.device)
-        if self.aside is not None:
-            self.aside.synchronize()
-        return Ready(pixels, tokens, cut)
+            tokens = None if tokens is None else tokens.to(self.device)
+        with self.launching, torch.cuda.stream(self.main), torch.inference_mode():
+            if self.main is not None and self.aside is not None:
+                self.main.wait_stream(self.aside)
+            found_texts = self._on_host(self.net.encode_text, tokens)
+            found_images = self._on_host(self.net.encode_image, pixels)
+            done = None if self.main is None else self.main.record_event()
+        return Launched(found_images, found_texts, cut, done, (pixels, tokens))
 
-    def encoded(self, ready: "Ready") -> tuple[np.ndarray, np.ndarray]:
-        """(n, d) float32 of the pictures, and of the captions. Both are on their way through the device
-        before the first is waited for."""
-        import torch
-
-        def image(part: Any) -> Any:
-            return self.net.encode_image(self.tail(part).to(self.dtype))
-
-        kinds = ((self.net.encode_text, ready.tokens), (image, ready.pixels))
-        with torch.inference_mode():
-            texts, images = ([self._launched(e, c) for c in self._chunks(batch)] for e, batch in kinds)
-            return self._joined(images), self._joined(texts)
+    def encoded(self, launched: "Launched") -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) float32 of the pictures, and of the captions, as soon as the device has them."""
+        if launched.done is not None:
+            launched.done.synchronize()
+        images, texts = (
+            np.empty((0, self.width), np.float32) if found is None else np.array(found)
+            for found in (launched.images, launched.texts)
+        )
+        return images, texts
 
     def _ready_images(self, images: Sequence[np.ndarray], fast: bool) -> Any:
         """(n, s, s, 3) uint8 on the device."""
@@ -128,23 +133,25 @@ class ClipModel:
         if fast and self.frame is not None:
             return self.frame(images, self.device)
         ready = list(self.over_images(self.head, images))
-        pixels = torch.empty(
-            (len(ready), *ready[0].shape),
-            dtype=torch.from_numpy(ready[0][:0].copy()).dtype,
-            pin_memory=self.aside is not None,
-        )
+        kind = torch.from_numpy(ready[0][:0].copy()).dtype
+        shape = (len(ready), *ready[0].shape)
+        pixels = torch.empty(shape, dtype=kind, pin_memory=self.aside is not None)
         np.stack(ready, out=pixels.numpy())
         return pixels.to(self.device, non_blocking=True)
 
-    def _chunks(self, items: Any) -> list[Any]:
-        """The items, `self.chunk` at a time; none of None."""
-        return [items[i : i + self.chunk] for i in range(0, 0 if items is None else len(items), self.chunk)]
-
-    def _joined(self, found: Sequence[Any]) -> np.ndarray:
-        """(n, d) float32 of what the device gives for each chunk."""
+    def _on_host(self, encode: Callable[[Any], Any], batch: Any) -> Any:
+        """(n, d) float32 in the host's memory, once the stream has come so far; None of None."""
         import torch
 
-        return np.asarray(torch.cat(list(found)).cpu()) if found else np.empty((0, self.width), np.float32)
+        if batch is None:
+            return None
+        found = torch.cat([self._launched(encode, chunk) for chunk in self._chunks(batch)])
+        pinned = self.main is not None
+        return torch.empty(found.shape, pin_memory=pinned).copy_(found, non_blocking=pinned)
+
+    def _chunks(self, items: Any) -> list[Any]:
+        """The items, `self.chunk` at a time."""
+        return [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]
 
     def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
         """(n, d) float32: the items encoded, `self.chunk` of them per forward pass."""
@@ -181,13 +188,20 @@ class ClipModel:
         return encode(torch.cat([batch, padding]))[:rows].float()
 
 
-class Ready(NamedTuple):
-    """A batch that waits on the device: pictures, (n, s, s, 3) uint8, and captions, (n, context), None if
-    there are none; and which captions are cut."""
+class Launched(NamedTuple):
+    """A batch on its way through the device.
 
-    pixels: Any | None
-    tokens: Any | None
+    images, texts  (n, d) float32 in the host's memory, or None if there are none; valid once `done` has come
+    cut            which captions have more tokens than fit
+    done           an event of CUDA; None: all is there
+    held           what the device may still read
+    """
+
+    images: Any | None
+    texts: Any | None
     cut: list[bool]
+    done: Any | None
+    held: tuple[Any, ...]
 
 
 def unit(features: np.ndarray) -> np.ndarray:

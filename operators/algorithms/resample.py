@@ -164,7 +164,7 @@ def _padded(pictures: Sequence[Picture], device: str) -> Any:
     import torch
 
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
-    from_numpy = isinstance(pictures[0], np.ndarray)
+    from_numpy = all(isinstance(picture, np.ndarray) for picture in pictures)
     pinned = from_numpy and device != "cpu"
     place = "cpu" if from_numpy else device
     padded = torch.empty(

@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 
 from pipeline.pool.webdataset import PILLOW_FORMATS
 from pipeline.recipe.limits import DEFAULTS, Limits
+from pipeline.run.device.jpegs import Data, Decoded, DeviceDecoder
 
 MIB = 1 << 20
 # Bytes of memory per pixel while a picture is decoded to RGB, as measured; the last for all other formats
@@ -36,8 +37,6 @@ MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # of a JPEG, with a lengt
 HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 START_OF_SCAN, START, END = b"\xff\xda", b"\xff\xd8", b"\xff\xd9"
 TILE_WIDTH, TILE_LENGTH, BITS_PER_SAMPLE = 322, 323, 258  # tags of TIFF
-
-Data = bytes | memoryview
 
 
 class Refused(Exception):
@@ -214,29 +213,59 @@ class Room:
 
 class Decoder:
     """Decodes batches on threads. `decoded` counts the images, so that a test can see each decoded once.
-    Several threads may call it; they take turns, since each batch is decoded on all threads."""
+    Several threads may call it; they take turns, since each batch is decoded on all threads.
+
+    With another device than `cpu`, that device decodes the JPEGs that it takes (nvJPEG on a GPU), and every
+    image is a tensor there; limits and reasons are the same.
+    """
 
     _turn = threading.Lock()  # of the process: so are Python's filters of warnings
 
-    def __init__(self, threads: int, limits: Limits = DEFAULTS) -> None:
+    def __init__(self, threads: int, limits: Limits = DEFAULTS, device: str = "cpu") -> None:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.limits = limits
         self.room = Room(AT_ONCE)
         self.decoded = 0
+        self.there = None if device == "cpu" else DeviceDecoder(device)
         _map_large_blocks()
 
-    def __call__(self, data: Sequence[Data | None]) -> list[tuple[np.ndarray | None, str | None]]:
+    def __call__(self, data: Sequence[Data | None]) -> list[Decoded]:
         """(pixels, None) or (None, reason) per image, in order: see `decode`."""
         return self.timed(data)[0]
 
-    def timed(self, data: Sequence[Data | None]) -> tuple[list[tuple[np.ndarray | None, str | None]], float]:
+    def timed(self, data: Sequence[Data | None]) -> tuple[list[Decoded], float]:
         """The same, and when it began (time.perf_counter): the wait for a turn is no work."""
         with self._turn, warnings.catch_warnings():  # Pillow's, on odd files; filters are not per thread
             started = time.perf_counter()
             warnings.simplefilter("ignore")
             self.decoded += sum(item is not None for item in data)
-            return list((self.pool.map if self.pool else map)(self._decode, data)), started
+            if self.there is None:
+                return list(self._map(self._decode, data)), started
+            fit = self._map(self._fits_device, data)
+            return self.there(list(zip(data, fit, strict=True)), self._decode_rest), started
 
-    def _decode(self, data: Data | None) -> tuple[np.ndarray | None, str | None]:
+    def _map(self, function: Callable[[Data | None], Any], data: Sequence[Data | None]) -> Iterator[Any]:
+        """`map` on the threads."""
+        return (self.pool.map if self.pool else map)(function, data)
+
+    def _decode_rest(self, data: Sequence[Data | None]) -> list[Decoded]:
+        """Decode on the CPU what the device does not take."""
+        return list(self._map(self._decode, data))
+
+    def _decode(self, data: Data | None) -> Decoded:
         """See `decode`."""
         return decode(data, self.limits, self.room)
+
+    def _fits_device(self, data: Data | None) -> bool:
+        """Whether an image is a JPEG within the limits, in colours that a device takes."""
+        import simplejpeg
+
+        if data is None or memoryview(data).cast("B")[:2] != START:
+            return False
+        try:
+            _check_scans(data, self.limits)
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+            _checked(width, height, COST["JPEG"] * width * height, len(data), self.limits)
+        except (ValueError, Refused):
+            return False
+        return space in ("YCbCr", "Gray")

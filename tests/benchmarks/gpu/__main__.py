@@ -36,6 +36,7 @@ from tests.benchmarks.gpu.report import markdown
 
 SIDE = 1024  # pixels of the longer side of larger photos
 LARGER = ("L/14", "tiny")  # the models for which these are measured, too
+MOST = 12_000  # samples of a pool
 LOOKED_AT = 500  # samples whose scores are compared
 
 
@@ -96,8 +97,8 @@ def of_model(
     rows = (
         max(model.chunk, int(found["forward"]["both"] * args.seconds)) if machine.has_gpu else 2 * model.chunk
     )
-    rows = min(rows, 20_000)
-    found["device decode"] = rates.with_device_decode(model, samples, size, machine, rows)
+    rows = min(rows, MOST)
+    found["device decode"] = rates.with_device_decode(model, samples, machine, rows)
     print(label, "device decode", found["device decode"], flush=True)
     pool = photo_tars(args.photos, rates.emptied(folder / "pool"), rows)
     pools = {"": pool}

@@ -27,7 +27,9 @@ def bf16_against_fp32(clip: Clip, samples: Samples, machine: Machine) -> dict[st
     operator = ClipScore(model=clip.config, pretrained=clip.weights)
     operator.setup({}, Device(machine.device, machine.threads))
     scores = operator.score(captions, images)["score"]
-    exact = _in_float32(operator, clip).score(captions, images)["score"]
+    _in_float32(operator, clip)
+    machine.wait()
+    exact = operator.score(captions, images)["score"]
     return drift(scores.to_numpy(), exact.to_numpy())
 
 
@@ -43,15 +45,14 @@ def fast_against_exact(clip: Clip, samples: Samples, machine: Machine) -> dict[s
     return drift(*found)
 
 
-def _in_float32(operator: ClipScore, clip: Clip) -> ClipScore:
-    """The operator with the checkpoint's own precision."""
+def _in_float32(operator: ClipScore, clip: Clip) -> None:
+    """Give the operator's network the checkpoint's own precision."""
     import torch
     from safetensors.torch import load_file
 
     model = operator._clip
     model.net.float().load_state_dict(load_file(clip.weights))
     model.dtype = torch.float32
-    return operator
 
 
 def device_decode(clip: Clip, samples: Samples, machine: Machine) -> dict[str, float]:

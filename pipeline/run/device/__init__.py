@@ -1,0 +1,1 @@
+"""What a worker does on a device besides its operators."""
