@@ -26,6 +26,7 @@ from operators.algorithms.threads import torch_on_one_thread
 from pipeline.assets import local_file
 from pipeline.operator import Device
 
+PRIORITIES = (-1, 0)  # of the streams aside and main: small kernels do not queue behind the networks'
 CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, so results do not either
 
 
@@ -73,7 +74,7 @@ class ClipModel:
         self.device = device.name
         self.ahead = device.name != "cpu"
         cuda: Any = torch.cuda
-        self.aside, self.main = (cuda.Stream() if self.ahead else None for _ in range(2))
+        self.aside, self.main = (cuda.Stream(priority=p) if self.ahead else None for p in PRIORITIES)
         if self.ahead:
             cuda.synchronize()  # the weights are on their way on a third stream
         self.launching = threading.Lock()
@@ -121,7 +122,7 @@ class ClipModel:
         if launched.done is not None:
             launched.done.synchronize()
         images, texts = (
-            np.empty((0, self.width), np.float32) if found is None else np.array(found)
+            np.empty((0, self.width), np.float32) if found is None else found.numpy().copy()
             for found in (launched.images, launched.texts)
         )
         return images, texts

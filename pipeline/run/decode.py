@@ -260,7 +260,8 @@ class Decoder:
         """Whether an image is a JPEG within the limits, in colours that a device takes."""
         import simplejpeg
 
-        if data is None or memoryview(data).cast("B")[:2] != START:
+        data = memoryview(data or b"").cast("B")  # as in `decode`
+        if data[:2] != START:
             return False
         try:
             _check_scans(data, self.limits)

@@ -50,7 +50,6 @@ from pipeline.run import ray_workers
 from pipeline.run.batches import Read, Work
 from pipeline.run.executor import Event, Report, log_begun
 from pipeline.run.ray_log import stderr_discarded
-from pipeline.run.stage import IN_FLIGHT
 from pipeline.run.task_flow import counting, run_all, run_tree
 from pipeline.storage.retry import ATTEMPTS
 
@@ -190,21 +189,11 @@ def _events(
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             memory=int(pool.memory * GIB) or None,
-            compute=_actors(pool.workers),
+            compute=ActorPoolStrategy(size=pool.workers, **ray_workers.AT_A_TIME),  # fact 2
         )
     with _own_errors():
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield from map(ray_workers.event_of, table.column("note").to_pylist())
-
-
-def _actors(workers: int) -> ActorPoolStrategy:
-    """A pool of fixed size (fact 2), whose actors have several batches at a time, each on a thread."""
-    return ActorPoolStrategy(
-        size=workers,
-        max_tasks_in_flight_per_actor=2 * IN_FLIGHT,
-        max_concurrent_calls_per_actor=IN_FLIGHT,
-        enable_true_multi_threading=True,
-    )
 
 
 # --- collectors ------------------------------------------------------------------------------------

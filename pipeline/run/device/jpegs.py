@@ -12,6 +12,8 @@ from typing import Any
 
 ON_DEVICE = 64  # JPEGs of one call; if the device refuses one of them, the CPU decodes them
 
+AT_ONCE = -1  # priority of a stream whose small kernels do not queue behind those of a network
+
 Data = bytes | memoryview
 Decoded = tuple[Any, str | None]  # (pixels, None) or (None, reason)
 
@@ -24,7 +26,7 @@ class DeviceDecoder:
 
         cuda: Any = torch.cuda
         self.device = device
-        self.stream = cuda.Stream() if device == "cuda" else None  # so that networks go on beside
+        self.stream = cuda.Stream(priority=AT_ONCE) if device == "cuda" else None
 
     def __call__(
         self,
