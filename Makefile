@@ -47,7 +47,7 @@ docs: install  ## make the pages that are generated: jobs/COMMANDS.md, the refer
 bench: install  ## run the benchmarks, side by side with the alternatives
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-gpu:  ## measure what a GPU gives, into OUT (gpu/); needs torch and open_clip, not Ray; without a GPU, a self-test
+gpu:  ## measure what a GPU gives, into OUT (gpu/), without Ray or a network; on a CPU, a self-test
 	@mkdir -p $(OUT) && $(GPU_PYTHON) -m tests.benchmarks.gpu --out $(OUT)
 
 fuzz: install  ## fuzz the parsers, SECONDS each (60); what is found lies in fuzz/

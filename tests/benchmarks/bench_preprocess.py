@@ -4,7 +4,7 @@ size, and how far scores drift.
     python tests/benchmarks/bench_preprocess.py [--photos FOLDER] [--model CONFIG.json --weights FILE]
 
 The photos as they are, and enlarged to 2,000 pixels. The scores are those of the demo's CLIP, which is small
-but trained, unless another model is named. `device` is the resize that a GPU does, here on the CPU, from equal
+but trained, unless another model is named. `device` is the resize that a GPU does, here on the CPU, of equal
 pixels.
 """
 
@@ -55,9 +55,8 @@ def speeds(sets: dict[str, Sequence[bytes]]) -> None:
 
 def drifts(sets: dict[str, Sequence[tuple[bytes, str]]], clip: Clip) -> None:
     """Print how far scores are from the exact ones."""
-    print(
-        "\n| scores of | mean | 99.9 % | spread | rank correlation | top-30 % cut changes |\n|---|---|---|---|---|---|"
-    )
+    print("\n| scores of | mean | 99.9 % | spread | rank correlation | top-30 % cut changes |")
+    print("|---|---|---|---|---|---|")
     for name, samples in sets.items():
         captions = pl.DataFrame({"text": [caption for _, caption in samples]})
         images = [decode(jpeg)[0] for jpeg, _ in samples]

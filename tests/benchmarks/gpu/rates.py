@@ -112,6 +112,8 @@ def whole_pass(recipe: Recipe, machine: Machine) -> dict[str, Any]:
 
     def hear(event: Event) -> None:
         if event.rows:
+            if not seen:
+                busy.looks.clear()  # of the start, when the model is loaded
             seen.append((time.perf_counter(), event.rows))
 
     with Busy(machine) as busy:
