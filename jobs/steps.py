@@ -26,7 +26,7 @@ from pipeline.pool.shards import Shard
 from pipeline.progress import begun
 from pipeline.recipe.load import load
 from pipeline.run.compute import compute
-from pipeline.run.executor import Executor, LocalExecutor
+from pipeline.run.executor import Executor, LocalExecutor, StartedLater
 from pipeline.run.log import RunLog
 from pipeline.storage import layout
 from pipeline.storage.faults import naming
@@ -62,13 +62,17 @@ def holding_store(session: Session) -> Iterator[Session]:
 
 
 def executor_of(session: Session, local: bool) -> Executor:
-    """The plain loop if `local`, else Ray, which is imported only then."""
+    """The plain loop if `local`, else Ray, which is imported and started when there is work for it."""
     if local:
         return LocalExecutor()
-    begun("starting Ray")
-    from pipeline.run.on_ray import RayExecutor
 
-    return RayExecutor(session.recipe)
+    def start() -> Executor:
+        begun("starting Ray")
+        from pipeline.run.on_ray import RayExecutor
+
+        return RayExecutor(session.recipe)
+
+    return StartedLater(start)
 
 
 def compute_missing(

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
 import polars as pl
@@ -140,6 +141,50 @@ class LocalExecutor:
             merged = merge([merged, function(item)])
             done(1)
         return merged
+
+
+class StartedLater:
+    """Another executor, which is started when the first work comes: Ray takes seconds to start, and a command
+    whose results are all stored has none for it. `start` may raise RecipeError."""
+
+    def __init__(self, start: Callable[[], Executor]) -> None:
+        self._start = start
+
+    @cached_property
+    def _started(self) -> Executor:
+        """The executor, from now on."""
+        return self._start()
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """See Executor."""
+        return self._started.nodes
+
+    def scores(
+        self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
+    ) -> dict[str, int]:
+        """See Executor."""
+        return self._started.scores(work, shards, stages, report)
+
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """See Executor. Without items nothing is started."""
+        waiting = iter(items)
+        for first in waiting:
+            yield from self._started.each(function, chain([first], waiting))
+
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+        """See Executor."""
+        return self._started.one(function, item, asked, key)
+
+    def reduce(
+        self,
+        function: Callable[[Item], pl.DataFrame],
+        merge: Callable[[list[pl.DataFrame]], pl.DataFrame],
+        items: Sequence[Item],
+        done: Tick,
+    ) -> pl.DataFrame:
+        """See Executor."""
+        return self._started.reduce(function, merge, items, done)
 
 
 class _Step(NamedTuple):
