@@ -30,6 +30,7 @@ import polars as pl
 from pydantic import PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from operators.algorithms.clip_model import load, unit
+from operators.algorithms.device_jpegs import DeviceJpegs
 from operators.algorithms.open_clip_names import (
     REFERENCES,
     why_no_tokenizer,
@@ -38,7 +39,7 @@ from operators.algorithms.open_clip_names import (
 )
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.torch_files import why_not_checkpoint
-from pipeline.operator import Device, File, ImageScore, Operator
+from pipeline.operator import Device, DeviceDecoder, File, ImageScore, Operator
 
 DRIFT = (
     "preprocess: fast changes scores by 0.0001 on average on a CPU (99.9 % by less than 0.0013), and by 0.002 on "
@@ -134,9 +135,10 @@ class ClipScore(ClipImages, ImageScore):
         texts, cut = self._clip.texts(rows.captions)
         return self._columns(batch, rows, found, texts, cut)
 
-    def on_device(self) -> bool:
+    def device_decoder(self) -> DeviceDecoder | None:
         """See ImageScore: with `preprocess: fast` on a GPU."""
-        return self.preprocess == "fast" and bool(self._clip.ahead and self._clip.frame)
+        there = self.preprocess == "fast" and self._clip.ahead and self._clip.frame
+        return DeviceJpegs(self._clip.device) if there else None
 
     def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
         """See ImageScore: all but the wait for a GPU."""

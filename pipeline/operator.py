@@ -9,7 +9,7 @@ columns, nothing else. This module knows polars; it does not know Ray, torch or 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -103,6 +103,16 @@ class Operator(BaseModel):
         return tuple(dict.fromkeys(o for need in self.inputs() if (o := owner(need)) is not None))
 
 
+class DeviceDecoder(Protocol):
+    """Decodes images on a device, into whatever the operators that offer it take instead of arrays."""
+
+    def decode(self, jpegs: Sequence[bytes]) -> Sequence[Any]:
+        """The pictures on the device; None for each that it refuses."""
+
+    def put(self, pictures: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Pictures that the CPU has decoded, (h, w, 3) uint8, on the device."""
+
+
 class Writer(Operator):
     """Base of Score and ImageScore, which add columns row by row.
 
@@ -160,10 +170,10 @@ class ImageScore(Writer):
         operators share it; None if it is missing or cannot be decoded (the engine fills in `error`)."""
         raise OperatorMissing(type(self), "score")
 
-    def on_device(self) -> bool:
-        """Whether this operator, once set up, takes images as tensors of torch on its device, (h, w, 3)
-        uint8, which may be decoded there, by another decoder with slightly other pixels. Not by default."""
-        return False
+    def device_decoder(self) -> "DeviceDecoder | None":
+        """Asked after `setup`: what decodes images on this operator's device. It then takes all images as
+        that decoder gives them, unless another operator of its stage takes arrays only. None by default."""
+        return None
 
     def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
         """The part of `score` that a worker may do ahead, on other threads, several calls at once, while

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.operator import DeviceDecoder
 from pipeline.pool.webdataset import PILLOW_FORMATS
 from pipeline.recipe.limits import DEFAULTS, Limits
-from pipeline.run.device.jpegs import Data, Decoded, DeviceDecoder
 
 MIB = 1 << 20
 # Bytes of memory per pixel while a picture is decoded to RGB, as measured; the last for all other formats
@@ -37,6 +37,10 @@ MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # of a JPEG, with a lengt
 HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 START_OF_SCAN, START, END = b"\xff\xda", b"\xff\xd8", b"\xff\xd9"
 TILE_WIDTH, TILE_LENGTH, BITS_PER_SAMPLE = 322, 323, 258  # tags of TIFF
+
+
+Data = bytes | memoryview
+Decoded = tuple[Any, str | None]  # (pixels, None) or (None, reason)
 
 
 class Refused(Exception):
@@ -215,18 +219,18 @@ class Decoder:
     """Decodes batches on threads. `decoded` counts the images, so that a test can see each decoded once.
     Several threads may call it; they take turns, since each batch is decoded on all threads.
 
-    With another device than `cpu`, that device decodes the JPEGs that it takes (nvJPEG on a GPU), and every
-    image is a tensor there; limits and reasons are the same.
+    `there`: a decoder on a device, which then decodes the JPEGs that it takes. Every picture is on the
+    device; limits and reasons are the same.
     """
 
     _turn = threading.Lock()  # of the process: so are Python's filters of warnings
 
-    def __init__(self, threads: int, limits: Limits = DEFAULTS, device: str = "cpu") -> None:
+    def __init__(self, threads: int, limits: Limits = DEFAULTS, there: DeviceDecoder | None = None) -> None:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.limits = limits
         self.room = Room(AT_ONCE)
         self.decoded = 0
-        self.there = None if device == "cpu" else DeviceDecoder(device)
+        self.there = there
         _map_large_blocks()
 
     def __call__(self, data: Sequence[Data | None]) -> list[Decoded]:
@@ -239,24 +243,34 @@ class Decoder:
             started = time.perf_counter()
             warnings.simplefilter("ignore")
             self.decoded += sum(item is not None for item in data)
-            if self.there is None:
-                return list(self._map(self._decode, data)), started
-            fit = self._map(self._fits_device, data)
-            return self.there(list(zip(data, fit, strict=True)), self._decode_rest), started
+            if self.there is not None:
+                return self._decode_there(data, self.there), started
+            return list(self._map(self._decode, data)), started
 
     def _map(self, function: Callable[[Data | None], Any], data: Sequence[Data | None]) -> Iterator[Any]:
         """`map` on the threads."""
         return (self.pool.map if self.pool else map)(function, data)
 
-    def _decode_rest(self, data: Sequence[Data | None]) -> list[Decoded]:
-        """Decode on the CPU what the device does not take."""
-        return list(self._map(self._decode, data))
-
     def _decode(self, data: Data | None) -> Decoded:
         """See `decode`."""
         return decode(data, self.limits, self.room)
 
-    def _fits_device(self, data: Data | None) -> bool:
+    def _decode_there(self, data: Sequence[Data | None], there: DeviceDecoder) -> list[Decoded]:
+        """Decode on the device what it takes, and on the CPU what it does not."""
+        jpegs = {row: bytes(data[row] or b"") for row, fits in enumerate(self._map(self._fits, data)) if fits}
+        found: dict[int, Decoded] = {
+            row: (picture, None)
+            for row, picture in zip(jpegs, there.decode(list(jpegs.values())), strict=True)
+            if picture is not None
+        }
+        others = [row for row in range(len(data)) if row not in found]
+        found.update(zip(others, self._map(self._decode, [data[row] for row in others]), strict=True))
+        put = [row for row in others if found[row][0] is not None]
+        pictures = there.put([found[row][0] for row in put])
+        found.update((row, (picture, None)) for row, picture in zip(put, pictures, strict=True))
+        return [found[row] for row in range(len(data))]
+
+    def _fits(self, data: Data | None) -> bool:
         """Whether an image is a JPEG within the limits, in colours that a device takes."""
         import simplejpeg
 

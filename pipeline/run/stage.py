@@ -77,9 +77,8 @@ class StageRunner:
                     f"{name} cannot be set up: {worded(error)}{_where(operator, error)}"
                 ) from error
             self.operators[name] = operator
-        seeing = [op for op in self.operators.values() if isinstance(op, ImageScore)]
-        there = bool(seeing) and all(operator.on_device() for operator in seeing)
-        self.decoder = Decoder(device.threads, limits, device.name if there else "cpu")
+        there = [op.device_decoder() for op in self.operators.values() if isinstance(op, ImageScore)]
+        self.decoder = Decoder(device.threads, limits, there[0] if there and all(there) else None)
         self.batch_size = batch_size
         self._slices = threading.Semaphore(1 + AHEAD)  # decoded and not yet computed
         self._computing = threading.Lock()

@@ -54,8 +54,8 @@ def test_fast_is_near(tiny_clip, ahead):
     found = operator.score(batch, images(6))
     assert (found["score"] - expected["score"]).abs().max() < 1e-3
     assert found["score"].is_null().to_list() == expected["score"].is_null().to_list()
-    assert operator.on_device() == ahead
-    assert not made(tiny_clip).on_device()
+    assert (operator.device_decoder() is not None) == ahead
+    assert made(tiny_clip).device_decoder() is None
 
 
 def test_exact_has_the_key_that_it_had_before_there_was_a_choice(tiny_clip):

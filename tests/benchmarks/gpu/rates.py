@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from operators.algorithms.clip_model import ClipModel, Launched
+from operators.algorithms.device_jpegs import DeviceJpegs
 from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
 from pipeline.recipe.sections import Recipe
@@ -82,7 +83,7 @@ def forward(model: ClipModel, size: int, machine: Machine) -> dict[str, float]:
 
 def with_device_decode(model: ClipModel, samples: Samples, machine: Machine, rows: int) -> float:
     """Samples per second from encoded bytes in memory to embeddings: the device decodes and resizes."""
-    decoder = Decoder(machine.threads, device=machine.device)
+    decoder = Decoder(machine.threads, there=DeviceJpegs(machine.device))
 
     def launched(batch: Samples) -> Launched:
         pictures = [pixels for pixels, _ in decoder([jpeg for jpeg, _ in batch])]

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from operators.algorithms.device_jpegs import DeviceJpegs
 from pipeline.operator import ImageScore
 from pipeline.plan.session import Session
 from pipeline.recipe.limits import Limits
@@ -15,7 +16,6 @@ from pipeline.recipe.load import parse
 from pipeline.run import executor
 from pipeline.run.compute import compute
 from pipeline.run.decode import Decoder
-from pipeline.run.device.jpegs import DeviceDecoder
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.stage import AHEAD, Stopped
 from tests.pipeline.run.stage_operators import Mean, gray, stage
@@ -158,8 +158,8 @@ class OnDevice(ImageScore):
 
     writes = {"value": pl.Float64, "tensor": pl.Boolean}
 
-    def on_device(self):
-        return True
+    def device_decoder(self):
+        return DeviceJpegs("cpu")
 
     def score(self, batch, images):
         import torch
@@ -174,10 +174,11 @@ class OnDevice(ImageScore):
 def test_what_the_device_does_not_decode_the_cpu_does_with_the_same_reasons():
     jpeg = picture(1, 40, 30, "JPEG")
     pictures = [jpeg, gray(5), jpeg[:200], b"garbage", None, picture(2, 40, 30, "JPEG", "CMYK"), jpeg]
-    runner = stage(it=OnDevice())
-    plain, _ = runner.run(samples(len(pictures)), pictures)
-    runner.decoder.there = DeviceDecoder("cpu")
-    frame, tally = runner.run(samples(len(pictures)), pictures)
+    frame, tally = stage(it=OnDevice()).run(samples(len(pictures)), pictures)
+    both = stage(it=OnDevice(), plain=Mean())  # who takes arrays only: nobody gets tensors
+    plain, _ = both.run(samples(len(pictures)), pictures)
+    assert not any(plain["it.tensor"].drop_nulls())
+    assert plain["it.value"].equals(plain["plain.value"])
     assert frame["it.error"].to_list() == plain["it.error"].to_list()
     seen = [value is not None for value in frame["it.value"]]
     assert seen == [value is not None for value in plain["it.value"]]
@@ -193,4 +194,4 @@ def test_the_device_takes_jpegs_within_the_limits_as_arrow_gives_them():
     jpeg = picture(1, 40, 30, "JPEG")
     taken = Decoder(1, Limits(image_pixels=1200))
     views = [memoryview(data).cast("b") for data in (jpeg, picture(1, 41, 30, "JPEG"), gray(1))]
-    assert [taken._fits_device(view) for view in views] == [True, False, False]
+    assert [taken._fits(view) for view in views] == [True, False, False]

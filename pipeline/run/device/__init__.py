@@ -1,1 +1,0 @@
-"""What a worker does on a device besides its operators."""
