@@ -1,6 +1,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 SECONDS ?= 60
+OUT ?= gpu
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 PYTEST = $(BIN)/python -m pytest
 # Two Rays on two cores starve each other, so all tests that start Ray run in one of two processes.
 IN_TWO = $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target test-ray test-others
@@ -8,7 +10,7 @@ IN_TWO = $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target
 # Hundreds of processes import Winnow: none of them compiles it anew, whatever the machine's environment says
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help install demo test test-full test-ray test-others check docs bench fuzz clean
+.PHONY: help install demo test test-full test-ray test-others check docs bench gpu fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +46,9 @@ docs: install  ## make the pages that are generated: jobs/COMMANDS.md, the refer
 
 bench: install  ## run the benchmarks, side by side with the alternatives
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+gpu:  ## measure what a GPU gives, into OUT (gpu/), without Ray or a network; on a CPU, a self-test
+	@mkdir -p $(OUT) && $(GPU_PYTHON) -m tests.benchmarks.gpu --out $(OUT)
 
 fuzz: install  ## fuzz the parsers, SECONDS each (60); what is found lies in fuzz/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[fuzz]'

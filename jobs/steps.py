@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jobs.started_later import StartedLater
 from jobs.terminal import tables
 from jobs.terminal.console import Console, put, remarks
 from jobs.terminal.progress import showing_progress
@@ -62,13 +63,17 @@ def holding_store(session: Session) -> Iterator[Session]:
 
 
 def executor_of(session: Session, local: bool) -> Executor:
-    """The plain loop if `local`, else Ray, which is imported only then."""
+    """The plain loop if `local`, else Ray, which is imported and started when there is work for it."""
     if local:
         return LocalExecutor()
-    begun("starting Ray")
-    from pipeline.run.on_ray import RayExecutor
 
-    return RayExecutor(session.recipe)
+    def start() -> Executor:
+        begun("starting Ray")
+        from pipeline.run.on_ray import RayExecutor
+
+        return RayExecutor(session.recipe)
+
+    return StartedLater(start)
 
 
 def compute_missing(

@@ -40,12 +40,13 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
+from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.cover import Class, Picks, Weights, exact, released
 from operators.algorithms.groups import spans
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
 from operators.algorithms.threads import blas_threads
-from operators.clip import ClipModel, ClipWeights, unit
+from operators.clip import ClipWeights
 from pipeline.assets import read_bytes
 from pipeline.operator import Column, Device, File, Group, Score
 

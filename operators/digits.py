@@ -42,8 +42,9 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.reasons import caption_error
-from operators.clip import ClipModel, ClipWeights, unit
+from operators.clip import ClipWeights
 from pipeline.operator import Column, Device, Operator, Score
 
 DASH = r"\p{Pd}\x{2212}"

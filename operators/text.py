@@ -49,9 +49,10 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
+from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, TextReader
-from operators.clip import ClipWeights, load, unit
+from operators.clip import ClipImages
 from pipeline.operator import Column, Device, ImageScore, Mark, Operator
 
 BOXES = pl.List(pl.Array(pl.Int32, 8))
@@ -148,7 +149,7 @@ class TextBoxes(ImageScore):
         }
 
 
-class MaskedClipScore(ClipWeights, ImageScore):
+class MaskedClipScore(ClipImages, ImageScore):
     """The CLIP score of the caption and the image after the image's text was painted over.
 
     Use it to drop pairs whose only match is text in the picture that the caption repeats, as T-MARS does:
@@ -216,7 +217,9 @@ class MaskedClipScore(ClipWeights, ImageScore):
                 f"{self._clip.width}; give `model` the model of {self.text_embedding}"
             )
         masked = list(self._over_images(self.masked, [images[i] for i in rows], [boxes[i] for i in rows]))
-        scores: list[float] = (unit(self._clip.images(masked)) * texts).sum(1).tolist()
+        scores: list[float] = (
+            (unit(self._clip.images(masked, self.preprocess == "fast")) * texts).sum(1).tolist()
+        )
         return scores
 
     def shown(self, row: pl.DataFrame, image: np.ndarray) -> np.ndarray | None:

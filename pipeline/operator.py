@@ -10,7 +10,7 @@ storage.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -105,6 +105,16 @@ class Operator(BaseModel):
         return tuple(dict.fromkeys(o for need in self.inputs() if (o := owner(need)) is not None))
 
 
+class DeviceDecoder(Protocol):
+    """Decodes images on a device, into whatever the operators that offer it take instead of arrays."""
+
+    def decode(self, jpegs: Sequence[bytes]) -> Sequence[Any]:
+        """The pictures on the device; None for each that it refuses."""
+
+    def put(self, pictures: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Pictures that the CPU has decoded, (h, w, 3) uint8, on the device."""
+
+
 class Writer(Operator):
     """Base of Score, ImageScore, BytesScore and Group, which add columns.
 
@@ -165,6 +175,22 @@ class ImageScore(Writer):
         operators share it; None if it is missing or cannot be decoded (the engine fills in `error`)."""
         raise OperatorMissing(type(self), "score")
 
+    def device_decoder(self) -> "DeviceDecoder | None":
+        """Asked after `setup`: what decodes images on this operator's device. It then takes all images as
+        that decoder gives them, unless another operator of its stage takes arrays only. None by default."""
+        return None
+
+    def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
+        """The part of `score` that a worker may do ahead, on other threads, several calls at once, while
+        `complete` ends earlier batches: for a GPU, all but the wait for its results. None, as by default:
+        there is no such part, and `score` is called. Not called if an operator of the same stage writes one
+        of the inputs."""
+        return None
+
+    def complete(self, batch: pl.DataFrame, prepared: Any) -> pl.DataFrame:
+        """The rest of `score`, from what `prepare` gave. Calls never overlap."""
+        raise OperatorMissing(type(self), "complete")
+
 
 class BytesScore(Writer):
     """Computes columns from encoded images, row by row. Nothing is decoded for it. See Score."""
@@ -177,11 +203,9 @@ class BytesScore(Writer):
 
 class Group(Writer):
     """Computes columns from all rows that share a key, at once: the copies of one picture, the images of a
-    cluster. What it writes for a group depends on the rows of that group, and on nothing else.
-
-    A row whose key is null belongs to no group; its columns are null. An exception, or a frame of another
-    shape or dtype, ends the pass with an OperatorError.
-    """
+    cluster. What it writes for a group depends on the rows of that group, and on nothing else. A row whose
+    key is null belongs to no group; its columns are null. An exception, or a frame of another shape or dtype,
+    ends the pass with an OperatorError."""
 
     def keys(self) -> tuple[str, ...]:
         """The columns whose values, together, are the key, each among `inputs()`: integers, text, or bytes.
@@ -210,10 +234,8 @@ class Group(Writer):
 
 class SummaryGroup(Group):
     """A Group that needs a small summary of the whole group only: its size, its first rows by some order. So
-    a group may have any number of rows: no process holds them all.
-
-    The methods are called with any rows of any groups, in any order: the result must not depend on which.
-    """
+    a group may have any number of rows: no process holds them all. The methods are called with any rows of
+    any groups, in any order: the result must not depend on which."""
 
     def partial(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The summary of these rows alone: a table with few rows for each key, which has the columns of the

@@ -27,10 +27,9 @@ from jobs.terminal.amount import PassAmount
 from jobs.terminal.console import remarks, say, shown
 from pipeline.export.exporter import TaskReport
 from pipeline.plan.passes import Pass, ScorePass
-from pipeline.progress import Tick, watching
+from pipeline.progress import Tally, Tick, watching
 from pipeline.run.batches import Read
 from pipeline.run.executor import Event, Report
-from pipeline.run.stage import Tally
 
 if TYPE_CHECKING:
     from jobs.ingest.download import Fetched

@@ -9,6 +9,7 @@ padding token may be the end token (SigLIP's first generation), and the end toke
 encodes the whole caption on its way, and is asked there; a Hugging Face tokenizer encodes it once more.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,14 +26,17 @@ class Captions:
         self.tokenizer = tokenizer
         self.remembered: dict[str, str] = getattr(tokenizer, "cache", {})
         self.special = dict(self.remembered)
+        self._turn = threading.Lock()
         self._context = tokenizer.context_length
         self._count = _counter(tokenizer)
 
     def __call__(self, texts: Sequence[str]) -> tuple[Any, list[bool]]:
-        """Tokens, (n, context), of n captions, and whether each has more tokens than fit."""
-        self._forget_words()
+        """Tokens, (n, context), of n captions, and whether each has more tokens than fit. Threads take
+        turns: the tokenizers are not made for several."""
         clean = without_surrogates(texts)
-        tokens, lengths = self._count(clean)
+        with self._turn:
+            self._forget_words()
+            tokens, lengths = self._count(clean)
         return tokens, [length > self._context for length in lengths]
 
     def _forget_words(self) -> None:

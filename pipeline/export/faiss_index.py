@@ -12,7 +12,8 @@ counted. Vectors for training are drawn by uid. Memory holds the training vector
 the index, and 4,096 rows or one shard's, whichever is more.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from pipeline.export import faiss_build
 from pipeline.export.exporter import Watch
 from pipeline.export.faiss_file import growing
 from pipeline.export.kept import kept_counts
+from pipeline.export.kept_vectors import KeptVectors, index_section
 from pipeline.export.places.contents import HashedFile, local_content
 from pipeline.export.places.folder import ExportFolder
 from pipeline.export.places.inputs import Inputs, operators_of
@@ -34,7 +36,6 @@ from pipeline.export.places.transfer import local_copy
 from pipeline.plan.session import Session
 from pipeline.progress import begun
 from pipeline.recipe.check import INDEX_TASK
-from pipeline.recipe.sections import Index
 from pipeline.run.executor import Asked, Executor
 from pipeline.schema import owner
 from pipeline.storage import layout
@@ -44,7 +45,6 @@ from pipeline.uids import draw
 
 KEY = "export.index.path"
 INDEX_FILE, METADATA_FILE, ABOUT_FILE = "image.index", "metadata/metadata_0.parquet", "image.json"
-BATCH = 4_096  # rows added at a time, at least: enough to keep BLAS busy, 8 MiB at 512 dimensions
 SEED = 0  # of the draw of training vectors
 
 
@@ -82,24 +82,41 @@ class IndexExporter:
 
     def write(self, session: Session, executor: Executor, watch: Watch) -> IndexResult:
         """See exporter.Exporter. The index is built on a machine that has the CPUs and memory of
-        `run.index`."""
-        resources = session.recipe.resources(INDEX_TASK)
+        `run.index`; one that is there already is found here."""
         begun("building the index")
-        return executor.one(write_index, session, Asked(f"run.{INDEX_TASK}", resources))
+        asked = Asked(f"run.{INDEX_TASK}", session.recipe.resources(INDEX_TASK))
+        return written_index(session) or executor.one(write_index, session, asked)
 
 
 def write_index(session: Session) -> IndexResult:
     """Build and publish `export.index`. An index of the same decision and embeddings is left alone; another
     one stays until the new one is whole. Raises RecipeError."""
-    place = _place(session)
-    kept = sum(kept_counts(session).values())
-    inputs = Inputs(session, operators_of(session, [_section(session).embedding]))
-    with place.writing(_identity(session, inputs), f"{KEY} of {session.recipe.name}") as stage:
+    with _writing(session) as (stage, inputs, kept):
         written = not stage.complete
         if written:
             stage.finish(partial(inputs.verify, KEY), _build(session, stage, kept))
-        about = {name: stage.manifest[name] for name in _ABOUT_KEYS}
-    return IndexResult(**about, path=place.path, written=written)
+        return _result(session, stage, written)
+
+
+def written_index(session: Session) -> IndexResult | None:
+    """The index that is there, if it is of the same decision and embeddings. Raises RecipeError."""
+    with _writing(session) as (stage, _, _):
+        return _result(session, stage, False) if stage.complete else None
+
+
+@contextmanager
+def _writing(session: Session) -> Iterator[tuple[Stage, Inputs, int]]:
+    """Hold the place of the index: where to build, the inputs, and how many samples are kept."""
+    kept = sum(kept_counts(session).values())
+    inputs = Inputs(session, operators_of(session, [index_section(session).embedding]))
+    with _place(session).writing(_identity(session, inputs), f"{KEY} of {session.recipe.name}") as stage:
+        yield stage, inputs, kept
+
+
+def _result(session: Session, stage: Stage, written: bool) -> IndexResult:
+    """What the manifest of a complete index says."""
+    about = {name: stage.manifest[name] for name in _ABOUT_KEYS}
+    return IndexResult(**about, path=_place(session).path, written=written)
 
 
 def _build(session: Session, stage: Stage, kept: int) -> dict[str, Any]:
@@ -123,16 +140,9 @@ def _build(session: Session, stage: Stage, kept: int) -> dict[str, Any]:
 _ABOUT_KEYS = {field.name for field in fields(IndexResult)} - {"path", "written"}
 
 
-def _section(session: Session) -> Index:
-    """`export.index`. Raises RecipeError if the recipe has none."""
-    if session.recipe.export.index is None:
-        raise RecipeError("export.index is missing: {embedding: clip.image_embedding, path: ...}")
-    return session.recipe.export.index
-
-
 def _place(session: Session) -> ExportFolder:
     """The folder of the index. Raises RecipeError if the recipe has none."""
-    return ExportFolder(_section(session).path, KEY, ABOUT_FILE, _names)
+    return ExportFolder(index_section(session).path, KEY, ABOUT_FILE, _names)
 
 
 def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
@@ -144,7 +154,7 @@ def _names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _identity(session: Session, inputs: Inputs) -> dict[str, Any]:
     """Everything that the bytes depend on."""
-    section = _section(session)
+    section = index_section(session)
     operator = owner(section.embedding)
     return {
         "export": "index",
@@ -159,7 +169,7 @@ def _identity(session: Session, inputs: Inputs) -> dict[str, Any]:
 def _trained(session: Session, kept: int) -> tuple[Any, str]:
     """An index ready to be filled, and its factory string. `auto` depends on the number of rows that have an
     embedding; these are counted only if there are too many kept rows for a plain index."""
-    factory = _section(session).factory
+    factory = index_section(session).factory
     dimension = KeptVectors(session).dimension
     key = faiss_build.choose(kept, dimension) if factory == "auto" else factory
     index = faiss_build.create(key, dimension)
@@ -181,7 +191,7 @@ def _sample(session: Session, share: float, dimension: int) -> tuple[np.ndarray,
     return np.concatenate(drawn), rows.rows
 
 
-def _fill(index: Any, index_path: str, rows: "KeptVectors", metadata: HashedFile) -> None:
+def _fill(index: Any, index_path: str, rows: KeptVectors, metadata: HashedFile) -> None:
     """Write all rows into the index, and their metadata into a parquet file, batch by batch."""
     start, schema = 0, to_arrow(_metadata(rows.empty(), 0)).schema
     faiss_build.set_probes(index)
@@ -237,62 +247,3 @@ def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
 
 
 # --- rows -----------------------------------------------------------------------------------------
-
-
-class KeptVectors:
-    """Batches of (unit vectors (n, d) float32, their samples) of the kept rows that have an embedding. Once
-    the loop has ended, `rows` counts these rows, and `missing` the kept rows without an embedding."""
-
-    def __init__(self, session: Session, names: Sequence[str] = ()) -> None:
-        self.embedding = _section(session).embedding
-        self.names = list(names or ("uid", "shard", "row", "key", "text", "url"))
-        self.columns = session.columns
-        self.decision = session.decisions
-        self.kept = kept_counts(session)
-        self.rows = self.missing = 0
-
-    def empty(self) -> pl.DataFrame:
-        """A frame without rows that has every column."""
-        return next(self._kept_frames(next(iter(self.kept)))).clear()
-
-    @property
-    def dimension(self) -> int:
-        """The width of the embedding."""
-        dtype = self.empty()[self.embedding].dtype
-        assert isinstance(dtype, pl.Array)  # the recipe's check sees to it
-        return dtype.size
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
-        self.rows = self.missing = waiting = 0
-        batch: list[tuple[np.ndarray, pl.DataFrame]] = []
-        for shard in (name for name, count in self.kept.items() if count):
-            for frame in self._kept_frames(shard):
-                batch.append(self._valid(frame))
-                self.rows += len(batch[-1][0])
-                waiting += len(batch[-1][0])
-                if waiting >= BATCH:
-                    yield _joined(batch)
-                    batch, waiting = [], 0
-        if batch:
-            yield _joined(batch)
-
-    def _kept_frames(self, shard: str) -> Iterator[pl.DataFrame]:
-        """The kept rows of a shard, in frames of at most BATCH rows; at least one frame."""
-        keep, start = self.columns.store.kept(self.decision, shard), 0
-        for frame in self.columns.batches(shard, [*self.names, self.embedding], BATCH):
-            yield frame.filter(keep.slice(start, len(frame)))
-            start += len(frame)
-
-    def _valid(self, frame: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
-        """Unit vectors and samples of the rows that have an embedding; counts the others."""
-        present = frame.filter(pl.col(self.embedding).is_not_null())
-        vectors = present[self.embedding].to_numpy().astype(np.float32)
-        norms = np.linalg.norm(vectors, axis=1)
-        valid = np.isfinite(norms) & (norms > 0)
-        self.missing += len(frame) - int(valid.sum())
-        return vectors[valid] / norms[valid, None], present.drop(self.embedding).filter(valid)
-
-
-def _joined(batch: list[tuple[np.ndarray, pl.DataFrame]]) -> tuple[np.ndarray, pl.DataFrame]:
-    vectors, frames = zip(*batch, strict=True)
-    return np.concatenate(vectors), pl.concat(frames)

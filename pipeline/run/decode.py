@@ -14,14 +14,16 @@ import io
 import re
 import struct
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from pipeline.operator import DeviceDecoder
 from pipeline.pool.fields import HEIC, picture_formats
 from pipeline.recipe.limits import DEFAULTS, Limits
 
@@ -38,7 +40,9 @@ NO_HEIC = "HEIC is read by pillow-heif, which is not installed: pip install 'win
 START_OF_SCAN, START, END = b"\xff\xda", b"\xff\xd8", b"\xff\xd9"
 TILE_WIDTH, TILE_LENGTH, BITS_PER_SAMPLE = 322, 323, 258  # tags of TIFF
 
+
 Data = bytes | memoryview
+Decoded = tuple[Any, str | None]  # (pixels, None) or (None, reason)
 
 
 class Refused(Exception):
@@ -215,22 +219,71 @@ class Room:
 
 
 class Decoder:
-    """Decodes batches on threads. `decoded` counts the images, so that a test can see each decoded once."""
+    """Decodes batches on threads. `decoded` counts the images, so that a test can see each decoded once.
+    Several threads may call it; they take turns, since each batch is decoded on all threads.
 
-    def __init__(self, threads: int, limits: Limits = DEFAULTS) -> None:
+    `there`: a decoder on a device, which then decodes the JPEGs that it takes. Every picture is on the
+    device; limits and reasons are the same.
+    """
+
+    _turn = threading.Lock()  # of the process: so are Python's filters of warnings
+
+    def __init__(self, threads: int, limits: Limits = DEFAULTS, there: DeviceDecoder | None = None) -> None:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.limits = limits
         self.room = Room(AT_ONCE)
         self.decoded = 0
+        self.there = there
         _map_large_blocks()
 
-    def __call__(self, data: Sequence[Data | None]) -> list[tuple[np.ndarray | None, str | None]]:
+    def __call__(self, data: Sequence[Data | None]) -> list[Decoded]:
         """(pixels, None) or (None, reason) per image, in order: see `decode`."""
-        self.decoded += sum(item is not None for item in data)
-        with warnings.catch_warnings():  # Pillow's, on odd files; here, since filters are not per thread
-            warnings.simplefilter("ignore")
-            return list((self.pool.map if self.pool else map)(self._decode, data))
+        return self.timed(data)[0]
 
-    def _decode(self, data: Data | None) -> tuple[np.ndarray | None, str | None]:
+    def timed(self, data: Sequence[Data | None]) -> tuple[list[Decoded], float]:
+        """The same, and when it began (time.perf_counter): the wait for a turn is no work."""
+        with self._turn, warnings.catch_warnings():  # Pillow's, on odd files; filters are not per thread
+            started = time.perf_counter()
+            warnings.simplefilter("ignore")
+            self.decoded += sum(item is not None for item in data)
+            if self.there is not None:
+                return self._decode_there(data, self.there), started
+            return list(self._map(self._decode, data)), started
+
+    def _map(self, function: Callable[[Data | None], Any], data: Sequence[Data | None]) -> Iterator[Any]:
+        """`map` on the threads."""
+        return (self.pool.map if self.pool else map)(function, data)
+
+    def _decode(self, data: Data | None) -> Decoded:
         """See `decode`."""
         return decode(data, self.limits, self.room)
+
+    def _decode_there(self, data: Sequence[Data | None], there: DeviceDecoder) -> list[Decoded]:
+        """Decode on the device what it takes, and on the CPU what it does not."""
+        jpegs = {row: bytes(data[row] or b"") for row, fits in enumerate(self._map(self._fits, data)) if fits}
+        found: dict[int, Decoded] = {
+            row: (picture, None)
+            for row, picture in zip(jpegs, there.decode(list(jpegs.values())), strict=True)
+            if picture is not None
+        }
+        others = [row for row in range(len(data)) if row not in found]
+        found.update(zip(others, self._map(self._decode, [data[row] for row in others]), strict=True))
+        put = [row for row in others if found[row][0] is not None]
+        pictures = there.put([found[row][0] for row in put])
+        found.update((row, (picture, None)) for row, picture in zip(put, pictures, strict=True))
+        return [found[row] for row in range(len(data))]
+
+    def _fits(self, data: Data | None) -> bool:
+        """Whether an image is a JPEG within the limits, in colours that a device takes."""
+        import simplejpeg
+
+        data = memoryview(data or b"").cast("B")  # as in `decode`
+        if data[:2] != START:
+            return False
+        try:
+            _check_scans(data, self.limits)
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+            _checked(width, height, COST["JPEG"] * width * height, len(data), self.limits)
+        except (ValueError, Refused):
+            return False
+        return space in ("YCbCr", "Gray")

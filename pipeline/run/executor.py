@@ -1,8 +1,9 @@
 """The Executor protocol, and the plain loop, which runs passes in this process.
 
 The life of a batch in the plain loop: `batches` reads it from its shard, the runner of each stage adds
-columns to it, and the shard's collector takes it. When the shard has ended, the collector publishes its
-parts. On Ray the same steps run in many processes (ray_workers.py).
+columns to it, and the collector takes it. When its shard has ended, the collector publishes the shard's
+parts. Up to IN_FLIGHT batches are on their way at a time, each on a thread, across the ends of shards; they
+arrive in order. On Ray the same steps run in many processes (ray_workers.py).
 
 `LocalExecutor` and `on_ray.RayExecutor` differ in speed only; the files they write are equal to the byte.
 So the plain loop is what tests compare Ray with.
@@ -11,8 +12,11 @@ So the plain loop is what tests compare Ray with.
 import logging
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
@@ -20,15 +24,16 @@ from typing import NamedTuple, Protocol, TypeVar
 import polars as pl
 
 from pipeline.operator import Device
+from pipeline.ordered_map import ordered_map
 from pipeline.plan.absent import gpus_here
 from pipeline.plan.cluster import Node
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
-from pipeline.progress import Tick
+from pipeline.progress import Tally, Tick
 from pipeline.recipe.sections import Resources
 from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
-from pipeline.run.stage import StageRunner, Tally
+from pipeline.run.stage import IN_FLIGHT, StageRunner
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -126,17 +131,11 @@ class LocalExecutor:
         log_begun(work.names, shards, f"this process, {self.threads} threads")
         stats = work.stats()
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
-        for shard in shards:
-            read = Read(shard.name)
-            collector = Collector(work)
-            for batch in batches(work, shard, read):
-                tally = _run_stages(runners, batch, report)
-                collector.add_batch(batch)
-                report(Event(len(batch.frame), tally))
-            if read.error is None:
-                collector.expect_rows(shard.name, read.rows, read.content)
-                read.error = collector.failed.get(shard.name)
-            report(Event(read=read))
+        told = _in_turns(report)
+        run = partial(_run_stages, runners, told)
+        with ThreadPoolExecutor(IN_FLIGHT) as pool, _stopped_after(runners):
+            for step, tally in ordered_map(pool, IN_FLIGHT, run, _steps(work, shards)):
+                told(_collected(step, tally))
         return {}
 
     @property
@@ -170,10 +169,42 @@ class LocalExecutor:
         return merged
 
 
-def _run_stages(runners: Sequence[StageRunner], batch: Batch, report: Report) -> Tally:
+class _Step(NamedTuple):
+    """A batch of a shard, or None: the shard has been read, and how it went."""
+
+    read: Read
+    collector: Collector
+    batch: Batch | None
+
+
+def _steps(work: Work, shards: Iterable[Shard]) -> Iterator[_Step]:
+    """The batches of every shard, one shard after the other."""
+    for shard in shards:
+        read = Read(shard.name)
+        collector = Collector(work)
+        for batch in batches(work, shard, read):
+            yield _Step(read, collector, batch)
+        yield _Step(read, collector, None)
+
+
+def _collected(step: _Step, tally: Tally) -> Event:
+    """Hand a step's columns to the collector of its shard, or tell it that this is all. Returns the event."""
+    if step.batch is not None:
+        step.collector.add_batch(step.batch)
+        return Event(len(step.batch.frame), tally)
+    read = step.read
+    if read.error is None:
+        step.collector.expect_rows(read.shard, read.rows, read.content)
+        read.error = step.collector.failed.get(read.shard)
+    return Event(read=read)
+
+
+def _run_stages(runners: Sequence[StageRunner], report: Report, step: _Step) -> tuple[_Step, Tally]:
     """Add the columns of every stage to a batch, and tell of the work slice by slice: a batch may take
-    minutes. Returns the tally. Raises OperatorError."""
+    minutes. Returns the step and the tally. Raises OperatorError."""
     tally = Tally()
+    if (batch := step.batch) is None:
+        return step, tally
     weights = [PIXELS_WEIGHT if runner.sees_images else 1 for runner in runners] or [1]
     size = batch.bytes / max(1, len(batch.frame))
     since = time.perf_counter()
@@ -189,7 +220,28 @@ def _run_stages(runners: Sequence[StageRunner], batch: Batch, report: Report) ->
         tally += stage_tally
     if not runners:
         tell(len(batch.frame), 1)
-    return tally
+    return step, tally
+
+
+def _in_turns(report: Report) -> Report:
+    """The same callback, called by one thread at a time."""
+    turn = threading.Lock()
+
+    def told(event: Event) -> None:
+        with turn:
+            report(event)
+
+    return told
+
+
+@contextmanager
+def _stopped_after(runners: Sequence[StageRunner]) -> Iterator[None]:
+    """After the block no runner computes, so that its threads end, also after an error or Ctrl-C."""
+    try:
+        yield
+    finally:
+        for runner in runners:
+            runner.stop()
 
 
 def log_begun(names: Sequence[str], shards: Sequence[Shard], workers: str) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.plan.session import Session
+from pipeline.progress import Tally
 from pipeline.run.executor import Event
-from pipeline.run.stage import Tally
 from pipeline.storage import layout
 from pipeline.storage.store import Store
 

@@ -193,7 +193,7 @@ def _events(
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             memory=int(pool.memory * GIB) or None,
-            compute=ActorPoolStrategy(size=pool.workers),  # fact 2
+            compute=ActorPoolStrategy(size=pool.workers, **ray_workers.AT_A_TIME),  # fact 2
             **one,
         )
     with _own_errors():

@@ -30,16 +30,24 @@ from pipeline.operator import reads_images
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar_reader import binary, buffers
+from pipeline.progress import Tally
 from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.executor import Event, device_of, runner_of
 from pipeline.run.ray_log import log_in_worker
-from pipeline.run.stage import Tally
+from pipeline.run.stage import IN_FLIGHT
 from pipeline.storage.store import to_arrow
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 LOG = logging.getLogger("winnow.run")
+AT_A_TIME: Mapping[
+    str, Any
+] = {  # of an actor of a stage, for Ray Data: its calls run on threads, side by side
+    "max_tasks_in_flight_per_actor": 2 * IN_FLIGHT,
+    "max_concurrent_calls_per_actor": IN_FLIGHT,
+    "enable_true_multi_threading": True,
+}
 ROW = pa.schema(
     [
         ("shard", pa.string()),
@@ -124,7 +132,8 @@ def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
 
 
 class StageWorker:
-    """An actor that runs one stage. The last stage hands its columns to the sink.
+    """An actor that runs one stage. The last stage hands its columns to the sink. It is called on several
+    threads, with a batch each: while one is computed, the next are decoded.
 
     Neither the constructor nor a call raises an OperatorError: Ray would report a dead actor or a traceback
     of its own. The note of the first batch carries the message to the driver instead.

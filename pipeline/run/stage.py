@@ -4,22 +4,26 @@ A stage is a group of operators that share workers. They run in order, so one ma
 and all of them see the same decoded images. Large batches are worked on in slices, to bound the decoded
 pixels.
 
+Several batches may be in one StageRunner at a time, each on a thread: while one is computed, the next are
+decoded and prepared, and the one before is packed and handed on. `AHEAD` bounds the decoded pixels that wait.
+An operator computes one slice at a time, whatever the number of threads.
+
 The plain loop and the actors of Ray use the same StageRunner, so both give equal columns. If an operator
 raises on a row, that row is null in its columns, with a reason. If an operator breaks its contract, or
 fails on every single row of a batch, an OperatorError stops the pass.
 """
 
+import threading
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
 
 from pipeline.errors import OperatorError, place, worded
 from pipeline.operator import BytesScore, Device, ImageScore, Score, Writer
+from pipeline.progress import Tally
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import NO_IMAGE, Decoder, pixel_slices
@@ -28,44 +32,22 @@ ALONE = (
     16_000_000  # pixels of a picture that makes a slice of its own: decoding it takes several times as much
 )
 PIXEL_BUDGET = 64_000_000  # pixels of a slice (192 MB), unless its one image has more
+AHEAD = 2  # slices that are decoded and prepared while one is computed
+IN_FLIGHT = AHEAD + 2  # batches of a runner at a time: one is computed, one is packed and handed on
 SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
 Images = Sequence[np.ndarray | None] | Sequence[memoryview | None]  # pixels, or encoded
 Data = Sequence[bytes | memoryview | None]
 
 
-@dataclass
-class Tally:
-    """The work done so far, by operator: seconds of the workers, rows, and rows without a result. `decode`
-    and `read` count as operators."""
+class Stopped(Exception):
+    """The pass has ended early: the batch is not computed any more."""
 
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    rows: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
 
-    def __iadd__(self, other: "Tally") -> "Tally":
-        for name, seconds in other.seconds.items():
-            self.seconds[name] += seconds
-        self.rows.update(other.rows)
-        self.failed.update(other.failed)
-        return self
+class Prepared(NamedTuple):
+    """What `prepare` of an operator gave, or what it raised."""
 
-    def as_dict(self) -> dict[str, dict[str, Any]]:
-        """As plain data, which `Tally.of` reads."""
-        return {"seconds": dict(self.seconds), "rows": dict(self.rows), "failed": dict(self.failed)}
-
-    @classmethod
-    def of(cls, data: Mapping[str, Mapping[str, Any]]) -> "Tally":
-        """The tally that `as_dict` gave."""
-        tally = cls(rows=Counter(data.get("rows", {})), failed=Counter(data.get("failed", {})))
-        tally.seconds.update(data.get("seconds", {}))
-        return tally
-
-    def add_call(self, name: str, started: float, rows: int, failed: int = 0) -> None:
-        """Count one call of an operator on `rows` rows, which began at `started` (time.perf_counter) and has
-        just ended."""
-        self.seconds[name] += time.perf_counter() - started
-        self.rows[name] += rows
-        self.failed[name] += failed
+    value: Any = None
+    error: Exception | None = None
 
 
 class StageRunner:
@@ -96,8 +78,12 @@ class StageRunner:
                     f"{name} cannot be set up: {worded(error)}{_where(operator, error)}"
                 ) from error
             self.operators[name] = operator
-        self.decoder = Decoder(device.threads, limits)
+        there = [op.device_decoder() for op in self.operators.values() if isinstance(op, ImageScore)]
+        self.decoder = Decoder(device.threads, limits, there[0] if there and all(there) else None)
         self.batch_size = batch_size
+        self._slices = threading.Semaphore(1 + AHEAD)  # decoded and not yet computed
+        self._computing = threading.Lock()
+        self._stopped = threading.Event()
 
     @property
     def sees_images(self) -> bool:
@@ -112,7 +98,8 @@ class StageRunner:
     ) -> tuple[pl.DataFrame, Tally]:
         """The batch with the columns of every operator added, and a tally of the work. `data[i]` is the
         encoded image of row i, None without one; `data` is None if the pass reads no images. `done` is called
-        with the rows of each slice. Raises OperatorError."""
+        with the rows of each slice, on the calling thread. Several threads may call this at a time. Raises
+        OperatorError, and Stopped after `stop`."""
         tally = Tally()
         slices: list[pl.DataFrame] = []
         pixels = (
@@ -127,26 +114,56 @@ class StageRunner:
             done(stop - start)
         return pl.concat(slices, rechunk=True), tally
 
+    def stop(self) -> None:
+        """Let no further slice be computed, so that threads that wait here end soon."""
+        self._stopped.set()
+
     def _run_slice(self, batch: pl.DataFrame, data: Data | None, tally: Tally) -> pl.DataFrame:
         """Decode the images of some rows and run every operator on them; adds the work to `tally`."""
-        images: list[np.ndarray | None] = []
-        reasons: list[str | None] = [None] * len(batch)
         data = data if data is not None else [None] * len(batch)
-        if self.sees_images:
-            started = time.perf_counter()
-            decoded = self.decoder(data)
-            images = [pixels for pixels, _ in decoded]
-            reasons = [reason for _, reason in decoded]
-            tally.add_call("decode", started, len(batch), sum(image is None for image in images))
-        for name, operator in self.operators.items():
-            started = time.perf_counter()
-            result = score(
-                name, operator, batch, _views(data) if isinstance(operator, BytesScore) else images
-            )
-            result = with_reasons(name, operator, result, batch, _reasons(operator, data, reasons))
-            tally.add_call(name, started, len(batch), len(result) - result[f"{name}.error"].null_count())
-            batch = batch.hstack(result)
+        with self._slices:
+            images: list[np.ndarray | None] = []
+            reasons: list[str | None] = [None] * len(batch)
+            ahead: dict[str, Prepared] = {}
+            if self.sees_images:
+                images, reasons = self._decode(data, tally)
+                ahead = self._prepare(batch, images, tally)
+            with self._computing:
+                for name, operator in self.operators.items():
+                    if self._stopped.is_set():
+                        raise Stopped
+                    started = time.perf_counter()
+                    given = _views(data) if isinstance(operator, BytesScore) else images
+                    result = score(name, operator, batch, given, ahead.get(name))
+                    result = with_reasons(name, operator, result, batch, _reasons(operator, data, reasons))
+                    failed = len(result) - result[f"{name}.error"].null_count()
+                    tally.add_call(name, started, len(batch), failed)
+                    batch = batch.hstack(result)
         return batch
+
+    def _decode(self, data: Data, tally: Tally) -> tuple[list[np.ndarray | None], list[str | None]]:
+        """The images, and the reason of each that cannot be decoded; adds the work to `tally`."""
+        decoded, started = self.decoder.timed(data)
+        images = [pixels for pixels, _ in decoded]
+        tally.add_call("decode", started, len(data), sum(image is None for image in images))
+        return images, [reason for _, reason in decoded]
+
+    def _prepare(self, batch: pl.DataFrame, images: Images, tally: Tally) -> dict[str, Prepared]:
+        """What operators prepare ahead, by name; adds the work to `tally`."""
+        ahead: dict[str, Prepared] = {}
+        for name, operator in self.operators.items():
+            if not isinstance(operator, ImageScore) or set(operator.owners()) & self.operators.keys():
+                continue
+            started = time.perf_counter()
+            try:
+                value = operator.prepare(_inputs(operator, batch), cast(Any, images))
+            except Exception as error:
+                ahead[name] = Prepared(error=error)
+            else:
+                if value is not None:
+                    ahead[name] = Prepared(value)
+            tally.add_time(name, started)
+        return ahead
 
 
 def _views(data: Data) -> Sequence[memoryview | None]:
@@ -162,10 +179,12 @@ def _reasons(operator: Writer, data: Data, undecoded: Sequence[str | None]) -> S
     return undecoded if isinstance(operator, ImageScore) else None
 
 
-def score(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
+def score(
+    name: str, operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepared | None = None
+) -> pl.DataFrame:
     """An operator's columns for a batch, by full name, `error` last. If the operator raises on the whole
     batch, it runs row by row, so that only the rows at fault are null. Raises OperatorError."""
-    result, batch_reason, where = _attempt(name, operator, batch, images)
+    result, batch_reason, where = _attempt(name, operator, batch, images, prepared)
     if result is not None:
         return result
     attempts = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
@@ -179,11 +198,11 @@ def score(name: str, operator: Writer, batch: pl.DataFrame, images: Images) -> p
 
 
 def _attempt(
-    name: str, operator: Writer, batch: pl.DataFrame, images: Images
+    name: str, operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepared | None = None
 ) -> tuple[pl.DataFrame | None, str, str]:
     """(checked result, "", "") or, if the operator raises, (None, its error on one line, where it is)."""
     try:
-        result = _call(operator, batch, images)
+        result = _call(operator, batch, images, prepared)
     except OperatorError:
         raise
     except (Exception, SystemExit) as error:
@@ -197,13 +216,24 @@ def _where(operator: Writer, error: BaseException) -> str:
     return f" ({at[0]}, line {at[1]})" if at else ""
 
 
-def _call(operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
-    """Call `score` with the columns that the operator declares, and none besides."""
-    inputs = batch.select([c for c in operator.inputs() if c in batch.columns] or batch.columns[:1])
-    if isinstance(operator, ImageScore | BytesScore):
+def _call(operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepared | None) -> pl.DataFrame:
+    """Call `score`, or `complete` if the batch is prepared, with the columns that the operator declares."""
+    inputs = _inputs(operator, batch)
+    if isinstance(operator, BytesScore):
         return operator.score(inputs, cast(Any, images))
-    assert isinstance(operator, Score)
-    return operator.score(inputs)
+    if not isinstance(operator, ImageScore):
+        assert isinstance(operator, Score)
+        return operator.score(inputs)
+    if prepared is None:
+        return operator.score(inputs, cast(Any, images))
+    if prepared.error is not None:
+        raise prepared.error
+    return operator.complete(inputs, prepared.value)
+
+
+def _inputs(operator: Writer, batch: pl.DataFrame) -> pl.DataFrame:
+    """The columns that an operator declares, and none besides."""
+    return batch.select([c for c in operator.inputs() if c in batch.columns] or batch.columns[:1])
 
 
 def checked(

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.toy.sample_pool import CODES
-from operators.clip import ClipModel, ClipScore, unit
+from operators.algorithms.clip_model import ClipModel, unit
+from operators.clip import ClipScore
 from operators.digits import NumberFreeScore, without_numbers
 from pipeline.operator import Device
 from pipeline.recipe.sections import Entry

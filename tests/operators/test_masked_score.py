@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from operators.algorithms.clip_model import load
 from operators.algorithms.masking import fill_ring
-from operators.clip import ClipScore, load
+from operators.clip import ClipScore
 from operators.text import MaskedClipScore, TextBoxes
 from pipeline.operator import Device
 from pipeline.recipe.lookup import build
@@ -76,7 +77,7 @@ def test_images_without_text_are_not_encoded_again(plain, text, masked, monkeypa
     frame = scored(plain, text, images)
     made, seen = masked(plain="clip.score"), []
     encode = made._clip.images
-    monkeypatch.setattr(made._clip, "images", lambda found: seen.extend(found) or encode(found))
+    monkeypatch.setattr(made._clip, "images", lambda found, fast: seen.extend(found) or encode(found))
     scores = made.score(frame, images)["score"]
     assert (len(seen), scores.null_count(), scores[2]) == (1, 1, None)
 

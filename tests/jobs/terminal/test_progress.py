@@ -10,10 +10,9 @@ from jobs.terminal.amount import PassAmount
 from jobs.terminal.console import Console
 from pipeline.plan.passes import ScorePass, StatPass
 from pipeline.pool.shards import Shard
-from pipeline.progress import begun, watched
+from pipeline.progress import Tally, begun, watched
 from pipeline.run.batches import Read
 from pipeline.run.executor import Event
-from pipeline.run.stage import Tally
 
 SHARDS = tuple(Shard(name, f"{name}.tar") for name in ("a", "b"))
 PASS = ScorePass(SHARDS, (), reads_pool=True)

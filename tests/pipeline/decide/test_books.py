@@ -10,8 +10,8 @@ from pipeline.decide.books import books
 from pipeline.decide.decide import decide
 from pipeline.pool.kinds.tars import Tars
 from pipeline.pool.listing.reasons import PassedOver, skipped
+from pipeline.progress import Tally
 from pipeline.run.log import RunSummary, Speed
-from pipeline.run.stage import Tally
 
 FRAMES = {"a": pl.DataFrame({"u32": [1, 2, 3]}), "b": pl.DataFrame({"u32": [4]})}
 

@@ -11,7 +11,9 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.export import faiss_index as module
-from pipeline.export.faiss_index import IndexResult, search, write_index
+from pipeline.export import kept_vectors
+from pipeline.export.faiss_index import IndexResult, search, write_index, written_index
+from pipeline.export.kept_vectors import KeptVectors
 from pipeline.plan.session import Session
 from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
 from tests.support.folders import contents
@@ -113,7 +115,7 @@ def test_rows_without_an_embedding_are_left_out_and_counted(tmp_path, out):
 def test_vectors_of_no_length_or_not_finite_are_left_out(session, out, monkeypatch):
     rows = [[1.0] + [0.0] * 7, [0.0] * 8, [float("nan")] * 8, [float("inf")] * 8, None]
     series = pl.Series("vector.embedding", rows, pl.Array(pl.Float16, 8))
-    whole = module.KeptVectors(session)
+    whole = KeptVectors(session)
     vectors, frame = whole._valid(pl.DataFrame([pl.Series("uid", list("abcde")), series]))
     assert vectors.tolist() == [[1.0] + [0.0] * 7]
     assert (frame["uid"].to_list(), frame.columns, whole.missing) == (["a"], ["uid"], 4)
@@ -147,7 +149,7 @@ def test_batches_do_not_change_the_answers(session, out, monkeypatch):
     write_index(session)
     whole = (out / "image.index").read_bytes()
     shutil.rmtree(out)
-    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(kept_vectors, "BATCH", 2)
     write_index(session)
     assert (out / "image.index").read_bytes() == whole
     assert pl.read_parquet(out / "metadata" / "metadata_0.parquet")["id"].to_list() == list(range(8))
@@ -182,9 +184,11 @@ def test_training_takes_a_sample_by_uid(session):
 def test_the_same_again_is_left_alone(session, out, tmp_path):
     write_index(session)
     before = (out / "image.index").stat().st_mtime_ns
+    assert written_index(session) == write_index(session)
     assert write_index(session).written is False
     assert (out / "image.index").stat().st_mtime_ns == before
     other = decided(tmp_path, section(out, factory="IVF1,Flat"))
+    assert written_index(other) is None
     assert write_index(other).written is True
 
 

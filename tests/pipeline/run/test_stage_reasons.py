@@ -7,7 +7,7 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from pipeline.operator import Column, Score
-from pipeline.run.stage import Tally
+from pipeline.progress import Tally
 from tests.pipeline.run.stage_operators import Mean, gray, stage
 from tests.support.samples import samples
 

@@ -1,0 +1,282 @@
+"""An open_clip model on one device: pictures and captions to embeddings.
+
+    clip = load("ViT-L-14", "openai", Device("cuda", threads=16))
+    clip.images(pictures)            # (n, d) float32
+    clip.texts(captions)             # the same, and which captions are cut
+
+On CPU, chunks of rows go through the network side by side, one thread each. A GPU has two streams: images are
+resized and tokens copied on one, the networks run on the other. `launched` waits for neither, so that the GPU
+has work while Python packs the results of one batch and makes the next.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from operators.algorithms.clip_tokens import Captions
+from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
+from operators.algorithms.resample import Frame
+from operators.algorithms.threads import torch_on_one_thread
+from pipeline.assets import local_file
+from pipeline.operator import Device
+
+PRIORITIES = (-1, 0)  # of the streams aside and main: small kernels do not queue behind the networks'
+CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, so results do not either
+
+
+class ClipModel:
+    """An open_clip model with its transform and tokenizer, on one device: bf16 on GPU, fp32 on CPU.
+
+    `model` and `pretrained` are those of ClipWeights. Checkpoints are read as safetensors or with
+    weights_only. `text_only` drops the image tower before it reaches the device, though only after all of it
+    was read: ViT-L-14 then takes 0.6 GB instead of 1.6 (in fp32).
+    """
+
+    def __init__(self, model: str, pretrained: str, device: Device, text_only: bool = False) -> None:
+        import open_clip
+        import torch
+
+        model, pretrained = _on_this_machine(model), _on_this_machine(pretrained)
+        if why := why_no_tokenizer(model):
+            raise ValueError(why)
+        if model.endswith(".json"):
+            open_clip.add_model_config(Path(model))
+            model = Path(model).stem
+        pool = ThreadPoolExecutor(device.threads) if device.threads > 1 else None
+        in_parallel: Callable[..., Iterable[Any]] = pool.map if pool else map
+        self.over_chunks: Callable[..., Iterable[Any]] = map
+        self.over_images: Callable[..., Iterable[Any]] = map
+        if device.name == "cpu":  # whole chunks side by side, one thread each: sums never split differently
+            torch_on_one_thread()
+            self.over_chunks = in_parallel
+        else:
+            self.over_images = in_parallel
+        precision = "bf16" if device.name == "cuda" else "fp32"
+        self.net, _, transform = open_clip.create_model_and_transforms(
+            model,
+            pretrained=pretrained or None,
+            precision=precision,
+            device="cpu" if text_only else device.name,
+        )
+        if text_only:
+            del self.net.visual
+            self.net.to(device.name)
+        self.net.eval()
+        self.captions = Captions(_tokenizer(model))
+        self.head, self.tail, frame = _split(transform)
+        self.frame = frame
+        self.device = device.name
+        self.ahead = device.name != "cpu"
+        cuda: Any = torch.cuda
+        self.aside, self.main = (cuda.Stream(priority=p) if self.ahead else None for p in PRIORITIES)
+        if self.ahead:
+            cuda.synchronize()  # the weights are on their way on a third stream
+        self.launching = threading.Lock()
+        self.chunk = CHUNK[device.name]
+        self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
+
+    @cached_property
+    def width(self) -> int:
+        """d, for batches without rows; asked of the text tower, which is the faster one and always there."""
+        return int(self._texts(self.captions([""])[0]).shape[1])
+
+    def images(self, images: Sequence[np.ndarray], fast: bool = False) -> np.ndarray:
+        """n pictures, (h, w, 3) uint8 each -> (n, d) float32, of the lengths that the model gives them.
+        `fast`: see `operators.clip.ClipImages`."""
+        if self.ahead:
+            return self.encoded(self.launched(images, [], fast))[0]
+        return self._in_chunks(images, partial(self._images, fast=fast))
+
+    def texts(self, texts: Sequence[str]) -> tuple[np.ndarray, list[bool]]:
+        """n captions -> (n, d) float32, as images, and whether each has more tokens than fit."""
+        if not texts:
+            return np.empty((0, self.width), np.float32), []
+        tokens, cut = self.captions(texts)
+        return self._in_chunks(tokens, self._texts), cut
+
+    def launched(self, images: Sequence[np.ndarray], texts: Sequence[str], fast: bool) -> "Launched":
+        """Pictures and captions of a batch, prepared and on their way through the device. May be called on
+        several threads: the device then has the next batch before it has ended with this one."""
+        import torch
+
+        with torch.cuda.stream(self.aside):  # of None: nothing
+            pixels = self.tail(self._ready_images(images, fast)).to(self.dtype) if images else None
+            tokens, cut = self.captions(texts) if texts else (None, [])
+            tokens = None if tokens is None else tokens.to(self.device)
+        with self.launching, torch.cuda.stream(self.main), torch.inference_mode():
+            if self.main is not None and self.aside is not None:
+                self.main.wait_stream(self.aside)
+            found_texts = self._on_host(self.net.encode_text, tokens)
+            found_images = self._on_host(self.net.encode_image, pixels)
+            done = None if self.main is None else self.main.record_event()
+        return Launched(found_images, found_texts, cut, done, (pixels, tokens))
+
+    def encoded(self, launched: "Launched") -> tuple[np.ndarray, np.ndarray]:
+        """(n, d) float32 of the pictures, and of the captions, as soon as the device has them."""
+        if launched.done is not None:
+            launched.done.synchronize()
+        images, texts = (
+            np.empty((0, self.width), np.float32) if found is None else found.numpy().copy()
+            for found in (launched.images, launched.texts)
+        )
+        return images, texts
+
+    def _ready_images(self, images: Sequence[np.ndarray], fast: bool) -> Any:
+        """(n, s, s, 3) uint8 on the device."""
+        import torch
+
+        if fast and self.frame is not None:
+            return self.frame(images, self.device)
+        ready = list(self.over_images(self.head, images))
+        kind = torch.from_numpy(ready[0][:0].copy()).dtype
+        shape = (len(ready), *ready[0].shape)
+        pixels = torch.empty(shape, dtype=kind, pin_memory=self.aside is not None)
+        np.stack(ready, out=pixels.numpy())
+        return pixels.to(self.device, non_blocking=True)
+
+    def _on_host(self, encode: Callable[[Any], Any], batch: Any) -> Any:
+        """(n, d) float32 in the host's memory, once the stream has come so far; None of None."""
+        import torch
+
+        if batch is None:
+            return None
+        found = torch.cat([self._launched(encode, chunk) for chunk in self._chunks(batch)])
+        pinned = self.main is not None
+        return torch.empty(found.shape, pin_memory=pinned).copy_(found, non_blocking=pinned)
+
+    def _chunks(self, items: Any) -> list[Any]:
+        """The items, `self.chunk` at a time."""
+        return [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]
+
+    def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
+        """(n, d) float32: the items encoded, `self.chunk` of them per forward pass."""
+        encoded = list(self.over_chunks(encode, self._chunks(items)))
+        return np.concatenate(encoded) if encoded else np.empty((0, self.width), np.float32)
+
+    def _images(self, images: Sequence[np.ndarray], fast: bool) -> np.ndarray:
+        """(n, d) float32 of at most a chunk of images."""
+        import torch
+
+        head = self.frame.quick if fast and self.frame is not None else self.head
+        ready = list(self.over_images(head, images))
+        pixels = torch.from_numpy(np.stack(ready)).to(self.device)
+        return self._forward(self.net.encode_image, self.tail(pixels).to(self.dtype))
+
+    def _texts(self, tokens: Any) -> np.ndarray:
+        """(n, d) float32 of at most a chunk of token rows."""
+        return self._forward(self.net.encode_text, tokens.to(self.device))
+
+    def _forward(self, encode: Callable[[Any], Any], batch: Any) -> np.ndarray:
+        """The output of `encode` for the rows of a batch, padded to a chunk."""
+        import torch
+
+        with torch.inference_mode():
+            return np.asarray(self._launched(encode, batch).cpu())
+
+    def _launched(self, encode: Callable[[Any], Any], batch: Any) -> Any:
+        """(rows, d) float32 on the device, which may still be at work: `encode` of a batch that is padded to
+        a chunk."""
+        import torch
+
+        rows = len(batch)
+        padding = batch.new_zeros((self.chunk - rows, *batch.shape[1:]))
+        return encode(torch.cat([batch, padding]))[:rows].float()
+
+
+class Launched(NamedTuple):
+    """A batch on its way through the device.
+
+    images, texts  (n, d) float32 in the host's memory, or None if there are none; valid once `done` has come
+    cut            which captions have more tokens than fit
+    done           an event of CUDA; None: all is there
+    held           what the device may still read
+    """
+
+    images: Any | None
+    texts: Any | None
+    cut: list[bool]
+    done: Any | None
+    held: tuple[Any, ...]
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """(n, d) float32 of any lengths -> of length 1."""
+    import torch
+
+    return np.asarray(torch.nn.functional.normalize(torch.from_numpy(features), dim=-1))
+
+
+def _on_this_machine(name: str) -> str:
+    """The path of a file that open_clip would not find: one below ~, or at a URL, of which there is then a
+    copy on this machine. Other names as they are."""
+    return local_file(name) if "://" in name or name.startswith("~") else name
+
+
+_LOADED: WeakValueDictionary[tuple[Any, ...], ClipModel] = WeakValueDictionary()
+
+
+def load(model: str, pretrained: str, device: Device) -> ClipModel:
+    """The model, one for all operators of a worker that ask for the same, as long as one of them lives."""
+    files = [path.stat().st_mtime_ns for path in (Path(model), Path(pretrained)) if path.is_file()]
+    key = (model, pretrained, device, *files)
+    loaded = _LOADED.get(key) or ClipModel(model, pretrained, device)
+    _LOADED[key] = loaded
+    return loaded
+
+
+def _tokenizer(model: str) -> Any:
+    """open_clip's tokenizer of a model. Raises ValueError if it lacks a package: of a `hf-hub:` model the
+    config tells that only once it was downloaded."""
+    import open_clip
+
+    try:
+        return open_clip.get_tokenizer(model)
+    except ImportError as error:
+        raise ValueError(f"{TRANSFORMERS.format(model=model)} ({error})") from error
+
+
+def _split(
+    transform: Any,
+) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[Any], Any], Frame | None]:
+    """open_clip's transform in two parts: Pillow's steps, per image and on threads, and the arithmetic
+    (ToTensor, Normalize), per batch and on the device. The same operations in the same order give the same
+    numbers. And what the first part does, if it is a bicubic resize, with a centre crop or without."""
+    from PIL import Image
+    from torchvision.transforms import Normalize, ToTensor
+
+    *steps, last, normalize = transform.transforms
+    if not (isinstance(last, ToTensor) and isinstance(normalize, Normalize)):
+        return lambda image: transform(Image.fromarray(image)).numpy(), lambda batch: batch, None
+
+    def head(image: np.ndarray) -> np.ndarray:
+        picture = Image.fromarray(image)
+        for step in steps:
+            picture = step(picture)
+        return np.asarray(picture)
+
+    def tail(batch: Any) -> Any:
+        return normalize(batch.permute(0, 3, 1, 2).contiguous().float().div(255))
+
+    return head, tail, _frame(steps)
+
+
+def _frame(steps: Sequence[Any]) -> Frame | None:
+    """What the steps do, if a Frame does the same; others convert to RGB, which pictures are."""
+    from torchvision.transforms import CenterCrop, InterpolationMode, Resize
+
+    resize, *others = steps
+    if not isinstance(resize, Resize) or resize.interpolation is not InterpolationMode.BICUBIC:
+        return None
+    crops = [step for step in others if not callable(step) or isinstance(step, CenterCrop)]
+    size = resize.size
+    if isinstance(size, int) or len(size) == 1:
+        side = size if isinstance(size, int) else size[0]
+        cut = [tuple(step.size) for step in crops]
+        return Frame(side, crop=True) if cut == [(side, side)] else None
+    return Frame(size[0], crop=False) if size[0] == size[1] and not crops else None

@@ -1,0 +1,120 @@
+"""Does a pass run at the speed of its slowest part? A simulated device (an operator that sleeps, as a thread
+that waits for a GPU does) at several ratios to decoding, through the plain loop and Ray.
+
+    python tests/benchmarks/bench_overlap.py [--copies 2] [--ray] [--threads 2]
+
+`of the slower`: samples per second of the pass, over those of decoding alone or the device alone, whichever
+is slower; 1 is perfect. `one after the other`: what a worker reaches that decodes, then computes.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline.operator import Device, ImageScore
+from pipeline.plan.session import Session
+from pipeline.recipe.load import parse
+from pipeline.run.compute import compute
+from pipeline.run.decode import Decoder
+from pipeline.run.executor import Event, Executor, LocalExecutor
+from tests.benchmarks.gpu.made import PHOTOS, pictures_of
+
+RATIOS = (0.5, 1.0, 2.0)  # seconds of the device per second of decoding
+PLUGIN = Path(__file__)
+
+
+class Asleep(ImageScore):
+    """The simulated device: so many seconds per picture, one call at a time."""
+
+    seconds: float = 0.0
+
+    writes = {"value": pl.Float32}
+
+    def setup(self, stats: object, device: Device) -> None:
+        """Nothing to load."""
+
+    def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
+        """(n,) the mean of the first row of each picture, after the sleep."""
+        time.sleep(self.seconds * len(images))
+        values = [None if image is None else float(image[0].mean()) for image in images]
+        return pl.DataFrame({"value": pl.Series(values, dtype=pl.Float32)})
+
+
+def decode_seconds(photos: Path, threads: int) -> float:
+    """Seconds per picture of decoding alone, on so many threads."""
+    jpegs = [jpeg for jpeg, _ in pictures_of(sorted(photos.glob("*.tar"))[0])]
+    decoder = Decoder(threads)
+    decoder(jpegs)
+    started = time.perf_counter()
+    for _ in range(3):
+        decoder(jpegs)
+    return (time.perf_counter() - started) / len(jpegs) / 3
+
+
+def rate(pool: Path, seconds: float, executor_of: object) -> float:
+    """Samples per second of a pass after its first batch."""
+    seen: list[tuple[float, int]] = []
+
+    def hear(event: Event) -> None:
+        if event.rows:
+            seen.append((time.perf_counter(), event.rows))
+
+    with tempfile.TemporaryDirectory() as store:
+        recipe = parse(
+            {
+                "plugins": [str(PLUGIN)],
+                "pool": {"shards": f"{pool}/*.tar", "store": store},
+                "compute": {"asleep": {"use": "bench_overlap.Asleep", "seconds": seconds}},
+                "run": {"asleep": {"workers": 1}},
+            }
+        )
+        executor: Executor = executor_of(recipe)  # type: ignore[operator]
+        compute(Session.open(recipe), executor, observe=lambda todo: hear)
+    return sum(count for _, count in seen[1:]) / (seen[-1][0] - seen[0][0])
+
+
+def main() -> None:
+    """Run every ratio and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=PHOTOS)
+    parser.add_argument(
+        "--copies", type=int, default=2, help="how often each tar of the photos is in the pool"
+    )
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--ray", action="store_true", help="on Ray, too")
+    args = parser.parse_args()
+    ways = {"plain loop": lambda recipe: LocalExecutor(args.threads)}
+    if args.ray:
+        from pipeline.run.on_ray import RayExecutor
+
+        ways["Ray"] = RayExecutor
+    print(f"{platform.processor() or platform.machine()}, {args.threads} threads, photos of {args.photos}")
+    print(
+        "\n| way | device : decode | samples/s | of the slower | one after the other |\n|---|---|---|---|---|"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        pool = Path(folder)
+        for number, tar in enumerate(sorted(args.photos.glob("*.tar")) * args.copies):
+            shutil.copy(tar, pool / f"{number:05d}.tar")
+        for name, executor_of in ways.items():
+            for ratio in RATIOS:
+                decode = decode_seconds(args.photos, args.threads)
+                found = rate(pool, decode * ratio, executor_of) * decode
+                slower = max(1, ratio)
+                print(
+                    f"| {name} | {ratio:g} | {found / decode:,.0f} | {found * slower:.2f} | "
+                    f"{slower / (1 + ratio):.2f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

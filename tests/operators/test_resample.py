@@ -1,0 +1,73 @@
+"""The resize of many pictures at once gives what Pillow and torchvision give for each."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from operators.algorithms.resample import Frame, Span
+
+SIDES = [(30, 40), (40, 30), (24, 24), (90, 25), (25, 90), (200, 150), (17, 11), (64, 333)]  # height, width
+
+
+def pictures(sides=SIDES) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in sides]
+
+
+def with_pillow(picture: np.ndarray, size: int) -> np.ndarray:
+    steps = Compose([Resize(size, InterpolationMode.BICUBIC), CenterCrop(size)])
+    return np.asarray(steps(Image.fromarray(picture)))
+
+
+def test_equals_pillow_to_the_bit():
+    wide = pictures([side for side in SIDES if side[0] <= side[1]])  # Pillow 13 may turn others round
+    found = Frame(24, crop=True)(wide, "cpu").numpy()
+    assert found.shape == (len(wide), 24, 24, 3)
+    np.testing.assert_array_equal(found, [with_pillow(picture, 24) for picture in wide])
+
+
+def test_upright_pictures_are_as_good_as_equal():
+    found = Frame(24, crop=True)(pictures(), "cpu").numpy().astype(int)
+    off = np.abs(found - [with_pillow(picture, 24) for picture in pictures()])
+    assert off.mean() < 0.2
+
+
+def test_both_sides_to_one_size_without_a_crop():
+    wide = pictures([(30, 40), (25, 90), (24, 24)])
+    found = Frame(24, crop=False)(wide, "cpu").numpy()
+    expected = [np.asarray(Image.fromarray(p).resize((24, 24), Image.Resampling.BICUBIC)) for p in wide]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_picture_does_not_depend_on_its_group():
+    together = Frame(24, crop=True)(pictures() * 5, "cpu")
+    alone = [Frame(24, crop=True)([picture], "cpu")[0] for picture in pictures()]
+    assert torch.equal(together, torch.stack(alone * 5))
+
+
+def test_very_large_pictures_are_added_up_in_double_precision():
+    large = pictures([(30, 2000)])
+    np.testing.assert_array_equal(Frame(2, crop=False)(large, "cpu").numpy()[0, 0, 0], [127, 128, 127])
+
+
+def test_tensors_and_arrays_are_alike():
+    arrays = pictures()
+    tensors = [torch.from_numpy(picture.copy()) for picture in arrays]
+    assert torch.equal(Frame(24, crop=True)(tensors, "cpu"), Frame(24, crop=True)(arrays, "cpu"))
+
+
+def test_spans_by_hand():
+    assert Frame(224, crop=True).spans(240, 320) == (Span(224, 0), Span(298, 37))
+    assert Frame(224, crop=True).spans(500, 100) == (Span(1120, 448), Span(224, 0))
+    assert Frame(224, crop=False).spans(500, 100) == (Span(224, 0), Span(224, 0))
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_the_quick_resize_of_one_picture_is_near(crop):
+    smooth = np.asarray(Image.fromarray(pictures([(6, 8)])[0]).resize((320, 240)))
+    found = Frame(64, crop).quick(smooth)
+    assert found.shape == (64, 64, 3)
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - Frame(64, crop)([smooth], "cpu")[0].numpy()).max() <= 2
