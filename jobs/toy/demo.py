@@ -124,7 +124,7 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
 RECALL_NOTE = (
     "recall: of the samples with this defect, the share that is removed; by the rule: that the rule fails.",
     "precision: of the samples that the rule fails, the share with this defect; any defect: with any.",
-    "near_duplicate: pictures that were cropped, which changes their hash, so most of them stay.",
+    "near_duplicate: a picture that was cropped a little; rescaled_copy: one that was not.",
 )
 
 SUSPICIOUS = {  # columns that say something about a sample, and which of their values are suspicious

@@ -29,7 +29,7 @@ from pipeline.export.faiss_file import growing
 from pipeline.export.kept import kept_counts
 from pipeline.export.kept_vectors import KeptVectors, index_section
 from pipeline.export.places.contents import HashedFile, local_content
-from pipeline.export.places.folder import ExportFolder
+from pipeline.export.places.folder import ExportFolder, matches
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import COMPLETE, Stage
 from pipeline.export.places.transfer import local_copy
@@ -100,6 +100,10 @@ def write_index(session: Session) -> IndexResult:
 
 def written_index(session: Session) -> IndexResult | None:
     """The index that is there, if it is of the same decision and embeddings. Raises RecipeError."""
+    inputs = Inputs(session, operators_of(session, [index_section(session).embedding]))
+    there = _place(session).read(_place(session).out)
+    if there is None or not (there.get(COMPLETE) and matches(there, _identity(session, inputs))):
+        return None  # nothing is begun here
     with _writing(session) as (stage, _, _):
         return _result(session, stage, False) if stage.complete else None
 

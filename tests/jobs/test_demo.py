@@ -32,7 +32,7 @@ def test_demo(tmp_path: Path) -> None:
         assert recall[certain] == 1
     assert min(recall["mismatched_caption"], recall["boilerplate_caption"]) >= 0.8
     assert min(recall["parrot_caption"], recall["unrelated_text"]) >= 0.9
-    assert min(recall["poisoned"], recall["rescaled_copy"]) >= 0.9
+    assert min(recall["poisoned"], recall["rescaled_copy"], recall["near_duplicate"]) >= 0.9
     areas = dict(
         re.findall(r"^ (parrot_caption|unrelated_text|poisoned)((?: +[\d.]+){7})", done.stdout, re.MULTILINE)
     )

@@ -142,7 +142,7 @@ class ExportFolder:
         live = self._after_swap(noted.manifest)
         if live is not noted.manifest:
             noted = self._read_noted(self.out)
-        if live is None or _matches(live, wanted):
+        if live is None or matches(live, wanted):
             self._discard(self.next)
             found = self._inspect(self.out, noted)
             if live is not None and live.get(COMPLETE) and CONTENTS in live and not found.wrong:
@@ -154,7 +154,7 @@ class ExportFolder:
             return Stage(self, begun, lock, self.path, found.states)
         self.check_free(live, begun)
         following = self._read_noted(self.next)
-        if following.manifest is None or not _matches(following.manifest, wanted):
+        if following.manifest is None or not matches(following.manifest, wanted):
             self._discard(self.next)
             following = Noted(None)
         found = self._inspect(self.next, following)
@@ -264,7 +264,7 @@ def export_folder(
     return ExportFolder(path, key, manifest, names)
 
 
-def _matches(manifest: Manifest, wanted: Manifest) -> bool:
+def matches(manifest: Manifest, wanted: Manifest) -> bool:
     """Whether a manifest is that of the export wanted, complete or not."""
     return manifest.items() >= wanted.items()
 
