@@ -8,7 +8,7 @@ from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Resources
-from pipeline.run.executor import LocalExecutor
+from pipeline.run.executor import Asked, LocalExecutor
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_command_without_work_does_not_start_ray(session, monkeypatch):
 def test_an_executor_that_is_started_later_hands_items_on():
     executor = StartedLater(lambda: LocalExecutor(1))
     assert list(executor.each(abs, [-1, 2, -3])) == [1, 2, 3]
-    assert executor.one(abs, -4, Resources(), "run.index") == 4
+    assert executor.one(abs, -4, Asked("run.index")) == 4
 
     def never() -> LocalExecutor:
         raise AssertionError("there is no work")
