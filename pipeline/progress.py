@@ -40,10 +40,10 @@ def watched(what: str, items: Iterable[Item], total: int | None = None) -> Itera
 
 
 def begun(what: str, total: int | None = None) -> Tick:
-    """Tell that work has begun; returns the function to call as items are done."""
+    """Tell that work has begun; returns the function to call as items are done, from any thread."""
     watcher = _WATCHER.get()
-    return watcher(what, total) if watcher is not None else _nobody
+    return watcher(what, total) if watcher is not None else nobody
 
 
-def _nobody(count: int) -> None:
+def nobody(count: int) -> None:
     """The tick of a loop that nobody watches."""

@@ -69,7 +69,7 @@ def test_nothing_is_left_to_compute(winnow: Any) -> None:
     plan = winnow("plan")
     assert (plan["shards"], plan["indexed"], plan["samples"], plan["passes"]) == (2, 2, 24, [])
     assert plan["operators"] == {
-        "caption": "caption-00af4aab579314cc",
+        "caption": "caption-e4f751a1a2259a1c",
         "colour": "colour-d6980d949dc47005",
         "words": "words-9df12132c1569625",
         "wfpp": "wfpp-b05ee964a6d55953",

@@ -5,12 +5,15 @@ from shlex import quote
 
 from jobs.terminal.console import console, styled
 from jobs.terminal.tables import counted, share, table
+from pipeline.errors import unmistakable
 from pipeline.view.one_column import Bin, Mark, OneColumn
 from pipeline.view.profile import LENGTH, NUMBER, SHOWN, TEXT, TRUTH, VECTOR, ColumnProfile, Profile
 
 BAR = 30  # characters of the longest bar
 FEW = 3  # values and reasons that are named in a table
 MOST = 24  # characters of a value that is named
+LONG = 80  # the same where each value has a line of its own
+ALL_DIFFER = "all values are different"
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 SPREAD = ("25%", "50%", "75%")
 
@@ -56,7 +59,8 @@ def _texts(found: Sequence[ColumnProfile]) -> None:
     """A row per column of texts, or of true and false."""
     rows = table("Texts", "column", "most frequent", "no value", text=2)
     for column in found:
-        rows.add_row(column.column, _named(column.frequent), f"{column.nulls or 0:,}")
+        named = ALL_DIFFER if column.all_differ else _named(column.frequent)
+        rows.add_row(column.column, named, f"{column.nulls or 0:,}")
     if found:
         console.print(rows)
 
@@ -80,10 +84,10 @@ def _named(counts: Mapping[str, int]) -> str:
     return most + (", ..." if len(counts) > FEW else "")
 
 
-def _short(value: object) -> str:
+def _short(value: object, most: int = MOST) -> str:
     """The beginning of a value from a file."""
-    text = str(value)
-    return text if len(text) <= MOST else f"{text[: MOST - 3]}..."
+    text = unmistakable(str(value))
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def number(value: float | None) -> str:
@@ -164,9 +168,13 @@ def _frequent(detail: OneColumn) -> None:
     """The most frequent texts."""
     if not detail.profile.frequent:
         return
+    of = "" if detail.sampled == detail.profile.rows else f" in the {detail.sampled:,} rows that were drawn"
+    if detail.profile.all_differ:
+        console.print(f"{ALL_DIFFER}{of}, such as {_short(next(iter(detail.profile.frequent)), LONG)}")
+        return
     rows = table("Most frequent values", "value", "rows", "share")
     for value, count in detail.profile.frequent.items():
-        rows.add_row(value, f"{count:,}", share(count, detail.sampled))
+        rows.add_row(_short(value, LONG), f"{count:,}", share(count, detail.sampled))
     console.print(rows)
     if any(len(value) == SHOWN for value in detail.profile.frequent):
         console.print(f"texts with the same first {SHOWN} characters are counted together")

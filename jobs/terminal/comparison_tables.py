@@ -31,7 +31,7 @@ def comparison(result: "Comparison", out: Console) -> None:
 
 def _bounds(result: "Comparison", out: Console) -> None:
     """The rules that differ; rules with equal bounds are counted."""
-    differ = [pair for pair in result.bounds if pair.a != pair.b]
+    differ = [pair for pair in result.bounds if not pair.same]
     if differ:
         rows = table("Rules that differ", "rule", "A", "B", text=3)
         for pair in differ:

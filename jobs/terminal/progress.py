@@ -61,8 +61,10 @@ class Progress:
         self.live = not quiet and remarks.is_terminal
         self.quiet = quiet
         self.bars = Bars(*_columns(remarks.width), console=remarks, disable=not self.live, expand=True)
+        self.printed = time.monotonic()  # when a line of text was written last
         self._loop: Line | None = None
         self._lock = threading.Lock()
+        self._ticks = threading.Lock()  # loops tick in any thread
         self._timer: threading.Timer | None = None
         self._exits = ExitStack()
 
@@ -106,9 +108,10 @@ class Progress:
         line = self._loop = self.line(what, "", total)
 
         def tick(count: int) -> None:
-            line.advance(count)
-            if line is self._loop and line.done == total:
-                self._end_loop()
+            with self._ticks:
+                line.advance(count)
+                if line is self._loop and line.done == total:
+                    self._end_loop()
 
         return tick
 
@@ -165,8 +168,10 @@ class Line:
         self.unit = unit
         self.total = total
         self.done = 0
-        self.started = self.printed = time.monotonic()
-        self.first: tuple[float, float] | None = None  # when the first part was done, and how much that was
+        self.started = time.monotonic()
+        self.first: tuple[float, float] | None = (
+            None  # since when it is estimated, and how much was done then
+        )
         whole = None if total is None else 1.0
         self.task = progress.bars.add_task(self.label, total=whole, count=self.count, note="", ends=None)
 
@@ -181,10 +186,11 @@ class Line:
         self.done = self.done + count if self.total is None else min(self.total, self.done + count)
         self.update(None if not self.total else self.done / self.total)
 
-    def update(self, share: float | None, note: str = "", finished: bool = False) -> None:
-        """Show how far it is: the `share` in [0, 1] that is done, if it is known."""
+    def update(self, share: float | None, note: str = "", finished: bool = False, took: float = 0.0) -> None:
+        """Show how far it is: the `share` in [0, 1] that is done, if it is known. `took`: seconds of the work
+        that was done last, if they are known."""
         now = time.monotonic()
-        left = self._left(now, share) if share else None
+        left = self._left(now, share, took) if share else None
         ends = None if left is None else now + left
         if self.task not in self.progress.bars.task_ids:
             return
@@ -198,16 +204,17 @@ class Line:
         )
         if self.progress.quiet or self.progress.live:
             return
-        if finished or now - self.printed > EVERY:
-            self.printed = now
+        if finished or now - self.progress.printed > EVERY:
+            self.progress.printed = now
             waiting = "" if finished or left is None else f", {left:,.0f} s left"
             say(f"{self.label}: {', '.join(filter(None, (self.count, note)))}{waiting}")
 
-    def _left(self, now: float, share: float) -> float:
-        """The seconds that are left. They are estimated from the first part that was done on, since workers
-        may have loaded models before it; of the first part itself, from the start."""
+    def _left(self, now: float, share: float, took: float) -> float:
+        """The seconds that are left. Workers may have loaded models before the first part, so they are
+        estimated from when that was begun; from when it was done, if nobody says how long it took, and then
+        of the first part itself, from the start."""
         if self.first is None:
-            self.first = now, share
+            self.first = (max(self.started, now - took), 0.0) if took else (now, share)
         since, before = self.first if share > self.first[1] else (self.started, 0.0)
         return (now - since) / (share - before) * (1 - share)
 
@@ -242,7 +249,7 @@ class _PassDisplay:
         unread = f"  {self.unread:,} not done" if self.unread else ""
         note = f"{self.rows:,} samples  {rate:,.0f}/s  {self.failed:,} failed{unread}"
         finished = line.done + self.unread == line.total and event.read is not None
-        line.update(self._share(), note, finished)
+        line.update(self._share(), note, finished, event.took)
 
     def _share(self) -> float | None:
         """The part of the pass that is done; None if that is not known."""

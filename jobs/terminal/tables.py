@@ -15,6 +15,7 @@ from pipeline.decide.books import Books, Losses
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import Effects
 from pipeline.decide.explain import Explanation
+from pipeline.errors import unmistakable
 from pipeline.pool.img2dataset import NOT_PUBLIC
 from pipeline.pool.listing.reasons import is_loss, skipped
 from pipeline.storage.upkeep.compact import FileCounts
@@ -219,12 +220,21 @@ def explanation(sample: Explanation) -> None:
     for operator, entries in sample.evidence.items():
         if len(entries[0]) == 1:
             (name,) = entries[0]
-            console.print(f"{operator}: {name}: {', '.join(_value(entry[name]) for entry in entries)}")
+            console.print(
+                f"{operator}: {_words(name)}: {', '.join(_value(entry[name]) for entry in entries)}"
+            )
             continue
-        evidence = table(operator, *entries[0], text=len(entries[0]))
+        evidence = table(operator, *map(_words, entries[0]), text=len(entries[0]))
         for entry in entries:
             evidence.add_row(*map(_value, entry.values()))
         console.print(evidence)
+    for name, group in sample.groups.items():
+        console.print(f"{name}: {counted(group.rows, 'row')} of the pool with its key")
+        if group.rows > 1:
+            found = table("", *group.members[0], text=2)
+            for member in group.members:
+                found.add_row(*map(_value, member.values()))
+            console.print(found)
     if sample.lacks:
         console.print(f"as it was read: {sample.lacks}")
 
@@ -240,9 +250,16 @@ def pending(shards: Mapping[str, str], command: str) -> None:
     remarks.print(f"run again to retry: {command}")
 
 
+def _words(name: str) -> str:
+    """The name of a field in words."""
+    return name.replace("_", " ")
+
+
 def _value(value: object) -> str:
     """A value as text: floats with four digits, `-` for None. -0.0 is 0."""
-    return "-" if value is None else f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "-"
+    return f"{value + 0.0:.4g}" if isinstance(value, float) else unmistakable(str(value))
 
 
 def _figure(value: object) -> str:

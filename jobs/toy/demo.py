@@ -122,7 +122,6 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
 RECALL_NOTE = (
     "recall: of the samples with this defect, the share that is removed; by the rule: that the rule fails.",
     "precision: of the samples that the rule fails, the share with this defect; any defect: with any.",
-    "No rule looks for duplicates, so they stay.",
 )
 
 SUSPICIOUS = {  # columns that say something about a sample, and which of their values are suspicious

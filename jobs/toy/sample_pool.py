@@ -13,7 +13,7 @@ import io
 import multiprocessing
 import random
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
@@ -39,6 +39,7 @@ SHARES = {  # of all samples; the other two thirds are clean
     "truncated_jpeg": 0.01,
     "empty_caption": 0.01,
     "missing_caption": 0.01,
+    "rescaled_copy": 0.02,  # the last: samples of other kinds are drawn as if there were none
 }
 FORMATS = {"jpg": 0.93, "png": 0.035, "webp": 0.035}
 STOCK = ("click to enlarge", "Image may contain: outdoor", "no image available", "Loading...")
@@ -178,6 +179,19 @@ def _vary(image: Image.Image, rng: random.Random) -> Image.Image:
     return ImageEnhance.Brightness(image).enhance(rng.uniform(0.85, 1.15))
 
 
+def _rescale(image: Image.Image, rng: random.Random) -> Image.Image:
+    """The picture as a thumbnail, or for another screen: smaller, brighter or darker."""
+    size = rng.uniform(0.5, 0.9)
+    image = image.resize((round(size * image.width), round(size * image.height)), Image.Resampling.LANCZOS)
+    return ImageEnhance.Brightness(image).enhance(rng.uniform(0.9, 1.1))
+
+
+COPIES: Mapping[str, Callable[[Image.Image, random.Random], Image.Image]] = {
+    "near_duplicate": _vary,
+    "rescaled_copy": _rescale,
+}
+
+
 def _damage(data: bytes, planted: str | None, rng: random.Random) -> bytes:
     """The bytes of a JPEG that cannot be decoded, or is cut off, if that is the planted defect."""
     if planted == "corrupt_jpeg":  # noise without marker bytes: no decoder finds a frame in it
@@ -189,18 +203,18 @@ def make_sample(seed: int, shard: int, index: int, image_size: int = 320) -> dic
     """One sample for webdataset.TarWriter: `__key__`, the encoded picture, `json`, and mostly `txt`."""
     rng, planted = _start(seed, shard, index)
     key, original = f"{shard:05d}{index:04d}", None
-    if planted == "near_duplicate":
+    if planted in COPIES:
         earlier = rng.sample(range(index), min(index, 40))
         original = next((i for i in earlier if _start(seed, shard, i)[1] is None), None)
         planted = None if original is None else planted  # no clean sample to copy: an ordinary one instead
     source = rng if original is None else _start(seed, shard, original)[0]
     image, caption = draw(source, None if original is not None else planted, image_size)
-    image = image if original is None else _vary(image, rng)
-    jpeg = planted in ("corrupt_jpeg", "truncated_jpeg", "near_duplicate")
+    image = image if original is None else COPIES[str(planted)](image, rng)
+    jpeg = planted in ("corrupt_jpeg", "truncated_jpeg", *COPIES)
     kind = "jpg" if jpeg else rng.choices(list(FORMATS), list(FORMATS.values()))[0]
     url = f"https://example.org/{rng.getrandbits(96):024x}.{kind}"
     buffer = io.BytesIO()
-    low, high = (60, 78) if planted == "near_duplicate" else (80, 95)
+    low, high = (60, 78) if planted in COPIES else (80, 95)
     image.save(buffer, {"jpg": "JPEG"}.get(kind, kind), quality=rng.randint(low, high))
     data = _damage(buffer.getvalue(), planted, rng)
     width, height, text = *image.size, caption and caption.strip()

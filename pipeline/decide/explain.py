@@ -8,7 +8,7 @@ that operators show for their values, such as nearest neighbours.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.decide.evidence import Shows
 from pipeline.decide.lookup import Place, find
+from pipeline.decide.members import GroupOf, members
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.rule import Rule
@@ -49,7 +50,8 @@ class RuleVerdict:
 @dataclass(frozen=True)
 class Explanation:
     """A sample, what became of it, and why. `evidence`: operator -> the rows of its table, column by name.
-    `lacks`: what was missing or wrong as the sample was read; None if nothing was."""
+    `lacks`: what was missing or wrong as the sample was read; None if nothing was. `groups`: Group -> the
+    rows of the pool that share the sample's key; `explain` looks for them, a page does not."""
 
     uid: str
     shard: str
@@ -63,6 +65,7 @@ class Explanation:
     rules: Sequence[RuleVerdict]
     evidence: Mapping[str, Sequence[Mapping[str, object]]]
     lacks: str | None = None
+    groups: Mapping[str, GroupOf] = field(default_factory=dict)
 
     @property
     def fate(self) -> str:
@@ -108,7 +111,8 @@ def explain_rows(session: Session, places: Sequence[Place]) -> list[Explanation]
     for shard, rows in by_shard.items():
         explained = shard_explanations(session, decision, shows, shard, rows)
         found |= {(shard, row): explanation for row, explanation in zip(rows, explained, strict=True)}
-    return [found[place] for place in places]
+    groups = members(session, list(found))
+    return [replace(found[place], groups=groups[place]) for place in places]
 
 
 def shard_explanations(

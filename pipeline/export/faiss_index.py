@@ -35,7 +35,7 @@ from pipeline.plan.session import Session
 from pipeline.progress import begun
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.recipe.sections import Index
-from pipeline.run.executor import Executor
+from pipeline.run.executor import Asked, Executor
 from pipeline.schema import owner
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
@@ -85,7 +85,7 @@ class IndexExporter:
         `run.index`."""
         resources = session.recipe.resources(INDEX_TASK)
         begun("building the index")
-        return executor.one(write_index, session, resources, f"run.{INDEX_TASK}")
+        return executor.one(write_index, session, Asked(f"run.{INDEX_TASK}", resources))
 
 
 def write_index(session: Session) -> IndexResult:

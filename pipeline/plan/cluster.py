@@ -140,6 +140,15 @@ def place_task(key: str, wanted: Resources, nodes: Sequence[Node]) -> Placement:
     return Placement(1, cpus, 0, max(1, int(cpus)), wanted.memory or 0)
 
 
+def task_options(key: str, wanted: Resources, nodes: Sequence[Node]) -> dict[str, float]:
+    """What each of many tasks reserves, in Ray's words: the CPUs and memory that the recipe asks for under
+    `key`; nothing beyond the usual by default. Raises RecipeError if no machine has them."""
+    if wanted.cpus or wanted.memory:
+        place_task(key, wanted, nodes)
+    options = {"num_cpus": wanted.cpus, "memory": wanted.memory and int(wanted.memory * GIB)}
+    return {name: value for name, value in options.items() if value}
+
+
 def _suitable(key: str, wanted: Resources, nodes: Sequence[Node]) -> list[Node]:
     """The machines with enough GPUs and memory for one worker. Raises RecipeError if there are none."""
     for name, need in (("gpus", wanted.gpus), ("memory", wanted.memory or 0)):

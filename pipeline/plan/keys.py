@@ -1,8 +1,8 @@
 """The keys of results: a hash of everything that a result depends on.
 
 A key covers the operator's class, version and fields, the contents of the files that fields name, and the
-keys of its inputs. A Stat's key also covers the contents of the shards that it reduces. Speed settings
-(`run:`) are never hashed.
+keys of its inputs. The key of a Stat or a Group also covers the contents of the shards that it sees. Speed
+settings (`run:`) are never hashed.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.operator import ImageScore, Operator, Stat
+from pipeline.operator import Group, ImageScore, Operator, Stat
 from pipeline.pool.shards import Shard
 from pipeline.recipe.limits import Limits
 from pipeline.recipe.sections import Entry, Recipe
@@ -22,14 +22,14 @@ from pipeline.schema import owner
 def keys(
     recipe: Recipe, shards: Iterable[Shard], contents: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, str]:
-    """Operator name -> cache key. `contents[name][field]` is the digest of the file that a field names. A
-    Stat's key covers the names and contents of the shards, and so do the keys of all operators that read it.
-    While a shard has not been read, such keys are provisional: nothing is stored under them."""
+    """Operator name -> cache key. `contents[name][field]` is the digest of the file that a field names. The
+    key of a Stat or a Group covers the names and contents of the shards, and so do the keys of all operators
+    that read it. While a shard has not been read, such keys are provisional: nothing is stored under them."""
     pool = hashlib.blake2b(orjson.dumps(identities(shards)), digest_size=8).hexdigest()
     by_name: dict[str, str] = {}
     for name, entry in recipe.compute.items():  # in dependency order
         inputs = input_keys(entry, by_name, recipe.limits)
-        if isinstance(entry.operator, Stat):
+        if isinstance(entry.operator, Stat | Group):
             inputs["the pool's shards"] = pool
         by_name[name] = cache_key(entry.use, entry.operator, inputs, contents.get(name, {}))
     return by_name

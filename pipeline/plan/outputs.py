@@ -35,6 +35,11 @@ class Output(NamedTuple):
     files: str = ""
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is one file and not a folder."""
+        return self.key in FILES or self.key.startswith("--")
+
+    @property
     def suffixes(self) -> tuple[str, ...]:
         """What the names of the files end in that are written there, and that could be read as a pool."""
         return TARS if self.key == "export.shards" else TABLES
@@ -50,6 +55,7 @@ def check_outputs(recipe: Recipe, kind: PoolKind, listing: Listing) -> None:
     _check_files(outputs, recipe, kind, listing.shards)
     for output in outputs:
         _check_searched(output, kind, listing.searched)
+        _check_beside(output, kind, listing.shards)
 
 
 def check_output_file(
@@ -70,6 +76,7 @@ def check_output_file(
         _check_own_files(output, other)
     _check_files([output], recipe, kind, shards)
     _check_searched(output, kind, searched)
+    _check_beside(output, kind, shards)
 
 
 def _exports(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -150,9 +157,23 @@ def _check_searched(output: Output, kind: PoolKind, searched: Sequence[Area]) ->
             )
 
 
+def _check_beside(output: Output, kind: PoolKind, shards: Sequence[Shard]) -> None:
+    """Raises RecipeError for a single file in a folder whose files are shards: any file there is a part of
+    the state by which the next run sees whether the pool has changed."""
+    if not output.is_file:
+        return
+    parent = output.real.rpartition("/")[0]
+    folder = next((f for f in {s.path for s in shards if s.span} if real_path(f) == parent), None)
+    if folder is not None:
+        raise RecipeError(
+            f"{output.key}: {output.path} lies among the files of {folder}, which {kind.key} reads: the next run "
+            "would find the pool changed. Name a path outside of that folder"
+        )
+
+
 def _is_found(output: Output, names: Sequence[str], parts: Parts, suffixes: tuple[str, ...]) -> bool:
     """Whether a glob finds what is written at a path, given by its parts below the glob's folder."""
-    if output.key in FILES or output.key.startswith("--"):
+    if output.is_file:
         return bool(names) and names[-1].endswith(suffixes) and matches(parts, names)
     for left in below(parts, names):
         deep = ANY_DEPTH in left or len(left) > 1

@@ -2,15 +2,16 @@
 
     for todo in plan(recipe, shards, keys, list_stored(session)): ...
 
-A ScorePass reads some shards once and fills columns for them; a StatPass reduces columns to one table. A Stat
-is a barrier: operators that read it run in a later pass. Shards that lack different columns (after a kill, or
+A ScorePass reads some shards once and fills columns for them; a StatPass reduces columns to one table; in a
+GroupPass rows meet that share a key. Stats and Groups are barriers: operators that read them run in a later
+pass. Shards that lack different columns (after a kill, or
 after an operator is added) are in different passes, so that nothing is computed twice.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.operator import Stat, Writer, reads_images
+from pipeline.operator import Group, Operator, Stat, reads_images
 from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.storage import layout
@@ -66,7 +67,17 @@ class StatPass:
     shards: tuple[Shard, ...]
 
 
-Pass = ScorePass | StatPass
+@dataclass(frozen=True)
+class GroupPass:
+    """Let the rows of `shards` meet for the Group `name`. `missing`: those of the shards that lack its
+    columns."""
+
+    name: str
+    shards: tuple[Shard, ...]
+    missing: tuple[Shard, ...]
+
+
+Pass = ScorePass | StatPass | GroupPass
 
 
 def plan(
@@ -79,21 +90,21 @@ def plan(
     """The missing passes, in order. `only`: the operators to compute, with all that they need; by default
     all."""
     wanted = closure(recipe, only or recipe.compute)
-    done_stats = {name for name in wanted if layout.stat(name, keys[name]) in stored.stats}
-    pending = [n for n in recipe.compute if n in wanted and n not in done_stats and shards]
+    done = {name for name in wanted if _is_done(recipe, shards, keys, stored, name)}
+    pending = [n for n in recipe.compute if n in wanted and n not in done and shards]
     indexed = set(stored.parts.get(layout.SAMPLES, ()))
     passes: list[Pass] = []
     finished = set(recipe.compute) - set(pending)
     while pending:
-        scores = _ready(recipe, pending, finished, Writer)
-        if not scores and not _ready(recipe, pending, finished, Stat):
+        scores = _ready(recipe, pending, finished, barriers=False)
+        if not scores and not _ready(recipe, pending, finished, barriers=True):
             raise AssertionError(f"no operator of {pending} can run")  # a circle; the recipe check forbids it
         passes += _score_passes(recipe, shards, keys, stored, indexed, scores)
         indexed.update(shard.name for shard in shards)
         finished.update(scores)
-        stats = _ready(recipe, [n for n in pending if n not in finished], finished, Stat)
-        passes += [StatPass(name, tuple(shards)) for name in stats]
-        finished.update(stats)
+        barriers = _ready(recipe, [n for n in pending if n not in finished], finished, barriers=True)
+        passes += [_barrier(recipe, shards, keys, stored, name) for name in barriers]
+        finished.update(barriers)
         pending = [n for n in pending if n not in finished]
     if not wanted:
         passes += _score_passes(recipe, shards, keys, stored, indexed, [])
@@ -112,17 +123,49 @@ def closure(recipe: Recipe, names: Iterable[str]) -> set[str]:
     return closed
 
 
-def _ready(recipe: Recipe, pending: Sequence[str], finished: Collection[str], kind: type) -> list[str]:
-    """The pending operators of a kind (Writer or Stat) that can run now: what they read is finished or, for a
-    Writer, comes earlier in the same pass."""
+def is_barrier(operator: Operator) -> bool:
+    """Whether an operator sees the whole pool at once."""
+    return isinstance(operator, Stat | Group)
+
+
+def _ready(recipe: Recipe, pending: Sequence[str], finished: Collection[str], barriers: bool) -> list[str]:
+    """The pending operators, barriers or Scores, that can run now: what they read is finished or, for a
+    Score, comes earlier in the same pass."""
     ready: list[str] = []
     for name in pending:  # in dependency order
-        if not isinstance(recipe.operator(name), kind):
+        if is_barrier(recipe.operator(name)) != barriers:
             continue
         owners = recipe.operator(name).owners()
-        if all(o in finished or (kind is Writer and o in ready) for o in owners):
+        if all(o in finished or (not barriers and o in ready) for o in owners):
             ready.append(name)
     return ready
+
+
+def _is_done(
+    recipe: Recipe, shards: Sequence[Shard], keys: Mapping[str, str], stored: Stored, name: str
+) -> bool:
+    """Whether a barrier has all its results."""
+    operator = recipe.operator(name)
+    if isinstance(operator, Stat):
+        return layout.stat(name, keys[name]) in stored.stats
+    return isinstance(operator, Group) and not _lacking(shards, keys, stored, name)
+
+
+def _lacking(
+    shards: Sequence[Shard], keys: Mapping[str, str], stored: Stored, name: str
+) -> tuple[Shard, ...]:
+    """The shards that lack the columns of an operator."""
+    parts = stored.parts.get(layout.columns_folder(name, keys[name]), ())
+    return tuple(shard for shard in shards if shard.name not in parts)
+
+
+def _barrier(
+    recipe: Recipe, shards: Sequence[Shard], keys: Mapping[str, str], stored: Stored, name: str
+) -> StatPass | GroupPass:
+    """The pass of a Stat or a Group."""
+    if isinstance(recipe.operator(name), Stat):
+        return StatPass(name, tuple(shards))
+    return GroupPass(name, tuple(shards), _lacking(shards, keys, stored, name))
 
 
 def _score_passes(

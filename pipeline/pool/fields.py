@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -31,11 +32,13 @@ SIGNATURES = {  # first bytes of a picture -> its suffix
     b"II*\0": "tiff",
     b"MM\0*": "tiff",
 }
-BRANDS = {b"avif": "avif", b"avis": "avif", b"heic": "heic", b"heix": "heic", b"mif1": "heic"}
+HEIC = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"
+BRANDS = {b"avif": "avif", b"avis": "avif"} | dict.fromkeys(HEIC, "heic")
 UNKNOWN_IMAGE = "img"  # the suffix of bytes that are no known picture
 # In open_clip's order: the picture that is scored is the one trained on
 OPEN_CLIP = ("jpg", "png", "jpeg", "webp")
 IMAGES = (*OPEN_CLIP, "jfif", "jpe", "gif", "bmp", "tiff", "tif", "avif", "heic", "heif")
+PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF", "AVIF")  # Pillow reads them by itself
 UNWRITTEN = ("jfif", "jpe", "heif")  # suffixes that are read, and that no export writes
 
 
@@ -48,6 +51,18 @@ def image_suffix(start: bytes, path: str) -> str:
     known = next((suffix for signature, suffix in SIGNATURES.items() if start.startswith(signature)), None)
     named = PurePosixPath(path).suffix[1:].lower()
     return known or (named if named in IMAGES and named not in UNWRITTEN else UNKNOWN_IMAGE)
+
+
+@cache
+def picture_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are read here. HEIF is one if pillow-heif is installed; it gets one
+    thread per picture, since pictures are decoded on threads, and leaves what is beside the picture alone."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return PILLOW_FORMATS
+    register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+    return (*PILLOW_FORMATS, "HEIF")
 
 
 @dataclass(frozen=True)

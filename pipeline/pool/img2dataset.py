@@ -30,6 +30,7 @@ from pipeline.storage.store import Store
 
 READS = 32  # of such files, at the same time
 MOST_BYTES = 64 << 20  # read of such a file: img2dataset writes at most 100,000 messages
+VERSION = 2  # of the notes of what such files say; those of the first do not tell garbled from empty
 SUCCESS = "success"
 OTHER = "other"
 GARBLED = "unreadable"  # of a file that cannot be parsed: nobody knows how many URLs were lost
@@ -87,15 +88,22 @@ def losses_of(
     if not shards:
         return {}
     noted = (store.root.read_json(layout.DOWNLOADS) or {}) if any(s.beside != UNTOLD for s in shards) else {}
-    new = [s for s in shards if s.beside == UNTOLD or noted.get(s.name, [""])[0] != s.beside]
+    new = [s for s in shards if s.beside == UNTOLD or not _is_noted(noted.get(s.name), s.beside)]
     if new:
         with ThreadPoolExecutor(READS) as pool:
             found = pool.map(lambda shard: persist(lambda: read(shard)), new)
             told = watched("counting lost URLs", found, len(new))
-            noted |= {shard.name: [shard.beside, lost] for shard, lost in zip(new, told, strict=True)}
+            noted |= {
+                shard.name: [shard.beside, lost, VERSION] for shard, lost in zip(new, told, strict=True)
+            }
         if any(shard.beside != UNTOLD for shard in new):
             note_json(store.root, layout.DOWNLOADS, noted)
     return {shard.name: noted[shard.name][1] for shard in shards}
+
+
+def _is_noted(note: Any, state: str) -> bool:
+    """Whether a note is of the file in this state."""
+    return isinstance(note, list) and len(note) == 3 and [note[0], note[2]] == [state, VERSION]
 
 
 def lost_beside(stem: str) -> dict[str, int]:

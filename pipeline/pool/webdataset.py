@@ -19,6 +19,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import simplejpeg
@@ -35,6 +36,7 @@ from pipeline.pool.fields import (
     first_string,
     over,
     parse,
+    picture_formats,
     pixels,
     string,
 )
@@ -50,8 +52,6 @@ LOOK_AHEAD = 256  # members with one stem after which their keys are settled
 LOOK_AHEAD_BYTES = 64 << 20
 CAPTIONS = ("txt", "json")  # suffixes of members that may hold the caption
 META = re.compile(r"__[^/]*__($|/)")  # names of members by which webdataset describes the tar itself
-PILLOW_FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "BMP", "TIFF", "AVIF")
-
 
 Named = tuple[str, str, Member]  # key, suffix as written, member
 Ranges = tuple[int | None, int, int | None, int | None]  # offset, length, image_offset, image_length
@@ -292,9 +292,9 @@ def _pillow_size(data: bytes | memoryview) -> tuple[int, int]:
     from PIL import Image
 
     Image.init()
-    for name in PILLOW_FORMATS:
+    for name in picture_formats():
         factory, accepts = Image.OPEN[name]
         if accepts is None or accepts(bytes(data[:16])) is True:
-            with factory(io.BytesIO(data), "") as image:
+            with suppress(SyntaxError), factory(io.BytesIO(data), "") as image:  # AVIF and HEIC share a brand
                 return image.size
     raise ValueError("unknown format")

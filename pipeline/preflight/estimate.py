@@ -29,6 +29,8 @@ class MissingPass:
 
     operators  in the order in which they run
     reads      in words: `tars, 120 MB`, `tables` or `columns`
+    shuffled   of a Group: bytes of the rows that are written to the store, so that they meet
+    memory     of a Group: GiB of each of its tasks
     bytes      of the shards that it reads
     seconds    of one worker, None unless the speed of every operator is known
     costs      operator, `read` or `decode` -> seconds of one worker, as far as known
@@ -36,7 +38,7 @@ class MissingPass:
     """
 
     operators: Sequence[str]
-    kind: Literal["score", "stat"]
+    kind: Literal["score", "stat", "group"]
     reads: str
     bytes: int | None
     shards: int
@@ -44,6 +46,8 @@ class MissingPass:
     seconds: float | None
     costs: Mapping[str, float]
     pools: Sequence[StagePool]
+    shuffled: int | None = None
+    memory: float | None = None
 
 
 @dataclass(frozen=True)

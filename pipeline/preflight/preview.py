@@ -8,13 +8,15 @@ Speeds come from earlier runs on the store, or are measured on a few shards. The
 the plain loop, on the machine where they were measured.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pipeline.plan.absent import absent_files, absent_gpus, check_files, gpus_here
 from pipeline.plan.cluster import Node, Placement
-from pipeline.plan.passes import Pass, ScorePass, plan
+from pipeline.plan.passes import GroupPass, Pass, ScorePass, StatPass, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
 from pipeline.preflight.checks import (
@@ -30,8 +32,16 @@ from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_byte
 from pipeline.preflight.space import Space, check_space
 from pipeline.preflight.upload import check_upload
 from pipeline.run.compute import Observe, unobserved
+from pipeline.run.groups.work import Shuffle, held, shuffle_of
 from pipeline.run.log import Speed, speeds
 from pipeline.storage.identity import MISSING
+
+MOST_CELLS = 250_000  # of the files in which the rows of a Group meet
+KINDS: Mapping[type, Literal["score", "stat", "group"]] = {
+    ScorePass: "score",
+    StatPass: "stat",
+    GroupPass: "group",
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ def preview(
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}
     sizes = _Sizes(stored.rows, measured)
     passes = [
-        _missing_pass(session.kind.noun, planned, sizes, rates, pools[number] if pools else ())
+        _missing_pass(session, planned, sizes, rates, pools[number] if pools else ())
         for number, planned in enumerate(missing)
     ]
     exports, space_warnings = check_space(session, stored.rows)
@@ -120,6 +130,7 @@ def preview(
             *check_shards(missing, pools),
             *check_parts(session, stored.rows),
             *space_warnings,
+            *_shuffle_warnings(passes),
             *(check_upload(".") if cluster else []),
             *_operator_warnings(session),
         ],
@@ -137,6 +148,19 @@ def _missing_here(session: Session, passes: Sequence[Pass], on_cluster: bool) ->
 def _trusting(session: Session) -> Session:
     """The same session, which takes files that were written since they were read for touched ones."""
     return session.over([replace(s, state="") if s.differs else s for s in session.shards]).refreshed()
+
+
+def _shuffle_warnings(passes: Sequence[MissingPass]) -> list[str]:
+    """A warning for each Group whose rows would be cut into too many cells."""
+    return [
+        f"run.{name}.memory: with {step.memory:g} GiB a task the rows of {name} are cut into "
+        f"{cells:,} cells, each of which is a request or more; give it more, such as "
+        f"run.{name}.memory={math.ceil(step.memory * math.sqrt(cells / MOST_CELLS))}"
+        for step in passes
+        if step.shuffled and step.memory
+        for name in step.operators
+        if (cells := math.ceil(step.shuffled / held(step.memory)) ** 2) > MOST_CELLS
+    ]
 
 
 def _operator_warnings(session: Session) -> list[str]:
@@ -174,10 +198,13 @@ class _Sizes:
 
 
 def _missing_pass(
-    noun: str, planned: Pass, sizes: _Sizes, rates: Mapping[str, Speed], pools: Sequence[Placement]
+    session: Session,
+    planned: Pass,
+    sizes: _Sizes,
+    rates: Mapping[str, Speed],
+    pools: Sequence[Placement],
 ) -> MissingPass:
-    """A pass with its cost. `noun`: what the pool's shards are called; `pools`: what the stages of the pass
-    reserve on the cluster, if there is one."""
+    """A pass with its cost. `pools`: what the stages of the pass reserve on the cluster, if there is one."""
     names = planned.names if isinstance(planned, ScorePass) else (planned.name,)
     stages = planned.stages if isinstance(planned, ScorePass) else ()
     reads_pool = isinstance(planned, ScorePass) and planned.reads_pool
@@ -188,10 +215,11 @@ def _missing_pass(
         for name in (*names, *(("read", "decode") if reads_pool else ()))
         if samples and name in rates and rates[name].rows_per_second
     }
+    shuffle = shuffle_of(session, planned.name, samples) if isinstance(planned, GroupPass) else None
     return MissingPass(
         operators=names,
-        kind="score" if isinstance(planned, ScorePass) else "stat",
-        reads=_worded(noun, size) if reads_pool else "columns",
+        kind=KINDS[type(planned)],
+        reads=_worded(session.kind.noun, size) if reads_pool else _columns_read(shuffle),
         bytes=size,
         shards=len(planned.shards),
         samples=samples,
@@ -201,7 +229,17 @@ def _missing_pass(
             StagePool(stage.names, pool.workers, pool.cpus, pool.gpus, pool.memory)
             for stage, pool in zip(stages, pools, strict=False)
         ],
+        shuffled=shuffle.bytes if shuffle else None,
+        memory=shuffle.memory if shuffle else None,
     )
+
+
+def _columns_read(shuffle: Shuffle | None) -> str:
+    """`columns`, and how much of them a Group moves."""
+    if shuffle is None:
+        return "columns"
+    size = "" if shuffle.bytes is None else f", {shuffle.bytes / 1e6:,.0f} MB"
+    return f"columns, by key{size}; {shuffle.memory:g} GiB a task"
 
 
 def _worded(noun: str, size: int | None) -> str:

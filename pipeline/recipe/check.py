@@ -12,7 +12,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError, brief, shortened
-from pipeline.operator import Stat, Writer
+from pipeline.operator import Group, Stat, Writer
 from pipeline.recipe.addresses import addresses, check_address
 from pipeline.recipe.own_names import own_name
 from pipeline.recipe.sections import Entry
@@ -20,7 +20,7 @@ from pipeline.rule import Rule
 from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
 
 if TYPE_CHECKING:
-    from pipeline.recipe.sections import Recipe
+    from pipeline.recipe.sections import Recipe, Resources
 
 RULE_NAME = re.compile(r"[^\W_](?:[\w .+:-]{0,98}[\w.+:-])?")  # it names a column, and stands in tables
 INDEX_TASK = "index"  # the name in `run:` for the building of export.index
@@ -42,11 +42,16 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
         _check_name("run", name, names, "an operator of this recipe")
     if extra := recipe.resources(INDEX_TASK).model_fields_set - {"cpus", "memory"}:
         raise RecipeError(f"run.{INDEX_TASK}.{min(extra)}: the FAISS index takes cpus and memory only")
+    for name in recipe.run:
+        if name in recipe.compute and isinstance(recipe.operator(name), Group):
+            _check_group_resources(name, recipe.compute[name].use, recipe.resources(name))
     return _in_order(recipe.compute)
 
 
-def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], tables: Collection[str]) -> None:
-    """Its name is free and what it reads exists. Scores may read columns and Stats; Stats may read
+def _check_operator(
+    recipe: "Recipe", name: str, columns: Mapping[str, PolarsDataType], tables: Collection[str]
+) -> None:
+    """Its name is free and what it reads exists. Scores and Groups may read columns and Stats; Stats may read
     columns."""
     operator = recipe.operator(name)
     if name == INDEX_TASK:
@@ -67,6 +72,28 @@ def _check_operator(recipe: "Recipe", name: str, columns: Collection[str], table
         _check_name(f"compute.{name} needs", value, [*columns, *tables], "a column or Stat of this recipe")
     if name in tables and (read := set(tables) & set(operator.inputs())):
         raise RecipeError(f"compute.{name}: a Stat may read columns only, and {min(read)} is a Stat")
+    if isinstance(operator, Group):
+        _check_keys(name, operator, columns)
+
+
+def _check_keys(name: str, operator: Group, columns: Mapping[str, PolarsDataType]) -> None:
+    """The columns by which rows meet have values that can be equal; one that is a list is alone."""
+    names = operator.keys()
+    for key in names:
+        dtype = columns[key]
+        inner = getattr(dtype, "inner", None) if dtype == pl.List else dtype
+        if not (inner is not None and (inner.is_integer() or inner in (pl.String, pl.Binary, pl.Boolean))):
+            raise RecipeError(
+                f"compute.{name}: {key} is {dtype}; rows meet by integers, text or bytes, or lists of them"
+            )
+        if dtype == pl.List and len(names) > 1:
+            raise RecipeError(f"compute.{name}: {key} is {dtype}; a list must be the only key")
+
+
+def _check_group_resources(name: str, use: str, asked: "Resources") -> None:
+    """`run` has no setting for a Group that its tasks would not heed."""
+    if extra := asked.model_fields_set - {"cpus", "memory"}:
+        raise RecipeError(f"run.{name}.{min(extra)}: {use} is a Group, whose tasks take cpus and memory only")
 
 
 def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) -> None:

@@ -71,7 +71,7 @@ def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], st
         offered = ", ".join(f"{module_name}.{c}" for c in _offered(module)) or "none"
         raise RecipeError(f"{key}: {use} is not an operator; {module_name} has: {offered}")
     if not issubclass(cls, Writer | Stat):
-        raise RecipeError(f"{key}: {use} must be a Score, ImageScore or Stat")
+        raise RecipeError(f"{key}: {use} must be a Score, ImageScore, Stat or Group")
     return cls, source
 
 

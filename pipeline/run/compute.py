@@ -11,17 +11,19 @@ failed shard has one.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import ShardError
 from pipeline.plan.absent import check_present
-from pipeline.plan.passes import Pass, ScorePass, StatPass, plan
+from pipeline.plan.passes import GroupPass, Pass, ScorePass, StatPass, plan
 from pipeline.plan.session import Session
 from pipeline.plan.store_pool import claim_store
 from pipeline.plan.stored import list_stored
+from pipeline.pool.shards import Shard
 from pipeline.run.batches import Work
 from pipeline.run.executor import Event, Executor, Report
+from pipeline.run.groups.meet import meet
 from pipeline.run.log import RunLog
 from pipeline.run.settle import settle
 from pipeline.run.stats import StatTask, reduced
@@ -108,7 +110,10 @@ def _run(session: Session, executor: Executor, planned: Pass, report: Report, lo
     """Run a pass."""
     if isinstance(planned, ScorePass):
         return _run_scores(session, executor, planned, report, log)
-    _run_stat(session, executor, planned, log)
+    if isinstance(planned, GroupPass):
+        _run_group(session, executor, planned, log)
+    else:
+        _run_stat(session, executor, planned, log)
     return _Outcome()
 
 
@@ -164,15 +169,19 @@ def _check_files(session: Session, work: Work, planned: ScorePass) -> None:
     of the pass, which may be of either content, are removed."""
     if _same_files(session, planned.names):
         return
-    shards = {shard.name for shard in planned.shards}
     for folder in work.column_folders:
-        written = session.store.root.file_names(folder, ".parquet") & shards
-        session.store.root.remove([layout.part(folder, shard) for shard in sorted(written)])
+        _remove_parts(session, folder, planned.shards)
     names = ", ".join(planned.names)
     raise ShardError(
         f"a file that compute ({names}) reads was rewritten while it was used; what this pass computed is "
         "removed: run the command again"
     )
+
+
+def _remove_parts(session: Session, folder: str, shards: Sequence[Shard]) -> None:
+    """Remove the parts of these shards from a folder of the store."""
+    written = session.store.root.file_names(folder, ".parquet") & {shard.name for shard in shards}
+    session.store.root.remove([layout.part(folder, shard) for shard in sorted(written)])
 
 
 def _same_files(session: Session, names: Collection[str]) -> bool:
@@ -203,6 +212,28 @@ def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunL
     seconds = time.perf_counter() - started
     log.add_stat(planned.name, seconds)
     LOG.info("pass done: %s; rows of its table: %s; %.1f s", planned.name, f"{len(table):,}", seconds)
+
+
+def _run_group(session: Session, executor: Executor, planned: GroupPass, log: RunLog) -> None:
+    """Let rows meet, and publish a Group's columns. Raises ShardError if a file that it names was rewritten
+    meanwhile."""
+    name = planned.name
+    started = time.perf_counter()
+    LOG.info("pass begun: %s (Group); shards: %s", name, f"{len(planned.shards):,}")
+    missing = {shard.name for shard in planned.missing}
+    folder = session.folder(name)
+    session.store.root.publish_json(layout.meta(folder), session.describe(name))
+    session.store.drop_packed(folder, sorted(missing))
+    rows, failed = meet(session, executor, name, missing)
+    if not _same_files(session, [name]):
+        _remove_parts(session, folder, planned.missing)
+        raise ShardError(
+            f"a file that compute ({name}) reads was rewritten while it was used; what this pass computed is "
+            "removed: run the command again"
+        )
+    seconds = time.perf_counter() - started
+    log.add_group(name, seconds, rows, failed)
+    _log_done([name], seconds, _PassCounts(rows, Counter({name: failed})), {})
 
 
 def _log_done(names: Collection[str], seconds: float, counts: _PassCounts, failed: Mapping[str, str]) -> None:

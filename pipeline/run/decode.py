@@ -4,8 +4,9 @@ decoder = Decoder(threads=4)
 for pixels, reason in decoder([jpeg, png, None]):  # one of the two is None
     ...
 
-JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are told by their first bytes, whatever the file is called. Of an
-animation or of several pages the first is read. The bounds of `recipe.limits` are checked on headers.
+JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and, with pillow-heif, HEIC are told by their first bytes, whatever the
+file is called. Of an animation or of several pages the first is read, of HEIC's the one it calls the primary.
+The bounds of `recipe.limits` are checked on headers; libheif refuses a picture larger than its header says.
 """
 
 import ctypes
@@ -21,19 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.pool.webdataset import PILLOW_FORMATS
+from pipeline.pool.fields import HEIC, picture_formats
 from pipeline.recipe.limits import DEFAULTS, Limits
 
 NO_IMAGE = "no image"  # the reason of a row that has none
 MIB = 1 << 20
 # Bytes of memory per pixel while a picture is decoded to RGB, as measured; the last for all other formats
-COST = {"JPEG": 9, "JPEG CMYK": 12, "WEBP": 16, "AVIF": 10, "": 8}
+COST = {"JPEG": 9, "JPEG CMYK": 12, "WEBP": 16, "AVIF": 10, "HEIF": 14, "": 8}
 AT_ONCE = 256 * MIB  # estimated memory of the pictures that threads decode at the same time
 MAPPED = 8 * MIB  # bytes of memory that are asked of the system and given back to it, each block for itself
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 STRIP = 256  # rows that are copied at a time: a copy of all would be one too many
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # of a JPEG, with a length or the end
-HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
+NO_HEIC = "HEIC is read by pillow-heif, which is not installed: pip install 'winnow-curation[heic]'"
 START_OF_SCAN, START, END = b"\xff\xda", b"\xff\xd8", b"\xff\xd9"
 TILE_WIDTH, TILE_LENGTH, BITS_PER_SAMPLE = 322, 323, 258  # tags of TIFF
 
@@ -84,7 +85,7 @@ def _decode_with_pillow(data: Data, limits: Limits, room: "Room") -> np.ndarray:
     from PIL import Image
 
     try:
-        image: Any = Image.open(io.BytesIO(data), formats=PILLOW_FORMATS)
+        image: Any = Image.open(io.BytesIO(data), formats=picture_formats())
     except Image.DecompressionBombError as error:
         pixels = next(iter(re.findall(r"\d+", str(error))), "more")
         raise Refused(
@@ -171,7 +172,8 @@ def _first_line(error: Exception, data: Data) -> str:
     text = str(error).split("\n")[0] or type(error).__name__
     if "cannot identify image file" not in text:
         return text
-    return "HEIC is not read; convert it to JPEG, PNG or AVIF" if data[4:12] in HEIC else "unknown format"
+    heic = data[4:8] == b"ftyp" and data[8:12] in HEIC and "HEIF" not in picture_formats()
+    return NO_HEIC if heic else "unknown format"
 
 
 def pixel_slices(pixels: Sequence[int], rows: int, budget: int) -> list[tuple[int, int]]:

@@ -11,10 +11,11 @@ So the plain loop is what tests compare Ray with.
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
@@ -35,6 +36,16 @@ PIXELS_WEIGHT = 20  # how much longer a row takes in a stage that sees images, a
 LOG = logging.getLogger("winnow.run")
 
 
+class Asked(NamedTuple):
+    """What the recipe asks for a task: `resources`, under `key`."""
+
+    key: str = ""
+    resources: Resources = Resources()
+
+
+LITTLE = Asked()  # the recipe says nothing of the task
+
+
 @dataclass
 class Event:
     """One step of a pass, for logs and the progress display: some rows have passed a stage, a batch has every
@@ -45,6 +56,7 @@ class Event:
     read   how reading the shard went, once it has ended
     work   rows that were worked on; a row that has passed a part of the stages is a part of a row
     bytes  of the images that belong to this work, as far as they were read
+    took   seconds of the worker that this work took it, without setting up its operators
     """
 
     rows: int = 0
@@ -52,16 +64,21 @@ class Event:
     read: Read | None = None
     work: float = 0.0
     bytes: float = 0.0
+    took: float = 0.0
 
 
 Report = Callable[[Event], None]
 
 
 class Executor(Protocol):
-    """Runs passes and tasks. `nodes`: its machines, of which no worker can have more GPUs than one has."""
+    """Runs passes and tasks. `nodes`: its machines, of which no worker can have more GPUs than one has.
+    `task_threads`: CPU threads that a task may use."""
 
     @property
     def nodes(self) -> Sequence[Node]: ...
+
+    @property
+    def task_threads(self) -> int: ...
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
@@ -69,12 +86,15 @@ class Executor(Protocol):
         """Run a ScorePass and publish the parts of each shard as it is whole. Returns the number of workers
         by operator, nothing for the plain loop. Raises OperatorError."""
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The results of independent tasks, one per item, in any order."""
+    def each(
+        self, function: Callable[[Item], Result], items: Iterable[Item], asked: Asked = LITTLE
+    ) -> Iterator[Result]:
+        """The results of independent tasks, one per item, in any order. Each runs on a machine that has what
+        is asked for. Raises RecipeError if no machine has it."""
 
-    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
-        """The result of one large task, on a machine that has what the recipe asks for under `key`. Raises
-        RecipeError if no machine has it."""
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Asked) -> Result:
+        """The result of one large task, on a machine that has what is asked for. Raises RecipeError if no
+        machine has it."""
 
     def reduce(
         self,
@@ -119,11 +139,18 @@ class LocalExecutor:
             report(Event(read=read))
         return {}
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    @property
+    def task_threads(self) -> int:
         """See Executor."""
+        return self.threads
+
+    def each(
+        self, function: Callable[[Item], Result], items: Iterable[Item], asked: Asked = LITTLE
+    ) -> Iterator[Result]:
+        """See Executor. This machine is the only one, whatever is asked for."""
         return map(function, items)
 
-    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Asked) -> Result:
         """See Executor. This machine is the only one, whatever is asked for."""
         return function(item)
 
@@ -149,10 +176,13 @@ def _run_stages(runners: Sequence[StageRunner], batch: Batch, report: Report) ->
     tally = Tally()
     weights = [PIXELS_WEIGHT if runner.sees_images else 1 for runner in runners] or [1]
     size = batch.bytes / max(1, len(batch.frame))
+    since = time.perf_counter()
 
     def tell(rows: int, weight: int) -> None:
+        nonlocal since
+        before, since = since, time.perf_counter()
         work = rows * weight / sum(weights)
-        report(Event(work=work, bytes=work * size))
+        report(Event(work=work, bytes=work * size, took=since - before))
 
     for runner, weight in zip(runners, weights, strict=False):
         batch.frame, stage_tally = runner.run(batch.frame, batch.data, partial(tell, weight=weight))

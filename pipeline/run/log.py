@@ -98,6 +98,12 @@ class RunLog:
         """Count the reduction of a Stat."""
         self.tally.seconds[name] += seconds
 
+    def add_group(self, name: str, seconds: float, rows: int, failed: int) -> None:
+        """Count the pass of a Group."""
+        self.tally.seconds[name] += seconds
+        self.tally.rows[name] += rows
+        self.tally.failed[name] += failed
+
     def write(self) -> None:
         """Write the log, if anything was done."""
         self.flushed = time.time()

@@ -45,10 +45,10 @@ from pipeline.plan.cluster import GIB, PATIENCE, Node, Placement
 from pipeline.plan.passes import Stage
 from pipeline.plan.ray_address import check_address, connect, start
 from pipeline.pool.shards import Shard
-from pipeline.recipe.sections import Recipe, Resources
+from pipeline.recipe.sections import Recipe
 from pipeline.run import ray_workers
 from pipeline.run.batches import Read, Work
-from pipeline.run.executor import Event, Report, log_begun
+from pipeline.run.executor import LITTLE, Asked, Event, Report, log_begun
 from pipeline.run.ray_log import stderr_discarded
 from pipeline.run.task_flow import counting, run_all, run_tree
 from pipeline.storage.retry import ATTEMPTS
@@ -118,16 +118,24 @@ class RayExecutor:
             work = work.with_pieces(shards)
         return workers
 
-    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """See Executor."""
-        return map(_get, run_all(_starter(function), _wait, items, self.tasks_at_a_time))
+    @property
+    def task_threads(self) -> int:
+        """See Executor: there is a task for each CPU."""
+        return 1
 
-    def one(self, function: Callable[[Item], Result], item: Item, asked: Resources, key: str) -> Result:
+    def each(
+        self, function: Callable[[Item], Result], items: Iterable[Item], asked: Asked = LITTLE
+    ) -> Iterator[Result]:
+        """See Executor."""
+        start = _starter(function, **cluster.task_options(*asked, _nodes()))
+        return map(_get, run_all(start, _wait, items, self.tasks_at_a_time))
+
+    def one(self, function: Callable[[Item], Result], item: Item, asked: Asked) -> Result:
         """See Executor. If `asked` names no memory, Ray prefers the machine that has the most."""
-        placed = cluster.place_task(key, asked, _nodes())
+        placed = cluster.place_task(*asked, _nodes())
         options: dict[str, Any] = {"num_cpus": placed.cpus, "max_retries": cluster.RETRIES}
-        if asked.memory:
-            options["memory"] = int(asked.memory * GIB)
+        if placed.memory:
+            options["memory"] = int(placed.memory * GIB)
         else:
             able = [node for node in _alive() if node["Resources"].get("CPU")]
             largest = max(able, key=lambda node: node["Resources"].get("memory", 0))
@@ -143,10 +151,8 @@ class RayExecutor:
     ) -> pl.DataFrame:
         """See Executor. Workers merge the tables in a tree of tasks. The driver gets only the last table."""
         start_merge = partial(_remote(ray_workers.merge_task).remote, merge, ray.get)
-        limit = self.tasks_at_a_time
-        table = run_tree(
-            _starter(function), start_merge, counting(_wait, done), items, limit, cluster.MERGE_FAN_IN
-        )
+        start, limit = _starter(function), self.tasks_at_a_time
+        table = run_tree(start, start_merge, counting(_wait, done), items, limit, cluster.MERGE_FAN_IN)
         return cast(pl.DataFrame, _get(table))
 
     def _place(self, stages: Sequence[Stage], shards: Sequence[Shard]) -> list[Placement]:
@@ -172,31 +178,27 @@ def _events(
     sink = ray_workers.Sink(collectors, ray.get)
     rows = [ray_workers.shard_row(shard) for shard in shards]
     data = ray.data.from_items(rows, override_num_blocks=cluster.read_tasks(shards, readers))
+    one: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
     data = data.map_batches(
         ray_workers.read_shards,
         fn_args=(work, sink),
-        batch_size=1,
-        batch_format="pyarrow",
         num_cpus=cluster.READ_CPUS,
         compute=TaskPoolStrategy(size=readers),
+        **one,
     )
     for index, (stage, pool) in enumerate(pools):
         data = data.map_batches(
             ray_workers.StageWorker,
             fn_constructor_args=(work, stage, index, pool.threads, sink),
-            batch_size=1,
-            batch_format="pyarrow",
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             memory=int(pool.memory * GIB) or None,
             compute=ActorPoolStrategy(size=pool.workers),  # fact 2
+            **one,
         )
     with _own_errors():
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield from map(ray_workers.event_of, table.column("note").to_pylist())
-
-
-# --- collectors ------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -214,21 +216,18 @@ def _collectors(work: Work, count: int) -> Iterator[list[Any]]:
 
 def _states(collectors: Sequence[Any]) -> list[ray_workers.CollectorState]:
     """The state of each collector (fact 6)."""
-    states: list[ray_workers.CollectorState] = _get([actor.state.remote() for actor in collectors])
-    return states
+    return cast(list[ray_workers.CollectorState], _get([actor.state.remote() for actor in collectors]))
 
 
-# --- tasks ------------------------------------------------------------------------------------------
+def _remote(function: Callable[..., Any], **options: Any) -> Any:
+    """A function that Ray runs as a task, with these options in place of the usual ones."""
+    usual = {"num_cpus": cluster.TASK_CPUS, "max_retries": cluster.RETRIES}
+    return ray.remote(**{**usual, **options})(function)
 
 
-def _remote(function: Callable[..., Any]) -> Any:
-    """A function that Ray runs as a task."""
-    return ray.remote(num_cpus=cluster.TASK_CPUS, max_retries=cluster.RETRIES)(function)
-
-
-def _starter(function: Callable[[Item], Any]) -> Callable[[Item], Any]:
+def _starter(function: Callable[[Item], Any], **options: Any) -> Callable[[Item], Any]:
     """Starts a task that calls `function` with one item."""
-    return partial(_remote(ray_workers.run_task).remote, function)
+    return partial(_remote(ray_workers.run_task, **options).remote, function)
 
 
 def _wait(running: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -261,9 +260,6 @@ def _own_errors() -> Iterator[None]:
             raise
         reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
         raise ShardError(f"Ray gave up ({reason}); run the same command again to go on") from error
-
-
-# --- Ray itself -------------------------------------------------------------------------------------
 
 
 def _init(**options: Any) -> None:

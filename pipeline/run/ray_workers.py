@@ -237,4 +237,5 @@ def event_of(note: bytes) -> Event:
         raise OperatorError(fields["fatal"])
     rows = fields.get("rows", 0)
     read = Read(**fields["read"]) if "read" in fields else None
-    return Event(rows, Tally.of(fields.get("tally", {})), read, rows, fields.get("bytes", 0))
+    tally = Tally.of(fields.get("tally", {}))
+    return Event(rows, tally, read, rows, fields.get("bytes", 0), sum(tally.seconds.values()))

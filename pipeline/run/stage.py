@@ -206,18 +206,20 @@ def _call(operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame
     return operator.score(inputs)
 
 
-def checked(name: str, operator: Writer, result: pl.DataFrame, rows: int) -> pl.DataFrame:
+def checked(
+    name: str, operator: Writer, result: pl.DataFrame, rows: int, method: str = "score"
+) -> pl.DataFrame:
     """The result of `score`, if it is what the operator declares: its columns by full name, in declared
-    order, `error` last. Raises OperatorError."""
+    order, `error` last. `method`: the name of the method, for errors. Raises OperatorError."""
     if not isinstance(result, pl.DataFrame):
-        raise OperatorError(f"{name}: score() must return a polars DataFrame, got {type(result).__name__}")
+        raise OperatorError(f"{name}: {method}() must return a polars DataFrame, got {type(result).__name__}")
     if len(result) != rows:
-        raise OperatorError(f"{name}: score() got {rows} rows and returned {len(result)}")
+        raise OperatorError(f"{name}: {method}() got {rows} rows and returned {len(result)}")
     extra = set(result.columns) - set(operator.writes) - {"error"}
     missing = set(operator.writes) - set(result.columns)
     if extra or missing:
         raise OperatorError(
-            f"{name}: score() must return {sorted(operator.writes)}; "
+            f"{name}: {method}() must return {sorted(operator.writes)}; "
             f"missing {sorted(missing)}, extra {sorted(extra)}"
         )
     for column, dtype in operator.writes.items():

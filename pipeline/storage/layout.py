@@ -12,6 +12,8 @@
     packs/<folder>.parquet                    which pack holds a part of `samples` or of one of `columns`
     packs/<folder>/<number>.parquet           a pack: many small parts in one file (see packs.py)
     pieces/<pass>/<shard>/<start>.parquet     columns of shards that are not whole yet (see run/pieces.py)
+    groups/<pass>/rows/<run>.parquet          the rows of a run of shards, for a Group (see run/groups)
+    groups/<pass>/results/<partition>.parquet  a Group's results, until they are published by shard
     footers/<folder>.json                     the footers of a folder's parts, each read once (see footers.py)
     runs/<start>-<pid>.json                   how long each run took
     store.json                                the pool that the store belongs to (see plan/store_pool.py)
@@ -49,6 +51,8 @@ _UNITS = [  # every path that Winnow writes in a store; the group is the unit
         rf"footers/(?:packs/)?(samples|columns/{_ID}|decisions/{_ID}|effects/{_ID})(?:/verdicts)?\.json",
         r"(pieces/[0-9a-f]{16})/.+\.parquet",
         r"footers/(pieces/[0-9a-f]{16})\.json",
+        r"(groups/[0-9a-f]{16})/(?:rows|results)/\d{6,}\.parquet",
+        r"footers/(groups/[0-9a-f]{16})\.json",
         r"(runs|damaged)/.+",
         r"((?:digests|datacomp|store|sources|downloads|footers/stats)\.json)",
     )
@@ -156,6 +160,11 @@ def footer_cache(folder: str) -> str:
 def pieces_folder(key: str) -> str:
     """The folder for the pieces of one pass: columns of shards that are not whole yet."""
     return f"pieces/{key}"
+
+
+def groups_folder(key: str) -> str:
+    """The folder for the files between the tasks of a Group's pass."""
+    return f"groups/{key}"
 
 
 def damaged(relative: str) -> str:

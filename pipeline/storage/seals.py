@@ -27,6 +27,7 @@ SEAL = "seal"  # the name of the note, and of the key
 UNSEALED = b"0" * 32
 CHUNK = 1 << 20  # bytes that are read at a time
 TAIL = 64 << 10  # bytes that are read of the end of a parquet file first: most footers fit
+USUAL = {"compression": "zstd", "compression_level": 1}  # of parquet files
 LOG = logging.getLogger("winnow.storage.damage")  # the command line always shows it
 
 # The note as parquet's footer encodes it (thrift compact: two strings of 4 and 32 bytes), before the digits.
@@ -43,10 +44,10 @@ class BrokenError(ValueError):
 
 
 @contextmanager
-def sealed_parquet(target: str | io.BytesIO, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def sealed_parquet(target: str | io.BytesIO, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
     """A writer of a parquet file, at a path or in memory, which is sealed if the block ends without an
-    error."""
-    with pq.ParquetWriter(target, schema, compression="zstd", compression_level=1) as writer:
+    error. `options` go to pyarrow, in place of the usual ones."""
+    with pq.ParquetWriter(target, schema, **{**USUAL, **options}) as writer:
         yield writer
         writer.add_key_value_metadata({SEAL: UNSEALED})
     if isinstance(target, io.BytesIO):

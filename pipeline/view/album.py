@@ -21,6 +21,7 @@ MOST_BYTES = 10_000_000  # of all pictures in base64
 MOST_TEXT = 2_000_000  # characters of all captions; then each is cut to SHORT
 LONG, SHORT = 10_000, 300  # characters of a caption, and of other texts
 EVIDENCE = 20  # rows of one operator's evidence
+TOLD_BY_SIZE, TOLD_BY_URL = "file size, width and height", "URL"
 TOO_LARGE = "left out, so that the page stays small"
 
 
@@ -111,10 +112,12 @@ class SameCaption:
 
 @dataclass(frozen=True)
 class Placeholders:
-    """What stands for something else: most samples first."""
+    """What stands for something else: most samples first. `told_by`: what tells one picture from another, of
+    a pool that has no digest of its pictures' bytes."""
 
     pictures: Sequence[SamePicture]
     captions: Sequence[SameCaption]
+    told_by: str
 
 
 class Album:
@@ -168,6 +171,7 @@ class Album:
                 SameCaption(e.count, e.text or "", len(e.others), [self.ids[p] for p in e.places])
                 for e in captions
             ],
+            TOLD_BY_SIZE if self.session.kind.has_images else TOLD_BY_URL,
         )
 
     def _same_picture(self, equals: Equals) -> SamePicture:

@@ -22,7 +22,7 @@ from pipeline.decide.lookup import Place, with_uids
 from pipeline.operator import Mark, Writer
 from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
-from pipeline.progress import watched
+from pipeline.progress import Tick, begun
 from pipeline.run.decode import AT_ONCE, Room
 from pipeline.view.pictures import COLUMNS, Look, Paint, looks, without_warnings
 from pipeline.view.pictures import Cost as Cost
@@ -70,6 +70,7 @@ def cards(
     cost: Cost,
     masked: bool | str = False,
     evidence: bool = True,
+    done: Tick | None = None,
 ) -> list[Card]:
     """The samples at these places, in this order. The decision must be stored.
 
@@ -78,6 +79,7 @@ def cards(
     masked    whether to show pictures as the first operator sees them that does not see them as they are, or
               the name of that operator
     evidence  whether to ask operators for it; without it there are no neighbours either
+    done      called, in any thread, as samples are done; by default they are a loop of their own
 
     Each column of a shard is read once. A shard that is gone, or has changed since it was read, gives its
     cards a reason instead of pictures. Raises FileNotFoundError if a column of a rule is not stored."""
@@ -85,10 +87,11 @@ def cards(
     for shard, row in dict.fromkeys(places):
         by_shard.setdefault(shard, []).append(row)
     found = dict[Place, Made]()
-    look = _Looker(session, decide(session), Shows(session), side, masked, evidence, Room(AT_ONCE))
+    decision = decide(session)
+    tick = done or begun("looking at samples", len(dict.fromkeys(places)))
+    look = _Looker(session, decision, Shows(session), side, masked, evidence, Room(AT_ONCE), tick)
     with without_warnings(), ThreadPoolExecutor(THREADS) as pool:
-        made = ordered_map(pool, THREADS, look, by_shard.items())
-        for shard, of_shard, own in watched("looking at samples", made, len(by_shard)):
+        for shard, of_shard, own in ordered_map(pool, THREADS, look, by_shard.items()):
             found |= {(shard, row): card for row, card in zip(by_shard[shard], of_shard, strict=True)}
             cost.add(own)
     near = _neighbours(session, [explanation for explanation, _, _ in found.values()])
@@ -111,6 +114,7 @@ class _Looker:
     masked: bool | str
     evidence: bool
     room: Room
+    done: Tick
 
     def __call__(self, asked: tuple[str, Sequence[int]]) -> tuple[str, list[Made], Cost]:
         """The shard; the explanation, the look and the boxes of each of some of its rows; and the cost."""
@@ -121,7 +125,7 @@ class _Looker:
         )
         samples = self.session.columns.rows_at(shard, rows, COLUMNS).to_dicts()
         paints = _paints(shows, shard, rows, self.masked)
-        seen = looks(self.session, shard, samples, paints, cost, self.side, self.room)
+        seen = looks(self.session, shard, samples, paints, cost, self.side, self.room, self.done)
         boxes = [
             tuple(_box(mark, look.picture.scale) for mark in marks) if look.picture else ()
             for marks, look in zip(_marks(shows, shard, rows), seen, strict=True)

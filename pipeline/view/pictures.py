@@ -25,6 +25,7 @@ from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import first_string, parse, string
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS, Fields, MembersOf
 from pipeline.pool.shards import Shard
+from pipeline.progress import Tick, nobody
 from pipeline.run.decode import Room, decode
 from pipeline.storage.retry import from_storage
 
@@ -106,46 +107,52 @@ def looks(
     cost: Cost,
     side: int,
     room: Room | None = None,
+    done: Tick = nobody,
 ) -> list[Look]:
     """A look for each sample of a shard. `rows`: with COLUMNS; `paints`: for each of them, or none at all;
     `side`: most pixels of a picture's longer side; `room`: shared with threads that look at other shards,
-    whose caller has silenced Pillow's warnings. Adds to `cost`. Never raises because of a sample or a
-    shard."""
+    whose caller has silenced Pillow's warnings; `done` is called as samples are done, whatever becomes of
+    them. Adds to `cost`. Never raises because of a sample or a shard."""
     captions = [(row["text"],) if row["text"] is not None else () for row in rows]
     found = [Look(why=NO_PICTURES, captions=own) for own in captions]
     where = next((known for known in session.shards if known.name == shard), None)
+    left = len(rows)
     if not session.kind.has_images or where is None:
+        done(left)
         return found
     fetch = Fetch([(r["offset"], r["length"]) for r in rows if r["offset"] is not None and r["length"]])
     try:
         with nullcontext() if room else without_warnings():
-            _look_at_all(session, where, rows, paints, side, fetch, found, room)
+            for at, look in _looks(session, where, rows, paints, side, fetch, room):
+                found[at] = look
+                left -= 1
+                done(1)
     except Exception as error:
         if not (isinstance(error, ShardError) or from_storage(error)):
             raise
         found = [Look(why=_reason(error), captions=own) for own in captions]
+    done(left)
     cost.requests += fetch.requests
     cost.bytes += fetch.bytes
     cost.pictures += sum(look.picture is not None for look in found)
     return found
 
 
-def _look_at_all(
+def _looks(
     session: Session,
     shard: Shard,
     rows: Sequence[Mapping[str, Any]],
     paints: Sequence[Paint],
     side: int,
     fetch: Fetch,
-    found: list[Look],
     room: Room | None,
-) -> None:
-    """Replace the looks in `found`, in the order of the shard. Raises ShardError, and what storage raises, if
-    the shard is gone, or is not the one that was read."""
+) -> Iterator[tuple[int, Look]]:
+    """The place of each sample in `rows` and its look, in the order of the shard. Raises ShardError, and what
+    storage raises, if the shard is gone, or is not the one that was read."""
     with session.kind.members(shard, fetch) as members_of:
         for at in sorted(range(len(rows)), key=lambda at: rows[at]["row"]):
             paint = paints[at] if paints else None
-            found[at] = _look(session, members_of, rows[at], paint, side, room)
+            yield at, _look(session, members_of, rows[at], paint, side, room)
 
 
 def _look(

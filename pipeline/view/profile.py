@@ -33,7 +33,7 @@ SEED = 0
 OWN = ("text", "url", "image_format", *SIDES, "image_length")  # columns of a sample that people ask for
 PERCENT = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 FREQUENT = 20  # values of a text, and reasons
-SHOWN = 80  # characters by which texts are told apart
+SHOWN = 400  # characters by which texts are told apart
 MOST_REASONS = 1000  # that are told apart
 OTHER = "(other reasons)"
 NUMBER, LENGTH, TEXT, TRUTH, VECTOR = "number", "length", "text", "true or false", "vector"
@@ -64,6 +64,11 @@ class ColumnProfile:
     most: float | None
     quantiles: Mapping[str, float]
     frequent: Mapping[str, int]
+
+    @property
+    def all_differ(self) -> bool:
+        """Whether each of the sampled rows has another text."""
+        return self.kind == TEXT and len(self.frequent) > 1 and max(self.frequent.values()) == 1
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def _histograms(rules: Mapping[str, Rule], survey: _Survey) -> Histograms:
     texts = {}
     for name, rule in rules.items():
         if rule.bound == "among":
-            texts[name] = frequent_texts(survey.sample.rows()[rule.column])
+            texts[name] = frequent_texts(survey.sample.rows()[rule.column], set(rule.among or ()))
         else:
             edges[name] = edges_of(survey.finite(rule.column), survey.extents.of.get(name))
     return Histograms(rules, edges, texts)

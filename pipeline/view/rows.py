@@ -17,26 +17,51 @@ import polars as pl
 
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
+from pipeline.progress import Tick, nobody
 from pipeline.rule import Rule
 
 KEPT, DROPPED, FAILED = "kept", "dropped", "failed"
 FATES = pl.Enum([KEPT, DROPPED, FAILED])
 FATE = "fate"
+BATCH = 1 << 17  # rows of a large shard that are read together
 
 
-def frames(session: Session, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The pool in order, some shards at a time. The decision must be stored. Raises FileNotFoundError if a
-    column is not."""
+def frames(session: Session, columns: Sequence[str], done: Tick = nobody) -> Iterator[pl.DataFrame]:
+    """The pool in order, some shards at a time. The decision must be stored. `done` is called, in any thread,
+    with the number of rows that were read. Raises FileNotFoundError if a column is not stored."""
     names = [shard.name for shard in session.shards]
-    yield from threaded_map(partial(read, session, columns), session.columns.groups(names))
+    yield from threaded_map(partial(read, session, columns, done=done), session.columns.groups(names))
 
 
-def read(session: Session, columns: Sequence[str], shards: Sequence[str]) -> pl.DataFrame:
-    """The rows of some shards, one below the other."""
-    own = session.columns.read_many(shards, ["shard", "row", *columns])
-    verdicts = pl.concat([session.store.verdicts(session.decisions, shard) for shard in shards])
+def count(session: Session) -> int:
+    """The rows of the pool, as far as the store knows them."""
+    return sum(shard.rows for shard in session.shards)
+
+
+def read(
+    session: Session, columns: Sequence[str], shards: Sequence[str], done: Tick = nobody
+) -> pl.DataFrame:
+    """The rows of some shards, one below the other. `done`: see `frames`."""
+    parts = []
+    for frame in batches(session, columns, shards):
+        parts.append(frame)
+        done(len(frame))
+    return pl.concat(parts)
+
+
+def batches(session: Session, columns: Sequence[str], shards: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The rows of some shards; a large shard in several frames, since captions and URLs take memory."""
     rules = session.recipe.keep
-    return own.hstack(verdicts.select(*verdict_columns(rules), fate_of(rules)))
+    verdicts = pl.concat([session.store.verdicts(session.decisions, shard) for shard in shards])
+    judged = verdicts.select(*verdict_columns(rules), fate_of(rules))
+    wanted = list(dict.fromkeys(["shard", "row", *columns]))
+    if len(shards) > 1:
+        yield session.columns.read_many(shards, wanted).hstack(judged)
+        return
+    start = 0
+    for own in session.columns.batches(shards[0], wanted, BATCH):
+        yield own.hstack(judged.slice(start, len(own)))
+        start += len(own)
 
 
 def verdict(rule: str) -> str:

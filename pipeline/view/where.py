@@ -26,11 +26,12 @@ from pipeline.errors import RecipeError
 from pipeline.operator import Writer
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
-from pipeline.progress import watched
+from pipeline.progress import begun
 from pipeline.recipe.check import column_types
 from pipeline.schema import owner
 from pipeline.uids import draw
 from pipeline.view.grammar import WHERE, Parser, is_number, unknown, without_nan
+from pipeline.view.rows import count as rows_of
 from pipeline.view.rows import frames
 
 MOST = 10_000  # characters of a condition
@@ -100,7 +101,8 @@ def count_and_choose(
     require(session, dict.fromkeys(o for column in columns if (o := owner(column)) in session.recipe.compute))
     best: pl.DataFrame | None = None
     total = 0
-    for frame in watched("choosing samples", frames(session, ["uid", *columns])):
+    tick = begun("choosing samples", rows_of(session))
+    for frame in frames(session, ["uid", *columns], tick):
         found = frame.filter(condition.expr)
         total += len(found)
         value = pl.lit(0) if sort is None else without_nan(pl.col(sort), found.schema[sort])

@@ -1,6 +1,7 @@
 """`winnow report` on a DataComp pool of 12.8 million rows with six rules: seconds, CPU seconds, the peak
 memory of the process, and the size of the page. Then the same pool's first tenth, whose memory should be
-about as large: it does not grow with the pool.
+about as large: it does not grow with the pool. Then `columns`, `gallery` and `compare`, the last by rows and
+by uids: the second pool has the same files under other names.
 
     python tests/benchmarks/bench_report.py [--rows 12800000] [--folder DIR]
 
@@ -62,13 +63,15 @@ def prepare(folder: Path, rows: int, cores: int) -> None:
     rng = np.random.default_rng(0)
     captions = [" ".join(rng.choice(WORDS, rng.integers(1, 20))) for _ in range(50_000)]
     make_pool(Plan(folder / "metadata", rows), captions, cores)
-    (folder / "six.yaml").write_text(RECIPE.format(folder=folder, rules=SIX))
-    for command in (["compute", "--local"], ["keep"]):
-        subprocess.run(
-            [sys.executable, "-m", "jobs", command[0], f"{folder}/six.yaml", *command[1:]],
-            check=True,
-            capture_output=True,
-        )
+    (folder / "other/metadata").mkdir(parents=True, exist_ok=True)
+    for path in (folder / "metadata").glob("*.parquet"):
+        (folder / "other/metadata" / f"other-{path.name}").unlink(missing_ok=True)
+        (folder / "other/metadata" / f"other-{path.name}").hardlink_to(path)
+    for place in (folder, folder / "other"):
+        (place / "six.yaml").write_text(RECIPE.format(folder=place, rules=SIX))
+        for command in (["compute", "--local"], ["keep"]):
+            words = [sys.executable, "-m", "jobs", command[0], f"{place}/six.yaml", *command[1:]]
+            subprocess.run(words, check=True, capture_output=True)
 
 
 def measure(folder: Path) -> None:
@@ -80,8 +83,22 @@ def measure(folder: Path) -> None:
     timed("winnow report", *winnow, "--out", str(page))
     print(f"{'the page':52s} {page.stat().st_size / 1e6:7.1f} MB")
     timed("winnow report, a tenth of the pool", *winnow, "--shards", str(tenth), "--out", str(page))
+    measure_others(folder)
     (folder / "plain_report.py").write_text(PLAIN)
     timed("pandas, one slider of six", sys.executable, str(folder / "plain_report.py"), str(folder))
+
+
+def measure_others(folder: Path) -> None:
+    """The other commands that look closer."""
+    recipe, python = f"{folder}/six.yaml", (sys.executable, "-m", "jobs")
+    timed("winnow columns", *python, "columns", recipe)
+    timed("winnow columns, one of them", *python, "columns", recipe, "datacomp.l14_score")
+    where = ("--where", "dropped only by clip_score and facts.words < 5", "--sort", "datacomp.l14_score")
+    timed("winnow gallery, 60 of them", *python, "gallery", recipe, *where, "--out", f"{folder}/gallery.html")
+    page = ("--out", f"{folder}/compare.html")
+    other = ("--set", "keep.clip_score.top=0.2")
+    timed("winnow compare, by shard and row", *python, "compare", recipe, *other, *page)
+    timed("winnow compare, by uid", *python, "compare", recipe, f"{folder}/other/six.yaml", *page)
 
 
 if __name__ == "__main__":

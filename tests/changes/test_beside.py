@@ -75,6 +75,20 @@ def test_each_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert place.run()["books"]["lost"] == {"HTTP 404": 3}
 
 
+def test_a_garbled_one_is_said_by_every_run(tmp_path: Path) -> None:
+    place = tars_place(tmp_path)
+    (place.pool / "0_stats.json").write_text('{"count": 5, "succ')
+    noted = place.folder / "store/downloads.json"
+    for _ in range(2):
+        said = place.run()["books"]["passed_over"]
+        assert [reason for reason in said if "img2dataset that cannot be parsed" in reason], said
+        (state, lost, version) = json.loads(noted.read_text())["0"]
+        assert (lost, version) == ({"unreadable": 0}, 2)
+    old = {"0": [state, {}]}  # as an earlier Winnow noted it
+    Store(str(place.folder / "store")).root.publish_json("downloads.json", old)
+    assert place.run()["books"]["passed_over"] == said
+
+
 def test_one_beside_a_shard_that_does_not_count_does_not_count(tmp_path: Path) -> None:
     place = tars_place(tmp_path, "/{0..3}.tar")
     stats(place.pool / "3_stats.json", _404=3)

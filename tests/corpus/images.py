@@ -2,8 +2,10 @@
 ways."""
 
 import io
+import struct
 from collections.abc import Callable
 
+import pillow_heif
 from PIL import Image
 
 from tests.corpus.kind import Build, Kind, Outcome, fails, reads
@@ -62,7 +64,26 @@ def with_text(keyword: bytes, text: bytes = b"x") -> bytes:
     return png(16, 16, png_chunk(b"tEXt", keyword + b"\0" + text), png_chunk(b"iCCP", keyword + b"\0\0bad"))
 
 
+def claiming(side: int, claimed: int) -> bytes:
+    """A HEIC of side x side pixels of one colour whose header claims others."""
+    out = io.BytesIO()
+    Image.new("RGB", (side, side)).save(out, "HEIF")
+    return out.getvalue().replace(struct.pack(">II", side, side), struct.pack(">II", claimed, claimed))
+
+
+def lying_heic() -> bytes:
+    """38 kB whose pixels take 400 MB, were they decoded."""
+    return claiming(8000, 16)
+
+
+def boasting_heic() -> bytes:
+    """A few hundred bytes that claim to be 9,000 x 9,000 pixels."""
+    return claiming(64, 9000)
+
+
+pillow_heif.register_heif_opener()
 JPEG, PNG = picture(9, 64, 64, "JPEG"), picture(9, 64, 64, "PNG")
+HEIC = picture(9, 64, 64, "HEIF")
 ESCAPE = b"\x1b[31mred\x1b]0;title\x07"
 KINDS = [
     *(
@@ -78,7 +99,12 @@ KINDS = [
     Kind("SVG", image(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), fails("unknown format")),
     Kind("PDF", image(b"%PDF-1.4\n"), fails("unknown format")),
     Kind("EPS, which Pillow gives to Ghostscript", image(b"%!PS-Adobe-3.0 EPSF-3.0\n"), fails("unknown")),
-    Kind("HEIC", image(bytes(4) + b"ftypheic" + bytes(100), "heic"), fails("HEIC is not read; convert it")),
+    Kind("a HEIC's first bytes alone", image(bytes(4) + b"ftypheic" + bytes(100), "heic"), fails(BROKEN)),
+    Kind("a HEIC cut in its pixels", image(HEIC[:-100], "heic"), fails(BROKEN)),
+    Kind("a HEIC whose header claims fewer pixels", image(lying_heic, "heic"), fails(BROKEN)),
+    Kind("a HEIC whose header claims more pixels", image(boasting_heic, "heic"), fails("image too large")),
+    Kind("suffix HEIC", image(HEIC, "HEIC"), reads()),
+    Kind("suffix heif", image(HEIC, "heif"), reads()),
     Kind("a PNG called jpg", image(PNG), reads()),
     Kind("a JPEG called png", image(JPEG, "png"), reads()),
     Kind("suffix JPG", image(JPEG, "JPG"), reads()),

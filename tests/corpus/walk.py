@@ -18,7 +18,8 @@ FEW = ("run",)  # what says most in a short time
 NOTED = ("run", "explain")  # the same if a sample fails, or has a note
 REFUSAL = ("plan", "run")
 LOCAL = ("run", "export")
-INGEST = ("--local", "--processes", "1", "--retries", "0", "--timeout", "1", "--allow-private", "--json")
+INGEST = ("--retries", "0", "--timeout", "1", "--allow-private", "--json")
+HERE = ("--local", "--processes", "1")  # as `ingest` downloads without Ray
 EXPORTED = (0, 1)  # statuses of a run that has exported what it could
 PATIENCE = 60  # seconds after which a command hangs
 NOBODY = "0" * 32  # a uid that no sample has
@@ -76,7 +77,8 @@ def walk(warm: Warm, kind: Kind, folder: Path, whole: bool = True) -> Walked:
 def _commands(warm: Warm, walked: Walked, whole: bool) -> None:
     """Run the commands; see `walk`."""
     if walked.place.list is not None:
-        _do(warm, walked, "ingest", str(walked.place.list), str(walked.place.out), *INGEST)
+        words = [str(walked.place.list), str(walked.place.out), *INGEST]
+        _do(warm, walked, "ingest", *words, *(HERE if walked.place.local else ()))
         return
     recipe = str(walked.place.recipe())
     outcome = walked.kind.outcome

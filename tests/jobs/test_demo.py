@@ -27,12 +27,12 @@ def test_demo(tmp_path: Path) -> None:
         and words[0] != "planted"
         and re.fullmatch(r"[a-z]+\.[a-z_]+", words[1])
     }
-    assert len(recall) == 13
+    assert len(recall) == 14
     for certain in ("small_image", "narrow_image", "corrupt_jpeg", "truncated_jpeg", "missing_caption"):
         assert recall[certain] == 1
     assert min(recall["mismatched_caption"], recall["boilerplate_caption"]) >= 0.8
     assert min(recall["parrot_caption"], recall["unrelated_text"]) >= 0.9
-    assert recall["poisoned"] >= 0.9
+    assert min(recall["poisoned"], recall["rescaled_copy"], recall["near_duplicate"]) >= 0.9
     areas = dict(
         re.findall(r"^ (parrot_caption|unrelated_text|poisoned)((?: +[\d.]+){7})", done.stdout, re.MULTILINE)
     )

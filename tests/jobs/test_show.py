@@ -1,6 +1,8 @@
 """`winnow explain --show`: a sample as a picture, in a file and in a terminal that can show it."""
 
+import base64
 import fcntl
+import io
 import os
 import pty
 import re
@@ -22,6 +24,9 @@ from tests.support.paths import PLUGINS
 
 ROOT = Path(__file__).parents[2]
 DEVICE = re.compile(rb"\x1b\[c")  # what are you?
+QUERY = re.compile(rb"\x1b_Gi=(\d+),[^;]*a=q[^;]*;[^\x1b]*\x1b\\")  # have you Kitty's graphics?
+CHUNK = re.compile(rb"\x1b_Gi=(\d+),m=([01]),f=100,q=2;([A-Za-z0-9+/=]+)\x1b\\")  # of a PNG
+PLACE = re.compile(rb"\x1b_Ga=p,i=(\d+),c=(\d+),r=(\d+),U=1,q=2\x1b\\")  # show it on so many letters
 CELL = re.compile(rb"\x1b\[16t")  # how large is a letter?
 
 
@@ -78,13 +83,21 @@ def test_what_is_refused(recipe, tmp_path, words, message):
     assert (tmp_path / "r.png").read_bytes() == b"mine"
 
 
-def in_terminal(recipe: Path, answer: bytes, columns: int = 100) -> tuple[int, bytes]:
-    """Status and output of `--show` in a terminal that answers so when it is asked what it is."""
+def in_terminal(
+    recipe: Path,
+    answer: bytes,
+    columns: int = 100,
+    pixels: tuple[int, int] = (0, 0),
+    kitty: bool = False,
+    **variables: str,
+) -> tuple[int, bytes]:
+    """Status and output of `--show` in a terminal that answers so when it is asked what it is; with `kitty`
+    also when it is asked whether it has Kitty's graphics. `pixels`: of the screen, if it tells them."""
     parent, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, *pixels))
     code = f"import sys; sys.argv = ['winnow', 'explain', {str(recipe)!r}, '0', '--show']\n"
     command = [sys.executable, "-c", f"{code}from jobs.__main__ import main; main()"]
-    place = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
+    place = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT), **variables}}
     process = subprocess.Popen(command, stdin=child, stdout=child, stderr=subprocess.STDOUT, **place)
     os.close(child)
     output, asked, until = b"", 0, time.monotonic() + 60
@@ -97,6 +110,9 @@ def in_terminal(recipe: Path, answer: bytes, columns: int = 100) -> tuple[int, b
         if len(DEVICE.findall(output)) > asked:
             asked += 1
             os.write(parent, answer)
+        if kitty and (query := QUERY.search(output)) and b"<has graphics>" not in output:
+            output += b"<has graphics>"
+            os.write(parent, b"\x1b_Gi=" + query[1] + b";OK\x1b\\")
         if CELL.search(output) and b"<told>" not in output:
             output += b"<told>"
             os.write(parent, b"\x1b[6;20;10t")
@@ -110,6 +126,31 @@ def test_a_terminal_with_sixel_shows_the_picture(recipe):
     assert status == 0, output
     assert b"\x1bP" in output  # Sixel begins
     assert b"pictures: 1, 1 requests" in output
+
+
+def test_kitty_shows_the_picture(recipe, tmp_path):
+    """Letters of 10 x 20 pixels: the PNG that is sent covers the letters that it is shown on."""
+    pytest.importorskip("textual_image", reason="needs textual-image")
+    variables = {"TERM": "xterm-kitty", "KITTY_WINDOW_ID": "1", "COLORTERM": "truecolor"}
+    status, output = in_terminal(recipe, b"\x1b[?62;c", 100, (1000, 800), kitty=True, **variables)
+    assert status == 0, output
+    sent = output.partition(b"<has graphics>")[2]
+    explanation, start, _ = sent.partition(b"\x1b_G")  # the first of the protocol's escapes
+    assert uid(0).encode() in explanation
+    assert CHUNK.match(sent, len(explanation)), start
+    chunks = CHUNK.findall(sent)
+    assert [more for _, more, _ in chunks] == [b"1"] * (len(chunks) - 1) + [b"0"]
+    assert {len(data) for _, _, data in chunks[:-1]} <= {4096}
+    picture = Image.open(io.BytesIO(base64.b64decode(b"".join(data for _, _, data in chunks))))
+    ((placed, across, down),) = PLACE.findall(sent)
+    assert {number for number, _, _ in chunks} == {placed}
+    assert (picture.format, picture.size) == ("PNG", (int(across) * 10, int(down) * 20))
+    assert sent.decode().count("\U0010eeee") == int(across) * int(down)  # Kitty's placeholder
+    winnow("explain", recipe, "0", "--show", tmp_path / "one.png")
+    whole = Image.open(tmp_path / "one.png").convert("RGB")
+    assert picture.size == (-(-whole.width // 10) * 10, -(-whole.height // 20) * 20)
+    same = np.asarray(whole.resize(picture.size)).astype(int) - np.asarray(picture.convert("RGB"))
+    assert np.abs(same).mean() < 10
 
 
 def test_a_terminal_without_pictures_is_told_what_to_do(recipe):

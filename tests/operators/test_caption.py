@@ -60,6 +60,8 @@ def test_language(caption, text, language):
 def test_no_letter_no_language(caption, text):
     row = rows(caption, [text]).row(0, named=True)
     assert (row["language"], row["language_probability"]) == (None, None)
+    reason = "no caption" if text is None else "no letter in the caption" if text.strip() else "empty caption"
+    assert row["error"] == reason
 
 
 def test_a_probability_never_exceeds_one():

@@ -285,6 +285,6 @@ def test_the_near_duplicates_of_the_demo_are_found():
     originals = {int(record["key"]): int(record["duplicate_of"]) for record in planted}
     family = {uid: originals.get(int(uid, 16), int(uid, 16)) for uid in frame["uid"]}
     right = sum(family[uid] == family[leader] for uid, leader in found.select("uid", "leader").iter_rows())
-    assert len(planted) == 13
+    assert len(planted) >= 13
     assert right >= 0.95 * len(planted)
     assert right >= 0.95 * len(found)

@@ -134,8 +134,8 @@ def texts(session: Session) -> pl.Series:
 
 def test_there_is_one_example_of_each_kind():
     names = re.findall(r"^class \w+\((\w+)\):", "\n".join(blocks(BY_HAND, "python")), re.MULTILINE)
-    assert names == ["Score", "Stat", "Score", "ImageScore"]
-    assert len(blocks(BY_HAND, "yaml")) == 3
+    assert names == ["Score", "Stat", "Score", "Group", "ImageScore"]
+    assert len(blocks(BY_HAND, "yaml")) == 4
 
 
 def test_the_score(scratch: Path):
@@ -172,6 +172,19 @@ def test_the_stat_and_the_score_that_reads_it(scratch: Path):
     uid = session.store.read("samples/00000.parquet")["uid"][row]
     shown = explain(session, [uid])[0].evidence["host"]
     assert shown == [{"host": hosts[row], "count": sizes[row]}]
+
+
+def test_the_group(scratch: Path):
+    session = ran(scratch, "longest.")
+    longest = column(session, "caption.longest")
+    samples = session.store.read("samples/00000.parquet")
+    best: dict[str, int] = {}
+    for url, text in samples.select("url", "text").drop_nulls("url").iter_rows():
+        best[url] = max(best.get(url, 0), len(text or ""))
+    assert longest.is_null().to_list() == samples["url"].is_null().to_list()
+    assert longest.sum() == len(best)
+    for (url, text), chosen in zip(samples.select("url", "text").iter_rows(), longest, strict=True):
+        assert not chosen or len(text) == best[url]
 
 
 def test_the_image_score(scratch: Path):

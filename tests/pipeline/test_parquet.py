@@ -1,5 +1,9 @@
 """Parquet within bounds: how many rows are unpacked together, and what texts become."""
 
+import io
+import random
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -8,6 +12,7 @@ from pipeline import parquet
 from pipeline.arrow_columns import texts
 from pipeline.parquet import Parquet, garbled
 from pipeline.parquet_pages import walk
+from tests.corpus.parquet import lying
 
 
 def write(path, table, **options) -> str:
@@ -45,6 +50,42 @@ def test_a_file_object_is_as_good_as_a_path(tmp_path):
     path = write(tmp_path / "a.parquet", {"text": ["a"] * 10})
     with open(path, "rb") as file, Parquet(file) as table:
         assert sum(batch.num_rows for batch in table.batches(["text"], 3)) == table.rows == 10
+
+
+class Counted(io.BytesIO):
+    """A file of other storage, and the ranges that it was asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.asked: list[tuple[int, int]] = []
+
+    def read(self, size: int = -1) -> bytes:
+        self.asked.append((self.tell(), size))
+        return super().read(size)
+
+
+def test_of_other_storage_a_row_group_takes_one_request(tmp_path):
+    """The pages of neighbouring columns come at once; a column far behind them takes one more. Neither the
+    look at the pages nor the one at the dictionaries takes any."""
+    texts_of = [f"text {n}" for n in range(2000)]
+    noise = [random.Random(n).randbytes(200) for n in range(2000)]
+    table = {"text": texts_of, "url": texts_of[::-1], "noise": noise, "uid": ["a" * 400, "b"] * 1000}
+    path = write(tmp_path / "a.parquet", table, row_group_size=1000, data_page_size=500)
+    footer = 1  # of this size it comes with the end of the file
+    for names, each in [(["text", "url"], 1), (["text", "url", "uid"], 2), (list(table), 1)]:
+        file = Counted(Path(path).read_bytes())
+        with Parquet(file) as found:
+            assert sum(batch.num_rows for batch in found.batches(names, 64)) == 2000
+        assert len(file.asked) == footer + 2 * each, file.asked
+
+
+@pytest.mark.parametrize(("told", "footer", "said"), [(600, True, "700 .* 600"), (800, False, "800 .* 700")])
+def test_of_other_storage_pages_are_compared_with_the_footer(told, footer, said):
+    out = io.BytesIO()
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(700)]}), out, use_dictionary=False)
+    data = lying(out.getvalue(), 700, told, footer)
+    with Parquet(io.BytesIO(data)) as table, pytest.raises(ValueError, match=f"text has pages of {said}"):
+        list(table.batches(["text"], 64))
 
 
 @pytest.mark.parametrize("options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}])

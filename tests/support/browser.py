@@ -35,9 +35,11 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, path: Path, width: int = 1200, dark: bool = False) -> Iterator[Any]:
-    """A file in the browser. Fails if the page logs an error, asks for anything but itself, or opens a
-    dialog of the browser, as `alert` does."""
+def opened(
+    browser: Any, path: Path, width: int = 1200, dark: bool = False, beside: str = ""
+) -> Iterator[Any]:
+    """A file in the browser. Fails if the page logs an error, asks for anything but itself and files `beside`
+    it (a glob), or opens a dialog of the browser, as `alert` does."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if dark else "light",
@@ -47,7 +49,7 @@ def opened(browser: Any, path: Path, width: int = 1200, dark: bool = False) -> I
     page.on("console", lambda message: faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-    page.on("request", lambda request: faults.extend(_outside(request.url, path)))
+    page.on("request", lambda request: faults.extend(_outside(request.url, path, beside)))
     page.goto(path.as_uri())
     try:
         yield page
@@ -56,9 +58,10 @@ def opened(browser: Any, path: Path, width: int = 1200, dark: bool = False) -> I
         context.close()
 
 
-def _outside(url: str, path: Path) -> list[str]:
-    """The address of a request, if it is for anything but the page and what is in it."""
-    inside = url.split("#")[0] == path.as_uri() or url.startswith("data:")
+def _outside(url: str, path: Path, beside: str) -> list[str]:
+    """The address of a request, if it is for anything but the page, what is in it, and files beside it."""
+    allowed = [path, *(path.parent.glob(beside) if beside else ())]
+    inside = url.split("#")[0] in [one.as_uri() for one in allowed] or url.startswith("data:")
     return [] if inside else [url]
 
 

@@ -20,11 +20,13 @@ def write_recipe(folder: Path, pool: Path) -> Path:
             "embedding": {"use": "thumbnails.Thumbnail"},
             "words": {"use": "rare_words.WordCount"},
             "rare": {"use": "rare_words.RarestWord", "words": "words"},
+            "copies": {"use": "duplicates.Exact", "key": "caption.words", "best": "embedding.luma"},
         },
         "keep": {
             "caption.words": {"min": 3},
             "rare.count": {"top": 0.9},
             "draw": {"column": "embedding.luma", "chance": True, "missing": "keep"},
+            "copies.rank": {"max": 1000},
         },
         "export": {
             "shards": str(folder / "shards"),
@@ -32,6 +34,7 @@ def write_recipe(folder: Path, pool: Path) -> Path:
             "subset": str(folder / "subset.npy"),
             "index": {"embedding": "embedding.vector", "path": str(folder / "index")},
         },
+        "run": {"copies": {"memory": 1e-6}},  # GiB: several partitions and runs of shards
     }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))

@@ -262,6 +262,7 @@ def _placeholders(caption: str) -> dict[str, Any]:
     return {
         "pictures": [picture],
         "captions": [{"count": 90, "caption": caption, "pictures": 80, "shown": ["2"]}],
+        "told_by": "file size, width and height",
     }
 
 

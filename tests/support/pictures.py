@@ -6,10 +6,12 @@ for name, data in PICTURES.items(): ...
 import io
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 from tests.support.samples import picture
 
+pillow_heif.register_heif_opener()
 WIDTH, HEIGHT = 61, 47  # odd sides: decoders differ at the edge of subsampled chroma
 
 
@@ -93,4 +95,10 @@ PICTURES = {
     "avif": encoded(scene(), "AVIF"),
     "avif RGBA": encoded(transparent(), "AVIF"),
     "avif EXIF": rotated("AVIF"),
+    "heic": encoded(scene(), "HEIF"),
+    "heic RGBA": encoded(transparent(), "HEIF"),
+    "heic EXIF": rotated("HEIF"),
+    "heic of tiles": encoded(scene(), "HEIF", tile_size=32),
+    "heic of two pictures": encoded(scene(), "HEIF", save_all=True, append_images=[scene().transpose(0)]),
+    "heif": encoded(scene(), "HEIF").replace(b"ftypheic", b"ftypmif1"),
 }

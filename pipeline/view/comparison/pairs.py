@@ -23,7 +23,7 @@ import polars as pl
 
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
-from pipeline.progress import watched
+from pipeline.progress import Tick, begun
 from pipeline.uids import draw, uid_halves
 from pipeline.view import rows
 from pipeline.view.rows import FATE, KEPT
@@ -70,19 +70,18 @@ def by_place(a: Session, b: Session, seed: int | None) -> Iterator[pl.DataFrame]
     """As `pairs`, for pools in which equal places hold the same sample. Reads each verdict once."""
     names = {shard.name for shard in a.shards} & {shard.name for shard in b.shards}
     shared = [shard.name for shard in a.shards if shard.name in names]
-    groups = list(a.columns.groups(shared))
-    frames = threaded_map(partial(_same_rows, a, b, seed), groups)
-    yield from watched("comparing", frames, len(groups))
+    tick = begun("comparing rows", sum(shard.rows for shard in a.shards if shard.name in names))
+    yield from threaded_map(partial(_same_rows, a, b, seed, tick), a.columns.groups(shared))
     for side, session in (("a", a), ("b", b)):
         alone = [shard.name for shard in session.shards if shard.name not in names]
         for frame in threaded_map(partial(_read, session, seed), session.columns.groups(alone)):
             yield _alone(frame, "a" if side == "a" else "b", b if side == "a" else a)
 
 
-def _same_rows(a: Session, b: Session, seed: int | None, shards: Sequence[str]) -> pl.DataFrame:
-    """The rows of some shards that both pools have."""
+def _same_rows(a: Session, b: Session, seed: int | None, done: Tick, shards: Sequence[str]) -> pl.DataFrame:
+    """The rows of some shards that both pools have; `done` is called with their number."""
     one = _read(a, seed, shards)
-    two = rows.read(b, [], shards)
+    two = rows.read(b, [], shards, done)
     both = _prefixed(one, "a").hstack(_prefixed(two, "b"))
     return both if seed is None else both.rename({named("a", DRAW): DRAW})
 
@@ -122,10 +121,11 @@ def by_uid(
 ) -> Iterator[pl.DataFrame]:
     """As `pairs`, for any two pools. The uids are divided by their draws into parts of about `rows_at_once`
     samples. Both pools' uids are read once per part."""
-    most = max(sum(shard.rows for shard in session.shards) for session in (a, b))
-    parts = max(1, -(-most // rows_at_once))
-    for part in watched("matching uids", range(parts), parts):
-        one, two = (_part(session, seed or 0, part, parts) for session in (a, b))
+    counts = [rows.count(session) for session in (a, b)]
+    parts = max(1, -(-max(counts) // rows_at_once))
+    tick = begun("matching uids", parts * sum(counts))
+    for part in range(parts):
+        one, two = (_part(session, seed or 0, part, parts, tick) for session in (a, b))
         both = _prefixed(one, "a").join(
             _prefixed(two, "b"),
             left_on=[named("a", key) for key in _KEYS],
@@ -139,10 +139,11 @@ def by_uid(
         yield both.select(*places, *([] if seed is None else [drawn]))
 
 
-def _part(session: Session, seed: int, part: int, parts: int) -> pl.DataFrame:
-    """The samples of a pool whose uids fall into a part, in pool order, with _KEYS."""
+def _part(session: Session, seed: int, part: int, parts: int, done: Tick) -> pl.DataFrame:
+    """The samples of a pool whose uids fall into a part, in pool order, with _KEYS. `done` is called with the
+    rows that were read for it."""
     found = [_empty(session).with_columns(**_no_keys())]
-    for frame in rows.frames(session, ["uid"]):
+    for frame in rows.frames(session, ["uid"], done):
         drawn = draw(seed, frame["uid"])
         high, low = uid_halves(frame["uid"])
         keyed = frame.drop("uid").with_columns(

@@ -27,6 +27,11 @@ class BoundPair:
     a: str | None
     b: str | None
 
+    @property
+    def same(self) -> bool:
+        """Whether both sides have the rule with one bound."""
+        return self.a == self.b
+
 
 @dataclass(frozen=True)
 class RuleLoss:

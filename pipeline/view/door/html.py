@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import printable, shortened
+from pipeline.errors import printable, shortened, unmistakable
 
 if TYPE_CHECKING:
     import jinja2
@@ -29,7 +29,7 @@ def _environment() -> "jinja2.Environment":
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shown": shown, "value": value, "uri": data_uri, "share": share}
+    environment.filters |= {"shown": shown, "value": value, "words": words, "uri": data_uri, "share": share}
     return environment
 
 
@@ -40,7 +40,14 @@ def shown(text: object) -> str:
 
 def value(thing: object) -> str:
     """A value of a column: floats with four digits, `-` for none."""
-    return "-" if thing is None else f"{thing:.4g}" if isinstance(thing, float) else shown(thing)
+    if thing is None:
+        return "-"
+    return f"{thing:.4g}" if isinstance(thing, float) else shown(unmistakable(str(thing)))
+
+
+def words(name: str) -> str:
+    """The name of a field in words."""
+    return shown(name.replace("_", " "))
 
 
 def share(part: int, whole: int) -> str:

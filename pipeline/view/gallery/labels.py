@@ -6,7 +6,7 @@ from unicodedata import category
 
 from pipeline.decide.explain import NO_VALUE, Explanation, RuleVerdict
 from pipeline.decide.lookup import Place
-from pipeline.errors import printable, shortened
+from pipeline.errors import printable, shortened, unmistakable
 from pipeline.plan.session import Session
 from pipeline.view.cards import Card
 
@@ -74,7 +74,7 @@ def figure(value: object) -> str:
     """A value as text: floats with four digits, `-` for none."""
     if value is None:
         return "-"
-    text = f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # -0.0 is 0
+    text = f"{value + 0.0:.4g}" if isinstance(value, float) else unmistakable(str(value))  # -0.0 is 0
     return printable(shortened(text))
 
 

@@ -1,25 +1,25 @@
 """Contact sheets: pictures beside each other, each with its uid, value, fate and caption."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from PIL import Image, ImageDraw
 
 from pipeline.errors import RecipeError
 from pipeline.view.cards import Card
-from pipeline.view.gallery.drawing import clipped, legible, opened, wrapped, write_text
+from pipeline.view.gallery.drawing import opened, wrapped, write_text
 from pipeline.view.gallery.labels import Label
 
 SIDE = 208  # pixels of a picture's longer side
 GAP = 12  # pixels around a cell
 TEXT, LINE = 11, 15  # pixels: the height of letters and of lines
 CAPTION_LINES = 3
-LINES = 3 + CAPTION_LINES  # of a cell: uid, value, fate
-HEAD = 40  # pixels of the title
+FATE_LINES = 8  # what became of a sample, and why
+TITLE, TITLE_LINES = 15, 3  # pixels and lines of the title
 WIDTH = 1780  # pixels of a sheet, at most
 MOST_ROWS = 15
 COLOURS = {"kept": "#1a6e35", "dropped": "#b3261e", "failed": "#8a4b00"}
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-HEIGHT = SIDE + LINES * LINE + GAP  # of a cell
 
 
 def columns(pairs: bool) -> int:
@@ -45,14 +45,21 @@ def check_count(count: int, pairs: bool, out: str) -> None:
 def sheet(cards: Sequence[Card], labels: Sequence[Label], title: str, pairs: bool) -> Image.Image:
     """A contact sheet. `pairs`: pictures before and after masking."""
     across = max(1, min(columns(pairs), len(cards)))
-    down = max(1, -(-len(cards) // across))
     width = max(GAP + across * (_width(pairs) + GAP), 640)
-    page = Image.new("RGB", (width, HEAD + down * HEIGHT + GAP), "white")
+    head = wrapped(title, TITLE, width - 2 * GAP, TITLE_LINES)
+    below = [_lines(text, _width(pairs)) for text in labels]
+    rows = [below[at : at + across] for at in range(0, len(below), across)]
+    heights = [SIDE + 4 + max(map(len, row)) * LINE + GAP for row in rows]
+    tops = list(accumulate(heights, initial=2 * GAP + len(head) * (TITLE + 4)))
+    page = Image.new("RGB", (width, tops[-1] + GAP), "white")
     canvas = ImageDraw.Draw(page)
-    write_text(canvas, (GAP, GAP), clipped(legible(title), 15, width - 2 * GAP), 15, "black")
+    for number, line in enumerate(head):
+        write_text(canvas, (GAP, GAP + number * (TITLE + 4)), line, TITLE, "black")
     for number, (card, text) in enumerate(zip(cards, labels, strict=True)):
-        left = GAP + number % across * (_width(pairs) + GAP)
-        _draw_cell(page, canvas, left, HEAD + number // across * HEIGHT, card, text, pairs)
+        at = (GAP + number % across * (_width(pairs) + GAP), tops[number // across])
+        _draw_pictures(page, canvas, at, card, text, pairs)
+        for place, (line, colour) in enumerate(below[number]):
+            write_text(canvas, (at[0], at[1] + SIDE + 4 + place * LINE), line, TEXT, colour)
     return page
 
 
@@ -61,33 +68,35 @@ def _width(pairs: bool) -> int:
     return 2 * SIDE + GAP // 2 if pairs else SIDE
 
 
-def _draw_cell(
+def _lines(text: Label, width: int) -> list[tuple[str, str]]:
+    """The lines below a picture, of so many pixels, with their colours."""
+    fate = f"{text.fate}: {text.reason}" if text.reason else text.fate
+    more = f" (and {len(text.captions) - 1} more)" if len(text.captions) > 1 else ""
+    texts = (
+        (text.uid, "#444444", 1),
+        (fate, COLOURS[text.fate], FATE_LINES),
+        (text.value, "black", 1),
+        (text.captions[0] + more, "black", CAPTION_LINES),
+    )
+    return [(line, colour) for whole, colour, most in texts for line in wrapped(whole, TEXT, width, most)]
+
+
+def _draw_pictures(
     page: Image.Image,
     canvas: ImageDraw.ImageDraw,
-    left: int,
-    top: int,
+    at: tuple[int, int],
     card: Card,
     text: Label,
     pairs: bool,
 ) -> None:
-    """One sample: its picture, or two, and the texts below."""
-    _draw_picture(page, canvas, left, top, card, text)
+    """The picture of a sample, or two."""
+    _draw_picture(page, canvas, *at, card, text)
     if pairs and card.picture is not None:
-        after = left + SIDE + GAP // 2
+        after = at[0] + SIDE + GAP // 2
         if card.masked is not None:
-            page.paste(opened(card.masked), (after, top))
+            page.paste(opened(card.masked), (after, at[1]))
         else:
-            _draw_blank(canvas, after, top, "the operator sees the picture as it is")
-    at = top + SIDE + 4
-    fate = f"{text.fate}: {text.reason}" if text.reason else text.fate
-    for line, colour in ((text.uid, "#444444"), (fate, COLOURS[text.fate]), (text.value, "black")):
-        if line:
-            write_text(canvas, (left, at), clipped(legible(line), TEXT, _width(pairs)), TEXT, colour)
-            at += LINE
-    more = f" (and {len(text.captions) - 1} more)" if len(text.captions) > 1 else ""
-    for line in wrapped(text.captions[0] + more, TEXT, _width(pairs), CAPTION_LINES):
-        write_text(canvas, (left, at), line, TEXT, "black")
-        at += LINE
+            _draw_blank(canvas, after, at[1], "the operator sees the picture as it is")
 
 
 def _draw_picture(

@@ -26,7 +26,7 @@ from pipeline.export.places.stage import Stage
 from pipeline.plan.outputs import check_output_file
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
-from pipeline.progress import watched
+from pipeline.progress import Tick, begun
 from pipeline.view.cards import Card, Cost, cards, painters
 from pipeline.view.gallery.labels import Label, label, values
 from pipeline.view.gallery.page import Group, Sample, page, with_pictures
@@ -110,10 +110,10 @@ def write_gallery(session: Session, choice: Choice, out: str, cost: Cost) -> str
 
 
 def _cards(
-    session: Session, choice: Choice, places: Sequence[Place], side: int, cost: Cost
+    session: Session, choice: Choice, places: Sequence[Place], side: int, cost: Cost, done: Tick | None = None
 ) -> list[tuple[Card, Label]]:
-    """Some of the samples, with their labels."""
-    made = cards(session, places, side, cost, masked=choice.masked or False, evidence=False)
+    """Some of the samples, with their labels. `done`: see `cards`."""
+    made = cards(session, places, side, cost, masked=choice.masked or False, evidence=False, done=done)
     shown = values(session, places, choice.sort)
     return [(card, label(card, shown.get(place, ""))) for card, place in zip(made, places, strict=True)]
 
@@ -146,8 +146,9 @@ def _write_sheets(
 ) -> int:
     """Write all files; returns how many samples have no picture: another run may find them."""
     groups, without = [], 0
-    for number, places in enumerate(watched("drawing sheets", pages, len(pages))):
-        made = _cards(session, choice, places, SIDE, cost)
+    tick = begun("drawing sheets", len(choice.places))
+    for number, places in enumerate(pages):
+        made = _cards(session, choice, places, SIDE, cost, tick)
         title = f"{choice.title} - {number + 1} of {len(pages)}"
         stage.publish(_name(number), _sheet(made, choice, title, "JPEG"))
         groups.append(Group([Sample(text) for _, text in made], _name(number)))

@@ -145,6 +145,7 @@ class Choices:
         yield _by_distance(name, "highest", everything, -values)
 
 
+FILL = (12, 6, 3, 2, 1)  # samples of a group: as many fill the rows of most grids
 TITLES = {
     "just_kept": "just kept: nearest to the cut of {}",
     "just_dropped": "just dropped: nearest to the cut of {}",
@@ -159,9 +160,9 @@ TITLES = {
 
 
 def each_of(rules: Sequence[Rule], most: int) -> int:
-    """How many samples each group may have, so that all groups together have about `most`, at most 12."""
+    """How many samples each group may have, so that all groups together have about `most`; one of FILL."""
     groups = sum(6 if slides(rule) else 4 if rule.bound == "chance" else 2 for rule in rules) + 3
-    return max(1, min(12, most // groups))
+    return next((each for each in FILL if each <= most // groups), 1)
 
 
 def _at_random(

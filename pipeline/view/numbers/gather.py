@@ -9,7 +9,7 @@ A gatherer names the columns it reads, looks at some rows at a time in any threa
 the order of the pool. So memory does not grow with the pool, and the same pool gives the same numbers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,12 +17,11 @@ import polars as pl
 
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
-from pipeline.progress import watched
+from pipeline.progress import Tick, begun
 from pipeline.uids import draw
-from pipeline.view.rows import fate_of, read, verdict_columns
+from pipeline.view.rows import batches, count
 
 DRAW = "draw"  # a column that a gatherer may name: (seed, uid) as a number in [0, 1)
-BATCH = 1 << 17  # rows of a large shard that are looked at together
 
 
 class Gatherer(Protocol):
@@ -44,10 +43,11 @@ def gather(session: Session, gatherers: Sequence[Gatherer], seed: int = 0) -> No
     FileNotFoundError if a column is not."""
     columns = dict.fromkeys(name for gatherer in gatherers for name in gatherer.columns)
     read_too = list(dict.fromkeys("uid" if name == DRAW else name for name in columns))
-    look = partial(_look, session, read_too, gatherers, seed if DRAW in columns else None)
-    groups = list(session.columns.groups([shard.name for shard in session.shards]))
-    for batches in watched("reading columns", threaded_map(look, groups), len(groups)):
-        for summaries in batches:
+    seed_of_draws = seed if DRAW in columns else None
+    look = partial(_look, session, read_too, gatherers, seed_of_draws, begun("reading rows", count(session)))
+    groups = session.columns.groups([shard.name for shard in session.shards])
+    for of_group in threaded_map(look, groups):
+        for summaries in of_group:
             for gatherer, seen in zip(gatherers, summaries, strict=True):
                 gatherer.add(seen)
 
@@ -57,26 +57,14 @@ def _look(
     columns: Sequence[str],
     gatherers: Sequence[Gatherer],
     seed: int | None,
+    done: Tick,
     shards: Sequence[str],
 ) -> list[list[Any]]:
-    """The summaries of some shards, batch by batch."""
+    """The summaries of some shards, batch by batch; `done` is called with the rows of each."""
     summaries = []
-    for frame in _batches(session, columns, shards):
+    for frame in batches(session, columns, shards):
         if seed is not None:
             frame = frame.with_columns(pl.Series(DRAW, draw(seed, frame["uid"])))
         summaries.append([gatherer.look(frame) for gatherer in gatherers])
+        done(len(frame))
     return summaries
-
-
-def _batches(session: Session, columns: Sequence[str], shards: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows of some shards; a large shard in several frames, since captions and URLs take memory."""
-    if len(shards) > 1 or not shards:
-        yield read(session, columns, shards)
-        return
-    rules = session.recipe.keep
-    verdicts = session.store.verdicts(session.decisions, shards[0])
-    judged = verdicts.select(*verdict_columns(rules), fate_of(rules))
-    start = 0
-    for own in session.columns.batches(shards[0], list(dict.fromkeys(["shard", "row", *columns])), BATCH):
-        yield own.hstack(judged.slice(start, len(own)))
-        start += len(own)

@@ -1,6 +1,6 @@
 """The distribution of a rule's column, over all samples and over those that are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from pipeline.view.rows import FATE, KEPT
 
 BINS = 60
 MOST_WHOLE = 80  # whole numbers that are a bin each
-MOST_TEXTS = 20  # texts that are a bin each
+MOST_TEXTS = 20  # texts of a rule that are a bin each
+OTHER_TEXTS = 4  # texts beside them that are, too
 REST = "others"
 INNER = (0.005, 0.995)  # quantiles between which the bins lie; what is beyond is counted as below and above
 NEAR = 0.25  # of that width: if an end of the values is so near, the bins reach to it
@@ -123,8 +124,11 @@ def _counted(places: np.ndarray, kept: np.ndarray, bins: int) -> np.ndarray:
     return np.stack([np.bincount(places, minlength=bins), np.bincount(places[kept], minlength=bins)])
 
 
-def frequent_texts(sample: pl.Series) -> list[str]:
-    """The most frequent texts of a sample, most frequent first."""
+def frequent_texts(sample: pl.Series, named: Collection[str]) -> list[str]:
+    """Texts that get a bin each, most frequent first: those of a sample that the rule names, and a few
+    others."""
     counts = sample.alias("text").drop_nulls().value_counts()
-    ordered = counts.sort("count", "text", descending=[True, False])
-    return ordered["text"].head(MOST_TEXTS).to_list()
+    ordered = counts.sort("count", "text", descending=[True, False])["text"].to_list()
+    own = [text for text in ordered if text in named][:MOST_TEXTS]
+    others = [text for text in ordered if text not in named][:OTHER_TEXTS]
+    return [text for text in ordered if text in {*own, *others}]

@@ -220,17 +220,22 @@ function verdicts(sample) {
 /** Why a rule found no value, or what was drawn where it is a chance. */
 const why = (rule) => rule.why || (typeof rule.draw === "number" ? `drew ${short(rule.draw)}` : "");
 
+/** A value, in quotes if it is a text without letter and digit: `-` looks like a missing one. */
+const unmistakable = (value) =>
+  typeof value === "string" && !/[\p{L}\p{N}]/u.test(value) ? `"${value}"` : short(value);
+
 /** What operators show for their values: a table each. */
 function evidence(sample) {
   return Object.entries(sample.evidence || {}).map(([operator, rows]) => {
     const heads = Object.keys(rows[0] || {});
     if (!heads.length) return null;
-    const cells = rows.map((row) => heads.map((head) => isolated(short(row[head]))));
+    const cells = rows.map((row) => heads.map((head) => isolated(unmistakable(row[head]))));
+    const names = heads.map((head) => head.replaceAll("_", " "));
     return make(
       "section",
       {},
       make("h3", {}, `What ${operator} saw`),
-      scrolling(`What ${operator} saw`, table(heads, cells, TEXTS)),
+      scrolling(`What ${operator} saw`, table(names, cells, TEXTS)),
     );
   });
 }

@@ -56,6 +56,13 @@ function short(value, digits = 4) {
   return String(Number(value.toPrecision(Math.max(digits, Math.ceil(Math.log10(size || 1))))));
 }
 
+/** A command, which may be broken after its dots, and before `--set`, but not inside of words. */
+function breakable(code, text) {
+  if (code.textContent === text) return;
+  const parts = text.split(/(?<=[:,/ ])|(?<=[.])(?=\D)/).flatMap((part) => [make("span", {}, part), make("wbr")]);
+  code.replaceChildren(...parts);
+}
+
 /** The beginning of a text, cut between characters and not inside of one. */
 function beginning(text, most) {
   const characters = Array.from(text.slice(0, 4 * most));

@@ -252,7 +252,7 @@ class Panel {
     this.input.value = this.turned(index);
     this.input.setAttribute("aria-valuetext", label);
     this.bound.textContent = label;
-    this.code.textContent = `--set ${quoted(this.slider.set[index])}`;
+    breakable(this.code, `--set ${quoted(this.slider.set[index])}`);
     this.reset.disabled = index === this.slider.current;
     this.node.classList.toggle("moved", index !== this.slider.current);
     this.mark();

@@ -62,16 +62,23 @@ function corpusTable({ title, edges, ranks, all, kept }) {
 }
 
 function placeholderSection() {
-  const { pictures = [], captions: texts = [] } = report.placeholders || {};
+  const { pictures = [], captions: texts = [], told_by: by } = report.placeholders || {};
   const place = document.getElementById("repeats");
   place?.append(
     make("h3", {}, "The same picture under many captions"),
+    by ? make("p.note", {}, toldBy(by)) : null,
     pictures.length
       ? make("ul.repeats", {}, pictures.map(samePicture))
       : make("p.note", {}, "None was found."),
     make("h3", {}, "The same caption under many pictures"),
     texts.length ? make("ul.repeats", {}, texts.map(sameCaption)) : make("p.note", {}, "None was found."),
   );
+}
+
+/** Which pictures are looked for: this is no comparison of their bytes. */
+function toldBy(by) {
+  const missed = by === "URL" ? "from another URL" : "that was encoded anew";
+  return `Pictures of equal ${by} are looked for: the pool has no digest of their bytes. A copy ${missed} is not found.`;
 }
 
 function samePicture({ count: number, captions: different, shown, checked, identical }) {
@@ -88,7 +95,7 @@ function sameCaption({ count: number, caption, pictures: different, shown }) {
     make(
       "p.facts",
       {},
-      [`${count(number)} samples`, different ? `${count(different)} different pictures, told by their size in bytes` : null]
+      [`${count(number)} samples`, different ? `${count(different)} different pictures, told by ${report.placeholders.told_by}` : null]
         .filter(Boolean)
         .join(" · "),
     ),

@@ -51,7 +51,7 @@ const bar = {
           ]
         : [`${cuts} together are not known: the page has no sample to estimate from.`]),
     );
-    this.code.textContent = whatif.options();
+    breakable(this.code, whatif.options());
   },
 };
 

@@ -52,16 +52,26 @@ def test_texts_name_their_rule(recipe):
     assert "keep.caption.language=null" in shown
 
 
-def test_long_texts_are_told_apart_by_their_beginnings(tmp_path):
-    write_tar(tmp_path / "pool" / "a.tar", [*sample(1, caption="x" * 80 + "1"), *sample(2, caption="x" * 90)])
+@pytest.mark.parametrize(
+    ("captions", "said"),
+    [
+        (["x" * 400 + "1", "x" * 410], "texts with the same first 400 characters are counted together"),
+        (["x" * 80 + "1", "x" * 90], f"all values are different, such as {'x' * 77}..."),
+        (["-", "-"], '"-"        2  100.0%'),
+    ],
+)
+def test_texts_are_told_apart_by_their_beginnings(captions, said, tmp_path):
+    files = [file for number, text in enumerate(captions) for file in sample(number, caption=text)]
+    write_tar(tmp_path / "pool" / "a.tar", files)
     path = tmp_path / "r.yaml"
     path.write_text(
         f"pool: {{shards: {tmp_path}/pool, store: {tmp_path}/store}}\ncompute: {{}}\nkeep: {{}}\n"
     )
     winnow("compute", path, "--local")
-    lines = winnow("columns", path, "text").stdout.splitlines()
-    assert "x" * 80 in next(line for line in lines if "100.0%" in line)
-    assert "texts with the same first 80 characters are counted together" in lines
+    shown = winnow("columns", path, "text").stdout
+    assert " ".join(said.split()) in " ".join(shown.split()), shown
+    row = next(line for line in winnow("columns", path).stdout.splitlines() if line.startswith(" text "))
+    assert ("all values are different" in row) == said.startswith("all")
 
 
 def test_suggestions_for_a_shell(tmp_path):

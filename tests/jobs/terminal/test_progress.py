@@ -77,6 +77,25 @@ def test_loops_of_the_engine_are_shown(clock, capsys):
     )
 
 
+def test_short_loops_together_leave_a_line(clock, capsys):
+    with progress.showing_progress():
+        for what in ("reading rows", "finding cuts", "looking at samples"):
+            for _ in watched(what, range(4), 4):
+                clock[0] += 2
+    assert capsys.readouterr().err == "finding cuts: 3/4, 2 s left\n"
+
+
+def test_the_first_estimate_leaves_out_what_came_before_the_first_batch(clock, capsys):
+    with progress.Progress() as shown:
+        report = shown.begin_pass(ScorePass(tuple(Shard(n, n, rows=50, content="c") for n in "ab"), (), True))
+        clock[0] = 90.0  # a model was loaded
+        report(Event(work=10, took=3.0))
+        assert "27 s left" in capsys.readouterr().err
+        clock[0] = 102.0
+        report(Event(work=40, took=12.0))
+        assert "15 s left" in capsys.readouterr().err
+
+
 def test_nobody_watches_by_default(capsys):
     assert list(watched("deciding", "abc", 3)) == ["a", "b", "c"]
     begun("listing")(1)

@@ -86,3 +86,16 @@ def test_names_from_a_pool_cannot_write_control_characters_or_markup(printed):
     text = printed.file.getvalue()
     assert text.count(r"[/x]new\nline\x1b[31mred") == 4
     assert "\x1b" not in text
+
+
+def test_evidence_is_worded_and_a_sign_is_no_missing_value(printed):
+    sample = {"text": "a - b", "url": None, "width": None, "height": None}
+    evidence = {
+        "parrot": [{"in_caption_and_image": "-"}, {"in_caption_and_image": "b"}],
+        "wfpp": [{"word": "-", "pool_count": None}],
+    }
+    tables.explanation(Explanation("0" * 32, "s", 0, "k", **sample, keep=False, rules=[], evidence=evidence))
+    lines = [" ".join(line.split()) for line in printed.file.getvalue().splitlines()]
+    assert 'parrot: in caption and image: "-", b' in lines
+    assert "word pool count" in lines
+    assert '"-" -' in lines

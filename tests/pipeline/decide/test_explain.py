@@ -47,6 +47,7 @@ def test_every_field_of_an_explanation(stored):
         ],
         "evidence": {},
         "lacks": None,
+        "groups": {},
     }
 
 

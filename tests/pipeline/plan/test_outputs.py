@@ -215,7 +215,12 @@ def test_one_more_output_that_the_next_run_would_read(tmp_path, monkeypatch):
         bound = (session.recipe, session.kind, session.shards, session.searched)
         with pytest.raises(RecipeError, match=rf"--out: {folder}/{name} lies where pool\.shards searches"):
             check_output_file("--out", f"{folder}/{name}", *bound)
-        check_output_file("--out", f"{folder}/x.html", *bound)
+        if kind == "files":
+            with pytest.raises(
+                RecipeError, match=r"--out: photos/x\.html lies among the files of .*/photos,"
+            ):
+                check_output_file("--out", "photos/x.html", *bound)
+        check_output_file("--out", f"{folder}/pages/x.html", *bound)
         check_output_file("--out", name, *bound)
 
 
@@ -242,6 +247,8 @@ def test_datacomp_and_files(tmp_path, monkeypatch):
         pool = {"shards": "photos", "kind": "files", "store": "photos/store"}
         return Session.open(parse({"pool": pool, "export": export}))
 
-    assert photos(subset="photos/kept.npy", shards="photos/out").shards  # no picture lies there
+    assert photos(subset="photos/of/kept.npy", shards="photos/out").shards  # no picture lies there
+    with pytest.raises(RecipeError, match=r"subset: photos/kept\.npy lies among the files of .*pool changed"):
+        photos(subset="photos/kept.npy")
     with pytest.raises(RecipeError, match=r"export\.table: photos/1\.jpg lies where"):
         photos(table="photos/1.jpg")

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError, ShardError
+from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.pool.columns import Columns
 from pipeline.pool.kinds.datacomp import InPlace
@@ -17,6 +18,7 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage.store import Store
 from tests.pipeline.pool.made_datacomp import UIDS, kept, write
+from tests.support.s3_server import s3
 
 
 def unread(session):
@@ -180,3 +182,32 @@ def test_columns_travel(datacomp_folder, tmp_path):
     store = Store(f"{tmp_path}/store")
     columns = pickle.loads(pickle.dumps(Columns(store, {}, InPlace(str(datacomp_folder), store))))
     assert len(columns.read("00000000", ["uid"])) == 300
+
+
+def test_on_object_storage_a_bad_shard_leaves_the_others_alone(tmp_path, datacomp_session):
+    pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
+    import boto3
+
+    write(tmp_path / "metadata", name="uid", uid=[UIDS[0], "bad"])
+    write(tmp_path / "metadata", name="score", clip_l14_similarity_score=["0.1", "high"])
+    write(tmp_path / "metadata", name="well", uid=UIDS[3:5])
+    for name in ("uid", "score", "well"):
+        np.savez(tmp_path / f"metadata/{name}.npz", l14_img=np.ones((2, 4), np.float16))
+    write(tmp_path / "metadata", name="npz", uid=UIDS[5:7])
+    (tmp_path / "metadata/npz.npz").write_bytes((tmp_path / "metadata/uid.npz").read_bytes()[:-20])
+    with s3():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="pool")
+        for path in (tmp_path / "metadata").iterdir():
+            client.put_object(Bucket="pool", Key=f"a/{path.name}", Body=path.read_bytes())
+        pool = {"datacomp": "s3://pool/a", "store": f"{tmp_path}/store"}
+        made = Session.open(parse({"pool": pool, "keep": {"datacomp.l14_score": {"min": 0}}}))
+        pending = unread(made)
+        assert kept(made.without(pending)) == list(UIDS[3:5])
+    reasons = {
+        "uid": "row 1: uid 'bad' must be 32 hex digits",
+        "score": "row 1: clip_l14_similarity_score is 'high', must be a number",
+        "npz": "is not a whole .npz",
+    }
+    assert pending.keys() == reasons.keys()
+    assert all(reason in pending[name] for name, reason in reasons.items())

@@ -1,6 +1,7 @@
 """Pixels equal Pillow's, an image that is refused has a reason, and slices are bounded."""
 
 import io
+import sys
 import warnings
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.pool.fields import picture_formats
 from pipeline.pool.webdataset import image_size
 from pipeline.run.decode import Decoder, decode, pixel_slices
 from tests.support.bad_images import png_claims
@@ -52,7 +54,7 @@ def test_real_photos_equal_pillow(data):
         (None, "no image"),
         (b"", "image cannot be decoded: unknown format"),
         (b"\xff\xd8", "image cannot be decoded: "),
-        (b"\0\0\0\x18ftypheic" + bytes(90), "image cannot be decoded: HEIC is not read; convert it to JPEG"),
+        (b"\0\0\0\x18ftypheic" + bytes(90), "image cannot be decoded: unknown format"),
         (b"<html>404</html>", "image cannot be decoded: unknown format"),
         (encoded(scene(), "ICO"), "image cannot be decoded: unknown format"),
         (PICTURES["jpeg 4:2:0"][:-200], "image cannot be decoded: image file is truncated"),
@@ -68,6 +70,29 @@ def test_refused_with_a_reason(data, reason):
     assert "\n" not in why
 
 
+def test_heic_shows_the_scene():
+    """Lossy, so compared with some room. EXIF turns nothing, as with the other formats."""
+    expected = np.asarray(scene()).astype(int)
+    for name in ("heic", "heic EXIF", "heic of tiles", "heic RGBA"):
+        assert np.abs(decode(PICTURES[name])[0] - expected).mean() < 8, name
+
+
+@pytest.mark.parametrize("name", ["heic", "heif"])
+def test_without_pillow_heif_the_message_says_how_to_install_it(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    picture_formats.cache_clear()
+    try:
+        pixels, reason = decode(PICTURES[name])
+        assert image_size(PICTURES[name]) == (None, None)
+    finally:
+        picture_formats.cache_clear()
+    assert pixels is None
+    assert reason == (
+        "image cannot be decoded: HEIC is read by pillow-heif, which is not installed: "
+        "pip install 'winnow-curation[heic]'"
+    )
+
+
 @given(
     st.binary(max_size=300),
     st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"]),
@@ -77,7 +102,11 @@ def test_no_bytes_raise(noise, magic):
     assert (pixels is None) == (reason is not None)
 
 
-@given(st.sampled_from(["jpeg 4:2:0", "png", "webp"]), st.integers(0, 400), st.binary(min_size=1, max_size=8))
+@given(
+    st.sampled_from(["jpeg 4:2:0", "png", "webp", "heic"]),
+    st.integers(0, 400),
+    st.binary(min_size=1, max_size=8),
+)
 def test_no_flipped_bytes_raise(name, place, noise):
     data = bytearray(PICTURES[name])
     data[place : place + len(noise)] = noise

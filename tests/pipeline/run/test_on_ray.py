@@ -55,7 +55,11 @@ SCORES = [
     "norm",
     "sampled",
     "asked",
+    "listed",
 ]
+
+
+GROUPS = ["copies", "place", "shared"]
 
 
 def recipe(pool: Path, store: str, **more: object) -> Recipe:
@@ -131,6 +135,10 @@ def recipe(pool: Path, store: str, **more: object) -> Recipe:
                 "bright": {"use": "planted.Brightness"},
                 "words": {"use": "rare_words.WordCount"},
                 "rare": {"use": "rare_words.RarestWord", "words": "words"},
+                "copies": {"use": "duplicates.Exact", "key": "text", "best": "ncl.score"},
+                "place": {"use": "meeting.Place", "key": "caption.words", "most": 5},
+                "listed": {"use": "meeting.Words"},
+                "shared": {"use": "meeting.Shared", "words": "listed.words"},
             },
             **more,
         }
@@ -147,7 +155,8 @@ def local(pool: Path) -> dict[str, bytes]:
 
 def few(workers: int) -> dict[str, object]:
     """A `run:` section: `workers` workers for the operators, which share one pool."""
-    return {name: {"workers": workers, "cpus": 0.5} for name in SCORES}
+    little = {name: {"memory": 1e-5} for name in GROUPS}  # GiB: several partitions, and runs of one shard
+    return {name: {"workers": workers, "cpus": 0.5} for name in SCORES} | little
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -157,9 +166,10 @@ def test_ray_equals_the_plain_loop_to_the_byte(pool: Path, local: dict[str, byte
     made = tree(pool / f"ray{workers}")
     assert made.keys() == local.keys()
     assert [name for name in local if made[name] != local[name]] == []
-    # shards' samples and Scores; meta.json of Scores; Stats with theirs; store.json; digests of files
-    parts = 3 * (1 + len(SCORES))
-    assert {parts + len(SCORES) + 2 * len(STATS) + 1} == {len(local.keys() - {"digests.json"})}
+    # shards' samples and columns; meta.json of these; Stats with theirs; store.json; digests of files
+    columns = len(SCORES) + len(GROUPS)
+    parts = 3 * (1 + columns)
+    assert {parts + columns + 2 * len(STATS) + 1} == {len(local.keys() - {"digests.json"})}
 
 
 @pytest.mark.usefixtures("local_ray")

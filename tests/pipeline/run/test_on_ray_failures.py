@@ -15,7 +15,7 @@ from pipeline.recipe.load import parse
 from pipeline.run import on_ray
 from pipeline.run.batches import Work
 from pipeline.run.compute import compute
-from pipeline.run.executor import Event
+from pipeline.run.executor import Asked, Event
 from pipeline.run.on_ray import RayExecutor
 from tests.pipeline.run.ray_passes import run_on_ray
 from tests.support.paths import PLUGINS
@@ -112,13 +112,15 @@ def test_one_large_task_runs_in_a_worker(pool: Path) -> None:
         session = Session.open(parse({**made, "run": run}))
         executor = RayExecutor(session.recipe)
         asked = session.recipe.resources("index")
-        elsewhere, shards = executor.one(lambda s: (os.getpid(), len(s.shards)), session, asked, "run.index")
+        elsewhere, shards = executor.one(
+            lambda s: (os.getpid(), len(s.shards)), session, Asked("run.index", asked)
+        )
         assert (elsewhere != os.getpid(), shards) == (True, 3)
     with pytest.raises(RecipeError, match="of the task"):  # an error of ours comes out as itself
-        executor.one(_refuse, session, asked, "run.index")
+        executor.one(_refuse, session, Asked("run.index", asked))
     asked = parse({**made, "run": {"index": {"memory": 1e6}}}).resources("index")
     with pytest.raises(RecipeError, match=r"run.index.memory asks for 1e\+06, the cluster has"):
-        executor.one(len, session, asked, "run.index")
+        executor.one(len, session, Asked("run.index", asked))
 
 
 def _refuse(session: Session) -> None:

@@ -12,11 +12,12 @@ from PIL import Image
 from jobs.datacomp.pool import Plan, make_pool
 from pipeline.decide.decide import decide
 from pipeline.plan.session import Session
+from pipeline.progress import watching
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.view import rows
 from pipeline.view.cards import Cost
-from pipeline.view.numbers import gather
 from pipeline.view.report import Options, Report, build
 from tests.support.decided_pool import decided, ordinary, sample, write_tar
 
@@ -76,6 +77,7 @@ def test_samples_are_shown_with_their_pictures(session):
     assert cost.pictures == len(cards) == 12
     (same,) = report.placeholders.captions
     assert (same.caption, same.count, len(same.shown) > 1) == ("no", 4, same.pictures > 1)
+    assert report.placeholders.told_by == "file size, width and height"
 
 
 def test_equal_runs_give_equal_reports_and_another_seed_other_samples(session):
@@ -86,9 +88,21 @@ def test_equal_runs_give_equal_reports_and_another_seed_other_samples(session):
     assert len({frozenset(card.uid for card in cards) for cards in shown}) > 1
 
 
+def test_progress_is_told_by_rows_and_by_pictures(session, monkeypatch):
+    """So a pool of one shard has an estimate, too."""
+    monkeypatch.setattr(rows, "BATCH", 1)
+    monkeypatch.setattr("pipeline.pool.columns.GROUP_SHARDS", 1)
+    ticks: dict[tuple[str, int | None], list[int]] = {}
+    decide(session)
+    with watching(lambda what, total: ticks.setdefault((what, total), []).append):
+        report = build(session)
+    assert [n for n in ticks["reading rows", 12] if n] == [1] * 12 * 3
+    assert [n for n in ticks["looking at samples", len(report.pictures.cards)] if n] == [1] * 12
+
+
 def test_how_the_pool_is_cut_does_not_matter(session, monkeypatch):
     first = plain(build(session))
-    monkeypatch.setattr(gather, "BATCH", 2)
+    monkeypatch.setattr(rows, "BATCH", 2)
     monkeypatch.setattr("pipeline.pool.columns.GROUP_SHARDS", 1)
     assert plain(build(session)) == first
 
@@ -143,6 +157,6 @@ def test_a_pool_without_pictures(tmp_path):
     report = build(session, cost=cost)
     assert (report.books.samples, cost.pictures) == (300, 0)
     assert {card.picture for card in report.pictures.cards.values()} == {None}
-    assert report.placeholders.pictures == []
+    assert (report.placeholders.pictures, report.placeholders.told_by) == ([], "URL")
     assert sum(same.count for same in report.placeholders.captions) == 300
     assert report.rules[0].slider.set[report.rules[0].slider.current] == "keep.score.top=0.3"

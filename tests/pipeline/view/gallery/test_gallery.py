@@ -111,6 +111,8 @@ def test_a_sheet(recipe, tmp_path):
 
 def test_a_sheet_is_bounded():
     assert sheet([], [], "empty", False).size[1] < 400
+    few = sheet([], [], "a condition of many words " * 20, False).size[1]
+    assert few > sheet([], [], "empty", False).size[1]  # the title has all the lines that it needs
     for pairs in (False, True):
         most = most_cells(pairs)
         assert most >= PER_SHEET

@@ -44,7 +44,11 @@ def test_texts_have_a_bin_each_and_one_for_the_others():
     histogram = counted(frame, Rule(column="x", among=["en"]), None, ["en", "de"])
     assert (histogram.edges, histogram.labels) == (None, ["en", "de", "others"])
     assert (histogram.all, histogram.kept) == ([2, 1, 2], [2, 0, 1])
-    assert frequent_texts(pl.Series("count", ["b", "a", "b", None, "c", "c", "c"])) == ["c", "b", "a"]
+    sample = pl.Series("count", ["b", "a", "b", None, "c", "c", "c"])
+    assert frequent_texts(sample, ["a"]) == ["c", "b", "a"]
+    many = pl.Series([str(n) for n in range(60) for _ in range(60 - n)])
+    assert frequent_texts(many, ["40", "7"]) == ["0", "1", "2", "3", "7", "40"]
+    assert frequent_texts(many, [str(n) for n in range(30)])[18:] == ["18", "19", "30", "31", "32", "33"]
 
 
 def test_a_column_without_values_has_no_histogram():

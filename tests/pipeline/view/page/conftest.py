@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipeline.view.page.render import render
-from tests.support.browser import browser as browser
 from tests.support.browser import opened
 
 

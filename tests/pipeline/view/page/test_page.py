@@ -90,6 +90,18 @@ def test_a_sample_in_full(show):
     assert dialog.locator(".card").count() == 1  # the neighbour that is in the page
 
 
+@pytest.mark.parametrize(
+    ("by", "missed"), [("file size, width and height", "was encoded anew"), ("URL", "from another URL")]
+)
+def test_that_no_picture_was_found_is_said_with_how_they_are_told(show, by, missed):
+    report = plant().report
+    report["placeholders"] |= {"pictures": [], "told_by": by}
+    said = show(report).locator("#repeats p").all_text_contents()
+    assert f"of equal {by}" in said[0]
+    assert missed in said[0]
+    assert said[1] == "None was found."
+
+
 def test_from_sample_to_sample(show):
     page = show(plant().report)
     open_card(page)
@@ -146,6 +158,28 @@ def test_few_rules_many_rules_and_no_pictures(show, rules, pictures):
     assert page.locator("article.panel").count() == rules
     assert page.locator("#pictures").count() == pictures
     assert overflow(page) == []
+
+
+def test_a_command_is_not_broken_inside_of_a_word(show):
+    report = plant(rules=2).report
+    for panel in report["rules"]:
+        panel["slider"]["set"] = [f"keep.an_operator.with_a_long_name.top={n:.3f}" for n in range(25)]
+    page = show(report, width=400)
+    page.locator("input[type=range]").first.press("ArrowRight")
+    code = page.locator("article.panel code").first
+    assert code.text_content() == "--set keep.an_operator.with_a_long_name.top=6.000"
+    rows = code.locator("span").evaluate_all("spans => spans.map((span) => span.getClientRects().length)")
+    assert rows == [1] * 5
+    assert code.bounding_box()["height"] > 30  # it has more than one row
+
+
+def test_evidence_is_worded_and_a_sign_is_no_missing_value(show):
+    report = plant().report
+    report["pictures"]["cards"]["3"]["evidence"] = {"parrot": [{"in_caption_and_image": "-", "times": None}]}
+    page = show(report)
+    open_card(page, 3)
+    cells = page.locator("dialog table").nth(1).locator("td, th").all_text_contents()
+    assert cells == ["in caption and image", "times", '"-"', "no value"]
 
 
 def test_a_kind_of_pictures_is_chosen_by_its_tab(show):

@@ -1,0 +1,94 @@
+"""The groups that a sample is in: how many rows each has, and some of them.
+
+found = members(session, [("00000", 17)])
+found[("00000", 17)]["copies"].rows        # rows of the pool that share its key
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from pipeline.operator import Group
+from pipeline.ordered_map import threaded_map
+from pipeline.plan.session import Session
+from pipeline.plan.stored import current_parts
+from pipeline.progress import watched
+from pipeline.recipe.check import column_types
+
+SHOWN = 8  # members of a group: those that are kept come first
+
+Place = tuple[str, int]  # (shard, row)
+
+
+@dataclass(frozen=True)
+class GroupOf:
+    """The group that a sample is in. `rows`: how many it has; `members`: `uid`, `keep`, and what the Group
+    wrote, of SHOWN of them at most, kept ones first, then in the order of the pool."""
+
+    rows: int
+    members: Sequence[Mapping[str, object]] = field(default_factory=list)
+
+
+def members(session: Session, places: Sequence[Place]) -> dict[Place, dict[str, GroupOf]]:
+    """Place -> Group -> the group that the sample there is in. Groups whose key is a list, that give the
+    sample no group, or that are not computed, are left out. The decision must be stored. Reads the keys of
+    the whole pool, once for each Group."""
+    found: dict[Place, dict[str, GroupOf]] = {place: {} for place in places}
+    for name in _groups(session):
+        for place, group in _of_one(session, name, places):
+            found[place][name] = group
+    return found
+
+
+def _groups(session: Session) -> Iterator[str]:
+    """The Groups of a recipe that are computed and whose key is not a list."""
+    types = column_types(session.recipe)
+    shards = {shard.name for shard in session.shards}
+    for name in session.recipe.compute:
+        operator = session.recipe.operator(name)
+        if not isinstance(operator, Group) or types[operator.keys()[0]] == pl.List:
+            continue
+        if current_parts(session, session.folder(name)) >= shards:
+            yield name
+
+
+def _of_one(session: Session, name: str, places: Sequence[Place]) -> Iterator[tuple[Place, GroupOf]]:
+    """(place, group) of each place that has a group of this Group."""
+    operator = session.recipe.operator(name)
+    assert isinstance(operator, Group)
+    keys = list(operator.keys())
+    own = pl.concat([session.columns.rows_at(shard, [row], keys) for shard, row in places])
+    wanted = own.drop_nulls().unique()
+    if wanted.is_empty():
+        return
+
+    def matching(shard: str) -> pl.DataFrame:
+        """`shard`, `at` and the key of the rows of a shard that are in one of these groups."""
+        frame = session.columns.read(shard, keys).with_row_index("at")
+        return frame.join(wanted, on=keys, how="semi").insert_column(0, pl.lit(shard).alias("shard"))
+
+    names = [shard.name for shard in session.shards]
+    looked = threaded_map(matching, names)
+    matches = pl.concat(list(watched("looking for the rows of groups", looked, len(names))))
+    for place, key in zip(places, own.iter_rows(named=True), strict=True):
+        if None not in key.values():
+            rows = matches.join(pl.DataFrame([key], schema=own.schema), on=keys, how="semi")
+            yield place, GroupOf(len(rows), _shown(session, name, rows))
+
+
+def _shown(session: Session, name: str, rows: pl.DataFrame) -> list[Mapping[str, object]]:
+    """SHOWN rows of a group. Verdicts are read of the first rows of the pool, SHOWN shards at most beyond
+    those that are shown."""
+    shown: list[dict[str, object]] = []
+    writes = session.recipe.operator(name).writes  # type: ignore[attr-defined]
+    columns = {f"{name}.{short}": short for short, dtype in writes.items() if not dtype.is_nested()}
+    for number, (shard, found) in enumerate(rows.group_by("shard", maintain_order=True)):
+        places = found["at"].to_list()
+        kept = session.store.kept(session.decisions, str(shard[0]))[places]
+        frame = session.columns.rows_at(str(shard[0]), places, ["uid", *columns]).rename(columns)
+        shown += frame.insert_column(1, kept.alias("keep")).to_dicts()
+        shown = sorted(shown, key=lambda row: not row["keep"])[:SHOWN]
+        if number >= SHOWN and len(shown) == SHOWN:
+            break
+    return list(shown)

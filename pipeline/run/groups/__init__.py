@@ -1,0 +1,5 @@
+"""How rows that share a key meet: the passes of Groups.
+
+`meet.py` runs a pass, with any executor. Its tasks, which go to workers, are in `tasks.py`; `cells.py` holds
+the files between them, `work.py` what a task needs to know.
+"""

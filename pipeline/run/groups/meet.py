@@ -1,0 +1,101 @@
+"""A Group's pass: rows that share a key meet.
+
+    meet(session, executor, "copies", missing)
+
+The tasks are in tasks.py. Each writes one file of the store, so a pass that was killed goes on where it was.
+Of rows, only those of the tasks that run are in memory; all others are in the store, about once as the Group
+sees them. When the parts of all shards are published, the files between the tasks are removed.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+from pipeline.plan.session import Session
+from pipeline.progress import watched
+from pipeline.run.executor import Asked, Executor
+from pipeline.run.groups.tasks import Gather, Meet, Met, Scatter
+from pipeline.run.groups.work import GroupWork
+from pipeline.storage import layout
+
+LOG = logging.getLogger("winnow.run")
+Result = TypeVar("Result")
+
+
+def meet(session: Session, executor: Executor, name: str, missing: Collection[str]) -> tuple[int, int]:
+    """Publish the parts of the shards in `missing`. Returns (rows, rows without a result) of the runs of
+    shards that were gathered. Raises OperatorError, ShardError."""
+    work = GroupWork.of(session, name)
+    asked = session.recipe.resources(name)
+
+    def each(what: str, task: Callable[[int], Result], numbers: Sequence[int]) -> list[Result]:
+        results = executor.each(task, numbers, Asked(f"run.{name}", asked))
+        return list(watched(f"{name}: {what}", results, len(numbers)))
+
+    met = _finished(work)
+    todo = [number for number in range(work.partitions) if number not in met]
+    if todo:
+        each("sorting rows by key", Scatter(work), _unwritten(work))
+        threads = int(asked.cpus or executor.task_threads)
+        new = each("rows meet", _Numbered(Meet(work, threads)), todo)
+        met.update(new)
+    _tell_splits(name, session, met.values())
+    counts = each(
+        "writing results", Gather(work, session.folder(name), frozenset(missing)), range(len(work.runs))
+    )
+    remove(work)
+    return sum(rows for rows, _ in counts), sum(failed for _, failed in counts)
+
+
+class _Numbered:
+    """A task that returns its number beside its result: tasks end in any order. Travels to Ray workers."""
+
+    def __init__(self, task: Meet) -> None:
+        self.task = task
+
+    def __call__(self, number: int) -> tuple[int, Met]:
+        return number, self.task(number)
+
+
+def _finished(work: GroupWork) -> dict[int, Met]:
+    """The partitions whose results an earlier run has written, with what it noted."""
+    store = work.columns.store
+    notes = store.footers(work.folder, [f"results/{number:06d}" for number in range(work.partitions)])
+    store.set_aside()
+    return {
+        int(name.rpartition("/")[2]): Met(footer.notes["groups"], footer.notes["rows"])
+        for name, footer in notes.items()
+    }
+
+
+def _unwritten(work: GroupWork) -> list[int]:
+    """The runs whose rows no earlier run has written."""
+    store = work.columns.store
+    written = store.footers(work.folder, [f"rows/{number:06d}" for number in range(len(work.runs))])
+    store.set_aside()
+    return [number for number in range(len(work.runs)) if f"rows/{number:06d}" not in written]
+
+
+def _tell_splits(name: str, session: Session, met: Collection[Met]) -> None:
+    """Say in the log, and beside the results, how many groups were split."""
+    groups, rows = sum(one.split_groups for one in met), sum(one.split_rows for one in met)
+    if not groups:
+        return
+    operator = session.recipe.operator(name)
+    most = operator.most_rows() if hasattr(operator, "most_rows") else None
+    LOG.warning(
+        "%s: groups of more than %s rows were split: %s groups, with %s rows in all",
+        name,
+        f"{most:,}",
+        f"{groups:,}",
+        f"{rows:,}",
+    )
+    described = {**session.describe(name), "split": {"groups": groups, "rows": rows}}
+    session.store.root.publish_json(layout.meta(session.folder(name)), described)
+
+
+def remove(work: GroupWork) -> None:
+    """Remove the files between the tasks."""
+    root = work.columns.store.root
+    root.remove([layout.part(work.folder, name) for name in sorted(root.file_names(work.folder, ".parquet"))])
+    root.remove([layout.footer_cache(work.folder)] if root.exists(layout.footer_cache(work.folder)) else [])

@@ -1,0 +1,3 @@
+"""One browser for the tests of all pages."""
+
+from tests.support.browser import browser as browser
