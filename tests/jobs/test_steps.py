@@ -7,7 +7,6 @@ from jobs.started_later import StartedLater
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.recipe.sections import Resources
 from pipeline.run.executor import Asked, LocalExecutor
 
 
