@@ -57,7 +57,7 @@ def write_pool(folder: Path, texts: Texts, shards: int) -> None:
 
 
 def opened(folder: Path, compute_: Any = GROUPS, memory: float = 1.0) -> Session:
-    groups = [name for name in compute_ if name != "words"]
+    groups = [name for name in compute_ if name not in ("words", "length")]
     data = {
         "pool": {"shards": f"{folder}/pool", "store": f"{folder}/store"},
         "plugins": [MEETING],
@@ -150,6 +150,35 @@ def test_a_group_that_no_task_could_hold_is_summarised(tmp_path):
     assert frame["size.size"].to_list() == [500] * 500 + [2, 2]
     first = [min(map(uid, range(500)))] * 500 + [min(uid(500), uid(501))] * 2
     assert frame["size.first"].to_list() == first
+
+
+def test_shards_of_very_different_sizes_meet(tmp_path):
+    write_pool(tmp_path / "pool", ["a"] * 60, 1)
+    write_pool(tmp_path / "more", ["a", "b"], 1)
+    shutil.move(tmp_path / "more" / "000.parquet", tmp_path / "pool" / "001.parquet")
+    frame = computed(tmp_path, memory=10 * LITTLE)  # the first shard is read in parts, the second at once
+    assert frame["shared.others"].to_list() == [60] * 61 + [0]
+
+
+REASONS = {
+    "length": {"use": "caption.Caption"},
+    "best": {"use": "duplicates.Exact", "key": "text", "best": "length.words"},
+    "first": {"use": "meeting.Place", "key": "best.first"},
+    "pair": {"use": "duplicates.Exact", "key": ["best.first", "url", "text"], "best": "length.words"},
+}
+
+
+def test_a_row_without_a_group_says_which_part_of_its_key_is_missing(tmp_path):
+    write_pool(tmp_path / "pool", ["word", "word", None], 1)
+    session = opened(tmp_path, REASONS)
+    compute(session, LocalExecutor())
+    names = ["best.error", "first.error", "pair.error"]
+    rows = session.refreshed().columns.read("000", names).rows()
+    assert rows == [
+        (None, "no best.first", "no best.first"),
+        (None, None, None),
+        ("no text", "no text", "no text"),
+    ]
 
 
 def tree_of(store: Path) -> dict[str, bytes]:
