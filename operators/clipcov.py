@@ -46,7 +46,7 @@ from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
 from operators.clip import ClipModel, ClipWeights, unit
 from pipeline.assets import read_bytes
-from pipeline.operator import Column, Device, File, Group, Score
+from pipeline.operator import Column, Device, Embedding, File, Group, Numbers, Score
 
 Weight = Annotated[float, Field(allow_inf_nan=False)]
 MOST_NAMES = 1_000_000
@@ -67,8 +67,8 @@ class ZeroShot(ClipWeights, Score):
     """
 
     names: File
-    image_embedding: Column
-    text_embedding: Column
+    image_embedding: Embedding
+    text_embedding: Embedding
     template: str = "a photo of a {}."
 
     writes: ClassVar[Mapping[str, Any]] = {"label": pl.Int32, "similarity": pl.Float32}
@@ -137,10 +137,10 @@ class Cover(Group):
     numbers, 70,000 with a `share` of 0.1; 1,700 with `compat: released`, by n d FLOP per row (measured).
     """
 
-    image_embedding: Column
-    text_embedding: Column
+    image_embedding: Embedding
+    text_embedding: Embedding
     label: Column
-    label_similarity: Column = ""
+    label_similarity: Numbers = ""
     pair_weight: Weight = 2.0
     label_weight: Weight = 0.5
     centre_weight: Weight = 1.0

@@ -1,14 +1,15 @@
 """Score, ImageScore, BytesScore, Stat and Group: the interface that an operator, yours or ours, fills in.
 
 An operator is a class with one method or three. Its fields are its parameters: a recipe may set them, and the
-cache key hashes them. Fields annotated `Column`, `Columns`, `Table`, `File` or `Files` are inputs: columns or
-a Stat by name, a file by its content (`pipeline.assets` opens it). A Score and a Group may read columns and
+cache key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`,
+`Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a file by
+its content (`pipeline.assets` opens it). A Score and a Group may read columns and
 Stats, a Stat may read columns, nothing else. This module knows polars; it does not know Ray, torch or
 storage.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -24,12 +25,19 @@ SUFFIX = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,10}$")  # .pt, .safetensors; n
 
 @dataclass(frozen=True)
 class Role:
-    """Marks a field as an input: `column`, `table` (a Stat's name) or `file` (hashed by content)."""
+    """Marks a field as an input: `column`, `table` (a Stat's name) or `file` (hashed by content). `suits`
+    tests a column's dtype; `expected` says in words which dtypes suit."""
 
     kind: str
+    suits: Callable[[PolarsDataType], bool] = lambda dtype: True
+    expected: str = ""
 
 
 Column = Annotated[str, Role("column")]
+Numbers = Annotated[str, Role("column", lambda d: d.is_numeric() or d == pl.Boolean, "numbers")]
+WholeNumbers = Annotated[str, Role("column", lambda d: d.is_integer(), "whole numbers")]
+Embedding = Annotated[str, Role("column", lambda d: d == pl.Array, "an Array (an embedding)")]
+Bytes = Annotated[str, Role("column", lambda d: d == pl.Binary, "Binary, such as hashes")]
 Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or several
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
@@ -70,6 +78,15 @@ class Operator(BaseModel):
             marked = any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata)
             if marked and (value := getattr(self, name)):
                 yield from ((name, one) for one in (value if isinstance(value, tuple) else (value,)))
+
+    def unfit(self, columns: Mapping[str, PolarsDataType]) -> Iterator[tuple[str, str, str]]:
+        """(field, column, what it must be) of each column whose dtype does not suit its field."""
+        for name, info in type(self).model_fields.items():
+            column = getattr(self, name)
+            for role in info.metadata:
+                named = isinstance(role, Role) and isinstance(column, str) and column in columns
+                if named and not role.suits(columns[column]):
+                    yield name, column, role.expected
 
     def inputs(self) -> tuple[str, ...]:
         """The name of every column and Stat that this operator reads, each once, in a stable order."""
