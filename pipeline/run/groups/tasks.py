@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.errors import OperatorError, place, worded
 from pipeline.operator import Group, SummaryGroup, Writer
-from pipeline.run.groups.cells import read_cells, writing
+from pipeline.run.groups.cells import compact, read_cells, writing
 from pipeline.run.groups.reasons import reasons_of
 from pipeline.run.groups.splitting import Splits, parts_of, splits_of
 from pipeline.run.groups.work import GroupWork
@@ -222,7 +222,9 @@ def summary_of(name: str, operator: SummaryGroup, slices: Iterable[pl.DataFrame]
     summary: pl.DataFrame | None = None
     for rows in slices:
         part = called(name, operator, "partial", [rows.drop("run", "at")])
-        summary = part if summary is None else called(name, operator, "merge", [pl.concat([summary, part])])
+        if summary is not None:
+            part = called(name, operator, "merge", [pl.concat([summary, part])])
+        summary = compact(part)
     return summary
 
 

@@ -17,6 +17,7 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.run.groups.cells import compact
 from pipeline.run.groups.tasks import Meet, Scatter
 from pipeline.storage.folder import Folder
 from tests.support.kill_steps import killed_after
@@ -239,3 +240,16 @@ def test_another_shard_is_another_result(tmp_path):
     assert computed(tmp_path)["size.size"].to_list() == [2, 2, 1]
     shutil.copy(tmp_path / "pool" / "000.parquet", tmp_path / "pool" / "001.parquet")
     assert computed(tmp_path)["size.size"].to_list() == [4, 4, 2] * 2
+
+
+def test_rows_that_are_held_keep_no_others_in_memory():
+    def held(frame: pl.DataFrame) -> int:
+        buffers = frame["uid"].to_arrow(compat_level=pl.CompatLevel.newest()).buffers()
+        return sum(buffer.size for buffer in buffers if buffer is not None)
+
+    whole = pl.DataFrame({"uid": [uid(number) for number in range(4000)]})
+    few = whole.filter(pl.int_range(pl.len()) % 2 == 0)
+    assert held(few) > 32 * 4000
+    assert held(compact(few)) < 50 * 2000
+    assert compact(few).equals(few)
+    assert compact(whole[:0]).equals(whole[:0])
