@@ -31,7 +31,7 @@ from operators.algorithms.torch_files import (
     why_not_checkpoint,
 )
 from pipeline.assets import local_file
-from pipeline.operator import Column, Device, File, Score
+from pipeline.operator import Device, Embedding, File, Score
 
 _LAYER = re.compile(r"(?:layers\.)?(\d*)\.?(weight|bias)")
 # The places of the linear layers among all modules of LAION's heads: ReLU and dropout take the others
@@ -59,7 +59,7 @@ class AestheticScore(Score):
     Cost: very cheap: one dot product per row, or 0.9 million multiplications with ReLUs. No image is read.
     """
 
-    image_embedding: Column
+    image_embedding: Embedding
     weights: File
     activation: Activation = "auto"
 

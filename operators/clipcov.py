@@ -48,7 +48,7 @@ from operators.algorithms.reference import features
 from operators.algorithms.threads import blas_threads
 from operators.clip import ClipWeights
 from pipeline.assets import read_bytes
-from pipeline.operator import Column, Device, File, Group, Score
+from pipeline.operator import Column, Device, Embedding, File, Group, Numbers, Score
 
 Weight = Annotated[float, Field(allow_inf_nan=False)]
 MOST_NAMES = 1_000_000
@@ -69,8 +69,8 @@ class ZeroShot(ClipWeights, Score):
     """
 
     names: File
-    image_embedding: Column
-    text_embedding: Column
+    image_embedding: Embedding
+    text_embedding: Embedding
     template: str = "a photo of a {}."
 
     writes: ClassVar[Mapping[str, Any]] = {"label": pl.Int32, "similarity": pl.Float32}
@@ -140,10 +140,10 @@ class Cover(Group):
     row in a class of n (measured).
     """
 
-    image_embedding: Column
-    text_embedding: Column
+    image_embedding: Embedding
+    text_embedding: Embedding
     label: Column
-    label_similarity: Column = ""
+    label_similarity: Numbers = ""
     pair_weight: Weight = 2.0
     label_weight: Weight = 0.5
     centre_weight: Weight = 1.0

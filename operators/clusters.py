@@ -40,7 +40,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms.clusters import copies, k_means, least_draws
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
-from pipeline.operator import Column, Device, Score, Stat, Table
+from pipeline.operator import Device, Embedding, Score, Stat, Table, WholeNumbers
 from pipeline.uids import draw
 
 Natural = Annotated[int, Field(ge=1)]
@@ -70,7 +70,7 @@ class Centroids(Stat):
     FLOP a step: 100,000 samples of 512 numbers and 1,000 clusters take 17 s on two CPU cores (measured).
     """
 
-    embedding: Column
+    embedding: Embedding
     k: Clusters = 1000
     size: Natural = 100_000
     niter: Natural = 25
@@ -124,7 +124,7 @@ class Nearest(Score):
     centres of 512 numbers (measured). With 50,000 or more, use `run: {<name>: {gpus: 1}}`.
     """
 
-    embedding: Column
+    embedding: Embedding
     centroids: Table
 
     writes: ClassVar[Mapping[str, Any]] = {"cluster": pl.Int32, "similarity": pl.Float32}
@@ -166,7 +166,7 @@ class Sizes(Stat):
     Cost: very cheap: it counts one column.
     """
 
-    cluster: Column
+    cluster: WholeNumbers
 
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Counts of one batch."""
@@ -199,7 +199,7 @@ class Balance(Score):
     Cost: very cheap: a look-up and a draw per row.
     """
 
-    cluster: Column
+    cluster: WholeNumbers
     sizes: Table
     target: Natural
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5

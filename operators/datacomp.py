@@ -43,7 +43,7 @@ from operators.algorithms.published import PublishedFiles, asset
 from operators.algorithms.reasons import NO_EMBEDDING, no_caption
 from operators.algorithms.vector_files import read_vectors, why_not_vectors
 from operators.algorithms.wordnet import FirstSynset
-from pipeline.operator import Column, Device, File, Files, Score
+from pipeline.operator import Device, Embedding, File, Files, Score
 
 WORD = r"[^\s\x1c-\x1f]+"  # Python's str.split takes four separators more than regular expressions do
 TOKEN = r"[^ \n\r\t\x0b\x0c\x00]+|\n"  # noqa: S105 (fasttext's readWord: a newline is the token </s>)
@@ -202,7 +202,7 @@ class NearestCentroid(PublishedFiles, Score):
     {<name>: {gpus: 1}}`.
     """
 
-    embedding: Column
+    embedding: Embedding
     centroids: File
     targets: Files
 

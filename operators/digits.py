@@ -45,7 +45,7 @@ from pydantic import PrivateAttr
 from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.reasons import caption_error
 from operators.clip import ClipWeights
-from pipeline.operator import Column, Device, Operator, Score
+from pipeline.operator import Device, Embedding, Numbers, Operator, Score
 
 DASH = r"\p{Pd}\x{2212}"
 LETTER = r"(?:[\p{Lu}\p{Ll}]\p{M}*|_)"
@@ -110,8 +110,8 @@ class NumberFreeScore(ClipWeights, Score):
     that has numbers and something beside them; all other captions cost nothing.
     """
 
-    image_embedding: Column
-    plain: Column
+    image_embedding: Embedding
+    plain: Numbers
     combine: Literal["masked", "min", "mean"] = "masked"
 
     needs = ("text",)

@@ -51,7 +51,17 @@ from operators.algorithms.groups import spans
 from operators.algorithms.reference import features
 from operators.algorithms.semantic import joins_earlier, nearest_earlier
 from operators.algorithms.threads import blas_threads
-from pipeline.operator import BytesScore, Column, Columns, Device, Group, Operator, SummaryGroup
+from pipeline.operator import (
+    BytesScore,
+    Column,
+    Columns,
+    Device,
+    Embedding,
+    Group,
+    Numbers,
+    Operator,
+    SummaryGroup,
+)
 from pipeline.uids import draw
 
 DIGEST_BYTES = 16  # two different pictures of 12.8 billion share a digest with a probability of 1e-18
@@ -95,7 +105,7 @@ class Exact(SummaryGroup):
     """
 
     key: Columns = Field(min_length=1)
-    best: Column = ""
+    best: Numbers = ""
     order: Literal["highest", "lowest"] = "highest"
     ranks: Annotated[int, Field(ge=1, le=1000)] = 10
 
@@ -154,9 +164,9 @@ class Semantic(Group):
     the same matrices makes 15,500 (measured).
     """
 
-    embedding: Column
+    embedding: Embedding
     cluster: Column
-    similarity: Column = ""
+    similarity: Numbers = ""
     keep: Literal["hard", "easy", "random"] = "hard"
     compat: Literal["paper", "released"] = "paper"
     limit: Annotated[int, Field(ge=2, le=100_000)] = 10_000
@@ -215,7 +225,7 @@ class Semantic(Group):
         """(n,) the places of a group's rows, the best first; of equals, the lowest uid."""
         if self.keep == "random":
             return np.argsort(draw(self.seed, rows["uid"]), kind="stable")
-        likeness = rows.select(at=pl.int_range(pl.len()), by=pl.col(self.similarity).fill_nan(None))
+        likeness = rows.select(at=pl.int_range(pl.len()), by=arithmetic.value_of(rows, self.similarity))
         descending = self.keep == "easy"
         return likeness.sort("by", descending=descending, nulls_last=True, maintain_order=True)[
             "at"

@@ -38,7 +38,7 @@ from pydantic import PrivateAttr
 
 from operators.algorithms.hamming import BITS, bytes_of
 from operators.algorithms.value_lists import values_of
-from pipeline.operator import Column, Device, File, Score
+from pipeline.operator import Bytes, Column, Device, File, Score
 from pipeline.threads import faiss_threads
 
 
@@ -90,7 +90,7 @@ class NearestHash(Score):
     core (measured). Each worker holds the list, 32 bytes for each hash.
     """
 
-    hash: Column
+    hash: Bytes
     file: File
     name: str = ""
 

@@ -36,7 +36,7 @@ from pydantic import Field, PrivateAttr
 
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.vectors import Chunks, directed, unit, unit_column
-from pipeline.operator import Column, Device, Score, Stat, Table
+from pipeline.operator import Device, Embedding, Score, Stat, Table
 from pipeline.uids import draw
 
 ROWS = 256  # rows of one product
@@ -77,8 +77,8 @@ class Reference(Stat):
     Cost: cheap in time: it reads two stored embeddings per row. It holds the batches in memory.
     """
 
-    image_embedding: Column
-    text_embedding: Column
+    image_embedding: Embedding
+    text_embedding: Embedding
     batches: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=2)] = 32_768
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -126,8 +126,8 @@ class NegClipLoss(Score):
     work at scale.
     """
 
-    image_embedding: Column
-    text_embedding: Column
+    image_embedding: Embedding
+    text_embedding: Embedding
     reference: Table
     temperature: float = Field(0.01, gt=0, allow_inf_nan=False)
 

@@ -27,7 +27,7 @@ from pydantic import PrivateAttr
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.vector_files import read_vectors, why_not_vectors
 from operators.algorithms.vectors import Chunks, unit, unit_column
-from pipeline.operator import Column, Device, Files, Score
+from pipeline.operator import Device, Embedding, Files, Score
 
 ROWS = 1024  # rows of one product
 BLOCK = 4096  # proxies of one product: 16 MB
@@ -49,7 +49,7 @@ class NormSim(Score):
     p inf, 2 m d FLOP per row: a GPU's work for a million proxies.
     """
 
-    image_embedding: Column
+    image_embedding: Embedding
     proxy: Files
     array: str = ""
     p: Literal[2, "inf"] = 2

@@ -46,7 +46,7 @@ import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
 from operators.algorithms import reference as arithmetic
-from pipeline.operator import Column, Device, Operator, Score, Stat, Table
+from pipeline.operator import Device, Embedding, Numbers, Operator, Score, Stat, Table
 from pipeline.uids import draw
 
 Natural = Annotated[int, Field(ge=1)]
@@ -81,11 +81,11 @@ class Reference(Stat):
     Cost: cheap: it reads a stored embedding per row and keeps size x draws vectors.
     """
 
-    embedding: Column
+    embedding: Embedding
     normalise: bool
-    text_embedding: Column = ""
-    norm: Column = ""
-    text_norm: Column = ""
+    text_embedding: Embedding = ""
+    norm: Numbers = ""
+    text_norm: Numbers = ""
     size: Natural = 2048
     k: Natural = 64
     draws: Natural = 8
@@ -168,9 +168,9 @@ class _Against(Operator):
     norm       the images' lengths, if the reference has them
     """
 
-    embedding: Column
+    embedding: Embedding
     reference: Table
-    norm: Column = ""
+    norm: Numbers = ""
 
     needs = ("uid",)
     writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float64}

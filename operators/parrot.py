@@ -47,7 +47,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from operators.algorithms.reasons import caption_error
-from pipeline.operator import Column, Operator, Score, Stat
+from pipeline.operator import Column, Numbers, Operator, Score, Stat
 
 ROUNDING = 1e-9  # 1 - 4/5 is a little less than 0.2
 MILLION = 1_000_000
@@ -154,9 +154,9 @@ class MaskEffect(Score):
     Cost: very cheap: two subtractions. The masked scores it reads are expensive.
     """
 
-    plain: Column
-    all: Column
-    co_embedded: Column = ""
+    plain: Numbers
+    all: Numbers
+    co_embedded: Numbers = ""
 
     writes: ClassVar[Mapping[str, Any]] = {"rsa": pl.Float32, "rsc": pl.Float32}
 
@@ -182,8 +182,8 @@ class TextFigures(Stat):
     """
 
     words: Column
-    rate: Column
-    fuzzy_rate: Column
+    rate: Numbers
+    fuzzy_rate: Numbers
 
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> `figure`, `value`."""

@@ -54,7 +54,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms import hamming
 from operators.algorithms.groups import spans
 from operators.algorithms.ranks import value_of
-from pipeline.operator import Column, Device, Group, Operator, Score, Stat, Table
+from pipeline.operator import Bytes, Column, Device, Group, Numbers, Operator, Score, Stat, Table
 
 Radius = Annotated[int, Field(ge=0, le=255)]
 
@@ -75,9 +75,9 @@ class Bands(Score):
     Cost: very cheap.
     """
 
-    hash: Column
-    cropped: Column = ""
-    rank: Column = ""
+    hash: Bytes
+    cropped: Bytes = ""
+    rank: Numbers = ""
     count: Literal[8, 16, 32] = 16
 
     writes: ClassVar[Mapping[str, Any]] = {"bands": pl.List(pl.UInt64)}
@@ -117,10 +117,10 @@ class Neighbours(Group):
     core in a pool of 300,000 (measured); the pairs to compare grow with the square of the pool.
     """
 
-    hash: Column
+    hash: Bytes
     bands: Column
-    cropped: Column = ""
-    best: Column = ""
+    cropped: Bytes = ""
+    best: Numbers = ""
     order: Literal["highest", "lowest"] = "highest"
     radius: Radius = 40
     most: Annotated[int, Field(ge=1, le=100)] = 4
@@ -143,10 +143,14 @@ class Neighbours(Group):
         return self.limit
 
     def group(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """(n,) hashes of whole bands -> (n,) `neighbours` and `distances`, the best first."""
-        order = self._by_rank(rows)
-        hashes = self._hashes(rows)[order]
-        pairs = hamming.near_pairs(hashes, spans(rows, self.keys()), self.radius, self.most, self._threads)
+        """(n,) hashes of whole bands -> (n,) `neighbours` and `distances`, the best first. A sample without a
+        hash has none."""
+        places = rows[self.hash].is_not_null().arg_true().to_numpy()
+        known = rows[places]
+        order = self._by_rank(known)
+        hashes = self._hashes(known)[order]
+        pairs = hamming.near_pairs(hashes, spans(known, self.keys()), self.radius, self.most, self._threads)
+        order = places[order]
         uids = rows["uid"]
         found = pl.DataFrame({"of": order[pairs.later], "neighbours": uids.gather(order[pairs.earlier])})
         found = found.with_columns(distances=pl.Series(pairs.distance, dtype=pl.UInt16))
@@ -241,7 +245,7 @@ class Copies(Score):
     Cost: very cheap: a look-up per row. Each worker holds the table, 150 bytes for each copy.
     """
 
-    hash: Column
+    hash: Bytes
     leaders: Table
     first: Column = ""
 

@@ -31,7 +31,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
-from pipeline.operator import Column, Device, Score, Stat, Table
+from pipeline.operator import Device, Numbers, Score, Stat, Table
 from pipeline.uids import draw
 
 STEP = 1e-4  # of the scores that the total is reckoned from
@@ -57,7 +57,7 @@ class ScoreCount(Stat):
     Cost: very cheap: it counts one column.
     """
 
-    logit: Column
+    logit: Numbers
 
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Counts of one batch."""
@@ -91,7 +91,7 @@ class Repeats(Score):
     Cost: very cheap: a logarithm and a draw per row.
     """
 
-    logit: Column
+    logit: Numbers
     scores: Table
     draws: Annotated[int, Field(ge=1)]
     penalty: float = Field(0.15, ge=0, allow_inf_nan=False)

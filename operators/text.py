@@ -53,7 +53,7 @@ from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, TextReader
 from operators.clip import ClipImages
-from pipeline.operator import Column, Device, ImageScore, Mark, Operator
+from pipeline.operator import Column, Device, Embedding, ImageScore, Mark, Numbers, Operator
 
 BOXES = pl.List(pl.Array(pl.Int32, 8))
 
@@ -167,8 +167,8 @@ class MaskedClipScore(ClipImages, ImageScore):
     """
 
     boxes: Column
-    text_embedding: Column
-    plain: Column = ""
+    text_embedding: Embedding
+    plain: Numbers = ""
     fill: Literal["ring", "telea"] = "ring"
     ring: float = Field(0.1, gt=0, le=1)
 

@@ -1,14 +1,14 @@
 """Score, ImageScore, BytesScore, Stat and Group: the interface that an operator, yours or ours, fills in.
 
 An operator is a class with one method or three. Its fields are its parameters: a recipe may set them, and the
-cache key hashes them. Fields annotated `Column`, `Columns`, `Table`, `File` or `Files` are inputs: columns or
-a Stat by name, a file by its content (`pipeline.assets` opens it). A Score and a Group may read columns and
+cache key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`,
+`Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a file by
+its content (`pipeline.assets` opens it). A Score and a Group may read columns and
 Stats, a Stat may read columns, nothing else. This module knows polars; it does not know Ray, torch or
 storage.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
@@ -17,19 +17,24 @@ import polars as pl
 from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.schema import owner
-
-SUFFIX = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,10}$")  # .pt, .safetensors; not the .5 of a version
+from pipeline.schema import like_path, owner
 
 
 @dataclass(frozen=True)
 class Role:
-    """Marks a field as an input: `column`, `table` (a Stat's name) or `file` (hashed by content)."""
+    """Marks a field as an input: `column`, `table` (a Stat's name) or `file` (hashed by content). `suits`
+    tests a column's dtype; `expected` says in words which dtypes suit."""
 
     kind: str
+    suits: Callable[[PolarsDataType], bool] = lambda dtype: True
+    expected: str = ""
 
 
 Column = Annotated[str, Role("column")]
+Numbers = Annotated[str, Role("column", lambda d: d.is_numeric() or d == pl.Boolean, "numbers")]
+WholeNumbers = Annotated[str, Role("column", lambda d: d.is_integer(), "whole numbers")]
+Embedding = Annotated[str, Role("column", lambda d: d == pl.Array, "an Array (an embedding)")]
+Bytes = Annotated[str, Role("column", lambda d: d == pl.Binary, "Binary, such as hashes")]
 Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or several
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
@@ -70,6 +75,15 @@ class Operator(BaseModel):
             marked = any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata)
             if marked and (value := getattr(self, name)):
                 yield from ((name, one) for one in (value if isinstance(value, tuple) else (value,)))
+
+    def unfit(self, columns: Mapping[str, PolarsDataType]) -> Iterator[tuple[str, str, str]]:
+        """(field, column, what it must be) of each column whose dtype does not suit its field."""
+        for name, info in type(self).model_fields.items():
+            column = getattr(self, name)
+            for role in info.metadata:
+                named = isinstance(role, Role) and isinstance(column, str) and column in columns
+                if named and not role.suits(columns[column]):
+                    yield name, column, role.expected
 
     def inputs(self) -> tuple[str, ...]:
         """The name of every column and Stat that this operator reads, each once, in a stable order."""
@@ -116,18 +130,16 @@ class DeviceDecoder(Protocol):
 
 
 class Writer(Operator):
-    """Base of Score, ImageScore, BytesScore and Group, which add columns.
-
-    `writes` maps a column's short name to its dtype (`pl.Array` stands for any width). The column is stored
-    as `<name>.<short>`, <name> being the operator's key in the recipe. A row without a result is null; an
-    extra String column `error` may give the reason.
-    """
+    """Base of Score, ImageScore, BytesScore and Group, which add columns. `writes` maps a column's short name
+    to its dtype (`pl.Array` stands for any width). The column is stored as `<name>.<short>`, <name> being the
+    operator's key in the recipe. A row without a result is null; an extra String column `error` may give the
+    reason."""
 
     writes: ClassVar[Mapping[str, PolarsDataType]] = {}
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Called once per worker, before `score` or `group`: load models here, and import heavy libraries.
-        `stats` holds the table of each Stat among the inputs, by name. Nothing by default."""
+        """Called once per worker, before all else: load models here, and import heavy libraries. `stats`: the
+        table of each Stat among the inputs, by name. Nothing by default."""
 
     def evidence(
         self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
@@ -135,8 +147,7 @@ class Writer(Operator):
         """A small table for `winnow explain` by which a person can judge one row's result: its nearest
         neighbours, for example. A column `uid` in it names other samples of the pool.
 
-        row      (1, inputs and own columns): inputs under their full names, own columns under their short
-                 names after a dot, such as `.words`
+        row      (1, inputs and own columns): inputs under their full names, own ones like `.words`
         sources  the operators whose columns it reads, by name
 
         Called without `setup`. Empty by default."""
@@ -214,21 +225,20 @@ class Group(Writer):
         raise OperatorMissing(type(self), "keys")
 
     def most_rows(self) -> int | None:
-        """A larger group is split, by a hash of its rows' uids, into groups of about equal size, none of
-        which should have more rows; the log says how many were split. None, the default, splits no group:
-        then the largest one must fit into memory."""
+        """A larger group is split, by its rows' uids, into groups of about equal size, and the log says how
+        many were. None, the default, splits no group: then the largest one must fit into memory."""
         return None
 
     def group(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """`rows`: (n, uid and inputs) under their full names. They are one or more whole groups, one after
-        the other, a group's rows sorted by uid; a list of keys comes as the one key of this group. Which
-        groups come together is arbitrary. Returns (n, writes), the same rows in the same order."""
+        """`rows`: (n, uid and inputs) under their full names: whole groups, any number of them, one after the
+        other, a group's rows sorted by uid; a list of keys comes as the one key of this group. Returns
+        (n, writes), the same rows in the same order."""
         raise OperatorMissing(type(self), "group")
 
     def combine(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """One result for each row of the pool, if the key is a list. `rows`: (m, `of` and writes), where
-        equal values of `of`, an integer, mark the results of one row, which lie together, sorted by key.
-        Returns (n, `of` and writes) with each value of `of` once, in the same order."""
+        """One result for each row of the pool, if the key is a list. `rows`: (m, `of` and writes): equal
+        values of `of`, an integer, mark the results of one row, which lie together, in an order that depends
+        on their keys alone. Returns (n, `of` and writes), each value of `of` once, in the same order."""
         raise OperatorMissing(type(self), "combine")
 
 
@@ -285,11 +295,6 @@ class Stat(Operator):
 def reads_images(operator: Operator) -> bool:
     """Whether an operator needs the encoded images of the pool, to be decoded or as they are."""
     return isinstance(operator, ImageScore | BytesScore)
-
-
-def like_path(value: str) -> bool:
-    """Whether a value can only be the path of a file: it has a slash, or a suffix such as .pt or .npy."""
-    return "/" in value or SUFFIX.search(value) is not None
 
 
 class OperatorMissing(TypeError):

@@ -1,4 +1,5 @@
-"""The columns of a sample, those that some kinds of pool add, and which operator any other column comes from.
+"""The columns of a sample, those that some kinds of pool add, and what a text in a recipe names:
+which operator a column comes from, and whether it can only be a path.
 
 `SAMPLE_COLUMNS` are the polars types that operators see; `SAMPLE_SCHEMA` is the same table as Arrow stores
 it.
@@ -6,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import polars as pl
@@ -21,6 +23,8 @@ SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
     **dict.fromkeys(("offset", "length", "image_offset", "image_length"), pl.Int64),
 }
 
+
+SUFFIX = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,10}$")  # .pt, .safetensors; not the .5 of a version
 
 # Columns that a kind of pool brings along beside the sample's own. Their names begin with the kind's, so no
 # operator may have that name.
@@ -61,3 +65,8 @@ SAMPLE_SCHEMA = pa.schema(
 # Made from one row: from none, pyarrow would import pandas, which takes half a second.
 _ONE_ROW = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
 EMPTY = pl.DataFrame(_ONE_ROW).clear()
+
+
+def like_path(value: str) -> bool:
+    """Whether a value can only be the path of a file: it has a slash, or a suffix such as .pt or .npy."""
+    return "/" in value or SUFFIX.search(value) is not None

@@ -28,7 +28,7 @@ class Pairs(NamedTuple):
 
 def bytes_of(hashes: pl.Series) -> np.ndarray:
     """(n,) Binary of 32 bytes each -> (n, 32) uint8. Raises ValueError for others."""
-    if not (hashes.bin.size() == BITS // 8).all():
+    if hashes.has_nulls() or not (hashes.bin.size() == BITS // 8).all():
         raise ValueError(f"a hash must have {BITS // 8} bytes")
     if not len(hashes):
         return np.zeros((0, BITS // 8), np.uint8)

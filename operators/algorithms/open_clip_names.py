@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.operator import like_path
+from pipeline.schema import like_path
 
 REFERENCES = ("hf-hub:", "local-dir:")  # models that bring their own weights
 LOCAL = "local-dir:"

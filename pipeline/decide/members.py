@@ -4,7 +4,7 @@ found = members(session, [("00000", 17)])
 found[("00000", 17)]["copies"].rows        # rows of the pool that share its key
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -63,18 +63,32 @@ def _of_one(session: Session, name: str, places: Sequence[Place]) -> Iterator[tu
     if wanted.is_empty():
         return
 
+    groups = wanted.with_row_index("group")
+
     def matching(shard: str) -> pl.DataFrame:
-        """`shard`, `at` and the key of the rows of a shard that are in one of these groups."""
-        frame = session.columns.read(shard, keys).with_row_index("at")
-        return frame.join(wanted, on=keys, how="semi").insert_column(0, pl.lit(shard).alias("shard"))
+        """`shard`, `at` and `group` of the rows of a shard that are in one of these groups."""
+        frame = session.columns.read(shard, keys).with_row_index("at").join(groups, on=keys)
+        return frame.select(pl.lit(shard).alias("shard"), "at", "group")
 
     names = [shard.name for shard in session.shards]
     looked = threaded_map(matching, names)
-    matches = pl.concat(list(watched("looking for the rows of groups", looked, len(names))))
-    for place, key in zip(places, own.iter_rows(named=True), strict=True):
-        if None not in key.values():
-            rows = matches.join(pl.DataFrame([key], schema=own.schema), on=keys, how="semi")
-            yield place, GroupOf(len(rows), _shown(session, name, rows))
+    counts, first = _counted(watched("looking for the rows of groups", looked, len(names)), len(groups))
+    numbers = own.join(groups, on=keys, how="left", maintain_order="left")["group"]
+    for place, number in zip(places, numbers, strict=True):
+        if number is not None:
+            yield place, GroupOf(counts[number], _shown(session, name, pl.concat(first[number])))
+
+
+def _counted(matches: Iterable[pl.DataFrame], groups: int) -> tuple[list[int], list[list[pl.DataFrame]]]:
+    """Of each group: how many rows it has, and its rows in the first shards that have some, as many as
+    `_shown` looks at. Others are not held: a group may have any number of rows."""
+    counts, first = [0] * groups, [list[pl.DataFrame]() for _ in range(groups)]
+    for frame in matches:
+        for (number,), rows in frame.group_by("group", maintain_order=True):
+            counts[int(number)] += len(rows)
+            if len(first[int(number)]) <= SHOWN:
+                first[int(number)].append(rows.sort("at"))
+    return counts, first
 
 
 def _shown(session: Session, name: str, rows: pl.DataFrame) -> list[Mapping[str, object]]:
@@ -84,10 +98,10 @@ def _shown(session: Session, name: str, rows: pl.DataFrame) -> list[Mapping[str,
     writes = session.recipe.operator(name).writes  # type: ignore[attr-defined]
     columns = {f"{name}.{short}": short for short, dtype in writes.items() if not dtype.is_nested()}
     for number, (shard, found) in enumerate(rows.group_by("shard", maintain_order=True)):
-        places = found["at"].to_list()
-        kept = session.store.kept(session.decisions, str(shard[0]))[places]
-        frame = session.columns.rows_at(str(shard[0]), places, ["uid", *columns]).rename(columns)
-        shown += frame.insert_column(1, kept.alias("keep")).to_dicts()
+        kept = session.store.kept(session.decisions, str(shard[0])).gather(found["at"]).alias("keep")
+        found = found.with_columns(kept).sort("keep", descending=True, maintain_order=True).head(SHOWN)
+        frame = session.columns.rows_at(str(shard[0]), found["at"].to_list(), ["uid", *columns])
+        shown += frame.rename(columns).insert_column(1, found["keep"]).to_dicts()
         shown = sorted(shown, key=lambda row: not row["keep"])[:SHOWN]
         if number >= SHOWN and len(shown) == SHOWN:
             break

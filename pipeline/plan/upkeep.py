@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from pipeline.errors import RecipeError, ShardError, worded
-from pipeline.operator import Stat
+from pipeline.operator import Group, Stat
 from pipeline.plan.session import Session
-from pipeline.plan.stored import complete
+from pipeline.plan.stored import complete, current_parts
 from pipeline.pool.shards import Shard
 from pipeline.storage import layout
 from pipeline.storage.store import Store
@@ -43,9 +43,19 @@ def unneeded(store: Store, inventory: Inventory, sessions: Sequence[Session]) ->
     units = {*inventory.of(*RESULTS)} - needed | {layout.DAMAGED}
     if all(len(_sessions(session)[-1].shards) == len(session.shards) for session in sessions):
         units |= {*inventory.of("pieces")}
+    if not any(map(_rows_may_meet, sessions)):
+        units |= {*inventory.of("groups")}
     listed = {shard.name for session in sessions for shard in session.shards}
     stored = {name for unit in inventory.of(*PARTS) for name in store.part_names(unit)}
     return Removal.of(store, inventory, units, sorted(stored - listed))
+
+
+def _rows_may_meet(session: Session) -> bool:
+    """Whether a Group lacks the columns of a shard, so that its pass may go on with what a killed one left
+    in `groups/`."""
+    shards = {shard.name for shard in session.shards}
+    groups = [name for name in session.recipe.compute if isinstance(session.recipe.operator(name), Group)]
+    return any(not current_parts(session, session.folder(name)) >= shards for name in groups)
 
 
 def forgotten(session: Session, inventory: Inventory, names: Collection[str]) -> Removal:
@@ -63,7 +73,7 @@ def forgotten(session: Session, inventory: Inventory, names: Collection[str]) ->
     units = {unit for name in operators for unit in operator_units(session, name)}
     if shards:
         units |= {*inventory.of("stats", "decisions", "effects")}
-    units |= {*computed_from(store, inventory, units), *inventory.of("pieces")}
+    units |= {*computed_from(store, inventory, units), *inventory.of("pieces", "groups")}
     return Removal.of(store, inventory, units, shards)
 
 

@@ -68,6 +68,8 @@ def _check_operator(
         _check_name(f"compute.{name}.{field}", value, tables, "a Stat of this recipe")
     for field, value in operator.fields_of("column"):
         _check_name(f"compute.{name}.{field}", value, columns, "a column of this recipe")
+    for field, column, expected in operator.unfit(columns):
+        raise RecipeError(f"compute.{name}.{field}: {column} is {columns[column]}, must be {expected}")
     for value in operator.needs:
         _check_name(f"compute.{name} needs", value, [*columns, *tables], "a column or Stat of this recipe")
     if name in tables and (read := set(tables) & set(operator.inputs())):
@@ -88,6 +90,11 @@ def _check_keys(name: str, operator: Group, columns: Mapping[str, PolarsDataType
             )
         if dtype == pl.List and len(names) > 1:
             raise RecipeError(f"compute.{name}: {key} is {dtype}; a list must be the only key")
+        if dtype == pl.List and type(operator).combine is Group.combine:
+            use = type(operator).__name__
+            raise RecipeError(
+                f"compute.{name}: {key} is {dtype}; {use} takes a single key per row, not a list"
+            )
 
 
 def _check_group_resources(name: str, use: str, asked: "Resources") -> None:

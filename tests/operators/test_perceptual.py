@@ -156,6 +156,16 @@ def test_leaders_are_those_of_one_pass_from_best_to_worst(count, seed, density):
         assert (distance[node], leader[node]) == own
 
 
+def test_samples_with_a_band_of_another_hash_and_none_themselves_have_no_neighbours():
+    (near, far) = random_hashes(2)
+    hashes = [None, near.tobytes(), None, near.tobytes(), far.tobytes()]
+    rows = pl.DataFrame({"uid": [f"{n:032x}" for n in range(5)], "hash": hashes, "band": [1] * 5})
+    found = Neighbours(hash="hash", bands="band").group(rows)
+    assert found.rows() == [([], []), ([], []), ([], []), ([rows["uid"][1]], [0]), ([], [])]
+    with pytest.raises(ValueError, match="a hash must have 32 bytes"):
+        bytes_of(rows["hash"])
+
+
 def test_a_circle_of_samples_that_share_a_uid_ends():
     leader, _ = leaders(Pairs(np.array([1, 0]), np.array([0, 1]), np.array([3, 3])), 2)
     assert leader.tolist() == [-1, -1]

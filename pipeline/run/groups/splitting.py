@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from pipeline.run.groups.cells import compact
 from pipeline.uids import draw
 
 SEED = 0  # of the draw
@@ -48,9 +49,8 @@ def parts_of(
         return
     most = int(splits.parts["parts"].max())  # type: ignore[arg-type]
     for wanted in _spans(slices, most, most_bytes):
-        frames = [
-            _numbered(rows, keys, splits).filter(pl.col("part").is_in(list(wanted))) for rows in slices()
-        ]
+        of_these = pl.col("part").is_in(list(wanted))
+        frames = [compact(_numbered(rows, keys, splits).filter(of_these)) for rows in slices()]
         frame = pl.concat(frames)
         for part in wanted:
             if len(rows := frame.filter(pl.col("part") == part)):

@@ -13,11 +13,11 @@ import polars as pl
 
 from pipeline.errors import OperatorError, place, worded
 from pipeline.operator import Group, SummaryGroup, Writer
-from pipeline.run.groups.cells import read_cells, writing
+from pipeline.run.groups.cells import compact, read_cells, writing
+from pipeline.run.groups.reasons import reasons_of
 from pipeline.run.groups.splitting import Splits, parts_of, splits_of
 from pipeline.run.groups.work import GroupWork
 from pipeline.run.stage import checked
-from pipeline.schema import owner
 from pipeline.storage import layout
 from pipeline.storage.retry import persist
 
@@ -160,13 +160,15 @@ class Gather:
         results = self._results(number)
         places = np.full(count, -1)
         places[results["at"].to_numpy()] = np.arange(len(results))
-        if len(results) == count:
-            return results.drop("at")[places]
         lost = pl.Series(places < 0)
         index = pl.Series(places).set(lost, None)
         frame = results.drop("at").select(pl.all().gather(index))
-        error = pl.col(f"{work.name}.error")
-        reason = pl.when(lost).then(self._reasons(number, count)).otherwise(error)
+        empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        if not empty.any():
+            return frame
+        reasons = reasons_of(work, number)
+        found = pl.when(lost).then(reasons["keys"]).when(empty).then(reasons["inputs"])
+        reason = found.otherwise(pl.col(f"{work.name}.error"))
         return frame.with_columns(reason.alias(f"{work.name}.error"))
 
     def _results(self, number: int) -> pl.DataFrame:
@@ -192,19 +194,6 @@ class Gather:
         combined = called(self.work.name, operator, "combine", [short.rename({"at": "of"}).drop("error")])
         result = checked(self.work.name, operator, combined.drop("of"), frame["at"].n_unique(), "combine")
         return result.insert_column(0, combined["of"].alias("at"))
-
-    def _reasons(self, number: int, count: int) -> pl.Series:
-        """(count,) why each row of a run would have no result: the reason of an input, or that it has no
-        key."""
-        work = self.work
-        inputs = [c for c in work.reads if owner(c) is not None]
-        names = list(dict.fromkeys(f"{owner(column)}.error" for column in inputs))
-        names = [name for name in names if not name.startswith("datacomp.")]
-        no_key = pl.lit(f"no {' and '.join(work.operator.keys())}")
-        if not names:
-            return pl.select(no_key.repeat_by(count).explode()).to_series()
-        read = work.columns.read_many([shard.name for shard in work.runs[number]], names)
-        return read.select(pl.coalesce(*map(pl.col, names), no_key)).to_series()
 
 
 def with_keys(operator: Group, frame: pl.DataFrame) -> pl.DataFrame:
@@ -233,7 +222,9 @@ def summary_of(name: str, operator: SummaryGroup, slices: Iterable[pl.DataFrame]
     summary: pl.DataFrame | None = None
     for rows in slices:
         part = called(name, operator, "partial", [rows.drop("run", "at")])
-        summary = part if summary is None else called(name, operator, "merge", [pl.concat([summary, part])])
+        if summary is not None:
+            part = called(name, operator, "merge", [pl.concat([summary, part])])
+        summary = compact(part)
     return summary
 
 

@@ -107,7 +107,8 @@ class GroupWork:
         run."""
         start = 0
         for frame in self._frames(self.runs[number]):
-            yield frame.with_columns(pl.int_range(start, start + pl.len(), dtype=pl.UInt32).alias("at"))
+            at = pl.int_range(start, start + pl.len(), dtype=pl.UInt32).alias("at")
+            yield frame.select(*self.reads, at)
             start += len(frame)
 
     def _frames(self, run: Sequence[Shard]) -> Iterator[pl.DataFrame]:

@@ -238,6 +238,19 @@ def test_clean_removes_the_parts_of_shards_that_left_the_pool(folder):
     assert not (folder / "store" / "samples" / "003.parquet").exists()
 
 
+def test_what_a_killed_group_left_is_removed_once_no_pass_can_go_on_with_it(folder):
+    left = folder / "store" / layout.groups_folder("0123456789abcdef") / "rows" / "000000.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"rows")
+    other = folder / "other.yaml"
+    group = "compute:\n  copies: {use: duplicates.Exact, key: text}\n"
+    other.write_text((folder / "recipe.yaml").read_text().replace("compute:\n", group))
+    assert store("clean", folder, other)["units"] == {}
+    assert store("clean", folder)["units"] == {"groups/0123456789abcdef": 4}
+    assert "groups/0123456789abcdef" in store("forget", folder, "length")["units"]
+    assert not left.exists()
+
+
 def test_clean_keeps_all_after_a_touch(folder):
     for tar in (folder / "pool").iterdir():
         tar.touch()

@@ -76,5 +76,5 @@ def test_only_operators_defined_there(use):
 
 def test_bases_themselves_are_no_operators(tmp_path):
     (tmp_path / "bare.py").write_text("from pipeline.operator import Operator\nclass Bare(Operator): pass\n")
-    with pytest.raises(RecipeError, match=r"^k: bare\.Bare must be a Score, ImageScore or Stat$"):
+    with pytest.raises(RecipeError, match=r"^k: bare\.Bare must be a Score, ImageScore, Stat or Group$"):
         find("bare.Bare", "k", [str(tmp_path)])

@@ -17,6 +17,7 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.run.groups.cells import compact
 from pipeline.run.groups.tasks import Meet, Scatter
 from pipeline.storage.folder import Folder
 from tests.support.kill_steps import killed_after
@@ -57,7 +58,7 @@ def write_pool(folder: Path, texts: Texts, shards: int) -> None:
 
 
 def opened(folder: Path, compute_: Any = GROUPS, memory: float = 1.0) -> Session:
-    groups = [name for name in compute_ if name != "words"]
+    groups = [name for name in compute_ if name not in ("words", "length")]
     data = {
         "pool": {"shards": f"{folder}/pool", "store": f"{folder}/store"},
         "plugins": [MEETING],
@@ -152,6 +153,35 @@ def test_a_group_that_no_task_could_hold_is_summarised(tmp_path):
     assert frame["size.first"].to_list() == first
 
 
+def test_shards_of_very_different_sizes_meet(tmp_path):
+    write_pool(tmp_path / "pool", ["a"] * 60, 1)
+    write_pool(tmp_path / "more", ["a", "b"], 1)
+    shutil.move(tmp_path / "more" / "000.parquet", tmp_path / "pool" / "001.parquet")
+    frame = computed(tmp_path, memory=10 * LITTLE)  # the first shard is read in parts, the second at once
+    assert frame["shared.others"].to_list() == [60] * 61 + [0]
+
+
+REASONS = {
+    "length": {"use": "caption.Caption"},
+    "best": {"use": "duplicates.Exact", "key": "text", "best": "length.words"},
+    "first": {"use": "meeting.Place", "key": "best.first"},
+    "pair": {"use": "duplicates.Exact", "key": ["best.first", "url", "text"], "best": "length.words"},
+}
+
+
+def test_a_row_without_a_group_says_which_part_of_its_key_is_missing(tmp_path):
+    write_pool(tmp_path / "pool", ["word", "word", None], 1)
+    session = opened(tmp_path, REASONS)
+    compute(session, LocalExecutor())
+    names = ["best.error", "first.error", "pair.error"]
+    rows = session.refreshed().columns.read("000", names).rows()
+    assert rows == [
+        (None, "no best.first", "no best.first"),
+        (None, None, None),
+        ("no text", "no text", "no text"),
+    ]
+
+
 def tree_of(store: Path) -> dict[str, bytes]:
     return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("columns/**/*.parquet")}
 
@@ -210,3 +240,16 @@ def test_another_shard_is_another_result(tmp_path):
     assert computed(tmp_path)["size.size"].to_list() == [2, 2, 1]
     shutil.copy(tmp_path / "pool" / "000.parquet", tmp_path / "pool" / "001.parquet")
     assert computed(tmp_path)["size.size"].to_list() == [4, 4, 2] * 2
+
+
+def test_rows_that_are_held_keep_no_others_in_memory():
+    def held(frame: pl.DataFrame) -> int:
+        buffers = frame["uid"].to_arrow(compat_level=pl.CompatLevel.newest()).buffers()
+        return sum(buffer.size for buffer in buffers if buffer is not None)
+
+    whole = pl.DataFrame({"uid": [uid(number) for number in range(4000)]})
+    few = whole.filter(pl.int_range(pl.len()) % 2 == 0)
+    assert held(few) > 32 * 4000
+    assert held(compact(few)) < 50 * 2000
+    assert compact(few).equals(few)
+    assert compact(whole[:0]).equals(whole[:0])

@@ -68,6 +68,31 @@ def test_an_operator_that_breaks_its_contract_ends_the_pass(tmp_path, use, messa
             "compute.both: words.words is List(String); a list must be the only key",
         ),
         (
+            {
+                "compute": {
+                    "words": GROUPS["words"],
+                    "copies": {"use": "duplicates.Exact", "key": "words.words"},
+                }
+            },
+            "compute.copies: words.words is List(String); Exact takes a single key per row, not a list",
+        ),
+        (
+            {"compute": {"copies": {"use": "duplicates.Exact", "key": "text", "best": "url"}}},
+            "compute.copies.best: url is String, must be numbers",
+        ),
+        (
+            {"compute": {"sizes": {"use": "clusters.Centroids", "embedding": "size.value"}}},
+            "compute.sizes.embedding: size.value is Float64, must be an Array (an embedding)",
+        ),
+        (
+            {"compute": {"sizes": {"use": "clusters.Sizes", "cluster": "size.value"}}},
+            "compute.sizes.cluster: size.value is Float64, must be whole numbers",
+        ),
+        (
+            {"compute": {"bands": {"use": "perceptual.Bands", "hash": "text"}}},
+            "compute.bands.hash: text is String, must be Binary, such as hashes",
+        ),
+        (
             {"compute": {"place": {"use": "meeting.Place", "key": "text"}}, "run": {"place": {"gpus": 1}}},
             "run.place.gpus: meeting.Place is a Group, whose tasks take cpus and memory only",
         ),
