@@ -40,7 +40,7 @@ def test_all_columns(recipe):
 def test_bytes_are_shown_as_digits(recipe):
     done = winnow("columns", recipe, "digest.digest")
     assert done.returncode == 0, done.stderr
-    assert len(re.findall(r"\b[0-9a-f]{32}\b", done.stdout)) > 8
+    assert re.search(r"all values are different, such as [0-9a-f]{32}$", done.stdout.strip())
 
 
 def test_one_column_with_the_cut_of_its_rule(recipe):
