@@ -203,6 +203,7 @@ def _part(session: Session, columns: Sequence[str], shards: Sequence[str]) -> _P
     read = list(columns) if len(columns) == 1 else [name for name in columns if name not in vectors]
     errors = sorted({f"{operator}.error" for name in read if (operator := owner(name)) is not None})
     frame = session.columns.read_many(shards, ["uid", *read, *errors])
+    frame = frame.with_columns(pl.col(pl.Binary).bin.encode("hex"))  # digests are shown as text
     kinds = {name: VECTOR if name in vectors else kind_of(frame.schema[name]) for name in columns}
     counts = {
         name: _count(frame, name, kinds[name]) if name in read else _Count("vector", None) for name in columns

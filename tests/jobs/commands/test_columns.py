@@ -1,6 +1,7 @@
 """`winnow columns`: the figures of `pipeline/view/profile.py`, shown."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -17,7 +18,7 @@ def recipe(tmp_path_factory):
     path = folder / "r.yaml"
     path.write_text(
         f"pool: {{shards: {folder}/pool, store: {folder}/store}}\n"
-        "compute: {caption: {use: caption.Caption}}\n"
+        "compute: {caption: {use: caption.Caption}, digest: {use: duplicates.ImageDigest}}\n"
         "keep: {caption.words: {min: 3}, caption.language: {among: [en]}}\n"
     )
     assert winnow("compute", path, "--local").returncode == 0
@@ -33,6 +34,13 @@ def test_all_columns(recipe):
     assert "12 rows in 3 shards" in done.stdout
     found = json.loads(winnow("columns", recipe, "--json").stdout)
     assert found["columns"]["caption.words"]["quantiles"]["50%"] == 3
+    assert ["digest.digest", "all", "values", "are", "different", "0"] in rows
+
+
+def test_bytes_are_shown_as_digits(recipe):
+    done = winnow("columns", recipe, "digest.digest")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"all values are different, such as [0-9a-f]{32}$", done.stdout.strip())
 
 
 def test_one_column_with_the_cut_of_its_rule(recipe):
