@@ -95,7 +95,7 @@ class Executor(Protocol):
 
 class LocalExecutor:
     """The plain loop: one process, one shard after the other. Operators may use `threads` CPU threads, by
-    default one per core. Up to `in_flight` batches are on their way at a time; with 1, one after the other."""
+    default one per core. Up to `in_flight` batches are on their way at a time; with 1, each by itself."""
 
     def __init__(self, threads: int | None = None, in_flight: int = IN_FLIGHT) -> None:
         self.threads = threads or os.cpu_count() or 1
