@@ -57,7 +57,8 @@ def measure(
         pool = session.recipe.pool.model_copy(update={"store": folder, "name": None})
         sample = Session(session.recipe.model_copy(update={"pool": pool}), tuple(lacking), session.root)
         _copy(session, sample, stored)
-        log = compute(sample.refreshed(), LocalExecutor(), names, observe)
+        alone = LocalExecutor(in_flight=1)  # so that no operator's time holds another's
+        log = compute(sample.refreshed(), alone, names, observe)
         rows = {shard.name: shard.rows for shard in sample.refreshed().shards if shard.content}
         if not rows:
             raise ShardError(f"nothing to measure: {next(iter(log.pending.values()), 'no shard')}")

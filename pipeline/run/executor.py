@@ -114,10 +114,11 @@ class Executor(Protocol):
 
 class LocalExecutor:
     """The plain loop: one process, one shard after the other. Operators may use `threads` CPU threads, by
-    default one per core."""
+    default one per core. Up to `in_flight` batches are on their way at a time; with 1, each by itself."""
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, in_flight: int = IN_FLIGHT) -> None:
         self.threads = threads or os.cpu_count() or 1
+        self.in_flight = in_flight
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -133,8 +134,8 @@ class LocalExecutor:
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
         told = _in_turns(report)
         run = partial(_run_stages, runners, told)
-        with ThreadPoolExecutor(IN_FLIGHT) as pool, _stopped_after(runners):
-            for step, tally in ordered_map(pool, IN_FLIGHT, run, _steps(work, shards)):
+        with ThreadPoolExecutor(self.in_flight) as pool, _stopped_after(runners):
+            for step, tally in ordered_map(pool, self.in_flight, run, _steps(work, shards)):
                 told(_collected(step, tally))
         return {}
 

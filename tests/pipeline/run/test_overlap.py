@@ -13,7 +13,6 @@ from pipeline.operator import ImageScore
 from pipeline.plan.session import Session
 from pipeline.recipe.limits import Limits
 from pipeline.recipe.load import parse
-from pipeline.run import executor
 from pipeline.run.compute import compute
 from pipeline.run.decode import Decoder
 from pipeline.run.executor import LocalExecutor
@@ -133,18 +132,17 @@ def test_after_the_stop_nothing_is_computed():
 
 
 def test_the_plain_loop_makes_the_same_bytes_however_many_batches_are_on_their_way(
-    write_pool, tiny_clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_pool, tiny_clip, tmp_path: Path
 ) -> None:
     for shard in range(3):
         write_pool([f"picture {n}" for n in range(5)], shard=str(shard))
     clip = {"use": "clip.ClipScore", "model": tiny_clip.config, "pretrained": tiny_clip.weights}
     made = {}
     for number in (1, 4):
-        monkeypatch.setattr(executor, "IN_FLIGHT", number)
         store = tmp_path / f"store{number}"
         pool = {"shards": f"{tmp_path}/pool/*.tar", "store": str(store)}
         recipe = parse({"pool": pool, "compute": {"clip": clip}, "run": {"clip": {"batch_size": 2}}})
-        compute(Session.open(recipe), LocalExecutor(2))
+        compute(Session.open(recipe), LocalExecutor(2, in_flight=number))
         made[number] = tree(store, without=("runs", "footers", "sources.json"))
     assert made[1] == made[4]
     assert len([name for name in made[4] if name.startswith("columns/")]) >= 3
