@@ -59,10 +59,8 @@ class Mark(NamedTuple):
 class Operator(BaseModel):
     """Base of Score, Stat and Group. Fields are frozen; a method may set private attributes (`_model`) only.
 
-    needs     columns (`text`, `clip.score`) and Stats that it reads under a fixed name; those that its fields
-              name need not be repeated
-    version   part of the cache key: raise it when a change of the code changes results
-    """
+    needs     columns and Stats that it reads under a fixed name; those of its fields need not be repeated
+    version   part of the cache key: raise it when a change of the code changes results"""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -165,13 +163,11 @@ class Writer(Operator):
 
 
 class Score(Writer):
-    """Computes columns from columns, row by row.
-
-    `score` returns exactly the columns of `writes`, the same rows in the same order. It must not let one row
-    affect another, or results depend on how rows are cut into batches. If it raises, it is called row by row,
-    and the rows that raise are null, with the exception as their reason. An OperatorError ends the pass if a
-    frame has another shape or dtype, or if all of 16 rows raise.
-    """
+    """Computes columns from columns, row by row. `score` returns exactly the columns of `writes`, the same
+    rows in the same order. It must not let one row affect another, or results depend on how rows are cut into
+    batches. If it raises, it is called row by row, and the rows that raise are null, with the exception as
+    their reason. An OperatorError ends the pass if a frame has another shape or dtype, or if all of 16 rows
+    raise."""
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """`batch`: (n, inputs), the input columns under their full names; n may be 0. Returns (n, writes)."""
