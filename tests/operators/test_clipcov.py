@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.cover import Class, Weights, exact, released
-from operators.clip import ClipModel, unit
 from operators.clipcov import Cover, ZeroShot
 from pipeline.operator import Device
 from tests.support.groups import run_group
