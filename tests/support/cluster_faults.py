@@ -64,7 +64,8 @@ def write(folder: Path, pool: Path) -> Path:
     recipe["compute"]["slow"]["seconds"] = 0.01
     recipe["compute"]["hungry"] = {"use": "faulty.Hungry", "flag": str(pool / "hungry"), "most": HOG}
     recipe["export"]["samples_per_shard"] = 10
-    recipe["run"] = {name: {"batch_size": 16} for name in recipe["compute"] if name != "words"}
+    small = {name: {"batch_size": 16} for name in recipe["compute"] if name not in ("words", "copies")}
+    recipe["run"] = {**recipe["run"], **small}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     return path
 
