@@ -195,7 +195,7 @@ def test_a_stat_and_an_index_see_a_large_table_in_parts(
     found = []
     for rows in (37, 65_536):
         monkeypatch.setattr("pipeline.run.stats.ROWS_PER_PARTIAL", rows)
-        monkeypatch.setattr("pipeline.export.faiss_index.BATCH", rows)
+        monkeypatch.setattr("pipeline.export.kept_vectors.BATCH", rows)
         made = datacomp_session(
             {"datacomp.l14_score": {"top": 0.5}},
             compute={
