@@ -21,7 +21,7 @@ from pipeline.ordered_map import threaded_map
 from pipeline.plan.keys import identities
 from pipeline.plan.session import Session
 from pipeline.plan.store_pool import claim_store
-from pipeline.plan.stored import current_parts
+from pipeline.plan.stored import is_whole
 from pipeline.progress import watched
 from pipeline.rule import Cut
 from pipeline.schema import owner
@@ -102,9 +102,8 @@ def _check_still_current(session: Session) -> None:
         operator for rule in session.recipe.keep.values() if (operator := owner(rule.column)) is not None
     }
     folders = [session.folder(name) for name in owners if name in session.recipe.compute]
-    if identities(now.shards) != identities(session.shards) or any(
-        len(current_parts(now, folder)) < len(session.shards) for folder in folders
-    ):
+    same = identities(now.shards) == identities(session.shards)
+    if not (same and all(is_whole(now, folder) for folder in folders)):
         raise ShardError("another run changed the store while this one decided: run the command again")
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from pipeline.operator import Group
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
-from pipeline.plan.stored import current_parts
+from pipeline.plan.stored import is_whole
 from pipeline.progress import watched
 from pipeline.recipe.check import column_types
 
@@ -44,12 +44,11 @@ def members(session: Session, places: Sequence[Place]) -> dict[Place, dict[str, 
 def _groups(session: Session) -> Iterator[str]:
     """The Groups of a recipe that are computed and whose key is not a list."""
     types = column_types(session.recipe)
-    shards = {shard.name for shard in session.shards}
     for name in session.recipe.compute:
         operator = session.recipe.operator(name)
         if not isinstance(operator, Group) or types[operator.keys()[0]] == pl.List:
             continue
-        if current_parts(session, session.folder(name)) >= shards:
+        if is_whole(session, session.folder(name)):
             yield name
 
 

@@ -12,8 +12,8 @@ counted. Vectors for training are drawn by uid. Memory holds the training vector
 the index, and 4,096 rows or one shard's, whichever is more.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, NamedTuple
@@ -91,7 +91,9 @@ class IndexExporter:
 def write_index(session: Session) -> IndexResult:
     """Build and publish `export.index`. An index of the same decision and embeddings is left alone; another
     one stays until the new one is whole. Raises RecipeError."""
-    with _writing(session) as (stage, inputs, kept):
+    kept = sum(kept_counts(session).values())
+    inputs = _inputs(session)
+    with _writing(session, inputs) as stage:
         written = not stage.complete
         if written:
             stage.finish(partial(inputs.verify, KEY), _build(session, stage, kept))
@@ -100,21 +102,22 @@ def write_index(session: Session) -> IndexResult:
 
 def written_index(session: Session) -> IndexResult | None:
     """The index that is there, if it is of the same decision and embeddings. Raises RecipeError."""
-    inputs = Inputs(session, operators_of(session, [index_section(session).embedding]))
-    there = _place(session).read(_place(session).out)
+    inputs, place = _inputs(session), _place(session)
+    there = place.read(place.out)
     if there is None or not (there.get(COMPLETE) and matches(there, _identity(session, inputs))):
         return None  # nothing is begun here
-    with _writing(session) as (stage, _, _):
+    with _writing(session, inputs) as stage:
         return _result(session, stage, False) if stage.complete else None
 
 
-@contextmanager
-def _writing(session: Session) -> Iterator[tuple[Stage, Inputs, int]]:
-    """Hold the place of the index: where to build, the inputs, and how many samples are kept."""
-    kept = sum(kept_counts(session).values())
-    inputs = Inputs(session, operators_of(session, [index_section(session).embedding]))
-    with _place(session).writing(_identity(session, inputs), f"{KEY} of {session.recipe.name}") as stage:
-        yield stage, inputs, kept
+def _inputs(session: Session) -> Inputs:
+    """What the index is made from."""
+    return Inputs(session, operators_of(session, [index_section(session).embedding]))
+
+
+def _writing(session: Session, inputs: Inputs) -> AbstractContextManager[Stage]:
+    """Hold the place of the index: where to build it."""
+    return _place(session).writing(_identity(session, inputs), f"{KEY} of {session.recipe.name}")
 
 
 def _result(session: Session, stage: Stage, written: bool) -> IndexResult:

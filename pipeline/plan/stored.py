@@ -40,6 +40,11 @@ def current_parts(session: Session, folder: str) -> set[str]:
     return {name for name, footer in footers.items() if is_current(footer, known[name])}
 
 
+def is_whole(session: Session, folder: str) -> bool:
+    """Whether every shard has a part in a folder that was computed from its content."""
+    return len(current_parts(session, folder)) == len(session.shards)
+
+
 def is_current(footer: Footer, shard: Shard) -> bool:
     """Whether a part with this footer was computed from all samples of the shard's content."""
     return footer.rows == shard.rows and footer.notes.get("content") == shard.content

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pipeline.errors import RecipeError, ShardError, worded
 from pipeline.operator import Group, Stat
 from pipeline.plan.session import Session
-from pipeline.plan.stored import complete, current_parts
+from pipeline.plan.stored import complete, is_whole
 from pipeline.pool.shards import Shard
 from pipeline.storage import layout
 from pipeline.storage.store import Store
@@ -53,9 +53,8 @@ def unneeded(store: Store, inventory: Inventory, sessions: Sequence[Session]) ->
 def _rows_may_meet(session: Session) -> bool:
     """Whether a Group lacks the columns of a shard, so that its pass may go on with what a killed one left
     in `groups/`."""
-    shards = {shard.name for shard in session.shards}
     groups = [name for name in session.recipe.compute if isinstance(session.recipe.operator(name), Group)]
-    return any(not current_parts(session, session.folder(name)) >= shards for name in groups)
+    return not all(is_whole(session, session.folder(name)) for name in groups)
 
 
 def forgotten(session: Session, inventory: Inventory, names: Collection[str]) -> Removal:

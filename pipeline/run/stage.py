@@ -16,13 +16,13 @@ fails on every single row of a batch, an OperatorError stops the pass.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import polars as pl
 
 from pipeline.errors import OperatorError, place, worded
-from pipeline.operator import BytesScore, Device, ImageScore, Score, Writer
+from pipeline.operator import BytesScore, Device, ImageScore, Operator, Score, Writer
 from pipeline.progress import Tally
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
@@ -37,6 +37,7 @@ IN_FLIGHT = AHEAD + 2  # batches of a runner at a time: one is computed, one is 
 SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
 Images = Sequence[np.ndarray | None] | Sequence[memoryview | None]  # pixels, or encoded
 Data = Sequence[bytes | memoryview | None]
+Written = TypeVar("Written", bound=Writer)
 
 
 class Stopped(Exception):
@@ -69,15 +70,8 @@ class StageRunner:
     ) -> None:
         self.operators: dict[str, Writer] = {}
         for name, entry in entries.items():
-            operator = entry.operator.model_copy()
-            assert isinstance(operator, Score | ImageScore | BytesScore)
-            try:
-                operator.setup({need: stats[need] for need in operator.inputs() if need in stats}, device)
-            except (Exception, SystemExit) as error:
-                raise OperatorError(
-                    f"{name} cannot be set up: {worded(error)}{_where(operator, error)}"
-                ) from error
-            self.operators[name] = operator
+            assert isinstance(entry.operator, Score | ImageScore | BytesScore)
+            self.operators[name] = set_up(name, entry.operator, stats, device)
         there = [op.device_decoder() for op in self.operators.values() if isinstance(op, ImageScore)]
         self.decoder = Decoder(device.threads, limits, there[0] if there and all(there) else None)
         self.batch_size = batch_size
@@ -179,6 +173,17 @@ def _reasons(operator: Writer, data: Data, undecoded: Sequence[str | None]) -> S
     return undecoded if isinstance(operator, ImageScore) else None
 
 
+def set_up(name: str, operator: Written, stats: Mapping[str, pl.DataFrame], device: Device) -> Written:
+    """A copy of an operator that is ready for use. `stats`: the tables that it reads, and others. Raises
+    OperatorError."""
+    ready = operator.model_copy()
+    try:
+        ready.setup({need: stats[need] for need in ready.inputs() if need in stats}, device)
+    except (Exception, SystemExit) as error:
+        raise OperatorError(f"{name} cannot be set up: {worded(error)}{where(ready, error)}") from error
+    return ready
+
+
 def score(
     name: str, operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepared | None = None
 ) -> pl.DataFrame:
@@ -206,11 +211,11 @@ def _attempt(
     except OperatorError:
         raise
     except (Exception, SystemExit) as error:
-        return None, worded(error), _where(operator, error)
+        return None, worded(error), where(operator, error)
     return checked(name, operator, result, len(batch)), "", ""
 
 
-def _where(operator: Writer, error: BaseException) -> str:
+def where(operator: Operator, error: BaseException) -> str:
     """In which line of a plugin's file an error is, in words."""
     at = place(error, type(operator).__module__)
     return f" ({at[0]}, line {at[1]})" if at else ""

@@ -5,16 +5,17 @@ the last one is finished. The result is equal however they meet, since that is a
 (operator.py).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
-from pipeline.errors import OperatorError, place, worded
-from pipeline.operator import Stat
+from pipeline.errors import OperatorError, worded
+from pipeline.operator import Operator, Stat
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.progress import begun
 from pipeline.run.executor import Executor
+from pipeline.run.stage import where
 
 ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
 SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces
@@ -43,7 +44,7 @@ class StatTask:
         tables: list[pl.DataFrame] = []
         size = 0
         for frame in (frame for shard in shards for frame in self.frames(shard)):
-            tables.append(self._table("partial", self.operator.partial, [frame]))
+            tables.append(called(self.name, self.operator, "partial", [frame]))
             size += int(tables[-1].estimated_size())
             if size > MERGE_BYTES and len(tables) > 1:
                 tables = [self.merge(tables)]
@@ -56,24 +57,21 @@ class StatTask:
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
         """One partial table out of several."""
-        return self._table("merge", self.operator.merge, parts)
+        return called(self.name, self.operator, "merge", [pl.concat(parts)])
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
         """The table to store."""
-        return self._table("finish", self.operator.finish, [merged])
+        return called(self.name, self.operator, "finish", [merged])
 
-    def _table(
-        self, step: str, method: Callable[[pl.DataFrame], pl.DataFrame], frames: list[pl.DataFrame]
-    ) -> pl.DataFrame:
-        """The result of one of the Stat's methods on frames, stacked. `step`: the method's name, for
-        errors."""
-        try:
-            table = method(pl.concat(frames))
-        except (Exception, SystemExit) as error:
-            at = place(error, type(self.operator).__module__)
-            where = f" ({at[0]}, line {at[1]})" if at else ""
-            raise OperatorError(f"{self.name}: {step}() fails: {worded(error)}{where}") from error
-        if not isinstance(table, pl.DataFrame):
-            kind = type(table).__name__
-            raise OperatorError(f"{self.name}: {step}() must return a polars DataFrame, got {kind}")
-        return table
+
+def called(name: str, operator: Operator, method: str, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The frame that a method of an operator gives for some frames. Raises OperatorError if it raises, or
+    gives anything else."""
+    try:
+        table = getattr(operator, method)(*frames)
+    except (Exception, SystemExit) as error:
+        raise OperatorError(f"{name}: {method}() fails: {worded(error)}{where(operator, error)}") from error
+    if not isinstance(table, pl.DataFrame):
+        kind = type(table).__name__
+        raise OperatorError(f"{name}: {method}() must return a polars DataFrame, got {kind}")
+    return table

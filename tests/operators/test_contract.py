@@ -12,7 +12,6 @@ import pickle
 import random
 import sys
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from pipeline.run.stage import StageRunner
 from tests.operators.contract_files import ROWS
 from tests.operators.contract_parameters import CHANGES, PARAMETERS
 from tests.operators.contract_rows import STATS, bad, batch
+from tests.support.merging import any_cuts, merged_anyhow
 from tests.support.samples import picture
 from tests.support.tiny_clip import TinyClip
 
@@ -260,14 +260,8 @@ def test_partials_merge_in_any_order_and_grouping(use, operator):
     assert len(expected) > 1
     rng = random.Random(0)
     for _ in range(20):
-        cuts = sorted({0, 200, *rng.sample(range(200), rng.randrange(1, 9))})
-        parts = [made.partial(frame[a:b]) for a, b in pairwise(cuts)]
-        rng.shuffle(parts)
-        while len(parts) > 1:  # a random tree
-            size = rng.randrange(2, len(parts) + 1)
-            parts = [*parts[size:], made.merge(pl.concat(parts[:size]))]
-            rng.shuffle(parts)
-        exactly(made.finish(made.merge(parts[0])), expected)
+        parts = [made.partial(frame[a:b]) for a, b in any_cuts(rng, 200)]
+        exactly(made.finish(made.merge(merged_anyhow(rng, parts, made.merge))), expected)
 
 
 @pytest.mark.parametrize("use", TOTALS)

@@ -4,7 +4,6 @@ any order and grouping."""
 
 import random
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from tests.operators.contract_parameters import PARAMETERS
 from tests.operators.contract_rows import STATS, bad, batch
 from tests.operators.test_contract import GROUPS, exactly
 from tests.support.groups import run_group
+from tests.support.merging import any_cuts, merged_anyhow
 from tests.support.tiny_clip import TinyClip
 
 ROWS = 120
@@ -120,11 +120,6 @@ def test_a_summary_merges_in_any_order_and_grouping(use, operator):
     expected = run_group(made, frame)
     rng = random.Random(0)
     for _ in range(20):
-        cuts = sorted({0, ROWS, *rng.sample(range(ROWS), rng.randrange(1, 9))})
-        parts = [made.partial(frame[a:b]) for a, b in pairwise(cuts)]
-        rng.shuffle(parts)
-        while len(parts) > 1:  # a random tree
-            size = rng.randrange(2, len(parts) + 1)
-            parts = [*parts[size:], made.merge(pl.concat(parts[:size]))]
-            rng.shuffle(parts)
-        exactly(pl.concat(made.of_summary(frame[a:b], parts[0]) for a, b in pairwise(cuts)), expected)
+        cuts = any_cuts(rng, ROWS)
+        summary = merged_anyhow(rng, [made.partial(frame[a:b]) for a, b in cuts], made.merge)
+        exactly(pl.concat(made.of_summary(frame[a:b], summary) for a, b in cuts), expected)

@@ -9,7 +9,7 @@ sees them. When the parts of all shards are published, the files between the tas
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.plan.session import Session
 from pipeline.progress import watched
@@ -59,21 +59,23 @@ class _Numbered:
 
 def _finished(work: GroupWork) -> dict[int, Met]:
     """The partitions whose results an earlier run has written, with what it noted."""
-    store = work.columns.store
-    notes = store.footers(work.folder, [f"results/{number:06d}" for number in range(work.partitions)])
-    store.set_aside()
-    return {
-        int(name.rpartition("/")[2]): Met(footer.notes["groups"], footer.notes["rows"])
-        for name, footer in notes.items()
-    }
+    written = _written(work, "results", work.partitions)
+    return {number: Met(notes["groups"], notes["rows"]) for number, notes in written.items()}
 
 
 def _unwritten(work: GroupWork) -> list[int]:
     """The runs whose rows no earlier run has written."""
+    written = _written(work, "rows", len(work.runs))
+    return [number for number in range(len(work.runs)) if number not in written]
+
+
+def _written(work: GroupWork, kind: str, count: int) -> dict[int, dict[str, Any]]:
+    """The notes of the first `count` files of a kind, `rows` or `results`, by number, as far as an earlier
+    run has written them. Damaged ones are moved out of the way."""
     store = work.columns.store
-    written = store.footers(work.folder, [f"rows/{number:06d}" for number in range(len(work.runs))])
+    footers = store.footers(work.folder, [f"{kind}/{number:06d}" for number in range(count)])
     store.set_aside()
-    return [number for number in range(len(work.runs)) if f"rows/{number:06d}" not in written]
+    return {int(name.rpartition("/")[2]): footer.notes for name, footer in footers.items()}
 
 
 def _tell_splits(name: str, session: Session, met: Collection[Met]) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from pipeline.errors import OperatorError, place, worded
-from pipeline.operator import Group, SummaryGroup, Writer
+from pipeline.operator import Group, SummaryGroup
 from pipeline.run.groups.cells import compact, read_cells, writing
 from pipeline.run.groups.reasons import reasons_of
 from pipeline.run.groups.splitting import Splits, parts_of, splits_of
 from pipeline.run.groups.work import GroupWork
 from pipeline.run.stage import checked
+from pipeline.run.stats import called
 from pipeline.storage import layout
 from pipeline.storage.retry import persist
 
@@ -68,7 +68,7 @@ class Meet:
     def _write(self, number: int) -> Met:
         work = self.work
         splits = self._splits(number)
-        operator = set_up(work, self.threads)
+        operator = work.set_up(self.threads)
         with writing(work.columns.store, work.results_file(number)) as cells:
             for rows in self._results(operator, number, splits):
                 cells.write(rows.drop("run"), rows["run"].to_numpy())
@@ -197,7 +197,7 @@ class Gather:
 
 
 def with_keys(operator: Group, frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows that have a key, with its `hash`; a list of keys makes several rows."""
+    """The rows that have a key; a list of keys makes several rows."""
     keys = list(operator.keys())
     if frame.schema[keys[0]].base_type() == pl.List:
         frame = frame.with_columns(pl.col(keys[0]).list.unique()).explode(keys[0])
@@ -239,28 +239,6 @@ def result_of(
     if work.is_list:
         own = own.with_columns(hash=hashes(operator, rows))
     return own.hstack(checked(work.name, operator, result, len(rows), method))
-
-
-def called(name: str, operator: Writer, method: str, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """What a method returns. Raises OperatorError if it raises, or returns anything but a frame."""
-    try:
-        table = getattr(operator, method)(*frames)
-    except (Exception, SystemExit) as error:
-        at = place(error, type(operator).__module__)
-        where = f" ({at[0]}, line {at[1]})" if at else ""
-        raise OperatorError(f"{name}: {method}() fails: {worded(error)}{where}") from error
-    if not isinstance(table, pl.DataFrame):
-        kind = type(table).__name__
-        raise OperatorError(f"{name}: {method}() must return a polars DataFrame, got {kind}")
-    return table
-
-
-def set_up(work: GroupWork, threads: int) -> Group:
-    """The operator of a pass, ready for use. Raises OperatorError."""
-    try:
-        return work.set_up(threads)
-    except (Exception, SystemExit) as error:
-        raise OperatorError(f"{work.name} cannot be set up: {worded(error)}") from error
 
 
 def _no_results(work: GroupWork) -> pl.DataFrame:

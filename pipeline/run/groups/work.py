@@ -7,7 +7,7 @@ was killed finds what it has done. Results do not depend on them.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 from pipeline.pool.shards import Shard
 from pipeline.recipe.check import column_types
+from pipeline.run.stage import set_up
 from pipeline.storage import layout
 
 MEMORY = 1.0  # GiB of a task, unless the recipe says otherwise
@@ -96,11 +97,9 @@ class GroupWork:
         return read_by(self.operator, self.tables)
 
     def set_up(self, threads: int) -> Group:
-        """The operator, ready for use."""
-        operator = self.operator.model_copy()
-        store = self.columns.store
-        operator.setup({name: store.read(path) for name, path in self.tables.items()}, Device("cpu", threads))
-        return operator
+        """The operator, ready for use. Raises OperatorError."""
+        tables = {name: self.columns.store.read(path) for name, path in self.tables.items()}
+        return set_up(self.name, self.operator, tables, Device("cpu", threads))
 
     def frames(self, number: int) -> Iterator[pl.DataFrame]:
         """The rows of a run, in order, so many at a time as a task holds, with `at`: their number in the
@@ -153,8 +152,10 @@ def shuffle_of(session: Session, name: str, samples: int | None) -> Shuffle:
     """About what the pass of a Group moves, by the types of the columns that it reads. Nothing is read."""
     operator = session.recipe.operator(name)
     types = column_types(session.recipe)
-    names = dict.fromkeys([*(n for n in operator.inputs() if n in types), "uid"])
-    row = sum(_typed_bytes(types[column]) for column in names)
+    assert isinstance(operator, Group)
+    row = sum(
+        _typed_bytes(types[column]) for column in read_by(operator, {*operator.inputs()} - types.keys())
+    )
     memory = session.recipe.resources(name).memory or MEMORY
     return Shuffle(None if samples is None else round(samples * row), memory)
 
@@ -169,7 +170,7 @@ def _typed_bytes(dtype: Any) -> float:
     return TEXT
 
 
-def read_by(operator: Group, tables: dict[str, str]) -> list[str]:
+def read_by(operator: Group, tables: Collection[str]) -> list[str]:
     """The columns that a Group reads, and `uid`, each once."""
     return list(dict.fromkeys([*(name for name in operator.inputs() if name not in tables), "uid"]))
 
