@@ -52,8 +52,8 @@ def factor(counts: np.ndarray, alpha: float, cap: float, target: float) -> float
     capped = np.concatenate([[0.0], np.cumsum(sizes)[:-1]]) * cap  # of the clusters before each
     rest = np.cumsum((sizes**alpha)[::-1])[::-1]  # of each and those after it
     found = (target - capped) / rest
-    reaches = found * sizes ** (alpha - 1) > cap
-    return float(found[np.argmin(reaches)])
+    within = np.flatnonzero(found * sizes ** (alpha - 1) <= cap)
+    return float(found[within[0] if len(within) else -1])  # rounding can lift even the last over the cap
 
 
 def copies(counts: np.ndarray, alpha: float, cap: float, target: float) -> np.ndarray:

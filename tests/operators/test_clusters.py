@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from operators.algorithms.clusters import copies, factor, least_draws
@@ -122,6 +122,7 @@ def test_alpha_0_takes_as_many_of_each_and_alpha_1_the_same_share():
     st.integers(1, 5),
     st.floats(0.001, 1),
 )
+@example([1, 20682], 0.168, 1, 1 - 2**-53)  # rounding lifts the largest cluster over the cap
 def test_the_target_is_met_and_the_order_of_clusters_kept(counts, alpha, cap, share):
     counts = np.sort(counts)
     target = share * cap * counts.sum()
