@@ -1,7 +1,7 @@
 """Reads a shard and cuts it into batches: the start of a batch's life.
 
 A batch is a run of rows of one shard: columns of its samples, stored columns that the pass's operators need
-and, if they need them, encoded images. Stages add columns to it (stage.py), and a collector publishes
+and, if they need them, encoded images. Stages add columns to it (stage/runner.py), and a collector publishes
 them (collector.py).
 
 The cuts depend on the shard's content alone, and rows of two shards are never mixed. So an operator always

@@ -33,7 +33,7 @@ from pipeline.progress import Tally, Tick
 from pipeline.recipe.sections import Resources
 from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
-from pipeline.run.stage import IN_FLIGHT, StageRunner
+from pipeline.run.stage.runner import IN_FLIGHT, StageRunner
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ Facts about Ray 2.60 that this code relies on; a comment names the number at the
  3. Ray Data starts an actor whose process died again, without end, and gives it the same block. So a pass
     fails if no operator makes progress for PATIENCE seconds.
  4. Ray Data cuts and joins blocks by their bytes, but never cuts a row. So a batch travels as one row, and
-    blocks are kept below the size of a batch, so that each holds one.
+    blocks are kept below the size of a batch of images, so that each holds one of these.
  5. Ray runs a task again if its process, or the machine that holds its results, is lost. A batch may reach
     its collector twice. So a collector counts each batch once (collector.py).
  6. Ray restarts the process of an actor with `max_restarts`, but not its state. So a collector reports a
@@ -178,13 +178,13 @@ def _events(
     sink = ray_workers.Sink(collectors, ray.get)
     rows = [ray_workers.shard_row(shard) for shard in shards]
     data = ray.data.from_items(rows, override_num_blocks=cluster.read_tasks(shards, readers))
-    one: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
     data = data.map_batches(
         ray_workers.read_shards,
         fn_args=(work, sink),
         num_cpus=cluster.READ_CPUS,
         compute=TaskPoolStrategy(size=readers),
-        **one,
+        batch_size=1,
+        batch_format="pyarrow",
     )
     for index, (stage, pool) in enumerate(pools):
         data = data.map_batches(
@@ -194,7 +194,8 @@ def _events(
             num_gpus=pool.gpus or None,
             memory=int(pool.memory * GIB) or None,
             compute=ActorPoolStrategy(size=pool.workers, **ray_workers.AT_A_TIME),  # fact 2
-            **one,
+            batch_size=None,  # a block
+            batch_format="pyarrow",
         )
     with _own_errors():
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):

@@ -12,7 +12,8 @@ The life of a batch on Ray:
    publishes the shard's parts.
 
 Ray may cut and join the blocks of rows as it likes. A batch stays whole, so the operators see the same rows
-together as in the plain loop, whatever the number of workers.
+together as in the plain loop, whatever the number of workers. A call takes a block: one batch of images, or
+the batches of many tiny shards, so that these do not cost a call each.
 """
 
 import logging
@@ -35,11 +36,13 @@ from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.executor import Event, device_of, runner_of
 from pipeline.run.ray_log import log_in_worker
-from pipeline.run.stage import IN_FLIGHT
+from pipeline.run.stage.runner import IN_FLIGHT
 from pipeline.storage.store import to_arrow
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Sent = TypeVar("Sent", "Payload", Read)
+SMALL = 512  # rows of a shard that is told of at once; and tiny shards that are told of together
 LOG = logging.getLogger("winnow.run")
 AT_A_TIME: Mapping[
     str, Any
@@ -69,6 +72,15 @@ class CollectorState(NamedTuple):
     failed: dict[str, str]
 
 
+class Payload(NamedTuple):
+    """A batch on its way to its collector: its shard, its first row's number, its columns as `to_payload`
+    packs them."""
+
+    shard: str
+    start: int
+    columns: bytes
+
+
 class CollectorActor:
     """A Collector as an actor. Every actor process picks a random token. If Ray restarts the actor, the token
     changes, and the driver knows that the rows it held are lost."""
@@ -79,13 +91,17 @@ class CollectorActor:
         self.collector = Collector(work)
         self.token = os.urandom(16)
 
-    def add_payload(self, shard: str, start: int, payload: bytes) -> None:
-        """Take a batch with every new column."""
-        self.collector.add_batch(from_payload(shard, start, pa.py_buffer(payload)))
+    def add_payloads(self, payloads: Sequence[Payload]) -> None:
+        """Take batches with every new column."""
+        for payload in payloads:
+            self.collector.add_batch(
+                from_payload(payload.shard, payload.start, pa.py_buffer(payload.columns))
+            )
 
-    def expect_rows(self, shard: str, rows: int, content: str) -> None:
-        """See Collector."""
-        self.collector.expect_rows(shard, rows, content)
+    def expect_rows(self, ended: Sequence[Read]) -> None:
+        """Learn how many rows shards have that were read to their end."""
+        for read in ended:
+            self.collector.expect_rows(read.shard, read.rows, read.content)
 
     def state(self) -> CollectorState:
         """Its process, and the shards that it could not publish."""
@@ -101,34 +117,51 @@ class Sink:
         self.collectors = collectors
         self.get = get
 
-    def add_payload(self, shard: str, start: int, payload: bytes) -> None:
+    def add_payloads(self, payloads: Sequence[Payload]) -> None:
         """See CollectorActor."""
-        self.get(self._collector_of(shard).add_payload.remote(shard, start, payload))
+        for collector, some in self._by_collector(payloads):
+            self.get(collector.add_payloads.remote(some))
 
-    def expect_rows(self, shard: str, rows: int, content: str) -> None:
-        """See Collector."""
-        self.get(self._collector_of(shard).expect_rows.remote(shard, rows, content))
+    def expect_rows(self, ended: Sequence[Read]) -> None:
+        """See CollectorActor."""
+        for collector, some in self._by_collector(ended):
+            self.get(collector.expect_rows.remote(some))
 
-    def _collector_of(self, shard: str) -> Any:
-        """The same collector for every worker."""
-        return self.collectors[sum(shard.encode()) % len(self.collectors)]
+    def _by_collector(self, items: Sequence[Sent]) -> Iterator[tuple[Any, list[Sent]]]:
+        """Each collector with the items of its shards. A shard has the same collector for every worker."""
+        groups: dict[int, list[Sent]] = {}
+        for item in items:
+            groups.setdefault(sum(item.shard.encode()) % len(self.collectors), []).append(item)
+        for number, some in groups.items():
+            yield self.collectors[number], some
 
 
 def read_shards(rows: pa.Table, work: Work, sink: Sink) -> Iterator[pa.Table]:
     """A read task: shards (rows with the fields of Shard) in, batches out. Tells the sink how many rows each
-    shard has, unless it cannot be read; the note says why."""
+    shard has, unless it cannot be read; the note says why. Tiny shards are told of together."""
     log_in_worker()
+    ended: list[Read] = []
     for fields in rows.to_pylist():
         shard = shard_of(fields)
-        read = Read(shard.name)
+        ended.append(read := Read(shard.name))
         for batch in batches(work, shard, read):
             if work.names:
                 yield as_row(batch.shard, batch.start, to_payload(batch, images=True), {"bytes": batch.bytes})
             else:
                 yield as_row(batch.shard, batch.start, None, {"rows": len(batch.frame), "bytes": batch.bytes})
-        if read.error is None and work.names:
-            sink.expect_rows(shard.name, read.rows, read.content)
-        yield as_row(shard.name, 0, None, {"read": vars(read)})
+        if read.rows >= SMALL or len(ended) >= SMALL:
+            yield from _told(ended, work, sink)
+            ended = []
+    yield from _told(ended, work, sink)
+
+
+def _told(ended: Sequence[Read], work: Work, sink: Sink) -> Iterator[pa.Table]:
+    """Tell the sink of shards that have ended; gives the rows that tell the driver."""
+    whole = [read for read in ended if read.error is None]
+    if work.names and whole:
+        sink.expect_rows(whole)
+    for read in ended:
+        yield as_row(read.shard, 0, None, {"read": vars(read)})
 
 
 class StageWorker:
@@ -152,23 +185,28 @@ class StageWorker:
         except OperatorError as error:
             self.broken = str(error)
 
-    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+    def __call__(self, rows: pa.Table) -> pa.Table:
         """Rows of ROW in, as many out."""
+        after: list[pa.Table] = []
+        done: list[Payload] = []
         for index in range(len(rows)):
             payload = rows.column("payload")[index]
             if not payload.is_valid:
-                yield rows.slice(index, 1)
+                after.append(rows.slice(index, 1))
                 continue
             shard = rows.column("shard")[index].as_py()
             start = rows.column("start")[index].as_py()
             note = orjson.loads(rows.column("note")[index].as_py())
             try:
-                yield self._run(from_payload(shard, start, payload.as_buffer()), note)
+                after.append(self._run(from_payload(shard, start, payload.as_buffer()), note, done))
             except OperatorError as error:
-                yield as_row(shard, start, None, {"fatal": str(error)})
+                after.append(as_row(shard, start, None, {"fatal": str(error)}))
+        self.sink.add_payloads(done)
+        return pa.concat_tables(after)
 
-    def _run(self, batch: Batch, note: dict[str, Any]) -> pa.Table:
-        """Run the stage on a batch; returns the row to send on. Raises OperatorError."""
+    def _run(self, batch: Batch, note: dict[str, Any], done: list[Payload]) -> pa.Table:
+        """Run the stage on a batch; returns the row to send on. The last stage appends the batch to `done`.
+        Raises OperatorError."""
         if self.broken:
             raise OperatorError(self.broken)
         batch.frame, tally = self.runner.run(batch.frame, batch.data)
@@ -176,7 +214,7 @@ class StageWorker:
         note |= {"tally": tally.as_dict()}
         if not self.last:
             return as_row(batch.shard, batch.start, to_payload(batch, self.images_later), note)
-        self.sink.add_payload(batch.shard, batch.start, to_payload(batch, images=False).to_pybytes())
+        done.append(Payload(batch.shard, batch.start, to_payload(batch, images=False).to_pybytes()))
         return as_row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
 
 

@@ -15,7 +15,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.progress import begun
 from pipeline.run.executor import Executor
-from pipeline.run.stage import where
+from pipeline.run.stage.calls import where
 
 ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
 SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces

@@ -243,7 +243,7 @@ def whole_pass(samples: int, model: str = "ViT-B-32") -> None:
     from pipeline.pool.shards import Shard
     from pipeline.pool.tar_reader import read_samples
     from pipeline.recipe.lookup import build
-    from pipeline.run import stage
+    from pipeline.run.stage import runner as stage
 
     stage.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     table = next(iter(read_samples(Shard("0", str(DATA / "photos" / "00000.tar")), batch_rows=samples)))

@@ -15,7 +15,7 @@ from pipeline.pool.shards import Shard
 from pipeline.pool.tar_reader import read_samples
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
-from pipeline.run.stage import StageRunner
+from pipeline.run.stage.runner import StageRunner
 from tests.support.samples import picture, samples
 from tests.support.tiny_clip import TinyClip
 

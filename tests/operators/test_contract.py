@@ -26,7 +26,7 @@ from pipeline.operator import BytesScore, Device, Group, ImageScore, Operator, S
 from pipeline.plan.keys import cache_key
 from pipeline.recipe.lookup import build, find
 from pipeline.recipe.sections import Entry
-from pipeline.run.stage import StageRunner
+from pipeline.run.stage.runner import StageRunner
 from tests.operators.contract_files import ROWS
 from tests.operators.contract_parameters import CHANGES, PARAMETERS
 from tests.operators.contract_rows import STATS, bad, batch

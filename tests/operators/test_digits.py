@@ -16,7 +16,7 @@ from operators.digits import NumberFreeScore, without_numbers
 from pipeline.operator import Device
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import decode
-from pipeline.run.stage import StageRunner
+from pipeline.run.stage.runner import StageRunner
 from tests.support.samples import picture, samples
 from tests.support.sizes import either
 from tests.support.tiny_clip import TinyClip

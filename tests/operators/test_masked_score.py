@@ -14,7 +14,7 @@ from operators.text import MaskedClipScore, TextBoxes
 from pipeline.operator import Device
 from pipeline.recipe.lookup import build
 from pipeline.run.decode import decode
-from pipeline.run.stage import StageRunner
+from pipeline.run.stage.runner import StageRunner
 from tests.operators.test_text import card, encoded
 from tests.support.samples import picture, samples
 

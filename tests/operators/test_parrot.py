@@ -16,7 +16,7 @@ from pipeline.errors import RecipeError
 from pipeline.operator import Device
 from pipeline.recipe.lookup import build
 from pipeline.recipe.sections import Entry
-from pipeline.run.stage import StageRunner
+from pipeline.run.stage.runner import StageRunner
 from tests.support.samples import samples
 
 WORDS = pl.List(pl.String)

@@ -14,7 +14,7 @@ from pipeline.errors import OperatorError
 from pipeline.operator import Device
 from pipeline.recipe.lookup import build
 from pipeline.run.decode import decode
-from pipeline.run.stage import StageRunner
+from pipeline.run.stage.runner import StageRunner
 from tests.benchmarks.bench_text import figures, lemmas, ours, parrots, photos, rendered, street_scenes
 from tests.support.samples import picture, samples
 from tests.support.sizes import either

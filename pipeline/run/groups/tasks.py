@@ -16,7 +16,7 @@ from pipeline.run.groups.cells import compact, read_cells, writing
 from pipeline.run.groups.reasons import reasons_of
 from pipeline.run.groups.splitting import Splits, parts_of, splits_of
 from pipeline.run.groups.work import GroupWork
-from pipeline.run.stage import checked
+from pipeline.run.stage.calls import checked
 from pipeline.run.stats import called
 from pipeline.storage import layout
 from pipeline.storage.retry import persist

@@ -20,7 +20,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 from pipeline.pool.shards import Shard
 from pipeline.recipe.check import column_types
-from pipeline.run.stage import set_up
+from pipeline.run.stage.calls import set_up
 from pipeline.storage import layout
 
 MEMORY = 1.0  # GiB of a task, unless the recipe says otherwise

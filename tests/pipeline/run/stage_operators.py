@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline.operator import Device, ImageScore, Writer
 from pipeline.recipe.sections import Entry
-from pipeline.run.stage import StageRunner
+from pipeline.run.stage.runner import StageRunner
 
 
 def gray(value: int) -> bytes:

@@ -18,7 +18,7 @@ from pipeline.operator import Device, ImageScore
 from pipeline.recipe.limits import DEFAULTS, MAX_PIXELS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import Decoder, Room, decode
-from pipeline.run.stage import StageRunner
+from pipeline.run.stage.runner import StageRunner
 from tests.support.bad_images import BAD, jpeg_scans, jpeg_segment, png, tiff_tile
 from tests.support.pictures import PICTURES, encoded, scene
 from tests.support.samples import picture, samples

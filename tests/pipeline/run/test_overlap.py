@@ -16,7 +16,7 @@ from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.decode import Decoder
 from pipeline.run.executor import LocalExecutor
-from pipeline.run.stage import AHEAD, Stopped
+from pipeline.run.stage.runner import AHEAD, Stopped
 from tests.pipeline.run.stage_operators import Mean, gray, stage
 from tests.support.folders import tree
 from tests.support.samples import picture, samples

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.errors import OperatorError
 from pipeline.operator import Score, Writer
-from pipeline.run.stage import SYSTEMATIC
+from pipeline.run.stage.calls import SYSTEMATIC
 from tests.pipeline.run.stage_operators import stage
 from tests.support.samples import samples
 
@@ -47,6 +47,59 @@ def test_many_rows_that_all_raise_are_the_operators_fault():
         OperatorError, match=r"^root fails on every row of a batch: ZeroDivisionError: division by zero$"
     ):
         stage(root=Root()).run(samples(SYSTEMATIC, text=["0"] * SYSTEMATIC), None)
+
+
+class Small(Score):
+    """The caption as a number, on a device that has memory for `room` rows."""
+
+    needs = ("text",)
+    writes = {"value": pl.Float64}
+    room: int = 10
+
+    def score(self, batch):
+        if len(batch) > self.room:
+            raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB")
+        ASKED.append(len(batch))
+        return pl.DataFrame({"value": [float(text) for text in batch["text"]]}, schema=dict(self.writes))
+
+
+ASKED: list[int] = []
+
+
+def test_a_device_that_runs_out_of_memory_gets_smaller_slices_and_loses_nothing(caplog):
+    ASKED.clear()
+    runner = stage(small=Small())
+    batch = samples(100, text=[str(i) for i in range(100)])
+    for _ in range(2):
+        result, tally = runner.run(batch, None)
+        assert result["small.value"].to_list() == [float(i) for i in range(100)]
+        assert result["small.error"].null_count() == 100
+        assert (tally.rows["small"], tally.failed["small"]) == (100, 0)
+    first, second = ASKED[:16], ASKED[16:]
+    assert first == [7, 6, 6, 6] * 4  # 100, 50, 25; then 13 and 12
+    assert second == [6] * 16 + [4]  # no slice is too large any more
+    assert (
+        caplog.messages[-1] == "small: out of memory, continues with 6 rows at a time (run.small.batch_size)"
+    )
+
+
+def test_a_row_that_no_memory_holds_is_null_and_its_neighbours_are_not():
+    class Large(Small):
+        def score(self, batch):
+            if "x" in batch["text"].to_list():
+                raise MemoryError("40 GiB")
+            return super().score(batch)
+
+    result, _ = stage(large=Large(room=100)).run(samples(20, text=[*"1234", "x", *"5" * 15]), None)
+    assert result["large.error"].drop_nulls().to_list() == ["MemoryError: 40 GiB"]
+    assert result["large.value"].null_count() == 1
+
+
+def test_a_device_without_memory_for_one_row_stops_the_pass():
+    with pytest.raises(
+        OperatorError, match=r"^small fails on every row of a batch: OutOfMemoryError: CUDA out"
+    ):
+        stage(small=Small(room=0)).run(samples(SYSTEMATIC, text=["1"] * SYSTEMATIC), None)
 
 
 def test_one_good_row_among_many_saves_the_pass():

@@ -62,7 +62,7 @@ def test_a_partial_result_keeps_what_it_has_and_gets_the_reason():
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
 def test_batch_size_and_pixel_budget_change_nothing(batch_size, monkeypatch):
-    monkeypatch.setattr("pipeline.run.stage.PIXEL_BUDGET", 24 * 16 * 2)
+    monkeypatch.setattr("pipeline.run.stage.runner.PIXEL_BUDGET", 24 * 16 * 2)
     seen = []
 
     class Watching(Mean):

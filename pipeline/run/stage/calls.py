@@ -1,0 +1,161 @@
+"""The calls of an operator in a stage: it is set up, called with a batch, and its result is checked.
+
+An operator that raises loses the rows at fault only: it is called with half of the batch at a time if it has
+run out of memory, else row by row.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numpy as np
+import polars as pl
+
+from pipeline.errors import OperatorError, place, worded
+from pipeline.operator import BytesScore, Device, ImageScore, Operator, Score, Writer
+
+# The errors of torch, NumPy, FAISS, ONNX Runtime and cuBLAS, in this order, when memory is used up
+OUT_OF_MEMORY = re.compile(
+    r"^OutOfMemoryError|^MemoryError|^_ArrayMemoryError|Failed to allocate memory|CUBLAS_STATUS_ALLOC_FAILED"
+)
+SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
+Images = Sequence[np.ndarray | None] | Sequence[memoryview | None]  # pixels, or encoded
+Written = TypeVar("Written", bound=Writer)
+
+
+class Prepared(NamedTuple):
+    """What `prepare` of an operator gave, or what it raised."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+def set_up(name: str, operator: Written, stats: Mapping[str, pl.DataFrame], device: Device) -> Written:
+    """A copy of an operator that is ready for use. `stats`: the tables that it reads, and others. Raises
+    OperatorError."""
+    ready = operator.model_copy()
+    try:
+        ready.setup({need: stats[need] for need in ready.inputs() if need in stats}, device)
+    except (Exception, SystemExit) as error:
+        raise OperatorError(f"{name} cannot be set up: {worded(error)}{where(ready, error)}") from error
+    return ready
+
+
+def score(
+    name: str,
+    operator: Writer,
+    batch: pl.DataFrame,
+    images: Images,
+    prepared: Prepared | None = None,
+    halved: Callable[[int], None] = lambda rows: None,
+) -> pl.DataFrame:
+    """An operator's columns for a batch, by full name, `error` last. If the operator runs out of memory, it
+    gets half of the batch at a time, and `halved` is told of how many rows that is. If it raises otherwise,
+    it runs row by row, so that only the rows at fault are null. Raises OperatorError."""
+    result, batch_reason, where = _attempt(name, operator, batch, images, prepared)
+    if result is not None:
+        return result
+    if OUT_OF_MEMORY.search(batch_reason) and len(batch) > 1:
+        half = (len(batch) + 1) // 2
+        halved(half)
+        parts = [
+            score(name, operator, batch[i : i + half], images[i : i + half], halved=halved) for i in (0, half)
+        ]
+        if len(batch) >= SYSTEMATIC and not sum(part[f"{name}.error"].null_count() for part in parts):
+            raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
+        return pl.concat(parts)
+    attempts = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
+    if len(attempts) >= SYSTEMATIC and all(row is None for row, _, _ in attempts):
+        raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
+    empty, reason, where = _attempt(name, operator, batch.clear(), [])  # has the columns' types
+    if empty is None:
+        raise OperatorError(f"{name} fails even on an empty batch: {reason}{where}")
+    rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why, _ in attempts]
+    return pl.concat([empty, *rows], how="diagonal")
+
+
+def _attempt(
+    name: str, operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepared | None = None
+) -> tuple[pl.DataFrame | None, str, str]:
+    """(checked result, "", "") or, if the operator raises, (None, its error on one line, where it is)."""
+    try:
+        result = _call(operator, batch, images, prepared)
+    except OperatorError:
+        raise
+    except (Exception, SystemExit) as error:
+        return None, worded(error), where(operator, error)
+    return checked(name, operator, result, len(batch)), "", ""
+
+
+def where(operator: Operator, error: BaseException) -> str:
+    """In which line of a plugin's file an error is, in words."""
+    at = place(error, type(operator).__module__)
+    return f" ({at[0]}, line {at[1]})" if at else ""
+
+
+def _call(operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepared | None) -> pl.DataFrame:
+    """Call `score`, or `complete` if the batch is prepared, with the columns that the operator declares."""
+    inputs = inputs_of(operator, batch)
+    if isinstance(operator, BytesScore):
+        return operator.score(inputs, cast(Any, images))
+    if not isinstance(operator, ImageScore):
+        assert isinstance(operator, Score)
+        return operator.score(inputs)
+    if prepared is None:
+        return operator.score(inputs, cast(Any, images))
+    if prepared.error is not None:
+        raise prepared.error
+    return operator.complete(inputs, prepared.value)
+
+
+def inputs_of(operator: Writer, batch: pl.DataFrame) -> pl.DataFrame:
+    """The columns that an operator declares, and none besides."""
+    return batch.select([c for c in operator.inputs() if c in batch.columns] or batch.columns[:1])
+
+
+def checked(
+    name: str, operator: Writer, result: pl.DataFrame, rows: int, method: str = "score"
+) -> pl.DataFrame:
+    """The result of `score`, if it is what the operator declares: its columns by full name, in declared
+    order, `error` last. `method`: the name of the method, for errors. Raises OperatorError."""
+    if not isinstance(result, pl.DataFrame):
+        raise OperatorError(f"{name}: {method}() must return a polars DataFrame, got {type(result).__name__}")
+    if len(result) != rows:
+        raise OperatorError(f"{name}: {method}() got {rows} rows and returned {len(result)}")
+    extra = set(result.columns) - set(operator.writes) - {"error"}
+    missing = set(operator.writes) - set(result.columns)
+    if extra or missing:
+        raise OperatorError(
+            f"{name}: {method}() must return {sorted(operator.writes)}; "
+            f"missing {sorted(missing)}, extra {sorted(extra)}"
+        )
+    for column, dtype in operator.writes.items():
+        if result[column].dtype != dtype:
+            raise OperatorError(f"{name}.{column} must be {dtype}, got {result[column].dtype}")
+    if "error" not in result.columns:
+        result = result.with_columns(error=pl.lit(None, pl.String))
+    return result.select(*operator.writes, pl.col("error").cast(pl.String)).rename(
+        lambda column: f"{name}.{column}"
+    )
+
+
+def with_reasons(
+    name: str,
+    operator: Writer,
+    result: pl.DataFrame,
+    batch: pl.DataFrame,
+    reasons: Sequence[str | None] | None,
+) -> pl.DataFrame:
+    """Fill in `<name>.error` of rows without a result that have no reason yet: with the image's reason,
+    else with the reason of an input. `reasons`: by row, None for an operator that sees no images."""
+    error = f"{name}.error"
+    columns = [f"{name}.{column}" for column in operator.writes]
+    inherited = [pl.col(f"{owner}.error") for owner in operator.owners() if f"{owner}.error" in batch.columns]
+    if reasons is None and not inherited:
+        return result
+    image = pl.Series("image", reasons if reasons is not None else [None] * len(batch), pl.String)
+    empty = result.select(pl.any_horizontal(pl.col(c).is_null() for c in columns)).to_series()
+    reason = batch.with_columns(image).select(pl.coalesce(pl.col("image"), *inherited)).to_series()
+    return result.with_columns(
+        pl.when(pl.col(error).is_null() & empty).then(reason).otherwise(pl.col(error)).alias(error)
+    )
