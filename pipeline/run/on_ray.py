@@ -194,7 +194,7 @@ def _events(
             num_gpus=pool.gpus or None,
             memory=int(pool.memory * GIB) or None,
             compute=ActorPoolStrategy(size=pool.workers, **ray_workers.AT_A_TIME),  # fact 2
-            batch_size=None,  # a block
+            batch_size=1 if pool.gpus else None,  # None: a block, which Ray Data refuses with GPUs
             batch_format="pyarrow",
         )
     with _own_errors():
