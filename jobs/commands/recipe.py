@@ -67,6 +67,7 @@ def compute(
     from jobs.terminal import tables
     from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
+    from pipeline.run.bottleneck import bottleneck
 
     session = steps.open_session(recipe, set_, shards)
     with showing_progress(json):
@@ -77,6 +78,7 @@ def compute(
     else:
         tables.faults(found, remarks)
         tables.rewritten(log.rewritten, log.changed, log.touched, remarks)
+        tables.bottleneck(bottleneck(log), remarks)
         put(session.store.root.base)
     exit_if_incomplete(log.pending, found, log.changed, allow_damaged)
 

@@ -18,6 +18,7 @@ from pipeline.decide.explain import Explanation
 from pipeline.errors import unmistakable
 from pipeline.pool.img2dataset import NOT_PUBLIC
 from pipeline.pool.listing.reasons import is_loss, skipped
+from pipeline.run.bottleneck import Bottleneck
 from pipeline.storage.upkeep.compact import FileCounts
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 60  # of a table of effects; larger tables are in the store alone
 MOST_PENDING = 20  # pending shards that are named
+IDLE = 0.5  # a part that was at work for less than this did not bound the run
 EXAMPLES = 3  # shards that are named of those that changed
 COUNTED_ONCE = (
     "Each sample is counted once: as dropped at the first rule that it fails, or as failed at the first rule "
@@ -183,8 +185,20 @@ def speeds(books: Books, out: Console | None = None) -> None:
         samples, rate = (f"{speed.rows:,}", f"{speed.rows_per_second:,.0f}") if speed.rows else ("-", "-")
         rows.add_row(name, samples, f"{speed.seconds:,.1f}", rate)
     out.print(rows)
-    if books.bottleneck:
-        out.print(f"bottleneck: {books.bottleneck}")
+    bottleneck(books.bottleneck, out)
+
+
+def bottleneck(found: Bottleneck | None, out: Console | None = None) -> None:
+    """What bounded the speed of a run, in one line."""
+    if found is None:
+        return
+    share, seconds = f"{found.busy:.0%}", f"{found.seconds:,.0f} s"
+    said = f"busiest part of the run: {found.part}, at work {share} of {seconds}"
+    if found.busy < IDLE:
+        said += "; the rest was start-up, or waiting for storage"
+    else:
+        said += f"; to make it faster: {found.advice}"
+    (out or console).print(said)
 
 
 def effects(changes: Effects, only: str | None = None, out: Console | None = None) -> None:

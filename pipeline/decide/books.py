@@ -14,6 +14,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.img2dataset import GARBLED, losses_of
 from pipeline.pool.listing.reasons import NO_STATS, PassedOver, summary
 from pipeline.pool.shards import STATS
+from pipeline.run.bottleneck import Bottleneck, bottleneck
 from pipeline.run.log import RunLog, Speed, speeds
 from pipeline.storage import layout
 from pipeline.storage.identity import tells_rewrites
@@ -33,7 +34,7 @@ class Books(Decision):
     rewritten    shard -> how its file differs from the one that an earlier run read: it was done anew
     changed      shard -> what changed while this run read it: it was read again
     speeds       operator -> its speed, over all runs on the store, slowest first
-    bottleneck   the slowest operator, None if nothing ran
+    bottleneck   what bounded the speed of the run; None if it computed nothing
     """
 
     listed: int
@@ -45,7 +46,7 @@ class Books(Decision):
     rewritten: Mapping[str, str]
     changed: Mapping[str, str]
     speeds: Mapping[str, Speed]
-    bottleneck: str | None
+    bottleneck: Bottleneck | None
 
 
 @dataclass(frozen=True)
@@ -101,5 +102,5 @@ def books(
         rewritten=log.rewritten if log else {},
         changed=log.changed if log else {},
         speeds=operators,
-        bottleneck=next(iter(operators), None),
+        bottleneck=bottleneck(log) if log else None,
     )

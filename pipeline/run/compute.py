@@ -158,9 +158,11 @@ def _run_scores(
         session.store.root.publish_json(layout.meta(session.folder(name)), session.describe(name))
         session.store.drop_packed(session.folder(name), [shard.name for shard in planned.shards])
     log.workers.update(executor.scores(work, planned.shards, planned.stages, listen))
+    seconds = time.perf_counter() - started
+    log.pass_seconds += seconds
     _check_files(session, work, planned)
     failed = _unfinished(work, planned, counts)
-    _log_done(planned.names, time.perf_counter() - started, counts, failed)
+    _log_done(planned.names, seconds, counts, failed)
     return _Outcome(failed, counts.changed, opened)
 
 

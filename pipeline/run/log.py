@@ -83,12 +83,17 @@ class RunLog:
         self.changed: dict[str, str] = {}
         self.touched = 0
         self.workers: dict[str, int] = {}
+        self.pass_seconds = 0.0  # of the passes of Scores, by the clock
+        self.pass_work: dict[str, float] = defaultdict(float)  # seconds of workers in them, by part
 
     def add_event(self, event: Event) -> None:
         """Count a batch, or a shard that has been read."""
         self.tally += event.tally
+        for name, seconds in event.tally.seconds.items():
+            self.pass_work[name] += seconds
         if event.read is not None:
             self.tally.seconds["read"] += event.read.seconds
+            self.pass_work["read"] += event.read.seconds
             self.tally.rows["read"] += event.read.rows
             self.bytes += event.read.bytes
         if time.time() - self.flushed > FLUSH:

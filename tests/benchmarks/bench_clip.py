@@ -1,10 +1,10 @@
 """CLIP scoring of real or drawn pictures: Winnow's pass (Ray, and the plain loop) beside a direct open_clip
 loop as a user would write it, in one process run, on the same shards. Also checks that the scores agree.
 
-    python tests/benchmarks/bench_clip.py [--shards 'DIR/*.tar'] [--model ViT-B-32] [--clip-retrieval PACKAGES]
+    python tests/benchmarks/bench_clip.py [--shards "DIR/*.tar"] [--model ViT-B-32] [--clip-retrieval DIR]
 
 With `--clip-retrieval` also clip-retrieval's inference. It cannot be installed beside Winnow, since it needs
-numpy 1, an older pyarrow and an older open_clip. So PACKAGES is a folder of packages that come before those of
+numpy 1, an older pyarrow and an older open_clip. So DIR is a folder of packages that come before those of
 this environment, made with `pip install --no-deps --target PACKAGES`: clip-retrieval 2.45, numpy 1.26,
 pyarrow 15, open-clip-torch 2.32, webdataset 0.2.86, and what they import.
 

@@ -31,6 +31,7 @@ from pipeline.pool.listing.reasons import PassedOver
 from pipeline.preflight.estimate import Estimate, MissingPass, OperatorCost, StagePool
 from pipeline.preflight.preview import Preview
 from pipeline.preflight.space import Space
+from pipeline.run.bottleneck import Bottleneck
 from pipeline.run.log import Speed
 from pipeline.storage.upkeep.compact import FileCounts
 from pipeline.storage.upkeep.removal import Removal
@@ -75,7 +76,7 @@ def books(t: str) -> Books:
         rewritten={t: t},
         changed={t: t},
         speeds={t: Speed(1, 1.0, 1.0, 1.0)},
-        bottleneck=t,
+        bottleneck=Bottleneck(t, 0.9, 10.0, t),
     )
 
 

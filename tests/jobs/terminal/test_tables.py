@@ -10,6 +10,7 @@ from jobs.terminal.console import Console
 from pipeline.decide.books import Losses
 from pipeline.decide.decision import Decision, RuleCount
 from pipeline.decide.explain import Explanation
+from pipeline.run.bottleneck import Bottleneck
 
 
 @pytest.mark.parametrize("width", [100, 120])
@@ -99,3 +100,12 @@ def test_evidence_is_worded_and_a_sign_is_no_missing_value(printed):
     assert 'parrot: in caption and image: "-", b' in lines
     assert "word pool count" in lines
     assert '"-" -' in lines
+
+
+def test_the_busiest_part_of_a_run_is_said_with_what_would_move_it(printed):
+    for found in (Bottleneck("clip", 0.93, 120.4, "more GPUs"), Bottleneck("read", 0.2, 3.0, ""), None):
+        tables.bottleneck(found)
+    assert printed.file.getvalue().splitlines() == [
+        "busiest part of the run: clip, at work 93% of 120 s; to make it faster: more GPUs",
+        "busiest part of the run: read, at work 20% of 3 s; the rest was start-up, or waiting for storage",
+    ]

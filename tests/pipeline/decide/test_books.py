@@ -49,7 +49,7 @@ def test_books_by_hand(stored, monkeypatch):
         ("given", Speed(4, 2.0, 2.0, 2.0)),
         ("counts", Speed(0, 3.0, 0.0, 1.5)),
     ]
-    assert balance.bottleneck == "given"
+    assert balance.bottleneck is None  # this run computed nothing
     assert list(orjson.loads(orjson.dumps(balance))) == [
         "recipe",
         "shards",
