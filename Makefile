@@ -3,14 +3,13 @@ BIN := .venv/bin
 SECONDS ?= 60
 OUT ?= gpu
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
-PYTEST = $(BIN)/python -m pytest
-# Two Rays on two cores starve each other, so all tests that start Ray run in one of two processes.
-IN_TWO = $(MAKE) --no-print-directory --keep-going --jobs 2 --output-sync=target test-ray test-others
+PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 # Hundreds of processes import Winnow: none of them compiles it anew, whatever the machine's environment says
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help install demo test test-full test-ray test-others check docs bench gpu fuzz clean
+.PHONY: help install demo test test-full check docs bench gpu fuzz clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,17 +24,11 @@ install: .venv/.installed  ## make .venv with all dependencies (8 GB, some minut
 demo: install  ## make a pool, run the main recipe on it, compare the result with the planted defects
 	$(BIN)/winnow demo
 
-test: install  ## run the tests, in two processes
-	@$(IN_TWO)
+test: install  ## run the tests, in PROCESSES processes (2), with the same random examples each time
+	@$(PYTEST)
 
 test-full: install  ## run the tests with every case of the slow proofs: more kills, faults, clusters and examples
-	@FULL_TESTS=1 PYTEST_ADDOPTS="--timeout 3600" $(IN_TWO)
-
-test-ray: install  ## run the tests that start Ray
-	@$(PYTEST) -m ray
-
-test-others: install  ## run the tests that do not start Ray
-	@$(PYTEST) -m "not ray"
+	@FULL_TESTS=1 $(PYTEST) --timeout 3600
 
 check: install  ## check format, lint and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -18,29 +18,46 @@ from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
 from tests.support.paths import DATA, PLUGINS
 from tests.support.samples import picture, store_given
-from tests.support.sizes import either
+from tests.support.sizes import FULL, either
 from tests.support.tiny_clip import TINY, TinyClip
 
 settings.register_profile(
     "ours",
     deadline=None,  # no test may fail because the machine is busy
     max_examples=either(100, 1000),
+    derandomize=not FULL,  # the same examples in every run of `make test`
 )
 settings.load_profile("ours")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A test that uses the tests' own Ray has the marker `ray` too, by which `make test` divides the
-    tests."""
+    """A test that uses the tests' own Ray has the marker `ray` too. All tests that start Ray are a group of
+    pytest-xdist, so they run in one process: two Rays on two cores starve each other."""
     if asks_for_ray(item):
         item.add_marker(pytest.mark.ray)
+    if item.get_closest_marker("ray"):
+        item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that use the tests' own Ray follow each other, so that it starts once, and come last: after a
-    pass that failed, Ray Data keeps handles of actors, which would end actors of a cluster that starts
-    later."""
-    items.sort(key=asks_for_ray)
+    """The tests that start Ray come first, as they are the longest group. Among them, those that use the
+    tests' own Ray follow each other, so that it starts once, and come last: after a pass that failed, Ray
+    Data keeps handles of actors, which would end actors of a cluster that starts later."""
+    items.sort(key=lambda item: (item.get_closest_marker("ray") is None, asks_for_ray(item)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Processes take a file each in turn, so that a module's fixtures are made once; the group of Ray's tests
+    is taken as a whole."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Files(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            group: str = super()._split_scope(nodeid)
+            return group.split("::")[0]
+
+    return Files(config, log)
 
 
 def asks_for_ray(item: pytest.Item) -> bool:
