@@ -3,6 +3,7 @@ time."""
 
 import io
 import json
+import os
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,10 @@ from tests.support.paths import DATA, PLUGINS
 from tests.support.samples import picture, store_given
 from tests.support.sizes import FULL, either
 from tests.support.tiny_clip import TINY, TinyClip
+
+# Threads of OpenMP wait asleep: two processes on two cores would else spend most of their time waiting busily
+# for each other. Set here, since torch, faiss and scikit-learn read it when they are imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 settings.register_profile(
     "ours",
