@@ -21,10 +21,13 @@ from tests.support.paths import DATA, PLUGINS
 from tests.support.samples import picture, store_given
 from tests.support.sizes import FULL, either
 from tests.support.tiny_clip import TINY, TinyClip
+from tests.support.unsynced import skip_syncs
 
 # Threads of OpenMP wait asleep: two processes on two cores would else spend most of their time waiting busily
 # for each other. Set here, since torch, faiss and scikit-learn read it when they are imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+skip_syncs()
 
 settings.register_profile(
     "ours",

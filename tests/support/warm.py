@@ -35,6 +35,7 @@ import polars as pl
 import pyarrow as pa
 
 from tests.support.paths import ROOT
+from tests.support.unsynced import skip_syncs
 
 PATIENCE = 180  # seconds after which a command hangs
 # Functions of `os` that faults count
@@ -173,6 +174,7 @@ def main() -> None:
     for name in WARMED:
         importlib.import_module(name)
     _remember()
+    skip_syncs()
     assert not _polars_threads(), "threads of polars would not live in a fork: import less"
     gc.freeze()  # a collection in a fork would copy the pages of all that was imported
     for line in sys.stdin:
