@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from tests.support.deflate import deflated, repeated
+
 SIDE = 9_400  # pixels: just below Pillow's bound on pixels
 
 
@@ -71,11 +73,9 @@ def png(width: int, height: int, *chunks: bytes, mode: int = 2, depth: int = 8, 
     """A PNG of one colour (`mode` as in its header: 2 RGB, 6 RGBA, 0 gray), with chunks before the pixels."""
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[mode]
     line = bytes(1 + -(-width * samples * depth // 8))
-    packer = zlib.compressobj(9)
     rows = max(1, (1 << 22) // len(line))
-    packed = [packer.compress(line * min(rows, height - y)) for y in range(0, height, rows)]
     header = struct.pack(">IIBBBBB", width, height, depth, mode, 0, 0, interlaced)
-    pixels = png_chunk(b"IDAT", b"".join([*packed, packer.flush()]))
+    pixels = png_chunk(b"IDAT", repeated(line * rows, height // rows, line * (height % rows)))
     ends = (pixels, png_chunk(b"IEND", b""))
     return b"".join([b"\x89PNG\r\n\x1a\n", png_chunk(b"IHDR", header), *chunks, *ends])
 
@@ -89,14 +89,6 @@ def png_claims(width: int, height: int) -> bytes:
         png_chunk(b"IEND", b""),
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def deflated(size: int) -> bytes:
-    """So many zeros, deflated a thousand to one."""
-    packer = zlib.compressobj(9)
-    block = bytes(1 << 20)
-    parts = [packer.compress(block[: min(1 << 20, size - at)]) for at in range(0, size, 1 << 20)]
-    return b"".join([*parts, packer.flush()])
 
 
 def png_text(size: int, count: int = 1) -> bytes:
