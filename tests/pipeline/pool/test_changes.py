@@ -86,7 +86,9 @@ def test_tables(tmp_path, name):
     assert written("a dog") == written("a dog") != written("a cat")
 
 
-@pytest.mark.parametrize("data", [TABLE[:-30].encode(), gzip.compress(TABLE.encode())[:-12]])
+@pytest.mark.parametrize(
+    "data", [TABLE[:-30].encode(), gzip.compress(TABLE.encode())[:-12]], ids=["cut", "packed and cut"]
+)
 def test_a_broken_table(tmp_path, data):
     path = tmp_path / ("0.tsv.gz" if data[:2] == b"\x1f\x8b" else "0.tsv")
     path.write_bytes(data)

@@ -21,7 +21,7 @@ from pipeline.storage.disk import temporary_path
         f"kept.parquet{NOTE}",
         f".kept.parquet{STATES_FILE}",
         f".kept.parquet{LOCK}",
-        temporary_path("", "kept.parquet")[1:],
+        pytest.param(temporary_path("", "kept.parquet")[1:], id="temporary"),  # has the process's id
     ],
 )
 def test_every_name_that_winnow_gives_is_known(name):
