@@ -5,7 +5,7 @@ for exporter in requested(recipe.export):
 """
 
 from pipeline.export.exporter import Exporter
-from pipeline.export.faiss_index import IndexExporter
+from pipeline.export.indexes.index_exporter import IndexExporter
 from pipeline.export.subset import SubsetExporter
 from pipeline.export.table import TableExporter
 from pipeline.export.tars import TarsExporter

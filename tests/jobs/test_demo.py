@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.export.faiss_index import search
+from pipeline.export.indexes.index_exporter import search
 from tests.support.command import winnow
 
 

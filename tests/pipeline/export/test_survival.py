@@ -11,7 +11,7 @@ import pytest
 from jobs import steps
 from pipeline.errors import ChangedError, HeldError, RecipeError, ShardError
 from pipeline.export.exporters import EXPORTERS
-from pipeline.export.faiss_index import search, write_index
+from pipeline.export.indexes.index_exporter import search, write_index
 from pipeline.export.places.contents import sealed
 from pipeline.export.subset import write_subset
 from pipeline.export.table import write_table

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.export import faiss_build
+from pipeline.export.indexes import faiss_build
 
 BLOCK = 256 << 20  # bytes of codes and ids held in memory
 ID_BYTES = 8  # of a row's number

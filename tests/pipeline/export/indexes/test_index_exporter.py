@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.export import faiss_index as module
 from pipeline.export import kept_vectors
-from pipeline.export.faiss_index import IndexResult, search, write_index, written_index
+from pipeline.export.indexes import index_exporter as module
+from pipeline.export.indexes.index_exporter import IndexResult, search, write_index, written_index
 from pipeline.export.kept_vectors import KeptVectors
 from pipeline.plan.session import Session
 from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
@@ -157,7 +157,7 @@ def test_batches_do_not_change_the_answers(session, out, monkeypatch):
 
 def test_auto_trains_lists_past_the_limit(tmp_path, out, monkeypatch):
     ordinary(tmp_path / "pool", (15, 0, 9))
-    monkeypatch.setattr("pipeline.export.faiss_build.FLAT", 15)
+    monkeypatch.setattr("pipeline.export.indexes.faiss_build.FLAT", 15)
     about = write_index(decided(tmp_path, section(out)))
     assert (about.rows, about.key) == (16, "IVF16,Flat")  # 4 * sqrt(16)
     index = faiss.read_index(str(out / "image.index"))
@@ -168,7 +168,7 @@ def test_auto_trains_lists_past_the_limit(tmp_path, out, monkeypatch):
 def test_auto_goes_by_the_rows_that_have_an_embedding(tmp_path, out, monkeypatch):
     broken = [(f"b{i}.{s}", d) for i in range(4) for s, d in (("jpg", b"x"), ("txt", b"long enough"))]
     write_tar(tmp_path / "pool" / "0.tar", [*sample(1), *broken, *sample(2)])
-    monkeypatch.setattr("pipeline.export.faiss_build.FLAT", 3)
+    monkeypatch.setattr("pipeline.export.indexes.faiss_build.FLAT", 3)
     assert write_index(decided(tmp_path, section(out))).key == "Flat"
 
 

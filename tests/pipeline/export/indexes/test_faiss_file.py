@@ -4,9 +4,9 @@ import faiss
 import numpy as np
 import pytest
 
-from pipeline.export import faiss_build
-from pipeline.export import faiss_file as module
-from pipeline.export.faiss_file import growing
+from pipeline.export.indexes import faiss_build
+from pipeline.export.indexes import faiss_file as module
+from pipeline.export.indexes.faiss_file import growing
 
 FACTORIES = [
     "Flat",

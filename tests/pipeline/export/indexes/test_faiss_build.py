@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.export import faiss_build
-from pipeline.export.faiss_file import growing
+from pipeline.export.indexes import faiss_build
+from pipeline.export.indexes.faiss_file import growing
 
 
 @pytest.fixture

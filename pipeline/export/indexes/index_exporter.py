@@ -23,9 +23,9 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline.errors import RecipeError
-from pipeline.export import faiss_build
 from pipeline.export.exporter import Watch
-from pipeline.export.faiss_file import growing
+from pipeline.export.indexes import faiss_build
+from pipeline.export.indexes.faiss_file import growing
 from pipeline.export.kept import kept_counts
 from pipeline.export.kept_vectors import KeptVectors, index_section
 from pipeline.export.places.contents import HashedFile, local_content
