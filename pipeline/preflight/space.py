@@ -18,6 +18,7 @@ import orjson
 from pipeline.plan.session import Session
 from pipeline.preflight.measure import total_bytes
 from pipeline.recipe.check import column_types
+from pipeline.recipe.sections import Index
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 
@@ -28,10 +29,10 @@ NUMBER_BYTES = 4  # of a dimension of an embedding, in an index of whole vectors
 KEYS = {
     "export.shards": "_winnow.json",
     "export.urls": "_winnow.json",
-    "export.index.path": "image.json",
     "export.subset": ".winnow.json",
     "export.table": ".winnow.json",
-}  # export -> where its manifest is: in its folder, or what the name of the file beside it ends in
+}  # export -> where its manifest is: in its folder, or what the name of the file beside it ends in. Of an index
+# it is `<kind>.json`
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,22 @@ def _row_bytes(session: Session, key: str) -> int:
     if key == "export.table":
         writes = (getattr(session.recipe.operator(name), "writes", {}) for name in session.recipe.compute)
         return TEXT_BYTES + SCORE_BYTES * sum(not dtype.is_nested() for w in writes for dtype in w.values())
-    if key == "export.index.path" and session.recipe.export.index:
-        dtype: Any = column_types(session.recipe).get(session.recipe.export.index.embedding)
+    if (index := _index_at(session, key)) is not None:
+        dtype: Any = column_types(session.recipe).get(index.embedding)
         return TEXT_BYTES + NUMBER_BYTES * getattr(dtype, "size", 0)
     return TEXT_BYTES
 
 
+def _index_at(session: Session, key: str) -> Index | None:
+    """The index whose path has this key; None for another export."""
+    return session.recipe.export.every_index().get(key.removeprefix("export.").removesuffix(".path"))
+
+
 def _is_current(session: Session, key: str, path: str) -> bool:
     """Whether the manifest at a path is that of the session's decision, and complete."""
+    index = _index_at(session, key)
     try:
-        manifest = _manifest(path, KEYS[key])
+        manifest = _manifest(path, f"{index.stem}.json" if index else KEYS[key])
     except (OSError, ValueError):
         return False
     is_dict = isinstance(manifest, dict)

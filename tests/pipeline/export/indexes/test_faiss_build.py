@@ -18,35 +18,6 @@ def vectors():
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize(
-    ("rows", "factory"),
-    [
-        (0, "Flat"),
-        (100_000, "Flat"),
-        (100_001, "IVF1024,Flat"),  # 4 * sqrt = 1265
-        (1_000_000, "IVF4096,Flat"),
-        (1_000_001, "IVF4096,SQ8"),
-        (10_000_000, "IVF16384,SQ8"),  # 12649
-        (10_000_001, "OPQ64_256,IVF65536_HNSW32,PQ64"),  # 16 * sqrt = 50596
-        (300_000_000, "OPQ64_256,IVF262144_HNSW32,PQ64"),
-        (1_000_000_000, "OPQ32_128,IVF524288_HNSW32,PQ32"),
-    ],
-)
-def test_auto(rows, factory):
-    assert faiss_build.choose(rows, 512) == factory
-    assert faiss_build.create(factory, 512).metric_type == faiss.METRIC_INNER_PRODUCT
-
-
-def test_codes_fit_the_dimension():
-    assert faiss_build.choose(20_000_000, 32) == "OPQ8_32,IVF65536_HNSW32,PQ8"
-
-
-def test_training_size():
-    assert faiss_build.training_rows(faiss_build.create("IVF4096,SQ8", 16)) == 40 * 4096
-    assert faiss_build.training_rows(faiss_build.create("OPQ4_16,IVF65536_HNSW32,PQ4", 16)) == 40 * 65536
-    assert faiss_build.training_rows(faiss_build.create("SQ8", 16)) == 65_536
-
-
 def build(factory, vectors, path, threads=2) -> bytes:
     """Two batches, as the pipeline adds them."""
     faiss.omp_set_num_threads(threads)

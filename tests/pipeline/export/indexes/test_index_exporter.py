@@ -66,7 +66,7 @@ def test_about(session, out):
     assert stored["complete"] is True
     assert stored["inputs"].keys() == {"samples", session.folder("vector")}
     shown = {name: stored[name] for name in module._ABOUT_KEYS}
-    assert about == IndexResult(**shown, path=str(out), written=True)
+    assert about == IndexResult(**shown, parts=0, path=str(out), written=True)
     assert stored["metric"] == "inner_product"
     assert stored["columns"] == session.folder("vector")
     assert stored["decision"].startswith("decisions/test-")
@@ -115,7 +115,7 @@ def test_rows_without_an_embedding_are_left_out_and_counted(tmp_path, out):
 def test_vectors_of_no_length_or_not_finite_are_left_out(session, out, monkeypatch):
     rows = [[1.0] + [0.0] * 7, [0.0] * 8, [float("nan")] * 8, [float("inf")] * 8, None]
     series = pl.Series("vector.embedding", rows, pl.Array(pl.Float16, 8))
-    whole = KeptVectors(session)
+    whole = KeptVectors.of(session, "vector.embedding")
     vectors, frame = whole._valid(pl.DataFrame([pl.Series("uid", list("abcde")), series]))
     assert vectors.tolist() == [[1.0] + [0.0] * 7]
     assert (frame["uid"].to_list(), frame.columns, whole.missing) == (["a"], ["uid"], 4)
@@ -157,28 +157,20 @@ def test_batches_do_not_change_the_answers(session, out, monkeypatch):
 
 def test_auto_trains_lists_past_the_limit(tmp_path, out, monkeypatch):
     ordinary(tmp_path / "pool", (15, 0, 9))
-    monkeypatch.setattr("pipeline.export.indexes.faiss_build.FLAT", 15)
+    monkeypatch.setattr("pipeline.plan.index_choice.FLAT", 15)
     about = write_index(decided(tmp_path, section(out)))
     assert (about.rows, about.key) == (16, "IVF16,Flat")  # 4 * sqrt(16)
     index = faiss.read_index(str(out / "image.index"))
-    assert (index.nlist, index.nprobe, index.ntotal) == (16, 16, 16)
+    assert (index.nlist, index.ntotal) == (16, 16)
+    assert index.nprobe == about.measured["probes"]
     assert search(str(out), vector(7)[None], k=1).rows["uid"].to_list() == [uid(7)]
 
 
 def test_auto_goes_by_the_rows_that_have_an_embedding(tmp_path, out, monkeypatch):
     broken = [(f"b{i}.{s}", d) for i in range(4) for s, d in (("jpg", b"x"), ("txt", b"long enough"))]
     write_tar(tmp_path / "pool" / "0.tar", [*sample(1), *broken, *sample(2)])
-    monkeypatch.setattr("pipeline.export.indexes.faiss_build.FLAT", 3)
+    monkeypatch.setattr("pipeline.plan.index_choice.FLAT", 3)
     assert write_index(decided(tmp_path, section(out))).key == "Flat"
-
-
-def test_training_takes_a_sample_by_uid(session):
-    every, count = module._sample(session, 1.0, 8)
-    assert (every.shape, count) == ((8, 8), 8)
-    some, count = module._sample(session, 0.5, 8)
-    assert count == 8
-    assert 0 < len(some) < 8
-    assert {row.tobytes() for row in some} < {row.tobytes() for row in every}
 
 
 def test_the_same_again_is_left_alone(session, out, tmp_path):
