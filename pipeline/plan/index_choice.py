@@ -1,12 +1,12 @@
-"""Which FAISS index `factory: auto` takes, how large an index is, and into which parts it is cut. Pure: FAISS is
-not loaded.
+"""Which FAISS index `factory: auto` takes, how large an index is, and into which parts it is cut. Pure: FAISS
+is not loaded.
 
     factory = choose(20_000_000, 512, memory=32 * GIB)     -> "IVF65536_HNSW32,SQ8"
     shape_of(factory, 512).bytes(20_000_000)               -> 10_716_..., on disk and in memory alike
     cut(shards, counts, part_rows(shape))                  -> the shards of each part
 
-An index has a head (centroids, a graph over them, codebooks) and rows (a code and a number of 8 bytes each). A
-machine that searches it holds both.
+An index has a head (centroids, a graph over them, codebooks) and rows (a code and a number of 8 bytes each).
+A machine that searches it holds both.
 """
 
 import re
@@ -26,6 +26,7 @@ AT_LEAST = 65_536  # training vectors: 256 for each of the 256 centroids of a PQ
 FLAT = 100_000
 WHOLE = 1_000_000  # IVF with whole vectors
 LISTED = 10_000_000  # a query compares the centroids one by one; beyond, it searches them with a graph
+ONE_LEVEL = 4_096  # lists; more are found in two steps (faiss_build.py)
 TINY = 10_000  # rows that are too few for lists
 CODE_SIZES = (64, 32, 16, 8, 4, 2, 1)  # bytes of a PQ code
 SMALLEST_CODE = 16  # bytes; a shorter code finds less than half of the neighbours
@@ -62,8 +63,8 @@ class Shape:
 
 def choose(rows: int, dimension: int, memory: float = float("inf")) -> str:
     """The factory string for so many rows: the most exact index that fits `memory` bytes. If none does, the
-    smallest. FAISS's guidelines give 4 sqrt(n) to 16 sqrt(n) lists: 4 if a query compares the centroids one by
-    one, 16 if it searches them with a graph. The training vectors take half of the memory at most."""
+    smallest. FAISS's guidelines give 4 sqrt(n) to 16 sqrt(n) lists: 4 if a query compares the centroids one
+    by one, 16 if it searches them with a graph. The training vectors take half of the memory at most."""
     fitting = [
         f for f in _candidates(rows, dimension, memory) if shape_of(f, dimension).bytes(rows) <= memory
     ]
@@ -97,7 +98,7 @@ def power_of_two(number: float) -> int:
 
 
 def shape_of(factory: str, dimension: int) -> Shape:
-    """The shape of the index that a factory string describes; the string is one that `check_factory` takes."""
+    """The shape of the index that a factory string describes, one that `check_factory` takes."""
     words, width, head, rest = factory.split(","), dimension, 0, 0.0
     while (found := TRANSFORM.fullmatch(words[0])) and len(words) > 1:
         after = next((int(found[name]) for name in ("width", "reduced", "size") if found[name]), width)
@@ -159,8 +160,8 @@ def part_rows(shape: Shape) -> int | None:
 
 
 def cut(shards: Sequence[str], counts: Mapping[str, int], rows: int | None) -> list[tuple[str, ...]]:
-    """The shards of each part: runs of shards with `rows` kept rows or more, as few as that takes; all of them if
-    `rows` is None. `counts`: kept rows by shard. At least one part, which may be empty."""
+    """The shards of each part: runs of shards with `rows` kept rows or more, as few as that takes; all of
+    them if `rows` is None. `counts`: kept rows by shard. At least one part, which may be empty."""
     parts, run, held = list[tuple[str, ...]](), list[str](), 0
     for shard in shards:
         if not counts[shard]:

@@ -143,27 +143,21 @@ class Index(Section):
     """`export.index`, or one of `export.indexes`: a FAISS index of one embedding column of the kept samples.
 
         index: {embedding: clip.image_embedding, path: out/index}
-        indexes:
-          pictures: {embedding: clip.image_embedding, path: out/pictures, memory: 64}
-          captions: {embedding: clip.text_embedding, path: out/captions, factory: "IVF4096,SQ8"}
+        indexes: {captions: {embedding: clip.text_embedding, path: out/captions, memory: 64}}
 
     embedding   a column of embeddings
     path        the folder to write, in the layout of clip-retrieval
-    kind        `image` or `text`: which of image.index and text.index clip-retrieval finds there; default `text`
-                if the column's name has `text` or `caption` in it, else `image`
-    factory     FAISS's factory string, such as `IVF1024,PQ32`; default `auto`: chosen by the number of rows,
-                their dimension and `memory`; `winnow plan` says which
-    memory      GiB that a machine has for the index when it is searched, default 32. The parts of an index that
-                fits are joined into one file; of a larger one they are left as files of their own
-    recall      the share of the true ten nearest that a search should find, default 0.95: of the lists of an
-                IVF index, so many are visited as that takes
+    kind        `image` or `text`, as clip-retrieval calls the files; default: by the column's name
+    factory     FAISS's factory string, such as `IVF1024,PQ32`; default `auto`: by rows, width and `memory`
+    memory      GiB for the index when it is searched, default 32; a larger one is left in parts
+    recall      the share of the true ten nearest that a search finds, default 0.95: it visits so many lists
     """
 
     embedding: Annotated[str, EMBEDDING]
     path: Annotated[str, Destination(files=r"(image|text)\.(index|json)|metadata|parts")]
     kind: Literal["image", "text"] | None = None
     factory: Annotated[str, AfterValidator(check_factory)] = "auto"
-    memory: Annotated[float, Field(gt=0, le=_MOST)] = 32
+    memory: Annotated[float, Field(gt=0, le=_MOST)] = 32.0
     recall: Annotated[float, Field(gt=0, le=1)] = 0.95
 
     @property
@@ -198,9 +192,7 @@ class Export(Section):
     urls: Annotated[str | None, Destination(files=r"\d{8,}\.parquet")] = None
     table: Annotated[str | None, Destination()] = None
     index: Index | None = None
-    indexes: dict[
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=MOST_NAME)], Index
-    ] = {}
+    indexes: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")], Index] = {}
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
 
     def destinations(self) -> dict[str, tuple[str, Destination]]:
@@ -221,8 +213,8 @@ Mark = TypeVar("Mark")
 
 
 def _marked(section: Section, kind: type[Mark], key: str) -> Iterator[tuple[str, str, Mark]]:
-    """(key, value, mark) of the fields with such a mark that the recipe sets, at any depth of a section and of
-    its sections by name."""
+    """(key, value, mark) of the fields with such a mark that the recipe sets, at any depth of a section and
+    of its sections by name."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
@@ -250,8 +242,8 @@ class Resources(Section):
     8,192
 
     Operators with equal values share one pool of workers. `run.index` is what each task that builds an index
-    reserves, `cpus` and `memory` only. With `--local` there are no workers: only `batch_size` counts, and whether
-    `gpus` is 0.
+    reserves, `cpus` and `memory` only. With `--local` there are no workers: only `batch_size` counts, and
+    whether `gpus` is 0.
     """
 
     gpus: Annotated[float, Field(ge=0, le=_MOST)] = 0

@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RecipeError
+from pipeline.plan.index_choice import ONE_LEVEL
 from pipeline.recipe.faiss_factory import check_factory
 from pipeline.threads import faiss_threads
 
 PROBES = (
     32  # lists that a query visits until `recall.py` has found how many it takes, or a 64th of all if more
 )
-ONE_LEVEL = 4_096  # lists; more are found in two steps
 
 
 def create(factory: str, dimension: int, key: str = "export.index") -> Any:
-    """An empty index. `key`: of the recipe, for messages. Raises RecipeError for a factory string that FAISS refuses for this dimension, or that
-    it must not see (recipe/faiss_factory.py)."""
+    """An empty index. `key`: of the recipe, for messages. Raises RecipeError for a factory string that FAISS
+    refuses for this dimension, or that it must not see (recipe/faiss_factory.py)."""
     import faiss
 
     try:
@@ -186,7 +186,9 @@ def probed_lists(index: Any) -> Any:
     import faiss
 
     behind = inner(index)
-    return lists_of(faiss.downcast_index(behind.base_index) if isinstance(behind, faiss.IndexRefine) else behind)
+    return lists_of(
+        faiss.downcast_index(behind.base_index) if isinstance(behind, faiss.IndexRefine) else behind
+    )
 
 
 def _train_transforms(index: Any, vectors: np.ndarray) -> np.ndarray:
@@ -212,9 +214,9 @@ def _train_lists(ivf: Any, vectors: np.ndarray) -> None:
 
 
 def _centroids(vectors: np.ndarray, count: int, ivf: Any) -> np.ndarray:
-    """(count, d) centroids. Many are found in two steps, as faiss.contrib.clustering does: of the vectors nearest
-    to each of about sqrt(count) first centroids, a share of `count` by their number. Each vector is compared with
-    2 sqrt(count) centroids instead of `count`: for 262,144 lists, 256 times less work."""
+    """(count, d) centroids. Many are found in two steps, as faiss.contrib.clustering does: of the vectors
+    nearest to each of about sqrt(count) first centroids, a share of `count` by their number. Each vector is
+    compared with 2 sqrt(count) centroids instead of `count`: for 262,144 lists, 256 times less work."""
     if count <= ONE_LEVEL or len(vectors) < count:
         return _k_means(vectors, count, ivf)
     first = _k_means(vectors, int(count**0.5), ivf)

@@ -117,8 +117,8 @@ def _write_lists(lists: Any, path: str) -> None:
 
 
 class _Block:
-    """Inverted lists in a file, from byte `start` on: `sizes` is the number of rows in each list; codes and ids
-    are views of the file. `first` is added to each id."""
+    """Inverted lists in a file, from byte `start` on: `sizes` is the number of rows in each list; codes and
+    ids are views of the file. `first` is added to each id."""
 
     def __init__(self, path: str, code_size: int, start: int = 0, first: int = 0) -> None:
         self.view = map_file(path)[start:]
@@ -159,8 +159,8 @@ def _joined(blocks: Sequence[_Block]) -> Iterator[bytes | memoryview]:
 
 def join(index: Any, parts: Mapping[str, int], write: Callable[[bytes | memoryview], object]) -> None:
     """Write the file of an index whose rows lie in other files: the same bytes as if they had been added to
-    `index`, one part after the other. `index`: trained, without rows, as all parts were; `parts`: path -> rows, in
-    order. Memory holds the head of the index alone. For Flat and the lists of `growable_lists`."""
+    `index`, one part after the other. `index`: trained, without rows, as all parts were; `parts`: path ->
+    rows, in order. Memory holds the head of the index alone. For Flat and the lists of `growable_lists`."""
     import faiss
 
     inner = faiss_build.inner(index)
@@ -174,7 +174,9 @@ def join(index: Any, parts: Mapping[str, int], write: Callable[[bytes | memoryvi
     head = _head(index, NO_LISTS)
     write(head)
     firsts = [0, *accumulate(parts.values())]
-    blocks = [_Block(path, inner.code_size, len(head) - LISTS_HEAD, firsts[i]) for i, path in enumerate(parts)]
+    blocks = [
+        _Block(path, inner.code_size, len(head) - LISTS_HEAD, firsts[i]) for i, path in enumerate(parts)
+    ]
     for data in _joined(blocks):
         write(data)
 

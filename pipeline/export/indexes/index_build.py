@@ -2,9 +2,9 @@
 
     about = Build(work, stage, executor, counts).run(watch)
 
-Every step leaves files that the next run finds, so a build that was killed goes on where it was. The parts are
-ranges of shards that follow from the recipe and the decision alone: whatever the number of tasks, the bytes are
-those of one task after the other.
+Every step leaves files that the next run finds, so a build that was killed goes on where it was. The parts
+are ranges of shards that follow from the recipe and the decision alone: whatever the number of tasks, the
+bytes are those of one task after the other.
 """
 
 import logging
@@ -112,7 +112,7 @@ class Build:
         return shape, [Part(number, run) for number, run in enumerate(shards)]
 
     def _fill(self, parts: Sequence[Part], watch: Watch) -> None:
-        """Fill the parts that are not there, each a task. One alone gets what the recipe gives a large task."""
+        """Fill the parts that are not there, each a task. One alone is a large task."""
         missing = [p for p in parts if not self.stage.files.issuperset(index_files.part_files(p.number))]
         fill = Filler(self.work).fill
         with watch(len(parts)) as report:
@@ -132,7 +132,7 @@ class Build:
     def _measured(
         self, shape: Shape, notes: Sequence[Mapping[str, Any]], rows: Sequence[int]
     ) -> Found | None:
-        """How exact the index is, and how many lists that takes; None if it is exact, or has no rows to ask."""
+        """How exact the index is, and how many lists that takes; None if it is exact, or empty."""
         if not len(notes[0]["own"]):
             return None
         tick = begun("measuring recall")
@@ -156,7 +156,7 @@ class Build:
     def _join_or_leave(
         self, shape: Shape, rows: Sequence[int], found: Found | None
     ) -> list[dict[str, Any]] | None:
-        """Join the parts into one file if that fits the memory; else returns what the manifest says of them."""
+        """Join the parts into one file if that fits; else returns what the manifest says of them."""
         fits = len(rows) == 1 or shape.bytes(sum(rows)) <= self.work.section.memory * GIB
         if not fits:
             return [
@@ -173,10 +173,15 @@ class Build:
 
 def _exact(notes: Sequence[Mapping[str, Any]], firsts: np.ndarray) -> Exact:
     """The exact nearest of all parts; `firsts`: the rows before each."""
-    ids = [np.where(note["ids"] == NONE, NONE, note["ids"] + first) for note, first in zip(notes, firsts)]
-    own = [np.where(note["own"] == NONE, NONE, note["own"] + first) for note, first in zip(notes, firsts)]
-    held = notes[0]["ids"].shape[1]
-    return Exact(*best(np.hstack([n["scores"] for n in notes]), np.hstack(ids), held), np.max(own, axis=0))
+    ids, own = (
+        [
+            np.where(note[name] == NONE, NONE, note[name] + first)
+            for note, first in zip(notes, firsts[:-1], strict=True)
+        ]
+        for name in ("ids", "own")
+    )
+    scores = np.hstack([note["scores"] for note in notes])
+    return Exact(*best(scores, np.hstack(ids), notes[0]["ids"].shape[1]), np.max(own, axis=0))
 
 
 def _merged(

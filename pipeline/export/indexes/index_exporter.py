@@ -1,17 +1,18 @@
-"""`export.index`, `export.indexes`: FAISS indexes of the kept samples' embeddings, in clip-retrieval's layout.
+"""`export.index`, `export.indexes`: FAISS indexes of kept samples' embeddings, as clip-retrieval has them.
 
     write_index(session)                       -> export.index.path
     search("out/index", vectors, k=10).rows    nearest samples, with their metadata
 
     image.index                   inner product of unit vectors: cosines. text.index of an index of captions
     metadata/metadata_0.parquet   row i is FAISS's id i: id uid shard row key caption url
-    image.json                    the manifest: which decision this is, which operator made the embeddings, where
-                                  the pool is, the recall that was measured; `complete` is true once all is there
+    image.json                    the manifest: which decision this is, which operator made the embeddings,
+                                  where the pool is, the recall that was measured; `complete` is true once all
+                                  is there
 
-clip-retrieval opens the folder with an `indices_paths.json` of `{"mine": "out/index"}`. Kept samples are added in
-pool order. Samples without an embedding (null, zero or not finite) are left out and counted. Vectors for training
-are drawn by uid. index_files.py names the files, index_build.py is the order of the work, and index_tasks.py says
-how much memory it takes.
+clip-retrieval opens the folder with an `indices_paths.json` of `{"mine": "out/index"}`. Kept samples are
+added in pool order. Samples without an embedding (null, zero or not finite) are left out and counted. Vectors
+for training are drawn by uid. index_files.py names the files, index_build.py is the order of the work, and
+index_tasks.py says how much memory it takes.
 """
 
 import os
@@ -106,8 +107,8 @@ def unwatched(tasks: int) -> Iterator[Report]:
 def write_index(
     session: Session, executor: Executor | None = None, watch: Watch = unwatched, name: str = "index"
 ) -> IndexResult:
-    """Build and publish an index. One of the same decision and embeddings is left alone; another one stays until
-    the new one is whole. Raises RecipeError."""
+    """Build and publish an index. One of the same decision and embeddings is left alone; another one stays
+    until the new one is whole. Raises RecipeError."""
     export = _Export(session, name)
     with export.writing() as stage:
         if stage.complete:
@@ -178,18 +179,17 @@ class _Export:
         return Built({**built.about, **self._described()}, built.queries_per_second)
 
     def _described(self) -> dict[str, Any]:
-        """What a search needs to know beside: the operator that made the embeddings, and where the pool is."""
+        """What a search needs to know beside: what made the embeddings, and where the pool is."""
         recipe, operator = self.session.recipe, None
         if self.operator in recipe.compute:
             entry = recipe.compute[self.operator]
             operator = {"name": self.operator, "use": entry.use, **entry.operator.model_dump(mode="json")}
         pool = recipe.pool.model_dump(mode="json", exclude_defaults=True)
-        places = {
-            name: _placed(pool[name], self.section.path)
-            for name in ("shards", "datacomp", "store")
-            if name in pool
-        }
-        return {"operator": operator or {}, "pool": {**pool, **places}}
+        places = {"store": _placed(recipe.pool.store, self.section.path)}
+        if recipe.pool.datacomp:
+            places["datacomp"] = _placed(recipe.pool.datacomp, self.section.path)
+        shards = [_placed(path, self.section.path) for path in recipe.pool.paths if recipe.pool.shards]
+        return {"operator": operator or {}, "pool": {**pool, **places, "shards": shards}}
 
     def result(self, stage: Stage, built: Built | None) -> IndexResult:
         """What the manifest of a complete index says."""
@@ -224,15 +224,25 @@ def _names(manifest: Mapping[str, Any], stem: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*finished, *index_files.building_files(manifest)]))
 
 
-def _placed(paths: str | list[str], index: str) -> list[str] | str:
-    """Paths of the recipe as they are seen from the index's folder, so that a folder that moves as a whole is found
-    again; URLs, and paths of an index on object storage, as they are."""
-    if not isinstance(paths, str):
-        return [str(_placed(path, index)) for path in paths]
-    if "://" in paths or "://" in index:
-        return paths
-    here, there = (os.path.abspath(os.path.expanduser(path)) for path in (index, paths))
+def _placed(path: str, index: str) -> str:
+    """A path of the recipe as it is seen from the index's folder, so that a folder that moves as a whole is
+    found again; a URL, and a path for an index on object storage, as it is."""
+    if "://" in path or "://" in index:
+        return path
+    here, there = (os.path.abspath(os.path.expanduser(p)) for p in (index, path))
     return os.path.relpath(there, here)
+
+
+def pool_of(manifest: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The section `pool` of the recipe that an index was made with, for the index at a path now."""
+    pool = dict(manifest["pool"])
+
+    def found(place: str) -> str:
+        return place if "://" in place or "://" in path else os.path.normpath(os.path.join(path, place))
+
+    pool["shards"] = [found(place) for place in pool["shards"]]
+    pool |= {name: found(pool[name]) for name in ("store", "datacomp") if name in pool}
+    return {name: value for name, value in pool.items() if value}
 
 
 # --- search ---------------------------------------------------------------------------------------

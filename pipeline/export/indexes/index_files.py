@@ -10,8 +10,8 @@
     parts/trained.index               the index without rows: centroids, codebooks
     parts/queries.npz                 the vectors that are searched to measure recall
 
-Parts are joined into one file if that fits the memory of the recipe; else they stay, and the manifest names them
-under `parts`. The other files are removed when the index is whole.
+Parts are joined into one file if that fits the memory of the recipe; else they stay, and the manifest names
+them under `parts`. The other files are removed when the index is whole.
 """
 
 from collections.abc import Iterator, Mapping

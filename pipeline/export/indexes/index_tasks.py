@@ -1,10 +1,10 @@
-"""The tasks that build an index: train it, fill its parts, search them, join them. Each runs on any machine that
-reaches the index's folder and the store, and leaves files (index_files.py) and their contents.
+"""The tasks that build an index: train it, fill its parts, search them, join them. Each runs on any machine
+that reaches the index's folder and the store, and leaves files (index_files.py) and their contents.
 
-Memory of a task, at most: `train` holds its vectors twice (40 per list; half of the recipe's `memory` for `auto`);
-`fill` the head of the index, twice faiss_file.BLOCK and one batch, or one shard's columns, whichever is more;
-`search` the head and a part; `join` the head. An index that cannot be cut (HNSW, fast-scan codes) is one part, which
-is held whole.
+Memory of a task, at most: `train` holds its vectors twice (40 per list; half of the recipe's `memory` for
+`auto`); `fill` the head of the index, twice faiss_file.BLOCK and one batch, or one shard's columns, whichever
+is more; `search` the head and a part; `join` the head. An index that cannot be cut (HNSW, fast-scan codes) is
+one part, which is held whole.
 """
 
 import time
@@ -114,8 +114,8 @@ def train(work: IndexWork) -> Trained:
 
 
 def _drawn(work: IndexWork, share: float, dimension: int) -> tuple[np.ndarray, bytes, int]:
-    """(vectors for training, the file of the queries, the number of vectors both were drawn from). Queries are
-    those with the lowest draws of another seed."""
+    """(vectors for training, the file of the queries, the number of vectors both were drawn from). Queries
+    are those with the lowest draws of another seed."""
     rows = work.vectors.with_names("uid", "shard", "row")
     near = 2 * MOST_QUERIES / max(work.kept, 1)  # twice as many as are needed: the draw is a share
     drawn = [np.empty((0, dimension), np.float32)]
@@ -240,7 +240,7 @@ class Searcher:
 
 @dataclass(frozen=True)
 class Joiner:
-    """Joins the parts into one index. `rows`: of each part; `probes`: lists that a query visits, if it has any."""
+    """Joins the parts into one index. `rows`: of each part; `probes`: lists that a query visits."""
 
     work: IndexWork
     rows: Sequence[int]

@@ -54,7 +54,7 @@ def best(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.nd
 
 @dataclass(frozen=True)
 class Exact:
-    """The exact nearest of each query among all parts, and the query's own id. Ids count through all parts."""
+    """The exact nearest of each query among all parts, and the query's own id. Ids count through them."""
 
     scores: np.ndarray
     ids: np.ndarray
@@ -101,12 +101,12 @@ class Found:
 
 
 Search = Callable[[Sequence[int]], list[Answer]]  # an answer for each number of probes
-GAIN = 0.005  # of recall: if twice as many probes bring less, the codes are the limit, not the lists
+GAIN = 0.005  # of recall: if four times as many probes bring less, the codes are the limit, not the lists
 
 
 def fewest_probes(search: Search, exact: Exact, lists: int, wanted: float) -> Found:
-    """The fewest lists to visit so that recall@10 is `wanted`. If no number of them reaches it, since the codes
-    are too short, the fewest that come within GAIN of the best. `lists`: those of the index, 0 without."""
+    """The fewest lists to visit so that recall@10 is `wanted`. If no number of them reaches it, since the
+    codes are too short, the fewest that come within GAIN of the best. `lists`: those there are."""
     tried: dict[int, Found] = {}
 
     def attempt(numbers: Sequence[int]) -> None:
@@ -120,7 +120,7 @@ def fewest_probes(search: Search, exact: Exact, lists: int, wanted: float) -> Fo
         best_recall = tried[most].recall_10
         if best_recall >= wanted or most >= lists:
             break
-        if most > 8 and best_recall - tried[most // 2].recall_10 < GAIN:
+        if most >= 64 and best_recall - tried[most // 4].recall_10 < GAIN:
             wanted = best_recall - GAIN
             break
     wanted = min(wanted, max(found.recall_10 for found in tried.values()))
