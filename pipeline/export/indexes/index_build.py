@@ -1,6 +1,6 @@
 """Building an index in the folder of its stage: train, fill the parts, measure, join.
 
-    about = Build(work, stage, executor, counts).run(watch)
+    built = Build(work, stage, executor, resources).run(watch)
 
 Every step leaves files that the next run finds, so a build that was killed goes on where it was. The parts
 are ranges of shards that follow from the recipe and the decision alone: whatever the number of tasks, the
@@ -17,7 +17,8 @@ import numpy as np
 from pipeline.export.exporter import Watch
 from pipeline.export.indexes import index_files
 from pipeline.export.indexes.index_files import BUILDING, PARTS, QUERIES, TRAINED
-from pipeline.export.indexes.index_tasks import Filler, IndexWork, Joiner, Part, Searcher, train
+from pipeline.export.indexes.index_tasks import Filler, IndexWork, Joiner, Part, Searcher
+from pipeline.export.indexes.index_training import train
 from pipeline.export.indexes.recall import NONE, Answer, Exact, Found, K, best, fewest_probes
 from pipeline.export.places.stage import Stage
 from pipeline.export.places.transfer import remove_empty
@@ -41,20 +42,13 @@ class Built:
 
 
 class Build:
-    """Builds one index. `counts`: kept rows by shard, in pool order."""
+    """Builds one index. `resources`: of a large task, as the recipe has them."""
 
-    def __init__(
-        self,
-        work: IndexWork,
-        stage: Stage,
-        executor: Executor,
-        counts: Mapping[str, int],
-        resources: Resources,
-    ) -> None:
-        self.work = work
+    def __init__(self, work: IndexWork, stage: Stage, executor: Executor, resources: Resources) -> None:
+        self.work = work.light()
+        self.whole = work
         self.stage = stage
         self.executor = executor
-        self.counts = counts
         self.asked = Asked(f"run.{INDEX_TASK}", resources)
         self.index_file = f"{work.section.stem}.index"
 
@@ -102,12 +96,12 @@ class Build:
         """Train the index; returns its shape and its parts."""
         if not self.stage.files.issuperset((TRAINED, QUERIES)) or "key" not in self.stage.manifest:
             begun("training the index")
-            trained = self.executor.one(train, self.work, self.asked)
+            trained = self.executor.one(train, self.whole, self.asked)
             self.stage.announce({"key": trained.factory, "dimension": self.work.vectors.dimension})
             self.stage.note(trained.contents)
             self.stage.save()
         shape = shape_of(self.stage.manifest["key"], self.stage.manifest["dimension"])
-        shards = cut(list(self.counts), self.counts, part_rows(shape))
+        shards = cut(list(self.whole.counts), self.whole.counts, part_rows(shape))
         self.stage.announce({BUILDING: len(shards)})
         return shape, [Part(number, run) for number, run in enumerate(shards)]
 

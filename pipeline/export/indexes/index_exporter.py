@@ -173,9 +173,9 @@ class _Export:
         """Build the index; returns what the manifest says of it."""
         counts = kept_counts(self.session)
         vectors = KeptVectors.of(self.session, self.section.embedding)
-        work = IndexWork(stage.path, self.key, self.section, vectors, sum(counts.values()))
+        work = IndexWork(stage.path, self.key, self.section, vectors, counts)
         resources = self.session.recipe.resources(INDEX_TASK)
-        built = Build(work, stage, executor, counts, resources).run(watch)
+        built = Build(work, stage, executor, resources).run(watch)
         return Built({**built.about, **self._described()}, built.queries_per_second)
 
     def _described(self) -> dict[str, Any]:

@@ -8,10 +8,10 @@ one part, which is held whole.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,26 +24,12 @@ from pipeline.export.indexes import faiss_build, index_files
 from pipeline.export.indexes.faiss_file import growing, join
 from pipeline.export.indexes.index_files import QUERIES, TRAINED, packed, part_files, unpacked
 from pipeline.export.indexes.recall import NONE, Answer, K, Nearest
-from pipeline.export.indexes.recall import QUERIES as MOST_QUERIES
 from pipeline.export.kept_vectors import KeptVectors
 from pipeline.export.places.contents import HashedFile, content_of, local_content
 from pipeline.export.places.transfer import local_copy
-from pipeline.plan.cluster import GIB
-from pipeline.plan.index_choice import choose, shape_of
 from pipeline.recipe.sections import Index
 from pipeline.storage.folder import Folder
 from pipeline.storage.store import to_arrow
-from pipeline.uids import draw
-
-SEED, QUERY_SEED = 0, 1  # of the draws of training vectors and of queries
-AUTO, EXACT = "auto", "Flat"
-
-
-class Trained(NamedTuple):
-    """The factory string that was used, which `auto` leaves open; and the files that were written."""
-
-    factory: str
-    contents: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -62,14 +48,18 @@ class IndexWork:
     key      of the recipe, for messages: `export.index`
     section  the index, as the recipe has it
     vectors  its vectors
-    kept     kept samples, with or without an embedding
+    counts   kept samples by shard, with or without an embedding
     """
 
     path: str
     key: str
     section: Index
     vectors: KeptVectors
-    kept: int
+    counts: Mapping[str, int]
+
+    def light(self) -> "IndexWork":
+        """The same for tasks that are told which shards are theirs: a pool may have a million."""
+        return replace(self, vectors=self.vectors.over(()), counts={})
 
     @property
     def folder(self) -> Folder:
@@ -86,56 +76,6 @@ class IndexWork:
 
         with local_copy(self.folder, name) as local:
             return faiss.read_index(local)
-
-
-# --- training -------------------------------------------------------------------------------------
-
-
-def train(work: IndexWork) -> Trained:
-    """Choose the factory, train, draw the queries. `auto` goes by the rows that have an embedding; these are
-    counted only if there are too many kept rows for an exact index."""
-    dimension, memory = work.vectors.dimension, work.section.memory * GIB
-    auto = work.section.factory == AUTO
-    factory = choose(work.kept, dimension, memory) if auto else work.section.factory
-    index = faiss_build.create(factory, dimension, work.key)
-    queries = packed(vectors=np.empty((0, dimension), np.float32))
-    if factory != EXACT:
-        share = 0.0 if index.is_trained else shape_of(factory, dimension).training_rows / max(work.kept, 1)
-        vectors, queries, rows = _drawn(work, share, dimension)
-        if auto and factory != (factory := choose(rows, dimension, memory)):
-            index = faiss_build.create(factory, dimension, work.key)
-        faiss_build.train(index, vectors, factory, work.key)
-    faiss_build.set_probes(index)
-    with work.folder.publishing(TRAINED) as path:
-        faiss_build.write(index, path)
-        content = local_content(path)
-    work.folder.publish(QUERIES, queries)
-    return Trained(factory, {TRAINED: content, QUERIES: content_of(queries)})
-
-
-def _drawn(work: IndexWork, share: float, dimension: int) -> tuple[np.ndarray, bytes, int]:
-    """(vectors for training, the file of the queries, the number of vectors both were drawn from). Queries
-    are those with the lowest draws of another seed."""
-    rows = work.vectors.with_names("uid", "shard", "row")
-    near = 2 * MOST_QUERIES / max(work.kept, 1)  # twice as many as are needed: the draw is a share
-    drawn = [np.empty((0, dimension), np.float32)]
-    asked, frames = [np.empty((0, dimension), np.float32)], list[pl.DataFrame]()
-    for vectors, frame in rows:
-        if share:
-            drawn.append(vectors[draw(SEED, frame["uid"]) < share])
-        lots = pl.Series("lot", draw(QUERY_SEED, frame["uid"]))
-        frames.append(frame.select("shard", "row", lots).filter(lots < near))
-        asked.append(vectors[(lots < near).to_numpy()])
-    if not frames:
-        return drawn[0], packed(vectors=asked[0]), 0
-    places = pl.concat(frames)
-    chosen = np.sort(np.argsort(places["lot"].to_numpy(), kind="stable")[:MOST_QUERIES])
-    queries = packed(
-        vectors=np.concatenate(asked)[chosen],
-        shards=np.array(places["shard"].gather(chosen).to_list(), dtype=np.str_),
-        rows=places["row"].gather(chosen).to_numpy(),
-    )
-    return np.concatenate(drawn), queries, rows.rows
 
 
 # --- filling --------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import pytest
 
 from pipeline.errors import RecipeError
 from pipeline.export.exporters import requested
-from pipeline.export.indexes import index_tasks
 from pipeline.export.indexes.index_exporter import pool_of, unwatched, write_index
 from pipeline.export.indexes.index_tasks import Filler
 from pipeline.plan import index_choice
@@ -132,24 +131,6 @@ def test_the_manifest_says_who_made_the_embeddings_and_where_the_pool_is(tmp_pat
     write_index(remote)
     said = json.loads(Folder("memory://pool-said/out").read("image.json"))
     assert said["pool"] == pool_of(said, "memory://pool-said/out") == here
-
-
-def test_training_takes_a_sample_by_uid_and_queries_of_their_own(tmp_path, pool, monkeypatch):
-    made = session(tmp_path, factory="IVF2,Flat")
-    from pipeline.export.kept_vectors import KeptVectors
-
-    section = made.recipe.export.index
-    work = index_tasks.IndexWork("", "export.index", section, KeptVectors.of(made, EMBEDDING), 22)
-    every, _, rows = index_tasks._drawn(work, 1.0, 8)
-    some, _, _ = index_tasks._drawn(work, 0.5, 8)
-    assert (every.shape, rows) == ((22, 8), 22)
-    assert 0 < len(some) < 22
-    assert {row.tobytes() for row in some} < {row.tobytes() for row in every}
-    monkeypatch.setattr(index_tasks, "MOST_QUERIES", 5)
-    Path(tmp_path / "q.npz").write_bytes(index_tasks._drawn(work, 0.0, 8)[1])
-    with np.load(tmp_path / "q.npz") as queries:
-        assert queries["vectors"].shape == (5, 8)
-        assert len(set(zip(queries["shards"].tolist(), queries["rows"].tolist(), strict=True))) == 5
 
 
 # --- several indexes ------------------------------------------------------------------------------
