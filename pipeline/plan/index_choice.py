@@ -27,6 +27,7 @@ FLAT = 100_000
 WHOLE = 1_000_000  # IVF with whole vectors
 LISTED = 10_000_000  # a query compares the centroids one by one; beyond, it searches them with a graph
 ONE_LEVEL = 4_096  # lists; more are found in two steps (faiss_build.py)
+SPARE = 20  # times as many samples as are drawn: from the shards of so many, a sample is as good as from all
 TINY = 10_000  # rows that are too few for lists
 CODE_SIZES = (64, 32, 16, 8, 4, 2, 1)  # bytes of a PQ code
 SMALLEST_CODE = 16  # bytes; a shorter code finds less than half of the neighbours

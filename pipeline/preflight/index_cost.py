@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from pipeline.plan.cluster import GIB
-from pipeline.plan.index_choice import ONE_LEVEL, Shape, choose, cut, part_rows, shape_of
+from pipeline.plan.index_choice import ONE_LEVEL, SPARE, Shape, choose, cut, part_rows, shape_of
 from pipeline.plan.passes import Stored
 from pipeline.plan.session import Session
 from pipeline.recipe.check import column_types
@@ -143,7 +143,8 @@ def train_seconds(factory: str, shape: Shape, rows: int, dimension: int, rates: 
         if any(word.startswith(name) for word in factory.split(",")):
             flops += iterations * min(vectors, CODEBOOK_VECTORS) * 256 * 2 * shape.width
     graph = _graph_seconds(shape, shape.lists, rates) * 2.5 if _has_graph(factory) else 0.0
-    return rows * dimension / rates.numbers + flops / rates.flops + graph
+    read = rows if rows <= 2 * SPARE * vectors else SPARE * vectors
+    return read * dimension / rates.numbers + flops / rates.flops + graph
 
 
 def add_seconds(factory: str, shape: Shape, rows: int, dimension: int, rates: Rates) -> float:

@@ -18,6 +18,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ from pipeline.run.executor import LITTLE, Asked, LocalExecutor
 
 ROWS_PER_SHARD = 20_000
 QUERIES = 1_000
-STEPS = ("ours", "bare", "tasks", "parts", "autofaiss")
+STEPS = ("ours", "bare", "tasks", "parts")
 PLUGIN = '''
 import numpy as np
 import polars as pl
@@ -251,8 +252,8 @@ def alone(step: str, folder: Path, rows: int, width: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    for name, default in (("rows", 1_000_000), ("width", 512)):
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(tempfile.gettempdir()) / "bench_index")
+    for name, default in (("rows", 200_000), ("width", 64)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--alone", help="one step, in this process")

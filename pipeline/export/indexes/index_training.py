@@ -13,11 +13,10 @@ from pipeline.export.indexes.index_tasks import IndexWork
 from pipeline.export.indexes.recall import QUERIES as MOST_QUERIES
 from pipeline.export.places.contents import content_of, local_content
 from pipeline.plan.cluster import GIB
-from pipeline.plan.index_choice import choose, shape_of
+from pipeline.plan.index_choice import SPARE, choose, shape_of
 from pipeline.uids import draw
 
 SEED, QUERY_SEED = 0, 1  # of the draws of training vectors and of queries
-SPARE = 20  # times as many samples as are drawn: from that many shards, a sample is as good as from all
 AUTO, EXACT = "auto", "Flat"
 
 
