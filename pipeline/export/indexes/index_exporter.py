@@ -33,7 +33,7 @@ from pipeline.export.indexes.index_files import BUILDING, METADATA_FILE, PARTS
 from pipeline.export.indexes.index_tasks import IndexWork
 from pipeline.export.kept import kept_counts
 from pipeline.export.kept_vectors import KeptVectors
-from pipeline.export.places.folder import ExportFolder, matches
+from pipeline.export.places.folder import ExportFolder
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import COMPLETE, Stage
 from pipeline.export.places.transfer import local_copy
@@ -116,16 +116,6 @@ def write_index(
         built = export.build(stage, executor or LocalExecutor(), watch)
         stage.finish(partial(export.inputs.verify, f"{export.key}.path"), built.about)
         return export.result(stage, built)
-
-
-def written_index(session: Session, name: str = "index") -> IndexResult | None:
-    """The index that is there, if it is of the same decision and embeddings. Raises RecipeError."""
-    export = _Export(session, name)
-    there = export.place.read(export.place.out)
-    if there is None or not (there.get(COMPLETE) and matches(there, export.identity)):
-        return None  # nothing is begun here
-    with export.writing() as stage:
-        return export.result(stage, None) if stage.complete else None
 
 
 class _Export:

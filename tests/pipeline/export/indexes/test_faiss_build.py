@@ -54,6 +54,26 @@ def test_equal_bytes_on_one_thread_and_two(vectors, tmp_path, factory):
     assert faiss.omp_get_max_threads() == 2
 
 
+@pytest.mark.parametrize("factory", ["IVF64,SQ8", "IVF60_HNSW32,Flat"])
+def test_many_lists_are_found_in_two_steps(vectors, tmp_path, factory, monkeypatch):
+    """Each of them is the nearest list of some vectors, and a search finds what it found before."""
+    whole = faiss.deserialize_index(np.frombuffer(build(factory, vectors, tmp_path / "one"), np.uint8))
+    monkeypatch.setattr(faiss_build, "ONE_LEVEL", 8)
+    data = build(factory, vectors, tmp_path / "1", 1)
+    assert build(factory, vectors, tmp_path / "2", 2) == data
+    index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    assert index.nlist == index.quantizer.ntotal == whole.nlist
+    sizes = [index.invlists.list_size(number) for number in range(index.nlist)]
+    assert sum(sizes) == 3000
+    assert min(sizes) > 0
+    exact = np.argsort(-(vectors[:200] @ vectors.T), axis=1)[:, :10]
+    for made in (whole, index):
+        made.nprobe = 8
+    found = [made.search(vectors[:200], 10)[1] for made in (whole, index)]
+    recalls = [np.mean([len(set(a) & set(b)) / 10 for a, b in zip(f, exact, strict=True)]) for f in found]
+    assert recalls[1] >= recalls[0] - 0.05
+
+
 @pytest.mark.parametrize(("factory", "least"), [("IVF64,SQ8", 0.97), ("IVF64_HNSW32,Flat", 0.97)])
 def test_it_finds_the_neighbours(vectors, tmp_path, factory, least):
     build(factory, vectors, tmp_path / "index")
