@@ -29,25 +29,22 @@ def export_of(root: Path, letter: str, out: str = "out") -> dict:
     return {"index": {"embedding": "vector.embedding", **index}}
 
 
-def write(root: Path, letter: str, address: str | None) -> None:
+def write(root: Path, letter: str, on_ray: bool) -> None:
     """Build one index in parts of a shard; in a process of its own, which says when it begins."""
     index_choice.PART_BYTES, index_choice.HEADS = 1, 0
     executor: Executor = LocalExecutor()
-    if address is not None:
-        import ray
-
+    if on_ray:
         from pipeline.run.on_ray import RayExecutor
 
-        ray.init(address, log_to_driver=False, logging_level="ERROR")
         executor = RayExecutor()
     (root / "begun").touch()
     write_index(Session.open(recipe(root, export_of(root, letter))), executor)
 
 
-def start(root: Path, letter: str, address: str | None) -> multiprocessing.Process:
+def start(root: Path, letter: str, on_ray: bool) -> multiprocessing.Process:
     """Another process in which `write` has begun."""
     (root / "begun").unlink(missing_ok=True)
-    process = multiprocessing.get_context("spawn").Process(target=write, args=(root, letter, address))
+    process = multiprocessing.get_context("spawn").Process(target=write, args=(root, letter, on_ray))
     process.start()
     while not (root / "begun").exists() and process.is_alive():
         time.sleep(0.01)
@@ -66,17 +63,17 @@ def expected(tmp_path, small_parts) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def kill_often(root: Path, expected: dict[str, dict[str, bytes]], kills: int, address: str | None) -> None:
+def kill_often(root: Path, expected: dict[str, dict[str, bytes]], kills: int, on_ray: bool) -> None:
     """Kill builds of changing indexes, and let one end now and then."""
     rng, out, killed = random.Random(7), root / "out", 0
-    process = start(root, "a", address)
+    process = start(root, "a", on_ray)
     begun = time.monotonic()
     process.join()
     longest = time.monotonic() - begun
     assert contents(out) == expected["a"]
     while killed < kills:
         letter = rng.choice("abc")
-        process = start(root, letter, address)
+        process = start(root, letter, on_ray)
         process.join(rng.uniform(0, longest))
         if process.exitcode is None:
             process.kill()
@@ -87,24 +84,25 @@ def kill_often(root: Path, expected: dict[str, dict[str, bytes]], kills: int, ad
             [whole] = [files for files in expected.values() if files["image.json"] == path.read_bytes()]
             assert {name: (out / name).read_bytes() for name in whole} == whole
         if rng.random() < 0.3:
-            process = start(root, letter, address)
+            process = start(root, letter, on_ray)
             process.join()
             assert process.exitcode == 0
             assert contents(out) == expected[letter]
     for letter in FACTORIES:
-        start(root, letter, address).join()
+        start(root, letter, on_ray).join()
         assert contents(out) == expected[letter]
 
 
 def test_killed_on_the_loop(tmp_path, expected):
-    kill_often(tmp_path, expected, either(3, 20), None)
+    kill_often(tmp_path, expected, either(3, 20), False)
 
 
-@pytest.mark.usefixtures("local_ray")
-def test_killed_on_ray(tmp_path, expected):
-    import ray
+@pytest.mark.ray
+def test_killed_on_two_nodes_of_ray(tmp_path, expected):
+    from tests.support.ray_nodes import nodes
 
-    kill_often(tmp_path, expected, either(2, 20), ray.get_runtime_context().gcs_address)
+    with nodes(({"num_cpus": 2}, {"num_cpus": 2})):
+        kill_often(tmp_path, expected, either(2, 20), True)
 
 
 @pytest.mark.usefixtures("local_ray")
