@@ -185,7 +185,7 @@ def one_of_each(truth: pl.DataFrame, defects: list[str]) -> list[str]:
 
 def show_search(session: Session) -> None:
     """Search the kept images with the caption of the first kept sample."""
-    from pipeline.export.indexes.index_exporter import search
+    from pipeline.search.index import search
 
     text, vector = first_kept(session)
     assert session.recipe.export.index

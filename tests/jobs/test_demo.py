@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.export.indexes.index_exporter import search
+from pipeline.search.index import search
 from tests.support.command import winnow
 
 

@@ -1,7 +1,6 @@
 """`export.index`, `export.indexes`: FAISS indexes of kept samples' embeddings, as clip-retrieval has them.
 
-    write_index(session)                       -> export.index.path
-    search("out/index", vectors, k=10).rows    nearest samples, with their metadata
+    write_index(session)          -> export.index.path; `pipeline.search.index.search` searches it
 
     image.index                   inner product of unit vectors: cosines. text.index of an index of captions
     metadata/metadata_0.parquet   row i is FAISS's id i: id uid shard row key caption url
@@ -20,29 +19,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import polars as pl
 
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Report, TaskReport, Watch
-from pipeline.export.indexes import faiss_build, index_files
+from pipeline.export.indexes import index_files
 from pipeline.export.indexes.index_build import Build, Built
-from pipeline.export.indexes.index_files import BUILDING, METADATA_FILE, PARTS
+from pipeline.export.indexes.index_files import BUILDING, PARTS
 from pipeline.export.indexes.index_tasks import IndexWork
 from pipeline.export.kept import kept_counts
 from pipeline.export.kept_vectors import KeptVectors
 from pipeline.export.places.folder import ExportFolder
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import COMPLETE, Stage
-from pipeline.export.places.transfer import local_copy
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.schema import owner
 from pipeline.storage import layout
-from pipeline.storage.folder import Folder
 
 KEY = "export.index.path"
 INDEX_FILE, ABOUT_FILE = "image.index", "image.json"
@@ -233,37 +228,3 @@ def pool_of(manifest: Mapping[str, Any], path: str) -> dict[str, Any]:
     pool["shards"] = [found(place) for place in pool["shards"]]
     pool |= {name: found(pool[name]) for name in ("store", "datacomp") if name in pool}
     return {name: value for name, value in pool.items() if value}
-
-
-# --- search ---------------------------------------------------------------------------------------
-
-
-class Hits(NamedTuple):
-    """The nearest samples of n vectors.
-
-    ids, scores   (n, k), best first; ids are -1 if the index has fewer than k rows
-    rows          one row per hit, by query and rank: query, rank, score, and the metadata's columns
-    """
-
-    ids: np.ndarray
-    scores: np.ndarray
-    rows: pl.DataFrame
-
-
-def search(path: str, vectors: np.ndarray, k: int = 10) -> Hits:
-    """The k nearest samples to each of (n, d) vectors of any length. `path`: an index's folder."""
-    folder = Folder(path)
-    about = place_of(path).read(folder)
-    if about is None:
-        raise RecipeError(f"{path} is not an index: it has no {ABOUT_FILE}; run `winnow export` first")
-    if not about.get(COMPLETE, True):  # earlier versions wrote it last, without this key
-        raise RecipeError(f"{path} is not complete; run `winnow export` again")
-    with local_copy(folder, INDEX_FILE) as local:
-        scores, ids = faiss_build.query(local, vectors, k)
-    query, rank = (grid.ravel() for grid in np.indices(ids.shape))
-    hits = pl.DataFrame({"query": query, "rank": rank, "score": scores.ravel(), "id": ids.ravel()})
-    with local_copy(folder, METADATA_FILE) as local:
-        is_hit = pl.col("id").is_in(np.unique(ids).tolist())
-        metadata = pl.scan_parquet(local).filter(is_hit).collect()
-    rows = hits.join(metadata, on="id", how="inner", maintain_order="left")
-    return Hits(ids, scores, rows)

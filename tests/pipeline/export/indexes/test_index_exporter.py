@@ -1,4 +1,4 @@
-"""The index's folder: rows and ids, searching, equal bytes. test_faiss_build.py tests the factories."""
+"""The index's folder: rows and ids, equal bytes. test_faiss_build.py tests the factories."""
 
 import json
 import os
@@ -12,10 +12,11 @@ import pytest
 from pipeline.errors import RecipeError
 from pipeline.export import kept_vectors
 from pipeline.export.indexes import index_exporter as module
-from pipeline.export.indexes.index_exporter import IndexResult, search, write_index
+from pipeline.export.indexes.index_exporter import IndexResult, write_index
 from pipeline.export.kept_vectors import KeptVectors
 from pipeline.export.places.contents import sealed
 from pipeline.plan.session import Session
+from pipeline.search.index import search
 from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
 from tests.support.folders import contents
 
@@ -71,36 +72,6 @@ def test_about(session, out):
     assert stored["metric"] == "inner_product"
     assert stored["columns"] == session.folder("vector")
     assert stored["decision"].startswith("decisions/test-")
-
-
-def test_search(session, out):
-    write_index(session)
-    hits = search(str(out), np.stack([5 * vector(7), vector(3)]), k=3)
-    assert hits.ids.shape == hits.scores.shape == (2, 3)
-    assert hits.ids[:, 0].tolist() == [5, 2]
-    np.testing.assert_allclose(hits.scores[:, 0], 1, atol=1e-5)
-    assert hits.rows.columns[:4] == ["query", "rank", "score", "id"]
-    assert hits.rows["query"].to_list() == [0, 0, 0, 1, 1, 1]
-    assert hits.rows["rank"].to_list() == [0, 1, 2] * 2
-    assert hits.rows["id"].to_list() == hits.ids.ravel().tolist()
-    assert hits.rows.filter(rank=0)["uid"].to_list() == [uid(7), uid(3)]
-    cosines = sorted((float(vector(7) @ vector(i)) for i in KEPT), reverse=True)[:3]
-    np.testing.assert_allclose(hits.scores[0], cosines, atol=1e-5)
-
-
-def test_fewer_rows_than_asked_for(session, out):
-    write_index(session)
-    hits = search(str(out), vector(0)[None], k=10)
-    assert hits.ids[0, 8:].tolist() == [-1, -1]
-    assert len(hits.rows) == 8
-
-
-def test_search_says_what_is_wrong(session, out):
-    with pytest.raises(RecipeError, match=rf"{out} is not an index: it has no image\.json"):
-        search(str(out), vector(0)[None])
-    write_index(session)
-    with pytest.raises(ValueError, match=r"vectors must be \(n, 8\), got \(1, 7\)"):
-        search(str(out), np.zeros((1, 7)))
 
 
 def test_rows_without_an_embedding_are_left_out_and_counted(tmp_path, out):
