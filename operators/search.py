@@ -87,11 +87,13 @@ class Query(ClipWeights, Score):
         """Refuse no query, and texts or pictures without a model."""
         if not (self.texts or self.images or self.vectors):
             raise ValueError("needs something to ask for: `texts`, `images` or `vectors`")
-        if not (self.texts or self.images or self.not_texts or self.not_images):
-            return self
-        if not self.model:
-            raise ValueError("needs `model` and `pretrained`, those of the embedding, for texts and pictures")
-        return super()._weights()
+        if self.texts or self.images or self.not_texts or self.not_images:
+            if not self.model:
+                raise ValueError(
+                    "needs `model` and `pretrained`, those of the embedding, for texts and pictures"
+                )
+            self.check_weights()
+        return self
 
     def why_missing(self, field: str, value: str) -> str:
         """See Operator."""

@@ -1,5 +1,6 @@
 """What a search found."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,3 +41,10 @@ def table(scores: np.ndarray, ids: np.ndarray, samples: pl.DataFrame) -> pl.Data
         {"query": query, "rank": rank, "score": scores.ravel(), "id": ids.ravel().astype(np.int64)}
     )
     return hits.join(samples, on="id", how="inner", maintain_order="left")
+
+
+class Found(NamedTuple):
+    """Hits, and what was asked for: `names[query]`, in the words of whoever asked."""
+
+    names: Sequence[str]
+    hits: Hits
