@@ -9,11 +9,11 @@ target.session()          # the pool, for pictures and exports
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from operators.clip import ClipWeights
 from pipeline.errors import RecipeError, shortened
 from pipeline.operator import Operator
+from pipeline.plan.keys import cache_key
 from pipeline.plan.session import Session
 from pipeline.recipe.load import load
 from pipeline.recipe.lookup import find
@@ -21,6 +21,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.schema import owner
 from pipeline.search.index import SearchIndex
 from pipeline.search.samples import pool_of
+from pipeline.storage.digests import file_digest
 
 RECIPES = (".yaml", ".yml")
 WEIGHTS = ("model", "pretrained")
@@ -121,17 +122,35 @@ def _of_index(index: SearchIndex) -> ClipWeights:
             f"{index.path} does not say which model made {index.about.embedding}, as an earlier version wrote it: "
             f"name the recipe instead of the index's folder; {OTHERWISE}"
         )
-    cls, _ = find(str(made.get("use")), f"{index.path}: operator.use", ())
-    if not issubclass(cls, ClipWeights):
-        raise _cannot(str(made["use"]), index)
-    fields: dict[str, Any] = made.get("fields", made)
-    try:
-        found = ClipWeights(**{name: fields.get(name, "") for name in WEIGHTS})
-    except ValueError:
+    if not made:
         raise RecipeError(
-            f"{index.path} names no model that could be loaded: {shortened(str(fields))}"
-        ) from None
-    return found
+            f"{index.path}: {index.about.embedding} came with the pool, and the index does not say from which "
+            f"model; {OTHERWISE}"
+        )
+    use = str(made.get("use"))
+    cls, _ = find(use, f"{index.path}: operator.use", ())
+    if not issubclass(cls, ClipWeights):
+        raise _cannot(use, index)
+    try:
+        operator = cls(**{name: value for name, value in made.items() if name in cls.model_fields})
+    except ValueError as error:
+        raise RecipeError(f"{index.path}: operator is garbled: {shortened(str(error))}") from None
+    _check_key(operator, use, index)
+    return _as_clip(operator, use, index)
+
+
+def _check_key(operator: ClipWeights, use: str, index: SearchIndex) -> None:
+    """Raises RecipeError if the operator, with the files that its fields name now, is not the one whose key
+    is in the manifest. Of an operator that reads others' columns the key cannot be told."""
+    if operator.owners() or index.trusted:
+        return
+    contents = {field: file_digest(path) for field, path in operator.fields_of("file")}
+    known = {field: digest for field, digest in contents.items() if digest is not None}
+    if not index.about.columns.endswith(f"-{cache_key(use, operator, {}, known)}"):
+        raise RecipeError(
+            f"the model {operator.model} is not the one that made {index.path}: its files, or the pool's limits, "
+            "are others; name the recipe instead of the index's folder, or add --trust"
+        )
 
 
 def _as_clip(operator: Operator, use: str, index: SearchIndex) -> ClipWeights:

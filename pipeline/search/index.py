@@ -38,11 +38,13 @@ class SearchIndex:
     path    its folder
     about   what its manifest says
     files   file of the index -> its path on this machine
+    trusted whether it is believed although nothing proves it
     """
 
     path: str
     about: About
     files: Mapping[str, str]
+    trusted: bool = False
 
     @classmethod
     def open(cls, path: str, trust: bool = False) -> "SearchIndex":
@@ -53,7 +55,7 @@ class SearchIndex:
             _verify(path, about, states, files)
         for part in about.parts:
             check_rows(files[part.metadata], f"{path}/{part.metadata}", part.rows)
-        return cls(path, about, files)
+        return cls(path, about, files, trust)
 
     def search(self, vectors: np.ndarray, k: int = 10, probes: int | None = None) -> Hits:
         """The k nearest samples to each of (n, d) vectors of any length. `probes`: lists that each query
@@ -125,6 +127,8 @@ class SearchIndex:
         index, shown = self._read(part), f"{self.path}/{part.index}"
         if probes is not None:
             set_probes(index, probes, shown)
+        elif (stored := self.about.probes) is not None and lists_of(index) is not None:
+            set_probes(index, stored, shown)
         scores, ids = index.search(vectors, k)
         if (ids >= part.rows).any() or (ids < -1).any():
             raise RecipeError(f"{shown} names the row {ids.max():,}, and has {part.rows:,}; {AGAIN}")

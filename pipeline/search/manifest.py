@@ -81,6 +81,12 @@ class About(BaseModel):
         return self
 
     @property
+    def probes(self) -> int | None:
+        """The lists that a query must visit for the recall that was measured; None if that is not known."""
+        found = (self.measured or {}).get("probes")
+        return found if type(found) is int and found > 0 else None
+
+    @property
     def files(self) -> list[str]:
         """The files of the parts."""
         return [name for part in self.parts for name in (part.index, part.metadata)]

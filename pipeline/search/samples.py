@@ -5,6 +5,7 @@ why = reasons(session, hits.rows)             # (shard, row) -> why the pool no 
 pictures(session, hits.rows, side=208, cost=cost)
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pipeline.search.index import SearchIndex
 from pipeline.view.pictures import COLUMNS, Cost, Look, Picture, looks, without_warnings
 
 THREADS = 8  # shards that are looked at together: each waits for storage most of the time
+PATHS = ("shards", "datacomp", "store")  # keys of a pool
 GO_ON = "run `winnow run` again"
 
 
@@ -32,14 +34,25 @@ def pool_of(index: SearchIndex) -> Session:
             f"{index.path} does not say where its pool is, as an earlier version wrote it: name the recipe "
             "instead of the index's folder"
         )
+    about = index.about.pool
+    pool = {key: _placed(value, index.path) if key in PATHS else value for key, value in about.items()}
     try:
-        return Session.open(parse({"name": "search", "pool": index.about.pool}))
+        return Session.open(parse({"name": "search", "pool": pool}))
     except RecipeError as error:
         first = str(error).split("\n")[0]
         raise RecipeError(
             f"{index.path} says where its pool is, but it cannot be used: {first}; name the recipe instead of "
             "the index's folder"
         ) from None
+
+
+def _placed(value: object, folder: str) -> object:
+    """A path of the pool, which is seen from the index's folder; other values, and URLs, as they are."""
+    if isinstance(value, list):
+        return [_placed(path, folder) for path in value]
+    if not isinstance(value, str) or "://" in value or "://" in folder:
+        return value
+    return os.path.normpath(os.path.join(os.path.abspath(os.path.expanduser(folder)), value))
 
 
 def by_shard(rows: pl.DataFrame) -> dict[str, list[int]]:
