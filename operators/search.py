@@ -13,9 +13,9 @@ Columns
                      `mean`, `mean`; null as `cosine`
 Errors: `embedding is zero or not finite`.
 Source: zero-shot retrieval with CLIP (Radford et al. 2021, arXiv 2103.00020), as clip-retrieval does it.
-Differs: nothing. What is not wanted is taken away from the direction of a query before the cosine is taken,
-    as users of clip-retrieval subtract one embedding from another. `model` and `pretrained` must be those of
-    the embedding; only its width is checked.
+Differs: users of clip-retrieval subtract one embedding from another; here half the direction of what is not
+    wanted is taken away from a query, which leaves more of it (queries.py has the figures). `model` and
+    `pretrained` must be those of the embedding; only its width is checked.
 """
 
 import io
@@ -52,8 +52,8 @@ class Query(ClipWeights, Score):
     images       a picture's file, or several by name; each is a query
     vectors      (m, d) embeddings by the same model: .npy, .npz, .parquet, .pt; each row is a query
     array        which array of an .npz, column of a .parquet or tensor of a .pt, if there are several
-    not_texts    texts of what is not wanted: the direction of the mean of all that is not wanted is taken
-                 away from each query
+    not_texts    texts of what is not wanted: half the direction of the mean of all that is not wanted is
+                 taken away from each query
     not_images   the same, pictures
     not_vectors  the same, embeddings
     mean         whether all queries are one, in the direction of their mean: a text in several languages,

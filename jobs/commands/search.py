@@ -37,7 +37,11 @@ def search(
     ] = None,
     unlike: Annotated[
         Several,
-        typer.Option("--not", metavar="TEXT", help="Away from these words: they are subtracted. Repeatable."),
+        typer.Option(
+            "--not",
+            metavar="TEXT",
+            help="Away from these words: half their direction is taken away. Repeatable.",
+        ),
     ] = None,
     each: Annotated[
         bool,

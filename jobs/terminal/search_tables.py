@@ -31,5 +31,6 @@ def hits(found: Found, out: Console) -> None:
 def searched(path: str, rows: int, measured: Mapping[str, Any] | None) -> None:
     """What was searched, and how far an index that is not exact can be trusted, on stderr."""
     recall = (measured or {}).get("recall@10")
-    told = f"; it finds {recall:.0%} of the true ten nearest" if isinstance(recall, float) else ""
+    inexact = isinstance(recall, float) and recall < 1
+    told = f"; it finds {recall:.1%} of the true ten nearest" if inexact else ""
     remarks.print(f"searched {counted(rows, 'sample')} of {path}{told}")
