@@ -48,7 +48,7 @@ class Query(ClipWeights, Score):
     here make a column of it.
 
     embedding    such as clip.image_embedding, or clip.text_embedding to ask among captions
-    texts        a list of texts; each is a query
+    texts        each is a query
     images       a picture's file, or several by name; each is a query
     vectors      (m, d) embeddings by the same model: .npy, .npz, .parquet, .pt; each row is a query
     array        which array of an .npz, column of a .parquet or tensor of a .pt, if there are several
