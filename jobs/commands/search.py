@@ -95,9 +95,9 @@ def search(
       winnow search recipe.yaml --image new.jpg --min 0.8 --grid like_it.png
       winnow search out/index --text "a car" --not "a toy" --k 5000 --export cars
     """
+    from jobs.search import hit_tables
     from jobs.search.ask import Question, queries_of
     from jobs.search.target import Choice, open_target
-    from jobs.terminal import search_tables
     from jobs.terminal.progress import showing_progress
     from pipeline.search.hits import Found
 
@@ -111,13 +111,13 @@ def search(
         hits = target.index.search(queries.vectors, k, probes)
     found = Found(queries.names, hits if least is None else hits.at_least(least))
     if not json:
-        search_tables.hits(found, remarks if grid or export or subset else console)
+        hit_tables.hits(found, remarks if grid or export or subset else console)
     written = _write(session, found, grid, export, subset, json)
     about = target.index.about
     if json:
         print_json({"index": target.index.path, "samples": about.rows, "queries": _plain(found), **written})
     else:
-        search_tables.searched(target.index.path, about.rows, about.measured)
+        hit_tables.searched(target.index.path, about.rows, about.measured)
 
 
 def _check(

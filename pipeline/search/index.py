@@ -140,13 +140,16 @@ class SearchIndex:
         return read_index(self.files[part.index], shown, self.about.dimension, part.rows)
 
     def _by_part(self, ids: Sequence[int]) -> list[tuple[Part, int, list[int]]]:
-        """The parts that hold some rows; the id of each part's first row; and which of its rows they are."""
-        found, start = list[tuple[Part, int, list[int]]](), 0
-        for part in self.about.parts:
-            own = [row - start for row in ids if start <= row < start + part.rows]
-            found += [(part, start, own)] if own else []
-            start += part.rows
-        return found
+        """The parts that hold some rows, which are ascending; the id of each part's first row; and which of
+        its rows they are."""
+        sizes = [part.rows for part in self.about.parts]
+        starts = np.cumsum([0, *sizes])
+        cuts = np.searchsorted(ids, starts)
+        return [
+            (part, int(start), [row - int(start) for row in ids[a:b]])
+            for part, start, a, b in zip(self.about.parts, starts, cuts, cuts[1:], strict=False)
+            if a < b
+        ]
 
     def _unit(self, vectors: np.ndarray) -> np.ndarray:
         """(n, d) float32 of unit norm. Raises RecipeError for another width."""

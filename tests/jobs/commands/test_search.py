@@ -141,6 +141,20 @@ def test_pictures_tars_and_a_subset(made, tmp_path):
     assert json.loads(again.stdout)["export"]["skipped"] == 1
 
 
+def test_one_of_several_indexes_of_a_recipe(made, tmp_path, tiny_clip):
+    recipe = recipe_of(made, tiny_clip.config, tiny_clip.weights)
+    pictures, captions = (
+        {"embedding": f"clip.{kind}_embedding", "path": str(tmp_path / kind)} for kind in ("image", "text")
+    )
+    recipe["export"] = {"indexes": {"pictures": pictures, "captions": captions}}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(recipe))
+    assert winnow("export", tmp_path / "two.yaml", "--local").returncode == 0
+    words = (tmp_path / "two.yaml", "--text", "caption number 7", "--k", 1)
+    assert hits(*words, "--index", "captions") == hits(tmp_path / "text", *words[1:]) == [[uid(7)]]
+    done = winnow("search", *words)
+    assert done.stderr == "error: --index must name one of captions, pictures\n"
+
+
 def test_torch_is_not_loaded_for_samples(made):
     """A search by samples takes a second; loading torch takes several."""
     code = (

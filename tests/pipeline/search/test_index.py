@@ -1,9 +1,12 @@
 """Searching an index: one file or parts, probes, samples and their vectors."""
 
+import json
+
 import numpy as np
 import pytest
 
 from pipeline.errors import RecipeError
+from pipeline.export.places.contents import sealed
 from pipeline.search.index import SearchIndex, search
 from tests.pipeline.search.made_index import KEPT, vector, vectors, write_index
 from tests.support.decided_pool import uid
@@ -64,6 +67,35 @@ def test_of_equal_scores_the_first_row_comes_first(tmp_path):
     stored = np.repeat(vectors(2), [4, 4], axis=0)
     hits = search(write_index(tmp_path / "i", stored, [3, 5]), stored[:1], 5)
     assert hits.ids[0, :4].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("factory", ["IVF4,PQ4x4fs", "OPQ4_16,IVF4_HNSW8,PQ4", "PQ4"])
+def test_codes_are_read_too(tmp_path, factory):
+    stored = vectors(300)
+    hits = SearchIndex.open(write_index(tmp_path / "i", stored, factory=factory)).search(stored[:9], 50)
+    assert sum(row in found for row, found in enumerate(hits.ids)) >= 7
+
+
+def test_an_index_of_captions(tmp_path):
+    """clip-retrieval calls it text.index; its manifest is text.json."""
+    stored = vectors(30)
+    write_index(tmp_path / "i", stored)
+    manifest = json.loads((tmp_path / "i" / "image.json").read_bytes())
+    (tmp_path / "i" / "image.index").rename(tmp_path / "i" / "text.index")
+    (tmp_path / "i" / "image.json").unlink()
+    named = {name.replace("image", "text"): content for name, content in manifest["contents"].items()}
+    del manifest["seal"]
+    (tmp_path / "i" / "text.json").write_bytes(sealed({**manifest, "contents": named}))
+    assert search(str(tmp_path / "i"), stored[4:5], 1).rows["caption"].to_list() == ["caption 4"]
+
+
+def test_the_probes_that_were_measured_are_visited(tmp_path):
+    stored, asked = vectors(2000), vectors(50, seed=1)
+    few = write_index(tmp_path / "few", stored, factory="IVF32,Flat", measured={"probes": 1})
+    many = write_index(tmp_path / "many", stored, factory="IVF32,Flat", measured={"probes": 32})
+    exact = (asked @ stored.T).argmax(1)
+    assert (search(many, asked, 1).ids[:, 0] == exact).all()
+    assert (search(few, asked, 1).ids[:, 0] == exact).mean() < 0.9
 
 
 def test_more_probes_find_more(tmp_path):

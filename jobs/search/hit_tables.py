@@ -1,4 +1,4 @@
-"""Tables of what a search found, for people."""
+"""Tables of what `winnow search` found, for people."""
 
 from collections.abc import Mapping
 from textwrap import shorten
