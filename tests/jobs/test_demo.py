@@ -55,8 +55,8 @@ def test_demo(tmp_path: Path) -> None:
 
 
 def assert_captions_find_their_scenes(folder: Path) -> None:
-    """Of the first ten captions that tell of several things and what is behind them, `winnow search` brings the
-    picture drawn from it first for at least eight."""
+    """Of the first ten captions that tell of several things and what is behind them, `winnow search` brings
+    the picture that was drawn from it first for eight."""
     behind = [phrase for phrases in BACKGROUNDS.values() for phrase in phrases]
     samples = pl.read_parquet(folder / "index" / "metadata" / "metadata_0.parquet")
     whole = samples.filter(

@@ -186,7 +186,9 @@ def probed_lists(index: Any) -> Any:
     import faiss
 
     behind = inner(index)
-    return lists_of(faiss.downcast_index(behind.base_index) if isinstance(behind, faiss.IndexRefine) else behind)
+    return lists_of(
+        faiss.downcast_index(behind.base_index) if isinstance(behind, faiss.IndexRefine) else behind
+    )
 
 
 def _train_transforms(index: Any, vectors: np.ndarray) -> np.ndarray:

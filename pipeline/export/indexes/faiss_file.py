@@ -174,7 +174,9 @@ def join(index: Any, parts: Mapping[str, int], write: Callable[[bytes | memoryvi
     head = _head(index, NO_LISTS)
     write(head)
     firsts = [0, *accumulate(parts.values())]
-    blocks = [_Block(path, inner.code_size, len(head) - LISTS_HEAD, firsts[i]) for i, path in enumerate(parts)]
+    blocks = [
+        _Block(path, inner.code_size, len(head) - LISTS_HEAD, firsts[i]) for i, path in enumerate(parts)
+    ]
     for data in _joined(blocks):
         write(data)
 

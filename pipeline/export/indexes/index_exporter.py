@@ -21,7 +21,6 @@ from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
-
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Report, TaskReport, Watch
 from pipeline.export.indexes import index_files

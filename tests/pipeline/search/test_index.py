@@ -69,7 +69,7 @@ def test_of_equal_scores_the_first_row_comes_first(tmp_path):
     assert hits.ids[0, :4].tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("factory", ["IVF4,PQ4x4fs", "OPQ4_16,IVF4_HNSW8,PQ4", "PQ4"])
+@pytest.mark.parametrize("factory", ["IVF4,PQ4x4fs", "OPQ4_16,IVF4_HNSW8,PQ4", "IVF4,SQ4,RFlat", "PQ4"])
 def test_codes_are_read_too(tmp_path, factory):
     stored = vectors(300)
     hits = SearchIndex.open(write_index(tmp_path / "i", stored, factory=factory)).search(stored[:9], 50)
