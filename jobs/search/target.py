@@ -20,7 +20,7 @@ from pipeline.recipe.lookup import find
 from pipeline.recipe.sections import Recipe
 from pipeline.schema import owner
 from pipeline.search.index import SearchIndex
-from pipeline.search.samples import pool_of
+from pipeline.search.samples import session_of
 from pipeline.storage.digests import file_digest
 
 RECIPES = (".yaml", ".yml")
@@ -46,7 +46,7 @@ class Target:
 
     def session(self) -> Session:
         """The pool. Raises RecipeError."""
-        return pool_of(self.index) if self.recipe is None else Session.open(self.recipe)
+        return session_of(self.index) if self.recipe is None else Session.open(self.recipe)
 
     def weights(self) -> ClipWeights:
         """The CLIP that made the embeddings. Raises RecipeError if that is not known, or is not the one that

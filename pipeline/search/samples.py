@@ -1,11 +1,10 @@
 """What the pool holds of hits: whether they are still its samples, and their pictures.
 
-session = pool_of(index)                      # or that of a recipe
+session = session_of(index)                   # or that of a recipe
 why = reasons(session, hits.rows)             # (shard, row) -> why the pool no longer has that sample
 pictures(session, hits.rows, side=208, cost=cost)
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,28 +13,31 @@ import polars as pl
 
 from pipeline.decide.lookup import Place
 from pipeline.errors import RecipeError
+from pipeline.export.indexes.index_exporter import pool_of
 from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
 from pipeline.progress import Tick, begun
 from pipeline.recipe.load import parse
 from pipeline.run.decode import AT_ONCE, Room
 from pipeline.search.index import SearchIndex
+from pipeline.search.manifest import AGAIN
 from pipeline.view.pictures import COLUMNS, Cost, Look, Picture, looks, without_warnings
 
 THREADS = 8  # shards that are looked at together: each waits for storage most of the time
-PATHS = ("shards", "datacomp", "store")  # keys of a pool
 GO_ON = "run `winnow run` again"
 
 
-def pool_of(index: SearchIndex) -> Session:
+def session_of(index: SearchIndex) -> Session:
     """The pool that an index says it was made from. Raises RecipeError."""
     if index.about.pool is None:
         raise RecipeError(
             f"{index.path} does not say where its pool is, as an earlier version wrote it: name the recipe "
             "instead of the index's folder"
         )
-    about = index.about.pool
-    pool = {key: _placed(value, index.path) if key in PATHS else value for key, value in about.items()}
+    try:
+        pool = pool_of({"pool": index.about.pool}, index.path)
+    except (KeyError, TypeError):
+        raise RecipeError(f"{index.path}: pool is garbled; {AGAIN}") from None
     try:
         return Session.open(parse({"name": "search", "pool": pool}))
     except RecipeError as error:
@@ -44,15 +46,6 @@ def pool_of(index: SearchIndex) -> Session:
             f"{index.path} says where its pool is, but it cannot be used: {first}; name the recipe instead of "
             "the index's folder"
         ) from None
-
-
-def _placed(value: object, folder: str) -> object:
-    """A path of the pool, which is seen from the index's folder; other values, and URLs, as they are."""
-    if isinstance(value, list):
-        return [_placed(path, folder) for path in value]
-    if not isinstance(value, str) or "://" in value or "://" in folder:
-        return value
-    return os.path.normpath(os.path.join(os.path.abspath(os.path.expanduser(folder)), value))
 
 
 def by_shard(rows: pl.DataFrame) -> dict[str, list[int]]:

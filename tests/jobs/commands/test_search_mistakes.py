@@ -138,6 +138,13 @@ def test_the_pool_of_an_index_that_was_moved_alone(place, tmp_path):
     assert len(hits(tmp_path / "alone", "--like", uid(3), "--k", 2)[0]) == 2
 
 
+@pytest.mark.parametrize("pool", [{}, {"shards": 3}, {"shards": [3], "store": []}])
+def test_a_pool_that_is_garbled(place, pool):
+    path = described(place, pool=pool)
+    said = line(path, "--like", uid(3), "--export", place / "hits")
+    assert said == f"{path}: pool is garbled; run `winnow export` again"
+
+
 @pytest.mark.parametrize(
     ("words", "status"), [(("--k", 0), 2), (("--min", 2), 2), (("--probes", 0), 2), (("--grid", "g.gif"), 2)]
 )

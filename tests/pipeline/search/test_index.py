@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RecipeError
+from pipeline.export.indexes.index_exporter import write_index as write_export
 from pipeline.export.places.contents import sealed
+from pipeline.plan import index_choice
 from pipeline.search.index import SearchIndex, search
 from tests.pipeline.search.made_index import KEPT, vector, vectors, write_index
-from tests.support.decided_pool import uid
+from tests.support.decided_pool import decided, ordinary, uid
 
 
 def test_search(session, out):
@@ -51,6 +53,22 @@ def test_it_finds_what_brute_force_finds(tmp_path, factory):
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(hits.ids, exact, strict=True)])
     assert recall == 1 if factory in ("Flat", "IVF4,Flat") else recall > 0.3
     assert hits.rows["caption"].to_list() == [f"caption {row}" for row in hits.ids.ravel()]
+
+
+def test_parts_that_an_export_left_are_searched_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_choice, "PART_BYTES", 1)
+    monkeypatch.setattr(index_choice, "HEADS", 0)
+    ordinary(tmp_path / "pool", (9, 0, 12, 12))
+    indexes = {
+        name: {"embedding": "vector.embedding", "path": str(tmp_path / name), "memory": memory}
+        for name, memory in (("whole", 32), ("parts", 1e-9))
+    }
+    for name in indexes:
+        write_export(decided(tmp_path, {"index": indexes[name]}))
+    assert len(SearchIndex.open(str(tmp_path / "parts")).about.parts) == 3
+    whole, parts = (search(str(tmp_path / name), np.stack([vector(7), vector(30)]), 9) for name in indexes)
+    np.testing.assert_array_equal(parts.ids, whole.ids)
+    assert parts.rows.drop("score").equals(whole.rows.drop("score"))
 
 
 @pytest.mark.parametrize("sizes", [[100, 200], [1, 0, 299], [300], [60] * 5])
