@@ -31,7 +31,7 @@ from pipeline.export.kept import kept_counts
 from pipeline.export.kept_vectors import KeptVectors
 from pipeline.export.places.folder import ExportFolder
 from pipeline.export.places.inputs import Inputs, operators_of
-from pipeline.export.places.stage import COMPLETE, Stage
+from pipeline.export.places.stage import Stage
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.run.executor import Executor, LocalExecutor
