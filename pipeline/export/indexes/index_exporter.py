@@ -39,7 +39,6 @@ from pipeline.schema import owner
 from pipeline.storage import layout
 
 KEY = "export.index.path"
-INDEX_FILE, ABOUT_FILE = "image.index", "image.json"
 FORMAT = 2  # of the folder; raise it if what a manifest says changes
 
 
