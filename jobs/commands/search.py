@@ -77,7 +77,10 @@ def search(
     set_: Overrides = None,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="Read an index although its files are not as its manifest says."),
+        typer.Option(
+            "--trust",
+            help="Read an index although its files, or its model's, are not those that its manifest names.",
+        ),
     ] = False,
     json: Json = False,
     verbose: Verbose = False,

@@ -14,8 +14,9 @@ import yaml
 
 from pipeline.export.subset import read_subset, subset_uids
 from tests.support.command import winnow
-from tests.support.decided_pool import uid
+from tests.support.decided_pool import ordinary, uid
 from tests.support.indexed_pool import hits, recipe_of
+from tests.support.paths import PLUGINS
 
 
 def stored(place: Path, name: str) -> pl.DataFrame:
@@ -153,6 +154,34 @@ def test_one_of_several_indexes_of_a_recipe(made, tmp_path, tiny_clip):
     assert hits(*words, "--index", "captions") == hits(tmp_path / "text", *words[1:]) == [[uid(7)]]
     done = winnow("search", *words)
     assert done.stderr == "error: --index must name one of captions, pictures\n"
+
+
+def test_pool_store_and_index_in_a_bucket(tmp_path, monkeypatch):
+    s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
+    pytest.importorskip("moto", reason="needs moto[s3]")
+    from tests.support.s3_server import s3
+
+    monkeypatch.setattr("pipeline.assets.CACHE", str(tmp_path / "cache"))
+    ordinary(tmp_path / "pool", counts=(40, 40))
+    (tmp_path / "r.yaml").write_text(
+        "pool: {shards: s3://bucket/pool, store: s3://bucket/store}\n"
+        f"plugins: ['{PLUGINS}']\n"
+        "compute: {vector: {use: vectors.Vector}}\n"
+        "export: {index: {embedding: vector.embedding, path: s3://bucket/index}}\n"
+    )
+    with s3():
+        fs = s3fs.S3FileSystem()
+        fs.mkdir("bucket")
+        fs.put(f"{tmp_path}/pool/", "bucket/pool/", recursive=True)
+        assert winnow("run", tmp_path / "r.yaml", "--local").returncode == 0
+        words = ("search", "s3://bucket/index", "--like", uid(7), "--k", 4)
+        done = winnow(*words, "--grid", "s3://bucket/g.html", "--export", "s3://bucket/hits", "--json")
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert fs.cat("bucket/g.html").count(b"data:image/jpeg;base64,") == 4
+        assert json.loads(fs.cat("bucket/hits/sizes.json")) == {"00000000.tar": 4}
+    assert said["queries"][0]["hits"][0]["uid"] == uid(7)
+    assert said["grid"]["pictures"]["requests"] <= 2 * 2  # shards, each opened and read once
 
 
 def test_torch_is_not_loaded_for_samples(made):
