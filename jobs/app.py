@@ -21,6 +21,7 @@ from jobs.commands.options import Command
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
+from jobs.commands.search import search
 from jobs.commands.view import report
 from jobs.terminal.console import any_characters, put, say
 from pipeline.errors import WinnowError, refusal, worded
@@ -29,7 +30,7 @@ from pipeline.storage.retry import from_storage
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {  # the commands of the help, by panel
     "Everyday": (run, plan, compute, keep, explain, export),
-    "Look closer": (report, gallery, compare, columns, effects, operators),
+    "Look closer": (report, gallery, search, compare, columns, effects, operators),
     "Prepare": (demo, ingest, compact),
 }
 GROUPS = (

@@ -149,7 +149,8 @@ def check_exports(session: Session) -> None:
 def _destination(session: Session, exporter: "Exporter") -> tuple[str, str]:
     """The key of the recipe that names the path of an export, and the path."""
     paths = {key: path for key, (path, _) in session.recipe.export.destinations().items()}
-    return next((key, path) for key, path in paths.items() if key.split(".")[1] == exporter.name)
+    keys = (f"export.{exporter.name}", f"export.{exporter.name}.path")
+    return next((key, path) for key, path in paths.items() if key in keys)
 
 
 def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, "Result"]:

@@ -60,9 +60,13 @@ class ClipWeights(Operator):
     @model_validator(mode="after")
     def _weights(self) -> Self:
         """Refuse a model without weights."""
+        self.check_weights()
+        return self
+
+    def check_weights(self) -> None:
+        """Raises ValueError for a model without weights."""
         if not self.pretrained and not self.model.startswith(REFERENCES):
             raise ValueError("needs `pretrained`: a tag of the model (such as openai) or a checkpoint file")
-        return self
 
     def why_missing(self, field: str, value: str) -> str:
         """See Operator: open_clip must know the model, and the tag for that model."""

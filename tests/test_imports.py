@@ -58,6 +58,7 @@ ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "export": ("recipe", "storage", "pool", "plan", "run"),
     "preflight": ("recipe", "storage", "pool", "plan", "run"),
     "view": ("recipe", "storage", "pool", "plan", "run", "decide", "export"),
+    "search": ("recipe", "storage", "pool", "plan", "run", "decide", "export", "view"),
 }
 RAY = "pipeline.run.on_ray"  # the only module that imports Ray
 FOR_OPERATORS = {

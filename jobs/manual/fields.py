@@ -16,7 +16,13 @@ ROLES = {
     "file": "a file",
     "files": "a file, or several by name",
 }
-KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+KINDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    tuple[str, ...]: "a list of texts",
+}
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
 SAMPLES = {"text": "the caption", "width": "the image's size", "original_width": "the original image's size"}
 UNSAID = ("height", "original_height", "shard", "row", "image_length")  # said with another, or bookkeeping
@@ -44,7 +50,7 @@ def default_of(field: FieldInfo) -> str:
     """Whether a field must be given, or its default."""
     if field.default is PydanticUndefined:
         return "required"
-    if field.default in ("", None):
+    if field.default in ("", None, ()):
         return "optional"
     if isinstance(field.default, bool):
         return f"default `{str(field.default).lower()}`"

@@ -7,6 +7,7 @@ from jobs.terminal.console import styled
 from jobs.terminal.layout import FittedTable
 from jobs.terminal.tables import counted, table
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool
+from pipeline.preflight.index_cost import PlannedIndex
 from pipeline.preflight.preview import IndexTask, Preview
 from pipeline.preflight.space import Space
 
@@ -23,6 +24,8 @@ def plan(preview: Preview) -> None:
     if preview.index:
         where = "" if preview.index.memory else ", on the machine with the most memory"
         tables.console.print(f"FAISS index: {_pool(preview.index)}{where}")
+    if preview.indexes:
+        tables.console.print(_indexes(preview.indexes))
     if preview.estimate.bottleneck:
         tables.console.print(_operator_costs(preview.estimate))
         _summary(preview)
@@ -66,6 +69,29 @@ def _exports(spaces: Sequence[Space]) -> FittedTable:
         needs = "?" if space.bytes is None else f"{most}{_size(space.bytes)}"
         earlier = _size(space.earlier) if space.earlier else "-"
         rows.add_row(space.export, space.path, needs, earlier, _size(space.free))
+    return rows
+
+
+def _indexes(indexes: Sequence[PlannedIndex]) -> FittedTable:
+    """What each index will be, how large, and how long one core takes."""
+    rates = (
+        "rates measured here" if indexes[0].measured else "known rates; --measure takes those of this machine"
+    )
+    columns = ("index", "factory", "rows", "on disk and in memory", "parts", "trained on", "train", "add")
+    rows = table(f"Indexes, CPU time by {rates}", *columns, text=2)
+    for index in indexes:
+        most = "at most " if index.at_most else ""
+        left = "" if index.joined or index.parts is None else ", left as they are"
+        rows.add_row(
+            index.key,
+            index.factory or "auto",
+            "?" if index.rows is None else f"{most}{index.rows:,}",
+            "?" if index.bytes is None else f"{most}{_size(index.bytes)}",
+            "?" if index.parts is None else f"{index.parts:,}{left}",
+            "?" if index.training_rows is None else f"{index.training_rows:,}",
+            _duration(index.train_seconds),
+            _duration(index.add_seconds),
+        )
     return rows
 
 

@@ -5,6 +5,7 @@ result with the defects that were planted: how many of each are removed, and how
 It also explains three samples and searches the FAISS index.
 """
 
+import shlex
 from collections import Counter
 from pathlib import Path
 from textwrap import shorten
@@ -185,7 +186,7 @@ def one_of_each(truth: pl.DataFrame, defects: list[str]) -> list[str]:
 
 def show_search(session: Session) -> None:
     """Search the kept images with the caption of the first kept sample."""
-    from pipeline.export.faiss_index import search
+    from pipeline.search.index import search
 
     text, vector = first_kept(session)
     assert session.recipe.export.index
@@ -195,6 +196,8 @@ def show_search(session: Session) -> None:
     for hit in nearest.rows.iter_rows(named=True):
         rows.add_row(hit["uid"], shorten(hit["caption"], 64), f"{hit['score']:.3f}")
     console.print(rows)
+    path = shlex.quote(session.recipe.export.index.path)
+    console.print(f'search it yourself: winnow search {path} --text "blue flowers" --grid flowers.png')
 
 
 def first_kept(session: Session) -> tuple[str, np.ndarray]:

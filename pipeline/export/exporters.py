@@ -5,7 +5,7 @@ for exporter in requested(recipe.export):
 """
 
 from pipeline.export.exporter import Exporter
-from pipeline.export.faiss_index import IndexExporter
+from pipeline.export.indexes.index_exporter import IndexExporter
 from pipeline.export.subset import SubsetExporter
 from pipeline.export.table import TableExporter
 from pipeline.export.tars import TarsExporter
@@ -22,5 +22,6 @@ EXPORTERS: tuple[Exporter, ...] = (
 
 
 def requested(export: Export) -> list[Exporter]:
-    """The exporters whose field of `export` the recipe sets."""
-    return [exporter for exporter in EXPORTERS if getattr(export, exporter.name)]
+    """The exporters whose field of `export` the recipe sets; one for each of `export.indexes`."""
+    asked = [exporter for exporter in EXPORTERS if getattr(export, exporter.name)]
+    return [*asked, *(IndexExporter(f"indexes.{name}") for name in export.indexes)]

@@ -1,43 +1,61 @@
 """The embeddings of the kept samples, batch by batch, as a FAISS index takes them.
 
-for vectors, samples in KeptVectors(session): ...      # (n, d) float32 of unit norm, and their samples
+for vectors, samples in KeptVectors.of(session, "clip.image_embedding"):    # (n, d) float32 of unit norm
+    ...
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 
-from pipeline.errors import RecipeError
 from pipeline.export.kept import kept_counts
 from pipeline.plan.session import Session
-from pipeline.recipe.sections import Index
+from pipeline.pool.columns import Columns
 
 BATCH = 4_096  # rows added at a time, at least: enough to keep BLAS busy, 8 MiB at 512 dimensions
+DESCRIBED = ("uid", "shard", "row", "key", "text", "url")  # of a sample, by default
 
 
-def index_section(session: Session) -> Index:
-    """`export.index`. Raises RecipeError if the recipe has none."""
-    if session.recipe.export.index is None:
-        raise RecipeError("export.index is missing: {embedding: clip.image_embedding, path: ...}")
-    return session.recipe.export.index
-
-
+@dataclass
 class KeptVectors:
     """Batches of (unit vectors (n, d) float32, their samples) of the kept rows that have an embedding. Once
-    the loop has ended, `rows` counts these rows, and `missing` the kept rows without an embedding."""
+    the loop has ended, `rows` counts these rows, and `missing` the kept rows without an embedding. Travels to
+    workers.
 
-    def __init__(self, session: Session, names: Sequence[str] = ()) -> None:
-        self.embedding = index_section(session).embedding
-        self.names = list(names or ("uid", "shard", "row", "key", "text", "url"))
-        self.columns = session.columns
-        self.decision = session.decisions
-        self.kept = kept_counts(session)
-        self.rows = self.missing = 0
+    shards   those that have kept rows
+    first    the shard to look up columns in; any
+    names    the columns of the samples
+    """
+
+    columns: Columns
+    decision: str
+    embedding: str
+    shards: Sequence[str]
+    first: str
+    names: Sequence[str] = DESCRIBED
+    rows: int = field(default=0, init=False)
+    missing: int = field(default=0, init=False)
+
+    @classmethod
+    def of(cls, session: Session, embedding: str) -> "KeptVectors":
+        """Those of a decision. Raises RecipeError without one."""
+        kept = kept_counts(session)
+        shards = [shard for shard, count in kept.items() if count]
+        return cls(session.columns, session.decisions, embedding, shards, next(iter(kept)))
+
+    def over(self, shards: Sequence[str]) -> "KeptVectors":
+        """The same of other shards."""
+        return replace(self, shards=shards)
+
+    def with_names(self, *names: str) -> "KeptVectors":
+        """The same with other columns of the samples."""
+        return replace(self, names=names)
 
     def empty(self) -> pl.DataFrame:
         """A frame without rows that has every column."""
-        return next(self._kept_frames(next(iter(self.kept)))).clear()
+        return next(self._kept_frames(self.first)).clear()
 
     @property
     def dimension(self) -> int:
@@ -49,7 +67,7 @@ class KeptVectors:
     def __iter__(self) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
         self.rows = self.missing = waiting = 0
         batch: list[tuple[np.ndarray, pl.DataFrame]] = []
-        for shard in (name for name, count in self.kept.items() if count):
+        for shard in self.shards:
             for frame in self._kept_frames(shard):
                 batch.append(self._valid(frame))
                 self.rows += len(batch[-1][0])

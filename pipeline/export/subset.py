@@ -81,12 +81,25 @@ def write_subset(
     if not is_current(path, key, about):
         uids = written_uids(session, [shard for shard, count in counts.items() if count])
         with writing_file(path, key, about) as new:
-            with open(new, "wb") as file:
-                write_header(file, total)
-                for rows in _sorted(map(_halves, uids), at_once, os.path.dirname(new)):
-                    file.write(rows.data)
+            _write(new, uids, total, at_once)
             inputs.verify(key)
     return SubsetResult(path, total)
+
+
+def write_uids(path: str, key: str, uids: pl.Series) -> SubsetResult:
+    """Write some uids to `path`, which the flag `key` names. Raises RecipeError if Winnow did not write the
+    file that is there."""
+    with writing_file(path, key, {"export": "subset", "uids": len(uids)}) as new:
+        _write(new, [uids], len(uids), AT_ONCE)
+    return SubsetResult(path, len(uids))
+
+
+def _write(path: str, uids: Iterable[pl.Series], total: int, at_once: int) -> None:
+    """Write a local file."""
+    with open(path, "wb") as file:
+        write_header(file, total)
+        for rows in _sorted(map(_halves, uids), at_once, os.path.dirname(path)):
+            file.write(rows.data)
 
 
 def read_subset(path: str) -> np.ndarray:

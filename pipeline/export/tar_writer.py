@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import orjson
 import polars as pl
 
@@ -69,14 +70,37 @@ class OutputTar:
         return sum(run.stop - run.start for run in self.runs)
 
 
-class TarBuilder:
-    """Builds output tars, each in one call. Holds everything that all tars share. Travels to workers."""
+class RowNumbers(Protocol):
+    """Which rows of the pool are written."""
 
-    def __init__(self, session: Session, path: str) -> None:
+    def numbers(self, shard: str) -> np.ndarray:
+        """Those of a shard, ascending, each as often as it is written."""
+
+
+class Scores(Protocol):
+    """The scores that are written beside the samples."""
+
+    def read(self, shard: str, rows: int) -> pl.DataFrame:
+        """(rows, scores) of a shard of so many rows."""
+
+
+class TarBuilder:
+    """Builds output tars, each in one call. Holds everything that all tars share. Travels to workers.
+
+    written  the rows to write; by default those that the decision keeps
+    scores   by default every score of the recipe"""
+
+    def __init__(
+        self,
+        session: Session,
+        path: str,
+        written: RowNumbers | None = None,
+        scores: Scores | None = None,
+    ) -> None:
         self.target = Store(path)
-        self.written = WrittenRows(session)
+        self.written = written or WrittenRows(session)
         self.columns = session.columns
-        self.scores = ScoreColumns(session)
+        self.scores = scores or ScoreColumns(session)
         self.kind = session.kind
 
     def build(self, tar: OutputTar) -> TaskReport:

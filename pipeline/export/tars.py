@@ -18,7 +18,7 @@ export in the folder stays until the new one is whole (`places/folder.py`).
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -79,15 +79,45 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
     tars = cut_tars(session.shards, written_counts(session), session.recipe.export.samples_per_shard)
     scores = ScoreColumns(session)
     inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [session.recipe.export.repeats])})
-    with place.writing(_manifest(session, inputs, tars), f"{KEY} of {session.recipe.name}") as stage:
-        missing = [tar for tar in tars if not stage.files.issuperset(_files_of(tar.name))]
+    return write_tars(
+        place,
+        _manifest(session, inputs, tars),
+        f"{KEY} of {session.recipe.name}",
+        tars,
+        partial(TarBuilder, session),
+        Work(executor, report, partial(inputs.verify, KEY)),
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """How tars are built: on which executor, who is told of each, and what is asked before they take the
+    place of an earlier export."""
+
+    executor: Executor
+    report: Report | None
+    verify: Callable[[], None]
+
+
+def write_tars(
+    place: ExportFolder,
+    manifest: Mapping[str, Any],
+    purpose: str,
+    tars: Sequence[OutputTar],
+    builder_in: Callable[[str], TarBuilder],
+    work: Work,
+) -> TarsResult:
+    """Write tars into a folder. `builder_in`: a folder -> what builds tars there. Raises as `export_shards`
+    does."""
+    with place.writing(manifest, purpose) as stage:
+        missing = [tar for tar in tars if not stage.files.issuperset(files_of(tar.name))]
         if not stage.complete:
-            failed = _build(missing, TarBuilder(session, stage.path), executor, stage, report)
+            failed = _build(missing, builder_in(stage.path), work.executor, stage, work.report)
             if failed:
                 stage.save()
-                raise _failed(failed, len(tars))
+                raise _failed(place.key, failed, len(tars))
             _describe(stage, tars)
-            stage.finish(partial(inputs.verify, KEY))
+            stage.finish(work.verify)
     return TarsResult(
         path=place.path,
         shards=len(tars),
@@ -97,10 +127,10 @@ def export_shards(session: Session, executor: Executor, report: Report | None = 
     )
 
 
-def _failed(failed: Mapping[str, str], tars: int) -> ShardError:
+def _failed(key: str, failed: Mapping[str, str], tars: int) -> ShardError:
     """The error if tars failed. `failed`: why, by the tar's name; `tars`: how many there are."""
     reasons = "\n".join(f"  {name}.tar: {failed[name]}" for name in sorted(failed))
-    return ShardError(f"{KEY}: {len(failed)} of {tars} not written:\n{reasons}")
+    return ShardError(f"{key}: {len(failed)} of {tars} not written:\n{reasons}")
 
 
 def _build(
@@ -146,12 +176,17 @@ def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
     """The files that a manifest names. Manifests of earlier versions do not say which export they are of."""
     if manifest.get("export", "shards") != "shards" or "decision" not in manifest:
         raise ValueError
+    yield from names_of(manifest)
+
+
+def names_of(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The files that the manifest of a folder of tars names."""
     for number in numbers(manifest["shards"]):
-        yield from _files_of(f"{number:08d}")
+        yield from files_of(f"{number:08d}")
     yield from (SIZES, META)
 
 
-def _files_of(tar: str) -> list[str]:
+def files_of(tar: str) -> list[str]:
     """The files of one tar, by its name without the suffix."""
     return [f"{tar}{suffix}" for suffix in SUFFIXES]
 

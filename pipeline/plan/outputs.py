@@ -19,7 +19,9 @@ from pipeline.recipe.sections import Recipe
 from pipeline.storage.identity import local_state
 
 STORE = "pool.store"
-DEEP = (STORE, "export.index.path")  # folders whose tables lie in folders of their own
+DEEP = re.compile(
+    rf"{STORE}|export\.index\.path|export\.indexes\..*"
+)  # their tables lie in folders of their own
 OWN = ("samples", "columns", "stats", "decisions", "effects", "packs")  # a store's folders with tables
 FILES = ("export.subset", "export.table")  # outputs that are one file
 TABLES, TARS = (".parquet",), (".tar", ".parquet")
@@ -178,7 +180,7 @@ def _is_found(output: Output, names: Sequence[str], parts: Parts, suffixes: tupl
     for left in below(parts, names):
         deep = ANY_DEPTH in left or len(left) > 1
         written = [s for s in output.suffixes if s in suffixes and _may_end(left[-1], s)]
-        if written and (deep if output.key in DEEP else len(left) == 1 and left[0] != ANY_DEPTH):
+        if written and (deep if DEEP.fullmatch(output.key) else len(left) == 1 and left[0] != ANY_DEPTH):
             return True
     return False
 

@@ -74,8 +74,8 @@ def check_storage(session: Session) -> list[str]:
 def check_cluster(
     session: Session, passes: Sequence[Pass], nodes: Sequence[Node]
 ) -> tuple[list[list[Placement]], Placement | None]:
-    """The worker pools of each pass as they would be placed on the cluster, and the placement of the task
-    that builds the index, None without an index. Raises one RecipeError with a line per problem."""
+    """The worker pools of each pass as they would be placed on the cluster, and the placement of a task
+    that builds an index, None without an index. Raises one RecipeError with a line per problem."""
     problems: list[str] = []
     pools: list[list[Placement]] = []
     index: Placement | None = None
@@ -85,7 +85,7 @@ def check_cluster(
         stages = planned.stages if isinstance(planned, ScorePass) else ()
         with _collecting(problems):
             pools.append(place(stages, nodes, batches_of(planned.shards)) if stages else [])
-    if session.recipe.export.index:
+    if session.recipe.export.every_index():
         with _collecting(problems):
             index = place_task(f"run.{INDEX_TASK}", session.recipe.resources(INDEX_TASK), nodes)
     if problems:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.plan.absent import absent_files, absent_gpus, check_files, gpus_here
-from pipeline.plan.cluster import Node, Placement
-from pipeline.plan.passes import GroupPass, Pass, ScorePass, StatPass, plan
+from pipeline.plan.cluster import GIB, Node, Placement
+from pipeline.plan.passes import GroupPass, Pass, ScorePass, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
 from pipeline.preflight.checks import (
@@ -28,6 +28,7 @@ from pipeline.preflight.checks import (
     check_storage,
 )
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool, estimate
+from pipeline.preflight.index_cost import HERE, PlannedIndex, measured_rates, planned_indexes
 from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_bytes
 from pipeline.preflight.space import Space, check_space
 from pipeline.preflight.upload import check_upload
@@ -64,6 +65,7 @@ class Preview:
     missing    shard -> the path of its file, which does not exist
     operators  name -> the name of its folder in the store, `<name>-<key>`
     index      what the FAISS index reserves, if the plan is for a cluster and the recipe has one
+    indexes    the FAISS indexes that the recipe asks for, with their sizes and costs
     measured   how much the speeds were measured on, if `winnow plan --measure` asked for it
     exports    the exports that would be written to local disks, and the room they need
     warnings   what would run badly, each with the setting to change
@@ -77,6 +79,7 @@ class Preview:
     operators: Mapping[str, str]
     passes: Sequence[MissingPass]
     index: IndexTask | None
+    indexes: Sequence[PlannedIndex]
     estimate: Estimate
     measured: MeasuredOn | None
     exports: Sequence[Space]
@@ -109,6 +112,7 @@ def preview(
         _missing_pass(session, planned, sizes, rates, pools[number] if pools else ())
         for number, planned in enumerate(missing)
     ]
+    indexes = _indexes(session, stored, bool(count))
     exports, space_warnings = check_space(session, stored.rows)
     return Preview(
         shards=len(session.shards),
@@ -119,6 +123,7 @@ def preview(
         operators={name: session.folder(name).split("/")[1] for name in session.recipe.compute},
         passes=passes,
         index=IndexTask(index.workers, index.cpus, index.gpus, index.memory) if index else None,
+        indexes=indexes,
         estimate=estimate(passes, hours),
         measured=measured.on if measured else None,
         exports=exports,
@@ -131,10 +136,18 @@ def preview(
             *check_parts(session, stored.rows),
             *space_warnings,
             *_shuffle_warnings(passes),
+            *_index_warnings(indexes),
             *(check_upload(".") if cluster else []),
             *_operator_warnings(session),
         ],
     )
+
+
+def _indexes(session: Session, stored: Stored, measured: bool) -> list[PlannedIndex]:
+    """The indexes, with rates that are measured now if `measured`."""
+    if not session.recipe.export.every_index():
+        return []
+    return planned_indexes(session, stored, measured_rates() if measured else HERE)
 
 
 def _missing_here(session: Session, passes: Sequence[Pass], on_cluster: bool) -> list[str]:
@@ -160,6 +173,17 @@ def _shuffle_warnings(passes: Sequence[MissingPass]) -> list[str]:
         if step.shuffled and step.memory
         for name in step.operators
         if (cells := math.ceil(step.shuffled / held(step.memory)) ** 2) > MOST_CELLS
+    ]
+
+
+def _index_warnings(indexes: Sequence[PlannedIndex]) -> list[str]:
+    """A warning for each index that is larger than the memory for it."""
+    return [
+        f"{index.key}.memory: {index.factory} has {index.bytes / GIB:,.1f} GiB, more than the {index.memory:g} that "
+        "a search has; it is left in parts, which a search reads one after the other. Give it more, or name a "
+        "factory with shorter codes"
+        for index in indexes
+        if index.joined is False and index.bytes is not None
     ]
 
 

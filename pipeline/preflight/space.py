@@ -15,23 +15,25 @@ from typing import Any
 
 import orjson
 
+from pipeline.plan.cluster import GIB
+from pipeline.plan.index_choice import choose, shape_of
 from pipeline.plan.session import Session
 from pipeline.preflight.measure import total_bytes
 from pipeline.recipe.check import column_types
+from pipeline.recipe.sections import Index
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 
 UID_BYTES = 16  # of a row of a subset file; as many again while rows are sorted on disk
 TEXT_BYTES = 200  # of a sample's caption, URL, uid and key, compressed, about
 SCORE_BYTES = 8  # of a score
-NUMBER_BYTES = 4  # of a dimension of an embedding, in an index of whole vectors
 KEYS = {
     "export.shards": "_winnow.json",
     "export.urls": "_winnow.json",
-    "export.index.path": "image.json",
     "export.subset": ".winnow.json",
     "export.table": ".winnow.json",
-}  # export -> where its manifest is: in its folder, or what the name of the file beside it ends in
+}  # export -> where its manifest is: in its folder, or what the name of the file beside it ends in. Of an index
+# it is `<kind>.json`
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,18 @@ def _bytes(
     if key == "export.shards":
         return _tar_bytes(session, decided)
     kept = samples if decided is None else sum(count for _, count in decided.values())
+    if kept is not None and (index := _index_at(session, key)) is not None:
+        return _index_bytes(session, index, kept)
     return None if kept is None else kept * _row_bytes(session, key)
+
+
+def _index_bytes(session: Session, index: Index, rows: int) -> int:
+    """Bytes of an index of so many rows with its metadata: twice, while its parts are joined to one file."""
+    dtype: Any = column_types(session.recipe).get(index.embedding)
+    dimension, memory = getattr(dtype, "size", 0) or 1, index.memory * GIB
+    factory = choose(rows, dimension, memory) if index.factory == "auto" else index.factory
+    size = shape_of(factory, dimension).bytes(rows)
+    return (2 if size <= memory else 1) * (rows * TEXT_BYTES + size)
 
 
 def _tar_bytes(session: Session, decided: Mapping[str, tuple[int, int]] | None) -> int | None:
@@ -104,16 +117,19 @@ def _row_bytes(session: Session, key: str) -> int:
     if key == "export.table":
         writes = (getattr(session.recipe.operator(name), "writes", {}) for name in session.recipe.compute)
         return TEXT_BYTES + SCORE_BYTES * sum(not dtype.is_nested() for w in writes for dtype in w.values())
-    if key == "export.index.path" and session.recipe.export.index:
-        dtype: Any = column_types(session.recipe).get(session.recipe.export.index.embedding)
-        return TEXT_BYTES + NUMBER_BYTES * getattr(dtype, "size", 0)
     return TEXT_BYTES
+
+
+def _index_at(session: Session, key: str) -> Index | None:
+    """The index whose path has this key; None for another export."""
+    return session.recipe.export.every_index().get(key.removeprefix("export.").removesuffix(".path"))
 
 
 def _is_current(session: Session, key: str, path: str) -> bool:
     """Whether the manifest at a path is that of the session's decision, and complete."""
+    index = _index_at(session, key)
     try:
-        manifest = _manifest(path, KEYS[key])
+        manifest = _manifest(path, f"{index.stem}.json" if index else KEYS[key])
     except (OSError, ValueError):
         return False
     is_dict = isinstance(manifest, dict)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe, Resources
 
 RULE_NAME = re.compile(r"[^\W_](?:[\w .+:-]{0,98}[\w.+:-])?")  # it names a column, and stands in tables
-INDEX_TASK = "index"  # the name in `run:` for the building of export.index
+INDEX_TASK = "index"  # the name in `run:` for the tasks that build indexes
 
 
 def check(recipe: "Recipe") -> dict[str, Entry]:
@@ -38,7 +38,7 @@ def check(recipe: "Recipe") -> dict[str, Entry]:
         _check_rule(name, rule, columns)
     _check_export(recipe, columns)
     for name in recipe.run:
-        names = [*recipe.compute, *([INDEX_TASK] if recipe.export.index else [])]
+        names = [*recipe.compute, *([INDEX_TASK] if recipe.export.every_index() else [])]
         _check_name("run", name, names, "an operator of this recipe")
     if extra := recipe.resources(INDEX_TASK).model_fields_set - {"cpus", "memory"}:
         raise RecipeError(f"run.{INDEX_TASK}.{min(extra)}: the FAISS index takes cpus and memory only")

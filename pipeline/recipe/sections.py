@@ -13,9 +13,10 @@
 Only `pool` is required. An unknown key is an error.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -139,18 +140,30 @@ class Pool(Section):
 
 
 class Index(Section):
-    """`export.index`: a FAISS index of one embedding column of the kept samples.
+    """`export.index`, or one of `export.indexes`: a FAISS index of one embedding column of the kept samples.
 
         index: {embedding: clip.image_embedding, path: out/index}
+        indexes: {captions: {embedding: clip.text_embedding, path: out/captions, memory: 64}}
 
     embedding   a column of embeddings
     path        the folder to write, in the layout of clip-retrieval
-    factory     FAISS's factory string, such as `IVF1024,PQ32`; default `auto`: chosen by the number of rows
+    kind        `image` or `text`, as clip-retrieval calls the files; default: by the column's name
+    factory     FAISS's factory string, such as `IVF1024,PQ32`; default `auto`: by rows, width and `memory`
+    memory      GiB for the index when it is searched, default 32; a larger one is left in parts
+    recall      the share of the true ten nearest that a search finds, default 0.95: it visits so many lists
     """
 
     embedding: Annotated[str, EMBEDDING]
-    path: Annotated[str, Destination(files=r"image\.(index|json)|metadata")]
+    path: Annotated[str, Destination(files=r"(image|text)\.(index|json)|metadata|parts")]
+    kind: Literal["image", "text"] | None = None
     factory: Annotated[str, AfterValidator(check_factory)] = "auto"
+    memory: Annotated[float, Field(gt=0, le=_MOST)] = 32.0
+    recall: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+    @property
+    def stem(self) -> str:
+        """What the index and its manifest are called: `image` or `text`."""
+        return self.kind or ("text" if re.search("text|caption", self.embedding) else "image")
 
 
 class Export(Section):
@@ -165,6 +178,7 @@ class Export(Section):
     urls      a folder for parquet files with their URLs and captions: the list that img2dataset downloads
     table     a parquet file with a row for each of them: caption, URL, size and every score
     index     a FAISS index of their embeddings: Index
+    indexes   several of them, by a name of your choice
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
     For those who add an export: it is one field here and one entry of `pipeline.export.exporters.EXPORTERS`.
@@ -178,11 +192,17 @@ class Export(Section):
     urls: Annotated[str | None, Destination(files=r"\d{8,}\.parquet")] = None
     table: Annotated[str | None, Destination()] = None
     index: Index | None = None
+    indexes: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")], Index] = {}
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
 
     def destinations(self) -> dict[str, tuple[str, Destination]]:
         """(path, mark) of each export that the recipe asks for, by key: `export.index.path`."""
         return {key: (value, mark) for key, value, mark in _marked(self, Destination, "export")}
+
+    def every_index(self) -> dict[str, Index]:
+        """The indexes, by key below `export`: `index`, `indexes.captions`."""
+        one = {"index": self.index} if self.index is not None else {}
+        return one | {f"indexes.{name}": index for name, index in self.indexes.items()}
 
     def columns(self) -> dict[str, tuple[str, ColumnName]]:
         """(column, mark) of each column that the exports read, by key: `export.index.embedding`."""
@@ -193,11 +213,15 @@ Mark = TypeVar("Mark")
 
 
 def _marked(section: Section, kind: type[Mark], key: str) -> Iterator[tuple[str, str, Mark]]:
-    """(key, value, mark) of the fields with such a mark that the recipe sets, at any depth of a section."""
+    """(key, value, mark) of the fields with such a mark that the recipe sets, at any depth of a section and
+    of its sections by name."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from _marked(value, kind, f"{key}.{name}")
+        elif isinstance(value, dict):
+            for entry, inner in value.items():
+                yield from _marked(inner, kind, f"{key}.{name}.{entry}")
         elif value is not None:
             yield from ((f"{key}.{name}", value, mark) for mark in field.metadata if isinstance(mark, kind))
 
@@ -217,9 +241,9 @@ class Resources(Section):
     batch_size  rows per call of the operator, 1 to 16,384; default 256 on a GPU, 64 if it reads images, else
     8,192
 
-    Operators with equal values share one pool of workers. `run.index` is for building `export.index`, which
-    takes `cpus` and `memory` only. With `--local` there are no workers: only `batch_size` counts, and whether
-    `gpus` is 0.
+    Operators with equal values share one pool of workers. `run.index` is what each task that builds an index
+    reserves, `cpus` and `memory` only. With `--local` there are no workers: only `batch_size` counts, and
+    whether `gpus` is 0.
     """
 
     gpus: Annotated[float, Field(ge=0, le=_MOST)] = 0

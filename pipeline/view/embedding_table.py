@@ -79,7 +79,7 @@ def write_table(
 ) -> TableResult:
     """Write the table of at most `rows` samples. The decision is made if it is not stored.
 
-    embedding  the column to project; by default that of `export.index`, else the first that is computed
+    embedding  the column to project; by default that of the first index, else the first that is computed
     side       most pixels of a picture's longer side
     cost       what the pictures cost is added to it
 
@@ -118,8 +118,8 @@ def embedding_column(session: Session, wanted: str | None = None) -> str | None:
     if wanted is not None and wanted not in stored:
         known = ", ".join(stored) or "none"
         raise RecipeError(f"embedding: {wanted} is not an embedding of the recipe; there are: {known}")
-    index = session.recipe.export.index
-    return wanted or (index.embedding if index else next(iter(stored), None))
+    indexes = [index.embedding for index in session.recipe.export.every_index().values()]
+    return wanted or next(iter([*indexes, *stored]), None)
 
 
 # --- which samples --------------------------------------------------------------------------------

@@ -1,11 +1,16 @@
 """The demo, whole, on a smaller pool without Ray: what it prints and what it leaves."""
 
+import json
 import re
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
-from pipeline.export.faiss_index import search
+from jobs.toy.demo import RECIPE, overrides
+from jobs.toy.scenes import ACROSS, BACKGROUNDS, STACKED
+from pipeline.search.index import search
 from tests.support.command import winnow
 
 
@@ -46,3 +51,22 @@ def test_demo(tmp_path: Path) -> None:
     hits = search(str(tmp_path / "demo" / "index"), np.ones((1, 128), np.float32), 3)
     assert kept > 200
     assert hits.rows["uid"].n_unique() == 3
+    assert_captions_find_their_scenes(tmp_path / "demo")
+
+
+def assert_captions_find_their_scenes(folder: Path) -> None:
+    """Of the first ten captions that tell of several things and what is behind them, `winnow search` brings
+    the picture that was drawn from it first for eight."""
+    behind = [phrase for phrases in BACKGROUNDS.values() for phrase in phrases]
+    samples = pl.read_parquet(folder / "index" / "metadata" / "metadata_0.parquet")
+    whole = samples.filter(
+        pl.col("caption").str.to_lowercase().str.contains_any(behind),
+        pl.col("caption").str.contains_any([*chain(*ACROSS, *STACKED)]),
+    ).head(10)
+    flags = [word for override in overrides(folder) for word in ("--set", override)]
+    texts = [word for caption in whole["caption"] for word in ("--text", caption)]
+    done = winnow("search", RECIPE, *flags, *texts, "--each", "--k", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    first = [query["hits"][0]["uid"] for query in json.loads(done.stdout)["queries"]]
+    assert len(first) == 10
+    assert sum(uid == found for uid, found in zip(whole["uid"], first, strict=True)) >= 8

@@ -1,7 +1,7 @@
 """An export in the making, in an `ExportFolder`."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -101,6 +101,13 @@ class Stage:
         if time.monotonic() - self._noted_at > NOTED_EVERY:
             self.save()
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Files that were noted and are no longer needed; the caller removes them."""
+        for name in names:
+            self.contents.pop(name, None)
+            self.states.pop(name, None)
+        self.save()
+
     def save(self) -> None:
         """Write what was noted so far into the manifest, so that the next run can go on from there."""
         self._settle_states()
@@ -111,12 +118,14 @@ class Stage:
 
     def finish(self, verify: Callable[[], None], about: Mapping[str, Any] = {}) -> None:
         """Put the export, which is whole now, in the place of the earlier one. `verify` raises if what it was
-        built from has changed meanwhile; `about`: what else the manifest says. Every file must have been
-        noted."""
+        built from has changed meanwhile; `about`: what else the manifest says; None takes a key out. Every
+        file must have been noted."""
         verify()
         self.lock.check()
         self.folder.remove_leftovers(also_live=True)  # of workers that died: others have done their tasks
-        manifest = {**self.manifest, **about, COMPLETE: True}
+        dropped = {key for key, value in about.items() if value is None}
+        manifest = {key: value for key, value in {**self.manifest, **about}.items() if key not in dropped}
+        manifest[COMPLETE] = True
         self.contents = {name: self.contents[name] for name in self.place.names(manifest)}
         self.manifest = {**manifest, CONTENTS: self.contents}
         if self.replaces is not None:

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -22,8 +23,10 @@ FILE, FOLDER = "file", "folder"
 _BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors of a link that leads nowhere
 
 # Files that only Winnow writes; and pairs of which the first alone may be part of a sample
-_MANIFEST, _STORE, _INDEX = "_winnow.json", "store.json", {"image.json", "image.index"}
-_STORE_KEYS = {"format", "pool"}  # of `store.json`
+_MANIFEST, _STORE = "_winnow.json", "store.json"
+_INDEX = ("image.json", "image.index"), ("text.json", "text.index")
+_PARTS = "parts"  # the folder of an index that was left in parts
+_STORE_KEYS, _INDEX_KEYS = {"format", "pool"}, {"decision", "embedding"}  # of `store.json`, of a manifest
 
 
 class File(NamedTuple):
@@ -157,12 +160,17 @@ def kind_of_mode(mode: int) -> str:
 def is_written(names: Iterable[str], content: Callable[[str], bytes]) -> bool:
     """Whether Winnow wrote a folder with these entries: a store, or an export that is a folder. `content`
     reads one of its files."""
-    held = {_MANIFEST, _STORE, *_INDEX}.intersection(names)
-    if _MANIFEST in held or held >= _INDEX:
+    held = {_MANIFEST, _STORE, _PARTS, *chain(*_INDEX)}.intersection(names)
+    if _MANIFEST in held or any(held.issuperset(pair) for pair in _INDEX):
         return True
-    if _STORE not in held:  # the usual case
-        return False
+    described = [(_STORE, _STORE_KEYS)]
+    described += [(manifest, _INDEX_KEYS) for manifest, _ in _INDEX if _PARTS in held]
+    return any(name in held and _has_keys(content, name, keys) for name, keys in described)
+
+
+def _has_keys(content: Callable[[str], bytes], name: str, keys: set[str]) -> bool:
+    """Whether a file is a JSON object with these keys."""
     try:
-        return bool(orjson.loads(content(_STORE)).keys() >= _STORE_KEYS)
+        return bool(orjson.loads(content(name)).keys() >= keys)
     except (OSError, ValueError, AttributeError):
         return False

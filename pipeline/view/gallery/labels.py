@@ -20,6 +20,7 @@ class Label:
     """The texts beside a picture. Captions are as they are, but for control characters: on a page they stand
     in elements of their own, which marks of text direction cannot leave.
 
+    fate    `kept`, `dropped` or `failed`; empty if nothing was decided
     value   `clip.score = 0.2812`; empty if the gallery is not sorted by a column
     reason  why a sample is not kept: each rule that it fails, or that has no value for it
     """

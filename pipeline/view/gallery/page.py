@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.view.cards import Card, Picture
 from pipeline.view.gallery.labels import Label
+from pipeline.view.gallery.sheet import Pictured
+from pipeline.view.pictures import Picture
 
 MOST_ALT = 200  # characters of the text that stands for a picture
 
@@ -35,7 +36,7 @@ class Group:
     sheet: str = ""
 
 
-def with_pictures(card: Card, label: Label) -> Sample:
+def with_pictures(card: Pictured, label: Label) -> Sample:
     """A sample whose pictures are on the page."""
     return Sample(label, _uri(card.picture), _uri(card.masked))
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Protocol
 
 from PIL import Image, ImageDraw
 
 from pipeline.errors import RecipeError
-from pipeline.view.cards import Card
 from pipeline.view.gallery.drawing import opened, wrapped, write_text
 from pipeline.view.gallery.labels import Label
+from pipeline.view.pictures import Picture
 
 SIDE = 208  # pixels of a picture's longer side
 GAP = 12  # pixels around a cell
@@ -20,6 +21,18 @@ WIDTH = 1780  # pixels of a sheet, at most
 MOST_ROWS = 15
 COLOURS = {"kept": "#1a6e35", "dropped": "#b3261e", "failed": "#8a4b00"}
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+
+
+class Pictured(Protocol):
+    """What a sheet or page shows of a sample: a Card, or less. `masked`: see Card."""
+
+    @property
+    def picture(self) -> Picture | None:
+        """None if it cannot be shown."""
+
+    @property
+    def masked(self) -> Picture | None:
+        """None if it was not asked for."""
 
 
 def columns(pairs: bool) -> int:
@@ -42,7 +55,7 @@ def check_count(count: int, pairs: bool, out: str) -> None:
         )
 
 
-def sheet(cards: Sequence[Card], labels: Sequence[Label], title: str, pairs: bool) -> Image.Image:
+def sheet(cards: Sequence[Pictured], labels: Sequence[Label], title: str, pairs: bool) -> Image.Image:
     """A contact sheet. `pairs`: pictures before and after masking."""
     across = max(1, min(columns(pairs), len(cards)))
     width = max(GAP + across * (_width(pairs) + GAP), 640)
@@ -74,7 +87,7 @@ def _lines(text: Label, width: int) -> list[tuple[str, str]]:
     more = f" (and {len(text.captions) - 1} more)" if len(text.captions) > 1 else ""
     texts = (
         (text.uid, "#444444", 1),
-        (fate, COLOURS[text.fate], FATE_LINES),
+        (fate, COLOURS.get(text.fate, "black"), FATE_LINES),
         (text.value, "black", 1),
         (text.captions[0] + more, "black", CAPTION_LINES),
     )
@@ -85,7 +98,7 @@ def _draw_pictures(
     page: Image.Image,
     canvas: ImageDraw.ImageDraw,
     at: tuple[int, int],
-    card: Card,
+    card: Pictured,
     text: Label,
     pairs: bool,
 ) -> None:
@@ -100,7 +113,7 @@ def _draw_pictures(
 
 
 def _draw_picture(
-    page: Image.Image, canvas: ImageDraw.ImageDraw, left: int, top: int, card: Card, text: Label
+    page: Image.Image, canvas: ImageDraw.ImageDraw, left: int, top: int, card: Pictured, text: Label
 ) -> None:
     """A sample's picture, or why it has none."""
     if card.picture is None:

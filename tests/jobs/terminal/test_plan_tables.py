@@ -9,6 +9,7 @@ import pytest
 from jobs.terminal import plan_tables
 from jobs.terminal.console import Console
 from pipeline.preflight.estimate import MissingPass, StagePool, estimate
+from pipeline.preflight.index_cost import PlannedIndex
 from pipeline.preflight.measure import MeasuredOn
 from pipeline.preflight.preview import IndexTask, Preview
 from pipeline.preflight.space import Space
@@ -34,7 +35,9 @@ def shown(monkeypatch):
 def preview(passes: list[MissingPass], hours: float | None = None, exports: Sequence[Space] = ()) -> Preview:
     whole = estimate(passes, hours)
     on = MeasuredOn(1, 500)
-    return Preview(3, 1, 1000, {}, {}, {}, passes, None, whole, on, exports, ["run.clip: too [many] workers"])
+    return Preview(
+        3, 1, 1000, {}, {}, {}, passes, None, [], whole, on, exports, ["run.clip: too [many] workers"]
+    )
 
 
 def test_the_room_that_exports_need(shown):
@@ -66,6 +69,39 @@ def test_pools_are_shown_for_a_cluster(shown):
     lines = shown(replace(on_cluster, index=IndexTask(1, 6, 0, 0)))
     assert "clip tars, 120 MB 2 x 1.5 CPUs, 1 GPUs, 8 GiB 2 2,000 2h 00m" in lines
     assert "FAISS index: 1 x 6 CPUs, on the machine with the most memory" in lines
+
+
+def test_what_an_index_will_be_and_cost(shown):
+    known = PlannedIndex(
+        key="export.index",
+        rows=20_000_000,
+        at_most=True,
+        dimension=512,
+        factory="IVF65536_HNSW32,SQ8",
+        bytes=10_500_000_000,
+        memory=8,
+        parts=40,
+        joined=False,
+        training_rows=2_621_440,
+        train_seconds=600,
+        add_seconds=7_500,
+        measured=False,
+    )
+    unknown = dict.fromkeys(("rows", "bytes", "parts", "joined", "training_rows", "train_seconds"))
+    lines = shown(replace(preview([]), indexes=[known, replace(known, key="export.indexes.a", **unknown)]))
+    assert "Indexes, CPU time by known rates; --measure takes those of this machine" in " ".join(lines)
+    text = " ".join(lines)
+    for part in (
+        "IVF65536_HNSW32,SQ8",
+        "20,000,000",
+        "10.5 GB",
+        "40, left",
+        "2,621,440",
+        "10m 00s",
+        "2h 05m",
+    ):
+        assert part in text, text
+    assert "unknown" in text
 
 
 def test_nothing_is_known_and_nothing_is_missing(shown):

@@ -19,7 +19,7 @@ from pipeline.recipe.sections import Export
 from tests.support.decided_pool import decided, ordinary, recipe
 from tests.support.paths import PLUGINS
 
-OPTIONS = {"repeats", "samples_per_shard"}  # fields of `export` that are not exports
+OPTIONS = {"repeats", "samples_per_shard", "indexes"}  # fields of `export` that are not exports, or several
 EVERY = {
     "shards": "shards",
     "subset": "subset.npy",

@@ -11,7 +11,7 @@ import pytest
 from jobs import steps
 from pipeline.errors import ChangedError, HeldError, RecipeError, ShardError
 from pipeline.export.exporters import EXPORTERS
-from pipeline.export.faiss_index import search, write_index
+from pipeline.export.indexes.index_exporter import write_index
 from pipeline.export.places.contents import sealed
 from pipeline.export.subset import write_subset
 from pipeline.export.table import write_table
@@ -20,6 +20,7 @@ from pipeline.export.urls import write_urls
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 from pipeline.run.executor import LocalExecutor
+from pipeline.search.index import search
 from pipeline.storage.folder import Folder
 from pipeline.storage.locks.lock import held
 from tests.pipeline.export.tar_exports import export

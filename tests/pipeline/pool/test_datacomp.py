@@ -18,7 +18,7 @@ from jobs.datacomp.pool import Plan, make_pool
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain
 from pipeline.errors import ShardError
-from pipeline.export import faiss_index
+from pipeline.export.indexes import index_exporter
 from pipeline.plan.passes import plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete, list_stored
@@ -209,7 +209,7 @@ def test_a_stat_and_an_index_see_a_large_table_in_parts(
         shutil.rmtree(tmp_path / "store", ignore_errors=True)
         compute(made, LocalExecutor())
         decide(made)
-        faiss_index.write_index(made)
+        index_exporter.write_index(made)
         vectors = faiss.read_index(f"{tmp_path}/{rows}/image.index")
         stat = made.store.read(f"stats/table-{made.keys['table']}.parquet")
         lengths = made.store.read(f"stats/lengths-{made.keys['lengths']}.parquet")

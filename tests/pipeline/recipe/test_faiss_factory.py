@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import RecipeError
-from pipeline.export.faiss_build import choose, create
+from pipeline.export.indexes.faiss_build import create
+from pipeline.plan.index_choice import choose
 from pipeline.recipe.faiss_factory import EXAMPLES, LONGEST, check_factory, why_not
 
 GOOD = (

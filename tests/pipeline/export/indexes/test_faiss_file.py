@@ -1,12 +1,14 @@
 """An index written while it grows: FAISS's own bytes, whatever the batches and blocks."""
 
+import itertools
+
 import faiss
 import numpy as np
 import pytest
 
-from pipeline.export import faiss_build
-from pipeline.export import faiss_file as module
-from pipeline.export.faiss_file import growing
+from pipeline.export.indexes import faiss_build
+from pipeline.export.indexes import faiss_file as module
+from pipeline.export.indexes.faiss_file import growing, join
 
 FACTORIES = [
     "Flat",
@@ -80,3 +82,23 @@ def test_nothing_lies_about_after_an_error(tmp_path, vectors, monkeypatch):
     with pytest.raises(OSError, match="read"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("factory", [f for f in FACTORIES if f not in ("HNSW8", "IVF16,PQ8x4fs")])
+@pytest.mark.parametrize("cuts", [(3000,), (1, 1200, 1200, 2999), (0, 0, 3000, 3000)])
+def test_parts_are_joined_to_the_bytes_of_one_index(tmp_path, vectors, factory, cuts):
+    """Parts without rows, of one row, and of many."""
+    bounds = [0, *cuts, 3000]
+    parts = {}
+    for number, (start, end) in enumerate(itertools.pairwise(bounds)):
+        path = str(tmp_path / f"{number}")
+        with growing(trained(factory, vectors), path) as add:
+            add(vectors[start:end])
+        parts[path] = end - start
+    whole = trained(factory, vectors)
+    add = faiss_build.adder(whole)
+    for start, end in itertools.pairwise(bounds):
+        add(vectors[start:end])
+    with open(tmp_path / "joined", "wb") as file:
+        join(trained(factory, vectors), parts, file.write)
+    assert (tmp_path / "joined").read_bytes() == faiss.serialize_index(whole).tobytes()

@@ -1,6 +1,5 @@
-"""FAISS without a pool: choose, create, train, fill and query an index of unit vectors.
+"""FAISS without a pool: create, train, fill and query an index of unit vectors.
 
-    factory = choose(rows, dimension)
     index = create(factory, dimension)
     train(index, vectors, factory)
     set_probes(index)
@@ -20,50 +19,28 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RecipeError
+from pipeline.plan.index_choice import ONE_LEVEL
 from pipeline.recipe.faiss_factory import check_factory
 from pipeline.threads import faiss_threads
 
-PER_LIST = 40  # training vectors per list: FAISS warns below 39
-AT_LEAST = 65_536  # training vectors: 256 for each of the 256 centroids of a PQ code
-# The largest number of rows for which `auto` takes each kind of index, after FAISS's "Guidelines to choose an
-# index" (wiki) and autofaiss's table by size.
-FLAT = 100_000
-WHOLE = 1_000_000  # IVF with whole vectors
-BYTES = 10_000_000  # IVF with one byte per number
-CODES = 300_000_000  # IVF with codes of 64 bytes; of 32 bytes beyond
-PROBES = 32  # lists that a query visits, unless a 64th of all lists is more
+PROBES = (
+    32  # lists that a query visits until `recall.py` has found how many it takes, or a 64th of all if more
+)
 
 
-def choose(rows: int, dimension: int) -> str:
-    """The factory string for so many rows. FAISS's guidelines give 4 sqrt(n) to 16 sqrt(n) lists: 4 if a
-    query compares the centroids one by one, 16 if it searches them with a graph."""
-    if rows <= FLAT:
-        return "Flat"  # exact, and a query still takes milliseconds
-    if rows <= BYTES:  # on clustered vectors, SQ8 keeps neighbours that PQ loses
-        return f"IVF{_power(4 * rows**0.5)},{'Flat' if rows <= WHOLE else 'SQ8'}"
-    largest = 64 if rows <= CODES else 32
-    codes = max(m for m in (64, 32, 16, 8, 4, 2, 1) if m <= largest and 4 * m <= max(dimension, 4))
-    return f"OPQ{codes}_{4 * codes},IVF{_power(16 * rows**0.5)}_HNSW32,PQ{codes}"
-
-
-def _power(number: float) -> int:
-    """The power of two that is nearest on a logarithmic scale."""
-    return 1 << round(float(np.log2(number)))
-
-
-def create(factory: str, dimension: int) -> Any:
-    """An empty index. Raises RecipeError for a factory string that FAISS refuses for this dimension, or that
-    it must not see (recipe/faiss_factory.py)."""
+def create(factory: str, dimension: int, key: str = "export.index") -> Any:
+    """An empty index. `key`: of the recipe, for messages. Raises RecipeError for a factory string that FAISS
+    refuses for this dimension, or that it must not see (recipe/faiss_factory.py)."""
     import faiss
 
     try:
         check_factory(factory)
         return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except ValueError as error:
-        raise RecipeError(f"export.index.factory {error}") from None
+        raise RecipeError(f"{key}.factory {error}") from None
     except (RuntimeError, MemoryError) as error:
         raise RecipeError(
-            "export.index.factory must be auto or a FAISS factory string such as Flat or "
+            f"{key}.factory must be auto or a FAISS factory string such as Flat or "
             f"IVF1024,SQ8 (for {dimension} dimensions), got {factory!r}: {_reason(error)}"
         ) from None
 
@@ -73,25 +50,19 @@ def _reason(error: Exception) -> str:
     return str(error).rpartition(": ")[2]
 
 
-def training_rows(index: Any) -> int:
-    """How many vectors to train an index on."""
-    ivf = _lists(index)
-    return max(PER_LIST * ivf.nlist if ivf else 0, AT_LEAST)
-
-
-def train(index: Any, vectors: np.ndarray, factory: str) -> None:
+def train(index: Any, vectors: np.ndarray, factory: str, key: str = "export.index") -> None:
     """Train on (n, d) float32 vectors. Raises RecipeError if they are too few."""
     if index.is_trained:
         return
     try:
         vectors = _train_transforms(index, vectors)
-        if ivf := _lists(index):
+        if ivf := lists_of(index):
             _train_lists(ivf, vectors)
         inner(index).train(vectors)  # transforms and lists are trained, so this trains the codes
         index.is_trained = True
     except (RuntimeError, MemoryError) as error:
         raise RecipeError(
-            f"export.index.factory: {factory} cannot be trained on {len(vectors)} vectors "
+            f"{key}.factory: {factory} cannot be trained on {len(vectors)} vectors "
             f"({_reason(error)}); name a smaller one, or auto"
         ) from None
 
@@ -130,10 +101,17 @@ def _gpu_adder(ivf: Any) -> Callable[[np.ndarray], None] | None:
     return add_vectors
 
 
-def set_probes(index: Any) -> None:
-    """Set how many lists a query visits."""
-    if ivf := _lists(index):
-        ivf.nprobe = min(ivf.nlist, max(PROBES, ivf.nlist // 64))
+def set_probes(index: Any, probes: int | None = None) -> None:
+    """Set how many lists a query visits; by default PROBES."""
+    if ivf := probed_lists(index):
+        ivf.nprobe = probes or min(ivf.nlist, max(PROBES, ivf.nlist // 64))
+
+
+def write(index: Any, path: str) -> None:
+    """Write an index to a local file."""
+    import faiss
+
+    faiss.write_index(index, path)
 
 
 def query(path: str, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,12 +165,30 @@ def growable_lists() -> tuple[type, ...]:
     return (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
 
 
-def _lists(index: Any) -> Any:
+def is_growable(index: Any) -> bool:
+    """Whether its file can grow row by row, and be joined from parts (faiss_file.py)."""
+    import faiss
+
+    behind = inner(index)
+    return isinstance(behind, faiss.IndexFlat) or type(behind) in growable_lists()
+
+
+def lists_of(index: Any) -> Any:
     """The inverted lists behind the transforms; None if the index proper is of another kind."""
     import faiss
 
     behind = inner(index)
     return behind if isinstance(behind, faiss.IndexIVF) else None
+
+
+def probed_lists(index: Any) -> Any:
+    """The inverted lists that a search visits: also those behind an index that ranks again what they give."""
+    import faiss
+
+    behind = inner(index)
+    return lists_of(
+        faiss.downcast_index(behind.base_index) if isinstance(behind, faiss.IndexRefine) else behind
+    )
 
 
 def _train_transforms(index: Any, vectors: np.ndarray) -> np.ndarray:
@@ -208,16 +204,53 @@ def _train_transforms(index: Any, vectors: np.ndarray) -> np.ndarray:
 def _train_lists(ivf: Any, vectors: np.ndarray) -> None:
     """Find the centroids as FAISS does, on the GPU if there is one. FAISS itself would add them to a graph on
     many threads, in an order that depends on the number of threads; here one thread adds them."""
-    import faiss
 
     if ivf.quantizer_trains_alone == "\1":  # a char in C++; 1: there are no centroids (a multi-index)
         return
-    clustering = faiss.Clustering(ivf.d, ivf.nlist, ivf.cp)
-    clustering.train(vectors, _on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type)))
-    centroids = faiss.vector_to_array(clustering.centroids).reshape(ivf.nlist, ivf.d)
+    centroids = _centroids(vectors, ivf.nlist, ivf)
     with faiss_threads(1):
         ivf.quantizer.train(centroids)
         ivf.quantizer.add(centroids)
+
+
+def _centroids(vectors: np.ndarray, count: int, ivf: Any) -> np.ndarray:
+    """(count, d) centroids. Many are found in two steps, as faiss.contrib.clustering does: of the vectors
+    nearest to each of about sqrt(count) first centroids, a share of `count` by their number. Each vector is
+    compared with 2 sqrt(count) centroids instead of `count`: for 262,144 lists, 256 times less work."""
+    if count <= ONE_LEVEL or len(vectors) < count:
+        return _k_means(vectors, count, ivf)
+    first = _k_means(vectors, int(count**0.5), ivf)
+    nearest = _on_gpu(_flat(first, ivf)).search(vectors, 1)[1].ravel()
+    order = np.argsort(nearest, kind="stable")
+    ends = np.cumsum(np.bincount(nearest, minlength=len(first)))
+    counts = np.diff(ends * count // len(vectors), prepend=0)
+    found = [np.empty((0, ivf.d), np.float32)]
+    for start, end, share in zip(
+        (ends - np.diff(ends, prepend=0)).tolist(), ends.tolist(), counts.tolist(), strict=True
+    ):
+        if share:
+            found.append(_k_means(vectors[order[start:end]], share, ivf))
+    return np.concatenate(found)
+
+
+def _k_means(vectors: np.ndarray, count: int, ivf: Any) -> np.ndarray:
+    """(count, d) centroids by FAISS's k-means with the settings of the index."""
+    import faiss
+
+    settings = ivf.cp
+    settings.min_points_per_centroid = 1  # a warning on stderr is nobody's
+    clustering = faiss.Clustering(ivf.d, count, settings)
+    clustering.train(vectors, _on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type)))
+    return faiss.vector_to_array(clustering.centroids).reshape(count, ivf.d)
+
+
+def _flat(vectors: np.ndarray, ivf: Any) -> Any:
+    """An exact index of vectors, by the metric of `ivf`."""
+    import faiss
+
+    flat = faiss.IndexFlat(ivf.d, ivf.metric_type)
+    flat.add(vectors)
+    return flat
 
 
 def _on_gpu(index: Any) -> Any:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.export import faiss_build
-from pipeline.export.faiss_file import growing
+from pipeline.export.indexes import faiss_build
+from pipeline.export.indexes.faiss_file import growing
 
 
 @pytest.fixture
@@ -16,35 +16,6 @@ def vectors():
     rows = draw.standard_normal((50, 16))[draw.integers(50, size=3000)]
     rows = (rows + 0.3 * draw.standard_normal((3000, 16))).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-@pytest.mark.parametrize(
-    ("rows", "factory"),
-    [
-        (0, "Flat"),
-        (100_000, "Flat"),
-        (100_001, "IVF1024,Flat"),  # 4 * sqrt = 1265
-        (1_000_000, "IVF4096,Flat"),
-        (1_000_001, "IVF4096,SQ8"),
-        (10_000_000, "IVF16384,SQ8"),  # 12649
-        (10_000_001, "OPQ64_256,IVF65536_HNSW32,PQ64"),  # 16 * sqrt = 50596
-        (300_000_000, "OPQ64_256,IVF262144_HNSW32,PQ64"),
-        (1_000_000_000, "OPQ32_128,IVF524288_HNSW32,PQ32"),
-    ],
-)
-def test_auto(rows, factory):
-    assert faiss_build.choose(rows, 512) == factory
-    assert faiss_build.create(factory, 512).metric_type == faiss.METRIC_INNER_PRODUCT
-
-
-def test_codes_fit_the_dimension():
-    assert faiss_build.choose(20_000_000, 32) == "OPQ8_32,IVF65536_HNSW32,PQ8"
-
-
-def test_training_size():
-    assert faiss_build.training_rows(faiss_build.create("IVF4096,SQ8", 16)) == 40 * 4096
-    assert faiss_build.training_rows(faiss_build.create("OPQ4_16,IVF65536_HNSW32,PQ4", 16)) == 40 * 65536
-    assert faiss_build.training_rows(faiss_build.create("SQ8", 16)) == 65_536
 
 
 def build(factory, vectors, path, threads=2) -> bytes:
@@ -81,6 +52,26 @@ FACTORIES = [
 def test_equal_bytes_on_one_thread_and_two(vectors, tmp_path, factory):
     assert build(factory, vectors, tmp_path / "1", 1) == build(factory, vectors, tmp_path / "2", 2)
     assert faiss.omp_get_max_threads() == 2
+
+
+@pytest.mark.parametrize("factory", ["IVF64,SQ8", "IVF60_HNSW32,Flat"])
+def test_many_lists_are_found_in_two_steps(vectors, tmp_path, factory, monkeypatch):
+    """Each of them is the nearest list of some vectors, and a search finds what it found before."""
+    whole = faiss.deserialize_index(np.frombuffer(build(factory, vectors, tmp_path / "one"), np.uint8))
+    monkeypatch.setattr(faiss_build, "ONE_LEVEL", 8)
+    data = build(factory, vectors, tmp_path / "1", 1)
+    assert build(factory, vectors, tmp_path / "2", 2) == data
+    index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    assert index.nlist == index.quantizer.ntotal == whole.nlist
+    sizes = [index.invlists.list_size(number) for number in range(index.nlist)]
+    assert sum(sizes) == 3000
+    assert min(sizes) > 0
+    exact = np.argsort(-(vectors[:200] @ vectors.T), axis=1)[:, :10]
+    for made in (whole, index):
+        made.nprobe = 8
+    found = [made.search(vectors[:200], 10)[1] for made in (whole, index)]
+    recalls = [np.mean([len(set(a) & set(b)) / 10 for a, b in zip(f, exact, strict=True)]) for f in found]
+    assert recalls[1] >= recalls[0] - 0.05
 
 
 @pytest.mark.parametrize(("factory", "least"), [("IVF64,SQ8", 0.97), ("IVF64_HNSW32,Flat", 0.97)])

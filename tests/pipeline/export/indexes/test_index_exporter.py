@@ -1,4 +1,4 @@
-"""The index's folder: rows and ids, searching, equal bytes. test_faiss_build.py tests the factories."""
+"""The index's folder: rows and ids, equal bytes. test_faiss_build.py tests the factories."""
 
 import json
 import os
@@ -10,11 +10,13 @@ import polars as pl
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.export import faiss_index as module
 from pipeline.export import kept_vectors
-from pipeline.export.faiss_index import IndexResult, search, write_index, written_index
+from pipeline.export.indexes import index_exporter as module
+from pipeline.export.indexes.index_exporter import IndexResult, write_index
 from pipeline.export.kept_vectors import KeptVectors
+from pipeline.export.places.contents import sealed
 from pipeline.plan.session import Session
+from pipeline.search.index import search
 from tests.support.decided_pool import decided, ordinary, recipe, sample, uid, write_tar
 from tests.support.folders import contents
 
@@ -66,40 +68,10 @@ def test_about(session, out):
     assert stored["complete"] is True
     assert stored["inputs"].keys() == {"samples", session.folder("vector")}
     shown = {name: stored[name] for name in module._ABOUT_KEYS}
-    assert about == IndexResult(**shown, path=str(out), written=True)
+    assert about == IndexResult(**shown, parts=0, path=str(out), written=True)
     assert stored["metric"] == "inner_product"
     assert stored["columns"] == session.folder("vector")
     assert stored["decision"].startswith("decisions/test-")
-
-
-def test_search(session, out):
-    write_index(session)
-    hits = search(str(out), np.stack([5 * vector(7), vector(3)]), k=3)
-    assert hits.ids.shape == hits.scores.shape == (2, 3)
-    assert hits.ids[:, 0].tolist() == [5, 2]
-    np.testing.assert_allclose(hits.scores[:, 0], 1, atol=1e-5)
-    assert hits.rows.columns[:4] == ["query", "rank", "score", "id"]
-    assert hits.rows["query"].to_list() == [0, 0, 0, 1, 1, 1]
-    assert hits.rows["rank"].to_list() == [0, 1, 2] * 2
-    assert hits.rows["id"].to_list() == hits.ids.ravel().tolist()
-    assert hits.rows.filter(rank=0)["uid"].to_list() == [uid(7), uid(3)]
-    cosines = sorted((float(vector(7) @ vector(i)) for i in KEPT), reverse=True)[:3]
-    np.testing.assert_allclose(hits.scores[0], cosines, atol=1e-5)
-
-
-def test_fewer_rows_than_asked_for(session, out):
-    write_index(session)
-    hits = search(str(out), vector(0)[None], k=10)
-    assert hits.ids[0, 8:].tolist() == [-1, -1]
-    assert len(hits.rows) == 8
-
-
-def test_search_says_what_is_wrong(session, out):
-    with pytest.raises(RecipeError, match=rf"{out} is not an index: it has no image\.json"):
-        search(str(out), vector(0)[None])
-    write_index(session)
-    with pytest.raises(ValueError, match=r"vectors must be \(n, 8\), got \(1, 7\)"):
-        search(str(out), np.zeros((1, 7)))
 
 
 def test_rows_without_an_embedding_are_left_out_and_counted(tmp_path, out):
@@ -115,7 +87,7 @@ def test_rows_without_an_embedding_are_left_out_and_counted(tmp_path, out):
 def test_vectors_of_no_length_or_not_finite_are_left_out(session, out, monkeypatch):
     rows = [[1.0] + [0.0] * 7, [0.0] * 8, [float("nan")] * 8, [float("inf")] * 8, None]
     series = pl.Series("vector.embedding", rows, pl.Array(pl.Float16, 8))
-    whole = KeptVectors(session)
+    whole = KeptVectors.of(session, "vector.embedding")
     vectors, frame = whole._valid(pl.DataFrame([pl.Series("uid", list("abcde")), series]))
     assert vectors.tolist() == [[1.0] + [0.0] * 7]
     assert (frame["uid"].to_list(), frame.columns, whole.missing) == (["a"], ["uid"], 4)
@@ -157,39 +129,40 @@ def test_batches_do_not_change_the_answers(session, out, monkeypatch):
 
 def test_auto_trains_lists_past_the_limit(tmp_path, out, monkeypatch):
     ordinary(tmp_path / "pool", (15, 0, 9))
-    monkeypatch.setattr("pipeline.export.faiss_build.FLAT", 15)
+    monkeypatch.setattr("pipeline.plan.index_choice.FLAT", 15)
     about = write_index(decided(tmp_path, section(out)))
     assert (about.rows, about.key) == (16, "IVF16,Flat")  # 4 * sqrt(16)
     index = faiss.read_index(str(out / "image.index"))
-    assert (index.nlist, index.nprobe, index.ntotal) == (16, 16, 16)
+    assert (index.nlist, index.ntotal) == (16, 16)
+    assert index.nprobe == about.measured["probes"]
     assert search(str(out), vector(7)[None], k=1).rows["uid"].to_list() == [uid(7)]
 
 
 def test_auto_goes_by_the_rows_that_have_an_embedding(tmp_path, out, monkeypatch):
     broken = [(f"b{i}.{s}", d) for i in range(4) for s, d in (("jpg", b"x"), ("txt", b"long enough"))]
     write_tar(tmp_path / "pool" / "0.tar", [*sample(1), *broken, *sample(2)])
-    monkeypatch.setattr("pipeline.export.faiss_build.FLAT", 3)
+    monkeypatch.setattr("pipeline.plan.index_choice.FLAT", 3)
     assert write_index(decided(tmp_path, section(out))).key == "Flat"
-
-
-def test_training_takes_a_sample_by_uid(session):
-    every, count = module._sample(session, 1.0, 8)
-    assert (every.shape, count) == ((8, 8), 8)
-    some, count = module._sample(session, 0.5, 8)
-    assert count == 8
-    assert 0 < len(some) < 8
-    assert {row.tobytes() for row in some} < {row.tobytes() for row in every}
 
 
 def test_the_same_again_is_left_alone(session, out, tmp_path):
     write_index(session)
     before = (out / "image.index").stat().st_mtime_ns
-    assert written_index(session) == write_index(session)
     assert write_index(session).written is False
     assert (out / "image.index").stat().st_mtime_ns == before
     other = decided(tmp_path, section(out, factory="IVF1,Flat"))
-    assert written_index(other) is None
     assert write_index(other).written is True
+
+
+def test_an_index_of_an_earlier_version_is_written_anew(session, out):
+    write_index(session)
+    whole = contents(out)
+    earlier = json.loads(whole["image.json"])
+    for key in ("format", "measured", "operator", "pool", "memory", "recall", "seal"):
+        del earlier[key]
+    (out / "image.json").write_bytes(sealed(earlier))
+    assert write_index(session).written is True
+    assert contents(out) == whole
 
 
 def test_a_killed_build_is_done_again(session, out):

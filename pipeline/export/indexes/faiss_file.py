@@ -10,23 +10,27 @@ Inverted lists are collected in blocks of `BLOCK` bytes on disk, which are joine
 That works for Flat and for IVF with whole vectors, scalar or product codes, with transforms or without. Other
 kinds (HNSW, fast-scan codes) are built in memory.
 
+    join(index, {"0.index": 10, "1.index": 7}, file.write)      # of one index, filled in parts
+
 Source of the layout: `write_index` and `write_InvertedLists` in FAISS's index_write.cpp.
 """
 
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from pipeline.export import faiss_build
+from pipeline.export.indexes import faiss_build
 
 BLOCK = 256 << 20  # bytes of codes and ids held in memory
 ID_BYTES = 8  # of a row's number
 NO_ROWS = struct.pack("<Q", 0)  # the end of a Flat index without rows
+LISTS_HEAD = 20  # bytes of inverted lists before their sizes: a name, the number of lists, bytes of a code
 NO_LISTS = b"sprs" + NO_ROWS  # the end of inverted lists without rows
 
 AddVectors = Callable[[np.ndarray], None]
@@ -113,12 +117,13 @@ def _write_lists(lists: Any, path: str) -> None:
 
 
 class _Block:
-    """A file of inverted lists: `sizes` is the number of rows in each list; codes and ids are views of the
-    file."""
+    """Inverted lists in a file, from byte `start` on: `sizes` is the number of rows in each list; codes and
+    ids are views of the file. `first` is added to each id."""
 
-    def __init__(self, path: str, code_size: int) -> None:
-        self.view = map_file(path)
+    def __init__(self, path: str, code_size: int, start: int = 0, first: int = 0) -> None:
+        self.view = map_file(path)[start:]
         self.code_size = code_size
+        self.first = first
         _, lists, _, kind, count = struct.unpack_from("<4sQQ4sQ", self.view)
         numbers = np.frombuffer(self.view, "<u8", count, offset=32).astype(np.int64)
         self.sizes = numbers if kind == b"full" else np.zeros(lists, np.int64)
@@ -132,13 +137,14 @@ class _Block:
         start = self.starts[number]
         return self.view[start : start + self.sizes[number] * self.code_size]
 
-    def ids(self, number: int) -> memoryview:
+    def ids(self, number: int) -> bytes | memoryview:
         """The ids of a list's rows."""
         start = self.starts[number] + self.sizes[number] * self.code_size
-        return self.view[start : start + self.sizes[number] * ID_BYTES]
+        view = self.view[start : start + self.sizes[number] * ID_BYTES]
+        return (np.frombuffer(view, "<i8") + self.first).tobytes() if self.first and len(view) else view
 
 
-def _joined(blocks: list[_Block]) -> Iterator[bytes | memoryview]:
+def _joined(blocks: Sequence[_Block]) -> Iterator[bytes | memoryview]:
     """The bytes of all blocks as one: the sizes; then for each list its codes, in the order of adding, and
     its ids."""
     sizes = np.sum([block.sizes for block in blocks], axis=0)
@@ -146,6 +152,33 @@ def _joined(blocks: list[_Block]) -> Iterator[bytes | memoryview]:
     for number in np.flatnonzero(sizes).tolist():
         yield from (block.codes(number) for block in blocks)
         yield from (block.ids(number) for block in blocks)
+
+
+# --- parts of an index ----------------------------------------------------------------------------
+
+
+def join(index: Any, parts: Mapping[str, int], write: Callable[[bytes | memoryview], object]) -> None:
+    """Write the file of an index whose rows lie in other files: the same bytes as if they had been added to
+    `index`, one part after the other. `index`: trained, without rows, as all parts were; `parts`: path ->
+    rows, in order. Memory holds the head of the index alone. For Flat and the lists of `growable_lists`."""
+    import faiss
+
+    inner = faiss_build.inner(index)
+    index.ntotal = inner.ntotal = sum(parts.values())
+    if isinstance(inner, faiss.IndexFlat):
+        head = _head(index, NO_ROWS)
+        write(head + struct.pack("<Q", inner.ntotal * inner.d))
+        for path in parts:
+            write(map_file(path)[len(head) + len(NO_ROWS) :])
+        return
+    head = _head(index, NO_LISTS)
+    write(head)
+    firsts = [0, *accumulate(parts.values())]
+    blocks = [
+        _Block(path, inner.code_size, len(head) - LISTS_HEAD, firsts[i]) for i, path in enumerate(parts)
+    ]
+    for data in _joined(blocks):
+        write(data)
 
 
 def map_file(path: str) -> memoryview:

@@ -1,0 +1,167 @@
+"""What `winnow search` searches: the folder of an index, or the index of a recipe.
+
+target = open_target("out/index", Choice())
+target.index.about.embedding
+target.weights()          # the CLIP that made the embeddings
+target.session()          # the pool, for pictures and exports
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from operators.clip import ClipWeights
+from pipeline.errors import RecipeError, shortened
+from pipeline.operator import Operator
+from pipeline.plan.keys import cache_key
+from pipeline.plan.session import Session
+from pipeline.recipe.load import load
+from pipeline.recipe.lookup import find
+from pipeline.recipe.sections import Recipe
+from pipeline.schema import owner
+from pipeline.search.index import SearchIndex
+from pipeline.search.samples import session_of
+from pipeline.storage.digests import file_digest
+
+RECIPES = (".yaml", ".yml")
+WEIGHTS = ("model", "pretrained")
+OTHERWISE = "--like searches without a model"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which index: `name`, if a recipe has several; `overrides` of the recipe; `trust`: see SearchIndex."""
+
+    name: str | None = None
+    overrides: Sequence[str] = ()
+    trust: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """An opened index, and the recipe that it was found by, if it was."""
+
+    index: SearchIndex
+    recipe: Recipe | None
+
+    def session(self) -> Session:
+        """The pool. Raises RecipeError."""
+        return session_of(self.index) if self.recipe is None else Session.open(self.recipe)
+
+    def weights(self) -> ClipWeights:
+        """The CLIP that made the embeddings. Raises RecipeError if that is not known, or is not the one that
+        the recipe has now."""
+        found = _of_index(self.index) if self.recipe is None else _of_recipe(self.index, self.recipe)
+        for field in WEIGHTS:
+            value = getattr(found, field)
+            is_file = os.path.isfile(os.path.expanduser(value)) or "://" in value
+            if value and not is_file and (why := found.why_missing(field, value)):
+                raise RecipeError(f"the {field} of {self.index.about.embedding}: {why}")
+        for line in found.lacks():
+            raise RecipeError(line)
+        return found
+
+
+def open_target(word: str, choice: Choice) -> Target:
+    """The index in a folder, or that of a recipe. Raises RecipeError."""
+    if not (word.endswith(RECIPES) or os.path.isfile(word)):
+        if "://" not in word and not os.path.isdir(os.path.expanduser(word)):
+            raise RecipeError(
+                f"{word} is neither the folder of an index nor a recipe (.yaml): check the path"
+            )
+        if choice.name is not None or choice.overrides:
+            raise RecipeError(f"--index and --set are of a recipe, and {word} is the folder of an index")
+        return Target(SearchIndex.open(word, choice.trust), None)
+    recipe = load(word, choice.overrides)
+    path = _chosen(recipe, word, choice.name)
+    try:
+        return Target(SearchIndex.open(path, choice.trust), recipe)
+    except RecipeError as error:
+        if "is not an index: it has no" not in str(error):
+            raise
+        raise RecipeError(f"there is no index at {path} yet: run `winnow export {word}` first") from None
+
+
+def _chosen(recipe: Recipe, word: str, name: str | None) -> str:
+    """The path of the index that is meant. Raises RecipeError."""
+    paths = {
+        key.split(".")[-2]: path
+        for key, (path, _) in recipe.export.destinations().items()
+        if key.startswith(("export.index.", "export.indexes."))
+    }
+    if not paths:
+        raise RecipeError(f"{word} has no export.index: {{embedding: clip.image_embedding, path: ...}}")
+    if name is None and len(paths) == 1:
+        return next(iter(paths.values()))
+    if name not in paths:
+        got = "" if name is None else f", got {name}"
+        raise RecipeError(f"--index must name one of {', '.join(paths)}{got}")
+    return paths[name]
+
+
+def _of_recipe(index: SearchIndex, recipe: Recipe) -> ClipWeights:
+    """The model of the recipe, if the index was made of the very column that the recipe has now."""
+    embedding = index.about.embedding
+    name = owner(embedding)
+    if name is None or name not in recipe.compute:
+        raise RecipeError(f"{index.path}: no operator of the recipe makes {embedding}; {OTHERWISE}")
+    now = Session(recipe, ()).folder(name)
+    if now != index.about.columns:
+        raise RecipeError(
+            f"{index.path} was made from {index.about.columns}, and with the recipe's model {embedding} would be "
+            f"{now}: the model does not match; run `winnow run` again, or name the recipe that made the index"
+        )
+    return _as_clip(recipe.operator(name), recipe.compute[name].use, index)
+
+
+def _of_index(index: SearchIndex) -> ClipWeights:
+    """The model that the index names, if its files are those that made the index."""
+    made = index.about.operator
+    if made is None:
+        raise RecipeError(
+            f"{index.path} does not say which model made {index.about.embedding}, as an earlier version wrote it: "
+            f"name the recipe instead of the index's folder; {OTHERWISE}"
+        )
+    if not made:
+        raise RecipeError(
+            f"{index.path}: {index.about.embedding} came with the pool, and the index does not say from which "
+            f"model; {OTHERWISE}"
+        )
+    use = str(made.get("use"))
+    cls, _ = find(use, f"{index.path}: operator.use", ())
+    if not issubclass(cls, ClipWeights):
+        raise _cannot(use, index)
+    try:
+        operator = cls(**{name: value for name, value in made.items() if name in cls.model_fields})
+    except ValueError as error:
+        raise RecipeError(f"{index.path}: operator is garbled: {shortened(str(error))}") from None
+    _check_key(operator, use, index)
+    return _as_clip(operator, use, index)
+
+
+def _check_key(operator: ClipWeights, use: str, index: SearchIndex) -> None:
+    """Raises RecipeError if the operator, with the files that its fields name now, is not the one whose key
+    is in the manifest. Of an operator that reads others' columns the key cannot be told."""
+    if operator.owners() or index.trusted:
+        return
+    contents = {field: file_digest(path) for field, path in operator.fields_of("file")}
+    known = {field: digest for field, digest in contents.items() if digest is not None}
+    if not index.about.columns.endswith(f"-{cache_key(use, operator, {}, known)}"):
+        raise RecipeError(
+            f"the model {operator.model} is not the one that made {index.path}: its files, or the pool's limits, "
+            "are others; name the recipe instead of the index's folder, or add --trust"
+        )
+
+
+def _as_clip(operator: Operator, use: str, index: SearchIndex) -> ClipWeights:
+    """An operator as one that has a CLIP. Raises RecipeError."""
+    if not isinstance(operator, ClipWeights) or not operator.model:
+        raise _cannot(use, index)
+    return operator
+
+
+def _cannot(use: str, index: SearchIndex) -> RecipeError:
+    """What is said of embeddings of another operator."""
+    return RecipeError(
+        f"{index.path}: {index.about.embedding} is made by {use}, which has no text tower to ask; {OTHERWISE}"
+    )
