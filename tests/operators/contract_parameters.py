@@ -24,6 +24,7 @@ SEMANTIC = {
     "similarity": "near.similarity",
 }
 OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
+MADE_FOR = {"model": "ViT-L-14", "pretrained": {"model": "ViT-B-32", "pretrained": "openai"}}
 
 
 Parameters = Callable[[TinyClip], dict[str, Any]]
@@ -32,6 +33,7 @@ PARAMETERS: Mapping[str, Parameters] = {
         "image_embedding": "clip.image_embedding",
         "weights": head(clip),
     },
+    "heads.Linear": lambda clip: {"embedding": "clip.image_embedding", "weights": head(clip)},
     "caption.Caption": lambda clip: {},
     "clip.ClipScore": lambda clip: {"model": clip.config, "pretrained": clip.weights},
     "wfpp.WordFrequency": lambda clip: {"minimum_count": 2},
@@ -103,6 +105,16 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "image_embedding": "other.image_embedding",
         "weights": "other.pth",
         "activation": "relu",
+        **MADE_FOR,
+    },
+    "heads.Linear": {
+        "embedding": "other.image_embedding",
+        "weights": "other.pth",
+        "bias": "other.npy",
+        "activation": "sigmoid",
+        "output": 1,
+        "norm": "clip.score",
+        **MADE_FOR,
     },
     "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai", "preprocess": "fast"},
     "wfpp.WordFrequency": {"minimum_count": 3},
