@@ -20,17 +20,15 @@ Differs: nothing; the stored embedding is float16, which moves an output by abou
     of its weights.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from operators.algorithms.linear_heads import outputs, product, read_head, why_not_head
-from operators.algorithms.published import MODELS, PublishedFiles
+from operators.algorithms.published import PublishedFiles, models_of
 from operators.algorithms.reference import NOT_FINITE
 from operators.clip import ClipWeights
 from pipeline.operator import Device, Embedding, File, Numbers, Operator, Score
@@ -79,8 +77,7 @@ class MadeForOneClip(PublishedFiles):
     def misfits(self, sources: Mapping[str, Operator]) -> Iterator[tuple[str, str]]:
         """See Operator: the embeddings of another CLIP than the file was made for."""
         column, field, file = self.fitted()
-        name = os.path.basename(urlsplit(file).path)
-        wanted = (self.model, self.pretrained) if self.model else MODELS.get(name)
+        wanted = (self.model, self.pretrained) if self.model else models_of(file)
         found = _clip_of(column, sources)
         if wanted and found and _plain(wanted) != _plain(found):
             yield (

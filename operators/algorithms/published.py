@@ -51,6 +51,11 @@ MODELS = {  # the CLIP whose embeddings a published head fits: open_clip's names
 ADDRESSES = {url.rsplit("/", 1)[1]: url for url in PUBLISHED}  # by file name
 
 
+def models_of(address: str) -> tuple[str, str] | None:
+    """The model and the weights whose embeddings a published head fits; None for other files."""
+    return MODELS.get(os.path.basename(urlsplit(address).path))
+
+
 class PublishedFiles(Operator):
     """Base of operators whose files may be published ones."""
 

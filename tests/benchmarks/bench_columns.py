@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from operators.content import Inappropriate
 from operators.heads import Linear
 from pipeline.operator import Device, Score, Stat
 
@@ -73,10 +74,14 @@ def operators(folder: Path, rows: int, width: int) -> Iterator[tuple[str, Score 
     """Each with a name, the embeddings that it reads, and the Stats that it needs."""
     weight = np.random.default_rng(0).standard_normal((3, width), np.float32)
     np.save(folder / "one.npy", weight[:1])
+    np.save(folder / "two.npy", weight[:2])
     np.save(folder / "three.npy", weight)
     for name, activation in (("one", "sigmoid"), ("three", "softmax")):
         head = Linear(embedding="c.image", weights=f"{folder}/{name}.npy", activation=activation)
         yield f"heads.Linear, {name} output{'s' * (name != 'one')}", head, 1, {}
+
+    content = Inappropriate(image_embedding="c.image", vectors=f"{folder}/two.npy", model="any")
+    yield "content.Inappropriate", content, 1, {}
 
 
 def main() -> None:

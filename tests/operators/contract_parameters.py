@@ -6,7 +6,16 @@ A new operator needs one entry in PARAMETERS and, if it has fields, one in CHANG
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.operators.contract_files import clusters, entities, hashes, head, lists, proxies, subset
+from tests.operators.contract_files import (
+    clusters,
+    entities,
+    hashes,
+    head,
+    lists,
+    proxies,
+    subset,
+    two_vectors,
+)
 from tests.support.tiny_clip import TinyClip
 
 BALANCE = {"entries": "entries.ids", "counts": "counts", "languages": "at.language"}
@@ -32,6 +41,11 @@ PARAMETERS: Mapping[str, Parameters] = {
     "aesthetic.AestheticScore": lambda clip: {
         "image_embedding": "clip.image_embedding",
         "weights": head(clip),
+    },
+    "content.Inappropriate": lambda clip: {
+        "image_embedding": "clip.image_embedding",
+        "vectors": two_vectors(clip),
+        "model": "tiny",
     },
     "heads.Linear": lambda clip: {"embedding": "clip.image_embedding", "weights": head(clip)},
     "caption.Caption": lambda clip: {},
@@ -105,6 +119,11 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "image_embedding": "other.image_embedding",
         "weights": "other.pth",
         "activation": "relu",
+        **MADE_FOR,
+    },
+    "content.Inappropriate": {
+        "image_embedding": "other.image_embedding",
+        "vectors": "violence_detection_vit_l_14.npy",
         **MADE_FOR,
     },
     "heads.Linear": {
