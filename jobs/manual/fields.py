@@ -17,6 +17,7 @@ ROLES = {
     "files": "a file, or several by name",
 }
 KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+SEVERAL = "numbers"  # tuple[float, ...]
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
 SAMPLES = {"text": "the caption", "width": "the image's size", "original_width": "the original image's size"}
 UNSAID = ("height", "original_height", "shard", "row", "image_length")  # said with another, or bookkeeping
@@ -29,6 +30,8 @@ def kind_of(field: FieldInfo) -> str:
         return ROLES[role if annotation is str else f"{role}s"]
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return SEVERAL
     if annotation not in KINDS:
         raise TypeError(f"no words for {annotation}")
     bounds = [

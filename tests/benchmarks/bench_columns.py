@@ -20,6 +20,7 @@ import polars as pl
 
 from operators.content import Inappropriate
 from operators.heads import Linear
+from operators.mix import Standardised, Weighted
 from pipeline.operator import Device, Score, Stat
 
 BATCH = 8192  # rows that the engine hands over at a time
@@ -82,6 +83,13 @@ def operators(folder: Path, rows: int, width: int) -> Iterator[tuple[str, Score 
 
     content = Inappropriate(image_embedding="c.image", vectors=f"{folder}/two.npy", model="any")
     yield "content.Inappropriate", content, 1, {}
+    both = {"scores": ("c.score", "c.other")}
+    scales = Standardised(**both)
+    yield "mix.Standardised, two scores", scales, 0, {}
+    tables = {"scales": table(scales, BATCH, width)}
+    for by in ("z", "rank"):
+        mixed = Weighted(**both, weights=(1, 2), scales="scales", by=by)
+        yield f"mix.Weighted, two scores, {by}", mixed, 0, tables
 
 
 def main() -> None:

@@ -42,6 +42,12 @@ PARAMETERS: Mapping[str, Parameters] = {
         "image_embedding": "clip.image_embedding",
         "weights": head(clip),
     },
+    "mix.Standardised": lambda clip: {"scores": ["clip.score", "masked.score"]},
+    "mix.Weighted": lambda clip: {
+        "scores": ["clip.score", "masked.score"],
+        "weights": [1, 2],
+        "scales": "scales",
+    },
     "content.Inappropriate": lambda clip: {
         "image_embedding": "clip.image_embedding",
         "vectors": two_vectors(clip),
@@ -120,6 +126,14 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "weights": "other.pth",
         "activation": "relu",
         **MADE_FOR,
+    },
+    "mix.Standardised": {"scores": ["clip.score"]},
+    "mix.Weighted": {
+        "scores": ["masked.score", "clip.score"],
+        "weights": [2, 1],
+        "scales": "others",
+        "by": "rank",
+        "missing": "unknown",
     },
     "content.Inappropriate": {
         "image_embedding": "other.image_embedding",

@@ -94,6 +94,16 @@ def reference() -> pl.DataFrame:
 STATS["reference"] = reference()
 
 
+def scales() -> pl.DataFrame:
+    """Of two scores, over the rows that are scored."""
+    made = build("it", {"use": "mix.Standardised", "scores": ["clip.score", "masked.score"]}, []).operator
+    assert isinstance(made, Stat)
+    return made.finish(made.partial(samples(ROWS).with_columns(**COLUMNS)))
+
+
+STATS["scales"] = scales()
+
+
 CAPTIONS = [
     "a dog on a beach",
     "Ein Hund am Strand",
