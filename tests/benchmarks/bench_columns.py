@@ -20,6 +20,7 @@ import polars as pl
 
 from operators.content import Inappropriate
 from operators.heads import Linear
+from operators.hubs import Bank, Hubness
 from operators.mix import Standardised, Weighted
 from pipeline.operator import Device, Score, Stat
 
@@ -36,6 +37,7 @@ def made_rows(rows: int, width: int) -> Iterator[pl.DataFrame]:
         halves = rng.integers(0, 2**64, (count, 2), np.uint64).tolist()
         yield pl.DataFrame(
             {
+                "text": [f"caption {number}" for number in range(start, start + count)],
                 "uid": [f"{high:016x}{low:016x}" for high, low in halves],
                 "shard": ["s"] * count,
                 "row": pl.Series(range(start, start + count), dtype=pl.UInt32),
@@ -90,6 +92,10 @@ def operators(folder: Path, rows: int, width: int) -> Iterator[tuple[str, Score 
     for by in ("z", "rank"):
         mixed = Weighted(**both, weights=(1, 2), scales="scales", by=by)
         yield f"mix.Weighted, two scores, {by}", mixed, 0, tables
+    bank = Bank(image_embedding="c.image", text_embedding="c.text")
+    yield "hubs.Bank", bank, 2, {}
+    hub = Hubness(image_embedding="c.image", bank="bank")
+    yield "hubs.Hubness, 1,000 captions", hub, 1, {"bank": table(bank, BATCH, width)}
 
 
 def main() -> None:

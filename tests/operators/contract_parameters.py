@@ -48,6 +48,8 @@ PARAMETERS: Mapping[str, Parameters] = {
         "weights": [1, 2],
         "scales": "scales",
     },
+    "hubs.Bank": lambda clip: {**BOTH, "size": 9},
+    "hubs.Hubness": lambda clip: {"image_embedding": "clip.image_embedding", "bank": "bank"},
     "content.Inappropriate": lambda clip: {
         "image_embedding": "clip.image_embedding",
         "vectors": two_vectors(clip),
@@ -135,6 +137,8 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "by": "rank",
         "missing": "unknown",
     },
+    "hubs.Bank": {**OTHER_BOTH, "size": 8, "seed": 1},
+    "hubs.Hubness": {"image_embedding": "other.image_embedding", "bank": "others", "quantile": 0.1},
     "content.Inappropriate": {
         "image_embedding": "other.image_embedding",
         "vectors": "violence_detection_vit_l_14.npy",
