@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from operators.bias import MomentMatching, Patterns
 from operators.content import Inappropriate
 from operators.heads import Linear
 from operators.hubs import Bank, Hubness
@@ -44,6 +45,7 @@ def made_rows(rows: int, width: int) -> Iterator[pl.DataFrame]:
                 "c.image": sides[0].astype(np.float16),
                 "c.text": sides[1].astype(np.float16),
                 "c.score": rng.random(count, np.float32),
+                **{f"c.{name}": rng.random(count) < 0.4 for name in ("first", "second", "third")},
                 "c.other": rng.random(count, np.float32),
             }
         )
@@ -96,6 +98,12 @@ def operators(folder: Path, rows: int, width: int) -> Iterator[tuple[str, Score 
     yield "hubs.Bank", bank, 2, {}
     hub = Hubness(image_embedding="c.image", bank="bank")
     yield "hubs.Hubness, 1,000 captions", hub, 1, {"bank": table(bank, BATCH, width)}
+    names = {"attributes": "c.first", "labels": ("c.second", "c.third")}
+    patterns = Patterns(**names)
+    yield "bias.Patterns, three columns", patterns, 0, {}
+    tables = {"patterns": table(patterns, BATCH, width)}
+    matching = MomentMatching(**names, patterns="patterns", rate=0.5)
+    yield "bias.MomentMatching, three columns", matching, 0, tables
 
 
 def main() -> None:
