@@ -1,5 +1,5 @@
 """The contract that every operator fulfils, whoever wrote it. A new operator needs an entry in
-contract_parameters.py.
+contract_parameters.py and one in contract_changes.py.
 
 Same rows out as in, dtypes as declared; permuting rows permutes the output, splitting a batch changes
 nothing; a bad row is null and its neighbours do not notice; it pickles; its key changes with every field
@@ -27,8 +27,9 @@ from pipeline.plan.keys import cache_key
 from pipeline.recipe.lookup import build, find
 from pipeline.recipe.sections import Entry
 from pipeline.run.stage.runner import StageRunner
+from tests.operators.contract_changes import CHANGES
 from tests.operators.contract_files import ROWS
-from tests.operators.contract_parameters import CHANGES, PARAMETERS
+from tests.operators.contract_parameters import PARAMETERS
 from tests.operators.contract_rows import STATS, bad, batch
 from tests.support.merging import any_cuts, merged_anyhow
 from tests.support.samples import picture
