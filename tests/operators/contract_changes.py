@@ -79,7 +79,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "seed": 1,
     },
     "subset.Copies": {"file": "other.npy"},
-    "clipcov.ZeroShot": {
+    "concepts.ZeroShot": {
         "model": "ViT-B-32",
         "pretrained": "openai",
         "names": "other.txt",

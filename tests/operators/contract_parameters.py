@@ -77,7 +77,7 @@ PARAMETERS: Mapping[str, Parameters] = {
     "softcap.ScoreCount": lambda clip: {"logit": "clip.score"},
     "softcap.Repeats": lambda clip: {"logit": "clip.score", "scores": "score_counts", "draws": 60},
     "subset.Copies": lambda clip: {"file": subset(clip)},
-    "clipcov.ZeroShot": lambda clip: {
+    "concepts.ZeroShot": lambda clip: {
         "model": clip.config,
         "pretrained": clip.weights,
         "names": lists(clip)["en"],
