@@ -17,6 +17,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.errors import OperatorMissing
 from pipeline.schema import like_path, owner
 
 
@@ -94,6 +95,11 @@ class Operator(BaseModel):
 
     def warnings(self) -> Sequence[str]:
         """Sentences about these fields that `winnow plan` prints. Must not read files. None by default."""
+        return ()
+
+    def doubts(self, rows: pl.DataFrame) -> Sequence[str]:
+        """Sentences about `rows`, some of the pool's rows with the columns that it reads, that `winnow plan`
+        and the funnel print if there are such rows. May read local files. None by default."""
         return ()
 
     def why_missing(self, field: str, value: str) -> str:
@@ -291,10 +297,3 @@ class Stat(Operator):
 def reads_images(operator: Operator) -> bool:
     """Whether an operator needs the encoded images of the pool, to be decoded or as they are."""
     return isinstance(operator, ImageScore | BytesScore)
-
-
-class OperatorMissing(TypeError):
-    """A subclass forgot to define a method."""
-
-    def __init__(self, cls: type, method: str) -> None:
-        super().__init__(f"{cls.__name__} must define {method}()")

@@ -56,7 +56,12 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai", "preprocess": "fast"},
     "wfpp.WordFrequency": {"minimum_count": 3},
     "wfpp.WordFrequencyScore": {"frequency": "other", "t": 1e-3, "first": 20, "normalise": False},
-    "metaclip.EntryMatch": {"metadata": {"en": ""}, "spacing": "worldwide", "languages": "other.language"},
+    "metaclip.EntryMatch": {
+        "metadata": {"en": ""},
+        "spacing": "worldwide",
+        "languages": "other.language",
+        "fold": "case",
+    },
     "metaclip.EntryCount": {"entries": "other.ids", "languages": "at.language"},
     "metaclip.BalanceProbability": {**OTHER_BALANCE, "t": 8.5, "tail_of": "en"},
     "metaclip.BalanceThreshold": {**OTHER_BALANCE, "seed": 1},
