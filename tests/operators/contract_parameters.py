@@ -53,6 +53,7 @@ PARAMETERS: Mapping[str, Parameters] = {
         "patterns": "patterns",
         "rate": 0.1,
     },
+    "nsfw.OpenNsfw": lambda clip: {},
     "content.Inappropriate": lambda clip: {
         "image_embedding": "clip.image_embedding",
         "vectors": two_vectors(clip),
