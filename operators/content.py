@@ -52,7 +52,7 @@ class Inappropriate(MadeForOneClip, Score):
     vectors          (2, d) numbers: the positive answer, then the negative one; .npy, .npz, .parquet, .pt.
                      LAION's files know their model; for others say `model`
 
-    Cost: very cheap; no image is read. 840,000 rows of 512 numbers per second on a CPU core (measured).
+    Cost: very cheap; no image is read. 790,000 rows of 512 numbers per second on a CPU core (measured).
     """
 
     image_embedding: Embedding

@@ -127,7 +127,7 @@ class Linear(MadeForOneClip, Score):
     norm        lengths of the embeddings, such as clip.image_norm, for a head that was trained on embeddings
                 as the model gives them; without it they are taken at length 1, as they are stored
 
-    Cost: very cheap; no image is read. 1,050,000 rows of 512 numbers per second on a CPU core (measured), as
+    Cost: very cheap; no image is read. 900,000 rows of 512 numbers per second on a CPU core (measured), as
     fast as float16 can be read.
     """
 

@@ -63,7 +63,7 @@ class Bank(Stat):
     Table: `caption` String, `image` and `text` Array(Float32, d) of unit length, in an order that depends on
     the captions alone.
 
-    Cost: cheap; no image is read. 440,000 rows per second on a CPU core (measured): every caption is hashed,
+    Cost: cheap; no image is read. 425,000 rows per second on a CPU core (measured): every caption is hashed,
     embeddings are read of those that may be drawn.
     """
 
@@ -119,7 +119,7 @@ class Hubness(Score):
     bank             the table of a Bank
     quantile         the share of captions that are below `low`
 
-    Cost: cheap; no image is read, but 2 d FLOP per row and caption of the bank: 36,000 rows per second on a
+    Cost: cheap; no image is read, but 2 d FLOP per row and caption of the bank: 35,000 rows per second on a
     CPU core with 512 numbers and 1,000 captions (measured), nearly all of it for `low`.
     """
 
