@@ -7,6 +7,7 @@ from itertools import islice
 
 import polars as pl
 
+from pipeline.errors import ShardError
 from pipeline.operator import Operator
 from pipeline.plan.session import Session
 
@@ -28,10 +29,9 @@ def doubts(session: Session) -> list[str]:
 
 
 def _of_operator(session: Session, operator: Operator, shards: list[str]) -> list[str]:
-    """The doubts of one operator. Without its files it has none; `winnow plan` says that they are
-    missing."""
+    """The doubts of one operator. Without its files, or with damaged parts, it has none: others say so."""
     try:
         parts = [next(session.columns.batches(shard, operator.inputs(), ROWS)) for shard in shards]
         return list(operator.doubts(pl.concat(parts))) if parts else []
-    except (OSError, ValueError):
+    except (OSError, ValueError, ShardError):
         return []
