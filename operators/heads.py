@@ -16,8 +16,8 @@ Columns
 Errors: `the embedding is not finite`.
 Source: linear probes as in CLIP (arXiv 2103.00020, section 3.2); LAION's aesthetic predictor V1
     (aesthetic-predictor, MIT), whose file is checked against its sha256.
-Differs: nothing; the stored embedding is float16, which moves an output by about a thousandth of the length
-    of its weights.
+Differs: nothing; the stored embedding is float16, which moves an output by at most a 2,000th of the length of
+    its weights.
 """
 
 from collections.abc import Iterator, Mapping

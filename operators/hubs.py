@@ -24,9 +24,11 @@ Source: CLIPMasterPrints (Freiberger et al. 2023, arXiv 2307.03798), whose print
     cosine over their captions; hubs of nearest-neighbour search (Radovanovic et al. 2010). Middle and spread
     are the median and 1.4826 times the median absolute deviation.
 Differs: the paper detects prints by an image classifier that was trained on prints; this is our own measure.
-    In simulations on 500 real pairs, z > 6 finds every print that fits a fifth of the captions, and no real
-    picture. Pictures of text, collages and blank pictures can be hubs, too: look at them before you drop
-    them. The bank must be of the pool itself, since other captions have other cosines.
+    Of 500 real pairs of ViT-B/16, pictures moved a fifth of the way to the mean caption all have z > 6, and
+    no other picture has; prints mined from pixels were not tried. Pictures of text, collages and blank
+    pictures can be hubs, too: look at them before you drop them. The bank must be of the pool itself, since
+    other captions have other cosines. A CLIP whose captions point into all directions, as the demo's do, has
+    no prints: no vector at all is near to 25 of its captions.
 """
 
 from collections.abc import Mapping, Sequence
