@@ -49,7 +49,7 @@ from pipeline.schema import owner
 from pipeline.uids import draw
 
 MOST_MOMENTS = 1000  # attributes times (1 + labels)
-MOST_PATTERNS = 100_000  # of which the weights can be found in minutes
+MOST_CELLS = 50_000_000  # patterns times moments, of which the weights can be found in minutes, in 2 GB
 Share = Annotated[float, Field(gt=0, lt=1)]
 Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -219,10 +219,11 @@ class MomentMatching(_Attributed, Score):
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Find the weights. Raises ValueError if the rate is more than the bounds allow."""
         table = stats[self.patterns]
-        if len(table) > MOST_PATTERNS:
+        count = len(_listed(self.attributes)) * (1 + len(_listed(self.labels)))
+        if len(table) * count > MOST_CELLS:
             raise ValueError(
-                f"patterns: {self.patterns} has {len(table):,} patterns, must have at most {MOST_PATTERNS:,}; "
-                "take fewer labels"
+                f"patterns: {self.patterns} has {len(table):,} patterns, must have at most "
+                f"{MOST_CELLS // count:,} of so many attributes and labels: take fewer of them"
             )
         self._weights = table.select("pattern", weight=pl.Series(self._solved(table), dtype=pl.Float64))
 

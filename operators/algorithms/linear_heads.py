@@ -54,6 +54,8 @@ def read_head(address: str, bias: str = "") -> Head:
     local = asset(address)
     if (size := os.path.getsize(local)) > IN_MEMORY:
         raise ValueError(f"{address} has {size:,} bytes, must have at most {IN_MEMORY:,}")
+    if reason := why_not_checkpoint(local):
+        raise ValueError(reason)
     tensors = load_safetensors(local) if _ending(address) == SAFETENSORS else load_tensors(local, address)
     if not isinstance(tensors, dict):
         raise ValueError(f"{address} must hold tensors by name, got {type(tensors).__name__}")
@@ -75,9 +77,13 @@ def why_not_head(path: str) -> str:
 
 
 def product(layers: Sequence[Layer]) -> Layer:
-    """One layer that does the same as several."""
+    """One layer that does the same as several. Raises ValueError if it would be too large."""
     weight, bias = layers[0]
     for next_weight, next_bias in layers[1:]:
+        if (size := len(next_weight) * weight.shape[1] * 8) > IN_MEMORY:
+            raise ValueError(
+                f"weights: layers come to a weight of {size:,} bytes, must be at most {IN_MEMORY:,}"
+            )
         weight = next_weight @ weight
         bias = next_weight @ bias + next_bias
     return weight, bias

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators import bias
 from operators.algorithms.moment_matching import (
     association,
     largest_rate,
@@ -169,6 +170,14 @@ def test_a_rate_that_is_not_possible_is_told_with_the_largest_that_is():
     ):
         matched(rows(), rate=0.7, **exact)
     assert matched(rows(), rate=0.7, price=10, **exact)["weight"][0] == pytest.approx(0.25)
+
+
+def test_too_many_patterns_are_refused(monkeypatch):
+    monkeypatch.setattr(bias, "MOST_CELLS", 6)
+    with pytest.raises(
+        ValueError, match="has 4 patterns, must have at most 3 of so many attributes and labels"
+    ):
+        matched(rows(), rate=0.5)
 
 
 def test_targets_of_ones_own():

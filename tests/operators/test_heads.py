@@ -147,6 +147,21 @@ def test_tensors_that_are_no_head(tmp_path, tensors, part):
         scored(tmp_path / "head.pth")
 
 
+def test_layers_that_multiply_to_terabytes_are_refused(tmp_path):
+    wide = {"0.weight": torch.zeros(1, 200_000), "1.weight": torch.zeros(200_000, 1)}
+    torch.save(wide, tmp_path / "head.pth")
+    with pytest.raises(ValueError, match="layers come to a weight of 320,000,000,000 bytes"):
+        scored(tmp_path / "head.pth")
+
+
+def test_a_file_that_is_none_is_told_before_torch_reads_it(tmp_path):
+    (tmp_path / "head.safetensors").write_bytes(b"x" * 9)
+    (tmp_path / "head.pth").write_bytes(b"")
+    for name in ("head.safetensors", "head.pth"):
+        with pytest.raises(ValueError, match=rf"{name} is"):
+            scored(tmp_path / name)
+
+
 def test_fields_that_do_not_go_together(tmp_path):
     weights = saved(tmp_path / "w.npy", [[1, 2], [3, 4]])
     torch.save({"weight": torch.zeros(1, 2)}, tmp_path / "head.pth")
