@@ -21,6 +21,7 @@ from pipeline.decide.decide import decide
 from pipeline.decide.decision import Decision
 from pipeline.decide.effects import effects
 from pipeline.errors import RecipeError, ShardError
+from pipeline.plan.doubts import doubts
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.pool.shards import Shard
@@ -189,8 +190,10 @@ def run_all(session: Session, local: bool, quiet: bool = False, out: Console = r
         decided, written = decide_and_export(log.session, executor, log.pending, quiet)
         changes = effects(decided.session, executor)
         balance = books(decided.session, decided.decision, decided.pending, log)
+        said = doubts(decided.session)
     if not quiet:
         tables.funnel(balance, balance, balance.lost, out)
+        tables.doubts(said, out)
         tables.rewritten(log.rewritten, log.changed, log.touched, out)
         tables.effects(changes, "summary", out)
         tables.speeds(balance, out)

@@ -1,10 +1,11 @@
 """CLIPCov: a small subset of a pool in which captions and pictures go together as in all of it.
 
     clip:  {use: clip.ClipScore, model: ViT-B-32, pretrained: openai}
-    class: {use: clipcov.ZeroShot, model: ViT-B-32, pretrained: openai, names: imagenet_classes.txt,
+    class: {use: concepts.ZeroShot, model: ViT-B-32, pretrained: openai, names: imagenet_classes.txt,
             image_embedding: clip.image_embedding, text_embedding: clip.text_embedding}
     cover: {use: clipcov.Cover, image_embedding: clip.image_embedding,
-            text_embedding: clip.text_embedding, label: class.label, label_similarity: class.similarity}
+            text_embedding: clip.text_embedding, label: class.label,
+            label_similarity: class.caption_similarity}
     keep:
       cover.gain: {top: 0.1}
 
@@ -15,14 +16,9 @@ alone, so the samples with the highest gains of all classes are the very picks o
 whole pool, for any size of the subset: the rule decides.
 
 Columns
-    ZeroShot  label       Int32    the number of the class name that fits the picture best, from 0; null
-                                   without an image embedding
-              similarity  Float32  cosine of the caption and that class name, in [-1, 1], higher fits better;
-                                   null without either embedding
-    Cover     gain   Float64  value when picked, higher is picked earlier; null without a label or an
-                              embedding
-              order  UInt32   1 for the first pick of its class; null with `gain`, and for what was not
-                              picked within `share`
+    Cover  gain   Float64  value when picked, higher is picked earlier; null without a label or an embedding
+           order  UInt32   1 for the first pick of its class; null with `gain`, and for what was not picked
+                           within `share`
 Errors: `the embedding is not finite`; `a zero vector has no direction`.
 Source: CLIPCov (Joshi et al. 2024, arXiv 2403.12267), and its notebook clip_core.ipynb.
 Differs: by default the value falls after each pick, and what a pick takes off its whole class is taken off
@@ -40,79 +36,14 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
-from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.cover import Class, Picks, Weights, exact, released
 from operators.algorithms.groups import spans
-from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
 from operators.algorithms.threads import blas_threads
-from operators.clip import ClipWeights
-from pipeline.assets import read_bytes
-from pipeline.operator import Column, Device, Embedding, File, Group, Numbers, Score
+from pipeline.operator import Column, Device, Embedding, Group, Numbers
 
 Weight = Annotated[float, Field(allow_inf_nan=False)]
-MOST_NAMES = 1_000_000
 PERIOD = 200  # picks of a class, in the notebook
-
-
-class ZeroShot(ClipWeights, Score):
-    """Which of some class names fits a picture best, and how well the caption fits that name.
-
-    Use it before `clipcov.Cover`, or to balance a pool by the classes of a benchmark (`clusters.Balance`).
-
-    names            a text file of class names, one a line, such as ImageNet's
-    template         the sentence that a name is put into at {}
-    image_embedding  of the same model, such as clip.image_embedding
-    text_embedding   of the same model, such as clip.text_embedding
-
-    Cost: cheap; no image is read. The names are encoded once per worker, then 2 d FLOP per row and name.
-    """
-
-    names: File
-    image_embedding: Embedding
-    text_embedding: Embedding
-    template: str = "a photo of a {}."
-
-    writes: ClassVar[Mapping[str, Any]] = {"label": pl.Int32, "similarity": pl.Float32}
-    _points: Any = PrivateAttr(None)
-
-    @model_validator(mode="after")
-    def _has_a_place(self) -> Self:
-        """Refuse a template that makes all names equal."""
-        if self.template.count("{}") != 1:
-            raise ValueError("must have {} once in `template`, where the name goes")
-        return self
-
-    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Encode the names. Raises ValueError for a file without names, or with too many."""
-        lines = read_bytes(self.names).decode("utf-8", "replace").splitlines()
-        names = [name for line in lines if (name := " ".join(line.split()))]
-        if not 0 < len(names) <= MOST_NAMES:
-            raise ValueError(f"names: {self.names} must have 1 to {MOST_NAMES:,} lines, got {len(names):,}")
-        clip = ClipModel(self.model, self.pretrained, device, text_only=True)
-        vectors = unit(clip.texts([self.template.replace("{}", name) for name in names])[0])
-        self._points = Points(vectors, np.arange(len(vectors)), device)
-
-    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """(n,) embeddings -> (n,) labels and similarities."""
-        (images, has_image, error), (texts, has_text, _) = (
-            features(batch[column], None, True) for column in (self.image_embedding, self.text_embedding)
-        )
-        width = self._points.vectors.shape[1]
-        for name, vectors in ((self.image_embedding, images), (self.text_embedding, texts)):
-            if len(vectors) and vectors.shape[1] != width:
-                raise ValueError(f"{name} has {vectors.shape[1]} numbers per row, the model gives {width}")
-        labels = np.full(len(batch), -1)
-        if len(images):
-            labels[has_image.to_numpy()] = self._points.nearest(images, np.full(len(images), -1), 1)[1][:, 0]
-        both = (has_image & has_text).to_numpy()
-        similarity = np.full(len(batch), np.nan, np.float32)
-        similarity[both] = (texts[both[has_text.to_numpy()]] * self._points.vectors[labels[both]]).sum(1)
-        return pl.select(
-            label=pl.when(has_image).then(pl.Series(labels)).cast(pl.Int32),
-            similarity=pl.Series(similarity).fill_nan(None),
-            error=error,
-        )
 
 
 class Cover(Group):
@@ -124,7 +55,7 @@ class Cover(Group):
     image_embedding   unit embeddings, such as clip.image_embedding
     text_embedding    of the same model, such as clip.text_embedding
     label             numbers of classes, such as class.label, or near.cluster of clusters.Nearest
-    label_similarity  of caption and class name, such as class.similarity; without it that term is 0
+    label_similarity  of caption and class name, such as class.caption_similarity; without it that term is 0
     pair_weight       of the cosine of a sample's own picture and caption
     label_weight      of `label_similarity`
     centre_weight     of the cosines with the class's mean picture and mean caption, which is subtracted

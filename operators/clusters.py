@@ -37,10 +37,12 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
-from operators.algorithms.clusters import copies, k_means, least_draws
+from operators.algorithms.clusters import copies, k_means, least_draws, sizes_compared
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
-from pipeline.operator import Device, Embedding, Score, Stat, Table, WholeNumbers
+from operators.concepts import ZeroShot
+from pipeline.operator import Device, Embedding, Operator, Score, Stat, Table, WholeNumbers
+from pipeline.schema import owner
 from pipeline.uids import draw
 
 Natural = Annotated[int, Field(ge=1)]
@@ -157,7 +159,9 @@ class Nearest(Score):
 class Sizes(Stat):
     """How many samples of the pool each cluster has.
 
-    Use it before `clusters.Balance`.
+    Use it before `clusters.Balance`. `winnow effects` says how many samples of each cluster a decision kept,
+    and of the head, the torso and the tail: the most frequent clusters that have half of the samples, those
+    that have the next four tenths, and the rest.
 
     cluster  numbers of clusters, such as near.cluster, or of any other groups: languages' numbers, classes
 
@@ -180,6 +184,13 @@ class Sizes(Stat):
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
         """By cluster."""
         return merged.sort("cluster")
+
+    def compare(
+        self, before: pl.DataFrame, after: pl.DataFrame, sources: Mapping[str, Operator]
+    ) -> Mapping[str, pl.DataFrame]:
+        """The effect of a decision on the clusters: see `sizes_compared`. Classes have their names."""
+        source = sources.get(owner(self.cluster) or "")
+        return sizes_compared(before, after, source.class_names() if isinstance(source, ZeroShot) else [])
 
 
 class Balance(Score):

@@ -25,22 +25,22 @@ Errors: `no caption`; of BalanceThreshold also `no entry matches`.
 Source: MetaCLIP (arXiv 2309.16671) algorithm 1; MetaCLIP 2 (arXiv 2507.22062) for languages and their t.
 Differs: the released code draws once per (text, entry) without a seed; here one draw per uid is compared
     with the probability that any of those would keep the text, which has the same law. MetaCLIP 2 picks one
-    of an image's texts; a sample here has one.
+    of an image's texts; a sample here has one. If a language's rarest entries hold far more than the tail
+    share, its t is the smallest count; in the released code it is 0, which drops the language.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from operators.algorithms.balance import Balance, critical_t, keep_probability
 from operators.algorithms.balance import compare as compare_counts
-from operators.algorithms.matching import Matcher, Spacing, read_entries
+from operators.algorithms.matching import Matchers, Spacing, lists, read_entries
 from operators.algorithms.reasons import no_caption
 from pipeline.operator import Column, Device, Files, Operator, Score, Stat, Table
 from pipeline.schema import owner
@@ -48,6 +48,7 @@ from pipeline.uids import draw
 
 OTHER = "other"  # the list of languages that have none of their own
 SHOWN = 30  # entries that `winnow explain` names
+MANY = 0.2  # share of captions without an entry from which on a list may not fit
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -60,12 +61,13 @@ def _read_once(path: str) -> Sequence[str]:
 class EntryMatch(Score):
     """Which entries of a list of things and names occur in a caption.
 
-    Use it as the first of MetaCLIP's three steps. A caption that matches no entry names nothing that the list
-    knows.
+    Use it as the first of MetaCLIP's three steps.
 
     metadata   a list, as JSON strings or one entry per line, or one list per language:
                {en: ..., ja: ..., other: ...}; by default the WordNet names that come with the package
     spacing    `english` as in MetaCLIP, `worldwide` as in MetaCLIP 2
+    fold       `none`: upper and lower case differ, as published, so that of a list in lower case `Red Dog`
+               has no entry; `case`: they are the same. `winnow plan` and the funnel say when this matters
     languages  the column that chooses among several lists, such as caption.language
 
     Cost: cheap. 54,400 captions per second on a CPU core with 500,000 entries (measured).
@@ -74,10 +76,11 @@ class EntryMatch(Score):
     metadata: Files = ""
     spacing: Spacing = "english"
     languages: Column = ""
+    fold: Literal["none", "case"] = "none"
 
     needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {"ids": pl.List(pl.UInt32), "language": pl.String}
-    _matchers: dict[str | None, Matcher] = PrivateAttr({})
+    _matcher: Any = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _languages_choose(self) -> "EntryMatch":
@@ -85,6 +88,14 @@ class EntryMatch(Score):
         if isinstance(self.metadata, dict) != bool(self.languages):
             raise ValueError("must have `languages` if `metadata` has a list per language, and only then")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields for the cache key. `fold` is younger than the others; so are the marks that `worldwide`
+        has now, which change its results alone."""
+        found: dict[str, Any] = fields(self)
+        found = {name: value for name, value in found.items() if (name, value) != ("fold", "none")}
+        return {**found, "marks": 25} if self.spacing == "worldwide" else found
 
     def names(self) -> dict[str | None, list[str]]:
         """The entries by language (None: the only list)."""
@@ -100,13 +111,13 @@ class EntryMatch(Score):
         return ids
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Read the lists; build their automata, or load those of another worker."""
-        self._matchers = {language: Matcher(names, self.spacing) for language, names in self.names().items()}
+        """Build the lists' automata, or load those of another worker."""
+        self._matcher = Matchers(self.names(), self.spacing, self.fold == "case")
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) lists of ids."""
         language = self._language(batch)
-        ids, counts = self._match(batch["text"], language)
+        ids, counts = self._matcher(batch["text"], language if self.languages else None)
         present = batch["text"].is_not_null()
         return pl.DataFrame(
             {
@@ -116,36 +127,29 @@ class EntryMatch(Score):
             }
         )
 
+    def doubts(self, rows: pl.DataFrame) -> Sequence[str]:
+        """See Operator: many captions match no entry; how many would not if case did not count."""
+        rows, lists = rows.drop_nulls("text"), dict(self.fields_of("file"))
+        if rows.is_empty() or any("://" in str(path) for path in lists.values()):
+            return ()
+        texts, language = rows["text"], self._language(rows) if self.languages else None
+        names = self.names()
+        if (none := Matchers(names, self.spacing, self.fold == "case").unmatched(texts, language)) <= MANY:
+            return ()
+        said = f"{none:.0%} of {len(rows):,} captions match no entry of the list"
+        if self.fold == "case":
+            return (f"{said}, whatever their case: is it a list for this pool?",)
+        folded = Matchers(names, self.spacing, folded=True).unmatched(texts, language)
+        return (f"{said}, whose case counts, as published; with `fold: case` {folded:.0%} would not",)
+
     def _language(self, batch: pl.DataFrame) -> pl.Series:
         """(n,) which list each caption is searched for."""
         if not self.languages:
             return pl.repeat(None, len(batch), dtype=pl.String, eager=True)
+        fallback = pl.lit(OTHER if OTHER in self.metadata else None, pl.String)
         has_list = pl.col(self.languages).is_in(list(self.metadata))
-        fallback = OTHER if OTHER in self.metadata else None
-        chosen = pl.when(has_list).then(pl.col(self.languages)).otherwise(pl.lit(fallback, pl.String))
+        chosen = pl.when(has_list).then(pl.col(self.languages)).otherwise(fallback)
         return batch.select(pl.when(pl.col("text").is_not_null()).then(chosen)).to_series()
-
-    def _match(self, texts: pl.Series, languages: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-        """(total,) ids of all captions, (n,) how many each has, each from its own language's list."""
-        if not self.languages:
-            return self._matchers[None](texts)
-        counts = np.zeros(len(texts), np.int64)
-        found = [np.zeros((2, 0), np.int64)]
-        for language, matcher in self._matchers.items():
-            rows = (languages == language).fill_null(False).arg_true().to_numpy()
-            ids, counts[rows] = matcher(texts[rows])
-            found.append(np.stack([np.repeat(rows.astype(np.int64), counts[rows]), ids]))
-        row, ids = np.concatenate(found, axis=1)
-        return ids[np.argsort(row, kind="stable")], counts
-
-
-def lists(values: np.ndarray, counts: np.ndarray, present: pl.Series) -> pl.Series:
-    """(n,) List(UInt32) of `counts[i]` values each; null if not present."""
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    arrays = pa.LargeListArray.from_arrays(
-        pa.array(offsets, pa.int64()), pa.array(values, pa.uint32()), mask=(~present).to_arrow()
-    )
-    return pl.Series(arrays, dtype=pl.List(pl.UInt32))
 
 
 class EntryCount(Stat):
@@ -220,8 +224,7 @@ class _Balanced(Operator):
     def evidence(
         self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
     ) -> pl.DataFrame:
-        """`entry`, `count`: the entries in the caption, the rarest first, and how many captions each occurs
-        in."""
+        """`entry`, `count`: the entries in the caption, and how many captions each is in, rarest first."""
         ids = row.select(entry=pl.col(self.entries).explode()).drop_nulls()
         language = row[self.languages][0] if self.languages else None
         counts = stats[self.counts].filter(pl.col("language").eq_missing(language)).select("entry", "count")
@@ -235,12 +238,12 @@ class BalanceProbability(_Balanced, Score):
     """The probability with which MetaCLIP's balancing keeps a sample: 1 - prod(1 - t / max(count, t)) over
     its entries.
 
-    Use it to flatten the distribution of concepts with MetaCLIP's own parameter t: samples of frequent
-    entries are thinned, samples of rare ones all stay. Decide with a `chance` rule.
+    Use it to flatten the distribution of concepts as MetaCLIP does: samples of frequent entries are thinned,
+    samples of rare ones all stay. Decide with a `chance` rule.
 
     t        each entry keeps about this many of its samples
-    tail_of  a language: t is this one's, and every other language gets the t that leaves the same share of
-             its matches in the tail (MetaCLIP 2); needs `languages`
+    tail_of  a language: t is its, and every other one gets the t that leaves the same share of its matches in
+             the tail (MetaCLIP 2); needs `languages`
 
     Cost: cheap. 89,700 rows per second on a CPU core (measured).
     """

@@ -12,8 +12,10 @@ Columns
 Errors: `image embedding is zero or not finite`.
 Source: Wang et al. 2024 (arXiv 2405.19547): the p-norm of G f, G (m, d) the target's embeddings and
     f the image's, both of unit norm.
-Differs: nothing. For p 2 it is the root of f' (G'G) f, so that m costs nothing. The paper keeps the best of
-    the samples that negCLIPLoss keeps; a rule here takes its share of the whole pool.
+Differs: with p inf the released code takes the largest absolute cosine; here it is the largest cosine, so
+    that a picture opposite to a target is not near to it. For p 2 it is the root of f' (G'G) f, so that m
+    costs nothing. The paper keeps the best of the samples that negCLIPLoss keeps; a rule here takes its share
+    of the whole pool.
 """
 
 from collections.abc import Mapping, Sequence

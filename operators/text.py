@@ -33,12 +33,13 @@ Errors: the image's own reason; those of the operators whose columns are read.
 Source: T-MARS (arXiv 2307.03132), sections 3 and 4; Parrot Captions (arXiv 2312.14232) for inpainting. Text
     is found and read by PP-OCRv6 small, as RapidOCR 3.10 ships it.
 Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is not published, nor how far
-    around a box it takes the mean colour, hence `ring`. RapidOCR enlarges every picture until its shorter
-    side is 736; here `side` bounds the longer one, at most `enlarge` times its own, and the picture is
-    sharpened (tests/benchmarks/bench_text.py shows what that costs and finds). A box over a third as high as
-    the image must be read with 0.9 or more, since pictured things are taken for huge letters: without that,
-    39 % of 200 photos had boxes, over 16 % of their area; with it, 19 %, over 2 %. Boxes of other lines do
-    not depend on how they are read: RapidOCR drops those that it reads with less than 0.5.
+    around a box it takes the mean colour, hence `ring`; OpenCV draws the ring, up to a pixel wider than
+    `ring` says. RapidOCR enlarges every picture until its shorter side is 736; here `side` bounds the longer
+    one, at most `enlarge` times its own, and the picture is sharpened (tests/benchmarks/bench_text.py shows
+    what that costs and finds). A box over a third as high as the image must be read with 0.9 or more, since
+    pictured things are taken for huge letters: without that, 39 % of 200 photos had boxes, over 16 % of their
+    area; with it, 19 %, over 2 %. Boxes of other lines do not depend on how they are read: RapidOCR drops
+    those that it reads with less than 0.5.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -132,3 +132,10 @@ class OperatorError(WinnowError):
     """An operator returned something other than it declares, or failed on every row of a batch."""
 
     exit_code = 3
+
+
+class OperatorMissing(TypeError):
+    """A subclass of an operator forgot to define a method."""
+
+    def __init__(self, cls: type, method: str) -> None:
+        super().__init__(f"{cls.__name__} must define {method}()")

@@ -17,6 +17,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.errors import OperatorMissing
 from pipeline.schema import like_path, owner
 
 
@@ -49,8 +50,7 @@ class Device(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A part of a picture: its corners, (x, y) in pixels of the picture as stored, and what is there; "" if
-    that is not known."""
+    """A part of a picture: its corners, (x, y) in pixels as stored, and what is there ("" if unknown)."""
 
     corners: Sequence[tuple[float, float]]
     label: str = ""
@@ -83,33 +83,39 @@ class Operator(BaseModel):
                 if named and not role.suits(columns[column]):
                     yield name, column, role.expected
 
+    def misfits(self, sources: Mapping[str, "Operator"]) -> Iterator[tuple[str, str]]:
+        """(field, why) of each field that does not go with the operators it reads from, by name, such as a
+        file for embeddings of another model: the recipe is refused. Must not read files. None by default."""
+        yield from ()
+
     def inputs(self) -> tuple[str, ...]:
         """The name of every column and Stat that this operator reads, each once, in a stable order."""
         named = [value for kind in ("column", "table") for _, value in self.fields_of(kind)]
         return tuple(dict.fromkeys((*self.needs, *named)))
 
     def warnings(self) -> Sequence[str]:
-        """Sentences about these fields that `winnow plan` prints. Must not read files or the network. None by
-        default."""
+        """Sentences about these fields that `winnow plan` prints. Must not read files. None by default."""
+        return ()
+
+    def doubts(self, rows: pl.DataFrame) -> Sequence[str]:
+        """Sentences about `rows`, some of the pool's rows with the columns that it reads, that `winnow plan`
+        and the funnel print if there are such rows. May read local files. None by default."""
         return ()
 
     def why_missing(self, field: str, value: str) -> str:
-        """Why a value of a `File` field, which is not the path of a file, cannot be used: what `winnow plan`
-        and `winnow compute` say before the start, behind the field's key. Empty if it can, such as a tag of
-        published weights. May read local files, must not use the network. By default, what looks like a path
-        (it has a slash or a suffix) is a missing file, and other values can be used."""
+        """Why a value of a `File` field, not the path of a file, cannot be used: `winnow plan` and `winnow
+        compute` say it before the start. Empty if it can, such as a tag of published weights. May read local
+        files, not the network. By default, what has a slash or a suffix is a missing file."""
         return f"there is no file {value}" if like_path(value) else ""
 
     def lacks(self) -> Sequence[str]:
-        """What this machine lacks for these fields, such as an optional package: a line each, which begins
-        with the field's name. `winnow plan` and `winnow compute` say it before the start. May read local
-        files, must not use the network. Nothing by default."""
+        """What this machine lacks, such as an optional package: lines that begin with a field's name, said
+        before the start. May read local files, not the network. Nothing by default."""
         return ()
 
     def why_broken(self, field: str, value: str) -> str:
-        """Why the file on this machine that a `File` field names cannot be used, as far as a look at its
-        beginning tells: `winnow plan` and `winnow compute` refuse it, behind the field's key. Empty if
-        nothing is wrong with it, and by default."""
+        """Why the file on this machine that a `File` field names cannot be used, as far as its beginning
+        tells: `winnow plan` and `winnow compute` refuse it. Empty if it can, and by default."""
         return ""
 
     def owners(self) -> tuple[str, ...]:
@@ -136,14 +142,14 @@ class Writer(Operator):
     writes: ClassVar[Mapping[str, PolarsDataType]] = {}
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Called once per worker, before all else: load models here, and import heavy libraries. `stats`: the
-        table of each Stat among the inputs, by name. Nothing by default."""
+        """Called once per worker, first: load models here, and import heavy libraries. `stats`: the table of
+        each Stat among the inputs, by name. Nothing by default."""
 
     def evidence(
         self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
     ) -> pl.DataFrame:
-        """A small table for `winnow explain` by which a person can judge one row's result: its nearest
-        neighbours, for example. A column `uid` in it names other samples of the pool.
+        """A small table for `winnow explain` by which a person can judge one row's result, such as its
+        nearest neighbours. A column `uid` in it names other samples of the pool.
 
         row      (1, inputs and own columns): inputs under their full names, own ones like `.words`
         sources  the operators whose columns it reads, by name
@@ -291,10 +297,3 @@ class Stat(Operator):
 def reads_images(operator: Operator) -> bool:
     """Whether an operator needs the encoded images of the pool, to be decoded or as they are."""
     return isinstance(operator, ImageScore | BytesScore)
-
-
-class OperatorMissing(TypeError):
-    """A subclass forgot to define a method."""
-
-    def __init__(self, cls: type, method: str) -> None:
-        super().__init__(f"{cls.__name__} must define {method}()")

@@ -69,6 +69,12 @@ def text_url_uid(text: str | None, url: str | None) -> str | None:
     return hashlib.md5(((text or "") + url).encode(), usedforsecurity=False).hexdigest()
 
 
+def text_uids(texts: pl.Series) -> pl.Series:
+    """(n,) 32 hex digits for each text, by which a draw may treat equal texts as one."""
+    digests = [hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in texts]
+    return pl.Series(digests, dtype=pl.String)
+
+
 def key_uid(shard: str, key: str, earlier: int) -> str:
     """A hash of where the sample is. `earlier` tells apart samples of equal keys. Names hold no NUL, so two
     different triples never make the same text."""

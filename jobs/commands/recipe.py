@@ -116,6 +116,7 @@ def keep(
     from pipeline.decide.books import losses
     from pipeline.export.places.file import check_file
     from pipeline.export.subset import write_subset
+    from pipeline.plan.doubts import doubts
     from pipeline.plan.outputs import check_output_file
 
     session = steps.open_session(recipe, set_, shards)
@@ -127,11 +128,15 @@ def keep(
         done = decided.session
         written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
         found = losses(done)
+        said = doubts(done)
     if json:
         faults = {"damaged": found.damaged, "passed_over": found.passed_over, "unwatched": found.unwatched}
-        print_json({**vars(decided.decision), **written, **faults, "pending": decided.pending})
+        print_json(
+            {**vars(decided.decision), **written, **faults, "doubts": said, "pending": decided.pending}
+        )
     else:
         tables.funnel(decided.decision, found)
+        tables.doubts(said)
         if overlap:
             tables.overlap(decided.decision)
         say(f"decision: {done.store.root.path(done.decisions)}")

@@ -6,7 +6,8 @@ All embeddings that are clustered are in memory as float32, as faiss needs them:
 
 Source: DataComp's `baselines/image_based_clustering.py`: faiss k-means with L2, 20 rounds, seed 0, without
     faiss's own sub-sampling.
-Differs: DataComp draws samples (its share is 0.3 for large, 0.03 for xlarge) without a seed.
+Differs: DataComp draws samples (its share is 0.3 for large, 0.03 for xlarge) without a seed. It takes files
+    in the order in which the directory lists them, here they are sorted: k-means begins at other samples.
 """
 
 from collections.abc import Iterator

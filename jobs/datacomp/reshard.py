@@ -12,6 +12,9 @@ listed. A recipe of your own can say the same, beside other rules.
     out/available.npy     the uids that are in these shards, as often as they are
     out/lost.npy          the uids of the subset that no shard of the pool has: their links are dead
     out/*.npy.winnow.json the notes by which Winnow knows these three files as its own
+
+Differs: the resharder names every sample <uid>-<number of the copy>, from 0; here a sample that is there once
+    is <uid>, and copies are <uid>-0, <uid>-1. Training reads either.
 """
 
 from collections.abc import Mapping, Sequence

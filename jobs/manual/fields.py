@@ -1,7 +1,7 @@
 """The fields of operators, and what they read, in words."""
 
 import re
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import polars as pl
 from pydantic.fields import FieldInfo
@@ -16,13 +16,7 @@ ROLES = {
     "file": "a file",
     "files": "a file, or several by name",
 }
-KINDS = {
-    str: "text",
-    int: "whole number",
-    float: "number",
-    bool: "true or false",
-    tuple[str, ...]: "a list of texts",
-}
+KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
 SAMPLES = {"text": "the caption", "width": "the image's size", "original_width": "the original image's size"}
 UNSAID = ("height", "original_height", "shard", "row", "image_length")  # said with another, or bookkeeping
@@ -35,6 +29,9 @@ def kind_of(field: FieldInfo) -> str:
         return ROLES[role if annotation is str else f"{role}s"]
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        item = get_args(annotation)[0]
+        return f"a list of {KINDS[get_args(item)[0] if get_origin(item) is Annotated else item]}s"
     if annotation not in KINDS:
         raise TypeError(f"no words for {annotation}")
     bounds = [
@@ -52,6 +49,8 @@ def default_of(field: FieldInfo) -> str:
         return "required"
     if field.default in ("", None, ()):
         return "optional"
+    if isinstance(field.default, tuple):
+        return f"default `{list(field.default)}`"
     if isinstance(field.default, bool):
         return f"default `{str(field.default).lower()}`"
     return f"default `{field.default}`" if field.default != 2**31 - 1 else "no bound by default"

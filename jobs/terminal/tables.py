@@ -3,7 +3,7 @@
 They go to stdout, since a user asked for them; with `out=remarks` to stderr. What is pending is a remark.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -89,6 +89,12 @@ def funnel(
         for reason, count in rule.failed.items():
             out.print(f"  failed at {name}: {count:,} x {reason}")
     faults(losses, out)
+
+
+def doubts(said: Sequence[str], out: Console | None = None) -> None:
+    """What operators doubt about the pool."""
+    for text in said:
+        (out or console).print(styled("  doubt", "yellow"), text)
 
 
 def faults(losses: Losses | Books, out: Console | None = None) -> None:

@@ -143,6 +143,7 @@ def critical_t(count: np.ndarray, counts: np.ndarray, draws: np.ndarray) -> np.n
 # --- what balancing did ---------------------------------------------------------------------------
 
 SHOWN = 30  # entries that are reduced most, and least
+PARTS = (0.5, 0.9)  # shares of all occurrences at which the head and the torso end
 
 
 def compare(
@@ -156,6 +157,7 @@ def compare(
     tail     the ten least frequent entries
     most     the entries that were reduced most
     least    of the more frequent half, the entries that were reduced least
+    parts    the entries in three parts, see `tail_parts`
     entries  all entries, the most frequent first
     """
     key = ["language", "entry"]
@@ -184,8 +186,29 @@ def compare(
         "tail": entries.tail(10),
         "most": by_loss.head(SHOWN),
         "least": many.tail(SHOWN).reverse(),
+        "parts": tail_parts(entries["before"].to_numpy(), entries["after"].to_numpy()),
         "entries": entries,
     }
+
+
+def tail_parts(before: np.ndarray, after: np.ndarray) -> pl.DataFrame:
+    """(k,) counts of concepts before and after a decision -> `part`, `concepts`, `before`, `after`, `kept`:
+    the head, the most frequent concepts, which have half of all occurrences before; the torso, those that
+    have the next four tenths; the tail, the rest."""
+    order = np.argsort(-before.astype(np.int64), kind="stable")
+    counts = before[order].astype(np.int64)
+    earlier = np.cumsum(counts) - counts  # occurrences of the concepts before each
+    part = np.searchsorted(np.array(PARTS) * counts.sum(), earlier, side="right")
+    sums = [np.bincount(part, side[order], minlength=3).astype(np.int64) for side in (before, after)]
+    table = pl.DataFrame(
+        {
+            "part": ["head", "torso", "tail"],
+            "concepts": np.bincount(part, minlength=3),
+            "before": sums[0],
+            "after": sums[1],
+        }
+    )
+    return table.with_columns(kept=(pl.col("after") / pl.col("before")).fill_nan(None))
 
 
 def _summary(

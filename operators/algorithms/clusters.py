@@ -1,10 +1,12 @@
 """Spherical k-means of a sample of a pool, and how often to take the samples of clusters of given sizes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from operators.algorithms.balance import tail_parts
 from pipeline.uids import draw
 
 
@@ -62,3 +64,23 @@ def copies(counts: np.ndarray, alpha: float, cap: float, target: float) -> np.nd
     sizes = np.maximum(counts, 1).astype(np.float64)
     taken = np.minimum(factor(counts, alpha, cap, target) * sizes ** (alpha - 1), cap)
     return np.where(counts > 0, taken, 0.0)
+
+
+def sizes_compared(
+    before: pl.DataFrame, after: pl.DataFrame, names: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """Tables of sizes before and after a decision:
+
+    parts     the clusters in three parts, see `tail_parts`
+    clusters  all clusters, the largest first, with their names if there are any
+    """
+    kept = after.select("cluster", after="count")
+    table = before.rename({"count": "before"}).join(kept, on="cluster", how="left")
+    table = table.with_columns(pl.col("after").fill_null(0)).sort(
+        "before", "cluster", descending=[True, False]
+    )
+    table = table.with_columns(kept=pl.col("after") / pl.col("before"))
+    if names:
+        named = [names[number] if 0 <= number < len(names) else None for number in table["cluster"]]
+        table = table.insert_column(1, pl.Series("name", named, dtype=pl.String))
+    return {"parts": tail_parts(table["before"].to_numpy(), table["after"].to_numpy()), "clusters": table}

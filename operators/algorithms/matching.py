@@ -7,12 +7,12 @@ An automaton is built once per machine, not once per worker. The first process t
 user's part of the system's temporary folder; the others load it in hundredths of a second.
 
 Source: MetaCLIP (arXiv 2309.16671) section 3.2 and its released matching; MetaCLIP 2 (arXiv 2507.22062) for
-`worldwide`. Differs: the 25 CJK and curly punctuation marks of MetaCLIP 2's list are our own choice, OPEN.
+`worldwide`, whose 25 marks beside ASCII's are in OPEN.
 """
 
 import hashlib
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import orjson
 import polars as pl
+import pyarrow as pa
 from daachorse import DoubleArrayAhoCorasick as Automaton
 
 from pipeline.assets import once_per_machine, read_bytes
@@ -29,7 +30,8 @@ Spacing = Literal["english", "worldwide"]
 
 PACKAGED = Path(__file__).parents[1] / "data" / "wordnet.txt.gz"
 SPACED = {**{mark: f" {mark} " for mark in ",.;:?!`"}, **dict.fromkeys("\t\n\r", " ")}
-OPEN = set(string.punctuation + "。、，．；：？！“”‘’（）《》〈〉【】「」『』…—～·")  # noqa: RUF001
+OPEN = set(string.punctuation + "。、，；：？！“”‘’（）《》〈〉【】「」『』—～")  # noqa: RUF001
+BLANK = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())  # what Python's strip takes off
 UNSPACED = (  # scripts written without spaces: ideographs, Thai, Lao, Burmese, Tibetan, Khmer
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -88,6 +90,7 @@ class Matcher:
         digest = hashlib.blake2b("\n".join(patterns).encode(), digest_size=16).hexdigest()
         name = f"{digest}-{Automaton.__name__}-{version('daachorse')}"
         self._automaton = Automaton.deserialize(once_per_machine(name, lambda: _built(patterns)))
+        self._stripped = spacing == "worldwide"
 
     def __call__(self, texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """(total,) uint32 ids of all texts, ascending and unique within a text; (n,) int64 how many each text
@@ -96,6 +99,7 @@ class Matcher:
         counts = np.zeros(len(texts), np.int64)
         number = itemgetter(2)  # of a match: (start, end, number of the pattern)
         find = self._automaton.find_overlapping
+        texts = texts.str.strip_chars(BLANK) if self._stripped else texts
         for row, text in enumerate(spaced_texts(texts).cast(pl.Binary).to_list()):
             if text is not None:
                 matches = find(text)
@@ -105,6 +109,45 @@ class Matcher:
         pairs.sort()  # by text, then by id
         pairs = pairs[np.diff(pairs, prepend=-1) != 0]
         return self.ids[pairs & 0xFFFFFFFF], np.bincount(pairs >> 32, minlength=len(texts))
+
+
+class Matchers:
+    """Finds the entries of one list (`None`), or of the list of each text's language. `folded`: upper and
+    lower case are the same."""
+
+    def __init__(self, entries: Mapping[str | None, Sequence[str]], spacing: Spacing, folded: bool) -> None:
+        self.folded = folded
+        self._of = {}
+        for language, names in entries.items():
+            series = pl.Series(names, dtype=pl.String)
+            self._of[language] = Matcher(series.str.to_lowercase().to_list() if folded else names, spacing)
+
+    def __call__(self, texts: pl.Series, languages: pl.Series | None) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) texts and their languages, if there are several lists -> as Matcher."""
+        texts = texts.str.to_lowercase() if self.folded else texts
+        if languages is None:
+            return self._of[None](texts)
+        counts = np.zeros(len(texts), np.int64)
+        found = [np.zeros((2, 0), np.int64)]
+        for language, matcher in self._of.items():
+            rows = (languages == language).fill_null(False).arg_true().to_numpy()
+            ids, counts[rows] = matcher(texts[rows])
+            found.append(np.stack([np.repeat(rows.astype(np.int64), counts[rows]), ids]))
+        row, ids = np.concatenate(found, axis=1)
+        return ids[np.argsort(row, kind="stable")], counts
+
+    def unmatched(self, texts: pl.Series, languages: pl.Series | None) -> float:
+        """The share of texts in which no entry occurs."""
+        return float((self(texts, languages)[1] == 0).mean())
+
+
+def lists(values: np.ndarray, counts: np.ndarray, present: pl.Series) -> pl.Series:
+    """(n,) List(UInt32) of `counts[i]` values each; null if not present."""
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    arrays = pa.LargeListArray.from_arrays(
+        pa.array(offsets, pa.int64()), pa.array(values, pa.uint32()), mask=(~present).to_arrow()
+    )
+    return pl.Series(arrays, dtype=pl.List(pl.UInt32))
 
 
 def _built(patterns: list[str]) -> bytes:

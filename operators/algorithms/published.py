@@ -5,7 +5,8 @@
 
 A file with the name of a published one must have its sha256. Files of one's own need other names.
 
-Source: DataComp's `baselines/utils.py` for names, addresses and digests.
+Source: DataComp's `baselines/utils.py` for names, addresses and digests of its files; LAION's repositories
+CLIP-based-NSFW-Detector (MIT) and aesthetic-predictor (MIT) at the commits in the addresses.
 """
 
 import os
@@ -16,6 +17,10 @@ from pipeline.operator import Operator
 
 RELEASE = "https://github.com/sagadre/datacomp_baseline_assets/releases/download/v0.1.0-alpha/"
 FASTTEXT = "https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.bin"
+VIOLENCE = (
+    "https://github.com/LAION-AI/CLIP-based-NSFW-Detector/raw/d6bb8fe31fd4aecbfed7dfb62df4fe5858bfc014/"
+)
+AESTHETIC = "https://github.com/LAION-AI/aesthetic-predictor/raw/6d122adad522ab246644d9dc1c6d7a3810ee255f/"
 PUBLISHED = {
     FASTTEXT: "7e69ec5451bc261cc7844e49e4792a85d7f09c06789ec800fc4a44aec362764e",
     f"{RELEASE}imagenet21k_wordnet_ids.txt": "66362bdedf36d933382edca5493fc562dcc17128ce36403c9e730a75f48cb2f2",
@@ -28,8 +33,27 @@ PUBLISHED = {
     f"{RELEASE}medium_centroids_l14.pt": "028b1721b1d0f139c565b6b0ac99f8a1756f4bae89c36b0ec6d1c6ea9b6f112d",
     f"{RELEASE}large_centroids_l14.pt": "04eeab1069d3540c246cf7ce69323147351a474017fc472e4c50a018ca32240b",
     f"{RELEASE}xlarge_centroids_l14.pt": "3f62e5f8ae3a715ce84e422846fcfce1536d184455ea234790c4a6465c4c6726",
+    f"{VIOLENCE}violence_detection_vit_b_32.npy": "76909cca3e77abbbb21313895756773a9c6fb26c9cc743f3ef0625f025741982",
+    f"{VIOLENCE}violence_detection_vit_l_14.npy": "cc08f81ef50b1ef71452ddc87285fe6fbbc01b6fe8f8b8c24482c386ef2ab7e1",
+    f"{AESTHETIC}sa_0_4_vit_b_32_linear.pth": "c7b14cead230694acc7b9447974d3cad78003c72da032e402a303b6c2429e85f",
+    f"{AESTHETIC}sa_0_4_vit_l_14_linear.pth": "2cd4e60f4f24ae3bcd57b847b13c1f3ba27edc28cc1a7f9ce74ee9f421243cba",
+}
+MODELS = {  # the CLIP whose embeddings a published head fits: open_clip's names of model and weights
+    "violence_detection_vit_b_32.npy": ("ViT-B-32", "openai"),
+    "violence_detection_vit_l_14.npy": ("ViT-L-14", "openai"),
+    "sa_0_4_vit_b_16_linear.pth": ("ViT-B-16", "openai"),
+    "sa_0_4_vit_b_32_linear.pth": ("ViT-B-32", "openai"),
+    "sa_0_4_vit_l_14_linear.pth": ("ViT-L-14", "openai"),
+    "sac+logos+ava1-l14-linearMSE.pth": ("ViT-L-14", "openai"),
+    "ava+logos-l14-linearMSE.pth": ("ViT-L-14", "openai"),
+    "ava+logos-l14-reluMSE.pth": ("ViT-L-14", "openai"),
 }
 ADDRESSES = {url.rsplit("/", 1)[1]: url for url in PUBLISHED}  # by file name
+
+
+def models_of(address: str) -> tuple[str, str] | None:
+    """The model and the weights whose embeddings a published head fits; None for other files."""
+    return MODELS.get(os.path.basename(urlsplit(address).path))
 
 
 class PublishedFiles(Operator):

@@ -13,6 +13,7 @@ from operators.algorithms.threads import torch_on_one_thread
 from pipeline.operator import Device
 
 BLOCK = 65_536  # rows
+SMALL = 1024  # rows that stay in the cache
 
 
 def unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +44,24 @@ def directed(column: pl.Series) -> np.ndarray:
     column may have a gigabyte."""
     blocks = (column[start : start + BLOCK] for start in range(0, len(column), BLOCK))
     return np.concatenate([*(unit_column(block)[1] for block in blocks), np.zeros(0, bool)])
+
+
+def projected(column: pl.Series, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) inner products of an Array column, each row at unit length, with (d,) `vector`, float64, and (n,)
+    whether each row has a direction; a row without one has 0. Each row by itself, summed in float64."""
+    present = column.is_not_null().to_numpy()
+    rows = column.drop_nulls().to_numpy()
+    products, squares = np.zeros((2, len(rows)))
+    for start in range(0, len(rows), SMALL):
+        part = rows[start : start + SMALL].astype(np.float64)
+        squares[start : start + SMALL] = np.einsum("nd,nd->n", part, part)
+        part *= vector
+        products[start : start + SMALL] = part.sum(1)
+    found, directed = np.zeros(len(column)), np.zeros(len(column), bool)
+    good = np.isfinite(squares) & (squares > 0)
+    directed[present] = good
+    found[directed] = products[good] / np.sqrt(squares[good])
+    return found, directed
 
 
 class Chunks:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import ShardError
+from pipeline.plan.doubts import doubts
 from pipeline.plan.passes import Pass, ScorePass, Stored
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
@@ -33,11 +34,12 @@ class MeasuredOn:
 @dataclass(frozen=True)
 class Measured:
     """`speeds`: by operator, with `read` and `decode`; `bytes` of the shards they were measured on, if
-    known."""
+    known; `doubts`: what operators say about their rows."""
 
     speeds: dict[str, Speed]
     on: MeasuredOn
     bytes: int | None
+    doubts: list[str]
 
 
 def measure(
@@ -68,7 +70,8 @@ def measure(
             for name, speed in speeds(sample.store).items()
         }
         read = [shard for shard in lacking if shard.name in rows]
-        return Measured(measured, MeasuredOn(len(rows), samples), total_bytes(read))
+        said = doubts(sample.refreshed())
+        return Measured(measured, MeasuredOn(len(rows), samples), total_bytes(read), said)
 
 
 def _over(speed: Speed, samples: int) -> Speed:

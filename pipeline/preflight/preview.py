@@ -16,6 +16,7 @@ from typing import Literal
 
 from pipeline.plan.absent import absent_files, absent_gpus, check_files, gpus_here
 from pipeline.plan.cluster import GIB, Node, Placement
+from pipeline.plan.doubts import doubts
 from pipeline.plan.passes import GroupPass, Pass, ScorePass, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
@@ -139,6 +140,7 @@ def preview(
             *_index_warnings(indexes),
             *(check_upload(".") if cluster else []),
             *_operator_warnings(session),
+            *(doubts(session) or (measured.doubts if measured else [])),
         ],
     )
 

@@ -70,6 +70,9 @@ def _check_operator(
         _check_name(f"compute.{name}.{field}", value, columns, "a column of this recipe")
     for field, column, expected in operator.unfit(columns):
         raise RecipeError(f"compute.{name}.{field}: {column} is {columns[column]}, must be {expected}")
+    sources = {owner: recipe.operator(owner) for owner in operator.owners() if owner in recipe.compute}
+    for field, why in operator.misfits(sources):
+        raise RecipeError(f"compute.{name}.{field}: {why}")
     for value in operator.needs:
         _check_name(f"compute.{name} needs", value, [*columns, *tables], "a column or Stat of this recipe")
     if name in tables and (read := set(tables) & set(operator.inputs())):

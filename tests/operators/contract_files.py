@@ -35,6 +35,13 @@ def head(clip: TinyClip) -> str:
     return str(path)
 
 
+def two_vectors(clip: TinyClip) -> str:
+    """Two vectors that a prompt was tuned to, beside the checkpoint."""
+    path = Path(clip.config).with_name("two_vectors.npy")
+    np.save(path, np.random.default_rng(1).standard_normal((2, WIDTH)).astype(np.float32))
+    return str(path)
+
+
 def proxies(clip: TinyClip) -> str:
     """Embeddings of a target, beside the checkpoint."""
     path = Path(clip.config).with_name("proxies.npy")

@@ -1,29 +1,34 @@
-"""Parameters of every operator under contract: those it is tried with, and another valid value of each field.
-
-A new operator needs one entry in PARAMETERS and, if it has fields, one in CHANGES.
+"""Parameters that operators under contract are tried with. A new operator needs one entry here and, if it has
+fields, one in contract_changes.py.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.operators.contract_files import clusters, entities, hashes, head, lists, proxies, subset
+from tests.operators.contract_files import (
+    clusters,
+    entities,
+    hashes,
+    head,
+    lists,
+    proxies,
+    subset,
+    two_vectors,
+)
 from tests.support.tiny_clip import TinyClip
 
 BALANCE = {"entries": "entries.ids", "counts": "counts", "languages": "at.language"}
 BOTH = {"image_embedding": "clip.image_embedding", "text_embedding": "clip.text_embedding"}
-OTHER_BOTH = {"image_embedding": "other.image_embedding", "text_embedding": "other.text_embedding"}
 DIGITS = {"image_embedding": "clip.image_embedding", "plain": "clip.score"}
 FIGURES = {"words": "text.words", "rate": "parrot.rate", "fuzzy_rate": "parrot.fuzzy_rate"}
 MASKED = {"boxes": "text.boxes", "text_embedding": "clip.text_embedding"}
 REFERENCE = {"embedding": "clip.image_embedding", "normalise": True, "size": 9, "k": 3, "draws": 2}
 OUTLIER = {"embedding": "clip.image_embedding", "reference": "reference"}
-OTHER_OUTLIER = {"embedding": "other.image_embedding", "reference": "other", "norm": "clip.score"}
 SEMANTIC = {
     "embedding": "clip.image_embedding",
     "cluster": "near.cluster",
     "similarity": "near.similarity",
 }
-OTHER_BALANCE = {"entries": "other.ids", "counts": "others", "languages": "other.language"}
 
 
 Parameters = Callable[[TinyClip], dict[str, Any]]
@@ -32,6 +37,29 @@ PARAMETERS: Mapping[str, Parameters] = {
         "image_embedding": "clip.image_embedding",
         "weights": head(clip),
     },
+    "mix.Standardised": lambda clip: {"scores": ["clip.score", "masked.score"]},
+    "mix.Weighted": lambda clip: {
+        "scores": ["clip.score", "masked.score"],
+        "weights": [1, 2],
+        "scales": "scales",
+    },
+    "hubs.Bank": lambda clip: {**BOTH, "size": 9},
+    "hubs.Hubness": lambda clip: {"image_embedding": "clip.image_embedding", "bank": "bank"},
+    "bias.Mentions": lambda clip: {"words": lists(clip)["en"]},
+    "bias.Patterns": lambda clip: {"attributes": "near.cluster", "labels": ["clip.score", "masked.score"]},
+    "bias.MomentMatching": lambda clip: {
+        "attributes": "near.cluster",
+        "labels": ["clip.score", "masked.score"],
+        "patterns": "patterns",
+        "rate": 0.1,
+    },
+    "nsfw.OpenNsfw": lambda clip: {},
+    "content.Inappropriate": lambda clip: {
+        "image_embedding": "clip.image_embedding",
+        "vectors": two_vectors(clip),
+        "model": "tiny",
+    },
+    "heads.Linear": lambda clip: {"embedding": "clip.image_embedding", "weights": head(clip)},
     "caption.Caption": lambda clip: {},
     "clip.ClipScore": lambda clip: {"model": clip.config, "pretrained": clip.weights},
     "wfpp.WordFrequency": lambda clip: {"minimum_count": 2},
@@ -58,7 +86,7 @@ PARAMETERS: Mapping[str, Parameters] = {
     "softcap.ScoreCount": lambda clip: {"logit": "clip.score"},
     "softcap.Repeats": lambda clip: {"logit": "clip.score", "scores": "score_counts", "draws": 60},
     "subset.Copies": lambda clip: {"file": subset(clip)},
-    "clipcov.ZeroShot": lambda clip: {
+    "concepts.ZeroShot": lambda clip: {
         "model": clip.config,
         "pretrained": clip.weights,
         "names": lists(clip)["en"],
@@ -105,170 +133,4 @@ PARAMETERS: Mapping[str, Parameters] = {
     "planted.Brightness": lambda clip: {},
     "planted.Redness": lambda clip: {},
     "planted.Histogram": lambda clip: {"of": "width"},
-}
-CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each field, or that and others' values
-    "aesthetic.AestheticScore": {
-        "image_embedding": "other.image_embedding",
-        "weights": "other.pth",
-        "activation": "relu",
-    },
-    "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai", "preprocess": "fast"},
-    "wfpp.WordFrequency": {"minimum_count": 3},
-    "wfpp.WordFrequencyScore": {"frequency": "other", "t": 1e-3, "first": 20, "normalise": False},
-    "metaclip.EntryMatch": {"metadata": {"en": ""}, "spacing": "worldwide", "languages": "other.language"},
-    "metaclip.EntryCount": {"entries": "other.ids", "languages": "at.language"},
-    "metaclip.BalanceProbability": {**OTHER_BALANCE, "t": 8.5, "tail_of": "en"},
-    "metaclip.BalanceThreshold": {**OTHER_BALANCE, "seed": 1},
-    "negcliploss.Reference": {**OTHER_BOTH, "batches": 2, "batch_size": 9, "seed": 1},
-    "negcliploss.NegClipLoss": {**OTHER_BOTH, "reference": "others", "temperature": 0.07},
-    "normsim.NormSim": {
-        "image_embedding": "other.image_embedding",
-        "proxy": {"a": "x.npy"},
-        "array": "b32_img",
-        "p": 2,
-    },
-    "search.Query": {
-        "embedding": "other.image_embedding",
-        "texts": ["a dog"],
-        "images": {"a": "a.jpg"},
-        "vectors": "other.npy",
-        "array": "b32_img",
-        "not_texts": [],
-        "not_images": {"b": "b.jpg"},
-        "not_vectors": "other.npy",
-        "mean": True,
-        "model": "ViT-B-32",
-        "pretrained": "openai",
-    },
-    "softcap.ScoreCount": {"logit": "masked.score"},
-    "softcap.Repeats": {
-        "logit": "masked.score",
-        "scores": "others",
-        "draws": 61,
-        "penalty": 0.2,
-        "most": 15,
-        "temperature": 0.01,
-        "seed": 1,
-    },
-    "subset.Copies": {"file": "other.npy"},
-    "clipcov.ZeroShot": {
-        "model": "ViT-B-32",
-        "pretrained": "openai",
-        "names": "other.txt",
-        **OTHER_BOTH,
-        "template": "{}",
-    },
-    "clipcov.Cover": {
-        **OTHER_BOTH,
-        "label": "other.label",
-        "label_similarity": "other.similarity",
-        "pair_weight": 1.0,
-        "label_weight": 1.0,
-        "centre_weight": 0.5,
-        "share": 0.5,
-        "compat": "released",
-        "refresh": {"refresh": 100, "compat": "released"},
-        "limit": 201,
-    },
-    "clusters.Centroids": {
-        "embedding": "other.image_embedding",
-        "k": 6,
-        "size": 31,
-        "niter": 24,
-        "seed": 1,
-        "gpu": True,
-    },
-    "clusters.Nearest": {"embedding": "other.image_embedding", "centroids": "others"},
-    "clusters.Sizes": {"cluster": "other.cluster"},
-    "clusters.Balance": {
-        "cluster": "other.cluster",
-        "sizes": "others",
-        "target": 31,
-        "alpha": 0.7,
-        "cap": 3,
-        "seed": 1,
-    },
-    "datacomp.Language": {"detector": "gcld3", "model": "lid.176.bin"},
-    "datacomp.NearestCentroid": {
-        "embedding": "other.image_embedding",
-        "centroids": "other.npy",
-        "targets": {"a": "a.npy"},
-    },
-    "datacomp.TextEntity": {"wordnet": "/usr/share/wordnet", "ids": "other.txt"},
-    "duplicates.Exact": {"key": ["text", "url"], "best": "width", "order": "lowest", "ranks": 3},
-    "duplicates.Semantic": {
-        "embedding": "other.image_embedding",
-        "cluster": "other.cluster",
-        "similarity": "other.similarity",
-        "keep": "easy",
-        "compat": "released",
-        "limit": 201,
-        "seed": 1,
-    },
-    "digits.NumberFreeScore": {
-        "model": "ViT-B-32",
-        "pretrained": "openai",
-        "combine": "min",
-        "image_embedding": "other.image_embedding",
-        "plain": "other.score",
-    },
-    "outliers.Reference": {
-        "embedding": "other.image_embedding",
-        "normalise": False,
-        "text_embedding": "clip.text_embedding",
-        "norm": {"norm": "clip.image_norm", "normalise": False},
-        "text_norm": {
-            "text_norm": "clip.text_norm",
-            "norm": "clip.image_norm",
-            "normalise": False,
-            "text_embedding": "clip.text_embedding",
-        },
-        "size": 10,
-        "k": 4,
-        "draws": 3,
-        "seed": 1,
-        "assumed_rate": 0.1,
-    },
-    **dict.fromkeys((f"outliers.{name}" for name in ("KDistance", "Slof", "Lid", "Dao")), OTHER_OUTLIER),
-    "outliers.IsolationForest": {**OTHER_OUTLIER, "trees": 20, "seed": 1},
-    "pdq.PdqHash": {"least_quality": 10, "crop": 0.03},
-    "perceptual.Bands": {"hash": "other.hash", "cropped": "pdq.hash", "rank": "other.rank", "count": 8},
-    "perceptual.Neighbours": {
-        "hash": "other.hash",
-        "bands": "other.bands",
-        "cropped": "other.cropped",
-        "best": "width",
-        "order": "lowest",
-        "radius": 31,
-        "most": 5,
-        "limit": 1000,
-    },
-    "perceptual.Leaders": {"neighbours": "other.neighbours", "distances": "other.distances"},
-    "perceptual.Copies": {"hash": "other.hash", "leaders": "others", "first": "other.first"},
-    "lists.Listed": {"column": "url", "file": "other.txt", "name": "other"},
-    "lists.NearestHash": {"hash": "other.hash", "file": "other.txt", "name": "other"},
-    "parrot.CoEmbeddedText": {"words": "other.words", "boxes": "other.boxes", "similarity": 0.5},
-    "parrot.MaskEffect": {"plain": "other.score", "all": "other.masked", "co_embedded": ""},
-    "parrot.TextFigures": {"words": "other.words", "rate": "other.rate", "fuzzy_rate": "other.fuzzy_rate"},
-    "text.TextBoxes": {
-        "side": 320,
-        "enlarge": 2.0,
-        "threshold": 0.5,
-        "recognise": False,
-        "confidence": 0.75,
-    },
-    "text.MaskedClipScore": {
-        "model": "ViT-B-32",
-        "pretrained": "openai",
-        "boxes": "parrot.boxes",
-        "text_embedding": "other.text_embedding",
-        "plain": "clip.score",
-        "fill": "telea",
-        "preprocess": "fast",
-        "ring": 0.2,
-    },
-    "planted.Length": {"scale": 3},
-    "planted.Plus": {"of": "height", "by": 4},
-    "planted.Frequency": {"of": "height", "table": "other"},
-    "planted.Histogram": {"of": "height"},
 }

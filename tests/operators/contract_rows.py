@@ -94,6 +94,13 @@ def reference() -> pl.DataFrame:
 STATS["reference"] = reference()
 
 
+def made_table(use: str, **fields: object) -> pl.DataFrame:
+    """The table of a Stat over the rows that are scored."""
+    made = build("it", {"use": use, **fields}, []).operator
+    assert isinstance(made, Stat)
+    return made.finish(made.merge(made.partial(batch()[0])))
+
+
 CAPTIONS = [
     "a dog on a beach",
     "Ein Hund am Strand",
@@ -128,3 +135,10 @@ def bad(rows: int) -> pl.DataFrame:
     frame = samples(rows, text=[None] * rows, width=[None] * rows, height=[None] * rows)
     empty = batch(1)[0]
     return frame.with_columns(pl.lit(None, empty.schema[name]).alias(name) for name in COLUMNS)
+
+
+STATS["scales"] = made_table("mix.Standardised", scores=["clip.score", "masked.score"])
+STATS["bank"] = made_table("hubs.Bank", **BOTH, size=9)
+STATS["patterns"] = made_table(
+    "bias.Patterns", attributes="near.cluster", labels=["clip.score", "masked.score"]
+)

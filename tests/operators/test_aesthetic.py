@@ -97,10 +97,10 @@ def test_a_gap_that_may_be_a_relu_must_be_explained(tmp_path):
 @pytest.mark.parametrize(
     ("tensors", "part"),
     [
-        ({"conv.weight": torch.zeros(2, 2)}, "has 'conv.weight'"),
-        ({k: v for k, v in LAYERS.items() if k != "layers.1.bias"}, "end in one number"),
+        ({"conv.0.1.weight": torch.zeros(2, 2)}, "has 'conv.0.1.weight'"),
+        ({k: v for k, v in LAYERS.items() if k != "layers.1.bias"}, "each after the other"),
         ({k: v for k, v in LAYERS.items() if "0" in k}, "end in one number"),
-        (LAYERS | {"layers.0.bias": torch.zeros(2)}, "end in one number"),
+        (LAYERS | {"layers.0.bias": torch.zeros(2)}, "each after the other"),
     ],
 )
 def test_wrong_checkpoints(tmp_path, tensors, part):

@@ -1,7 +1,5 @@
 """CLIPCov: the picks of the released notebook, exact greedy picks, and zero-shot classes."""
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -9,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.algorithms.clip_model import ClipModel, unit
+from operators.algorithms.clip_model import unit
 from operators.algorithms.cover import Class, Weights, exact, released
-from operators.clipcov import Cover, ZeroShot
-from pipeline.operator import Device
+from operators.clipcov import Cover
 from tests.support.groups import run_group
 from tests.support.samples import samples
 
@@ -36,7 +33,7 @@ def frame(images=IMAGES, texts=TEXTS, labels=LABELS, fit=FIT) -> pl.DataFrame:
         pl.Series("c.i", images),
         pl.Series("c.t", texts),
         pl.Series("k.label", labels, pl.Int32),
-        pl.Series("k.similarity", fit, pl.Float32),
+        pl.Series("k.caption_similarity", fit, pl.Float32),
     )
 
 
@@ -51,12 +48,12 @@ def best(gain: pl.Series, count: int) -> list[int]:
 @pytest.mark.parametrize(("refresh", "picks"), [(200, [2, 0, 1, 4]), (2, [2, 4, 0, 1]), (1, [2, 4, 0, 3])])
 def test_the_picks_of_the_notebook(refresh, picks):
     """See GOLDENS.md. Both classes are ranked apart; the highest gains are the picks of one greedy choice."""
-    found = ran(frame(), label_similarity="k.similarity", compat="released", refresh=refresh)
+    found = ran(frame(), label_similarity="k.caption_similarity", compat="released", refresh=refresh)
     assert best(found["gain"], 4) == picks
 
 
 def test_values_before_any_pick():
-    found = ran(frame(), label_similarity="k.similarity", compat="released")
+    found = ran(frame(), label_similarity="k.caption_similarity", compat="released")
     expected = [2.456200, 2.454319, 2.479134, 1.680869, 2.013885, 0.486244]
     assert found["gain"].to_list() == pytest.approx(expected, abs=1e-6)
     assert found["order"].to_list() == [2, 3, 1, 2, 1, 3]
@@ -155,7 +152,7 @@ def one_list(classes: list[Class], weights: Weights, refresh: int) -> list[int]:
 
 
 def test_samples_beyond_the_share_have_no_order():
-    found = ran(frame(), label_similarity="k.similarity", share=0.4)
+    found = ran(frame(), label_similarity="k.caption_similarity", share=0.4)
     assert found["order"].to_list() == [2, None, 1, 2, 1, None]
     assert found["gain"].null_count() == 0
 
@@ -164,8 +161,12 @@ def test_bad_rows_have_a_reason_and_change_nothing():
     images = np.vstack([IMAGES, [[0, 0]], IMAGES[:1]])
     texts = np.vstack([TEXTS, TEXTS[:1], [[np.inf, 0]]])
     rows = frame(images, texts, [*LABELS, 1, 1], [*FIT, 0.5, 0.5])
-    found = ran(rows, label_similarity="k.similarity")
-    assert found["gain"].to_list() == [*ran(frame(), label_similarity="k.similarity")["gain"], None, None]
+    found = ran(rows, label_similarity="k.caption_similarity")
+    assert found["gain"].to_list() == [
+        *ran(frame(), label_similarity="k.caption_similarity")["gain"],
+        None,
+        None,
+    ]
     reasons = Cover(**FIELDS).group(rows[6:])["error"].to_list()
     assert reasons == ["a zero vector has no direction", "the embedding is not finite"]
 
@@ -173,38 +174,3 @@ def test_bad_rows_have_a_reason_and_change_nothing():
 def test_a_period_without_effect_is_refused():
     with pytest.raises(ValidationError, match="must not have `refresh` unless `compat` is released"):
         Cover(**FIELDS, refresh=2)
-
-
-# --- zero-shot classes -----------------------------------------------------------------------------
-
-
-def test_zero_shot_classes(tiny_clip, tmp_path: Path):
-    names = ["a", "dog", "beach"]
-    (tmp_path / "names.txt").write_text("a\n\n dog\nbeach\n")
-    clip = ClipModel(tiny_clip.config, tiny_clip.weights, Device())
-    labels = unit(clip.texts([f"a photo of a {name}." for name in names])[0])
-    operator = ZeroShot(
-        model=tiny_clip.config,
-        pretrained=tiny_clip.weights,
-        names=str(tmp_path / "names.txt"),
-        image_embedding="c.i",
-        text_embedding="c.t",
-    )
-    operator.setup({}, Device())
-    found = operator.score(frame(labels[[2, 0, 1]], labels[[0, 0, 2]], [0] * 3, [0] * 3))
-    assert found["label"].to_list() == [2, 0, 1]
-    expected = [labels[2] @ labels[0], 1, labels[1] @ labels[2]]
-    assert found["similarity"].to_list() == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize("template", ["a photo", "{} {}"])
-def test_a_template_has_one_place(template):
-    with pytest.raises(ValidationError, match="once in `template`"):
-        ZeroShot(
-            model="ViT-B-32",
-            pretrained="openai",
-            names="n.txt",
-            template=template,
-            image_embedding="c.i",
-            text_embedding="c.t",
-        )

@@ -70,6 +70,8 @@ WORLD = [
     "café",
     "ภาพ",
     "-",
+    "·mark",
+    "「mark",
     "e.g",
     "ñandú",
     "서울",
@@ -90,6 +92,10 @@ WORLD_GOLDENS = {
     "서울 야경": "서울",
     "서울의 야경": "",
     "e.g. dog": "dog",
+    "x·mark": "",
+    "x ·mark": "·mark",
+    "x「mark": "「mark",
+    "\u3000dog\u00a0": "dog",
 }
 
 
@@ -98,7 +104,7 @@ pytestmark = pytest.mark.usefixtures("own_automata")
 
 def defined(entries: list[str], text: str, spacing: Spacing) -> list[int]:
     """The definition, word for word; of equal entries the last id."""
-    searched = spaced(text)
+    searched = spaced(text.strip() if spacing == "worldwide" else text)
     last = {spaced_entry(entry, spacing): number for number, entry in enumerate(entries)}
     return sorted(number for entry, number in last.items() if entry in searched)
 

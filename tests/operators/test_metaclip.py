@@ -209,3 +209,43 @@ def test_lists_count_by_content_not_by_path(metadata, write_pool, tmp_path):
     assert first == key(en=metadata("c.json", ENTRIES), ja=metadata("d.json", ["x"]))
     assert first != key(en=metadata("a.json", ENTRIES), ja=metadata("b.json", ["y"]))
     assert first != key(en=metadata("a.json", ENTRIES), de=metadata("b.json", ["x"]))
+
+
+# --- upper and lower case --------------------------------------------------------------------------
+
+
+def test_case_counts_unless_it_is_folded(metadata):
+    """Of entries that are equal without their case, the last one counts, as of equal entries."""
+    entries = ["dog", "New York", "cat", "Dog"]
+    rows = texts("A DOG", "dog in new york", "Cats", None)
+    found = ready(EntryMatch(metadata=metadata("m.json", entries))).score(rows)["ids"].to_list()
+    assert found == [[], [0], [], None]
+    folded = EntryMatch(metadata=metadata("m.json", entries), fold="case")
+    assert ready(folded).score(rows)["ids"].to_list() == [[3], [1, 3], [], None]
+    lists = {"en": metadata("en.json", entries), "other": metadata("o.json", ["Hund"])}
+    several = EntryMatch(metadata=lists, languages="l.code", fold="case")
+    rows = texts("A DOG", "ein HUND", **{"l.code": ["en", "de"]})
+    assert ready(several).score(rows)["ids"].to_list() == [[3], [0]]
+
+
+def test_only_what_changes_results_changes_keys():
+    plain = {"metadata": "m.json", "spacing": "english", "languages": ""}
+    assert EntryMatch(metadata="m.json").model_dump() == plain
+    assert EntryMatch(metadata="m.json", fold="case").model_dump() == {**plain, "fold": "case"}
+    worldwide = EntryMatch(metadata="m.json", spacing="worldwide").model_dump()
+    assert worldwide == {**plain, "spacing": "worldwide", "marks": 25}
+
+
+def test_a_list_that_does_not_fit_is_doubted(metadata):
+    """Three of four captions match nothing; without their case two of them would."""
+    match = EntryMatch(metadata=metadata("m.json", ["dog", "cat"]))
+    rows = texts("a dog", "A DOG", "The Cat", "a tree", None)
+    assert match.doubts(rows) == (
+        "75% of 4 captions match no entry of the list, whose case counts, as published; with `fold: case` 25% "
+        "would not",
+    )
+    folded = EntryMatch(metadata=metadata("m.json", ["dog", "cat"]), fold="case")
+    assert folded.doubts(rows)[0].endswith("whatever their case: is it a list for this pool?")
+    assert match.doubts(texts("a dog", "a cat", "a dog", "a cat", "a tree")) == ()  # a fifth
+    assert match.doubts(texts(None)) == ()
+    assert EntryMatch(metadata="s3://bucket/m.json").doubts(rows) == ()  # not fetched for this

@@ -61,7 +61,7 @@ def test_an_unknown_name():
     done = winnow("operators", "clip.ClipScor\x1b[31m")
     assert (done.returncode, done.stdout) == (2, "")
     assert (
-        "is not an operator (did you mean clip.ClipScore?); modules: aesthetic, caption, clip," in done.stderr
+        "is not an operator (did you mean clip.ClipScore?); modules: aesthetic, bias, caption," in done.stderr
     )
     assert "\x1b" not in done.stderr
     assert "did you mean" not in winnow("operators", "qqqqqqq").stderr

@@ -60,7 +60,7 @@ BROKEN = {
     "no use": (compute("a: {model: x}"), ["compute.a must be a mapping with a key `use`", "{'model': 'x'}"]),
     "operator is text": (compute("a: clip.ClipScore"), ["compute.a must be a mapping with a key `use`", "'clip.ClipScore'"]),
     "unknown module": (compute("a: {use: clop.ClipScore}"), ["compute.a.use", "no module clop", "did you mean clip?"]),
-    "far module": (compute("a: {use: zzzzzz.X}"), ["compute.a.use", "no module zzzzzz", "aesthetic, caption, clip"]),
+    "far module": (compute("a: {use: zzzzzz.X}"), ["compute.a.use", "no module zzzzzz", "aesthetic, bias, caption"]),
     "unknown class": (compute("a: {use: clip.ClopScore}"), ["clip.ClopScore is not an operator", "clip has: clip.ClipScore"]),
     "no operator": (compute("a: {use: clip.ClipModel}"), ["clip.ClipModel is not an operator", "clip has: clip.ClipScore"]),
     "imported class": (compute("a: {use: clip.ImageScore}"), ["clip.ImageScore is not an operator", "clip has: clip.ClipScore"]),

@@ -1,0 +1,58 @@
+"""What operators doubt about the pool: in plan, in the funnel, and where nothing can be said."""
+
+import json
+
+from jobs import steps
+from pipeline.plan.doubts import doubts
+from pipeline.plan.session import Session
+from pipeline.preflight.preview import preview
+from pipeline.recipe.load import parse
+from pipeline.run.compute import compute
+from pipeline.run.executor import LocalExecutor
+from tests.support.command import winnow
+
+SAID = "compute.entries: 67% of 6 captions match no entry of the list, whose case counts, as published; with "
+SAID += "`fold: case` 33% would not"
+
+
+def made(write_pool, tmp_path) -> dict:
+    """Two shards whose captions match no entry, but for two."""
+    write_pool(["a dog", "A DOG", "x"])
+    write_pool(["a dog", "DOG", "y"], shard="00001")
+    (tmp_path / "entries.txt").write_text("dog\n")
+    return {
+        "pool": {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"},
+        "compute": {"entries": {"use": "metaclip.EntryMatch", "metadata": f"{tmp_path}/entries.txt"}},
+    }
+
+
+def test_before_samples_are_known_nothing_is_said_unless_it_is_measured(write_pool, tmp_path):
+    session = Session.open(parse(made(write_pool, tmp_path)))
+    assert doubts(session) == []
+    assert SAID not in preview(session).warnings
+    assert SAID in preview(session, count=2).warnings
+
+
+def test_plan_and_the_funnel_say_it(write_pool, tmp_path):
+    recipe = made(write_pool, tmp_path)
+    session = compute(Session.open(parse(recipe)), LocalExecutor()).session
+    assert doubts(session) == [SAID]
+    assert SAID in preview(session).warnings
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    shown = winnow("keep", str(tmp_path / "recipe.yaml"), "--json")
+    assert json.loads(shown.stdout)["doubts"] == [SAID]
+    assert "doubt compute.entries: 67% of 6" in " ".join(
+        winnow("keep", str(tmp_path / "recipe.yaml")).stdout.split()
+    )
+
+
+def test_a_list_that_is_gone_raises_no_doubt(write_pool, tmp_path):
+    session = compute(Session.open(parse(made(write_pool, tmp_path))), LocalExecutor()).session
+    (tmp_path / "entries.txt").unlink()
+    assert doubts(session) == []
+
+
+def test_run_says_it(write_pool, tmp_path, capsys):
+    session = Session.open(parse(made(write_pool, tmp_path)))
+    steps.run_all(session, local=True)
+    assert "match no entry of the list" in " ".join(capsys.readouterr().err.split())
