@@ -6,16 +6,18 @@
     same:   {use: lists.Listed, column: digest.digest, file: evaluation.parquet}
     like:   {use: lists.NearestHash, hash: pdq.hash, file: evaluation.parquet}
     block:  {use: lists.NearestHash, hash: pdq.hash, file: blocked_hashes.txt}
-    about:  {use: normsim.NormSim, image_embedding: clip.image_embedding, proxy: evaluation.npy, p: inf}
+    about:  {use: normsim.NormSim, image_embedding: clip.image_embedding, proxy: evaluation.parquet,
+             array: clip.image_embedding, p: inf}
     keep:
       same.listed:    {max: 0, missing: keep}
       like.distance:  {min: 41, missing: keep}
       block.distance: {min: 32, missing: keep}
       about.score:    {max: 0.95}
 
-This is how a pool is decontaminated: with the same operators, `digest` and `pdq`, make a recipe for the
-evaluation set, or for an earlier version of the pool, and let it `export: {table: evaluation.parquet}`; the
-table has their columns. Copies by bytes are found by `lists.Listed`, those that look the same by
+This is how a pool is decontaminated: with the same operators, `digest`, `pdq` and `clip`, make a recipe for
+the evaluation set, or for an earlier version of the pool, and let it `export: {table: evaluation.parquet,
+table_embedding: clip.image_embedding}`; the table has their columns. Both recipes are in
+jobs/recipes/decontaminate. Copies by bytes are found by `lists.Listed`, those that look the same by
 `lists.NearestHash`, those that mean the same by `normsim.NormSim` with p inf. A list of hashes is a text file
 of 64 hexadecimal digits a line, the form in which block lists are exchanged.
 

@@ -103,11 +103,20 @@ def _row_bytes(session: Session, key: str) -> int:
         return 2 * UID_BYTES
     if key == "export.table":
         writes = (getattr(session.recipe.operator(name), "writes", {}) for name in session.recipe.compute)
-        return TEXT_BYTES + SCORE_BYTES * sum(not dtype.is_nested() for w in writes for dtype in w.values())
+        scores = sum(not dtype.is_nested() for w in writes for dtype in w.values())
+        return (
+            TEXT_BYTES + SCORE_BYTES * scores + _vector_bytes(session, session.recipe.export.table_embedding)
+        )
     if key == "export.index.path" and session.recipe.export.index:
-        dtype: Any = column_types(session.recipe).get(session.recipe.export.index.embedding)
-        return TEXT_BYTES + NUMBER_BYTES * getattr(dtype, "size", 0)
+        return TEXT_BYTES + _vector_bytes(session, session.recipe.export.index.embedding)
     return TEXT_BYTES
+
+
+def _vector_bytes(session: Session, column: str | None) -> int:
+    """Bytes of a row of an embedding column; 0 without one, or if its width is not known before it is
+    computed."""
+    dtype: Any = column_types(session.recipe).get(column or "")
+    return NUMBER_BYTES * getattr(dtype, "size", 0)
 
 
 def _is_current(session: Session, key: str, path: str) -> bool:

@@ -164,6 +164,7 @@ class Export(Section):
     subset    a .npy file for their uids, sorted, as DataComp's training code reads it
     urls      a folder for parquet files with their URLs and captions: the list that img2dataset downloads
     table     a parquet file with a row for each of them: caption, URL, size and every score
+    table_embedding     a column of embeddings that `table` holds, too; without it, none
     index     a FAISS index of their embeddings: Index
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
@@ -177,6 +178,7 @@ class Export(Section):
     repeats: Annotated[str | None, WHOLE_NUMBERS] = None
     urls: Annotated[str | None, Destination(files=r"\d{8,}\.parquet")] = None
     table: Annotated[str | None, Destination()] = None
+    table_embedding: Annotated[str | None, EMBEDDING] = None
     index: Index | None = None
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
 
