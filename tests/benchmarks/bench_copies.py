@@ -1,13 +1,14 @@
-"""Changed copies of photos: which are found by `duplicates.Exact` and `duplicates.Semantic`, by threshold, and
-how many different photos would be dropped. The same changes as in bench_perceptual.py, which measures PDQ.
+"""Changed copies of photos: which are found by `duplicates.Exact` and `duplicates.Semantic`, by threshold,
+and how many different photos would be dropped. The changes are those of bench_perceptual.py, which is of PDQ.
 
     python tests/benchmarks/bench_copies.py FOLDER_OF_TARS [--thresholds 0.9 0.95 0.98 0.99]
         [--model ViT-B-32 --pretrained openai] [--embeddings OTHERS.npy]
 
-FOLDER_OF_TARS holds WebDataset shards of photos that are all different. A copy is found at a threshold if the
-cosine with its original is higher, which is what `duplicates.Semantic` says of a cluster of both. Different
-photos that would be dropped: those whose `max_similarity` in one cluster of all originals is higher. OTHERS is
-an (n, d) array of embeddings of different photos by another model: for it the second figure alone.
+FOLDER_OF_TARS holds WebDataset shards of photos that are all different. A copy is found at a threshold if
+the cosine with its original is higher, which is what `duplicates.Semantic` says of a cluster of both.
+Different photos that would be dropped: those whose `max_similarity` in one cluster of all originals is
+higher. OTHERS is an (n, d) array of embeddings of different photos by another model: for it the second figure
+alone.
 """
 
 import argparse

@@ -4,7 +4,8 @@
 
 The tasks are in tasks.py. Each writes one file of the store, so a pass that was killed goes on where it was.
 Of rows, only those of the tasks that run are in memory; all others are in the store, about once as the Group
-sees them. When the parts of all shards are published, the files between the tasks are removed; if that is cut short, by the next run.
+sees them. When the parts of all shards are published, the files between the tasks are removed; if that is cut
+short, by the next run.
 """
 
 import logging

@@ -1,5 +1,6 @@
 """A Group's pass on Ray whose driver is killed by SIGKILL in the midst of it, again and again: the bytes of
-the plain loop. Ray dies with the driver that started it; a cluster lives on, with the tasks that were running."""
+the plain loop. Ray dies with the driver that started it; a cluster lives on, with the tasks that were
+running."""
 
 import os
 import random

@@ -222,9 +222,11 @@ def test_what_a_pass_left_that_was_killed_as_it_tidied_up_is_removed_by_the_next
         raise KeyboardInterrupt
 
     remove = Folder.remove
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    session = opened(tmp_path, only, LITTLE)
+    with monkeypatch.context() as patch:
         patch.setattr(Folder, "remove", killed)
-        compute(opened(tmp_path, only, LITTLE), LocalExecutor())
+        with pytest.raises(KeyboardInterrupt):
+            compute(session, LocalExecutor())
     groups = tmp_path / "store" / "groups"
     assert len([*groups.rglob("*.parquet")]) == len(left) > 0
     expected_tree = tree_of(tmp_path / "store")
