@@ -40,6 +40,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms.clusters import copies, k_means, least_draws
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
+from operators.algorithms.tables import table_of
 from pipeline.operator import Device, Embedding, Score, Stat, Table, WholeNumbers
 from pipeline.uids import draw
 
@@ -132,7 +133,7 @@ class Nearest(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Make the centres ready to be searched."""
-        centres = stats[self.centroids]["vector"].to_numpy()
+        centres = table_of(stats, "centroids", self.centroids, ("cluster", "vector"))["vector"].to_numpy()
         self._points = Points(centres, np.arange(len(centres)), device) if len(centres) else None
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -212,7 +213,7 @@ class Balance(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Work out the copies of each cluster's samples."""
-        table = stats[self.sizes]
+        table = table_of(stats, "sizes", self.sizes, ("cluster", "count"))
         taken = copies(table["count"].to_numpy(), self.alpha, self.cap, self.target)
         self._copies = table.select("cluster", copies=pl.Series(taken))
 

@@ -32,7 +32,7 @@ Differs: nothing.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -40,8 +40,10 @@ from pydantic import PrivateAttr
 
 from operators.algorithms.hamming import BITS, bytes_of
 from operators.algorithms.value_lists import values_of
-from pipeline.operator import Bytes, Column, Device, File, Score
+from pipeline.operator import Bytes, Device, File, Role, Score
 from pipeline.threads import faiss_threads
+
+Values = Annotated[str, Role("column", lambda d: d in (pl.String, pl.Binary), "text or bytes")]
 
 
 class Listed(Score):
@@ -57,7 +59,7 @@ class Listed(Score):
     Cost: very cheap: a look-up per row. Each worker holds the list, 100 to 150 bytes for each value.
     """
 
-    column: Column
+    column: Values
     file: File
     name: str = ""
 
@@ -69,10 +71,8 @@ class Listed(Score):
         self._values = values_of(self.file, self.name or self.column)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """(n,) values -> (n,) whether they are listed. Raises ValueError for a column of another type."""
+        """(n,) values -> (n,) whether they are listed."""
         values = batch[self.column]
-        if values.dtype not in (pl.String, pl.Binary):
-            raise ValueError(f"column: {self.column} must hold texts or bytes, got {values.dtype}")
         texts = values.bin.encode("hex") if values.dtype == pl.Binary else values
         found = [None if text is None else text in self._values for text in texts]
         return pl.DataFrame({"listed": pl.Series(found, dtype=pl.Boolean)})

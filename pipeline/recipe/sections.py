@@ -220,7 +220,8 @@ class Resources(Section):
     8,192
 
     Operators with equal values share one pool of workers. `run.index` is for building `export.index`, which
-    takes `cpus` and `memory` only. With `--local` there are no workers: only `batch_size` counts, and whether
+    takes `cpus` and `memory` only; a Group's tasks take these two as well, and `memory` (default 1) is that for
+    their rows, beside which a process takes half a GiB. With `--local` there are no workers: only `batch_size` counts, and whether
     `gpus` is 0.
     """
 
