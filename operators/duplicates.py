@@ -31,9 +31,9 @@ Columns
                  neighbour       String   the uid of that better sample: it is kept, or has a neighbour
                                           itself; null where there is none
 Errors: `the embedding is not finite`; `a zero vector has no direction`.
-Measured: the 1,500 changed photos of `perceptual`, with the demo's CLIP, which knows drawings only: the share of
-    copies whose cosine with their original is above .90, .95, .98 and .99. Exact finds none of them: other
-    bytes.
+Measured: the 1,500 changed photos of `perceptual`, with the demo's CLIP, which knows drawings only: the share
+    of copies whose cosine with their original is above .90, .95, .98 and .99. Exact finds none of them, since
+    their bytes differ.
     - half the size: 1.00, 1.00, 1.00, 1.00
     - 256 x 256 pixels: .92, .79, .45, .23
     - JPEG of quality 30: 1.00, 1.00, .99, .98
@@ -44,8 +44,8 @@ Measured: the 1,500 changed photos of `perceptual`, with the demo's CLIP, which 
     - 5 % cropped off, at one side: .99, .97, .84, .63
     - flipped: .92, .74, .36, .15
     - different photos that Semantic would drop: .79, .43, .07, .01
-    With OpenAI's ViT-B/16, which was made for photos, of 500 photos of COCO it would drop .06, .004, 0, 0: bounds
-    are a matter of the model. How that one finds copies was not measured.
+    With OpenAI's ViT-B/16, which was made for photos, of 500 photos of COCO it would drop .06, .004, 0, 0:
+    bounds are a matter of the model. How that one finds copies was not measured.
 Source: exact copies as in LAION's preparation (laion-prepro: a hash of URL and text) and DataComp (its uid
     is one). SemDeDup (Abbas et al. 2023, arXiv 2303.09540), section 3; its bound is 1 - epsilon.
 Differs: keys are compared themselves, so that no two of them are ever confused, and the sample to keep is

@@ -220,9 +220,9 @@ class Resources(Section):
     8,192
 
     Operators with equal values share one pool of workers. `run.index` is for building `export.index`, which
-    takes `cpus` and `memory` only; a Group's tasks take these two as well, and `memory` (default 1) is that for
-    their rows, beside which a process takes half a GiB. With `--local` there are no workers: only `batch_size` counts, and whether
-    `gpus` is 0.
+    takes `cpus` and `memory` only, as do the tasks of a Group. Its `memory` (default 1) is for rows;
+    a process takes half a GiB more. With `--local` there are no workers: only `batch_size` counts, whether
+    `gpus` is 0, and the `memory` of a Group.
     """
 
     gpus: Annotated[float, Field(ge=0, le=_MOST)] = 0
