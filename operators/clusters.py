@@ -11,7 +11,8 @@
 A web pool holds a few kinds of pictures very often (logos, product shots) and most kinds rarely. Balancing
 takes less of the large clusters and all of the small ones, but keeps their order: what is frequent stays more
 frequent. To take samples of small clusters several times, let `cap` be more than 1 and export with
-`repeats: balance.repeats`.
+`repeats: balance.repeats`. For a trainer that draws samples itself, `export.table`
+without the rule holds the probability of every sample (README.md, "One table instead of tars").
 
 Columns
     Nearest  cluster     Int32    the number of the nearest centre, from 0; null if the embedding is missing,
@@ -40,6 +41,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms.clusters import copies, k_means, least_draws, sizes_compared
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
+from operators.algorithms.tables import table_of
 from operators.concepts import ZeroShot
 from pipeline.operator import Device, Embedding, Operator, Score, Stat, Table, WholeNumbers
 from pipeline.schema import owner
@@ -134,7 +136,7 @@ class Nearest(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Make the centres ready to be searched."""
-        centres = stats[self.centroids]["vector"].to_numpy()
+        centres = table_of(stats, "centroids", self.centroids, ("cluster", "vector"))["vector"].to_numpy()
         self._points = Points(centres, np.arange(len(centres)), device) if len(centres) else None
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
@@ -223,7 +225,7 @@ class Balance(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Work out the copies of each cluster's samples."""
-        table = stats[self.sizes]
+        table = table_of(stats, "sizes", self.sizes, ("cluster", "count"))
         taken = copies(table["count"].to_numpy(), self.alpha, self.cap, self.target)
         self._copies = table.select("cluster", copies=pl.Series(taken))
 

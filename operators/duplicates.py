@@ -31,6 +31,21 @@ Columns
                  neighbour       String   the uid of that better sample: it is kept, or has a neighbour
                                           itself; null where there is none
 Errors: `the embedding is not finite`; `a zero vector has no direction`.
+Measured: the 1,500 changed photos of `perceptual`, with the demo's CLIP, which knows drawings only: the share
+    of copies whose cosine with their original is above .90, .95, .98 and .99. Exact finds none of them, since
+    their bytes differ.
+    - half the size: 1.00, 1.00, 1.00, 1.00
+    - 256 x 256 pixels: .92, .79, .45, .23
+    - JPEG of quality 30: 1.00, 1.00, .99, .98
+    - half the size, JPEG of quality 50: 1.00, .99, .96, .90
+    - brightened by 20 %: .88, .65, .28, .10
+    - in grey: .36, .21, .09, .06
+    - 5 % cropped off, all around: .99, .97, .80, .57
+    - 5 % cropped off, at one side: .99, .97, .84, .63
+    - flipped: .92, .74, .36, .15
+    - different photos that Semantic would drop: .79, .43, .07, .01
+    With OpenAI's ViT-B/16, which was made for photos, of 500 photos of COCO it would drop .06, .004, 0, 0:
+    bounds are a matter of the model. How that one finds copies was not measured.
 Source: exact copies as in LAION's preparation (laion-prepro: a hash of URL and text) and DataComp (its uid
     is one). SemDeDup (Abbas et al. 2023, arXiv 2303.09540), section 3; its bound is 1 - epsilon.
 Differs: keys are compared themselves, so that no two of them are ever confused, and the sample to keep is
@@ -44,13 +59,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from operators.algorithms import ranks as arithmetic
 from operators.algorithms.groups import spans
 from operators.algorithms.reference import features
 from operators.algorithms.semantic import joins_earlier, nearest_earlier
 from operators.algorithms.threads import blas_threads
+from pipeline.errors import brief
 from pipeline.operator import (
     BytesScore,
     Column,
@@ -104,13 +120,26 @@ class Exact(SummaryGroup):
     it may have any number of them.
     """
 
-    key: Columns = Field(min_length=1)
+    key: Columns
     best: Numbers = ""
     order: Literal["highest", "lowest"] = "highest"
     ranks: Annotated[int, Field(ge=1, le=1000)] = 10
 
     needs = ("uid", "shard", "row")
     writes: ClassVar[Mapping[str, Any]] = {"size": pl.UInt64, "rank": pl.UInt32, "first": pl.String}
+
+    @field_validator("key", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """A column's name, or some."""
+        names = [value] if isinstance(value, str) else value
+        if (
+            not isinstance(names, list | tuple)
+            or not names
+            or not all(isinstance(n, str) and n for n in names)
+        ):
+            raise ValueError(f"must be the name of a column, or a list of names, got {brief(value)}")
+        return value
 
     def keys(self) -> tuple[str, ...]:
         """See Group."""

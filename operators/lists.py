@@ -6,16 +6,18 @@
     same:   {use: lists.Listed, column: digest.digest, file: evaluation.parquet}
     like:   {use: lists.NearestHash, hash: pdq.hash, file: evaluation.parquet}
     block:  {use: lists.NearestHash, hash: pdq.hash, file: blocked_hashes.txt}
-    about:  {use: normsim.NormSim, image_embedding: clip.image_embedding, proxy: evaluation.npy, p: inf}
+    about:  {use: normsim.NormSim, image_embedding: clip.image_embedding, proxy: evaluation.parquet,
+             array: clip.image_embedding, p: inf}
     keep:
       same.listed:    {max: 0, missing: keep}
       like.distance:  {min: 41, missing: keep}
       block.distance: {min: 32, missing: keep}
       about.score:    {max: 0.95}
 
-This is how a pool is decontaminated: with the same operators, `digest` and `pdq`, make a recipe for the
-evaluation set, or for an earlier version of the pool, and let it `export: {table: evaluation.parquet}`; the
-table has their columns. Copies by bytes are found by `lists.Listed`, those that look the same by
+This is how a pool is decontaminated: with the same operators, `digest`, `pdq` and `clip`, make a recipe for
+the evaluation set, or for an earlier version of the pool, and let it `export: {table: evaluation.parquet,
+table_embedding: clip.image_embedding}`; the table has their columns. Both recipes are in
+jobs/recipes/decontaminate. Copies by bytes are found by `lists.Listed`, those that look the same by
 `lists.NearestHash`, those that mean the same by `normsim.NormSim` with p inf. A list of hashes is a text file
 of 64 hexadecimal digits a line, the form in which block lists are exchanged.
 
@@ -30,7 +32,7 @@ Differs: nothing.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -38,8 +40,10 @@ from pydantic import PrivateAttr
 
 from operators.algorithms.hamming import BITS, bytes_of
 from operators.algorithms.value_lists import values_of
-from pipeline.operator import Bytes, Column, Device, File, Score
+from pipeline.operator import Bytes, Device, File, Role, Score
 from pipeline.threads import faiss_threads
+
+Values = Annotated[str, Role("column", lambda d: d in (pl.String, pl.Binary), "text or bytes")]
 
 
 class Listed(Score):
@@ -55,7 +59,7 @@ class Listed(Score):
     Cost: very cheap: a look-up per row. Each worker holds the list, 100 to 150 bytes for each value.
     """
 
-    column: Column
+    column: Values
     file: File
     name: str = ""
 
@@ -67,10 +71,8 @@ class Listed(Score):
         self._values = values_of(self.file, self.name or self.column)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """(n,) values -> (n,) whether they are listed. Raises ValueError for a column of another type."""
+        """(n,) values -> (n,) whether they are listed."""
         values = batch[self.column]
-        if values.dtype not in (pl.String, pl.Binary):
-            raise ValueError(f"column: {self.column} must hold texts or bytes, got {values.dtype}")
         texts = values.bin.encode("hex") if values.dtype == pl.Binary else values
         found = [None if text is None else text in self._values for text in texts]
         return pl.DataFrame({"listed": pl.Series(found, dtype=pl.Boolean)})

@@ -54,9 +54,12 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms import hamming
 from operators.algorithms.groups import spans
 from operators.algorithms.ranks import value_of
-from pipeline.operator import Bytes, Column, Device, Group, Numbers, Operator, Score, Stat, Table
+from operators.algorithms.tables import table_of
+from pipeline.operator import Bytes, Column, Device, Group, Numbers, Operator, Role, Score, Stat, Table
 
 Radius = Annotated[int, Field(ge=0, le=255)]
+Uids = Annotated[str, Role("column", lambda d: d == pl.List(pl.String), "lists of text (uids)")]
+Distances = Annotated[str, Role("column", lambda d: d == pl.List(pl.UInt16), "lists of UInt16 (bits)")]
 
 
 class Bands(Score):
@@ -196,8 +199,8 @@ class Leaders(Stat):
     few as a rule. A billion pairs take 100 GB.
     """
 
-    neighbours: Column
-    distances: Column
+    neighbours: Uids
+    distances: Distances
 
     needs = ("uid",)
 
@@ -254,8 +257,8 @@ class Copies(Score):
     _table: Any = PrivateAttr(None)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
-        """Keep the table."""
-        self._table = stats[self.leaders]
+        """Keep the table. Raises ValueError for that of another Stat."""
+        self._table = table_of(stats, "leaders", self.leaders, ("uid", "leader", "distance"))
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) uids -> (n,) copies, leaders and distances."""

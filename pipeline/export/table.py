@@ -10,11 +10,12 @@ It has one row per kept sample, in pool order, with these columns:
     width, height            Int32, pixels; null if unknown
     shard, row               String, UInt32: the place of the sample in the pool
     clip.score ...           every score, under its full name
+    clip.image_embedding     `export.table_embedding`, if the recipe names one
 
 Scores are the columns with one value per row that the recipe's operators write, and those scores of a
-DataComp folder that the recipe reads. Embeddings and lists are left out. A score is null for the shards of
-which the store lacks it. `export.repeats` is not applied: each sample has one row, and the column that says
-how often it repeats is one of the scores.
+DataComp folder that the recipe reads. Other embeddings, and lists, are left out. A score is null for the
+shards of which the store lacks it. `export.repeats` is not applied: each sample has one row, and the column
+that says how often it repeats is one of the scores.
 
 The note beside it, `kept.parquet.winnow.json`, holds what the bytes depend on: the decision and digests of
 the scores. A table with the same note is left alone. A file without a note was not written by Winnow; it is
@@ -35,7 +36,7 @@ from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
 from pipeline.export.kept import kept_counts
 from pipeline.export.places.file import check_file, is_current, writing_file
-from pipeline.export.places.inputs import Inputs
+from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
@@ -90,9 +91,11 @@ def write_table(session: Session) -> TableResult:
         raise RecipeError(f"{KEY} is missing: name the parquet file to write")
     rows = sum(kept_counts(session).values())
     scores = ScoreColumns(session)
-    inputs = Inputs(session, scores.by_operator)
+    embedding = session.recipe.export.table_embedding
+    inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [embedding])})
     brought = list(pool_scores(session))
     about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": brought, "rows": rows}
+    about |= {"embedding": embedding} if embedding else {}
     check_file(path, KEY)
     if is_current(path, KEY, about):
         return TableResult(path, rows, written=False)
@@ -105,7 +108,8 @@ def write_table(session: Session) -> TableResult:
 def _write(path: str, session: Session, scores: ScoreColumns) -> None:
     """Write the table to a local file, in row groups that do not depend on the size of the shards."""
     dtypes = {name: SAMPLE_COLUMNS[source] for name, source in SOURCES.items()}
-    empty = pl.DataFrame(schema={**dtypes, **pool_scores(session), **scores.schema})
+    schemas = {**dtypes, **pool_scores(session), **scores.schema, **_embedding(session)}
+    empty = pl.DataFrame(schema=schemas)
     schema = to_arrow(empty).schema
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for group in cut(_kept_frames(session, scores), ROW_GROUP, maxsize):
@@ -114,16 +118,28 @@ def _write(path: str, session: Session, scores: ScoreColumns) -> None:
 
 def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFrame]:
     """The rows of the table, shard by shard."""
-    sources = [*SOURCES.values(), *pool_scores(session)]
+    embedding = list(_embedding(session))
+    sources = [*SOURCES.values(), *pool_scores(session), *embedding]
     shards = [shard for shard, kept in kept_counts(session).items() if kept]
     for shard in watched("writing the table", shards, len(shards)):
         keep = session.store.kept(session.decisions, shard)
         table = scores.read(shard, len(keep))
         start = 0
         for frame in session.columns.batches(shard, sources, ROW_GROUP):
-            frame = frame.hstack(table.slice(start, len(frame)))
-            yield frame.filter(keep.slice(start, len(frame))).rename({"text": "caption"})
+            joined = frame.drop(embedding).hstack(table.slice(start, len(frame)))
+            joined = joined.hstack(frame.select(embedding))
+            yield joined.filter(keep.slice(start, len(frame))).rename({"text": "caption"})
             start += len(frame)
+
+
+def _embedding(session: Session) -> dict[str, PolarsDataType]:
+    """`export.table_embedding` with its width, which the first kept rows tell; empty if there is none."""
+    name = session.recipe.export.table_embedding
+    if name is None:
+        return {}
+    counts = kept_counts(session)
+    shard = max(counts, key=lambda shard: counts[shard] > 0)  # the first that has any
+    return dict(session.columns.read(shard, [name]).schema)
 
 
 def pool_scores(session: Session) -> dict[str, PolarsDataType]:

@@ -25,6 +25,7 @@ from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 
 UID_BYTES = 16  # of a row of a subset file; as many again while rows are sorted on disk
+NUMBER_BYTES = 4  # of a dimension of an embedding
 TEXT_BYTES = 200  # of a sample's caption, URL, uid and key, compressed, about
 SCORE_BYTES = 8  # of a score
 KEYS = {
@@ -116,13 +117,22 @@ def _row_bytes(session: Session, key: str) -> int:
         return 2 * UID_BYTES
     if key == "export.table":
         writes = (getattr(session.recipe.operator(name), "writes", {}) for name in session.recipe.compute)
-        return TEXT_BYTES + SCORE_BYTES * sum(not dtype.is_nested() for w in writes for dtype in w.values())
+        scores = sum(not dtype.is_nested() for w in writes for dtype in w.values())
+        vector = _vector_bytes(session, session.recipe.export.table_embedding)
+        return TEXT_BYTES + SCORE_BYTES * scores + vector
     return TEXT_BYTES
 
 
 def _index_at(session: Session, key: str) -> Index | None:
     """The index whose path has this key; None for another export."""
     return session.recipe.export.every_index().get(key.removeprefix("export.").removesuffix(".path"))
+
+
+def _vector_bytes(session: Session, column: str | None) -> int:
+    """Bytes of a row of an embedding column; 0 without one, or if its width is not known before it is
+    computed."""
+    dtype: Any = column_types(session.recipe).get(column or "")
+    return NUMBER_BYTES * int(getattr(dtype, "size", 0))
 
 
 def _is_current(session: Session, key: str, path: str) -> bool:

@@ -177,6 +177,7 @@ class Export(Section):
     subset    a .npy file for their uids, sorted, as DataComp's training code reads it
     urls      a folder for parquet files with their URLs and captions: the list that img2dataset downloads
     table     a parquet file with a row for each of them: caption, URL, size and every score
+    table_embedding     a column of embeddings that `table` holds, too; without it, none
     index     a FAISS index of their embeddings: Index
     indexes   several of them, by a name of your choice
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
@@ -191,6 +192,7 @@ class Export(Section):
     repeats: Annotated[str | None, WHOLE_NUMBERS] = None
     urls: Annotated[str | None, Destination(files=r"\d{8,}\.parquet")] = None
     table: Annotated[str | None, Destination()] = None
+    table_embedding: Annotated[str | None, EMBEDDING] = None
     index: Index | None = None
     indexes: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")], Index] = {}
     samples_per_shard: Annotated[int, Field(ge=1, le=10_000)] = 10_000
@@ -238,12 +240,11 @@ class Resources(Section):
     cpus        CPUs per worker, fractions allowed; default: the workers share 75 % of the cluster's CPUs
     memory      GiB per worker: the machine must have as much; default: not reserved
     workers     number of workers; default: as many as the GPUs or CPUs hold, at most one per batch
-    batch_size  rows per call of the operator, 1 to 16,384; default 256 on a GPU, 64 if it reads images, else
-    8,192
+    batch_size  rows per call, 1 to 16,384; default 256 on a GPU, 64 if it reads images, else 8,192
 
-    Operators with equal values share one pool of workers. `run.index` is what each task that builds an index
-    reserves, `cpus` and `memory` only. With `--local` there are no workers: only `batch_size` counts, and
-    whether `gpus` is 0.
+    Operators with equal values share one pool of workers. `run.index` is for a task that builds an index,
+    `cpus` and `memory` only, like a Group's, whose `memory` (default 1) is for rows, with half a GiB more for
+    its process. With `--local` only `batch_size`, whether `gpus` is 0, and a Group's `memory` count.
     """
 
     gpus: Annotated[float, Field(ge=0, le=_MOST)] = 0

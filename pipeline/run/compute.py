@@ -23,7 +23,7 @@ from pipeline.plan.stored import list_stored
 from pipeline.pool.shards import Shard
 from pipeline.run.batches import Work
 from pipeline.run.executor import Event, Executor, Report
-from pipeline.run.groups.meet import meet
+from pipeline.run.groups.meet import meet, remove_of_whole
 from pipeline.run.log import RunLog
 from pipeline.run.settle import settle
 from pipeline.run.stats import StatTask, reduced
@@ -70,6 +70,7 @@ def compute(
         session.store.root.remove_leftovers()
         session = session.relisted() if outcome.changed else session.refreshed()
         session = settle(session, executor, log).unread(outcome.changed)
+    remove_of_whole(session)
     log.session = log.session.updated(session.shards)
     log.write()
     return log

@@ -30,6 +30,7 @@ Every file carries a seal over its bytes (seals.py).
 import re
 
 SAMPLES = "samples"
+MEETINGS = "groups"
 RUNS = "runs"
 DIGESTS = "digests.json"
 DATACOMP = "datacomp.json"
@@ -164,7 +165,7 @@ def pieces_folder(key: str) -> str:
 
 def groups_folder(key: str) -> str:
     """The folder for the files between the tasks of a Group's pass."""
-    return f"groups/{key}"
+    return f"{MEETINGS}/{key}"
 
 
 def damaged(relative: str) -> str:

@@ -203,10 +203,12 @@ def _part(session: Session, columns: Sequence[str], shards: Sequence[str]) -> _P
     read = list(columns) if len(columns) == 1 else [name for name in columns if name not in vectors]
     errors = sorted({f"{operator}.error" for name in read if (operator := owner(name)) is not None})
     frame = session.columns.read_many(shards, ["uid", *read, *errors])
+    dtypes = frame.schema
     frame = frame.with_columns(pl.col(pl.Binary).bin.encode("hex"))  # digests are shown as text
     kinds = {name: VECTOR if name in vectors else kind_of(frame.schema[name]) for name in columns}
     counts = {
-        name: _count(frame, name, kinds[name]) if name in read else _Count("vector", None) for name in columns
+        name: _count(frame, name, kinds[name], dtypes[name]) if name in read else _Count("vector", None)
+        for name in columns
     }
     figures = [figure(name, kinds[name]) for name in read]
     sample = frame.select(pl.Series(DRAW, draw(SEED, frame["uid"])), *figures)
@@ -250,10 +252,10 @@ def figure(name: str, kind: str) -> pl.Expr:
     return column.cast(pl.String).str.slice(0, SHOWN)
 
 
-def _count(frame: pl.DataFrame, name: str, kind: str) -> _Count:
-    """The exact figures of a column."""
+def _count(frame: pl.DataFrame, name: str, kind: str, dtype: pl.DataType) -> _Count:
+    """The exact figures of a column, which the store holds as `dtype`."""
     values = frame.select(figure(name, kind)).to_series()
-    count = _Count(str(frame.schema[name]), values.null_count())
+    count = _Count(str(dtype), values.null_count())
     operator = owner(name)
     if count.nulls and operator is not None:
         reasons = frame[f"{operator}.error"].filter(values.is_null()).fill_null(NO_VALUE)

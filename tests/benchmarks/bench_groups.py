@@ -3,10 +3,16 @@ rank in it, published. Keys have 16 bytes; a twentieth of the rows repeat anothe
 500,000 rows. Then ten times as many rows, with the same bound on memory.
 
     python tests/benchmarks/bench_groups.py [--rows 12800000] [--ten] [--folder DIR]
+    python tests/benchmarks/bench_groups.py --ray [--rows 2000000] [--hot 0.5]
 
 Beside it, on the same files: polars with all rows in memory, and DuckDB (pip install duckdb) with a limit of
 1 GB, both with window functions that do the same. The bound below all of them is reading the files: it is
 timed, too.
+
+With --ray: the Group's pass alone, on Ray, beside Ray Data's hash shuffle of the same rows: `groupby` with
+`map_groups`, which calls a function for each key, and `repartition` by key with one window function for each
+partition. --hot is the share of the rows that have one key. A way that takes longer than --patience seconds
+is stopped.
 """
 
 import argparse
@@ -50,6 +56,36 @@ connection.execute(
 )
 """
 
+RAY = """
+import ray, sys
+ray.init(num_cpus={cpus}, include_dashboard=False, log_to_driver=False)
+data = ray.data.read_parquet(sys.argv[1] + "/pool", columns=["uid", "text"])
+"""
+
+MAP_GROUPS = """
+import numpy as np, pyarrow as pa, pyarrow.compute as pc
+
+def ranked(rows):
+    ranks = np.empty(len(rows), np.uint32)
+    ranks[pc.sort_indices(rows["uid"]).to_numpy()] = np.arange(1, len(rows) + 1)
+    sizes = np.full(len(rows), len(rows), np.uint64)
+    return pa.table({"uid": rows["uid"], "size": sizes, "rank": ranks})
+
+groups = data.groupby("text", num_partitions=16)
+groups.map_groups(ranked, batch_format="pyarrow").write_parquet(sys.argv[1] + "/ray")
+"""
+
+REPARTITION = """
+import polars as pl
+
+def ranked(rows):
+    size, rank = pl.len().over("text"), pl.col("uid").rank("ordinal").over("text")
+    return pl.DataFrame(rows).select("uid", size=size, rank=rank).to_arrow()
+
+parts = data.repartition(16, keys=["text"])
+parts.map_batches(ranked, batch_size=None, batch_format="pyarrow").write_parquet(sys.argv[1] + "/ray")
+"""
+
 RECIPE = """
 name: groups
 pool: {{shards: {folder}/pool, store: {folder}/store}}
@@ -63,6 +99,9 @@ keep:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=12_800_000)
+    parser.add_argument("--ray", action="store_true", help="beside Ray Data's shuffle, on Ray")
+    parser.add_argument("--hot", type=float, default=HOT, help="share of the rows that have one key")
+    parser.add_argument("--patience", type=int, default=300, help="seconds of each of Ray Data's ways")
     parser.add_argument("--ten", action="store_true", help="ten times as many rows, too")
     parser.add_argument("--folder", type=Path, help="keep the pool here, and use it again")
     args = parser.parse_args()
@@ -71,16 +110,19 @@ def main() -> None:
     try:
         for rows in (args.rows, *([10 * args.rows] if args.ten else [])):
             print(f"{rows:,} rows", flush=True)
-            measure(folder / str(rows), rows, peers=rows == args.rows)
+            if not (folder / str(rows) / "pool").exists():
+                make_pool(folder / str(rows) / "pool", rows, args.hot)
+            if args.ray:
+                measure_on_ray(folder / str(rows), args.patience)
+            else:
+                measure(folder / str(rows), peers=rows == args.rows)
     finally:
         if not args.folder:
             shutil.rmtree(folder)
 
 
-def measure(folder: Path, rows: int, peers: bool) -> None:
+def measure(folder: Path, peers: bool) -> None:
     """Every figure of one pool."""
-    if not (folder / "pool").exists():
-        make_pool(folder / "pool", rows)
     (folder / "recipe.yaml").write_text(RECIPE.format(folder=folder))
     timed("polars, reading the files", sys.executable, "-c", READ, str(folder))
     shutil.rmtree(folder / "store", ignore_errors=True)
@@ -95,13 +137,37 @@ def measure(folder: Path, rows: int, peers: bool) -> None:
             print("DuckDB is not installed")
 
 
-def make_pool(folder: Path, rows: int) -> None:
-    """Parquet files of uid and text; which rows share a text is drawn with a seed."""
+def measure_on_ray(folder: Path, patience: int) -> None:
+    """The Group's pass on Ray, whose samples are stored already, and Ray Data's ways."""
+    (folder / "recipe.yaml").write_text(RECIPE.format(folder=folder))
+    recipe = str(folder / "recipe.yaml")
+    shutil.rmtree(folder / "store", ignore_errors=True)
+    timed(
+        "winnow compute --local, reading included", sys.executable, "-m", "jobs", "compute", recipe, "--local"
+    )
+    for columns in (folder / "store" / "columns").iterdir():
+        shutil.rmtree(columns)
+    timed("winnow compute, the Group alone, Ray", sys.executable, "-m", "jobs", "compute", recipe)
+    start = RAY.format(cpus=os.cpu_count())
+    for label, way in (("repartition, map_batches", REPARTITION), ("groupby, map_groups", MAP_GROUPS)):
+        shutil.rmtree(folder / "ray", ignore_errors=True)
+        command = (sys.executable, "-c", start + way, str(folder))
+        try:
+            timed(f"Ray Data, {label}", "timeout", str(patience), *command)
+        except SystemExit as error:
+            print(
+                f"Ray Data, {label}: stopped after {patience} s, or failed: {str(error)[-300:]}", flush=True
+            )
+
+
+def make_pool(folder: Path, rows: int, share: float) -> None:
+    """Parquet files of uid and text; which rows share a text is drawn with a seed. `share` of the rows have
+    one."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     ids = np.arange(rows, dtype=np.uint64)
     order = rng.permutation(rows)
-    hot, repeated = int(rows * HOT), int(rows * REPEATED)
+    hot, repeated = int(rows * share), int(rows * REPEATED)
     ids[order[:hot]] = np.uint64(rows)
     ids[order[hot : hot + repeated]] = ids[order[hot + repeated : hot + 2 * repeated]]
     for start in range(0, rows, SHARD):

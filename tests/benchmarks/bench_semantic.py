@@ -2,9 +2,11 @@
 clusters, which no exact method does without; exact duplicates of keys; and memory.
 
     python tests/benchmarks/bench_semantic.py [--rows 50000] [--clusters 12] [--width 512] [--threads 1]
+    python tests/benchmarks/bench_semantic.py --semantic --rows 1000000 --clusters 240
 
 Clusters have about rows / clusters samples each. Seconds are CPU seconds of this process, so that a busy
-machine changes little; give more threads on an idle machine.
+machine changes little; give more threads on an idle machine. With --semantic, SemDeDup alone, whose clusters
+come in tasks of 50,000 rows at most, as from a partition; memory is printed on the way.
 """
 
 import argparse
@@ -28,10 +30,10 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def made(rows: int, clusters: int, width: int) -> pl.DataFrame:
+def made(rows: int, clusters: int, width: int, seed: int = 0) -> pl.DataFrame:
     """Pairs like those of a CLIP: images and captions lie in two cones, and no cosine between them is below
     0. Sorted by cluster, then by uid."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     cone, topics = rng.standard_normal((2, width), np.float32), rng.standard_normal((50, width), np.float32)
     topic = topics[rng.integers(0, 50, rows)]
     images = 1.2 * cone[0] + topic + rng.standard_normal((rows, width), np.float32)
@@ -48,6 +50,39 @@ def made(rows: int, clusters: int, width: int) -> pl.DataFrame:
             "key": [rng.bytes(16) if row % 20 else b"k" * 16 for row in range(rows)],
         }
     )
+
+
+SLICE = 50_000  # rows of a task
+
+
+def measure_semantic(options: argparse.Namespace) -> None:
+    """SemDeDup and the bare product, a slice of whole clusters at a time, which is made when it comes."""
+    semantic = {"embedding": "image", "cluster": "cluster", "similarity": "similarity", "limit": 100_000}
+    ways: dict[str, Group] = {
+        "duplicates.Semantic": Semantic(**semantic),
+        "duplicates.Semantic, released": Semantic(**semantic, compat="released"),
+    }
+    slices = -(-options.rows // SLICE)
+    seconds = dict.fromkeys(["bare product", *ways], 0.0)
+    for number in range(slices):
+        frame = made(options.rows // slices, max(1, options.clusters // slices), options.width, number)
+        with blas_threads(options.threads):
+            seconds["bare product"] += spent(lambda frame=frame: bare(frame))  # type: ignore[misc]
+        for name, operator in ways.items():
+            operator.setup({}, Device(threads=options.threads))
+            seconds[name] += spent(lambda operator=operator, frame=frame: operator.group(frame))  # type: ignore[misc]
+        if number in (0, slices // 2, slices - 1):
+            done = (number + 1) * (options.rows // slices)
+            print(f"{done:,} rows: memory {peak():.2f} GiB at most", flush=True)
+    rows = slices * (options.rows // slices)
+    for name, took in seconds.items():
+        share = seconds["bare product"] / took
+        print(f"{name:36}{rows / took:12,.0f} rows per CPU second   {share:6.2f} of the product's speed")
+
+
+def peak() -> float:
+    """The most memory so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def spent(function: Callable[[], object]) -> float:
@@ -69,7 +104,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name, default in (("rows", 50_000), ("clusters", 12), ("width", 512), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--semantic", action="store_true", help="SemDeDup alone, in tasks")
     options = parser.parse_args()
+    if options.semantic:
+        measure_semantic(options)
+        return
     frame = made(options.rows, options.clusters, options.width)
     semantic = {"embedding": "image", "cluster": "cluster", "similarity": "similarity", "limit": 100_000}
     cover = {"image_embedding": "image", "text_embedding": "text", "label": "cluster"}
@@ -92,7 +131,7 @@ def main() -> None:
         operator.setup({}, Device(threads=options.threads))
         seconds = spent(lambda operator=operator: operator.group(frame))  # type: ignore[misc]
         print(f"{name:36}{options.rows / seconds:12,.0f}   {product / seconds:6.2f} of the product's speed")
-    print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB at most")
+    print(f"memory: {peak():.1f} GiB at most")
 
 
 if __name__ == "__main__":

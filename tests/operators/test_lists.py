@@ -48,8 +48,6 @@ def test_digests_of_a_table(tmp_path):
 def test_captions(tmp_path):
     (tmp_path / "list.txt").write_text("a dog\n")
     assert listed(tmp_path / "list.txt", column="text") == [True, False, None, False]
-    with pytest.raises(ValueError, match="column: width must hold texts or bytes, got Int32"):
-        listed(tmp_path / "list.txt", column="width")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"PAR1 and then nothing of a table"])

@@ -4,14 +4,18 @@
 
 The tasks are in tasks.py. Each writes one file of the store, so a pass that was killed goes on where it was.
 Of rows, only those of the tasks that run are in memory; all others are in the store, about once as the Group
-sees them. When the parts of all shards are published, the files between the tasks are removed.
+sees them. When the parts of all shards are published, the files between the tasks are removed; if that is cut
+short, by the next run.
 """
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from pipeline.operator import Group
 from pipeline.plan.session import Session
+from pipeline.plan.stored import is_whole
 from pipeline.progress import watched
 from pipeline.run.executor import Asked, Executor
 from pipeline.run.groups.tasks import Gather, Meet, Met, Scatter
@@ -96,8 +100,20 @@ def _tell_splits(name: str, session: Session, met: Collection[Met]) -> None:
     session.store.root.publish_json(layout.meta(session.folder(name)), described)
 
 
+def remove_of_whole(session: Session) -> None:
+    """Remove the files between the tasks of Groups that are whole: the pass that made them was killed as it
+    removed them."""
+    root = session.store.root
+    if not session.shards or not root.file_names(layout.MEETINGS, ".parquet"):
+        return
+    for name in session.recipe.compute:
+        if isinstance(session.recipe.operator(name), Group) and is_whole(session, session.folder(name)):
+            with suppress(FileNotFoundError):  # columns that the Group reads, if they are forgotten
+                remove(GroupWork.of(session, name))
+
+
 def remove(work: GroupWork) -> None:
     """Remove the files between the tasks."""
     root = work.columns.store.root
-    root.remove([layout.part(work.folder, name) for name in sorted(root.file_names(work.folder, ".parquet"))])
     root.remove([layout.footer_cache(work.folder)] if root.exists(layout.footer_cache(work.folder)) else [])
+    root.remove([layout.part(work.folder, name) for name in sorted(root.file_names(work.folder, ".parquet"))])

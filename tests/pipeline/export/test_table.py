@@ -38,6 +38,31 @@ def test_rows_are_the_kept_samples_with_every_score(table_session, table_path):
     assert sorted(contents(table_path.parent)) == ["kept.parquet", "kept.parquet.winnow.json"]
 
 
+def test_an_embedding_stands_last_if_the_recipe_names_one(table_session, table_path, tmp_path):
+    write_table(table_session)
+    plain = pl.read_parquet(table_path)
+    export = {"table": str(table_path), "table_embedding": "vector.embedding"}
+    session = decided(tmp_path, export)
+    assert write_table(session) == TableResult(str(table_path), rows=8, written=True)
+    frame = pl.read_parquet(table_path)
+    assert frame.columns == [*plain.columns, "vector.embedding"]
+    assert frame.select(plain.columns).equals(plain)
+    assert frame.schema["vector.embedding"] == pl.Array(pl.Float16, 8)
+    assert frame["vector.embedding"].to_numpy()[:, 0] == pytest.approx(
+        frame["vector.first"].to_numpy(), abs=1e-3
+    )
+    assert write_table(session).written is False
+    assert json.loads(Path(f"{table_path}.winnow.json").read_bytes())["embedding"] == "vector.embedding"
+
+
+def test_a_table_of_nobody_has_an_embedding_column(table_path, tmp_path):
+    ordinary(tmp_path / "pool", counts=(0, 3))
+    export = {"table": str(table_path), "table_embedding": "vector.embedding"}
+    keep = {"caption.characters": {"min": 1000}}
+    assert write_table(decided(tmp_path, export, keep=keep)).rows == 0
+    assert pl.read_parquet(table_path).columns[-1] == "vector.embedding"
+
+
 def test_again_is_left_alone_and_gone_gives_the_same_bytes(table_session, table_path):
     write_table(table_session)
     data, written = table_path.read_bytes(), table_path.stat().st_mtime_ns

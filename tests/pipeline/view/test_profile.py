@@ -52,6 +52,16 @@ def test_texts_vectors_and_what_is_not_computed(session):
     assert whole.not_computed == []
 
 
+def test_bytes_are_shown_as_digits_under_their_own_type(tmp_path):
+    write_tar(tmp_path / "pool" / "0.tar", [*sample(0), *sample(1)])
+    compute = {"digest": {"use": "duplicates.ImageDigest"}}
+    session = decided(tmp_path, {}, compute=compute, keep={})
+    shown = profiles.profile(session).columns["digest.digest"]
+    digests = session.columns.read("0", ["digest.digest"])["digest.digest"].to_list()
+    assert (shown.dtype, shown.kind, shown.nulls) == ("Binary", "text", 0)
+    assert shown.frequent.keys() == {digest.hex() for digest in digests}
+
+
 @pytest.mark.parametrize("count", [1, 5, 21])
 def test_of_many_rows_those_with_the_smallest_draws_are_taken(session, count, monkeypatch):
     monkeypatch.setattr(profiles, "SAMPLED", count)

@@ -205,6 +205,36 @@ def test_a_pass_that_is_killed_at_any_step_goes_on_and_ends_alike(tmp_path, monk
         raise AssertionError("never ran to its end")
 
 
+@pytest.mark.parametrize("removed", [0, 1, 5])
+def test_what_a_pass_left_that_was_killed_as_it_tidied_up_is_removed_by_the_next_run(
+    tmp_path, monkeypatch, removed
+):
+    write_pool(tmp_path / "pool", [f"{number % 7}" for number in range(60)], 3)
+    only = {"size": GROUPS["size"]}
+    left = list[str]()
+
+    def killed(self: Folder, relatives: Sequence[str]) -> None:
+        parts = [name for name in relatives if name.startswith("groups/")]
+        if not parts:
+            return remove(self, relatives)
+        remove(self, parts[:removed])
+        left.extend(parts[removed:])
+        raise KeyboardInterrupt
+
+    remove = Folder.remove
+    session = opened(tmp_path, only, LITTLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compute(session, LocalExecutor())
+    groups = tmp_path / "store" / "groups"
+    assert len([*groups.rglob("*.parquet")]) == len(left) > 0
+    expected_tree = tree_of(tmp_path / "store")
+    compute(opened(tmp_path, only, LITTLE), LocalExecutor())
+    assert not [*groups.rglob("*.parquet")]
+    assert tree_of(tmp_path / "store") == expected_tree
+
+
 def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     write_pool(tmp_path / "pool", [f"{number % 5}" for number in range(60)], 3)
     done: list[tuple[str, int]] = []

@@ -93,6 +93,25 @@ def test_an_operator_that_breaks_its_contract_ends_the_pass(tmp_path, use, messa
             "compute.bands.hash: text is String, must be Binary, such as hashes",
         ),
         (
+            {
+                "compute": {
+                    "it": {"use": "perceptual.Leaders", "neighbours": "text", "distances": "size.value"}
+                }
+            },
+            "compute.it.neighbours: text is String, must be lists of text (uids)",
+        ),
+        (
+            {"compute": {"it": {"use": "lists.Listed", "column": "width", "file": "list.txt"}}},
+            "compute.it.column: width is Int32, must be text or bytes",
+        ),
+        *(
+            (
+                {"compute": {"copies": {"use": "duplicates.Exact", "key": key}}},
+                f"compute.copies.key must be the name of a column, or a list of names, got {key!r}",
+            )
+            for key in ("", [], 3, ["text", ""], ["text", 3])
+        ),
+        (
             {"compute": {"place": {"use": "meeting.Place", "key": "text"}}, "run": {"place": {"gpus": 1}}},
             "run.place.gpus: meeting.Place is a Group, whose tasks take cpus and memory only",
         ),
@@ -129,7 +148,11 @@ def test_a_plan_warns_of_too_many_cells(tmp_path):
     by_url = {"both": {**GROUPS["both"], "key": "url"}}
     assert preview(opened(tmp_path, by_url, 3e-7)).warnings == []  # the samples are not counted yet
     compute(opened(tmp_path, {"both": GROUPS["both"]}), LocalExecutor())
-    (warning,) = preview(opened(tmp_path, by_url, 3e-7)).warnings  # 40 bytes a task
+    small, warning = preview(opened(tmp_path, by_url, 3e-7)).warnings  # 40 bytes a task
+    assert small == (
+        "run.both.memory: 3e-07 GiB are for the rows of a task; Python and its libraries take about 0.5 GiB "
+        "beside them"
+    )
     assert warning == (
         "run.both.memory: with 3e-07 GiB a task the rows of both are cut into 404,496 cells, each of which is "
         "a request or more; give it more, such as run.both.memory=1"
