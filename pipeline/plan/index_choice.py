@@ -1,8 +1,8 @@
 """Which FAISS index `factory: auto` takes, how large an index is, and into which parts it is cut. Pure: FAISS
 is not loaded.
 
-    factory = choose(20_000_000, 512, memory=32 * GIB)     -> "IVF65536_HNSW32,SQ8"
-    shape_of(factory, 512).bytes(20_000_000)               -> 10_716_..., on disk and in memory alike
+    factory = choose(20_000_000, 512, memory=32 * GIB)     -> "IVF65536_HNSW32,SQfp16"
+    shape_of(factory, 512).bytes(20_000_000)               -> 20.8e9, on disk and in memory alike
     cut(shards, counts, part_rows(shape))                  -> the shards of each part
 
 An index has a head (centroids, a graph over them, codebooks) and rows (a code and a number of 8 bytes each).
@@ -84,6 +84,7 @@ def _candidates(rows: int, dimension: int, memory: float) -> Iterator[str]:
     ivf = f"IVF{lists}{'' if few else '_HNSW32'}"
     if rows <= WHOLE:
         yield f"{ivf},Flat"
+    yield f"{ivf},SQfp16"  # two bytes per number, as embeddings are stored: loses nearly nothing
     yield f"{ivf},SQ8"  # on clustered vectors, it keeps neighbours that PQ loses
     sizes = [m for m in CODE_SIZES if 4 * m <= max(dimension, 4)]
     for size in [m for m in sizes if m >= SMALLEST_CODE] or sizes[:1]:

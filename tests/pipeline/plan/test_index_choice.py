@@ -16,9 +16,10 @@ from pipeline.plan.index_choice import Shape, choose, cut, part_rows, shape_of
         (100_000, "Flat"),
         (100_001, "IVF1024,Flat"),  # 4 * sqrt = 1265
         (1_000_000, "IVF4096,Flat"),
-        (1_000_001, "IVF4096,SQ8"),
-        (10_000_000, "IVF16384,SQ8"),  # 12649
-        (10_000_001, "IVF65536_HNSW32,SQ8"),  # 16 * sqrt = 50596
+        (1_000_001, "IVF4096,SQfp16"),
+        (10_000_000, "IVF16384,SQfp16"),  # 12649
+        (10_000_001, "IVF65536_HNSW32,SQfp16"),  # 16 * sqrt = 50596
+        (40_000_000, "IVF131072_HNSW32,SQ8"),  # 41.6 GB with two bytes per number
         (60_000_000, "IVF131072_HNSW32,SQ8"),  # 31.5 GB of 34.4
         (70_000_000, "OPQ64_256,IVF131072_HNSW32,PQ64"),  # 36.5 GB with SQ8
         (300_000_000, "OPQ64_256,IVF131072_HNSW32,PQ64"),  # 2^18 lists: 21 GB of training vectors
@@ -35,7 +36,7 @@ def test_auto_in_32_gib(rows, factory):
     ("gib", "factory"),
     [
         (0.2, "Flat"),  # 205 MB
-        (0.1, "IVF512,SQ8"),  # 1024 lists: 84 MB of training vectors, more than half
+        (0.1, "IVF512,SQfp16"),  # 1024 lists: 84 MB of training vectors, more than half
         (0.05, "IVF256,SQ8"),
         (0.01, "OPQ64_256,IVF64,PQ64"),
         (0.001, "OPQ16_64,IVF4,PQ16"),  # the smallest
