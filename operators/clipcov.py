@@ -21,14 +21,14 @@ Columns
                            within `share`
 Errors: `the embedding is not finite`; `a zero vector has no direction`.
 Measured: a tenth of 30,000 drawn scenes, a quarter of them with a defect, chosen by the demo's CLIP in 16
-    classes, beside subsets of equal size; 4 seeds, mean and standard deviation. The error is that of the
+    classes, beside subsets of equal size; five seeds, mean and standard deviation. The error is that of the
     cross-covariance of all samples; R@1 is of a small CLIP trained on the subset (bench_clipcov.py).
-    - random: error .093 ± .006, R@1 .049 ± .032
-    - highest CLIP scores: error .700 ± .010, R@1 .260 ± .030
-    - Cover: error .711 ± .006, R@1 .244 ± .033
-    - Cover, `released`: error .722 ± .005, R@1 .238 ± .032
-    So here the picks teach far more than random samples and as much as the highest scores, with weights under
-    which both leave the defects out; their cross-covariance is not near to the pool's, a random subset's is.
+    - random: error .096 ± .007, R@1 .052 ± .029
+    - highest CLIP scores: error .703 ± .010, R@1 .252 ± .031
+    - Cover: error .708 ± .008, R@1 .230 ± .041
+    - Cover, `released`: error .720 ± .006, R@1 .225 ± .038
+    So here the picks teach far more than random samples and no more than the highest scores: both leave the
+    defects out. Their cross-covariance is not near to the pool's, a random subset's is.
     The gains that the paper reports, of millions of photos and 1,000 classes, were not tried.
 Source: CLIPCov (Joshi et al. 2024, arXiv 2403.12267), and its notebook clip_core.ipynb.
 Differs: by default the value falls after each pick, and what a pick takes off its whole class is taken off

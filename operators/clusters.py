@@ -136,7 +136,7 @@ class Nearest(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Make the centres ready to be searched."""
-        centres = table_of(stats, "centroids", self.centroids, ("cluster", "vector"))["vector"].to_numpy()
+        centres = table_of(stats, "centroids", self.centroids, ("vector",))["vector"].to_numpy()
         self._points = Points(centres, np.arange(len(centres)), device) if len(centres) else None
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:

@@ -66,7 +66,6 @@ from operators.algorithms.groups import spans
 from operators.algorithms.reference import features
 from operators.algorithms.semantic import joins_earlier, nearest_earlier
 from operators.algorithms.threads import blas_threads
-from pipeline.errors import brief
 from pipeline.operator import (
     BytesScore,
     Column,
@@ -138,7 +137,7 @@ class Exact(SummaryGroup):
             or not names
             or not all(isinstance(n, str) and n for n in names)
         ):
-            raise ValueError(f"must be the name of a column, or a list of names, got {brief(value)}")
+            raise ValueError(f"must be the name of a column, or a list of names, got {value!r:.80}")
         return value
 
     def keys(self) -> tuple[str, ...]:

@@ -203,13 +203,6 @@ def copies(frame: pl.DataFrame, count: int = 16, **fields) -> tuple[pl.DataFrame
     return near, operator.score(frame)
 
 
-def test_the_table_of_another_stat():
-    with pytest.raises(
-        ValueError, match="leaders: l must be a table of uid, leader, distance, got one of word"
-    ):
-        Copies(hash="p.hash", leaders="l").setup({"l": pl.DataFrame({"word": []})}, Device())
-
-
 def test_no_chains():
     """Radius 25: 1 is near 0, so it goes; 2 is near 1 alone, which goes, so 2 stays; 3 is near 2, so it
     goes."""
