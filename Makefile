@@ -4,7 +4,7 @@ SECONDS ?= 60
 OUT ?= gpu
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 PROCESSES ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 # Hundreds of processes import Winnow: none of them compiles it anew, whatever the machine's environment says
 export PYTHONDONTWRITEBYTECODE =

@@ -18,6 +18,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
 from tests.support.paths import DATA, PLUGINS
+from tests.support.ray_files import starts_ray
 from tests.support.samples import picture, store_given
 from tests.support.sizes import FULL, either
 from tests.support.tiny_clip import TINY, TinyClip
@@ -39,31 +40,31 @@ settings.load_profile("ours")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A test that uses the tests' own Ray has the marker `ray` too. All tests that start Ray are a group of
-    pytest-xdist, so they run in one process: two Rays on two cores starve each other."""
+    """A test that uses the tests' own Ray has the marker `ray`, too."""
     if asks_for_ray(item):
         item.add_marker(pytest.mark.ray)
-    if item.get_closest_marker("ray"):
-        item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that start Ray come first, as they are the longest group. Among them, those that use the
-    tests' own Ray follow each other, so that it starts once, and come last: after a pass that failed, Ray
-    Data keeps handles of actors, which would end actors of a cluster that starts later."""
+    """The tests that start Ray come first, as they take longest. Among them, those that use the tests' own
+    Ray follow each other, so that it starts once, and come last: after a pass that failed, Ray Data keeps
+    handles of actors, which would end actors of a cluster that starts later."""
+    for item in items:
+        if item.get_closest_marker("ray") and not starts_ray(item.path):
+            raise pytest.UsageError(f"{item.nodeid} starts Ray, and its file says so nowhere (ray_files.py)")
     items.sort(key=lambda item: (item.get_closest_marker("ray") is None, asks_for_ray(item)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Processes take a file each in turn, so that a module's fixtures are made once; the group of Ray's tests
-    is taken as a whole."""
-    from xdist.scheduler import LoadGroupScheduling
+    """Processes take a file each in turn, so that a module's fixtures are made once. The files with tests
+    that start Ray go to one process: two Rays on two cores starve each other."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    class Files(LoadGroupScheduling):
+    class Files(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            group: str = super()._split_scope(nodeid)
-            return group.split("::")[0]
+            file = nodeid.split("::")[0]
+            return "ray" if starts_ray(config.rootpath / file) else file
 
     return Files(config, log)
 
