@@ -1,5 +1,5 @@
-"""Which files have tests that start Ray, told by their text: pytest-xdist shares tests out before it knows more
-of them than their names."""
+"""Which files have tests that start Ray, told by their text: pytest-xdist shares tests out before it knows
+more of them than their names."""
 
 from functools import cache
 from pathlib import Path
