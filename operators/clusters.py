@@ -119,7 +119,7 @@ class Nearest(Score):
     """The cluster whose centre is nearest to an embedding.
 
     Use it to know which kind of picture a sample is: for `clusters.Balance` and `duplicates.Semantic`, or to
-    look at clusters with `winnow gallery --where "near.cluster = 7"`.
+    look at clusters with `winnow gallery --where "near.cluster == 7"`.
 
     embedding  the column that the centres were made of
     centroids  the table of a Centroids
@@ -203,7 +203,7 @@ class Balance(Score):
 
     cluster  the column whose clusters were counted
     sizes    the table of a Sizes of that column
-    target   samples to take in all, repeats among them
+    target   samples to take of the whole pool, repeats among them; other rules drop some of these
     alpha    a cluster of n samples gets n^alpha parts of the target: 1 takes the same share of every cluster,
              0 the same number
     cap      times that a sample is taken at most; clusters that reach it leave their rest to the others

@@ -47,7 +47,7 @@ class ZeroShot(ClipWeights, Score):
     """Which of some class names fits a picture best, and by how much.
 
     Use it to balance a pool by the classes of a benchmark (`clusters.Balance`), to take as many of each
-    (`clipcov.Cover`), or to look at a class: `winnow gallery --where "class.label = 7"`.
+    (`clipcov.Cover`), or to look at a class: `winnow gallery --where "class.label == 7"`.
 
     names            a text file of class names, one a line, such as ImageNet's
     template         the sentence that a name is put into at {}

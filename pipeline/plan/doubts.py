@@ -1,8 +1,10 @@
-"""What operators have to say about some rows of the pool, such as that a list does not fit its captions.
+"""What operators have to say about some rows of the pool, such as that a list does not fit its captions; and
+tables of embeddings that another model made.
 
 doubts(session)    -> ["compute.entries: 49 % of 2,000 captions match no entry of ...", ...]
 """
 
+from collections.abc import Iterator
 from itertools import islice
 
 import polars as pl
@@ -10,6 +12,11 @@ import polars as pl
 from pipeline.errors import ShardError
 from pipeline.operator import Operator
 from pipeline.plan.session import Session
+from pipeline.schema import owner
+from pipeline.storage import layout
+from pipeline.storage.folder import Folder
+from pipeline.storage.layout import NOTE
+from pipeline.storage.seals import BrokenError, open_json
 
 SHARDS = 4  # that rows are taken from, evenly over the pool
 ROWS = 500  # of each
@@ -20,12 +27,44 @@ def doubts(session: Session) -> list[str]:
     whose inputs, are not in the store, there is none."""
     known = [shard.name for shard in session.shards if shard.content]
     chosen = list(islice(known, 0, None, max(1, len(known) // SHARDS)))[:SHARDS]
-    return [
-        f"compute.{name}: {text}"
-        for name in session.recipe.compute
-        if type(operator := session.recipe.operator(name)).doubts is not Operator.doubts
-        for text in _of_operator(session, operator, chosen)
-    ]
+    said = []
+    for name in session.recipe.compute:
+        operator = session.recipe.operator(name)
+        texts = list(_of_tables(session, operator))
+        if type(operator).doubts is not Operator.doubts:
+            texts += _of_operator(session, operator, chosen)
+        said += [f"compute.{name}: {text}" for text in texts]
+    return said
+
+
+def _of_tables(session: Session, operator: Operator) -> Iterator[str]:
+    """A doubt for each `export.table` that an operator reads whose embeddings are of another model than those
+    of the recipe, as the keys of both say: cosines of two models are small, whatever the pictures show."""
+    for _, value in operator.fields_of("file"):
+        for path in value.values() if isinstance(value, dict) else (value,):
+            column, key = _embedding_of(path)
+            for own in operator.inputs():
+                maker = owner(own) or ""
+                alike = own.partition(".")[2] == column.partition(".")[2]
+                if column and alike and session.keys.get(maker, key) != key:
+                    yield (
+                        f"{path} holds {column} of another model, weights or preprocessing than {own} of this "
+                        "recipe, so their cosines say nothing; make both by the same line of `compute`"
+                    )
+
+
+def _embedding_of(path: str) -> tuple[str, str]:
+    """The column of embeddings in a table that Winnow wrote, and the key of the operator that made it; empty
+    of another file."""
+    parent, _, name = path.rpartition("/")
+    try:
+        note = open_json(Folder(parent or ".").read(f"{name}{NOTE}"))
+        column = str(note["embedding"])
+        folders = [str(folder) for folder in note["inputs"]]
+    except (OSError, ValueError, KeyError, TypeError, BrokenError):
+        return "", ""
+    made = [folder for folder in folders if folder.startswith(layout.columns_folder(owner(column) or "", ""))]
+    return (column, made[0].rpartition("-")[2]) if made else ("", "")
 
 
 def _of_operator(session: Session, operator: Operator, shards: list[str]) -> list[str]:

@@ -58,6 +58,7 @@ _UNITS = [  # every path that Winnow writes in a store; the group is the unit
         r"((?:digests|datacomp|store|sources|downloads|footers/stats)\.json)",
     )
 ]
+NOTE = ".winnow.json"  # what the name of the note beside a single exported file ends in
 
 
 def columns_folder(name: str, key: str) -> str:

@@ -86,3 +86,25 @@ def test_the_table_has_all_that_the_second_recipe_reads(outcome):
     table = pl.read_parquet("evaluation.parquet")
     assert table["key"].to_list() == [str(number) for number in range(8)]  # not the one that is no picture
     assert {"digest.digest", "pdq.hash", "pdq.cropped", "clip.image_embedding"} <= set(table.columns)
+
+
+def test_a_table_of_another_models_embeddings_is_doubted(outcome, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(f"{MODEL}.safetensors")
+    name = next(name for name, value in weights.items() if value.ndim == 2)
+    save_file({**weights, name: weights[name] * np.float32(1.5)}, tmp_path / "other.safetensors")
+    same = [*CLIP, "pool.shards=pool/*.tar"]
+    words = ["plan", str(RECIPES / "pool.yaml")]
+    for changes, doubted in (
+        (same, False),
+        ([*same, f"compute.clip.pretrained={tmp_path}/other.safetensors"], True),
+    ):
+        sets = [word for change in changes for word in ("--set", change)]
+        result = CliRunner().invoke(app, [*words, *sets])
+        assert result.exit_code == 0, result.output
+        said = " ".join(result.output.split())
+        assert doubted == (
+            "compute.about: evaluation.parquet holds clip.image_embedding of another model, weights or "
+            "preprocessing than clip.image_embedding of this recipe, so their cosines say nothing" in said
+        )

@@ -36,9 +36,9 @@ from pipeline.export.places.contents import (
 from pipeline.storage.disk import remove_left_beside
 from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.identity import local_state, remote_state
+from pipeline.storage.layout import NOTE
 from pipeline.storage.locks.lock import held
 
-NOTE = ".winnow.json"  # what the note's name ends in
 FILES = ("subset", "table")  # exports that are one file
 DAMAGED = ".damaged"  # with a number, what follows on the name of a file that is set aside
 
