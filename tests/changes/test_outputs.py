@@ -68,7 +68,7 @@ def test_the_pool_is_empty_and_a_new_operator_is_wanted(place: Place) -> None:
 def test_one_shard_of_a_brace_pattern_is_missing(place: Place) -> None:
     place.pool_keys["shards"] = f"{place.pool}/{{0..3}}.tar"
     assert "3" in place.run_and_agree(status=1)["books"]["pending"]
-    assert "3.tar" in (said := place.winnow("plan")).stdout + said.stderr
+    assert "3.tar" in (said := place.winnow("plan")).stdout.replace("\n", "") + said.stderr  # long paths fold
 
 
 @pytest.mark.parametrize("how", ["replaced", "cut"])

@@ -35,6 +35,7 @@ COMPUTE = {
 KEEP = {"facts.words": {"min": 2}, "rarity.score": {"top": 0.9, "missing": "keep"}}
 LOCAL = ("run", "compute", "effects", "export")  # commands that take --local
 MEMBERS = ("jpg", "txt", "json")
+INDEX_MANIFESTS = ("image.json", "text.json")
 
 
 def tar_bytes(captions: Sequence[str], seed: int = 0) -> bytes:
@@ -208,10 +209,18 @@ def settled(books: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def published(folder: Path) -> dict[str, bytes]:
-    """The files of an export folder by relative path, hidden ones (locks, temporaries) aside."""
+    """The files of an export folder by relative path, hidden ones (locks, temporaries) aside. Of an index's
+    manifest, all but where the pool is, as seen from the folder."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     found = {str(path.relative_to(folder)): path for path in files}
-    return {n: p.read_bytes() for n, p in found.items() if not any(part[0] == "." for part in n.split("/"))}
+    shown = {n: p for n, p in found.items() if not any(part[0] == "." for part in n.split("/"))}
+    return {n: _placeless(p) if p.name in INDEX_MANIFESTS else p.read_bytes() for n, p in shown.items()}
+
+
+def _placeless(manifest: Path) -> bytes:
+    """What an index's manifest says, but for where its pool is, and for the seal over that."""
+    said = json.loads(manifest.read_bytes())
+    return json.dumps({key: said[key] for key in said if key not in ("pool", "seal")}).encode()
 
 
 def same(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
