@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.support.folders import tree
+from tests.support.folders import placeless, tree
 from tests.support.paths import PLUGINS
 from tests.support.sizes import either
 
@@ -45,4 +45,4 @@ def outputs(folder: Path) -> dict[str, bytes]:
     """Every published byte, run logs, what is remembered of footers, and where the pool lies aside."""
     found = tree(folder, without=("runs", "recipe.yaml", "__pycache__"))
     aside = ("store/runs/", "store/footers/", "store/store.json")
-    return {name: data for name, data in found.items() if not name.startswith(aside)}
+    return {name: placeless(name, data) for name, data in found.items() if not name.startswith(aside)}

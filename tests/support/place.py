@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from tests.support.command import winnow
+from tests.support.folders import placeless
 from tests.support.paths import PLUGINS
 from tests.support.samples import picture
 
@@ -35,7 +36,6 @@ COMPUTE = {
 KEEP = {"facts.words": {"min": 2}, "rarity.score": {"top": 0.9, "missing": "keep"}}
 LOCAL = ("run", "compute", "effects", "export")  # commands that take --local
 MEMBERS = ("jpg", "txt", "json")
-INDEX_MANIFESTS = ("image.json", "text.json")
 
 
 def tar_bytes(captions: Sequence[str], seed: int = 0) -> bytes:
@@ -214,13 +214,7 @@ def published(folder: Path) -> dict[str, bytes]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     found = {str(path.relative_to(folder)): path for path in files}
     shown = {n: p for n, p in found.items() if not any(part[0] == "." for part in n.split("/"))}
-    return {n: _placeless(p) if p.name in INDEX_MANIFESTS else p.read_bytes() for n, p in shown.items()}
-
-
-def _placeless(manifest: Path) -> bytes:
-    """What an index's manifest says, but for where its pool is, and for the seal over that."""
-    said = json.loads(manifest.read_bytes())
-    return json.dumps({key: said[key] for key in said if key not in ("pool", "seal")}).encode()
+    return {name: placeless(name, path.read_bytes()) for name, path in shown.items()}
 
 
 def same(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
