@@ -134,7 +134,7 @@ KINDS = [
     Kind(
         "other names",
         weights(safetensors({"\x1b[2J": np.zeros(1, "f4")})),
-        at_setup("must have layers.N.weight"),
+        at_setup("must have NAME.N.weight and NAME.N.bias only"),
     ),
     Kind(
         "a .pth that is a pickle",

@@ -22,7 +22,7 @@ WORDS = {  # kind of BAD -> why it fails; what is not here is read, or follows f
     "png claims, largest": f"image too large: 3600000000 pixels, {PIXELS} (limits.image_pixels)",
     "gif claims, largest": f"image too large: 3600000000 pixels, {PIXELS} (limits.image_pixels)",
     "webp claims, largest": f"image too large: 268435456 pixels, {PIXELS} (limits.image_pixels)",
-    "tiff tile, large": "image too large for its file: 16 x 16 in 746611 bytes would take 733 MiB, at most 256",
+    "tiff tile, large": "image too large for its file: 16 x 16 in 759681 bytes would take 733 MiB, at most 256",
     "png claims": f"{BROKEN}image file is truncated",
     "png text": f"{BROKEN}Decompressed data too large",
     "png texts": f"{BROKEN}Too much memory used in text chunks",
