@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from operators.clip import ClipWeights
-from pipeline.errors import RecipeError, shortened
+from pipeline.errors import RecipeError, WinnowError, shortened
+from pipeline.export.indexes.index_exporter import pool_of
 from pipeline.operator import Operator
 from pipeline.plan.keys import cache_key
 from pipeline.plan.session import Session
@@ -47,6 +48,23 @@ class Target:
     def session(self) -> Session:
         """The pool. Raises RecipeError."""
         return session_of(self.index) if self.recipe is None else Session.open(self.recipe)
+
+    def session_if_there(self) -> Session | None:
+        """The pool; None if it cannot be opened from here."""
+        try:
+            return self.session()
+        except WinnowError:
+            return None
+
+    @property
+    def store(self) -> str | None:
+        """Where the pool's results are; None if the index does not say."""
+        if self.recipe is not None:
+            return self.recipe.pool.store
+        try:
+            return str(pool_of({"pool": self.index.about.pool or {}}, self.index.path)["store"])
+        except (KeyError, TypeError):
+            return None
 
     def weights(self) -> ClipWeights:
         """The CLIP that made the embeddings. Raises RecipeError if that is not known, or is not the one that

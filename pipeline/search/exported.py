@@ -19,7 +19,7 @@ import polars as pl
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.export.exporter import Report
-from pipeline.export.places.file import check_file
+from pipeline.export.places.file import check_file, note_of
 from pipeline.export.places.folder import MANIFEST, ExportFolder
 from pipeline.export.scores import ScoreColumns
 from pipeline.export.subset import SubsetResult, write_uids
@@ -48,10 +48,17 @@ def check_tars(session: Session, out: str) -> None:
     _place(out).check()
 
 
-def check_subset(out: str) -> None:
-    """Raises RecipeError if a subset file cannot be written to `out`; before any work."""
+def check_subset(out: str, session: Session | None = None) -> None:
+    """Raises RecipeError if a subset file cannot be written to `out`; before any work. A file that an earlier
+    search wrote may be replaced. `session`: the pool, None if it is not on this machine."""
     check_output_path(out, SUBSET)
+    if session is not None:
+        check_output_file(SUBSET, out, session.recipe, session.kind, session.shards, session.searched)
     check_file(out, SUBSET)
+    note = note_of(out, SUBSET)
+    if note is not None and ("decision" in note or "uids" not in note):
+        what = f"the subset of {note['decision']}" if "decision" in note else "a subset"
+        raise RecipeError(f"{SUBSET}: {out} is {what}, which no search wrote: move it or name another file")
 
 
 def write_hits(

@@ -58,6 +58,11 @@ def check_file(path: str, key: str) -> None:
         raise RecipeError(f"{key}: {target.base} is an export.{kind}: move it or name another file")
 
 
+def note_of(path: str, key: str) -> About | None:
+    """What the file at a path is, by its note; None without one. Raises RecipeError for a garbled note."""
+    return _read_note(Folder(path), key).manifest
+
+
 def check_is_file(path: str, key: str) -> None:
     """Raises RecipeError if something other than an ordinary file lies at a path, or something other than a
     folder above it."""
