@@ -47,9 +47,10 @@ class SearchIndex:
     trusted: bool = False
 
     @classmethod
-    def open(cls, path: str, trust: bool = False) -> "SearchIndex":
-        """Read the manifest, and check the files against it. Raises RecipeError, and what storage raises."""
-        about, states = read_about(path)
+    def open(cls, path: str, trust: bool = False, manifest: str | None = None) -> "SearchIndex":
+        """Read the manifest, and check the files against it. `manifest`: its name; by default the one that is
+        there. Raises RecipeError, and what storage raises."""
+        about, states = read_about(path, manifest)
         files = _local_files(path, about)
         if not trust:
             _verify(path, about, states, files)

@@ -92,11 +92,11 @@ class About(BaseModel):
         return [name for part in self.parts for name in (part.index, part.metadata)]
 
 
-def read_about(path: str) -> tuple[About, Mapping[str, str]]:
-    """What the index in a folder says, and the states of its files when they were written. Raises RecipeError
-    if there is none, or it is not complete."""
+def read_about(path: str, name: str | None = None) -> tuple[About, Mapping[str, str]]:
+    """What the index in a folder says, and the states of its files when they were written. `name`: the
+    manifest; by default the one that is there. Raises RecipeError if there is none, or it is not complete."""
     folder = Folder(path)
-    name = next((name for name in NAMES if folder.exists(name)), NAMES[0])
+    name = name or next((name for name in NAMES if folder.exists(name)), NAMES[0])
     try:
         noted = read_noted(folder, name, STATES_FILE)
         if noted.manifest is None:
