@@ -123,7 +123,7 @@ def search(
     if json:
         print_json({"index": target.index.path, "samples": about.rows, "queries": _plain(found), **written})
     else:
-        hit_tables.searched(target.index.path, about.rows, about.measured)
+        hit_tables.searched(target.index.path, about.rows, about.measured, probes)
 
 
 def _check(

@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from pipeline.errors import RecipeError, ShardError
+from pipeline.errors import RecipeError, ShardError, shortened
 from pipeline.export.exporter import Report
 from pipeline.export.places.file import check_file, note_of
 from pipeline.export.places.folder import MANIFEST, ExportFolder
@@ -129,13 +129,17 @@ def _unchanged() -> None:
 
 def _place(out: str) -> ExportFolder:
     """The folder of the tars."""
-    return ExportFolder(out.rstrip("/"), EXPORT, MANIFEST, _names)
+    return ExportFolder(out.rstrip("/"), EXPORT, MANIFEST, partial(_names, out))
 
 
-def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """The files that a manifest names."""
-    if manifest["export"] != "search":
-        raise ValueError
+def _names(out: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a manifest names. Raises RecipeError for that of another export."""
+    kind = "shards" if "decision" in manifest and "export" not in manifest else str(manifest["export"])
+    if kind != "search":
+        raise RecipeError(
+            f"{EXPORT}: {out} is an export of another kind ({shortened(kind)}); name another folder, or empty this "
+            "one"
+        )
     yield from names_of(manifest)
 
 
