@@ -21,7 +21,8 @@ from pipeline.recipe.lookup import find
 from pipeline.recipe.sections import Index, Recipe
 from pipeline.schema import owner
 from pipeline.search.index import SearchIndex
-from pipeline.search.samples import session_of
+from pipeline.search.manifest import AGAIN
+from pipeline.search.samples import has_changed, session_of
 from pipeline.storage.digests import file_digest
 
 RECIPES = (".yaml", ".yml")
@@ -55,6 +56,21 @@ class Target:
             return self.session()
         except WinnowError:
             return None
+
+    def doubts(self, session: Session | None) -> list[str]:
+        """What makes the index another one than it seems, a line each. `session`: the pool, if its samples
+        are wanted."""
+        path, lines = self.index.path, list[str]()
+        if session is not None and has_changed(self.index, session):
+            lines.append(
+                f"the samples of the pool are not those that {path} was made from: a hit may be another picture "
+                f"than the one that was compared; {AGAIN}"
+            )
+        if self.recipe is not None and (own := session or self.session_if_there()) is not None:
+            made, now = self.index.about.decision, own.decisions
+            if made and made != now:
+                lines.append(f"{path} is of {made}, and this recipe's is {now}: {AGAIN}")
+        return lines
 
     @property
     def store(self) -> str | None:

@@ -40,6 +40,8 @@ class About(BaseModel):
 
     embedding  the column whose vectors these are
     columns    the folder of the store that held them, which names the key of the operator
+    decision   the folder of the store with the decision whose kept samples these are
+    inputs     folder of the store -> digest of what was read from it
     key        FAISS's factory string
     contents   file -> its size and digest
     parts      the files, in the order of their ids; the file that an index of one part has by default
@@ -53,6 +55,8 @@ class About(BaseModel):
     complete: bool = True
     embedding: str
     columns: str
+    decision: str = ""
+    inputs: dict[str, str] = {}
     metric: str = INNER_PRODUCT
     key: str = ""
     rows: Count = 0

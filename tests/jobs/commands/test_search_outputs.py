@@ -1,5 +1,6 @@
 """Where `winnow search` may write: what is refused before any work."""
 
+import re
 import shutil
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from tests.jobs.commands.test_search_mistakes import line
 from tests.support.command import winnow
-from tests.support.decided_pool import uid
+from tests.support.decided_pool import jpeg, read_tar, uid, write_tar
 from tests.support.folders import contents
 
 
@@ -25,6 +26,36 @@ def test_the_subset_of_a_decision_is_not_replaced_and_that_of_a_search_is(place)
     for count in (2, 4):
         words = ("--like", uid(3), "--k", count, "--subset", place / "hits.npy")
         assert winnow("search", place / "index", *words).returncode == 0
+
+
+def test_pictures_that_changed_since_the_index_was_written_are_told(place, tmp_path):
+    """Other pictures under the same uids, and the pool read again."""
+    words = ("search", place / "index", "--like", uid(3), "--grid", tmp_path / "g.html")
+    assert "remark" not in winnow(*words).stderr
+    members = read_tar(place / "pool" / "00000.tar")
+    swapped = [(name, jpeg(100) if name.endswith("jpg") else data) for name, data in members]
+    write_tar(place / "pool" / "00000.tar", swapped)
+    pool = ("--set", f"pool.shards={place}/pool", "--set", f"pool.store={place}/store")
+    assert winnow("compute", place / "r.yaml", "--local", *pool).returncode == 0
+    done = winnow(*words)
+    assert done.returncode == 0
+    assert (
+        f"remark: the samples of the pool are not those that {place}/index was made from: a hit may be another "
+        "picture than the one that was compared; run `winnow export` again\n"
+    ) in done.stderr
+
+
+def test_an_index_of_another_decision_than_the_recipe_makes_is_told(made):
+    words = ("search", made / "r.yaml", "--like", uid(3))
+    assert "remark" not in winnow(*words).stderr
+    done = winnow(*words, "--set", "keep.clip.score={min: 0.1}")
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        rf"^remark: {made}/index is of decisions/r-\w+, and this recipe's is decisions/r-\w+: run `winnow export` "
+        "again$",
+        done.stderr,
+        re.MULTILINE,
+    )
 
 
 @pytest.mark.parametrize("there", [True, False])
