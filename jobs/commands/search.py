@@ -113,10 +113,11 @@ def search(
         _check(session, grid, export, subset, k * len(question.names))
         if subset and session is None and (store := target.store) is not None:
             check_not_in_store("--subset", subset, store)
-        for doubt in target.doubts(session if grid or export else None):
-            say(f"remark: {doubt}")
+        doubts = target.doubts(session if grid or export else None)
         queries = queries_of(target, question)
         hits = target.index.search(queries.vectors, k, probes)
+    for doubt in doubts:
+        say(f"warning: {doubt}")
     found = Found(queries.names, hits if least is None else hits.at_least(least))
     if not json:
         hit_tables.hits(found, remarks if grid or export or subset else console)

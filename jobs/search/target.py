@@ -54,7 +54,7 @@ class Target:
         """The pool; None if it cannot be opened from here."""
         try:
             return self.session()
-        except WinnowError:
+        except (WinnowError, OSError):
             return None
 
     def doubts(self, session: Session | None) -> list[str]:

@@ -88,8 +88,12 @@ def check_flags(paths: Mapping[str, str]) -> None:
 
 
 def check_not_in_store(flag: str, path: str, store: str) -> None:
-    """Raises RecipeError if a flag names a path in a store."""
-    _check_pairs([Output(flag, path, real_path(path)), Output(STORE, store, real_path(store))])
+    """Raises RecipeError if a flag names a path in a store, which may be on storage that is not known here."""
+    try:
+        real = real_path(store)
+    except (ValueError, ImportError):
+        return
+    _check_pairs([Output(flag, path, real_path(path)), Output(STORE, store, real)])
 
 
 def _exports(recipe: Recipe) -> Iterator[tuple[str, str]]:

@@ -116,6 +116,13 @@ def test_the_folder_of_another_export(session, tmp_path):
     )
 
 
+def test_an_ordinary_export_into_the_folder_of_a_search(session, found, tmp_path):
+    write_hits(session, found, str(tmp_path / "hits"), LocalExecutor())
+    other = decided(tmp_path, {"shards": str(tmp_path / "hits")})
+    with pytest.raises(RecipeError, match=r"^export\.shards: .*/hits holds what a search wrote; name"):
+        export_shards(other, LocalExecutor())
+
+
 def test_nothing_found_is_not_written(session, found, tmp_path):
     none = Found(["seven"], found.hits.at_least(2.0))
     with pytest.raises(RecipeError, match="--export: nothing was found, so there is nothing to write"):
