@@ -170,10 +170,10 @@ def cut_tars(shards: Sequence[Shard], counts: Mapping[str, int], size: int) -> l
 def _place(session: Session) -> ExportFolder:
     """The folder of the export. Raises RecipeError if the recipe has none."""
     path = session.recipe.export.shards
-    return export_folder(path, KEY, MANIFEST, partial(_names, path))
+    return export_folder(path, KEY, MANIFEST, partial(_names, path=path))
 
 
-def _names(path: str | None, manifest: Mapping[str, Any]) -> Iterator[str]:
+def _names(manifest: Mapping[str, Any], path: str | None = None) -> Iterator[str]:
     """The files that a manifest names. Manifests of earlier versions do not say which export they are of.
     Raises RecipeError for that of a search."""
     if manifest.get("export") == "search":

@@ -88,7 +88,7 @@ def check_flags(paths: Mapping[str, str]) -> None:
 
 
 def check_not_in_store(flag: str, path: str, store: str) -> None:
-    """Raises RecipeError if a flag names a path in a store, which may be on storage that is not known here."""
+    """Raises RecipeError if a flag names a path in a store, which may be on storage not known here."""
     try:
         real = real_path(store)
     except (ValueError, ImportError):
