@@ -102,16 +102,22 @@ def search(
     from jobs.search.ask import Question, queries_of
     from jobs.search.target import Choice, open_target
     from jobs.terminal.progress import showing_progress
+    from pipeline.plan.outputs import check_not_in_store
     from pipeline.search.hits import Found
 
     question = Question(text or (), image or (), like or (), unlike or (), each)
     question.check()
     with showing_progress(json):
         target = open_target(index, Choice(name, set_ or (), trust))
-        session = target.session() if grid or export else None
+        session = target.session() if grid or export else target.session_if_there() if subset else None
         _check(session, grid, export, subset, k * len(question.names))
+        if subset and session is None and (store := target.store) is not None:
+            check_not_in_store("--subset", subset, store)
+        doubts = target.doubts(session if grid or export else None)
         queries = queries_of(target, question)
         hits = target.index.search(queries.vectors, k, probes)
+    for doubt in doubts:
+        say(f"warning: {doubt}")
     found = Found(queries.names, hits if least is None else hits.at_least(least))
     if not json:
         hit_tables.hits(found, remarks if grid or export or subset else console)
@@ -120,22 +126,25 @@ def search(
     if json:
         print_json({"index": target.index.path, "samples": about.rows, "queries": _plain(found), **written})
     else:
-        hit_tables.searched(target.index.path, about.rows, about.measured)
+        hit_tables.searched(target.index.path, about.rows, about.measured, probes)
 
 
 def _check(
     session: "Session | None", grid: str | None, export: str | None, subset: str | None, count: int
 ) -> None:
     """Raises RecipeError if a path cannot be written to. For before the search."""
+    from pipeline.plan.outputs import check_flags
     from pipeline.search.exported import check_subset, check_tars
     from pipeline.search.grid import check_grid
 
+    flags = {"--grid": grid, "--export": export, "--subset": subset}
+    check_flags({flag: path for flag, path in flags.items() if path})
     if session is not None and grid:
         check_grid(session, grid, count)
     if session is not None and export:
         check_tars(session, export)
     if subset:
-        check_subset(subset)
+        check_subset(subset, session)
 
 
 def _write(

@@ -28,9 +28,11 @@ def hits(found: Found, out: Console) -> None:
             out.print(f"and {counted(len(own) - MOST, 'more hit')}, which --json, --subset and --export hold")
 
 
-def searched(path: str, rows: int, measured: Mapping[str, Any] | None) -> None:
-    """What was searched, and how far an index that is not exact can be trusted, on stderr."""
-    recall = (measured or {}).get("recall@10")
-    inexact = isinstance(recall, float) and recall < 1
+def searched(path: str, rows: int, measured: Mapping[str, Any] | None, probes: int | None = None) -> None:
+    """What was searched, and how far an index that is not exact can be trusted, on stderr. `probes`: how many
+    lists were asked for; the recall was measured for one number of them."""
+    found = measured or {}
+    recall = found.get("recall@10")
+    inexact = isinstance(recall, float) and recall < 1 and probes in (None, found.get("probes"))
     told = f"; it finds {recall:.1%} of the true ten nearest" if inexact else ""
     remarks.print(f"searched {counted(rows, 'sample')} of {path}{told}")

@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from operators.clip import ClipWeights
-from pipeline.errors import RecipeError, shortened
+from pipeline.errors import RecipeError, WinnowError, shortened
+from pipeline.export.indexes.index_exporter import pool_of
 from pipeline.operator import Operator
 from pipeline.plan.keys import cache_key
 from pipeline.plan.session import Session
 from pipeline.recipe.load import load
 from pipeline.recipe.lookup import find
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections import Index, Recipe
 from pipeline.schema import owner
 from pipeline.search.index import SearchIndex
-from pipeline.search.samples import session_of
+from pipeline.search.manifest import AGAIN
+from pipeline.search.samples import has_changed, session_of
 from pipeline.storage.digests import file_digest
 
 RECIPES = (".yaml", ".yml")
@@ -48,6 +50,38 @@ class Target:
         """The pool. Raises RecipeError."""
         return session_of(self.index) if self.recipe is None else Session.open(self.recipe)
 
+    def session_if_there(self) -> Session | None:
+        """The pool; None if it cannot be opened from here."""
+        try:
+            return self.session()
+        except (WinnowError, OSError):
+            return None
+
+    def doubts(self, session: Session | None) -> list[str]:
+        """What makes the index another one than it seems, a line each. `session`: the pool, if its samples
+        are wanted."""
+        path, lines = self.index.path, list[str]()
+        if session is not None and has_changed(self.index, session):
+            lines.append(
+                f"the samples of the pool are not those that {path} was made from: a hit may be another picture "
+                f"than the one that was compared; {AGAIN}"
+            )
+        if self.recipe is not None and (own := session or self.session_if_there()) is not None:
+            made, now = self.index.about.decision, own.decisions
+            if made and made != now:
+                lines.append(f"{path} is of {made}, and this recipe's is {now}: {AGAIN}")
+        return lines
+
+    @property
+    def store(self) -> str | None:
+        """Where the pool's results are; None if the index does not say."""
+        if self.recipe is not None:
+            return self.recipe.pool.store
+        try:
+            return str(pool_of({"pool": self.index.about.pool or {}}, self.index.path)["store"])
+        except (KeyError, TypeError):
+            return None
+
     def weights(self) -> ClipWeights:
         """The CLIP that made the embeddings. Raises RecipeError if that is not known, or is not the one that
         the recipe has now."""
@@ -73,30 +107,33 @@ def open_target(word: str, choice: Choice) -> Target:
             raise RecipeError(f"--index and --set are of a recipe, and {word} is the folder of an index")
         return Target(SearchIndex.open(word, choice.trust), None)
     recipe = load(word, choice.overrides)
-    path = _chosen(recipe, word, choice.name)
+    section = _chosen(recipe, word, choice.name)
+    path = section.path
     try:
-        return Target(SearchIndex.open(path, choice.trust), recipe)
+        index = SearchIndex.open(path, choice.trust, f"{section.stem}.json")
     except RecipeError as error:
         if "is not an index: it has no" not in str(error):
             raise
         raise RecipeError(f"there is no index at {path} yet: run `winnow export {word}` first") from None
+    if (made := index.about.embedding) != section.embedding:
+        raise RecipeError(
+            f"{path} is an index of {made}, and the recipe's is of {section.embedding}: run `winnow export {word}` "
+            "again, or name the folder instead of the recipe"
+        )
+    return Target(index, recipe)
 
 
-def _chosen(recipe: Recipe, word: str, name: str | None) -> str:
-    """The path of the index that is meant. Raises RecipeError."""
-    paths = {
-        key.split(".")[-2]: path
-        for key, (path, _) in recipe.export.destinations().items()
-        if key.startswith(("export.index.", "export.indexes."))
-    }
-    if not paths:
+def _chosen(recipe: Recipe, word: str, name: str | None) -> Index:
+    """The index that is meant. Raises RecipeError."""
+    indexes = {key.rpartition(".")[2]: index for key, index in recipe.export.every_index().items()}
+    if not indexes:
         raise RecipeError(f"{word} has no export.index: {{embedding: clip.image_embedding, path: ...}}")
-    if name is None and len(paths) == 1:
-        return next(iter(paths.values()))
-    if name not in paths:
+    if name is None and len(indexes) == 1:
+        return next(iter(indexes.values()))
+    if name not in indexes:
         got = "" if name is None else f", got {name}"
-        raise RecipeError(f"--index must name one of {', '.join(paths)}{got}")
-    return paths[name]
+        raise RecipeError(f"--index must name one of {', '.join(indexes)}{got}")
+    return indexes[name]
 
 
 def _of_recipe(index: SearchIndex, recipe: Recipe) -> ClipWeights:

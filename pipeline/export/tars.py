@@ -25,7 +25,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.errors import ShardError
+from pipeline.errors import RecipeError, ShardError
 from pipeline.export.exporter import Report, Watch
 from pipeline.export.kept import written_counts
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
@@ -169,11 +169,15 @@ def cut_tars(shards: Sequence[Shard], counts: Mapping[str, int], size: int) -> l
 
 def _place(session: Session) -> ExportFolder:
     """The folder of the export. Raises RecipeError if the recipe has none."""
-    return export_folder(session.recipe.export.shards, KEY, MANIFEST, _names)
+    path = session.recipe.export.shards
+    return export_folder(path, KEY, MANIFEST, partial(_names, path=path))
 
 
-def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """The files that a manifest names. Manifests of earlier versions do not say which export they are of."""
+def _names(manifest: Mapping[str, Any], path: str | None = None) -> Iterator[str]:
+    """The files that a manifest names. Manifests of earlier versions do not say which export they are of.
+    Raises RecipeError for that of a search."""
+    if manifest.get("export") == "search":
+        raise RecipeError(f"{KEY}: {path} holds what a search wrote; name another folder, or empty this one")
     if manifest.get("export", "shards") != "shards" or "decision" not in manifest:
         raise ValueError
     yield from names_of(manifest)

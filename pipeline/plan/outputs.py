@@ -81,6 +81,21 @@ def check_output_file(
     _check_beside(output, kind, shards)
 
 
+def check_flags(paths: Mapping[str, str]) -> None:
+    """Raises RecipeError if two flags name one path, or one names a path in that of the other. `paths`: flag
+    -> path."""
+    _check_pairs([Output(flag, path, real_path(path)) for flag, path in paths.items()])
+
+
+def check_not_in_store(flag: str, path: str, store: str) -> None:
+    """Raises RecipeError if a flag names a path in a store, which may be on storage not known here."""
+    try:
+        real = real_path(store)
+    except (ValueError, ImportError):
+        return
+    _check_pairs([Output(flag, path, real_path(path)), Output(STORE, store, real)])
+
+
 def _exports(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """The keys and paths of a recipe's exports."""
     for key, (path, _) in recipe.export.destinations().items():

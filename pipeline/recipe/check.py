@@ -130,6 +130,10 @@ def _check_rule(name: str, rule: Rule, columns: Mapping[str, PolarsDataType]) ->
 
 def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> None:
     """The columns that exports read exist and have types that fit; no two exports write to one path."""
+    if INDEX_TASK in recipe.export.indexes:
+        raise RecipeError(
+            f"export.indexes.{INDEX_TASK}: `{INDEX_TASK}` is the name of export.index; give this one another"
+        )
     key_of_path: dict[str, str] = {}
     for key, (path, _) in recipe.export.destinations().items():
         _check_own_name(key, path)

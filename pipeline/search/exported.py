@@ -17,9 +17,9 @@ import numpy as np
 import orjson
 import polars as pl
 
-from pipeline.errors import RecipeError, ShardError
+from pipeline.errors import RecipeError, ShardError, shortened
 from pipeline.export.exporter import Report
-from pipeline.export.places.file import check_file
+from pipeline.export.places.file import check_file, note_of
 from pipeline.export.places.folder import MANIFEST, ExportFolder
 from pipeline.export.scores import ScoreColumns
 from pipeline.export.subset import SubsetResult, write_uids
@@ -48,10 +48,17 @@ def check_tars(session: Session, out: str) -> None:
     _place(out).check()
 
 
-def check_subset(out: str) -> None:
-    """Raises RecipeError if a subset file cannot be written to `out`; before any work."""
+def check_subset(out: str, session: Session | None = None) -> None:
+    """Raises RecipeError if a subset file cannot be written to `out`; before any work. A file that an earlier
+    search wrote may be replaced. `session`: the pool, None if it is not on this machine."""
     check_output_path(out, SUBSET)
+    if session is not None:
+        check_output_file(SUBSET, out, session.recipe, session.kind, session.shards, session.searched)
     check_file(out, SUBSET)
+    note = note_of(out, SUBSET)
+    if note is not None and ("decision" in note or "uids" not in note):
+        what = f"the subset of {note['decision']}" if "decision" in note else "a subset"
+        raise RecipeError(f"{SUBSET}: {out} is {what}, which no search wrote: move it or name another file")
 
 
 def write_hits(
@@ -122,13 +129,17 @@ def _unchanged() -> None:
 
 def _place(out: str) -> ExportFolder:
     """The folder of the tars."""
-    return ExportFolder(out.rstrip("/"), EXPORT, MANIFEST, _names)
+    return ExportFolder(out.rstrip("/"), EXPORT, MANIFEST, partial(_names, out))
 
 
-def _names(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """The files that a manifest names."""
-    if manifest["export"] != "search":
-        raise ValueError
+def _names(out: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a manifest names. Raises RecipeError for that of another export."""
+    kind = "shards" if "decision" in manifest and "export" not in manifest else str(manifest["export"])
+    if kind != "search":
+        raise RecipeError(
+            f"{EXPORT}: {out} is an export of another kind ({shortened(kind)}); name another folder, or empty this "
+            "one"
+        )
     yield from names_of(manifest)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from pipeline.errors import RecipeError, printable, shortened
+from pipeline.errors import RecipeError, ShardError, printable, shortened
 from pipeline.export.places.file import check_file, writing_file
 from pipeline.plan.outputs import check_output_file
 from pipeline.plan.session import Session
@@ -43,10 +43,14 @@ def check_grid(session: Session, out: str, count: int) -> None:
 
 
 def write_grid(session: Session, found: Found, out: str, cost: Cost) -> None:
-    """Write the pictures; adds to `cost`. Raises RecipeError if Winnow did not write what lies at `out`."""
+    """Write the pictures; adds to `cost`. Raises RecipeError if Winnow did not write what lies at `out`, and
+    ShardError if the pool has pictures, and none of them can be shown."""
     suffix = PurePath(out).suffix.lower()
     is_page = suffix in PAGE
     shown = pictures(session, found.hits.rows, PAGE_SIDE if is_page else SIDE, cost)
+    if shown and session.kind.has_images and not any(one.picture for one in shown.values()):
+        why = min(one.why for one in shown.values())
+        raise ShardError(f"{GRID}: no picture of {len(shown):,} samples: {printable(shortened(why))}")
     cells = list(_cells(found, shown))
     title = shortened(f"{', '.join(found.names)} ({len(cells):,} found)")
     if is_page:

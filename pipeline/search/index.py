@@ -47,9 +47,10 @@ class SearchIndex:
     trusted: bool = False
 
     @classmethod
-    def open(cls, path: str, trust: bool = False) -> "SearchIndex":
-        """Read the manifest, and check the files against it. Raises RecipeError, and what storage raises."""
-        about, states = read_about(path)
+    def open(cls, path: str, trust: bool = False, manifest: str | None = None) -> "SearchIndex":
+        """Read the manifest, and check the files against it. `manifest`: its name; by default the one that is
+        there. Raises RecipeError, and what storage raises."""
+        about, states = read_about(path, manifest)
         files = _local_files(path, about)
         if not trust:
             _verify(path, about, states, files)
@@ -70,6 +71,7 @@ class SearchIndex:
             start += part.rows
         missing = np.full((len(vectors), k - found[0][0].shape[1]), -1)
         scores, ids = nearest([*found, (missing.astype(np.float64), missing)], k)
+        scores = np.where(ids < 0, scores, np.clip(scores, -1, 1))  # rounding gives 1.0000001
         samples = self.samples(np.unique(ids[ids >= 0]).tolist())
         return Hits(ids, scores, table(scores, ids, samples))
 
@@ -111,9 +113,9 @@ class SearchIndex:
         found = [np.empty((0, self.about.dimension), np.float32)]
         for part, _, own in self._by_part(ids):
             index = self._read(part)
-            if (lists := lists_of(index)) is not None:
-                lists.make_direct_map()
             try:
+                if (lists := lists_of(index)) is not None:
+                    lists.make_direct_map()
                 found += [index.reconstruct(row)[None] for row in own]
             except RuntimeError as error:
                 reason = str(error).rpartition("Error: ")[2]

@@ -40,6 +40,8 @@ class About(BaseModel):
 
     embedding  the column whose vectors these are
     columns    the folder of the store that held them, which names the key of the operator
+    decision   the folder of the store with the decision whose kept samples these are
+    inputs     folder of the store -> digest of what was read from it
     key        FAISS's factory string
     contents   file -> its size and digest
     parts      the files, in the order of their ids; the file that an index of one part has by default
@@ -53,6 +55,8 @@ class About(BaseModel):
     complete: bool = True
     embedding: str
     columns: str
+    decision: str = ""
+    inputs: dict[str, str] = {}
     metric: str = INNER_PRODUCT
     key: str = ""
     rows: Count = 0
@@ -92,11 +96,11 @@ class About(BaseModel):
         return [name for part in self.parts for name in (part.index, part.metadata)]
 
 
-def read_about(path: str) -> tuple[About, Mapping[str, str]]:
-    """What the index in a folder says, and the states of its files when they were written. Raises RecipeError
-    if there is none, or it is not complete."""
+def read_about(path: str, name: str | None = None) -> tuple[About, Mapping[str, str]]:
+    """What the index in a folder says, and the states of its files when they were written. `name`: the
+    manifest; by default the one that is there. Raises RecipeError if there is none, or it is not complete."""
     folder = Folder(path)
-    name = next((name for name in NAMES if folder.exists(name)), NAMES[0])
+    name = name or next((name for name in NAMES if folder.exists(name)), NAMES[0])
     try:
         noted = read_noted(folder, name, STATES_FILE)
         if noted.manifest is None:

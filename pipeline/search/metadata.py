@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, brief
 from pipeline.parquet import Parquet, garbled
+from pipeline.search.manifest import AGAIN
+from pipeline.uids import UID
 
 COLUMNS = ("uid", "shard", "row", "key", "caption", "url")
 TYPES = {**dict.fromkeys(COLUMNS, pl.String), "row": pl.Int64}
@@ -48,7 +50,24 @@ def rows_at(path: str, shown: str, rows: Sequence[int]) -> pl.DataFrame:
                     start += batch.num_rows
     except (ValueError, pl.exceptions.PolarsError) as error:
         raise RecipeError(f"{error}; the index's metadata cannot be read") from None
-    return pl.concat(frames)
+    found = pl.concat(frames)
+    _check_places(found, shown)
+    return found
+
+
+def _check_places(found: pl.DataFrame, shown: str) -> None:
+    """Raises RecipeError unless every row names a sample: a uid of 32 hex digits, a shard, a row of it."""
+    valid = {
+        "uid": pl.col("uid").str.contains(f"^{UID.pattern}$"),
+        "shard": pl.lit(True),
+        "row": pl.col("row") >= 0,
+    }
+    for name, holds in valid.items():
+        wrong = found.filter(~(holds & pl.col(name).is_not_null()).fill_null(False))[name]
+        if len(wrong):
+            raise RecipeError(
+                f"{shown} has the {name} {brief(wrong[0])}: it is not the metadata of an index; {AGAIN}"
+            )
 
 
 def starting(path: str, shown: str, digits: str) -> list[tuple[int, str]]:

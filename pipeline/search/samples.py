@@ -14,6 +14,7 @@ import polars as pl
 from pipeline.decide.lookup import Place
 from pipeline.errors import RecipeError
 from pipeline.export.indexes.index_exporter import pool_of
+from pipeline.export.places.inputs import parts_digest
 from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
 from pipeline.progress import Tick, begun
@@ -46,6 +47,13 @@ def session_of(index: SearchIndex) -> Session:
             f"{index.path} says where its pool is, but it cannot be used: {first}; name the recipe instead of "
             "the index's folder"
         ) from None
+
+
+def has_changed(index: SearchIndex, session: Session) -> bool:
+    """Whether the samples of the pool are others than when the index was written: what is found may then be
+    another picture than the one that was compared."""
+    folders = [folder for folder in session.sample_folders if folder in index.about.inputs]
+    return any(parts_digest(session, folder) != index.about.inputs[folder] for folder in folders)
 
 
 def by_shard(rows: pl.DataFrame) -> dict[str, list[int]]:

@@ -39,6 +39,7 @@ from pipeline.schema import owner
 from pipeline.storage import layout
 
 KEY = "export.index.path"
+KINDS = ("image", "text")  # of an index
 FORMAT = 2  # of the folder; raise it if what a manifest says changes
 
 
@@ -80,7 +81,7 @@ class IndexExporter:
 
     def check(self, session: Session) -> None:
         """See exporter.Exporter."""
-        _Export(session, self.name).place.check()
+        _Export(session, self.name).check()
 
     def write(self, session: Session, executor: Executor, watch: Watch) -> IndexResult:
         """See exporter.Exporter. Training, each part, and the joining are tasks of the executor."""
@@ -124,6 +125,18 @@ class _Export:
         self.operator = owner(section.embedding)
         self.place = place_of(section.path, section.stem, f"{self.key}.path")
 
+    def check(self) -> None:
+        """Raises RecipeError if something else lies in the folder, such as an index of the other kind: both
+        would write the table of samples."""
+        out = self.place.out
+        for kind in KINDS:
+            if kind != self.section.stem and out.exists(f"{kind}.json"):
+                raise RecipeError(
+                    f"{self.place.key}: {self.section.path} holds an index of another kind ({kind}, and this "
+                    f"is {self.section.stem}); name another folder, or empty this one"
+                )
+        self.place.check()
+
     @cached_property
     def inputs(self) -> Inputs:
         """What the index is made from, as it is when this is asked for first."""
@@ -148,6 +161,7 @@ class _Export:
     def writing(self) -> AbstractContextManager[Stage]:
         """Hold the place of the index: where to build it."""
         kept_counts(self.session)  # before anything is begun
+        self.check()
         return self.place.writing(
             self.identity, f"{self.key}.path of {self.session.recipe.name}", {BUILDING: 0}
         )
@@ -202,6 +216,9 @@ def place_of(path: str, stem: str = "image", key: str = KEY) -> ExportFolder:
 def _names(manifest: Mapping[str, Any], stem: str) -> tuple[str, ...]:
     """The files that a manifest of Winnow's names."""
     if "decision" not in manifest or "embedding" not in manifest:
+        raise ValueError
+    others = {f"{kind}.index" for kind in KINDS} - {f"{stem}.index"}
+    if not others.isdisjoint(manifest.get("contents", ())):
         raise ValueError
     finished = index_files.finished_files(manifest, stem)
     return tuple(dict.fromkeys([*finished, *index_files.building_files(manifest)]))

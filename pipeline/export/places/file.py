@@ -40,6 +40,7 @@ from pipeline.storage.layout import NOTE
 from pipeline.storage.locks.lock import held
 
 FILES = ("subset", "table")  # exports that are one file
+OTHERS = (*FILES, "grid")  # files that take the place of no other kind
 DAMAGED = ".damaged"  # with a number, what follows on the name of a file that is set aside
 
 About = Mapping[str, Any]
@@ -54,8 +55,13 @@ def check_file(path: str, key: str) -> None:
     if note is None and target.exists(""):
         raise foreign(target, key)
     kind, wanted = (note or {}).get("export"), key.removeprefix("export.").removeprefix("--")
-    if kind in FILES and wanted in FILES and kind != wanted:
+    if kind in FILES and wanted in OTHERS and kind != wanted:
         raise RecipeError(f"{key}: {target.base} is an export.{kind}: move it or name another file")
+
+
+def note_of(path: str, key: str) -> About | None:
+    """What the file at a path is, by its note; None without one. Raises RecipeError for a garbled note."""
+    return _read_note(Folder(path), key).manifest
 
 
 def check_is_file(path: str, key: str) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
+from jobs.search.hit_tables import searched
 from pipeline.export.subset import read_subset, subset_uids
 from tests.support.command import winnow
 from tests.support.decided_pool import ordinary, uid
@@ -117,6 +118,14 @@ def test_a_table_for_people(made):
     assert lines[3][-2] == f"{shard}/{number:09d}"
     assert re.fullmatch(r"-?0\.\d{3}", lines[3][-1])
     assert f"searched 12 samples of {made}/index" in done.stderr
+
+
+def test_recall_is_said_for_the_probes_that_it_was_measured_with(capsys):
+    for probes, told in ((None, True), (8, True), (2, False)):
+        searched("out/index", 12, {"recall@10": 0.953, "probes": 8}, probes)
+        said = capsys.readouterr().err
+        assert said.startswith("searched 12 samples of out/index")
+        assert ("it finds 95.3% of the true ten nearest" in said) == told
 
 
 def test_a_cosine_that_nothing_has(made):

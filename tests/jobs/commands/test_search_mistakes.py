@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.export.places.contents import sealed
 from tests.support.command import winnow
@@ -54,6 +55,19 @@ def test_no_such_index(made, tmp_path):
     assert line(made / "index", "--text", "x", "--index", "foo") == (
         f"--index and --set are of a recipe, and {made}/index is the folder of an index"
     )
+
+
+def test_an_index_of_another_column_or_kind_than_the_recipe_has(place, tmp_path):
+    recipe = yaml.safe_load((place / "r.yaml").read_text())
+    path = tmp_path / "t.yaml"
+    for kind in ("text", "image"):
+        index = {"embedding": "clip.text_embedding", "path": str(place / "index"), "kind": kind}
+        recipe["export"] = {"index": index}
+        path.write_text(yaml.safe_dump(recipe))
+        assert line(path, "--like", uid(3)) == (
+            f"{place}/index is an index of clip.image_embedding, and the recipe's is of clip.text_embedding: run "
+            f"`winnow export {path}` again, or name the folder instead of the recipe"
+        )
 
 
 def test_an_index_of_an_earlier_version(place):

@@ -155,5 +155,9 @@ BROKEN = {
     "an export at a note": (POOL + "export: {subset: x.npy, table: x.npy.winnow.json}", ["export.table: x.npy.winnow.json: Winnow keeps a file of its own as x.npy.winnow.json; name another path"]),
     "two exports at one path": (POOL + "export: {subset: out/x, table: out/x/}", ["export.table: out/x/ is the path of export.subset too; name another"]),
     "unknown export": (POOL + "export: {subsets: x}", ["export.subsets is not a known key (did you mean subset?)"]),
+    "an index called index": (
+        POOL + "export: {indexes: {index: {embedding: a, path: i}}}",
+        ["export.indexes.index: `index` is the name of export.index; give this one another"],
+    ),
     "unknown index key": (POOL + "export: {index: {embedding: a, path: i, factor: x}}", ["export.index.factor is not a known key (did you mean factory?)"]),
 }  # fmt: skip

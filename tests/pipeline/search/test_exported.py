@@ -11,13 +11,14 @@ import pytest
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.export.subset import read_subset, subset_uids
+from pipeline.export.tars import export_shards
 from pipeline.plan.session import Session
 from pipeline.run.executor import LocalExecutor
 from pipeline.search.exported import check_subset, check_tars, write_hits, write_subset_of
 from pipeline.search.hits import Found
 from pipeline.search.index import SearchIndex
 from tests.pipeline.search.made_index import vector
-from tests.support.decided_pool import read_tar, sample, uid, write_tar
+from tests.support.decided_pool import decided, read_tar, sample, uid, write_tar
 
 
 @pytest.fixture
@@ -103,6 +104,23 @@ def test_the_uids_as_a_subset_file(found, tmp_path):
     (tmp_path / "mine.npy").write_bytes(b"mine")
     with pytest.raises(RecipeError, match=r"--subset: .*mine\.npy exists and was not written by Winnow"):
         check_subset(str(tmp_path / "mine.npy"))
+
+
+def test_the_folder_of_another_export(session, tmp_path):
+    other = decided(tmp_path, {"shards": str(tmp_path / "tars")})
+    export_shards(other, LocalExecutor())
+    with pytest.raises(RecipeError) as error:
+        check_tars(session, str(tmp_path / "tars"))
+    assert str(error.value) == (
+        f"--export: {tmp_path}/tars is an export of another kind (shards); name another folder, or empty this one"
+    )
+
+
+def test_an_ordinary_export_into_the_folder_of_a_search(session, found, tmp_path):
+    write_hits(session, found, str(tmp_path / "hits"), LocalExecutor())
+    other = decided(tmp_path, {"shards": str(tmp_path / "hits")})
+    with pytest.raises(RecipeError, match=r"^export\.shards: .*/hits holds what a search wrote; name"):
+        export_shards(other, LocalExecutor())
 
 
 def test_nothing_found_is_not_written(session, found, tmp_path):

@@ -1,12 +1,14 @@
 """Hits as pictures, and why a hit has none."""
 
 import io
+import os
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, ShardError
 from pipeline.plan.session import Session
 from pipeline.search.grid import check_grid, write_grid
 from pipeline.search.hits import Found
@@ -66,6 +68,20 @@ def test_a_hit_without_a_picture_says_why(session, found, tmp_path):
     write_grid(reopened, found, str(tmp_path / "g.html"), Cost())
     page = (tmp_path / "g.html").read_text()
     assert page.count("shard 00000 was not read, or changed") == len(lost)
+
+
+def test_a_grid_without_any_picture_is_not_written(session, found, tmp_path):
+    """As if the pool had been copied: every shard has another time."""
+    for name in ("00000.tar", "00002.tar"):
+        os.utime(tmp_path / "pool" / name, (1, 1))
+    reopened = Session.open(session.recipe)
+    with pytest.raises(ShardError) as error:
+        write_grid(reopened, found, str(tmp_path / "g.html"), Cost())
+    assert re.fullmatch(
+        r"--grid: no picture of 4 samples: shard 0000\d was not read, or changed; run `winnow run` again",
+        str(error.value),
+    )
+    assert not (tmp_path / "g.html").exists()
 
 
 def test_rows_that_are_other_samples_now(session, found):

@@ -30,6 +30,14 @@ def test_search(session, out):
     np.testing.assert_allclose(hits.scores[0], cosines, atol=1e-5)
 
 
+def test_cosines_are_at_most_one(tmp_path):
+    stored = vectors(30) * np.float32(1.000001)
+    hits = search(write_index(tmp_path / "i", stored), np.concatenate([stored[:9], -stored[:9]]), k=40)
+    assert hits.rows["score"].max() == 1
+    assert hits.rows["score"].min() == -1
+    assert (hits.scores[:, 30:] == -np.inf).all()
+
+
 def test_fewer_rows_than_asked_for(session, out):
     hits = search(str(out), vector(0)[None], k=10)
     assert hits.ids[0, 8:].tolist() == [-1, -1]

@@ -184,6 +184,37 @@ def test_metadata_that_is_not_its_own(path):
     assert line(path).endswith("; the index's metadata cannot be read")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("uid", None, "has the uid None"),
+        ("uid", "no uid", "has the uid 'no uid'"),
+        ("shard", None, "has the shard None"),
+        ("row", None, "has the row None"),
+        ("row", -1, "has the row -1"),
+    ],
+)
+def test_metadata_that_names_no_sample(path, name, value, said):
+    shown = f"{path}/metadata/metadata_0.parquet"
+    table = pl.read_parquet(shown)
+    dtype = pl.Int64 if name == "row" else pl.String
+    table.with_columns(pl.lit(value, dtype).alias(name)).write_parquet(shown)
+    changed(path)
+    assert line(path) == f"{shown} {said}: it is not the metadata of an index; {AGAIN}"
+
+
+def test_a_vector_of_damaged_lists(path):
+    """The ids of the lists are not those of rows."""
+    with open(f"{path}/image.index", "rb") as file:
+        whole = file.read()
+    with open(f"{path}/image.index", "wb") as file:
+        file.write(whole.replace(struct.pack("<q", 299), struct.pack("<q", 1 << 50)))
+    changed(path)
+    with pytest.raises(RecipeError, match=f"^--like: {path} cannot give a vector back") as error:
+        SearchIndex.open(path).vectors_of([3])
+    assert "\n" not in str(error.value)
+
+
 def test_queries_of_another_width(path):
     assert line(path, asked=vectors(1, 24)) == (
         f"the queries are (1, 24), and {path} holds clip.image_embedding of 16 numbers: they must come from the "

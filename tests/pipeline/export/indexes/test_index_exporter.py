@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import RecipeError
 from pipeline.export import kept_vectors
 from pipeline.export.indexes import index_exporter as module
-from pipeline.export.indexes.index_exporter import IndexResult, write_index
+from pipeline.export.indexes.index_exporter import IndexExporter, IndexResult, write_index
 from pipeline.export.kept_vectors import KeptVectors
 from pipeline.export.places.contents import sealed
 from pipeline.plan.session import Session
@@ -190,6 +190,22 @@ def test_the_index_of_another_program_is_left_alone(session, out):
     with pytest.raises(RecipeError, match=r"image\.json is garbled, or that of something else"):
         write_index(session)
     assert [p.name for p in out.iterdir()] == ["image.json"]
+
+
+@pytest.mark.parametrize("manifest_lost", [False, True])
+def test_the_folder_of_an_index_of_another_kind_is_refused(session, out, tmp_path, manifest_lost):
+    """Both kinds would write metadata/metadata_0.parquet."""
+    write_index(session)
+    if manifest_lost:
+        (out / "image.json").unlink()
+    before = contents(out)
+    other = decided(tmp_path, section(out, kind="text"))
+    kinds = f"^export.index.path: {out} holds an index of another kind"
+    told = r"garbled, or that of something else" if manifest_lost else kinds
+    for refused in (lambda: IndexExporter().check(other), lambda: write_index(other)):
+        with pytest.raises(RecipeError, match=told):
+            refused()
+    assert contents(out) == before
 
 
 def test_an_index_without_a_manifest_is_somebody_elses(session, out):
