@@ -34,7 +34,7 @@ from pydantic import PrivateAttr, model_validator
 from operators.algorithms.published import models_of
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.vector_files import read_vectors, why_not_vectors
-from operators.algorithms.vectors import projected
+from operators.algorithms.vectors import check_width, projected
 from operators.heads import Fitted, MadeForOneClip
 from pipeline.operator import Device, Embedding, File, Score
 
@@ -93,12 +93,7 @@ class Inappropriate(MadeForOneClip, Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> (n,) probabilities and margins."""
         column = batch[self.image_embedding]
-        width = column.dtype.shape[0]  # type: ignore[attr-defined]
-        if width != len(self._difference) and column.null_count() < len(column):
-            raise ValueError(
-                f"image_embedding: {self.image_embedding} has {width} numbers per row, {self.vectors} has "
-                f"{len(self._difference)}"
-            )
+        check_width("image_embedding", column, len(self._difference), self.vectors)
         margin, directed = projected(column, self._difference)
         known = pl.Series(directed)
         return pl.select(

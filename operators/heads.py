@@ -30,6 +30,7 @@ from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_se
 from operators.algorithms.linear_heads import outputs, product, read_head, why_not_head
 from operators.algorithms.published import PublishedFiles, models_of
 from operators.algorithms.reference import NOT_FINITE
+from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
 from pipeline.operator import Device, Embedding, File, Numbers, Operator, Score
 from pipeline.schema import owner
@@ -163,16 +164,12 @@ class Linear(MadeForOneClip, Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> (n,) scores."""
         embedding, (weight, bias) = batch[self.embedding], self._layer
+        check_width("embedding", embedding, weight.shape[1], self.weights)
         present = embedding.is_not_null()
         if self.norm:
             present &= batch[self.norm].is_not_null()
         vectors = embedding.filter(present).to_numpy()
-        if len(vectors) and vectors.shape[1] != weight.shape[1]:
-            raise ValueError(
-                f"embedding: {self.embedding} has {vectors.shape[1]} numbers per row, {self.weights} wants "
-                f"{weight.shape[1]}"
-            )
-        found = outputs(vectors.reshape(-1, weight.shape[1]), weight, np.zeros(len(bias)))
+        found = outputs(vectors, weight, np.zeros(len(bias)))
         if self.norm:
             found *= batch[self.norm].filter(present).to_numpy().astype(np.float64)[:, None]
         scores = np.full(len(batch), np.nan)

@@ -176,7 +176,7 @@ def test_fields_that_do_not_go_together(tmp_path):
 
 
 def test_embeddings_of_another_width(tmp_path):
-    with pytest.raises(ValueError, match=r"embedding: c\.embedding has 2 numbers per row, .* wants 3"):
+    with pytest.raises(ValueError, match=r"embedding: c\.embedding has 2 numbers per row, .* has 3"):
         scored(saved(tmp_path / "w.npy", [1, 2, 3]))
 
 

@@ -119,7 +119,7 @@ def test_files_that_will_not_do(save, tmp_path):
     ]:
         with pytest.raises(ValueError, match=words):
             scored(F, path if isinstance(path, dict) else str(path))
-    with pytest.raises(ValueError, match="proxies' width 2, got 3"):
+    with pytest.raises(ValueError, match="has 3 numbers per row, each proxy has 2"):
         scored(np.ones((1, 3)), save(G))
     with pytest.raises(ValueError, match="p"):
         NormSim(image_embedding="c.image", proxy="g.npy", p=3)

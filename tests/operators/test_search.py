@@ -129,7 +129,7 @@ def test_what_it_refuses(save, tmp_path, monkeypatch):
         ({"vectors": one, "not_vectors": save([[1, 0, 0]], "w.npy")}, r"must be of one width, got \[2, 3\]"),
         (
             {"vectors": save([[1, 0, 0]], "three.npy")},
-            "the queries' width 3, got 2: give `model` the model of",
+            "has 2 numbers per row, each query has 3: give `model` the model of",
         ),
         ({"images": f"{tmp_path}/no.jpg", "model": "m", "pretrained": "p"}, r"no\.jpg is not a picture"),
     ]:
