@@ -80,7 +80,7 @@ def foreign(target: Folder, key: str) -> RecipeError:
     )
 
 
-def is_current(path: str, key: str, about: About, defaults: About = {}) -> bool:
+def is_current(path: str, key: str, about: About, defaults: Mapping[str, Any] = {}) -> bool:
     """Whether the file at a path is the one that `about` describes, as it was written. The log says if it is
     missing; a file that differs is named when another takes its place. `defaults`: what an earlier note means
     that says nothing of a key."""
