@@ -84,9 +84,12 @@ class Query(ClipWeights, Score):
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
-        """Refuse no query, and texts or pictures without a model."""
+        """Refuse no query, an empty text, and texts or pictures without a model."""
         if not (self.texts or self.images or self.vectors):
             raise ValueError("needs something to ask for: `texts`, `images` or `vectors`")
+        for field, texts in (("texts", self.texts), ("not_texts", self.not_texts)):
+            if not all(text.strip() for text in texts):
+                raise ValueError(f"must not have an empty text in `{field}`")
         if self.texts or self.images or self.not_texts or self.not_images:
             if not self.model:
                 raise ValueError(

@@ -140,6 +140,8 @@ def why_not_built(factory: str, dimension: int, rows: int | None) -> str:
             after = next((int(transform[n]) for n in ("width", "reduced", "size") if transform[n]), width)
             if word.startswith("PCA") and after > width:
                 return f"{word} makes {after} numbers of {width}; it can make {width} at most"
+            if word.startswith("PCA") and after > most:
+                return f"{word} is trained on {after:,} vectors or more, and there are {most:,}"
             width = after
             parts, bits = transform["parts"], None
         elif lists := LISTS.fullmatch(word):
@@ -152,7 +154,7 @@ def why_not_built(factory: str, dimension: int, rows: int | None) -> str:
         if parts and width % int(parts):
             return f"{word} cuts {width} numbers into {parts} equal parts, which does not come out even"
         if parts and bits and 1 << bits > most:
-            return f"{word} is trained on {1 << bits} vectors or more, and there are {most:,}"
+            return f"{word} is trained on {1 << bits:,} vectors or more, and there are {most:,}"
     return ""
 
 

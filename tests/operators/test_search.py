@@ -110,6 +110,8 @@ def test_rows_without_a_direction(save):
     [
         ({}, "needs something to ask for: `texts`, `images` or `vectors`"),
         ({"not_texts": ["a cat"]}, "needs something to ask for"),
+        ({"texts": [""], "model": "m", "pretrained": "p"}, "must not have an empty text in `texts`"),
+        ({"vectors": "q.npy", "not_texts": ["a", " \n"]}, "must not have an empty text in `not_texts`"),
         ({"texts": ["a dog"]}, "needs `model` and `pretrained`, those of the embedding"),
         ({"vectors": "q.npy", "not_images": "x.jpg"}, "needs `model` and `pretrained`"),
         ({"texts": ["a dog"], "model": "ViT-B-32"}, "needs `pretrained`"),
