@@ -24,12 +24,14 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from operators.algorithms.linear_heads import Layer, outputs, product, read_head, why_not_head
+from operators.algorithms.vectors import check_width
 from operators.heads import Fitted, MadeForOneClip
 from pipeline.operator import Device, Embedding, File, Score
 
 # The places of the linear layers among all modules of LAION's heads: ReLU and dropout take the others
 LINEAR_MSE = (0, 2, 4, 6, 7)
 RELU_MSE = (0, 3, 6, 9, 11)
+FOR_L14 = "; V2's head is for ViT-L-14, pretrained openai"
 
 Activation = Literal["auto", "none", "relu"]
 
@@ -80,14 +82,8 @@ class AestheticScore(MadeForOneClip, Score):
         """(n, d) embeddings -> (n,) scores."""
         embedding = batch[self.image_embedding]
         present = embedding.is_not_null()
-        width = self._layers[0][0].shape[1]
+        check_width("image_embedding", embedding, self._layers[0][0].shape[1], self.weights, FOR_L14)
         vectors = embedding.drop_nulls().to_numpy()
-        if len(vectors) and vectors.shape[1] != width:
-            raise ValueError(
-                f"image_embedding: {self.image_embedding} has {vectors.shape[1]} numbers per row, {self.weights} "
-                f"wants {width}; V2's head is for ViT-L-14, pretrained openai"
-            )
-        vectors = vectors.reshape(-1, width)
         for layer in self._layers[:-1]:
             vectors = np.maximum(outputs(vectors, *layer), 0)
         scores = np.full(len(batch), np.nan)

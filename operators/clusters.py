@@ -42,6 +42,7 @@ from operators.algorithms.clusters import copies, k_means, least_draws, sizes_co
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
 from operators.algorithms.tables import table_of
+from operators.algorithms.vectors import check_width
 from operators.concepts import ZeroShot
 from pipeline.operator import Device, Embedding, Operator, Score, Stat, Table, WholeNumbers
 from pipeline.schema import owner
@@ -143,10 +144,9 @@ class Nearest(Score):
         """(n,) embeddings -> (n,) clusters and similarities."""
         vectors, good, error = features(batch[self.embedding], None, True)
         found = pl.DataFrame({"cluster": [], "similarity": []}, schema=dict(self.writes))
+        if self._points is not None:
+            check_width("embedding", batch[self.embedding], self._points.vectors.shape[1], self.centroids)
         if self._points is not None and len(vectors):
-            if vectors.shape[1] != (wanted := self._points.vectors.shape[1]):
-                width = f"{self.embedding} has {vectors.shape[1]} numbers per row"
-                raise ValueError(f"embedding: {width}, {self.centroids} has {wanted}")
             distances, ids = self._points.nearest(vectors, np.full(len(vectors), -1), 1)
             cosines = 1 - np.square(distances[:, 0]) / 2  # of unit vectors
             found = pl.DataFrame(

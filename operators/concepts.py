@@ -36,6 +36,7 @@ from pydantic import PrivateAttr, model_validator
 from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.neighbours import Points
 from operators.algorithms.reference import features
+from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
 from pipeline.assets import read_bytes
 from pipeline.operator import Device, Embedding, File, Score
@@ -95,7 +96,7 @@ class ZeroShot(ClipWeights, Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) embeddings -> (n,) labels and cosines."""
-        images, has_image, error = self._features(batch, self.image_embedding)
+        images, has_image, error = self._features(batch, "image_embedding")
         nearest = min(2, len(self._points.vectors))
         labels, cosines = np.zeros(len(batch), np.int64), np.full((len(batch), 2), np.nan)
         if len(images):
@@ -115,18 +116,13 @@ class ZeroShot(ClipWeights, Score):
         """(n,) cosines of the captions and the class names of these labels."""
         cosines = np.full(len(batch), np.nan, np.float32)
         if self.text_embedding:
-            texts, has_text, _ = self._features(batch, self.text_embedding)
+            texts, has_text, _ = self._features(batch, "text_embedding")
             both = has_text.to_numpy() & has_image
             cosines[both] = (texts[both[has_text.to_numpy()]] * self._points.vectors[labels[both]]).sum(1)
         return pl.Series(cosines).fill_nan(None)
 
-    def _features(self, batch: pl.DataFrame, column: str) -> tuple[np.ndarray, pl.Series, pl.Series]:
+    def _features(self, batch: pl.DataFrame, field: str) -> tuple[np.ndarray, pl.Series, pl.Series]:
         """See `reference.features`. Raises ValueError for embeddings of another width than the names'."""
-        vectors, has_one, error = features(batch[column], None, True)
-        width = self._points.vectors.shape[1]
-        if len(vectors) and vectors.shape[1] != width:
-            raise ValueError(
-                f"{column} has {vectors.shape[1]} numbers per row, {self.model} gives {width}: it must be of "
-                "the same model"
-            )
-        return vectors, has_one, error
+        column, width = batch[getattr(self, field)], self._points.vectors.shape[1]
+        check_width(field, column, width, self.model, ": it must be of the same model")
+        return features(column, None, True)

@@ -33,8 +33,8 @@ from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.published import models_of
 from operators.algorithms.reasons import no_direction
-from operators.algorithms.vector_files import read_vectors, why_not_vectors
-from operators.algorithms.vectors import projected
+from operators.algorithms.vector_files import read_vectors, rows_of, why_not_vectors
+from operators.algorithms.vectors import check_width, projected
 from operators.heads import Fitted, MadeForOneClip
 from pipeline.operator import Device, Embedding, File, Score
 
@@ -77,7 +77,10 @@ class Inappropriate(MadeForOneClip, Score):
 
     def why_broken(self, field: str, value: str) -> str:
         """See Operator."""
-        return why_not_vectors(value)
+        reason = why_not_vectors(value)
+        if not reason and (rows := rows_of(value)) not in (None, 2):
+            return f"{value} must hold 2 vectors, got {rows}"
+        return reason
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Read the vectors. Raises ValueError for any other number than two."""
@@ -93,12 +96,7 @@ class Inappropriate(MadeForOneClip, Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> (n,) probabilities and margins."""
         column = batch[self.image_embedding]
-        width = column.dtype.shape[0]  # type: ignore[attr-defined]
-        if width != len(self._difference) and column.null_count() < len(column):
-            raise ValueError(
-                f"image_embedding: {self.image_embedding} has {width} numbers per row, {self.vectors} has "
-                f"{len(self._difference)}"
-            )
+        check_width("image_embedding", column, len(self._difference), self.vectors)
         margin, directed = projected(column, self._difference)
         known = pl.Series(directed)
         return pl.select(

@@ -44,6 +44,7 @@ from pydantic import PrivateAttr
 
 from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.reasons import caption_error
+from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
 from pipeline.operator import Device, Embedding, Numbers, Operator, Score
 
@@ -129,6 +130,7 @@ class NumberFreeScore(ClipWeights, Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""
+        check_width("image_embedding", batch[self.image_embedding], self._clip.width, self.model)
         has_image = pl.col(self.image_embedding).is_not_null()
         plain = pl.when(has_image).then(pl.col(self.plain).cast(pl.Float32))
         text = without_numbers(pl.col("text"))
@@ -155,10 +157,6 @@ class NumberFreeScore(ClipWeights, Score):
             return rows["plain"]
         text = unit(self._clip.texts(again["text"].to_list())[0])
         image = again["image"].to_numpy().astype(np.float32)
-        if text.shape != image.shape:
-            wanted = text.shape[1]
-            found = image.shape[1]
-            raise ValueError(f"image_embedding must be of the model's width {wanted}, got {found}")
         masked = rows["plain"].to_numpy().copy()
         masked[changed.to_numpy()] = (image * text).sum(1)
         return pl.Series(masked).fill_nan(None)

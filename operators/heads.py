@@ -27,9 +27,17 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from operators.algorithms.linear_heads import outputs, product, read_head, why_not_head
+from operators.algorithms.linear_heads import (
+    number_of_outputs,
+    outputs,
+    product,
+    read_head,
+    why_not_bias,
+    why_not_head,
+)
 from operators.algorithms.published import PublishedFiles, models_of
 from operators.algorithms.reference import NOT_FINITE
+from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
 from pipeline.operator import Device, Embedding, File, Numbers, Operator, Score
 from pipeline.schema import owner
@@ -147,15 +155,25 @@ class Linear(MadeForOneClip, Score):
 
     def why_broken(self, field: str, value: str) -> str:
         """See Operator."""
-        return why_not_head(value)
+        if field == "bias":
+            return why_not_bias(value, self.weights)
+        if (reason := why_not_head(value)) or (found := number_of_outputs(value)) is None:
+            return reason
+        return self._unlike(value, found)
+
+    def _unlike(self, path: str, found: int) -> str:
+        """Why a head with so many outputs does not go with `output` and `activation`; empty if it does."""
+        if self.output >= found:
+            return f"{path} has {found} outputs, `output` must be 0 to {found - 1}, got {self.output}"
+        if self.activation == "softmax" and found == 1:
+            return f"{path} has one output, whose softmax is always 1: choose another `activation`"
+        return ""
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Read the layers. Raises ValueError for an output that the head does not have."""
         weight, bias = product(read_head(self.weights, self.bias).layers)
-        if self.output >= len(weight):
-            raise ValueError(f"output: {self.weights} has {len(weight)} outputs, got {self.output}")
-        if self.activation == "softmax" and len(weight) == 1:
-            raise ValueError(f"activation: {self.weights} has one output, whose softmax is always 1")
+        if reason := self._unlike(self.weights, len(weight)):
+            raise ValueError(f"weights: {reason}")
         if self.activation != "softmax":
             weight, bias = weight[[self.output]], bias[[self.output]]
         self._layer = weight, bias
@@ -163,16 +181,12 @@ class Linear(MadeForOneClip, Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> (n,) scores."""
         embedding, (weight, bias) = batch[self.embedding], self._layer
+        check_width("embedding", embedding, weight.shape[1], self.weights)
         present = embedding.is_not_null()
         if self.norm:
             present &= batch[self.norm].is_not_null()
         vectors = embedding.filter(present).to_numpy()
-        if len(vectors) and vectors.shape[1] != weight.shape[1]:
-            raise ValueError(
-                f"embedding: {self.embedding} has {vectors.shape[1]} numbers per row, {self.weights} wants "
-                f"{weight.shape[1]}"
-            )
-        found = outputs(vectors.reshape(-1, weight.shape[1]), weight, np.zeros(len(bias)))
+        found = outputs(vectors, weight, np.zeros(len(bias)))
         if self.norm:
             found *= batch[self.norm].filter(present).to_numpy().astype(np.float64)[:, None]
         scores = np.full(len(batch), np.nan)

@@ -40,7 +40,7 @@ from pydantic import Field, PrivateAttr
 
 from operators.algorithms.clusters import least_draws
 from operators.algorithms.reasons import no_direction
-from operators.algorithms.vectors import Chunks, projected, unit_column
+from operators.algorithms.vectors import Chunks, check_width, projected, unit_column
 from pipeline.operator import Device, Embedding, Operator, Score, Stat, Table
 from pipeline.uids import draw, text_uids
 
@@ -143,11 +143,8 @@ class Hubness(Score):
         """(n,) pictures -> (n,) the columns above."""
         column, bank = batch[self.image_embedding], self._bank
         rows, directed = unit_column(column)
-        if directed.any() and bank.size and rows.shape[1] != bank.texts.shape[1]:
-            raise ValueError(
-                f"image_embedding: {self.image_embedding} has {rows.shape[1]} numbers per row, {self.bank} has "
-                f"{bank.texts.shape[1]}"
-            )
+        if bank.size:
+            check_width("image_embedding", column, bank.texts.shape[1], self.bank)
         known = pl.Series(directed & bank.tells)
         if not bank.tells:
             empty = {name: pl.repeat(None, len(batch), dtype=pl.Float32, eager=True) for name in self.writes}

@@ -28,7 +28,7 @@ from pydantic import PrivateAttr
 
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.vector_files import read_vectors, why_not_vectors
-from operators.algorithms.vectors import Chunks, unit, unit_column
+from operators.algorithms.vectors import Chunks, check_width, unit, unit_column
 from pipeline.operator import Device, Embedding, Files, Score
 
 ROWS = 1024  # rows of one product
@@ -84,11 +84,8 @@ class NormSim(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) image embeddings -> (n,) norms."""
         column = batch[self.image_embedding]
+        check_width("image_embedding", column, self._width, "each proxy")
         image, has_direction = unit_column(column)
-        if image.shape[1] != self._width:
-            raise ValueError(
-                f"image_embedding must be of the proxies' width {self._width}, got {image.shape[1]}"
-            )
         norms = self._chunks(self._two, image) if self.p == 2 else self._most(image)
         return pl.select(
             score=pl.when(pl.Series(has_direction)).then(pl.Series(norms, dtype=pl.Float32)),

@@ -46,6 +46,7 @@ import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
 from operators.algorithms import reference as arithmetic
+from operators.algorithms.vectors import check_width
 from pipeline.operator import Device, Embedding, Numbers, Operator, Score, Stat, Table
 from pipeline.uids import draw
 
@@ -192,12 +193,12 @@ class _Against(Operator):
         normalise = usable and self._table["normalised"][0]
         vectors, good, error = arithmetic.features(*_columns(batch, self.embedding, self.norm), normalise)
         scores = np.full(len(batch), np.nan)
+        if usable:
+            width = self._table["vector"].dtype.shape[0]
+            check_width("embedding", batch[self.embedding], width, self.reference)
         if not usable:
             error = error.zip_with(~good, pl.repeat(TOO_FEW, len(batch), eager=True))
         elif len(vectors):
-            if vectors.shape[1] != (wanted := self._table["vector"].dtype.shape[0]):
-                width = f"{self.embedding} has {vectors.shape[1]} numbers per row"
-                raise ValueError(f"embedding: {width}, {self.reference} has {wanted}")
             scores[good.to_numpy()] = self._values(vectors, batch["uid"].filter(good))
         return pl.DataFrame({"score": pl.Series(scores).fill_nan(None), "error": error})
 

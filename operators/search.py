@@ -29,7 +29,7 @@ from pydantic import PrivateAttr, model_validator
 from operators.algorithms.queries import NONE, Asked, directions, load_for
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.vector_files import read_vectors, why_not_vectors
-from operators.algorithms.vectors import Chunks, unit_column
+from operators.algorithms.vectors import Chunks, check_width, unit_column
 from operators.clip import ClipWeights
 from pipeline.assets import read_bytes
 from pipeline.operator import Device, Embedding, File, Files, Score
@@ -84,9 +84,12 @@ class Query(ClipWeights, Score):
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
-        """Refuse no query, and texts or pictures without a model."""
+        """Refuse no query, an empty text, and texts or pictures without a model."""
         if not (self.texts or self.images or self.vectors):
             raise ValueError("needs something to ask for: `texts`, `images` or `vectors`")
+        for field, texts in (("texts", self.texts), ("not_texts", self.not_texts)):
+            if not all(text.strip() for text in texts):
+                raise ValueError(f"must not have an empty text in `{field}`")
         if self.texts or self.images or self.not_texts or self.not_images:
             if not self.model:
                 raise ValueError(
@@ -128,12 +131,9 @@ class Query(ClipWeights, Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n, d) embeddings -> the columns above."""
         column = batch[self.embedding]
+        hint = f": give `model` the model of {self.embedding}"
+        check_width("embedding", column, self._width, "each query", hint)
         vectors, has_direction = unit_column(column)
-        if vectors.shape[1] != self._width:
-            raise ValueError(
-                f"embedding must be of the queries' width {self._width}, got {vectors.shape[1]}: give `model` "
-                f"the model of {self.embedding}"
-            )
         directed = pl.Series(has_direction, dtype=pl.Boolean)
         cosines = self._chunks(lambda rows: (rows @ self._queries).amax(1), vectors)
         nearest = self._chunks(lambda rows: (rows @ self._queries).argmax(1), vectors).astype(np.int64)

@@ -53,6 +53,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, TextReader
+from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
 from pipeline.operator import Column, Device, Embedding, ImageScore, Mark, Numbers, Operator
 
@@ -185,6 +186,8 @@ class MaskedClipScore(ClipImages, ImageScore):
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the column above."""
+        hint = f"; give `model` the model of {self.text_embedding}"
+        check_width("text_embedding", batch[self.text_embedding], self._clip.width, self.model, hint)
         scores: list[float | None] = [None] * len(batch)
         boxes = batch[self.boxes].to_list()
         plain = self._plain(batch)
@@ -212,11 +215,6 @@ class MaskedClipScore(ClipImages, ImageScore):
         if not rows:
             return []
         texts = batch[self.text_embedding][list(rows)].to_numpy().astype(np.float32)
-        if texts.shape[1] != self._clip.width:
-            raise ValueError(
-                f"text_embedding: {self.text_embedding} has {texts.shape[1]} numbers per row, {self.model} gives "
-                f"{self._clip.width}; give `model` the model of {self.text_embedding}"
-            )
         masked = list(self._over_images(self.masked, [images[i] for i in rows], [boxes[i] for i in rows]))
         scores: list[float] = (
             (unit(self._clip.images(masked, self.preprocess == "fast")) * texts).sum(1).tolist()

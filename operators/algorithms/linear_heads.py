@@ -67,13 +67,41 @@ def why_not_head(path: str) -> str:
     try:
         if _ending(path) != NPY:
             return why_not_checkpoint(path)
-        with open(path, "rb") as file:
-            header = read_header(file, path)
-            check_size(header, os.fstat(file.fileno()).st_size, path)
-        _check_array(header, (1, 2), path)
+        _shape(path, (1, 2))
     except (ValueError, OSError) as error:
         return str(error)
     return ""
+
+
+def why_not_bias(path: str, weights: str) -> str:
+    """Why a local file does not hold the bias of `weights`, as far as their beginnings tell; empty if it may,
+    and if the weights are not on this machine."""
+    try:
+        if _ending(weights) != NPY:
+            return f"{weights} has its own; `bias` is for a weight in an .npy"
+        found, wanted = _shape(path, (1,))[0], number_of_outputs(weights) if os.path.isfile(weights) else None
+    except (ValueError, OSError) as error:
+        return str(error)
+    unlike = wanted is not None and found != wanted
+    return f"{path} has {found} numbers, the weight has {wanted} outputs" if unlike else ""
+
+
+def number_of_outputs(path: str) -> int | None:
+    """The outputs of a local head, by its header; None of a file that is not an .npy. Raises ValueError and
+    OSError."""
+    if _ending(path) != NPY:
+        return None
+    shape = _shape(path, (1, 2))
+    return shape[0] if len(shape) == 2 else 1
+
+
+def _shape(path: str, dimensions: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the floats of a local .npy. Raises ValueError and OSError."""
+    with open(path, "rb") as file:
+        header = read_header(file, path)
+        check_size(header, os.fstat(file.fileno()).st_size, path)
+    _check_array(header, dimensions, path)
+    return header.shape
 
 
 def product(layers: Sequence[Layer]) -> Layer:

@@ -72,6 +72,19 @@ def why_not_vectors(address: str, array: str = "") -> str:
     return ""
 
 
+def rows_of(address: str) -> int | None:
+    """How many vectors a local file holds, of which `why_not_vectors` says nothing; None if its beginning
+    does not tell. Raises ValueError and OSError."""
+    match _ending(address):
+        case ".npy":
+            with open(address, "rb") as file:
+                return read_header(file, address).shape[0]
+        case ".parquet":
+            with garbled(address), Parquet(address) as table:
+                return table.rows
+    return None
+
+
 def _ending(address: str) -> str:
     """The suffix of a file, which tells its format. Raises ValueError for any other."""
     ending = os.path.splitext(urlsplit(address).path)[1]
@@ -126,14 +139,14 @@ def _of_parquet(local: str, address: str, array: str) -> np.ndarray:
         raise ValueError(
             f"{address}: {name} must have vectors of one length, got lengths {sorted(widths)[:5]}"
         )
-    if not parts:
-        raise ValueError(f"{address}: {name} has no rows")
     return np.concatenate(parts)
 
 
 def _column(table: Parquet, address: str, array: str) -> str:
     """The name of the column of vectors."""
     name = _chosen(address, array, table.schema.names)
+    if not table.rows:
+        raise ValueError(f"{address} has no rows, must have a vector in each of one or more")
     try:
         table.check([name])
     except ValueError as error:

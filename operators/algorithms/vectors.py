@@ -28,6 +28,14 @@ def unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, directed
 
 
+def check_width(field: str, column: pl.Series, wanted: int, whose: str, hint: str = "") -> None:
+    """Raises ValueError if an Array column has another width than `whose` file, table or model. Its type
+    tells, so that rows of null are no exception: the whole batch fails, not the rows with an embedding."""
+    width = column.dtype.shape[0]  # type: ignore[attr-defined]
+    if width != wanted:
+        raise ValueError(f"{field}: {column.name} has {width} numbers per row, {whose} has {wanted}{hint}")
+
+
 def unit_column(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The same for an Array column. A null row becomes zeros without a direction."""
     present = column.is_not_null().to_numpy()

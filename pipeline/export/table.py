@@ -95,9 +95,9 @@ def write_table(session: Session) -> TableResult:
     inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [embedding])})
     brought = list(pool_scores(session))
     about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": brought, "rows": rows}
-    about |= {"embedding": embedding} if embedding else {}
+    about["embedding"] = embedding
     check_file(path, KEY)
-    if is_current(path, KEY, about):
+    if is_current(path, KEY, about, defaults={"embedding": None}):
         return TableResult(path, rows, written=False)
     with writing_file(path, KEY, about, f"{KEY} of {session.recipe.name}") as new:
         _write(new, session, scores)

@@ -59,9 +59,11 @@ def _embedding_of(path: str) -> tuple[str, str]:
     parent, _, name = path.rpartition("/")
     try:
         note = open_json(Folder(parent or ".").read(f"{name}{NOTE}"))
-        column = str(note["embedding"])
+        column = note["embedding"]
         folders = [str(folder) for folder in note["inputs"]]
     except (OSError, ValueError, KeyError, TypeError, BrokenError):
+        return "", ""
+    if not isinstance(column, str):
         return "", ""
     made = [folder for folder in folders if folder.startswith(layout.columns_folder(owner(column) or "", ""))]
     return (column, made[0].rpartition("-")[2]) if made else ("", "")

@@ -131,6 +131,33 @@ def shape_of(factory: str, dimension: int) -> Shape:
     )
 
 
+def why_not_built(factory: str, dimension: int, rows: int | None) -> str:
+    """Why FAISS will not build the index that a factory string describes, one that `check_factory` takes, for
+    vectors of `dimension` numbers and at most so many rows; empty if it may."""
+    width, most = dimension, float("inf") if rows is None else rows
+    for word in factory.split(","):
+        if transform := TRANSFORM.fullmatch(word):
+            after = next((int(transform[n]) for n in ("width", "reduced", "size") if transform[n]), width)
+            if word.startswith("PCA") and after > width:
+                return f"{word} makes {after} numbers of {width}; it can make {width} at most"
+            if word.startswith("PCA") and after > most:
+                return f"{word} is trained on {after:,} vectors or more, and there are {most:,}"
+            width = after
+            parts, bits = transform["parts"], None
+        elif lists := LISTS.fullmatch(word):
+            if int(lists["lists"]) > most:
+                return f"{word} needs a vector for each list, and there are {most:,}"
+            continue
+        else:
+            code = CODES.fullmatch(word) or GRAPH.fullmatch(word)
+            parts, bits = (code["parts"], int(code["bits"] or 8)) if code else (None, None)
+        if parts and width % int(parts):
+            return f"{word} cuts {width} numbers into {parts} equal parts, which does not come out even"
+        if parts and bits and 1 << bits > most:
+            return f"{word} is trained on {1 << bits:,} vectors or more, and there are {most:,}"
+    return ""
+
+
 def _graph_bytes(links: str | None) -> int:
     """Of a node of an HNSW graph: twice as many links of 4 bytes in the lowest layer, a few in others."""
     return 2 * 4 * int(links or 32) + 16

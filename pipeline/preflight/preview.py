@@ -17,6 +17,7 @@ from typing import Literal
 from pipeline.plan.absent import absent_files, absent_gpus, check_files, gpus_here
 from pipeline.plan.cluster import GIB, Node, Placement
 from pipeline.plan.doubts import doubts
+from pipeline.plan.index_choice import why_not_built
 from pipeline.plan.passes import GroupPass, Pass, ScorePass, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
@@ -188,8 +189,15 @@ def _shuffle_warnings(passes: Sequence[MissingPass]) -> list[str]:
 
 
 def _index_warnings(indexes: Sequence[PlannedIndex]) -> list[str]:
-    """A warning for each index that is larger than the memory for it."""
-    return [
+    """A warning for each index that cannot be built, and for each that is larger than the memory for it."""
+    unbuilt = [
+        f"{index.key}.factory: {index.factory} cannot be built for {index.dimension} dimensions: {reason}; name "
+        "another, or auto"
+        for index in indexes
+        if index.factory and index.dimension
+        if (reason := why_not_built(index.factory, index.dimension, index.rows))
+    ]
+    return unbuilt + [
         f"{index.key}.memory: {index.factory} has {index.bytes / GIB:,.1f} GiB, more than the {index.memory:g} that "
         "a search has; it is left in parts, which a search reads one after the other. Give it more, or name a "
         "factory with shorter codes"

@@ -139,6 +139,8 @@ def _check_export(recipe: "Recipe", columns: Mapping[str, PolarsDataType]) -> No
         _check_own_name(key, path)
         if (other := key_of_path.setdefault(path.rstrip("/"), key)) != key:
             raise RecipeError(f"{key}: {path} is the path of {other} too; name another")
+    if recipe.export.table_embedding is not None and recipe.export.table is None:
+        raise RecipeError("export.table_embedding: it is a column of export.table, which is missing: name it")
     for key, (column, mark) in recipe.export.columns().items():
         _check_name(key, column, columns, "a column of this recipe")
         if not mark.suits(dtype := columns[column]):

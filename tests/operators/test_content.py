@@ -83,6 +83,14 @@ def test_files_that_are_no_two_vectors(tmp_path, vectors, part):
         scored(tmp_path / "two.npy", [[1.0, 0]], model="mine")
 
 
+def test_a_local_file_of_any_other_number_of_vectors_is_told_by_its_header(tmp_path):
+    for rows, reason in ((2, ""), (3, "two.npy must hold 2 vectors, got 3")):
+        np.save(tmp_path / "two.npy", np.ones((rows, 2)))
+        made = Inappropriate(image_embedding="c.image", vectors=f"{tmp_path}/two.npy", model="mine")
+        assert made.why_broken("vectors", f"{tmp_path}/two.npy").endswith(reason)
+        assert bool(made.why_broken("vectors", made.vectors)) == bool(reason)
+
+
 def test_embeddings_of_another_width(tmp_path):
     np.save(tmp_path / "two.npy", np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"c\.image has 2 numbers per row, .* has 3"):

@@ -166,8 +166,11 @@ def test_fields_that_do_not_go_together(tmp_path):
     weights = saved(tmp_path / "w.npy", [[1, 2], [3, 4]])
     torch.save({"weight": torch.zeros(1, 2)}, tmp_path / "head.pth")
     for fields, part in (
-        ({"weights": weights, "output": 2}, "output: .* has 2 outputs, got 2"),
-        ({"weights": tmp_path / "head.pth", "activation": "softmax"}, "activation: .* has one output"),
+        ({"weights": weights, "output": 2}, "has 2 outputs, `output` must be 0 to 1, got 2"),
+        (
+            {"weights": tmp_path / "head.pth", "activation": "softmax"},
+            "has one output, .*: choose another `activation`",
+        ),
         ({"weights": tmp_path / "head.pth", "bias": weights}, "bias: .* has its own"),
         ({"weights": weights, "bias": saved(tmp_path / "b.npy", [1])}, "has 1 numbers, the weight has 2"),
     ):
@@ -175,8 +178,26 @@ def test_fields_that_do_not_go_together(tmp_path):
             scored(**fields)
 
 
+def test_what_does_not_go_with_a_local_file_is_told_by_its_header(tmp_path):
+    three = saved(tmp_path / "w.npy", [[1, 2], [3, 4], [5, 6]])
+    one, two = saved(tmp_path / "one.npy", [1, 2]), saved(tmp_path / "two.npy", [[1, 2]])
+    for fields, field, words in (
+        ({"weights": three, "output": 2}, "weights", ""),
+        ({"weights": three, "output": 5}, "weights", "has 3 outputs, `output` must be 0 to 2, got 5"),
+        ({"weights": one, "activation": "softmax"}, "weights", "has one output"),
+        ({"weights": one, "bias": three}, "bias", r"must hold (m,) floats, got float32 (3, 2)"),
+        ({"weights": three, "bias": one}, "bias", "has 2 numbers, the weight has 3 outputs"),
+        ({"weights": two, "bias": saved(tmp_path / "b.npy", [1])}, "bias", ""),
+        ({"weights": "head.pth", "bias": one}, "bias", "head.pth has its own"),
+        ({"weights": "https://example.org/w.npy", "bias": one}, "bias", ""),
+    ):
+        found = Linear(embedding="c.embedding", **fields).why_broken(field, fields[field])
+        assert words in found
+        assert bool(words) == bool(found)
+
+
 def test_embeddings_of_another_width(tmp_path):
-    with pytest.raises(ValueError, match=r"embedding: c\.embedding has 2 numbers per row, .* wants 3"):
+    with pytest.raises(ValueError, match=r"embedding: c\.embedding has 2 numbers per row, .* has 3"):
         scored(saved(tmp_path / "w.npy", [1, 2, 3]))
 
 

@@ -158,6 +158,9 @@ def test_fields_that_do_not_go_together():
     for fields, part in (
         ({"weights": [1]}, "must have a weight for each of 2 scores, got 1"),
         ({"weights": [1, "x"]}, "weights"),
+        ({"weights": [1, 1e308]}, "weights.1 must be <= 1000000000, got"),
+        ({"weights": [-1e308, 1]}, "weights.0 must be >= -1000000000, got"),
+        ({"weights": [1, float("nan")]}, "weights"),
         ({"scores": ["caption.words", "caption.words"]}, "must have each of `scores` once"),
         ({"scores": ["caption.words", "caption.language"]}, r"caption\.language is String, must be numbers"),
         ({"scores": ["caption.words", "caption.aspect"]}, r"scales: scales does not measure caption\.aspect"),

@@ -99,6 +99,15 @@ def test_every_kind_of_file(save, tmp_path):
     assert scored(F, parts)["score"].to_list() == pytest.approx(expected)
 
 
+def test_a_table_without_rows_is_told_before_the_start_and_at_it(tmp_path):
+    path = f"{tmp_path}/evaluation.parquet"
+    pl.DataFrame(schema={"v": pl.Array(pl.Float16, 2)}).write_parquet(path)
+    reason = "evaluation.parquet has no rows"
+    assert reason in NormSim(image_embedding="c.image", proxy=path).why_broken("proxy", path)
+    with pytest.raises(ValueError, match=reason):
+        scored(F, path)
+
+
 def test_files_that_will_not_do(save, tmp_path):
     np.savez(tmp_path / "two.npz", a=G, b=G)
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -119,7 +128,7 @@ def test_files_that_will_not_do(save, tmp_path):
     ]:
         with pytest.raises(ValueError, match=words):
             scored(F, path if isinstance(path, dict) else str(path))
-    with pytest.raises(ValueError, match="proxies' width 2, got 3"):
+    with pytest.raises(ValueError, match="has 3 numbers per row, each proxy has 2"):
         scored(np.ones((1, 3)), save(G))
     with pytest.raises(ValueError, match="p"):
         NormSim(image_embedding="c.image", proxy="g.npy", p=3)

@@ -110,6 +110,8 @@ def test_rows_without_a_direction(save):
     [
         ({}, "needs something to ask for: `texts`, `images` or `vectors`"),
         ({"not_texts": ["a cat"]}, "needs something to ask for"),
+        ({"texts": [""], "model": "m", "pretrained": "p"}, "must not have an empty text in `texts`"),
+        ({"vectors": "q.npy", "not_texts": ["a", " \n"]}, "must not have an empty text in `not_texts`"),
         ({"texts": ["a dog"]}, "needs `model` and `pretrained`, those of the embedding"),
         ({"vectors": "q.npy", "not_images": "x.jpg"}, "needs `model` and `pretrained`"),
         ({"texts": ["a dog"], "model": "ViT-B-32"}, "needs `pretrained`"),
@@ -129,7 +131,7 @@ def test_what_it_refuses(save, tmp_path, monkeypatch):
         ({"vectors": one, "not_vectors": save([[1, 0, 0]], "w.npy")}, r"must be of one width, got \[2, 3\]"),
         (
             {"vectors": save([[1, 0, 0]], "three.npy")},
-            "the queries' width 3, got 2: give `model` the model of",
+            "has 2 numbers per row, each query has 3: give `model` the model of",
         ),
         ({"images": f"{tmp_path}/no.jpg", "model": "m", "pretrained": "p"}, r"no\.jpg is not a picture"),
     ]:

@@ -86,14 +86,17 @@ def foreign(target: Folder, key: str) -> RecipeError:
     )
 
 
-def is_current(path: str, key: str, about: About) -> bool:
+def is_current(path: str, key: str, about: About, defaults: Mapping[str, Any] = {}) -> bool:
     """Whether the file at a path is the one that `about` describes, as it was written. The log says if it is
-    missing; a file that differs is named when another takes its place."""
+    missing; a file that differs is named when another takes its place. `defaults`: what an earlier note means
+    that says nothing of a key."""
     target = Folder(path)
     check_is_file(path, key)
     noted = _read_note(target, key)
-    if (note := noted.manifest) is None or not note.items() >= about.items() or len(note["files"]) > 1:
+    if (note := noted.manifest) is None or len(note["files"]) > 1:
         return False  # of two files, a run that was killed may have put the other one there
+    if not {**defaults, **note}.items() >= about.items():
+        return False
     if not target.exists(""):
         LOG.warning("%s is missing; it is written again", target.base)
         return False

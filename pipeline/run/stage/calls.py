@@ -61,9 +61,10 @@ def score(
         parts = [
             score(name, operator, batch[i : i + half], images[i : i + half], halved=halved) for i in (0, half)
         ]
-        if len(batch) >= SYSTEMATIC and not sum(part[f"{name}.error"].null_count() for part in parts):
+        found = pl.concat(parts)
+        if len(batch) >= SYSTEMATIC and _without_memory(name, operator, found):
             raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
-        return pl.concat(parts)
+        return found
     attempts = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
     if len(attempts) >= SYSTEMATIC and all(row is None for row, _, _ in attempts):
         raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
@@ -72,6 +73,14 @@ def score(
         raise OperatorError(f"{name} fails even on an empty batch: {reason}{where}")
     rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why, _ in attempts]
     return pl.concat([empty, *rows], how="diagonal")
+
+
+def _without_memory(name: str, operator: Writer, found: pl.DataFrame) -> bool:
+    """Whether each row is null because memory was used up for it alone: any other reason is its own."""
+    empty = pl.all_horizontal(pl.col(f"{name}.{column}").is_null() for column in operator.writes)
+    reasons = found.filter(empty)[f"{name}.error"]
+    failed = [reason for reason in reasons if reason and OUT_OF_MEMORY.search(reason)]
+    return len(failed) == len(found)
 
 
 def _attempt(

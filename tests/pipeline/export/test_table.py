@@ -55,6 +55,20 @@ def test_an_embedding_stands_last_if_the_recipe_names_one(table_session, table_p
     assert json.loads(Path(f"{table_path}.winnow.json").read_bytes())["embedding"] == "vector.embedding"
 
 
+def test_a_table_loses_its_embedding_with_the_key_and_a_note_that_says_nothing_means_none(
+    table_session, table_path, tmp_path
+):
+    write_table(decided(tmp_path, {"table": str(table_path), "table_embedding": "vector.embedding"}))
+    plain = decided(tmp_path, {"table": str(table_path)})
+    assert write_table(plain).written is True
+    assert "vector.embedding" not in pl.read_parquet(table_path).columns
+    note = Path(f"{table_path}.winnow.json")
+    said = json.loads(note.read_bytes())
+    assert said.pop("embedding") is None
+    note.write_text(json.dumps(said))
+    assert write_table(plain).written is False
+
+
 def test_a_table_of_nobody_has_an_embedding_column(table_path, tmp_path):
     ordinary(tmp_path / "pool", counts=(0, 3))
     export = {"table": str(table_path), "table_embedding": "vector.embedding"}
@@ -97,6 +111,7 @@ def test_the_note_says_what_it_is(table_session, table_path):
         "decision": table_session.decisions,
         "pool_scores": [],
         "rows": 8,
+        "embedding": None,
     }
 
 

@@ -4,9 +4,10 @@ import faiss
 import numpy as np
 import pytest
 
+from pipeline.errors import RecipeError
 from pipeline.export.indexes import faiss_build
 from pipeline.plan.cluster import GIB
-from pipeline.plan.index_choice import Shape, choose, cut, part_rows, shape_of
+from pipeline.plan.index_choice import Shape, choose, cut, part_rows, shape_of, why_not_built
 
 
 @pytest.mark.parametrize(
@@ -107,3 +108,37 @@ def test_parts_are_runs_of_shards():
     assert cut(list(counts), counts, None) == [("a", "c", "d", "e", "f")]
     assert cut(["b"], counts, 5) == [()]
     assert cut(["e"], counts, 5) == [("e",)]
+
+
+# --- what FAISS will not build ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("factory", "rows", "reason"),
+    [
+        ("IVF65,Flat", 64, "IVF65 needs a vector for each list, and there are 64"),
+        ("IVF64,Flat", 64, ""),
+        ("PQ100", 64, "PQ100 cuts 128 numbers into 100 equal parts, which does not come out even"),
+        ("PCA64,PQ24", 64, "PQ24 cuts 64 numbers into 24 equal parts, which does not come out even"),
+        ("PCA256,Flat", 300, "PCA256 makes 256 numbers of 128; it can make 128 at most"),
+        ("PCA32,Flat", 31, "PCA32 is trained on 32 vectors or more, and there are 31"),
+        ("PCA32,Flat", 32, ""),
+        ("PQ16x4", 15, "PQ16x4 is trained on 16 vectors or more, and there are 15"),
+        ("PQ16x4", 16, ""),
+        ("HNSW8_PQ16x4", 15, "HNSW8_PQ16x4 is trained on 16 vectors or more, and there are 15"),
+        ("IVF4,SQ8", 64, ""),
+    ],
+)
+def test_what_cannot_be_built_is_told_as_faiss_would(factory, rows, reason):
+    assert why_not_built(factory, 128, rows) == reason
+    vectors = np.random.default_rng(0).standard_normal((rows, 128)).astype(np.float32)
+    try:
+        faiss_build.train(faiss_build.create(factory, 128), vectors, factory)
+    except RecipeError:
+        assert reason
+    else:
+        assert not reason
+
+
+def test_rows_that_are_not_known_rule_nothing_out():
+    assert why_not_built("IVF100000,PQ16", 128, None) == ""

@@ -75,6 +75,16 @@ def test_an_index_that_is_left_in_parts_is_a_warning(tmp_path, monkeypatch):
     assert warning.startswith("export.indexes.a.memory: Flat has 0.0 GiB, more than the 1e-09 that a search")
 
 
+def test_an_index_that_cannot_be_built_is_a_warning(tmp_path):
+    ordinary(tmp_path / "pool")
+    index = {"embedding": "vector.embedding", "path": f"{tmp_path}/o", "factory": "IVF100,Flat"}
+    shown = preview(decided(tmp_path, {"index": index}))
+    assert [w for w in shown.warnings if "factory" in w] == [
+        "export.index.factory: IVF100,Flat cannot be built for 8 dimensions: IVF100 needs a vector for each list, "
+        "and there are 8; name another, or auto"
+    ]
+
+
 def test_rates_are_measured_here():
     rates = measured_rates()
     assert rates.measured

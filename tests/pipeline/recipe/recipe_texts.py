@@ -154,6 +154,7 @@ BROKEN = {
     "an export below a lock": (POOL + "export: {urls: s3://b/out/.winnow.lock/urls/}", ["export.urls: s3://b/out/.winnow.lock/urls/: Winnow keeps a file of its own as .winnow.lock; name another path"]),
     "an export at a note": (POOL + "export: {subset: x.npy, table: x.npy.winnow.json}", ["export.table: x.npy.winnow.json: Winnow keeps a file of its own as x.npy.winnow.json; name another path"]),
     "two exports at one path": (POOL + "export: {subset: out/x, table: out/x/}", ["export.table: out/x/ is the path of export.subset too; name another"]),
+    "a table's embedding without a table": (keep() + "  {}\nexport: {table_embedding: given.e}", ["export.table_embedding: it is a column of export.table, which is missing: name it"]),
     "unknown export": (POOL + "export: {subsets: x}", ["export.subsets is not a known key (did you mean subset?)"]),
     "an index called index": (
         POOL + "export: {indexes: {index: {embedding: a, path: i}}}",

@@ -102,6 +102,21 @@ def test_a_device_without_memory_for_one_row_stops_the_pass():
         stage(small=Small(room=0)).run(samples(SYSTEMATIC, text=["1"] * SYSTEMATIC), None)
 
 
+def test_rows_that_have_reasons_of_their_own_once_memory_suffices_do_not_stop_the_pass():
+    class Poor(Small):
+        def score(self, batch):
+            nothing = pl.repeat(None, len(batch), dtype=pl.Float64, eager=True)
+            error = pl.repeat("no caption", len(batch), eager=True)
+            if len(batch) > self.room:
+                raise MemoryError("40 GiB")
+            return pl.DataFrame({"value": nothing, "error": error})
+
+    for room in (10, 1):
+        result, tally = stage(poor=Poor(room=room)).run(samples(40, text=["1"] * 40), None)
+        assert set(result["poor.error"]) == {"no caption"}
+        assert (tally.rows["poor"], tally.failed["poor"]) == (40, 40)
+
+
 def test_one_good_row_among_many_saves_the_pass():
     result, _ = stage(root=Root()).run(samples(40, text=["0"] * 39 + ["2"]), None)
     assert result["root.value"].to_list() == [None] * 39 + [0.5]
