@@ -4,9 +4,7 @@ SECONDS ?= 60
 OUT ?= gpu
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 PROCESSES ?= 2
-# Paths of tests are short, as tables fold long ones
-BASE := $(shell mktemp -u -d $${TMPDIR:-/tmp}/winnowXXXX)
-PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder --basetemp $(BASE)
+PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 # Hundreds of processes import Winnow: none of them compiles it anew, whatever the machine's environment says
 export PYTHONDONTWRITEBYTECODE =
@@ -27,10 +25,10 @@ demo: install  ## make a pool, run the main recipe on it, compare the result wit
 	$(BIN)/winnow demo
 
 test: install  ## run the tests, in PROCESSES processes (2), with the same random examples each time
-	@$(PYTEST) && rm -rf $(BASE)
+	@$(PYTEST)
 
 test-full: install  ## run the tests with every case of the slow proofs: more kills, faults, clusters and examples
-	@FULL_TESTS=1 $(PYTEST) --timeout 3600 && rm -rf $(BASE)
+	@FULL_TESTS=1 $(PYTEST) --timeout 3600
 
 check: install  ## check format, lint and types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -28,6 +28,8 @@ from tests.support.unsynced import skip_syncs
 # for each other. Set here, since torch, faiss and scikit-learn read it when they are imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist says 80, and tables of a test are as wide as in a file
+
 skip_syncs()
 
 settings.register_profile(
@@ -67,6 +69,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "ray" if starts_ray(config.rootpath / file) else file
 
     return Files(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """What a test printed and logged may hold half of a surrogate pair, which pytest-xdist cannot send."""
+    report = yield
+    report.sections = [
+        (of, text.encode("utf-8", "backslashreplace").decode()) for of, text in report.sections
+    ]
+    return report
 
 
 def asks_for_ray(item: pytest.Item) -> bool:
