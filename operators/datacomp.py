@@ -42,7 +42,6 @@ from pydantic import PrivateAttr, model_validator
 from operators.algorithms.published import PublishedFiles, asset
 from operators.algorithms.reasons import NO_EMBEDDING, no_caption
 from operators.algorithms.vector_files import read_vectors, why_not_vectors
-from operators.algorithms.vectors import check_width
 from operators.algorithms.wordnet import FirstSynset
 from pipeline.operator import Device, Embedding, File, Files, Score
 
@@ -234,7 +233,6 @@ class NearestCentroid(PublishedFiles, Score):
         vectors = batch[self.embedding]
         nearest = np.zeros(len(batch), np.int64)
         present = vectors.is_not_null()
-        check_width("embedding", vectors, self._centroids.shape[1], self.centroids)
         if present.any():
             nearest[present.to_numpy()] = self._nearest(vectors.drop_nulls().to_numpy(), self.embedding)
         if_present = pl.when(pl.Series(present))

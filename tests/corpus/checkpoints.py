@@ -187,7 +187,7 @@ KINDS = [
     Kind(
         "vectors of another width",
         vectors(npy(np.ones((5, 3))), "v.npy"),
-        Outcome(3, ("width 3, got 8",), None),
+        Outcome(3, ("numbers per row",), None),
     ),
     Kind("vectors that are cut", vectors(npy(embeddings(5))[:-2], "v.npy"), refused("it was cut")),
     Kind(
