@@ -19,7 +19,12 @@ from pipeline.recipe.sections import Export
 from tests.support.decided_pool import decided, ordinary, recipe
 from tests.support.paths import PLUGINS
 
-OPTIONS = {"repeats", "samples_per_shard", "indexes"}  # fields of `export` that are not exports, or several
+OPTIONS = {
+    "repeats",
+    "samples_per_shard",
+    "table_embedding",
+    "indexes",
+}  # not one export each
 EVERY = {
     "shards": "shards",
     "subset": "subset.npy",
