@@ -10,11 +10,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from operators.algorithms.published import asset
+from operators.algorithms.published import asset, ending_of
 from operators.algorithms.torch_files import (
     SAFETENSORS,
     load_safetensors,
@@ -45,7 +44,7 @@ def read_head(address: str, bias: str = "") -> Head:
     several layers, `0.weight`, `2.weight`, ..., all behind one name (`layers.0.weight`) or none, in a .pth,
     .pt or .safetensors; or one weight (m, d) or (d,) in an .npy, with a bias (m,) in another, `bias`, or
     without one. If no layer has a bias, all are zeros. Raises ValueError and OSError."""
-    if _ending(address) == NPY:
+    if ending_of(address, ENDINGS) == NPY:
         weight = _array(address, (1, 2))
         weight = weight.reshape(-1, weight.shape[-1])
         return Head([(weight, _bias(bias, len(weight)))], [0])
@@ -56,7 +55,11 @@ def read_head(address: str, bias: str = "") -> Head:
         raise ValueError(f"{address} has {size:,} bytes, must have at most {IN_MEMORY:,}")
     if reason := why_not_checkpoint(local):
         raise ValueError(reason)
-    tensors = load_safetensors(local) if _ending(address) == SAFETENSORS else load_tensors(local, address)
+    tensors = (
+        load_safetensors(local)
+        if ending_of(address, ENDINGS) == SAFETENSORS
+        else load_tensors(local, address)
+    )
     if not isinstance(tensors, dict):
         raise ValueError(f"{address} must hold tensors by name, got {type(tensors).__name__}")
     return _chain(tensors, address)
@@ -65,7 +68,7 @@ def read_head(address: str, bias: str = "") -> Head:
 def why_not_head(path: str) -> str:
     """Why a local file does not hold a head, as far as its beginning tells; empty if it may."""
     try:
-        if _ending(path) != NPY:
+        if ending_of(path, ENDINGS) != NPY:
             return why_not_checkpoint(path)
         _shape(path, (1, 2))
     except (ValueError, OSError) as error:
@@ -77,7 +80,7 @@ def why_not_bias(path: str, weights: str) -> str:
     """Why a local file does not hold the bias of `weights`, as far as their beginnings tell; empty if it may,
     and if the weights are not on this machine."""
     try:
-        if _ending(weights) != NPY:
+        if ending_of(weights, ENDINGS) != NPY:
             return f"{weights} has its own; `bias` is for a weight in an .npy"
         found, wanted = _shape(path, (1,))[0], number_of_outputs(weights) if os.path.isfile(weights) else None
     except (ValueError, OSError) as error:
@@ -89,7 +92,7 @@ def why_not_bias(path: str, weights: str) -> str:
 def number_of_outputs(path: str) -> int | None:
     """The outputs of a local head, by its header; None of a file that is not an .npy. Raises ValueError and
     OSError."""
-    if _ending(path) != NPY:
+    if ending_of(path, ENDINGS) != NPY:
         return None
     shape = _shape(path, (1, 2))
     return shape[0] if len(shape) == 2 else 1
@@ -144,14 +147,6 @@ def _dots(vectors: np.ndarray, weight: np.ndarray) -> np.ndarray:
         rows *= weight
         found[start : start + BLOCK] = rows.sum(1)
     return found
-
-
-def _ending(address: str) -> str:
-    """The suffix of a file, which tells its format. Raises ValueError for any other."""
-    ending = os.path.splitext(urlsplit(address).path)[1]
-    if ending not in ENDINGS:
-        raise ValueError(f"{address} must be one of {', '.join(ENDINGS)}")
-    return ending
 
 
 def _array(address: str, dimensions: tuple[int, ...]) -> np.ndarray:

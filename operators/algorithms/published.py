@@ -10,6 +10,7 @@ CLIP-based-NSFW-Detector (MIT) and aesthetic-predictor (MIT) at the commits in t
 """
 
 import os
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from pipeline.assets import WrongContent, local_file
@@ -78,6 +79,14 @@ def asset(address: str) -> str:
         raise ValueError(
             f"{error}, as the published {name}: download it again, or give a file of your own another name"
         ) from None
+
+
+def ending_of(address: str, known: Sequence[str]) -> str:
+    """The suffix of a file, which tells its format. Raises ValueError if it is not a known one."""
+    ending = os.path.splitext(urlsplit(address).path)[1]
+    if ending not in known:
+        raise ValueError(f"{address} must be one of {', '.join(known)}")
+    return ending
 
 
 def _hint(address: str) -> str:

@@ -10,13 +10,12 @@ import os
 import zipfile
 import zlib
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
 
 from operators.algorithms.pickled_array import read_array
-from operators.algorithms.published import asset
+from operators.algorithms.published import asset, ending_of
 from operators.algorithms.torch_files import array_pickle, load_tensors
 from pipeline.assets import map_array
 from pipeline.bounds import USUAL
@@ -36,7 +35,7 @@ def read_vectors(address: str, array: str = "") -> np.ndarray:
     of its arrays), .parquet (which column), .pt or .pth (which tensor; or one numpy array, as DataComp's
     script saves centroids). `array` may be empty if there is one, or a tensor called `image_features`. A file
     with a published name must have the published sha256. Raises ValueError and OSError."""
-    ending = _ending(address)
+    ending = ending_of(address, ENDINGS)
     local = asset(address)
     match ending:
         case ".npy":
@@ -54,7 +53,7 @@ def why_not_vectors(address: str, array: str = "") -> str:
     """Why a local file does not hold (m, d) floats, as far as its beginning tells; empty if it may. Tensors
     are not looked at."""
     try:
-        match _ending(address):
+        match ending_of(address, ENDINGS):
             case ".npy":
                 with open(address, "rb") as file:
                     header = read_header(file, address)
@@ -75,7 +74,7 @@ def why_not_vectors(address: str, array: str = "") -> str:
 def rows_of(address: str) -> int | None:
     """How many vectors a local file holds, of which `why_not_vectors` says nothing; None if its beginning
     does not tell. Raises ValueError and OSError."""
-    match _ending(address):
+    match ending_of(address, ENDINGS):
         case ".npy":
             with open(address, "rb") as file:
                 return read_header(file, address).shape[0]
@@ -83,14 +82,6 @@ def rows_of(address: str) -> int | None:
             with garbled(address), Parquet(address) as table:
                 return table.rows
     return None
-
-
-def _ending(address: str) -> str:
-    """The suffix of a file, which tells its format. Raises ValueError for any other."""
-    ending = os.path.splitext(urlsplit(address).path)[1]
-    if ending not in ENDINGS:
-        raise ValueError(f"{address} must be one of {', '.join(ENDINGS)}")
-    return ending
 
 
 def _checked(vectors: Any, address: str) -> np.ndarray:

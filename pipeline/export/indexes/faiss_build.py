@@ -114,20 +114,6 @@ def write(index: Any, path: str) -> None:
     faiss.write_index(index, path)
 
 
-def query(path: str, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(cosines, ids), two (n, k) arrays: the k nearest to each of (n, d) vectors of any length. `path`: a
-    local file. Raises ValueError for vectors of another dimension."""
-    import faiss
-
-    index = faiss.read_index(path)
-    vectors = np.ascontiguousarray(vectors, np.float32)
-    if vectors.ndim != 2 or vectors.shape[1] != index.d:
-        raise ValueError(f"vectors must be (n, {index.d}), got {vectors.shape}")
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosines, ids = index.search(vectors / np.maximum(lengths, 1e-30), k)
-    return cosines, ids
-
-
 # --- parts of an index ----------------------------------------------------------------------------
 
 

@@ -77,7 +77,7 @@ def test_many_lists_are_found_in_two_steps(vectors, tmp_path, factory, monkeypat
 @pytest.mark.parametrize(("factory", "least"), [("IVF64,SQ8", 0.97), ("IVF64_HNSW32,Flat", 0.97)])
 def test_it_finds_the_neighbours(vectors, tmp_path, factory, least):
     build(factory, vectors, tmp_path / "index")
-    _, found = faiss_build.query(str(tmp_path / "index"), vectors[:100], 10)
+    _, found = faiss.read_index(str(tmp_path / "index")).search(vectors[:100], 10)
     exact = np.argsort(-(vectors[:100] @ vectors.T), axis=1)[:, :10]
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
     assert recall >= least
@@ -92,7 +92,7 @@ def test_the_gpu_path(vectors, tmp_path, factory, monkeypatch):
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index: used.append(1) or index)
     build(factory, vectors, tmp_path / "gpu")
     assert len(used) == 2  # to train, to add
-    cpu, gpu = (faiss_build.query(str(tmp_path / name), vectors[:50], 5) for name in ("cpu", "gpu"))
+    cpu, gpu = (faiss.read_index(str(tmp_path / name)).search(vectors[:50], 5) for name in ("cpu", "gpu"))
     assert faiss.read_index(str(tmp_path / "gpu")).ntotal == 3000
     np.testing.assert_array_equal(cpu[1][:, 0], gpu[1][:, 0])
 
