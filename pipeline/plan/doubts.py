@@ -16,6 +16,7 @@ from pipeline.schema import owner
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 from pipeline.storage.layout import NOTE
+from pipeline.storage.retry import from_storage
 from pipeline.storage.seals import BrokenError, open_json
 
 SHARDS = 4  # that rows are taken from, evenly over the pool
@@ -55,13 +56,19 @@ def _of_tables(session: Session, operator: Operator) -> Iterator[str]:
 
 def _embedding_of(path: str) -> tuple[str, str]:
     """The column of embeddings in a table that Winnow wrote, and the key of the operator that made it; empty
-    of another file."""
+    of another file, and of one whose note cannot be read."""
+    if not path.endswith(".parquet"):
+        return "", ""  # such as a model's weights, far away
     parent, _, name = path.rpartition("/")
     try:
         note = open_json(Folder(parent or ".").read(f"{name}{NOTE}"))
         column = note["embedding"]
         folders = [str(folder) for folder in note["inputs"]]
-    except (OSError, ValueError, KeyError, TypeError, BrokenError):
+    except (ValueError, KeyError, TypeError, BrokenError):
+        return "", ""
+    except Exception as error:
+        if not from_storage(error):
+            raise
         return "", ""
     if not isinstance(column, str):
         return "", ""
