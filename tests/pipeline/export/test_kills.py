@@ -2,7 +2,6 @@
 it is not, and the next run ends with the bytes of one that was never killed."""
 
 import json
-import multiprocessing
 import random
 import shutil
 import time
@@ -13,6 +12,7 @@ import pytest
 from jobs import steps
 from pipeline.plan.session import Session
 from pipeline.run.executor import LocalExecutor
+from tests.support.begun_process import begun_process
 from tests.support.decided_pool import decided, ordinary, recipe
 from tests.support.folders import contents
 from tests.support.sizes import either
@@ -38,16 +38,6 @@ def write(root: Path, letter: str, folder: Path) -> None:
     """Export one decision; in a process of its own, which says when it begins."""
     (root / "begun").touch()
     steps.write_exports(session_of(root, letter, folder), LocalExecutor(), quiet=True)
-
-
-def start(root: Path, letter: str, folder: Path) -> multiprocessing.Process:
-    """Another process in which `write` has begun."""
-    (root / "begun").unlink(missing_ok=True)
-    process = multiprocessing.get_context("spawn").Process(target=write, args=(root, letter, folder))
-    process.start()
-    while not (root / "begun").exists() and process.is_alive():
-        time.sleep(0.01)
-    return process
 
 
 @pytest.fixture
@@ -84,14 +74,14 @@ def check(folder: Path, expected: dict[str, dict[str, bytes]]) -> int:
 
 def test_killed_at_random_moments(tmp_path, expected):
     rng, folder, killed, seen = random.Random(5), tmp_path / "out", 0, 0
-    process = start(tmp_path, "a", folder)
+    process = begun_process(write, tmp_path, "a", folder)
     begun = time.monotonic()
     process.join()
     longest = (time.monotonic() - begun) * 1.1
     assert contents(folder) == expected["a"]
     for _ in range(either(3, 100)):
         letter = rng.choice("abc")
-        process = start(tmp_path, letter, folder)
+        process = begun_process(write, tmp_path, letter, folder)
         process.join(rng.uniform(0, longest))
         if process.exitcode is None:
             process.kill()
@@ -99,11 +89,11 @@ def test_killed_at_random_moments(tmp_path, expected):
             killed += 1
         seen += check(folder, expected)
         if rng.random() < 0.2:
-            process = start(tmp_path, letter, folder)
+            process = begun_process(write, tmp_path, letter, folder)
             process.join()
             assert process.exitcode == 0
             assert contents(folder) == expected[letter]
-    start(tmp_path, "b", folder).join()
+    begun_process(write, tmp_path, "b", folder).join()
     assert contents(folder) == expected["b"]
     assert killed >= either(1, 40)
     assert seen > 0

@@ -1,18 +1,15 @@
 """Filtered shards in the readers that they are for."""
 
-import functools
-import inspect
 import io
 import json
-from types import SimpleNamespace
 
-import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
 
 from tests.pipeline.export.tar_exports import KEPT, export
 from tests.support.decided_pool import decided, uid
+from tests.support.open_clip_loader import check_size_and_load
 
 # --- the readers it is for ----------------------------------------------------------------------------
 
@@ -31,31 +28,10 @@ def test_webdataset_reads_it(tar_session, tar_folder):
 
 @pytest.mark.filterwarnings("ignore")
 def test_open_clip_trains_on_it(tar_session, tar_folder, monkeypatch):
-    """open_clip's own loader: the size from sizes.json, every sample once. It is written for webdataset
-    <= 0.2.86; later ones end each tar with a marker that it trips over (open_clip#935), hence the patch
-    that its maintainers name."""
-    data = pytest.importorskip("open_clip_train.data")
-    if "eof_value" in inspect.signature(data.tar_file_expander).parameters:
-        expand = functools.partial(data.tar_file_expander, eof_value=None)
-        monkeypatch.setattr(data, "tar_file_expander", expand)
+    """open_clip's own loader: the size from sizes.json, every sample once."""
     export(tar_session)
-    arguments = SimpleNamespace(
-        train_data=str(tar_folder / "{00000000..00000002}.tar"),
-        train_num_samples=None,
-        train_data_upsampling_factors=None,
-        dataset_resampled=False,
-        seed=0,
-        batch_size=4,
-        workers=1,
-        world_size=1,
-    )
-    assert data.get_dataset_size(arguments.train_data) == (8, 3)
-    loader = data.get_wds_dataset(
-        arguments,
-        lambda image: np.asarray(image).mean(),
-        is_train=True,
-        tokenizer=lambda text: [int(text.split()[-1])],
-    ).dataloader
+    tars = str(tar_folder / "{00000000..00000002}.tar")
+    loader = check_size_and_load(monkeypatch, tars, batch_size=4, size=(8, 3))
     assert loader.num_samples == 8
     batches = list(loader)
     assert sorted(int(n) for _, numbers in batches for n in numbers) == KEPT

@@ -1,9 +1,6 @@
 """Hits as a training set: members byte for byte, scores beside them, a subset file; and what is refused."""
 
-import functools
-import inspect
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -19,6 +16,7 @@ from pipeline.search.hits import Found
 from pipeline.search.index import SearchIndex
 from tests.pipeline.search.made_index import vector
 from tests.support.decided_pool import decided, read_tar, sample, uid, write_tar
+from tests.support.open_clip_loader import check_size_and_load
 
 
 @pytest.fixture
@@ -71,28 +69,9 @@ def test_the_same_hits_again_write_nothing_and_others_take_their_place(session, 
 @pytest.mark.filterwarnings("ignore")
 def test_open_clip_trains_on_it(session, found, tmp_path, monkeypatch):
     """As tests/pipeline/export/test_tars_readers.py does with a whole export."""
-    data = pytest.importorskip("open_clip_train.data")
-    if "eof_value" in inspect.signature(data.tar_file_expander).parameters:
-        expand = functools.partial(data.tar_file_expander, eof_value=None)
-        monkeypatch.setattr(data, "tar_file_expander", expand)
     write_hits(session, found, str(tmp_path / "hits"), LocalExecutor())
-    arguments = SimpleNamespace(
-        train_data=str(tmp_path / "hits" / "{00000000..00000000}.tar"),
-        train_num_samples=None,
-        train_data_upsampling_factors=None,
-        dataset_resampled=False,
-        seed=0,
-        batch_size=3,
-        workers=1,
-        world_size=1,
-    )
-    assert data.get_dataset_size(arguments.train_data) == (3, 1)
-    loader = data.get_wds_dataset(
-        arguments,
-        lambda image: np.asarray(image).mean(),
-        is_train=True,
-        tokenizer=lambda text: [int(text.split()[-1])],
-    ).dataloader
+    tars = str(tmp_path / "hits" / "{00000000..00000000}.tar")
+    loader = check_size_and_load(monkeypatch, tars, batch_size=3, size=(3, 1))
     numbers = sorted(int(n) for _, batch in loader for n in batch)
     assert {uid(n) for n in numbers} == set(found.hits.rows["uid"])
 

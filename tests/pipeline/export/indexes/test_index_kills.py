@@ -2,7 +2,6 @@
 end are those of a build that was never killed, and an earlier index stays until the new one is whole."""
 
 import json
-import multiprocessing
 import random
 import shutil
 import time
@@ -14,6 +13,7 @@ from pipeline.export.indexes.index_exporter import write_index
 from pipeline.plan import index_choice
 from pipeline.plan.session import Session
 from pipeline.run.executor import Executor, LocalExecutor
+from tests.support.begun_process import begun_process
 from tests.support.decided_pool import decided, ordinary, recipe
 from tests.support.folders import contents
 from tests.support.sizes import either
@@ -41,16 +41,6 @@ def write(root: Path, letter: str, on_ray: bool) -> None:
     write_index(Session.open(recipe(root, export_of(root, letter))), executor)
 
 
-def start(root: Path, letter: str, on_ray: bool) -> multiprocessing.Process:
-    """Another process in which `write` has begun."""
-    (root / "begun").unlink(missing_ok=True)
-    process = multiprocessing.get_context("spawn").Process(target=write, args=(root, letter, on_ray))
-    process.start()
-    while not (root / "begun").exists() and process.is_alive():
-        time.sleep(0.01)
-    return process
-
-
 @pytest.fixture
 def expected(tmp_path, small_parts) -> dict[str, dict[str, bytes]]:
     """The bytes of each index that was never disturbed."""
@@ -66,14 +56,14 @@ def expected(tmp_path, small_parts) -> dict[str, dict[str, bytes]]:
 def kill_often(root: Path, expected: dict[str, dict[str, bytes]], kills: int, on_ray: bool) -> None:
     """Kill builds of changing indexes, and let one end now and then."""
     rng, out, killed = random.Random(7), root / "out", 0
-    process = start(root, "a", on_ray)
+    process = begun_process(write, root, "a", on_ray)
     begun = time.monotonic()
     process.join()
     longest = time.monotonic() - begun
     assert contents(out) == expected["a"]
     while killed < kills:
         letter = rng.choice("abc")
-        process = start(root, letter, on_ray)
+        process = begun_process(write, root, letter, on_ray)
         process.join(rng.uniform(0, longest))
         if process.exitcode is None:
             process.kill()
@@ -84,12 +74,12 @@ def kill_often(root: Path, expected: dict[str, dict[str, bytes]], kills: int, on
             [whole] = [files for files in expected.values() if files["image.json"] == path.read_bytes()]
             assert {name: (out / name).read_bytes() for name in whole} == whole
         if rng.random() < 0.3:
-            process = start(root, letter, on_ray)
+            process = begun_process(write, root, letter, on_ray)
             process.join()
             assert process.exitcode == 0
             assert contents(out) == expected[letter]
     for letter in FACTORIES:
-        start(root, letter, on_ray).join()
+        begun_process(write, root, letter, on_ray).join()
         assert contents(out) == expected[letter]
 
 
