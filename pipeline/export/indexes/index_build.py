@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.export.exporter import Watch
 from pipeline.export.indexes import index_files
 from pipeline.export.indexes.index_files import BUILDING, PARTS, QUERIES, TRAINED
-from pipeline.export.indexes.index_tasks import Filler, IndexWork, Joiner, Part, Searcher
+from pipeline.export.indexes.index_tasks import Filler, IndexWork, Joiner, ListFinder, Part, Searcher
 from pipeline.export.indexes.index_training import train
 from pipeline.export.indexes.recall import NONE, Answer, Exact, Found, K, best, fewest_probes
 from pipeline.export.places.stage import Stage
@@ -143,9 +143,21 @@ class Build:
                 tick(1)
             return [_merged(answered, firsts, place) for place in range(len(probes))]
 
-        found = fewest_probes(search, exact, shape.lists, self.work.section.recall)
+        least = self._least_probes(shape, exact, firsts) if shape.lists else 1
+        found = fewest_probes(search, exact, shape.lists, self.work.section.recall, least)
         LOG.info("%s: recall@10 %s with %d probes", self.work.key, found.recall_10, found.probes)
         return found
+
+    def _least_probes(self, shape: Shape, exact: Exact, firsts: np.ndarray) -> int:
+        """The fewest lists that hold enough of the nearest, by the lists that these are in."""
+        finder = ListFinder(self.work)
+        part_of = np.where(exact.ids == NONE, NONE, np.searchsorted(firsts, exact.ids, side="right") - 1)
+        asked = [(n, exact.ids[part_of == n] - firsts[n]) for n in np.unique(part_of).tolist() if n != NONE]
+        lists = np.full(exact.ids.shape, NONE, np.int64)
+        for number, found in self.executor.each(finder.lists, asked, self._each()):
+            lists[part_of == number] = found
+        ranks = self.executor.one(finder.ranks, lists, self.asked)
+        return exact.least_probes(ranks, self.work.section.recall)
 
     def _join_or_leave(
         self, shape: Shape, rows: Sequence[int], found: Found | None

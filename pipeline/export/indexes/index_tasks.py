@@ -176,6 +176,42 @@ class Searcher:
         return number, scores, answers
 
 
+@dataclass(frozen=True)
+class ListFinder:
+    """Finds the lists that rows are in, of an index with inverted lists."""
+
+    work: IndexWork
+
+    def lists(self, asked: tuple[int, np.ndarray]) -> tuple[int, np.ndarray]:
+        """(the part, the list of each of its rows that are asked for by (part, ids)). The ids alone are read:
+        the file is mapped."""
+        import faiss
+
+        number, ids = asked
+        with local_copy(self.work.folder, index_files.part_index(number)) as local:
+            index = faiss.read_index(local, faiss.IO_FLAG_MMAP)
+        ivf = faiss_build.probed_lists(index)
+        list_of = np.full(index.ntotal, NONE, np.int64)
+        for place in range(ivf.nlist):
+            if size := ivf.invlists.list_size(place):
+                list_of[faiss.rev_swig_ptr(ivf.invlists.get_ids(place), size)] = place
+        return number, list_of[ids]
+
+    def ranks(self, lists: np.ndarray) -> np.ndarray:
+        """(q, n): how many lists are nearer to each query than the n `lists` of its row; NONE stays."""
+        index = self.work.trained()
+        ivf = faiss_build.probed_lists(index)
+        queries = unpacked(self.work.folder, QUERIES)["vectors"]
+        queries = faiss_build.transformed(faiss_build.transforms(index), queries)
+        centroids = ivf.quantizer.reconstruct_n(0, ivf.nlist)
+        ranks = np.full(lists.shape, NONE, np.int64)
+        for query, row in enumerate(lists):
+            scores = centroids @ queries[query]
+            for place in np.unique(row[row != NONE]).tolist():
+                ranks[query, row == place] = (scores > scores[place]).sum()
+        return ranks
+
+
 # --- joining --------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@
     nearest.add(vectors)
     exact = Exact.of([...])                       # of all parts
     exact.recall(ids)                             -> (recall@1, recall@10)
+    least = exact.least_probes(ranks, .95)        # below it, too many of the nearest are in other lists
+    fewest_probes(search, exact, lists, .95, least)
 
 The queries are vectors of the index itself, drawn by uid; what counts is the nearest others. If several are
 equally near, as copies of a picture are, each of them counts.
@@ -69,6 +71,18 @@ class Exact:
         """(recall@1, recall@10) of the (q, K + 1) ids that a search found. 1 if there is nothing to find."""
         return tuple(self._recall(self.others(ids, k), k) for k in (1, K))  # type: ignore[return-value]
 
+    def least_probes(self, ranks: np.ndarray, wanted: float) -> int:
+        """The fewest lists that hold `wanted` of the nearest: a search that visits fewer cannot reach this
+        recall@10. `ranks`: (q, HELD), how many lists are nearer to the query than that of each id."""
+        low, high = 1, int(np.max(ranks, initial=0)) + 1
+        while low < high:
+            middle = (low + high) // 2
+            held = np.where(ranks < middle, self.ids, NONE)
+            first = np.argsort(held == NONE, axis=1, kind="stable")[:, : K + 1]
+            reached = self.recall(np.take_along_axis(held, first, 1))[1] >= wanted
+            low, high = (low, middle) if reached else (middle + 1, high)
+        return low
+
     def _recall(self, found: np.ndarray, k: int) -> float:
         """The share of the k nearest others that was found."""
         scores = np.where((self.ids == self.own[:, None]) | (self.ids == NONE), -np.inf, self.scores)
@@ -104,23 +118,26 @@ Search = Callable[[Sequence[int]], list[Answer]]  # an answer for each number of
 GAIN = 0.005  # of recall: if four times as many probes bring less, the codes are the limit, not the lists
 
 
-def fewest_probes(search: Search, exact: Exact, lists: int, wanted: float) -> Found:
+def fewest_probes(search: Search, exact: Exact, lists: int, wanted: float, least: int = 1) -> Found:
     """The fewest lists to visit so that recall@10 is `wanted`. If no number of them reaches it, since the
-    codes are too short, the fewest that come within GAIN of the best. `lists`: those there are."""
+    codes are too short, the fewest that come within GAIN of the best. `lists`: those there are; `least`: it
+    takes so many at least."""
     tried: dict[int, Found] = {}
 
     def attempt(numbers: Sequence[int]) -> None:
         for probes, answer in zip(numbers, search(numbers), strict=True):
             tried[probes] = Found(probes, *exact.recall(answer.ids), answer.seconds)
 
-    rounds = [(1, 2, 4, 8), (16, 32), (64, 128), *((1 << n,) for n in range(8, 25))]
+    powers = [(2, 4, 8), (16, 32), (64, 128), *((1 << n,) for n in range(8, 25))]
+    rounds = [(least,), *(above for row in powers if (above := tuple(n for n in row if n > least)))]
     for numbers in rounds if lists else [(0,)]:
-        attempt(sorted({min(number, max(lists, 0)) for number in numbers}))
+        attempt(sorted({min(number, max(lists, 0)) for number in numbers} - tried.keys()))
         most = max(tried)
         best_recall = tried[most].recall_10
         if best_recall >= wanted or most >= lists:
             break
-        if most >= 64 and best_recall - tried[most // 4].recall_10 < GAIN:
+        fewer = [found.recall_10 for probes, found in tried.items() if probes <= most // 4]
+        if most >= 64 and fewer and best_recall - max(fewer) < GAIN:
             wanted = best_recall - GAIN
             break
     wanted = min(wanted, max(found.recall_10 for found in tried.values()))

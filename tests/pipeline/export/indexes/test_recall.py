@@ -80,3 +80,26 @@ def test_the_fewest_probes(reached, lists, wanted, probes, recall):
     assert probes <= chosen.probes <= probes + max(1, probes // 16)
     assert max(asked) <= max(lists, 0)
     assert len(asked) == len(set(asked)) < 40
+    again = fewest_probes(searching(reached, []), found, lists, wanted, min(3, probes or 1))
+    assert again.recall_10 == recall
+    assert probes <= again.probes <= probes + max(1, probes // 16)
+
+
+def test_the_lists_of_the_nearest_say_how_many_a_search_must_visit():
+    found = exact(0, 0, *range(1, 11), 50)  # itself, the ten nearest, another
+    ranks = np.full(found.ids.shape, NONE)
+    ranks[0, :12] = [0, 0, 0, 0, 0, 0, 0, 0, 3, 6, 8, 0]
+    assert [found.least_probes(ranks, wanted) for wanted in (0.5, 0.7, 0.75, 0.9, 0.95, 1)] == [
+        1,
+        1,
+        4,
+        7,
+        9,
+        9,
+    ]
+
+
+def test_a_search_of_the_least_lists_is_enough_if_the_codes_are_exact():
+    found, asked = exact(0, 0, *range(1, 11)), list[int]()
+    assert fewest_probes(searching({1: 5, 9: 10}, asked), found, 64, 0.95, least=9).probes == 9
+    assert asked == [9]
