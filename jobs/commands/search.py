@@ -75,6 +75,15 @@ def search(
         str | None, typer.Option("--index", metavar="NAME", help="Which index, if the recipe has several.")
     ] = None,
     set_: Overrides = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="The CLIP of embeddings that came with the pool, as ClipScore names it."
+        ),
+    ] = "",
+    pretrained: Annotated[
+        str, typer.Option(metavar="TAG|FILE", help="Its weights: a tag, such as openai, or a checkpoint.")
+    ] = "",
     trust: Annotated[
         bool,
         typer.Option(
@@ -108,7 +117,7 @@ def search(
     question = Question(text or (), image or (), like or (), unlike or (), each)
     question.check()
     with showing_progress(json):
-        target = open_target(index, Choice(name, set_ or (), trust))
+        target = open_target(index, Choice(name, set_ or (), trust, model, pretrained))
         session = target.session() if grid or export else target.session_if_there() if subset else None
         _check(session, grid, export, subset, k * len(question.names))
         if subset and session is None and (store := target.store) is not None:

@@ -10,7 +10,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from operators.clip import ClipWeights
+from pydantic import ValidationError
+
+from operators.clip import ClipScore, ClipWeights
 from pipeline.errors import RecipeError, WinnowError, shortened
 from pipeline.export.indexes.index_exporter import pool_of
 from pipeline.operator import Operator
@@ -19,6 +21,7 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import load
 from pipeline.recipe.lookup import find
 from pipeline.recipe.sections import Index, Recipe
+from pipeline.recipe.wording import messages
 from pipeline.schema import owner
 from pipeline.search.index import SearchIndex
 from pipeline.search.manifest import AGAIN
@@ -28,15 +31,19 @@ from pipeline.storage.digests import file_digest
 RECIPES = (".yaml", ".yml")
 WEIGHTS = ("model", "pretrained")
 OTHERWISE = "--like searches without a model"
+DATACOMP = {"datacomp.b32_": "ViT-B-32", "datacomp.l14_": "ViT-L-14"}  # OpenAI's weights (arXiv 2304.14108)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which index: `name`, if a recipe has several; `overrides` of the recipe; `trust`: see SearchIndex."""
+    """Which index: `name`, if a recipe has several; `overrides` of the recipe; `trust`: see SearchIndex.
+    `model`, `pretrained`: of embeddings that came with the pool, as clip.ClipScore has them."""
 
     name: str | None = None
     overrides: Sequence[str] = ()
     trust: bool = False
+    model: str = ""
+    pretrained: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class Target:
 
     index: SearchIndex
     recipe: Recipe | None
+    choice: Choice = Choice()
 
     def session(self) -> Session:
         """The pool. Raises RecipeError."""
@@ -85,7 +93,12 @@ class Target:
     def weights(self) -> ClipWeights:
         """The CLIP that made the embeddings. Raises RecipeError if that is not known, or is not the one that
         the recipe has now."""
-        found = _of_index(self.index) if self.recipe is None else _of_recipe(self.index, self.recipe)
+        if self.choice.model or self.choice.pretrained:
+            found = _named(self.index, self.choice)
+        elif self.recipe is None:
+            found = _of_index(self.index)
+        else:
+            found = _of_recipe(self.index, self.recipe)
         for field in WEIGHTS:
             value = getattr(found, field)
             is_file = os.path.isfile(os.path.expanduser(value)) or "://" in value
@@ -105,7 +118,7 @@ def open_target(word: str, choice: Choice) -> Target:
             )
         if choice.name is not None or choice.overrides:
             raise RecipeError(f"--index and --set are of a recipe, and {word} is the folder of an index")
-        return Target(SearchIndex.open(word, choice.trust), None)
+        return Target(SearchIndex.open(word, choice.trust), None, choice)
     recipe = load(word, choice.overrides)
     section = _chosen(recipe, word, choice.name)
     path = section.path
@@ -120,7 +133,7 @@ def open_target(word: str, choice: Choice) -> Target:
             f"{path} is an index of {made}, and the recipe's is of {section.embedding}: run `winnow export {word}` "
             "again, or name the folder instead of the recipe"
         )
-    return Target(index, recipe)
+    return Target(index, recipe, choice)
 
 
 def _chosen(recipe: Recipe, word: str, name: str | None) -> Index:
@@ -136,12 +149,32 @@ def _chosen(recipe: Recipe, word: str, name: str | None) -> Index:
     return indexes[name]
 
 
+def _named(index: SearchIndex, choice: Choice) -> ClipWeights:
+    """The model that the command names. Raises RecipeError if the index knows its own."""
+    if index.about.operator:
+        known = " ".join(
+            str(index.about.operator[name]) for name in ("use", *WEIGHTS) if name in index.about.operator
+        )
+        raise RecipeError(
+            f"--model: {index.path} knows what made its embeddings ({known}); leave --model out"
+        )
+    if not choice.model:
+        raise RecipeError("--pretrained: of which model? Add --model, such as ViT-L-14")
+    try:
+        operator = ClipScore(model=choice.model, pretrained=choice.pretrained)
+    except ValidationError as error:
+        raise RecipeError("\n".join(messages(error, ClipScore, "--"))) from None
+    return operator
+
+
 def _of_recipe(index: SearchIndex, recipe: Recipe) -> ClipWeights:
     """The model of the recipe, if the index was made of the very column that the recipe has now."""
     embedding = index.about.embedding
     name = owner(embedding)
     if name is None or name not in recipe.compute:
-        raise RecipeError(f"{index.path}: no operator of the recipe makes {embedding}; {OTHERWISE}")
+        raise RecipeError(
+            f"{index.path}: no operator of the recipe makes {embedding}; {_how_to_name(embedding)}; {OTHERWISE}"
+        )
     now = Session(recipe, ()).folder(name)
     if now != index.about.columns:
         raise RecipeError(
@@ -151,18 +184,24 @@ def _of_recipe(index: SearchIndex, recipe: Recipe) -> ClipWeights:
     return _as_clip(recipe.operator(name), recipe.compute[name].use, index)
 
 
+def _how_to_name(embedding: str) -> str:
+    """How the model of an embedding that came with the pool is named. DataComp says which its own are."""
+    model = next((name for key, name in DATACOMP.items() if embedding.startswith(key)), "")
+    return f"name it: --model {model or 'NAME'} --pretrained {'openai' if model else 'TAG or FILE'}"
+
+
 def _of_index(index: SearchIndex) -> ClipWeights:
     """The model that the index names, if its files are those that made the index."""
     made = index.about.operator
     if made is None:
         raise RecipeError(
             f"{index.path} does not say which model made {index.about.embedding}, as an earlier version wrote it: "
-            f"name the recipe instead of the index's folder; {OTHERWISE}"
+            f"name the recipe instead of the index's folder, or the model with --model; {OTHERWISE}"
         )
     if not made:
         raise RecipeError(
             f"{index.path}: {index.about.embedding} came with the pool, and the index does not say from which "
-            f"model; {OTHERWISE}"
+            f"model; {_how_to_name(index.about.embedding)}; {OTHERWISE}"
         )
     use = str(made.get("use"))
     cls, _ = find(use, f"{index.path}: operator.use", ())

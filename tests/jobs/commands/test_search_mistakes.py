@@ -74,13 +74,34 @@ def test_an_index_of_an_earlier_version(place):
     path = described(place, operator=None, pool=None)
     assert line(path, "--text", "x") == (
         f"{path} does not say which model made clip.image_embedding, as an earlier version wrote it: name the "
-        "recipe instead of the index's folder; --like searches without a model"
+        "recipe instead of the index's folder, or the model with --model; --like searches without a model"
     )
     assert line(path, "--like", uid(3), "--export", place / "hits") == (
         f"{path} does not say where its pool is, as an earlier version wrote it: name the recipe instead of the "
         "index's folder"
     )
     assert len(hits(path, "--like", uid(3), "--k", 2)[0]) == 2
+
+
+def test_a_model_of_embeddings_that_came_with_the_pool(place, made, tiny_clip):
+    """It can be named, and the answers are those of the same model in the recipe; an index that knows its
+    model takes no other."""
+    named = ("--model", tiny_clip.config, "--pretrained", tiny_clip.weights)
+    expected = hits(made / "index", "--text", "x")
+    known = line(made / "index", "--text", "x", *named)
+    assert known.startswith(
+        f"--model: {made}/index knows what made its embeddings (clip.ClipScore {tiny_clip.config}"
+    )
+    path = described(place, operator={}, embedding="datacomp.l14_image_embedding")
+    assert line(path, "--text", "x") == (
+        f"{path}: datacomp.l14_image_embedding came with the pool, and the index does not say from which model; "
+        "name it: --model ViT-L-14 --pretrained openai; --like searches without a model"
+    )
+    assert line(path, "--text", "x", "--pretrained", "openai") == (
+        "--pretrained: of which model? Add --model, such as ViT-L-14"
+    )
+    assert "needs `pretrained`" in line(path, "--text", "x", "--model", "ViT-B-32")
+    assert hits(path, "--text", "x", *named) == expected
 
 
 def test_a_model_that_does_not_match(place, tiny_clip, tmp_path):
