@@ -29,7 +29,8 @@ Columns
     MaskedClipScore  score        Float32        cosine in [-1, 1] of the caption and the image without its
                                                  text, higher is better aligned; null without an image, boxes
                                                  or a text embedding
-Errors: the image's own reason; those of the operators whose columns are read.
+Errors: the image's own reason; those of the operators whose columns are read. Pictures that `share` leaves
+    out have none.
 Source: T-MARS (arXiv 2307.03132), sections 3 and 4; Parrot Captions (arXiv 2312.14232) for inpainting. Text
     is found and read by PP-OCRv6 small, as RapidOCR 3.10 ships it.
 Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is not published, nor how far
@@ -48,14 +49,15 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, TextReader
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
-from pipeline.operator import Column, Device, Embedding, ImageScore, Mark, Numbers, Operator
+from pipeline.operator import Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
+from pipeline.uids import draw
 
 BOXES = pl.List(pl.Array(pl.Int32, 8))
 
@@ -72,9 +74,14 @@ class TextBoxes(ImageScore):
     threshold   the detector's probability must reach this on average over a box, and half of it at its edge
     recognise   whether lines are read; without it only their boxes are found
     confidence  a line that is read with less than this counts as unread
+    only        a column of true and false: a picture where it is false is not looked at, and counts as one
+                without text; such as look.worthwhile (see `first_look`)
+    share       share of the pictures to look at, drawn by uid; the others' columns are null
+    seed        of that draw
 
     Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 20 web photos per
-    second on a CPU core (measured). Filter first, and run it on what the other rules keep.
+    second on a CPU core (measured). Filter first, and run it on what the other rules keep; or let a first
+    look tell on which pictures (`only`).
     """
 
     side: int = Field(800, ge=32, le=4096, multiple_of=32)
@@ -82,7 +89,11 @@ class TextBoxes(ImageScore):
     threshold: float = Field(0.4, gt=0, lt=1)
     recognise: bool = True
     confidence: float = Field(0.5, ge=0, le=1)
+    only: Flags = ""
+    share: float = Field(1, gt=0, le=1)
+    seed: int = Field(0, ge=0, lt=2**63)
 
+    needs = ("uid",)
     writes: ClassVar[Mapping[str, Any]] = {
         "boxes": BOXES,
         "detections": pl.List(pl.Float32),
@@ -94,19 +105,30 @@ class TextBoxes(ImageScore):
     }
     _reader: Any = PrivateAttr(None)
 
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields for the cache key. These are younger than stores that are whole without them."""
+        found: dict[str, Any] = fields(self)
+        young = {"only": "", "share": 1, "seed": 0}
+        return {name: value for name, value in found.items() if name not in young or value != young[name]}
+
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the networks from RapidOCR's wheel."""
         self._reader = TextReader(device, self.side, self.enlarge, self.threshold, self.recognise)
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the columns above."""
-        seen = [row for row, image in enumerate(images) if image is not None]
-        read = self._reader([images[row] for row in seen])
+        drawn = self.share == 1 or (draw(self.seed, batch["uid"]) < self.share)
+        promising = batch[self.only] if self.only else pl.repeat(True, len(batch), eager=True)
+        chosen = promising.to_frame("promising").with_columns(drawn=drawn).rows()
         rows: list[dict[str, Any]] = [{} for _ in images]
-        for row, lines in zip(seen, read, strict=True):
-            image = images[row]
-            assert image is not None
-            rows[row] = self._row(lines, *image.shape[:2])
+        seen = list[int]()
+        for row, (image, (is_promising, is_drawn)) in enumerate(zip(images, chosen, strict=True)):
+            if image is not None and is_drawn and is_promising is not None:
+                rows[row] = self._row((), *image.shape[:2])
+                seen += [row] * is_promising
+        for row, lines in zip(seen, self._reader([images[row] for row in seen]), strict=True):
+            rows[row] = self._row(lines, *images[row].shape[:2])  # type: ignore[union-attr]
         return pl.DataFrame(
             {
                 name: pl.Series([row.get(name) for row in rows], dtype=dtype)

@@ -1,11 +1,10 @@
 """Score, ImageScore, BytesScore, Stat and Group: the interface that an operator, yours or ours, fills in.
 
 An operator is a class with one method or three. Its fields are its parameters: a recipe may set them, and the
-cache key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`,
+cache key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`, `Flags`,
 `Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a file by
-its content (`pipeline.assets` opens it). A Score and a Group may read columns and
-Stats, a Stat may read columns, nothing else. This module knows polars; it does not know Ray, torch or
-storage.
+its content (`pipeline.assets` opens it). A Score and a Group may read columns and Stats, a Stat may read
+columns, nothing else. This module knows polars; it does not know Ray, torch or storage.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ class Role:
 Column = Annotated[str, Role("column")]
 Numbers = Annotated[str, Role("column", lambda d: d.is_numeric() or d == pl.Boolean, "numbers")]
 WholeNumbers = Annotated[str, Role("column", lambda d: d.is_integer(), "whole numbers")]
+Flags = Annotated[str, Role("column", lambda d: d == pl.Boolean, "true and false (Boolean)")]
 Embedding = Annotated[str, Role("column", lambda d: d == pl.Array, "an Array (an embedding)")]
 Bytes = Annotated[str, Role("column", lambda d: d == pl.Binary, "Binary, such as hashes")]
 Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or several

@@ -43,6 +43,12 @@ PARAMETERS: Mapping[str, Parameters] = {
         "weights": [1, 2],
         "scales": "scales",
     },
+    "first_look.Probe": lambda clip: {
+        "embedding": "clip.image_embedding",
+        "found": "clip.score",
+        "least": 0.3,
+    },
+    "first_look.Worthwhile": lambda clip: {"embedding": "clip.image_embedding", "probe": "probe"},
     "hubs.Bank": lambda clip: {**BOTH, "size": 9},
     "hubs.Hubness": lambda clip: {"image_embedding": "clip.image_embedding", "bank": "bank"},
     "bias.Mentions": lambda clip: {"words": lists(clip)["en"]},

@@ -138,6 +138,7 @@ def bad(rows: int) -> pl.DataFrame:
 
 
 STATS["scales"] = made_table("mix.Standardised", scores=["clip.score", "masked.score"])
+STATS["probe"] = made_table("first_look.Probe", embedding="clip.image_embedding", found="clip.score")
 STATS["bank"] = made_table("hubs.Bank", **BOTH, size=9)
 STATS["patterns"] = made_table(
     "bias.Patterns", attributes="near.cluster", labels=["clip.score", "masked.score"]

@@ -262,7 +262,7 @@ def test_partials_merge_in_any_order_and_grouping(use, operator):
     made = operator(use)
     frame, _ = batch(200)
     expected = made.finish(made.merge(made.partial(frame)))
-    assert len(expected) > 1
+    assert len(expected)
     rng = random.Random(0)
     for _ in range(20):
         parts = [made.partial(frame[a:b]) for a, b in any_cuts(rng, 200)]
