@@ -99,6 +99,8 @@ class Growth:
 
     def told(self) -> str:
         """`adds 2 shards, 20,000 rows to 1,000,000`, and what it was trained for."""
+        if not len(self.added):
+            return f"adds nothing to its {self.live.rows:,} rows"
         trained = self.live.growth.trained_rows
         shards = f"{len(self.added):,} shard{'' if len(self.added) == 1 else 's'}"
         after = "" if trained is None else f"; {self.live.key} was trained for {trained:,} rows"
@@ -202,6 +204,6 @@ def _why_not_wished(growth: Growth, section: Index) -> str:
         return ""
     trained = live.growth.trained_rows
     return (
-        f"{live.key} is trained, and was for {trained:,} rows; with `grow: true` it would keep that, and "
-        f"{growth.rows:,} rows would be added to its {live.rows:,}"
+        f"{live.key} was trained for {trained:,} rows; `grow: true` would keep that, and add {growth.rows:,} rows "
+        f"to its {live.rows:,}"
     )

@@ -68,8 +68,7 @@ def test_a_share_moves_its_cut_when_the_pool_grows(tmp_path, growing_pool, told)
         (
             {"factory": "IVF2,Flat"},
             {"factory": "IVF2,Flat"},
-            "IVF2,Flat is trained, and was for 14 rows; with `grow: true` it would keep that, and 4 rows would be "
-            "added to its 14",
+            "IVF2,Flat was trained for 14 rows; `grow: true` would keep that, and add 4 rows to its 14",
         ),
         (
             {"factory": "HNSW8", "grow": True},

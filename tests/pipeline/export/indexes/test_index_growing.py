@@ -136,7 +136,7 @@ def test_a_decision_that_keeps_the_same_rows_adds_nothing(tmp_path, growing_pool
     assert (result.written, result.added) == (True, 0)
     after = contents(tmp_path / "out")
     assert {name for name in after if after[name] != before[name]} == {"image.json"}
-    assert told() == [f"export.index: {tmp_path}/out adds 0 shards, 0 rows to 14"]
+    assert told() == [f"export.index: {tmp_path}/out adds nothing to its 14 rows"]
 
 
 def test_whether_it_may_grow_is_no_reason_to_write_it_anew(tmp_path, growing_pool):
