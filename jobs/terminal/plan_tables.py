@@ -76,7 +76,8 @@ def _exports(spaces: Sequence[Space]) -> FittedTable:
 
 
 def _indexes(indexes: Sequence[PlannedIndex]) -> FittedTable:
-    """What each index will be, how large, and how long one core takes; of one that grows, for the new rows."""
+    """What each index will be, how large, and how long one core takes; of one that grows, for the new
+    rows."""
     rates = (
         "rates measured here" if indexes[0].measured else "known rates; --measure takes those of this machine"
     )

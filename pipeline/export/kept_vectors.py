@@ -21,8 +21,8 @@ DESCRIBED = ("uid", "shard", "row", "key", "text", "url")  # of a sample, by def
 @dataclass
 class KeptVectors:
     """Batches of (unit vectors (n, d) float32, their samples) of the kept rows that have an embedding. Once
-    the loop has ended, `rows` counts these rows, and `missing` the kept rows without an embedding; `by_shard` holds
-    both for each shard. Travels to workers.
+    the loop has ended, `rows` counts these rows, and `missing` the kept rows without an embedding;
+    `by_shard` holds both for each shard. Travels to workers.
 
     shards   those that have kept rows
     first    the shard to look up columns in; any

@@ -69,10 +69,10 @@ class PlannedIndex:
                                  adding,
                    and comparing every row with the queries that measure recall
     measured       whether the seconds follow from rates measured here
-    added_rows     rows that are added to an index that grows; `rows` are those that it then has. None if it is
-                   built anew
-    remark         what is added to the index that is there, or why it is built anew; None if there is none, or it
-                   is current
+    added_rows     rows that are added to an index that grows; `rows` are those that it then has. None if it
+                   is built anew
+    remark         what is added to the index that is there, or why it is built anew; None if there is none,
+                   or it is current
     """
 
     key: str

@@ -183,8 +183,8 @@ class Export(Section):
     indexes   several of them, by a name of your choice
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
-    For those who add an export: it is one field here, whose marks tell which paths are written and which columns
-    are read, and one entry of `pipeline.export.exporters.EXPORTERS`.
+    For those who add an export: it is one field here, whose marks tell which paths are written and which
+    columns are read, and one entry of `pipeline.export.exporters.EXPORTERS`.
     """
 
     shards: Annotated[str | None, Destination(images=True, files=TAR_FILES)] = None

@@ -44,8 +44,8 @@ class Footer(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, dict[str, Any], str]:
-        """What identifies a part. Samples also note the state of their file, which changes with a touch: of them
-        the note of the content counts, not the state and not the seal, which covers it."""
+        """What identifies a part. Samples also note the state of their file, which changes with a touch: of
+        them the note of the content counts, not the state and not the seal, which covers it."""
         if STATE not in self.notes:
             return self.rows, self.notes, self.seal
         return self.rows, {name: value for name, value in self.notes.items() if name != STATE}, ""

@@ -11,7 +11,7 @@ That works for Flat and for IVF with whole vectors, scalar or product codes, wit
 kinds (HNSW, fast-scan codes) are built in memory.
 
     join(index, {"0.index": 10, "1.index": 7}, file.write)      # of one index, filled in parts
-    emptied("0.index", shape, 10)                               # the index without its rows, to fill more parts
+    emptied("0.index", shape, 10)                               # the index without its rows
 
 Source of the layout: `write_index` and `write_InvertedLists` in FAISS's index_write.cpp.
 """
@@ -186,8 +186,8 @@ def join(index: Any, parts: Mapping[str, int], write: Callable[[bytes | memoryvi
 
 
 def emptied(path: str, shape: Shape, rows: int) -> Any:
-    """The index of a file without its rows, which are not read: what `join` wants beside the parts. For Flat and
-    the lists of `growable_lists`."""
+    """The index of a file without its rows, which are not read: what `join` wants beside the parts. For Flat
+    and the lists of `growable_lists`."""
     import faiss
 
     if not shape.lists:
@@ -198,7 +198,7 @@ def emptied(path: str, shape: Shape, rows: int) -> Any:
         return faiss.deserialize_index(np.frombuffer(bytes(head) + NO_ROWS, np.uint8))
     index = faiss.read_index(path, faiss.IO_FLAG_MMAP)
     inner = faiss_build.inner(index)
-    lists = faiss.ArrayInvertedLists(inner.nlist, inner.code_size)
+    lists: Any = faiss.ArrayInvertedLists(inner.nlist, inner.code_size)
     inner.replace_invlists(lists, True)
     lists.this.disown()  # the index owns them now
     index.ntotal = inner.ntotal = 0

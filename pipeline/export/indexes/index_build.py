@@ -25,7 +25,6 @@ from pipeline.export.indexes.index_files import (
     PARTS,
     QUERIES,
     RECALL,
-    SOURCES,
     TRAINED,
 )
 from pipeline.export.indexes.index_growing import Growing
@@ -37,7 +36,7 @@ from pipeline.export.places.stage import STAYS, Stage
 from pipeline.export.places.transfer import remove_empty
 from pipeline.plan.cluster import GIB
 from pipeline.plan.growth.growth import EXACT
-from pipeline.plan.growth.sources import STORED, sources_file
+from pipeline.plan.growth.sources import SOURCES, STORED, sources_file
 from pipeline.plan.index_choice import Shape, cut, part_rows, shape_of
 from pipeline.progress import begun
 from pipeline.recipe.check import INDEX_TASK
@@ -58,8 +57,8 @@ class Built:
 
 
 class Build:
-    """Builds one index. `resources`: of a large task, as the recipe has them; `sources`: what `sources_now` says;
-    `growing`: the index that it is made from, if it grows."""
+    """Builds one index. `resources`: of a large task, as the recipe has them; `sources`: what `sources_now`
+    says; `growing`: the index that it is made from, if it grows."""
 
     def __init__(
         self,

@@ -11,9 +11,9 @@
 
 clip-retrieval opens the folder with an `indices_paths.json` of `{"mine": "out/index"}`. Kept samples are
 added in pool order. Samples without an embedding (null, zero or not finite) are left out and counted. Vectors
-for training are drawn by uid. If the pool grew, the rows of new shards are added to the index where that gives
-what the recipe says (plan/growth/growth.py); the log tells, and why not. index_files.py names the files, index_build.py is the order of the work, and
-index_tasks.py says how much memory it takes.
+for training are drawn by uid. If the pool grew, the rows of new shards are added to the index where that
+gives what the recipe says (plan/growth/growth.py); the log tells, and why not. index_files.py names the
+files, index_build.py is the order of the work, and index_tasks.py says how much memory it takes.
 """
 
 import logging
@@ -173,7 +173,7 @@ class _Export:
 
     def _over(self, noted: Noted) -> dict[str, Any]:
         """Find out whether an earlier index grows, and say so; returns what the manifest says of that."""
-        nothing = {GROWS: None, STAYS: []}
+        nothing: dict[str, Any] = {GROWS: None, STAYS: []}
         if noted.manifest is None or not noted.manifest.get(COMPLETE):
             return nothing
         names = list(self.place.names(noted.manifest))

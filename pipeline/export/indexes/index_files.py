@@ -3,7 +3,8 @@
     image.index                       the index; text.index if its kind is text
     metadata/metadata_0.parquet       row i is FAISS's id i: id uid shard row key caption url
     sources.parquet                   its shards, and what their rows depend on (plan/growth/sources.py)
-    recall.npz                        the vectors that were searched to measure recall, and their exact nearest
+    recall.npz                        the vectors that were searched to measure recall, and their exact
+                                      nearest
     image.json                        the manifest
 
     parts/00000.index                 a part: an index of its own, whose ids count from 0
@@ -13,8 +14,8 @@
     parts/queries.npz                 the vectors that are searched to measure recall
 
 Parts are joined into one file if that fits the memory of the recipe; else they stay, and the manifest names
-them under `parts`. The other files are removed when the index is whole. `sources.parquet` and `recall.npz` are
-what growing needs: with them, rows of new shards are added and recall is measured without an old vector.
+them under `parts`. The other files are removed when the index is whole. `sources.parquet` and `recall.npz`
+are what growing needs: with them, rows of new shards are added and recall is measured without an old vector.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.export.places.stage import numbers
-from pipeline.plan.growth.sources import FILE as SOURCES
+from pipeline.plan.growth.sources import SOURCES
 from pipeline.storage.folder import Folder
 
 TRAINED, QUERIES = "parts/trained.index", "parts/queries.npz"

@@ -4,8 +4,9 @@
     growing.parts                                parts that are filled with the rows of new shards
     growing.before                               pieces of the earlier index that come before them
 
-An index in one file is the first piece of the new file. Of an index in parts those that are whole stay where they
-are; the last one, if the next shard belongs to it, is written anew with the rows of that shard behind its own.
+An index in one file is the first piece of the new file. Of an index in parts those that are whole stay where
+they are; the last one, if the next shard belongs to it, is written anew with the rows of that shard behind
+its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -83,8 +84,8 @@ class Growing:
         )
 
     def recall(self) -> dict[str, np.ndarray]:
-        """`recall.npz`: (q, d) `vectors` of the queries; (q, HELD) `scores` and `ids` of their exact nearest; the
-        (q,) ids of the queries themselves, `own`."""
+        """`recall.npz`: (q, d) `vectors` of the queries; (q, HELD) `scores` and `ids` of their exact
+        nearest; the (q,) ids of the queries themselves, `own`."""
         return index_files.unpacked(Folder(self.path), RECALL)
 
 
@@ -96,8 +97,8 @@ def growing_of(
     section: Index,
     now: Callable[[], pl.DataFrame],
 ) -> Growing | str:
-    """How the finished index in a folder grows, or why it is built anew. `noted`: its manifest; `names`: its files;
-    `identity`, `now`: see `growth_of`."""
+    """How the finished index in a folder grows, or why it is built anew. `noted`: its manifest; `names`: its
+    files; `identity`, `now`: see `growth_of`."""
     folder, manifest = Folder(path), noted.manifest or {}
 
     def before() -> pl.DataFrame:

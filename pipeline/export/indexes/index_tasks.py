@@ -1,6 +1,6 @@
 """The tasks that build an index: fill its parts, search them. `index_training` has the first of all tasks and
-`index_joining` the last one. Each runs on any machine that reaches the index's folder and the store, and leaves
-files (index_files.py) and their contents.
+`index_joining` the last one. Each runs on any machine that reaches the index's folder and the store, and
+leaves files (index_files.py) and their contents.
 
 Memory of a task, at most: `train` holds its vectors twice (40 per list; half of the recipe's `memory` for
 `auto`); `fill` the head of the index, twice faiss_file.BLOCK and one batch, or one shard's columns, whichever
@@ -56,7 +56,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an index: its number, and the shards that hold its rows; `base`: rows that come before them."""
+    """A part of an index: its number, and the shards that hold its rows; `base`: rows that come before
+    them."""
 
     number: int
     shards: tuple[str, ...]
@@ -160,8 +161,8 @@ def _fill(
     near: _NearQueries,
     before: str | None = None,
 ) -> None:
-    """Write all rows into the index, and their samples, batch by batch, into the table, behind those of the file
-    `before`."""
+    """Write all rows into the index, and their samples, batch by batch, into the table, behind those of the
+    file `before`."""
     with growing(index, path) as add_vectors, MetadataWriter(metadata, schema_of(rows.empty())) as table:
         if before is not None:
             table.add_file(before)

@@ -1,5 +1,5 @@
-"""The first task of an index: choose the factory, train on a sample, draw the queries that measure recall. Or,
-for an index that grows, take all of that from what it is."""
+"""The first task of an index: choose the factory, train on a sample, draw the queries that measure recall.
+Or, for an index that grows, take all of that from what it is."""
 
 import hashlib
 from collections.abc import Sequence

@@ -4,7 +4,8 @@
         metadata.add(frame)                      # any number of times, with any number of rows
         metadata.add_file("metadata_0.parquet")
 
-The bytes depend on the rows alone, not on how they come: row groups have GROUP rows, and ids are counted here.
+The bytes depend on the rows alone, not on how they come: row groups have GROUP rows, and ids are counted
+here.
 """
 
 from typing import Any, Self

@@ -19,8 +19,8 @@ with `complete: false` and `replaces`, the earlier manifest. Then the files are 
 copied on the server), files that only the earlier one names are removed, and the manifest says
 `complete: true`. A reader that follows the manifest never sees a mixture. A swap that was killed is finished
 by the next run, whatever that one wants to write. If the folder holds no export yet, the new one is built in
-place. Files of the earlier export that are files of the new one too, and whose bytes stay as they are, are not
-built: the manifest names them under `stays`, and the swap leaves them where they are.
+place. Files of the earlier export that are files of the new one too, and whose bytes stay as they are, are
+not built: the manifest names them under `stays`, and the swap leaves them where they are.
 
 A file of a finished export that was cut, changed or removed since is named and written again, in place. So is
 every file of an export whose manifest, of an earlier version, holds no digests.

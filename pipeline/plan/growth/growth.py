@@ -4,8 +4,8 @@
     found                      -> Growth: what is added. Or a text: why the index is built anew
 
 An index without training (`Flat`) grows to the bytes that it would have if it were built anew. All others
-depend on the rows that they were trained for, and on the queries that were drawn of them, so they grow only if
-the recipe says `grow: true`. The shards that an index holds must be the first shards of the pool, with the
+depend on the rows that they were trained for, and on the queries that were drawn of them, so they grow only
+if the recipe says `grow: true`. The shards that an index holds must be the first shards of the pool, with the
 same rows kept and the same embeddings: then its ids stay as they are.
 """
 
@@ -47,8 +47,8 @@ class LivePart(BaseModel):
 
 
 class Noted(BaseModel):
-    """What the manifest says under `growth`. `trained_rows`: the rows that the index had when it was trained; None
-    if it needs no training."""
+    """What the manifest says under `growth`. `trained_rows`: the rows that the index had when it was
+    trained; None if it needs no training."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -129,9 +129,9 @@ def growth_of(
     before: Shards,
     now: Shards,
 ) -> Growth | str:
-    """How the finished index that a manifest describes grows, or why it cannot. `before`, `now`: its sources and
-    those of the store, asked for only if the manifest allows it; `before` raises FileNotFoundError, ValueError,
-    and EditedError, whose message is the reason."""
+    """How the finished index that a manifest describes grows, or why it cannot. `before`, `now`: its sources
+    and those of the store, asked for only if the manifest allows it; `before` raises FileNotFoundError,
+    ValueError, and EditedError, whose message is the reason."""
     for name, value in identity.items():
         if (had := manifest.get(name)) != value:
             if name == "columns":
@@ -204,6 +204,6 @@ def _why_not_wished(growth: Growth, section: Index) -> str:
         return ""
     trained = live.growth.trained_rows
     return (
-        f"{live.key} was trained for {trained:,} rows; `grow: true` would keep that, and add {growth.rows:,} rows "
-        f"to its {live.rows:,}"
+        f"{live.key} was trained for {trained:,} rows; `grow: true` would keep that, and add "
+        f"{growth.rows:,} rows to its {live.rows:,}"
     )

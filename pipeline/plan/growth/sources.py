@@ -5,9 +5,9 @@
 
     sources.parquet     shard, rows, missing, verdicts, columns: the shards with kept samples, in pool order
 
-`rows` are the kept samples that are in the index, `missing` those without an embedding. `verdicts` is a digest of
-which rows of the shard are kept, `columns` of its samples and embeddings. If neither has changed, the rows of the
-index that came from the shard are what they would be now.
+`rows` are the kept samples that are in the index, `missing` those without an embedding. `verdicts` is a
+digest of which rows of the shard are kept, `columns` of its samples and embeddings. If neither has changed,
+the rows of the index that came from the shard are what they would be now.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from pipeline.storage.folder import Folder
 from pipeline.storage.identity import Digest
 from pipeline.storage.store import Store, to_arrow
 
-FILE = "sources.parquet"
+SOURCES = "sources.parquet"
 DIGESTS = {"verdicts": pl.Binary, "columns": pl.Binary}
 NOW = {"shard": pl.String, "kept": pl.Int64, **DIGESTS}
 STORED = {"shard": pl.String, "rows": pl.Int64, "missing": pl.Int64, **DIGESTS}
@@ -115,14 +115,14 @@ def read_sources(folder: Folder) -> pl.DataFrame:
     """The `sources.parquet` of an index's folder. Raises FileNotFoundError, and ValueError for something
     else."""
     try:
-        with garbled(FILE), Parquet(BytesIO(folder.read(FILE))) as table:
+        with garbled(SOURCES), Parquet(BytesIO(folder.read(SOURCES))) as table:
             table.check(list(STORED))
             frames = [pl.DataFrame(schema=STORED), *_frames(table)]
             return pl.concat(frames)
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{FILE}: {error}") from None
+        raise ValueError(f"{SOURCES}: {error}") from None
 
 
 def _frames(table: Parquet) -> Iterator[pl.DataFrame]:
     for batch in table.batches(list(STORED), BATCH):
-        yield pl.DataFrame(batch).select(list(STORED)).cast(STORED)
+        yield pl.DataFrame(batch).select(list(STORED)).cast(pl.Schema(STORED))

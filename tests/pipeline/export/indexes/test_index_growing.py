@@ -1,4 +1,5 @@
-"""A pool that grew: the rows of new shards are added to the index. test_built_anew.py tests when they are not."""
+"""A pool that grew: the rows of new shards are added to the index. test_built_anew.py tests when they are
+not."""
 
 import itertools
 import os
@@ -26,7 +27,8 @@ from tests.support.kill_steps import killed_after
 def test_flat_grows_to_the_bytes_of_an_index_built_anew(
     tmp_path, growing_pool, told, monkeypatch, memory, part_bytes
 ):
-    """In one file and in parts: of a shard each; of eight rows or more, the last of which is extended; of all."""
+    """In one file and in parts: of a shard each; of eight rows or more, the last of which is extended; of
+    all."""
     monkeypatch.setattr(index_choice, "PART_BYTES", part_bytes)
     monkeypatch.setattr(index_choice, "HEADS", 0)
     read = []
@@ -95,7 +97,8 @@ def test_a_trained_index_grows_if_the_recipe_says_so(
         cosines = queries @ exact.T
         order = np.argsort(-cosines, axis=1, kind="stable")
         np.testing.assert_allclose(np.take_along_axis(cosines, order, 1), scores[:, :22], atol=1e-6)
-        assert (order[:, 0] == own).all() and (ids[:, 0] == own).all()
+        assert (order[:, 0] == own).all()
+        assert (ids[:, 0] == own).all()
         assert (ids[:, 22:] == -1).all()
         hits = opened.search(queries, 1).ids[:, 0]
         assert hits.tolist() == own.tolist()
@@ -183,8 +186,8 @@ STEPS = ((Folder, "publish_file"), (Folder, "remove"), (os, "replace"))
 
 @pytest.mark.parametrize("memory", [32, 1e-9])
 def test_killed_after_any_step_and_started_again(tmp_path, growing_pool, small_parts, monkeypatch, memory):
-    """A complete manifest names the files of the index before, or of the one after; the bytes in the end are those
-    of an undisturbed run."""
+    """A complete manifest names the files of the index before, or of the one after; the bytes in the end are
+    those of an undisturbed run."""
     out, options = tmp_path / "out", {"factory": "IVF2,SQ8", "memory": memory, "grow": True}
     write(tmp_path, **options)
     shutil.copytree(out, tmp_path / "base")
