@@ -47,11 +47,11 @@ class Piece:
     rows: int
 
     def read(self, mapped: bool = False) -> Any:
-        """The index. `mapped`: its lists stay in the file."""
+        """The index. `mapped`: its rows stay in the file, and it cannot be changed."""
         import faiss
 
         with local_copy(Folder(self.path), self.index) as local:
-            return faiss.read_index(local, faiss.IO_FLAG_MMAP if mapped else 0)
+            return faiss.read_index(local, faiss.IO_FLAG_MMAP_IFC if mapped else 0)
 
 
 @dataclass(frozen=True)
