@@ -132,3 +132,19 @@ def test_ray_equals_the_loop_to_the_byte(tmp_path, expected):
         result = write_index(decided(tmp_path, export_of(tmp_path, letter)), RayExecutor())
         assert contents(tmp_path / "out") == expected[letter]
         assert result.parts == (5 if letter == "c" else 0)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_an_index_grows_on_ray_as_on_the_loop(tmp_path, small_parts):
+    from pipeline.run.on_ray import RayExecutor
+
+    ordinary(tmp_path / "pool", SHARDS[:4])
+    for letter in "bc":
+        write_index(decided(tmp_path, export_of(tmp_path, letter, letter)))
+        shutil.copytree(tmp_path / letter, tmp_path / f"{letter}-ray")
+    ordinary(tmp_path / "pool", SHARDS)
+    for letter in "bc":
+        write_index(decided(tmp_path, export_of(tmp_path, letter, letter)))
+        result = write_index(decided(tmp_path, export_of(tmp_path, letter, f"{letter}-ray")), RayExecutor())
+        assert result.added == 18
+        assert contents(tmp_path / f"{letter}-ray") == contents(tmp_path / letter)
