@@ -247,7 +247,8 @@ class Build:
             [*before, self.sources.join(counted, on="shard", maintain_order="left").select(list(STORED))]
         )
         queries = index_files.unpacked(self.work.folder, QUERIES)["vectors"]
-        recall = index_files.packed(vectors=queries, scores=exact.scores, ids=exact.ids, own=exact.own)
+        scores, ids = np.ascontiguousarray(exact.scores), np.ascontiguousarray(exact.ids)
+        recall = index_files.packed(vectors=queries, scores=scores, ids=ids, own=exact.own)
         self.stage.publish(SOURCES, sources_file(sources))
         self.stage.publish(RECALL, recall)
         return int(sources["missing"].sum())

@@ -20,6 +20,7 @@ import polars as pl
 from pipeline.export.indexes import index_files
 from pipeline.export.indexes.index_files import RECALL
 from pipeline.export.indexes.index_tasks import Part, Piece
+from pipeline.export.indexes.recall import read_recall
 from pipeline.export.places.contents import Noted, content_of, inspect, manifest_contents, sealed
 from pipeline.plan.growth.growth import EditedError, Growth, growth_of
 from pipeline.plan.growth.sources import read_sources
@@ -84,9 +85,8 @@ class Growing:
         )
 
     def recall(self) -> dict[str, np.ndarray]:
-        """`recall.npz`: (q, d) `vectors` of the queries; (q, HELD) `scores` and `ids` of their exact
-        nearest; the (q,) ids of the queries themselves, `own`."""
-        return index_files.unpacked(Folder(self.path), RECALL)
+        """Its queries and their exact nearest, see `read_recall`."""
+        return read_recall(Folder(self.path).read(RECALL), self.growth.live.dimension)
 
 
 def growing_of(
@@ -110,4 +110,9 @@ def growing_of(
     found = growth_of(manifest, identity, section, before, now)
     if isinstance(found, str):
         return found
-    return Growing(path, section.stem, content_of(sealed(manifest)), found)
+    growing = Growing(path, section.stem, content_of(sealed(manifest)), found)
+    try:
+        growing.recall()
+    except ValueError as error:
+        return f"its {error}"
+    return growing

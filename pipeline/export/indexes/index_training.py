@@ -11,9 +11,10 @@ import polars as pl
 
 from pipeline.export.indexes import faiss_build
 from pipeline.export.indexes.faiss_file import emptied
-from pipeline.export.indexes.index_files import QUERIES, RECALL, TRAINED, packed, unpacked
+from pipeline.export.indexes.index_files import QUERIES, RECALL, TRAINED, packed
 from pipeline.export.indexes.index_tasks import IndexWork, Piece
 from pipeline.export.indexes.recall import QUERIES as MOST_QUERIES
+from pipeline.export.indexes.recall import read_recall
 from pipeline.export.places.contents import content_of, local_content
 from pipeline.export.places.transfer import local_copy
 from pipeline.plan.cluster import GIB
@@ -62,7 +63,12 @@ class TrainedBefore:
         folder = Folder(self.piece.path)
         with local_copy(folder, self.piece.index) as path:
             index = emptied(path, shape_of(factory, self.work.vectors.dimension), self.piece.rows)
-            return _published(self.work, factory, index, packed(vectors=unpacked(folder, RECALL)["vectors"]))
+            return _published(
+                self.work,
+                factory,
+                index,
+                packed(vectors=read_recall(folder.read(RECALL), self.work.vectors.dimension)["vectors"]),
+            )
 
 
 def _published(work: IndexWork, factory: str, index: Any, queries: bytes) -> Trained:

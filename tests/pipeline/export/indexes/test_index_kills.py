@@ -99,7 +99,7 @@ def test_killed_while_it_grows(tmp_path, small_parts, letter):
     assert write_index(decided(tmp_path, export_of(tmp_path, letter))).added == 18
     longest = time.monotonic() - begun
     both = [contents(tmp_path / "base"), contents(out)]
-    for _ in range(either(2, 30)):
+    for _ in range(either(2, 20)):
         shutil.rmtree(out)
         shutil.copytree(tmp_path / "base", out)
         process = begun_process(write, tmp_path, letter, False)
