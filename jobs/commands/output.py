@@ -53,24 +53,28 @@ class _WarningHandler(logging.Handler):
     """Prints each record as a line on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        say(f"warning: {record.getMessage()}")
+        """Print one record; one that is not a warning as it is."""
+        warning = "warning: " if record.levelno >= logging.WARNING else ""
+        say(f"{warning}{record.getMessage()}")
 
 
 @contextmanager
 def warnings_on_stderr() -> Iterator[None]:
     """Within the block, every file of the store that is found damaged is named on stderr, also without
-    --verbose, and so are web servers that make reading slow."""
+    --verbose, and so are web servers that make reading slow, and indexes that grow or are built anew."""
     from jobs.terminal.log import ALWAYS
 
-    handler = _WarningHandler()
-    for name in ALWAYS:
-        logging.getLogger(name).addHandler(handler)
+    handler, loggers = _WarningHandler(), [logging.getLogger(name) for name in ALWAYS]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        for name in ALWAYS:
-            logging.getLogger(name).removeHandler(handler)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 def exit_if_incomplete(

@@ -257,7 +257,8 @@ def export(
 
     Filtered shards, a DataComp subset file, a FAISS index, a list of URLs, a
     table with every score. The columns must be computed; the decision is made
-    again if a rule has changed.
+    again if a rule has changed. If shards were added to the pool, a FAISS index
+    grows where that is possible; one line says how, or why it is built anew.
 
     Examples:
 

@@ -17,7 +17,7 @@ from jobs.terminal.console import remarks
 from pipeline.run.ray_log import LineFormatter
 
 # Loggers whose records are shown without --verbose too (commands/output.py)
-ALWAYS = ("winnow.storage.damage", "winnow.storage.web")
+ALWAYS = ("winnow.storage.damage", "winnow.storage.web", "winnow.export.indexes")
 
 
 class TerminalHandler(logging.Handler):

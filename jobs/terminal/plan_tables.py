@@ -26,6 +26,9 @@ def plan(preview: Preview) -> None:
         tables.console.print(f"FAISS index: {_pool(preview.index)}{where}")
     if preview.indexes:
         tables.console.print(_indexes(preview.indexes))
+        for index in preview.indexes:
+            if index.remark:
+                tables.console.print(f"{index.key} {index.remark}")
     if preview.estimate.bottleneck:
         tables.console.print(_operator_costs(preview.estimate))
         _summary(preview)
@@ -73,7 +76,8 @@ def _exports(spaces: Sequence[Space]) -> FittedTable:
 
 
 def _indexes(indexes: Sequence[PlannedIndex]) -> FittedTable:
-    """What each index will be, how large, and how long one core takes."""
+    """What each index will be, how large, and how long one core takes; of one that grows, for the new
+    rows."""
     rates = (
         "rates measured here" if indexes[0].measured else "known rates; --measure takes those of this machine"
     )

@@ -21,8 +21,8 @@ DESCRIBED = ("uid", "shard", "row", "key", "text", "url")  # of a sample, by def
 @dataclass
 class KeptVectors:
     """Batches of (unit vectors (n, d) float32, their samples) of the kept rows that have an embedding. Once
-    the loop has ended, `rows` counts these rows, and `missing` the kept rows without an embedding. Travels to
-    workers.
+    the loop has ended, `rows` counts these rows, and `missing` the kept rows without an embedding;
+    `by_shard` holds both for each shard. Travels to workers.
 
     shards   those that have kept rows
     first    the shard to look up columns in; any
@@ -37,6 +37,7 @@ class KeptVectors:
     names: Sequence[str] = DESCRIBED
     rows: int = field(default=0, init=False)
     missing: int = field(default=0, init=False)
+    by_shard: list[tuple[int, int]] = field(default_factory=list, init=False)
 
     @classmethod
     def of(cls, session: Session, embedding: str) -> "KeptVectors":
@@ -66,8 +67,10 @@ class KeptVectors:
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, pl.DataFrame]]:
         self.rows = self.missing = waiting = 0
+        self.by_shard = []
         batch: list[tuple[np.ndarray, pl.DataFrame]] = []
         for shard in self.shards:
+            rows, missing = self.rows, self.missing
             for frame in self._kept_frames(shard):
                 batch.append(self._valid(frame))
                 self.rows += len(batch[-1][0])
@@ -75,6 +78,7 @@ class KeptVectors:
                 if waiting >= BATCH:
                     yield _joined(batch)
                     batch, waiting = [], 0
+            self.by_shard.append((self.rows - rows, self.missing - missing))
         if batch:
             yield _joined(batch)
 

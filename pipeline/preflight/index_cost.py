@@ -11,13 +11,16 @@ three rates, which were measured on one core of a virtual machine with AVX2 (`HE
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 
 from pipeline.plan.cluster import GIB
+from pipeline.plan.growth.growth import growth_of, index_identity
+from pipeline.plan.growth.sources import read_sources, sources_now
 from pipeline.plan.index_choice import ONE_LEVEL, SPARE, Shape, choose, cut, part_rows, shape_of
 from pipeline.plan.passes import Stored
 from pipeline.plan.session import Session
@@ -25,6 +28,7 @@ from pipeline.recipe.check import column_types
 from pipeline.recipe.sections import Index
 from pipeline.schema import owner
 from pipeline.storage import layout
+from pipeline.storage.folder import Folder
 from pipeline.threads import faiss_threads
 
 ITERATIONS = 10  # of k-means, FAISS's default for lists
@@ -51,7 +55,7 @@ HERE = Rates(flops=8e10, numbers=1e8, graph=1.7e-7)
 
 @dataclass(frozen=True)
 class PlannedIndex:
-    """An index that would be built. Figures that are not known yet are None.
+    """An index that would be built, or grow. Figures that are not known yet are None.
 
     key            of the recipe: `export.index`
     rows           in it, if every kept sample has an embedding
@@ -65,6 +69,10 @@ class PlannedIndex:
                                  adding,
                    and comparing every row with the queries that measure recall
     measured       whether the seconds follow from rates measured here
+    added_rows     rows that are added to an index that grows; `rows` are those that it then has. None if it
+                   is built anew
+    remark         what is added to the index that is there, or why it is built anew; None if there is none,
+                   or it is current
     """
 
     key: str
@@ -80,6 +88,8 @@ class PlannedIndex:
     train_seconds: float | None
     add_seconds: float | None
     measured: bool
+    added_rows: int | None = None
+    remark: str | None = None
 
 
 def planned_indexes(session: Session, stored: Stored, rates: Rates = HERE) -> list[PlannedIndex]:
@@ -87,10 +97,61 @@ def planned_indexes(session: Session, stored: Stored, rates: Rates = HERE) -> li
     indexes = session.recipe.export.every_index()
     kept = _kept(session) if indexes and len(stored.rows) == len(session.shards) else None
     counts = kept or dict(stored.rows) or None
-    return [
-        _planned(f"export.{name}", index, counts, kept is None, _dimension(session, index, stored), rates)
+    found = [
+        (
+            index,
+            _planned(
+                f"export.{name}", index, counts, kept is None, _dimension(session, index, stored), rates
+            ),
+        )
         for name, index in indexes.items()
     ]
+    return [_grown(planned, index, session, rates, kept is not None) for index, planned in found]
+
+
+def _grown(
+    planned: PlannedIndex, index: Index, session: Session, rates: Rates, is_decided: bool
+) -> PlannedIndex:
+    """The same if an index lies there that grows: the cost of the rows that are added. Its files are not
+    compared with their digests."""
+    manifest = _manifest(index)
+    if not manifest.get("complete") or manifest.get("decision") == session.decisions:
+        return planned
+    if not is_decided:
+        return replace(planned, remark="lies there: whether it grows shows once `winnow keep` has decided")
+
+    def before() -> pl.DataFrame:
+        return read_sources(Folder(index.path))
+
+    def now() -> pl.DataFrame:
+        return sources_now(session, index.embedding)
+
+    growth = growth_of(manifest, index_identity(session, index), index, before, now)
+    if isinstance(growth, str):
+        return replace(planned, remark=f"is built anew: {growth}")
+    live, counts = growth.live, dict(growth.added.select("shard", "kept").iter_rows())
+    return replace(
+        planned,
+        rows=live.rows + growth.rows,
+        factory=live.key,
+        bytes=live.shape.bytes(live.rows + growth.rows),
+        parts=len(cut(list(counts), counts, part_rows(live.shape))),
+        joined=not live.parts,
+        training_rows=0,
+        train_seconds=0.0,
+        add_seconds=add_seconds(live.key, live.shape, growth.rows, live.dimension, rates),
+        added_rows=growth.rows,
+        remark=growth.told(),
+    )
+
+
+def _manifest(index: Index) -> Mapping[str, Any]:
+    """What the index at a path says of itself; nothing without one."""
+    try:
+        manifest = orjson.loads(Folder(index.path).read(f"{index.stem}.json"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def _planned(

@@ -8,6 +8,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 TAR_FILES = r"\d{8,}(\.tar|\.parquet|_stats\.json)|(sizes|meta)\.json"
+INDEX_FILES = r"(image|text)\.(index|json)|metadata|parts|sources\.parquet|recall\.npz"
 
 
 @dataclass(frozen=True)

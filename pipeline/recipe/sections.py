@@ -24,7 +24,7 @@ from pipeline.errors import brief
 from pipeline.operator import Operator
 from pipeline.recipe.faiss_factory import check_factory
 from pipeline.recipe.limits import Limits
-from pipeline.recipe.marks import EMBEDDING, TAR_FILES, WHOLE_NUMBERS, ColumnName, Destination
+from pipeline.recipe.marks import EMBEDDING, INDEX_FILES, TAR_FILES, WHOLE_NUMBERS, ColumnName, Destination
 from pipeline.rule import Rule
 
 
@@ -151,14 +151,16 @@ class Index(Section):
     factory     FAISS's factory string, such as `IVF1024,PQ32`; default `auto`: by rows, width and `memory`
     memory      GiB for the index when it is searched, default 32; a larger one is left in parts
     recall      the share of the true ten nearest that a search finds, default 0.95: it visits so many lists
+    grow        whether rows of new shards are added to a trained index, default false; `Flat` always grows
     """
 
     embedding: Annotated[str, EMBEDDING]
-    path: Annotated[str, Destination(files=r"(image|text)\.(index|json)|metadata|parts")]
+    path: Annotated[str, Destination(files=INDEX_FILES)]
     kind: Literal["image", "text"] | None = None
     factory: Annotated[str, AfterValidator(check_factory)] = "auto"
     memory: Annotated[float, Field(gt=0, le=_MOST)] = 32.0
     recall: Annotated[float, Field(gt=0, le=1)] = 0.95
+    grow: bool = False
 
     @property
     def stem(self) -> str:
@@ -167,8 +169,7 @@ class Index(Section):
 
 
 class Export(Section):
-    """`export`: the files that `winnow export` writes, of the samples that `keep` keeps. All keys are
-    optional; nothing is written for those that are missing.
+    """`export`: what `winnow export` writes of the kept samples; nothing for a key that is missing.
 
         export: {shards: out/shards, subset: out/subset.npy, repeats: sampled.repeats}
 
@@ -182,9 +183,8 @@ class Export(Section):
     indexes   several of them, by a name of your choice
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
-    For those who add an export: it is one field here and one entry of `pipeline.export.exporters.EXPORTERS`.
-    The marks on the fields tell which paths are written and which columns are read, for the checks and for
-    the key of a decision.
+    For those who add an export: it is one field here, whose marks tell which paths are written and which
+    columns are read, and one entry of `pipeline.export.exporters.EXPORTERS`.
     """
 
     shards: Annotated[str | None, Destination(images=True, files=TAR_FILES)] = None

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipeline.errors import RecipeError, shortened
+from pipeline.export.indexes.faiss_build import visit
 
 HEAD = struct.Struct("<4siqqq?i")  # kind, dimension, rows, two numbers of no meaning, trained, metric
 INNER_PRODUCT = 0
@@ -47,7 +48,7 @@ def set_probes(index: Any, probes: int, shown: str) -> None:
     lists = lists_of(index)
     if lists is None:
         raise RecipeError(f"--probes: {shown} has no lists, and every query compares all of its vectors")
-    lists.nprobe = min(probes, lists.nlist)
+    visit(lists, probes)
 
 
 def lists_of(index: Any) -> Any:

@@ -30,6 +30,7 @@ from pipeline.storage.identity import remote_state
 from pipeline.storage.seals import LOG, SEAL, BrokenError, broken, broken_file
 
 REQUESTS = 32  # sent to object storage at the same time
+STATE = "state"  # the note of samples that changes with a touch of the shard
 LOCAL_READS = 4  # at the same time; more threads would only wait for Python's lock
 
 
@@ -40,6 +41,14 @@ class Footer(NamedTuple):
     rows: int
     notes: dict[str, Any]
     seal: str = ""
+
+    @property
+    def identity(self) -> tuple[int, dict[str, Any], str]:
+        """What identifies a part. Samples also note the state of their file, which changes with a touch: of
+        them the note of the content counts, not the state and not the seal, which covers it."""
+        if STATE not in self.notes:
+            return self.rows, self.notes, self.seal
+        return self.rows, {name: value for name, value in self.notes.items() if name != STATE}, ""
 
 
 class Damage(dict[str, str]):

@@ -1,5 +1,6 @@
 """`export.index` beside a bare FAISS build of the same index and autofaiss's choice for the size: CPU
-seconds, peak memory, file size, recall@10; equal bytes with four tasks; parts against the joined file.
+seconds, peak memory, file size, recall@10; equal bytes with four tasks; parts against the joined file; an
+index to which the last shard is added (`grow`, compare with `ours`).
 
     python tests/benchmarks/bench_index.py /tmp/bench --rows 1000000 --width 512
     python tests/benchmarks/bench_index.py /tmp/bench20 --rows 20000000 --width 128 --steps parts
@@ -41,7 +42,7 @@ from pipeline.run.executor import LITTLE, Asked, LocalExecutor
 
 ROWS_PER_SHARD = 20_000
 QUERIES = 1_000
-STEPS = ("ours", "bare", "tasks", "parts")
+STEPS = ("ours", "grow", "bare", "tasks", "parts")
 PLUGIN = '''
 import numpy as np
 import polars as pl
@@ -80,8 +81,8 @@ class FourTasks(LocalExecutor):
             yield from pool.imap_unordered(function, items)
 
 
-def session(folder: Path, width: int, out: str, **index: Any) -> Session:
-    """The pool with every column, and an index to write."""
+def session(folder: Path, width: int, out: str, shards: int | None = None, **index: Any) -> Session:
+    """The pool with every column, or its first shards, and an index to write."""
     (folder / "made.py").write_text(PLUGIN.replace("WIDTH", str(width)))
     recipe = {
         "name": "bench",
@@ -91,7 +92,7 @@ def session(folder: Path, width: int, out: str, **index: Any) -> Session:
         "export": {"index": {"embedding": "made.e", "path": str(folder / out), **index}},
         "run": {"made": {"batch_size": 16_384}},
     }
-    return Session.open(parse(recipe))
+    return Session.open(parse(recipe), shards)
 
 
 def prepare(folder: Path, rows: int, width: int) -> None:
@@ -131,6 +132,17 @@ def ours(
         "bytes": size,
         "steps": steps,
     }
+
+
+def grow(folder: Path, rows: int, width: int) -> dict[str, Any]:
+    """The last shard is added to an index of the others."""
+    few = session(folder, width, "grown", -(-rows // ROWS_PER_SHARD) - 1, grow=True)
+    decide(few)
+    trained = write_index(few)
+    began = time.process_time()
+    found = ours(folder, rows, width, "grown", grow=True)
+    added = rows - trained.rows
+    return {**found, "added": added, "cpu of growing": round(time.process_time() - began, 1)}
 
 
 def bare(folder: Path, rows: int, width: int, factory: str = "") -> dict[str, Any]:

@@ -27,6 +27,12 @@ PROBES = (
     32  # lists that a query visits until `recall.py` has found how many it takes, or a 64th of all if more
 )
 
+# Candidates that a search of the graph over the centroids holds. FAISS takes 16 whatever is asked for. Of
+# 65,536 centroids of clustered vectors, 16 find the nearest for .91 of the vectors, but only .54 of the
+# nearest 181; twice as many as lists find .99 of these (tests/benchmarks/RESULTS.md).
+FILLING = 16
+CANDIDATES = 2  # per list that a query visits
+
 
 def create(factory: str, dimension: int, key: str = "export.index") -> Any:
     """An empty index. `key`: of the recipe, for messages. Raises RecipeError for a factory string that FAISS
@@ -74,6 +80,8 @@ def adder(index: Any) -> Callable[[np.ndarray], None]:
     behind, chain = inner(index), transforms(index)
     add_transformed = _gpu_adder(behind) or behind.add
     graph = isinstance(behind, faiss.IndexHNSW)
+    if isinstance(behind, faiss.IndexIVF):
+        _hold(behind, FILLING)
 
     def add_vectors(vectors: np.ndarray) -> None:
         vectors = transformed(chain, vectors)
@@ -102,9 +110,27 @@ def _gpu_adder(ivf: Any) -> Callable[[np.ndarray], None] | None:
 
 
 def set_probes(index: Any, probes: int | None = None) -> None:
-    """Set how many lists a query visits; by default PROBES."""
+    """Set how many lists a query visits; by default PROBES, for an index that is still to be filled."""
     if ivf := probed_lists(index):
-        ivf.nprobe = probes or min(ivf.nlist, max(PROBES, ivf.nlist // 64))
+        if probes:
+            visit(ivf, probes)
+        else:
+            ivf.nprobe = min(ivf.nlist, max(PROBES, ivf.nlist // 64))
+
+
+def visit(ivf: Any, probes: int) -> None:
+    """Set how many inverted lists a query visits. A graph of the centroids must hold more candidates than
+    that, or it misses many of the lists."""
+    ivf.nprobe = min(probes, ivf.nlist)
+    _hold(ivf, max(FILLING, CANDIDATES * ivf.nprobe))
+
+
+def _hold(ivf: Any, candidates: int) -> None:
+    """Set how many candidates a search of the graph of the centroids holds, if there is one."""
+    import faiss
+
+    if isinstance(graph := faiss.downcast_index(ivf.quantizer), faiss.IndexHNSW):
+        graph.hnsw.efSearch = candidates
 
 
 def write(index: Any, path: str) -> None:

@@ -11,6 +11,7 @@ That works for Flat and for IVF with whole vectors, scalar or product codes, wit
 kinds (HNSW, fast-scan codes) are built in memory.
 
     join(index, {"0.index": 10, "1.index": 7}, file.write)      # of one index, filled in parts
+    emptied("0.index", shape, 10)                               # the index without its rows
 
 Source of the layout: `write_index` and `write_InvertedLists` in FAISS's index_write.cpp.
 """
@@ -26,9 +27,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.export.indexes import faiss_build
+from pipeline.plan.index_choice import FLOAT_BYTES, Shape
 
 BLOCK = 256 << 20  # bytes of codes and ids held in memory
 ID_BYTES = 8  # of a row's number
+FLAT_HEAD = 37  # bytes of a Flat index before its rows and the count of their numbers
+ROWS_AT = 8  # where the number of rows stands in the head of an index
 NO_ROWS = struct.pack("<Q", 0)  # the end of a Flat index without rows
 LISTS_HEAD = 20  # bytes of inverted lists before their sizes: a name, the number of lists, bytes of a code
 NO_LISTS = b"sprs" + NO_ROWS  # the end of inverted lists without rows
@@ -179,6 +183,26 @@ def join(index: Any, parts: Mapping[str, int], write: Callable[[bytes | memoryvi
     ]
     for data in _joined(blocks):
         write(data)
+
+
+def emptied(path: str, shape: Shape, rows: int) -> Any:
+    """The index of a file without its rows, which are not read: what `join` wants beside the parts. For Flat
+    and the lists of `growable_lists`."""
+    import faiss
+
+    if not shape.lists:
+        data = map_file(path)
+        head = bytearray(data[: len(data) - rows * shape.width * FLOAT_BYTES - len(NO_ROWS)])
+        for start in (0, len(head) - FLAT_HEAD):  # of the index, and of the one behind transforms
+            struct.pack_into("<q", head, start + ROWS_AT, 0)
+        return faiss.deserialize_index(np.frombuffer(bytes(head) + NO_ROWS, np.uint8))
+    index = faiss.read_index(path, faiss.IO_FLAG_MMAP)
+    inner = faiss_build.inner(index)
+    lists: Any = faiss.ArrayInvertedLists(inner.nlist, inner.code_size)
+    inner.replace_invlists(lists, True)
+    lists.this.disown()  # the index owns them now
+    index.ntotal = inner.ntotal = 0
+    return index
 
 
 def map_file(path: str) -> memoryview:

@@ -4,16 +4,19 @@
 
     image.index                   inner product of unit vectors: cosines. text.index of an index of captions
     metadata/metadata_0.parquet   row i is FAISS's id i: id uid shard row key caption url
+    sources.parquet, recall.npz   what growing needs (index_files.py)
     image.json                    the manifest: which decision this is, which operator made the embeddings,
                                   where the pool is, the recall that was measured; `complete` is true once all
                                   is there
 
 clip-retrieval opens the folder with an `indices_paths.json` of `{"mine": "out/index"}`. Kept samples are
 added in pool order. Samples without an embedding (null, zero or not finite) are left out and counted. Vectors
-for training are drawn by uid. index_files.py names the files, index_build.py is the order of the work, and
-index_tasks.py says how much memory it takes.
+for training are drawn by uid. If the pool grew, the rows of new shards are added to the index where that
+gives what the recipe says (plan/growth/growth.py); the log tells, and why not. index_files.py names the
+files, index_build.py is the order of the work, and index_tasks.py says how much memory it takes.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -21,26 +24,31 @@ from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
+import polars as pl
+
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Report, TaskReport, Watch
 from pipeline.export.indexes import index_files
 from pipeline.export.indexes.index_build import Build, Built
-from pipeline.export.indexes.index_files import BUILDING, PARTS
+from pipeline.export.indexes.index_files import BUILDING, GROWS, PARTS
+from pipeline.export.indexes.index_growing import Growing, growing_of
 from pipeline.export.indexes.index_tasks import IndexWork
 from pipeline.export.kept import kept_counts
 from pipeline.export.kept_vectors import KeptVectors
+from pipeline.export.places.contents import Noted
 from pipeline.export.places.folder import ExportFolder
 from pipeline.export.places.inputs import Inputs, operators_of
-from pipeline.export.places.stage import Stage
+from pipeline.export.places.stage import COMPLETE, STAYS, Stage
+from pipeline.plan.growth.growth import index_identity
+from pipeline.plan.growth.sources import sources_now
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.run.executor import Executor, LocalExecutor
 from pipeline.schema import owner
-from pipeline.storage import layout
 
 KEY = "export.index.path"
 KINDS = ("image", "text")  # of an index
-FORMAT = 2  # of the folder; raise it if what a manifest says changes
+LOG = logging.getLogger("winnow.export.indexes")  # the command line always shows it
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class IndexResult:
     measured              recall against exact search, and the lists to visit for it: queries, k, recall@1,
                           recall@10, probes
     queries_per_second    of the task that measured it, if this run wrote it
+    added       rows that this run added to an earlier index; None if it was built anew, or left as it was
     """
 
     decision: str
@@ -71,6 +80,7 @@ class IndexResult:
     path: str
     written: bool
     queries_per_second: float | None = None
+    added: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,7 @@ class _Export:
             raise RecipeError(f"{self.key} is missing: {{embedding: clip.image_embedding, path: ...}}")
         self.session = session
         self.section = section
+        self.growing: Growing | None = None
         self.operator = owner(section.embedding)
         self.place = place_of(section.path, section.stem, f"{self.key}.path")
 
@@ -145,26 +156,35 @@ class _Export:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that the bytes depend on."""
-        section = self.section
-        return {
-            "export": "index",
-            "format": FORMAT,
-            **self.inputs.manifest,
-            "embedding": section.embedding,
-            "columns": self.session.folder(self.operator) if self.operator is not None else layout.SAMPLES,
-            "factory": section.factory,
-            "memory": section.memory,
-            "recall": section.recall,
-            "metric": "inner_product",
-        }
+        return {**self.inputs.manifest, **index_identity(self.session, self.section)}
+
+    @cached_property
+    def sources(self) -> pl.DataFrame:
+        """What the rows of the index depend on, by shard."""
+        return sources_now(self.session, self.section.embedding)
 
     def writing(self) -> AbstractContextManager[Stage]:
         """Hold the place of the index: where to build it."""
         kept_counts(self.session)  # before anything is begun
         self.check()
         return self.place.writing(
-            self.identity, f"{self.key}.path of {self.session.recipe.name}", {BUILDING: 0}
+            self.identity, f"{self.key}.path of {self.session.recipe.name}", {BUILDING: 0}, self._over
         )
+
+    def _over(self, noted: Noted) -> dict[str, Any]:
+        """Find out whether an earlier index grows, and say so; returns what the manifest says of that."""
+        nothing: dict[str, Any] = {GROWS: None, STAYS: []}
+        if noted.manifest is None or not noted.manifest.get(COMPLETE):
+            return nothing
+        names = list(self.place.names(noted.manifest))
+        identity = index_identity(self.session, self.section)
+        found = growing_of(self.place.path, noted, names, identity, self.section, lambda: self.sources)
+        if isinstance(found, str):
+            LOG.info("%s: %s is built anew: %s", self.key, self.place.path, found)
+            return nothing
+        LOG.info("%s: %s %s", self.key, self.place.path, found.growth.told())
+        self.growing = found
+        return {GROWS: found.base, STAYS: found.stays}
 
     def build(self, stage: Stage, executor: Executor, watch: Watch) -> Built:
         """Build the index; returns what the manifest says of it."""
@@ -172,7 +192,7 @@ class _Export:
         vectors = KeptVectors.of(self.session, self.section.embedding)
         work = IndexWork(stage.path, self.key, self.section, vectors, counts)
         resources = self.session.recipe.resources(INDEX_TASK)
-        built = Build(work, stage, executor, resources).run(watch)
+        built = Build(work, stage, executor, resources, self.sources, self.growing).run(watch)
         return Built({**built.about, **self._described()}, built.queries_per_second)
 
     def _described(self) -> dict[str, Any]:
@@ -197,7 +217,12 @@ class _Export:
             path=self.place.path,
             written=built is not None,
             queries_per_second=built.queries_per_second if built else None,
+            added=self._added(stage) if built else None,
         )
+
+    def _added(self, stage: Stage) -> int | None:
+        """The rows that were added to an earlier index."""
+        return stage.manifest["rows"] - self.growing.growth.live.rows if self.growing else None
 
 
 _ABOUT_KEYS = {field.name for field in fields(IndexResult)} - {
@@ -205,6 +230,7 @@ _ABOUT_KEYS = {field.name for field in fields(IndexResult)} - {
     "written",
     "parts",
     "queries_per_second",
+    "added",
 }
 
 

@@ -1,5 +1,6 @@
-"""The tasks that build an index: train it, fill its parts, search them, join them. Each runs on any machine
-that reaches the index's folder and the store, and leaves files (index_files.py) and their contents.
+"""The tasks that build an index: fill its parts, search them. `index_training` has the first of all tasks and
+`index_joining` the last one. Each runs on any machine that reaches the index's folder and the store, and
+leaves files (index_files.py) and their contents.
 
 Memory of a task, at most: `train` holds its vectors twice (40 per list; half of the recipe's `memory` for
 `auto`); `fill` the head of the index, twice faiss_file.BLOCK and one batch, or one shard's columns, whichever
@@ -8,37 +9,59 @@ is 1.07 GB, libraries included (measured). An index that cannot be cut (HNSW, fa
 which is held whole.
 """
 
+import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.export.exporter import TaskReport
-from pipeline.export.indexes import faiss_build, index_files
+from pipeline.export.indexes import faiss_build
 from pipeline.export.indexes.faiss_file import growing, join
 from pipeline.export.indexes.index_files import QUERIES, TRAINED, packed, part_files, unpacked
+from pipeline.export.indexes.metadata_file import MetadataWriter, samples_of, schema_of
 from pipeline.export.indexes.recall import NONE, Answer, K, Nearest
 from pipeline.export.kept_vectors import KeptVectors
 from pipeline.export.places.contents import HashedFile, content_of, local_content
 from pipeline.export.places.transfer import local_copy
 from pipeline.recipe.sections import Index
 from pipeline.storage.folder import Folder
-from pipeline.storage.store import to_arrow
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Files with consecutive rows of an index: one that was filled, or one of the index that grows.
+
+    path              the folder
+    index, metadata   the files in it
+    rows              in them
+    """
+
+    path: str
+    index: str
+    metadata: str
+    rows: int
+
+    def read(self, mapped: bool = False) -> Any:
+        """The index. `mapped`: its rows stay in the file, and it cannot be changed."""
+        import faiss
+
+        with local_copy(Folder(self.path), self.index) as local:
+            return faiss.read_index(local, faiss.IO_FLAG_MMAP_IFC if mapped else 0)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an index: its number, and the shards that hold its rows."""
+    """A part of an index: its number, and the shards that hold its rows; `base`: rows that come before
+    them."""
 
     number: int
     shards: tuple[str, ...]
+    base: Piece | None = None
 
 
 @dataclass(frozen=True)
@@ -69,14 +92,7 @@ class IndexWork:
 
     def trained(self) -> Any:
         """The index without rows."""
-        return self.read(TRAINED)
-
-    def read(self, name: str) -> Any:
-        """An index of the folder."""
-        import faiss
-
-        with local_copy(self.folder, name) as local:
-            return faiss.read_index(local)
+        return Piece(self.path, TRAINED, "", 0).read()
 
 
 # --- filling --------------------------------------------------------------------------------------
@@ -89,7 +105,7 @@ class Filler:
     work: IndexWork
 
     def fill(self, part: Part) -> TaskReport:
-        """Write a part, its samples, and the rows of it that are nearest to the queries."""
+        """Write a part, its samples, and the rows of its shards that are nearest to the queries."""
         work, folder = self.work, self.work.folder
         index_name, metadata_name, notes_name = part_files(part.number)
         rows = work.vectors.over(part.shards)
@@ -99,10 +115,16 @@ class Filler:
             folder.publishing(metadata_name) as metadata_path,
             HashedFile(metadata_path) as metadata,
         ):
-            _fill(work.trained(), index_path, rows, metadata, near)
+            if part.base is None:
+                _fill(work.trained(), index_path, rows, metadata, near)
+                content = local_content(
+                    index_path
+                )  # FAISS writes its head last, so it cannot be hashed before
+            else:
+                content = _fill_behind(part.base, work, index_path, rows, metadata, near)
             metadata.close()
-            content = local_content(index_path)  # FAISS writes its head last, so it cannot be hashed before
-        notes = packed(rows=np.array(rows.rows), missing=np.array(rows.missing), **near.arrays())
+        counted = np.array(rows.by_shard, np.int64).reshape(-1, 2)
+        notes = packed(rows=counted[:, 0], missing=counted[:, 1], **near.arrays())
         folder.publish(notes_name, notes)
         contents = {index_name: content, metadata_name: metadata.content(), notes_name: content_of(notes)}
         return TaskReport(index_name, rows.rows, int(content.split(" ")[0]), contents=contents)
@@ -131,22 +153,40 @@ class _NearQueries:
         return {"scores": self.nearest.scores, "ids": self.nearest.ids, "own": self.own}
 
 
-def _fill(index: Any, path: str, rows: KeptVectors, metadata: HashedFile, near: _NearQueries) -> None:
-    """Write all rows into the index, and their metadata into a parquet file, batch by batch."""
-    start, schema = 0, to_arrow(_metadata(rows.empty(), 0)).schema
-    with growing(index, path) as add_vectors, pq.ParquetWriter(metadata, schema, compression="zstd") as file:
+def _fill(
+    index: Any,
+    path: str,
+    rows: KeptVectors,
+    metadata: HashedFile,
+    near: _NearQueries,
+    before: str | None = None,
+) -> None:
+    """Write all rows into the index, and their samples, batch by batch, into the table, behind those of the
+    file `before`."""
+    with growing(index, path) as add_vectors, MetadataWriter(metadata, schema_of(rows.empty())) as table:
+        if before is not None:
+            table.add_file(before)
         for vectors, frame in rows:
             add_vectors(vectors)
             near.add(vectors, frame)
-            file.write_table(to_arrow(_metadata(frame, start)))
-            start += len(frame)
+            table.add(samples_of(frame))
             del vectors, frame  # before the next are read
 
 
-def _metadata(frame: pl.DataFrame, start: int) -> pl.DataFrame:
-    """The metadata of samples whose first has id `start`."""
-    ids = pl.int_range(start, start + len(frame), dtype=pl.Int64, eager=True).alias("id")
-    return pl.DataFrame([ids, *frame.select("uid", "shard", "row", "key", caption="text", url="url")])
+def _fill_behind(
+    base: Piece, work: IndexWork, path: str, rows: KeptVectors, metadata: HashedFile, near: _NearQueries
+) -> str:
+    """The same behind the rows of files that are there; returns the content of the index."""
+    added, folder = f"{path}.added", Folder(base.path)
+    try:
+        with local_copy(folder, base.metadata) as before:
+            _fill(work.trained(), added, rows, metadata, near, before)
+        with local_copy(folder, base.index) as held, HashedFile(path) as file:
+            join(work.trained(), {held: base.rows, added: rows.rows}, file.write)
+        return file.content()
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(added)
 
 
 # --- searching ------------------------------------------------------------------------------------
@@ -154,122 +194,25 @@ def _metadata(frame: pl.DataFrame, start: int) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Searcher:
-    """Searches the parts of an index for its queries, with several numbers of probes."""
+    """Searches the pieces of an index for its queries, with several numbers of probes."""
 
     work: IndexWork
+    pieces: Sequence[Piece]
     probes: Sequence[int]
 
     def search(self, number: int) -> tuple[int, list[np.ndarray], list[Answer]]:
-        """(the part, (q, K + 1) scores for each number of probes, the ids of the same)."""
-        index = self.work.read(index_files.part_index(number))
+        """(the piece, (q, K + 1) scores for each number of probes, the ids of the same)."""
+        piece = self.pieces[number]
+        index = piece.read(mapped=piece.path != self.work.path)
         behind, lists = faiss_build.inner(index), faiss_build.probed_lists(index)
         queries = unpacked(self.work.folder, QUERIES)["vectors"]
         queries = np.ascontiguousarray(faiss_build.transformed(faiss_build.transforms(index), queries))
         scores, answers = list[np.ndarray](), list[Answer]()
         for probes in self.probes:
             if lists is not None:
-                lists.nprobe = probes
+                faiss_build.visit(lists, probes)
             began = time.perf_counter()
             found, ids = behind.search(queries, K + 1)
             scores.append(found)
             answers.append(Answer(ids, time.perf_counter() - began))
         return number, scores, answers
-
-
-@dataclass(frozen=True)
-class ListFinder:
-    """Finds the lists that rows are in, of an index with inverted lists."""
-
-    work: IndexWork
-
-    def lists(self, asked: tuple[int, np.ndarray]) -> tuple[int, np.ndarray]:
-        """(the part, the list of each of its rows that are asked for by (part, ids)). The ids alone are read:
-        the file is mapped."""
-        import faiss
-
-        number, ids = asked
-        with local_copy(self.work.folder, index_files.part_index(number)) as local:
-            index = faiss.read_index(local, faiss.IO_FLAG_MMAP)
-        ivf = faiss_build.probed_lists(index)
-        list_of = np.full(index.ntotal, NONE, np.int64)
-        for place in range(ivf.nlist):
-            if size := ivf.invlists.list_size(place):
-                list_of[faiss.rev_swig_ptr(ivf.invlists.get_ids(place), size)] = place
-        return number, list_of[ids]
-
-    def ranks(self, lists: np.ndarray) -> np.ndarray:
-        """(q, n): how many lists are nearer to each query than the n `lists` of its row; NONE stays."""
-        index = self.work.trained()
-        ivf = faiss_build.probed_lists(index)
-        queries = unpacked(self.work.folder, QUERIES)["vectors"]
-        queries = faiss_build.transformed(faiss_build.transforms(index), queries)
-        centroids = ivf.quantizer.reconstruct_n(0, ivf.nlist)
-        ranks = np.full(lists.shape, NONE, np.int64)
-        for query, row in enumerate(lists):
-            scores = centroids @ queries[query]
-            for place in np.unique(row[row != NONE]).tolist():
-                ranks[query, row == place] = (scores > scores[place]).sum()
-        return ranks
-
-
-# --- joining --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Joiner:
-    """Joins the parts into one index. `rows`: of each part; `probes`: lists that a query visits."""
-
-    work: IndexWork
-    rows: Sequence[int]
-    probes: int | None
-
-    def join(self, name: str) -> dict[str, str]:
-        """Write the index to the file `name`, and its metadata; returns their contents."""
-        with ExitStack() as stack:
-            folder = self.work.folder
-            index_path = stack.enter_context(folder.publishing(name))
-            metadata_path = stack.enter_context(folder.publishing(index_files.METADATA_FILE))
-            with ExitStack() as copies:
-                index = self._index(copies, index_path)
-            with HashedFile(metadata_path) as metadata:
-                self._join_metadata(metadata)
-            return {name: index, index_files.METADATA_FILE: metadata.content()}
-
-    def _index(self, copies: ExitStack, path: str) -> str:
-        """Write the index; returns its content. One that cannot be cut is one part."""
-        work = self.work
-        index = work.trained()
-        if not faiss_build.is_growable(index):
-            index = work.read(index_files.part_index(0))
-            faiss_build.set_probes(index, self.probes)
-            faiss_build.write(index, path)
-            return local_content(path)
-        faiss_build.set_probes(index, self.probes)
-        parts = {
-            copies.enter_context(local_copy(work.folder, index_files.part_index(number))): rows
-            for number, rows in enumerate(self.rows)
-        }
-        with HashedFile(path) as file:
-            join(index, parts, file.write)
-        return file.content()
-
-    def _join_metadata(self, file: HashedFile) -> None:
-        """The rows of all parts, in order, with ids that count through them."""
-        writer: pq.ParquetWriter | None = None
-        first = 0
-        for number, rows in enumerate(self.rows):
-            with local_copy(self.work.folder, index_files.part_metadata(number)) as local:
-                part = pq.ParquetFile(local)
-                writer = writer or pq.ParquetWriter(file, part.schema_arrow, compression="zstd")
-                for group in range(part.num_row_groups):
-                    writer.write_table(_renumbered(part.read_row_group(group), first))
-            first += rows
-        assert writer is not None  # there is a part
-        writer.close()
-
-
-def _renumbered(table: pa.Table, first: int) -> pa.Table:
-    """The same rows with ids that are higher by `first`."""
-    if not first:
-        return table
-    return table.set_column(0, table.schema.field(0), pc.add(table["id"], first))

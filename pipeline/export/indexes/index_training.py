@@ -1,23 +1,30 @@
-"""The first task of an index: choose the factory, train on a sample, draw the queries that measure recall."""
+"""The first task of an index: choose the factory, train on a sample, draw the queries that measure recall.
+Or, for an index that grows, take all of that from what it is."""
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from pipeline.export.indexes import faiss_build
-from pipeline.export.indexes.index_files import QUERIES, TRAINED, packed
-from pipeline.export.indexes.index_tasks import IndexWork
+from pipeline.export.indexes.faiss_file import emptied
+from pipeline.export.indexes.index_files import QUERIES, RECALL, TRAINED, packed
+from pipeline.export.indexes.index_tasks import IndexWork, Piece
 from pipeline.export.indexes.recall import QUERIES as MOST_QUERIES
+from pipeline.export.indexes.recall import read_recall
 from pipeline.export.places.contents import content_of, local_content
+from pipeline.export.places.transfer import local_copy
 from pipeline.plan.cluster import GIB
+from pipeline.plan.growth.growth import EXACT
 from pipeline.plan.index_choice import SPARE, choose, shape_of
+from pipeline.storage.folder import Folder
 from pipeline.uids import draw
 
 SEED, QUERY_SEED = 0, 1  # of the draws of training vectors and of queries
-AUTO, EXACT = "auto", "Flat"
+AUTO = "auto"
 
 
 class Trained(NamedTuple):
@@ -41,6 +48,31 @@ def train(work: IndexWork) -> Trained:
         if auto and factory != (factory := choose(rows, dimension, memory)):
             index = faiss_build.create(factory, dimension, work.key)
         faiss_build.train(index, vectors, factory, work.key)
+    return _published(work, factory, index, queries)
+
+
+@dataclass(frozen=True)
+class TrainedBefore:
+    """Takes the training of an index that grows, of which `piece` is a file, and its queries."""
+
+    work: IndexWork
+    piece: Piece
+
+    def take(self, factory: str) -> Trained:
+        """In the place of `train`; `factory`: of the index."""
+        folder = Folder(self.piece.path)
+        with local_copy(folder, self.piece.index) as path:
+            index = emptied(path, shape_of(factory, self.work.vectors.dimension), self.piece.rows)
+            return _published(
+                self.work,
+                factory,
+                index,
+                packed(vectors=read_recall(folder.read(RECALL), self.work.vectors.dimension)["vectors"]),
+            )
+
+
+def _published(work: IndexWork, factory: str, index: Any, queries: bytes) -> Trained:
+    """Write the index without rows, and the queries."""
     faiss_build.set_probes(index)
     with work.folder.publishing(TRAINED) as path:
         faiss_build.write(index, path)

@@ -11,10 +11,15 @@ The queries are vectors of the index itself, drawn by uid; what counts is the ne
 equally near, as copies of a picture are, each of them counts.
 """
 
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
+
+from pipeline.npy import open_member
 
 QUERIES = 1_000
 K = 10  # nearest others of a query
@@ -46,6 +51,31 @@ class Nearest:
                 np.hstack([self.scores, scores]), np.hstack([self.ids, ids + self.added]), HELD
             )
         self.added += len(vectors)
+
+
+def read_recall(data: bytes, dimension: int) -> dict[str, np.ndarray]:
+    """The arrays of a `recall.npz`: (q, d) `vectors` of the queries; (q, HELD) `scores` and `ids` of their
+    exact nearest; the (q,) ids of the queries themselves, `own`. Raises ValueError for something else."""
+    wanted = {
+        "vectors": (np.float32, (dimension,)),
+        "scores": (np.float32, (HELD,)),
+        "ids": (np.int64, (HELD,)),
+        "own": (np.int64, ()),
+    }
+    found = dict[str, np.ndarray]()
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            for name, (dtype, shape) in wanted.items():
+                header, file = open_member(archive, f"{name}.npy", "recall.npz", lambda packed: packed)
+                right = header.dtype == dtype and header.shape[1:] == shape and not header.by_column
+                if not right or header.shape[0] > QUERIES:
+                    raise ValueError(f"recall.npz has {name} of {header.kind}")
+                found[name] = np.frombuffer(file.read(header.nbytes), dtype).reshape(header.shape)
+    except (zipfile.BadZipFile, zlib.error, KeyError, IndexError, EOFError, NotImplementedError) as error:
+        raise ValueError(f"recall.npz is garbled: {error}") from None
+    if len({len(array) for array in found.values()}) != 1:
+        raise ValueError("recall.npz has another number of queries than of answers")
+    return found
 
 
 def best(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,8 @@ with `complete: false` and `replaces`, the earlier manifest. Then the files are 
 copied on the server), files that only the earlier one names are removed, and the manifest says
 `complete: true`. A reader that follows the manifest never sees a mixture. A swap that was killed is finished
 by the next run, whatever that one wants to write. If the folder holds no export yet, the new one is built in
-place.
+place. Files of the earlier export that are files of the new one too, and whose bytes stay as they are, are
+not built: the manifest names them under `stays`, and the swap leaves them where they are.
 
 A file of a finished export that was cut, changed or removed since is named and written again, in place. So is
 every file of an export whose manifest, of an earlier version, holds no digests.
@@ -49,15 +50,17 @@ from pipeline.export.places.contents import (
     states_of,
     tell_wrong,
 )
-from pipeline.export.places.stage import COMPLETE, REPLACES, Manifest, Stage
+from pipeline.export.places.foreign import NEXT, check_is_folder, in_transit, of_desktop
+from pipeline.export.places.stage import COMPLETE, REPLACES, STAYS, Manifest, Stage
 from pipeline.export.places.transfer import move, remove_empty
 from pipeline.storage.folder import Folder
 from pipeline.storage.locks.lock import Lock, held
 
 MANIFEST = "_winnow.json"
-NEXT = ".winnow-next"
 LOCK = ".winnow.lock"
-DESKTOP_FILES = (".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory")
+
+
+Over = Callable[[Noted], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ class ExportFolder:
     def check(self) -> None:
         """Raises RecipeError if the folder holds something that Winnow did not write."""
         out = self.out
-        _check_is_folder(out, self.key)
-        _check_is_folder(self.next, self.key)
+        check_is_folder(out, self.key)
+        check_is_folder(self.next, self.key)
         for folder in (self.next, out):
             if self.read(folder) is None and (foreign := self._others(folder)):
                 raise RecipeError(
@@ -122,18 +125,21 @@ class ExportFolder:
         return noted
 
     @contextmanager
-    def writing(self, wanted: Manifest, purpose: str, bounds: Mapping[str, Any] = {}) -> Iterator[Stage]:
+    def writing(
+        self, wanted: Manifest, purpose: str, bounds: Mapping[str, Any] = {}, over: Over = lambda noted: {}
+    ) -> Iterator[Stage]:
         """Hold the folder and prepare it for the export `wanted`. `bounds`: what the manifest says until
-        `Stage.finish` knows better, such as the largest number of files. Raises RecipeError, and HeldError if
-        another process is writing."""
+        `Stage.finish` knows better, such as the largest number of files. `over`: what it says beside if the
+        export takes the place of an earlier one; an export that was begun with something else is begun anew.
+        Raises RecipeError, and HeldError if another process is writing."""
         self.check()
         with held(self.out, LOCK, purpose, wait=False) as lock:
             self.out.remove_leftovers()
-            yield self._prepare(wanted, {**bounds, **wanted, COMPLETE: False}, lock)
+            yield self._prepare(wanted, {**bounds, **wanted, COMPLETE: False}, lock, over)
 
     # --- before the export is built ---------------------------------------------------------------
 
-    def _prepare(self, wanted: Manifest, begun: Manifest, lock: Lock) -> Stage:
+    def _prepare(self, wanted: Manifest, begun: Manifest, lock: Lock, over: Over) -> Stage:
         """Finish what a killed run left, and choose where to build. `begun`: the manifest of the export
         wanted while it is built."""
         noted = self._read_noted(self.out)
@@ -153,8 +159,10 @@ class ExportFolder:
             self.publish(self.out, begun)
             return Stage(self, begun, lock, self.path, found.states)
         self.check_free(live, begun)
+        taking = over(noted)
+        begun = {**begun, **taking}
         following = self._read_noted(self.next)
-        if following.manifest is None or not matches(following.manifest, wanted):
+        if following.manifest is None or not matches(following.manifest, {**wanted, **taking}):
             self._discard(self.next)
             following = Noted(None)
         found = self._inspect(self.next, following)
@@ -168,7 +176,9 @@ class ExportFolder:
         if (manifest := noted.manifest) is None:
             return Inspection()
         contents = manifest.get(CONTENTS, {})
+        elsewhere = manifest.get(STAYS, ())
         names = [name for name in self.names(manifest) if name in contents or manifest.get(COMPLETE)]
+        names = [name for name in names if name not in elsewhere]
         if CONTENTS not in manifest:
             path = folder.path(self.manifest)
             LOG.warning("%s holds no digests: the files of the export are written again", path)
@@ -215,20 +225,22 @@ class ExportFolder:
 
     def _others(self, folder: Folder) -> set[str]:
         """The files in a folder that are none of ours in transit, nor left by a desktop that showed it."""
-        return {name for name in folder.file_names() if not _in_transit(name) and not _of_desktop(name)}
+        return {name for name in folder.file_names() if not in_transit(name) and not of_desktop(name)}
 
     # --- the swap ---------------------------------------------------------------------------------
 
     def swap(self, live: Manifest) -> Manifest:
         """Move the new export into the folder, whose manifest is `live`; returns the manifest at the end."""
         out, new = self.out, self.next
-        known, names = self._read_noted(new).states, list(self.names(live))
+        names = list(self.names(live))
+        before, known = self._read_noted(out).states, dict(self._read_noted(new).states)
+        known |= {name: before[name] for name in live.get(STAYS, ()) if name in before}
         move(new, out, sorted(new.file_names().intersection(names)))
         surplus = set(self.names(live[REPLACES])).difference(names)
         self._remove(out, surplus)
         now = states_of(out, names)
         whole = now.keys() >= set(names)
-        done = {key: value for key, value in live.items() if key != REPLACES} | {COMPLETE: whole}
+        done = {key: value for key, value in live.items() if key not in (REPLACES, STAYS)} | {COMPLETE: whole}
         self.publish(out, done)
         states = {name: moved_state(known.get(name), now.get(name), out.local) for name in names}
         save_states(out, STATES_FILE, done, {name: state for name, state in states.items() if state})
@@ -275,25 +287,3 @@ def _resumed(begun: Manifest, earlier: Manifest | None, found: Inspection) -> Ma
         return begun
     contents = {name: earlier[CONTENTS][name] for name in found.states}
     return {**begun, **earlier, CONTENTS: contents, COMPLETE: False}
-
-
-def _in_transit(name: str) -> bool:
-    """Whether a file of an export's folder is a lock, its states, or part of the next export."""
-    first = name.partition("/")[0]
-    return first in (NEXT, STATES_FILE) or (first.startswith(".") and first.endswith("winnow.lock"))
-
-
-def _of_desktop(name: str) -> bool:
-    """Whether macOS, Windows or a Linux desktop puts such a file into every folder that it shows."""
-    return (last := os.path.basename(name).lower()) in DESKTOP_FILES or last.startswith("._")
-
-
-def _check_is_folder(folder: Folder, key: str) -> None:
-    """Raises RecipeError if something else than a folder lies at the path, or at one above it."""
-    if not folder.local:
-        return
-    path = folder.base
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    if not os.path.isdir(path):
-        raise RecipeError(f"{key}: {path} exists and is not a folder; name another folder")

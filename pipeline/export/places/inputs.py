@@ -17,10 +17,7 @@ from pipeline.errors import ChangedError
 from pipeline.plan.session import Session
 from pipeline.schema import owner
 from pipeline.storage import layout
-from pipeline.storage.footers import Footer
 from pipeline.storage.identity import Digest
-
-STATE = "state"  # the note of samples that changes with a touch of the shard
 
 
 class Inputs:
@@ -72,15 +69,7 @@ def verdicts_digest(session: Session) -> str:
 def parts_digest(session: Session, folder: str) -> str:
     """The digest of which shards of the session have a part in a folder, and of what identifies each part."""
     footers = session.store.footers(folder, [shard.name for shard in session.shards])
-    parts = [[shard, *_identity(footer)] for shard, footer in footers.items()]
+    parts = [[shard, *footer.identity] for shard, footer in footers.items()]
     digest = Digest()
     digest.update(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS))
     return digest.hexdigest()
-
-
-def _identity(footer: Footer) -> tuple[int, dict[str, Any], str]:
-    """Rows, notes and seal of a part. Samples also note the state of their file, which changes with a touch:
-    of them the note of the content counts, not the state and not the seal, which covers it."""
-    if STATE not in footer.notes:
-        return footer.rows, footer.notes, footer.seal
-    return footer.rows, {name: value for name, value in footer.notes.items() if name != STATE}, ""

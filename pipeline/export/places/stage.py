@@ -19,6 +19,9 @@ from pipeline.storage.folder import Folder
 from pipeline.storage.locks.lock import Lock
 
 COMPLETE, REPLACES = "complete", "replaces"  # keys of a manifest
+STAYS = (
+    "stays"  # a key while an export is made: the files of the earlier one that are files of the new one too
+)
 MOST_FILES = 10_000_000  # of one kind: a manifest is a file, and its numbers are not to be trusted
 NOTED_EVERY = 60  # seconds: a kill loses the files that were written after the last note
 
@@ -126,6 +129,10 @@ class Stage:
         dropped = {key for key, value in about.items() if value is None}
         manifest = {key: value for key, value in {**self.manifest, **about}.items() if key not in dropped}
         manifest[COMPLETE] = True
+        stays = (
+            {name: self.replaces[CONTENTS][name] for name in manifest.get(STAYS, ())} if self.replaces else {}
+        )
+        self.contents |= stays
         self.contents = {name: self.contents[name] for name in self.place.names(manifest)}
         self.manifest = {**manifest, CONTENTS: self.contents}
         if self.replaces is not None:

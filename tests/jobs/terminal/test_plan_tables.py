@@ -88,7 +88,9 @@ def test_what_an_index_will_be_and_cost(shown):
         measured=False,
     )
     unknown = dict.fromkeys(("rows", "bytes", "parts", "joined", "training_rows", "train_seconds"))
-    lines = shown(replace(preview([]), indexes=[known, replace(known, key="export.indexes.a", **unknown)]))
+    grows = replace(known, key="export.indexes.a", remark="adds 1 shard", **unknown)
+    lines = shown(replace(preview([]), indexes=[known, grows]))
+    assert "export.indexes.a adds 1 shard" in lines
     assert "Indexes, CPU time by known rates; --measure takes those of this machine" in " ".join(lines)
     text = " ".join(lines)
     for part in (

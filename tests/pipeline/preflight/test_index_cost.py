@@ -15,6 +15,7 @@ from pipeline.preflight.index_cost import (
 )
 from pipeline.preflight.preview import preview
 from tests.support.decided_pool import decided, ordinary, recipe
+from tests.support.growing_pool import EMBEDDING, write, write_shard
 
 ROUND = Rates(flops=1e9, numbers=1e6, graph=1e-6)
 ROWS, WIDTH = 1_000_000, 100
@@ -63,6 +64,38 @@ def test_the_plan_of_a_pool(tmp_path):
     assert (index.rows, index.at_most, index.factory, index.bytes) == (8, False, "Flat", 8 * 8 * 4)
     assert (index.parts, index.joined, index.training_rows) == (1, True, 0)
     assert index.add_seconds == pytest.approx(64 / HERE.numbers)
+
+
+def test_the_plan_of_an_index_that_grows(tmp_path):
+    """14 rows, to which shard 5 adds 8, of 8 numbers: only these are read."""
+    for shard, count in ((1, 12), (4, 8)):
+        write_shard(tmp_path / "pool", shard, count)
+    assert write(tmp_path).rows == 14
+    export = {"index": {"embedding": EMBEDDING, "path": f"{tmp_path}/out"}}
+    [current] = preview(decided(tmp_path, export)).indexes
+    assert (current.rows, current.added_rows, current.remark) == (14, None, None)
+    write_shard(tmp_path / "pool", 5, 12)
+    [undecided] = preview(Session.open(recipe(tmp_path, export))).indexes
+    assert undecided.remark == "lies there: whether it grows shows once `winnow keep` has decided"
+    [index] = preview(decided(tmp_path, export)).indexes
+    assert (index.rows, index.added_rows, index.parts, index.joined) == (22, 8, 1, True)
+    assert (index.bytes, index.training_rows, index.train_seconds) == (22 * 8 * 4, 0, 0.0)
+    assert index.add_seconds == pytest.approx(64 / HERE.numbers)
+    assert index.remark == "adds 1 shard, 8 rows to 14"
+    export["index"]["factory"] = "IVF2,Flat"
+    [other] = preview(decided(tmp_path, export)).indexes
+    assert other.remark == "is built anew: factory was 'auto' and is 'IVF2,Flat'"
+    assert (other.rows, other.added_rows, other.training_rows) == (22, None, 22)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"complete": true}', b'{"complete": true, "growth": 1}'])
+def test_what_is_no_manifest_is_no_index_that_grows(tmp_path, data):
+    ordinary(tmp_path / "pool")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "image.json").write_bytes(data)
+    export = {"index": {"embedding": EMBEDDING, "path": f"{tmp_path}/out"}}
+    [index] = preview(decided(tmp_path, export)).indexes
+    assert (index.rows, index.added_rows) == (8, None)
 
 
 def test_an_index_that_is_left_in_parts_is_a_warning(tmp_path, monkeypatch):

@@ -101,3 +101,21 @@ def test_the_gpu_path(vectors, tmp_path, factory, monkeypatch):
 def test_bad_factories(factory):
     with pytest.raises(RecipeError, match=rf"export\.index\.factory must be auto or .*, got '{factory}'"):
         faiss_build.create(factory, 16)
+
+
+def test_a_graph_of_centroids_holds_more_candidates_than_lists_that_are_visited():
+    """While vectors are added it holds as many as FAISS does by default, also if it was searched before."""
+    index = faiss_build.create("IVF64_HNSW8,Flat", 8)
+    rows = np.random.default_rng(0).standard_normal((4000, 8)).astype(np.float32)
+    faiss_build.train(index, rows, "IVF64_HNSW8,Flat")
+    lists = faiss_build.lists_of(index)
+    graph = faiss.downcast_index(lists.quantizer).hnsw
+    assert graph.efSearch == 16
+    faiss_build.set_probes(index, 40)
+    assert (lists.nprobe, graph.efSearch) == (40, 80)
+    faiss_build.adder(index)(rows)
+    assert graph.efSearch == 16
+    faiss_build.visit(lists, 100)
+    assert (lists.nprobe, graph.efSearch) == (64, 128)
+    faiss_build.visit(lists, 2)
+    assert (lists.nprobe, graph.efSearch) == (2, 16)

@@ -24,6 +24,7 @@ from tests.support.folders import contents
 from tests.support.kill_steps import killed_after
 
 EMBEDDING = "vector.embedding"
+BESIDE = ["recall.npz", "sources.parquet"]  # files of every index
 
 
 class Shuffled(LocalExecutor):
@@ -48,7 +49,7 @@ def test_joined_parts_are_the_bytes_of_any_order_of_tasks(tmp_path, pool, small_
     made = session(tmp_path, factory=factory)
     write_index(made)
     expected = contents(tmp_path / "out")
-    assert sorted(expected) == ["image.index", "image.json", "metadata/metadata_0.parquet"]
+    assert sorted(expected) == ["image.index", "image.json", "metadata/metadata_0.parquet", *BESIDE]
     assert not (tmp_path / "out" / "parts").exists()
     shutil.rmtree(tmp_path / "out")
     write_index(made, Shuffled())
@@ -81,7 +82,7 @@ def test_parts_that_do_not_fit_are_left_and_answer_as_one(tmp_path, pool, small_
         for n, rows in enumerate((6, 8, 8))
     ]
     assert sorted(contents(folder)) == sorted(
-        ["image.json", *(part[file] for part in said["parts"] for file in ("index", "metadata"))]
+        ["image.json", *BESIDE, *(part[file] for part in said["parts"] for file in ("index", "metadata"))]
     )
     assert said["contents"].keys() == contents(folder).keys() - {"image.json"}
     whole = faiss.read_index(str(tmp_path / "out" / "image.index"))
@@ -152,6 +153,7 @@ def test_several_by_name_and_the_old_one_beside(tmp_path, pool):
     assert contents(tmp_path / "old") == contents(tmp_path / "pictures")
     assert sorted(contents(tmp_path / "captions")) == [
         "metadata/metadata_0.parquet",
+        *BESIDE,
         "text.index",
         "text.json",
     ]

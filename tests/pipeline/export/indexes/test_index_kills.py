@@ -25,7 +25,7 @@ SHARDS = (9, 0, 12, 9, 12, 15)
 def export_of(root: Path, letter: str, out: str = "out") -> dict:
     """One of several indexes, all at one path; the last is left in parts."""
     memory = 1e-9 if letter == "c" else 32
-    index = {"path": str(root / out), "factory": FACTORIES[letter], "memory": memory}
+    index = {"path": str(root / out), "factory": FACTORIES[letter], "memory": memory, "grow": True}
     return {"index": {"embedding": "vector.embedding", **index}}
 
 
@@ -87,6 +87,34 @@ def test_killed_on_the_loop(tmp_path, expected):
     kill_often(tmp_path, expected, either(3, 20), False)
 
 
+@pytest.mark.parametrize("letter", "bc")
+def test_killed_while_it_grows(tmp_path, small_parts, letter):
+    """In one file and in parts: the bytes in the end are those of an index that grew undisturbed."""
+    rng, out = random.Random(ord(letter)), tmp_path / "out"
+    ordinary(tmp_path / "pool", SHARDS[:4])
+    write_index(decided(tmp_path, export_of(tmp_path, letter)))
+    shutil.copytree(out, tmp_path / "base")
+    ordinary(tmp_path / "pool", SHARDS)
+    begun = time.monotonic()
+    assert write_index(decided(tmp_path, export_of(tmp_path, letter))).added == 18
+    longest = time.monotonic() - begun
+    both = [contents(tmp_path / "base"), contents(out)]
+    for _ in range(either(2, 20)):
+        shutil.rmtree(out)
+        shutil.copytree(tmp_path / "base", out)
+        process = begun_process(write, tmp_path, letter, False)
+        process.join(rng.uniform(0, longest))
+        process.kill()
+        process.join()
+        if json.loads((out / "image.json").read_bytes())["complete"]:
+            [whole] = [files for files in both if files["image.json"] == (out / "image.json").read_bytes()]
+            assert {name: (out / name).read_bytes() for name in whole} == whole
+        process = begun_process(write, tmp_path, letter, False)
+        process.join()
+        assert process.exitcode == 0
+        assert contents(out) == both[1]
+
+
 @pytest.mark.ray
 def test_killed_on_two_nodes_of_ray(tmp_path, expected):
     from tests.support.ray_nodes import nodes
@@ -104,3 +132,19 @@ def test_ray_equals_the_loop_to_the_byte(tmp_path, expected):
         result = write_index(decided(tmp_path, export_of(tmp_path, letter)), RayExecutor())
         assert contents(tmp_path / "out") == expected[letter]
         assert result.parts == (5 if letter == "c" else 0)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_an_index_grows_on_ray_as_on_the_loop(tmp_path, small_parts):
+    from pipeline.run.on_ray import RayExecutor
+
+    ordinary(tmp_path / "pool", SHARDS[:4])
+    for letter in "bc":
+        write_index(decided(tmp_path, export_of(tmp_path, letter, letter)))
+        shutil.copytree(tmp_path / letter, tmp_path / f"{letter}-ray")
+    ordinary(tmp_path / "pool", SHARDS)
+    for letter in "bc":
+        write_index(decided(tmp_path, export_of(tmp_path, letter, letter)))
+        result = write_index(decided(tmp_path, export_of(tmp_path, letter, f"{letter}-ray")), RayExecutor())
+        assert result.added == 18
+        assert contents(tmp_path / f"{letter}-ray") == contents(tmp_path / letter)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.export.indexes.recall import NONE, Answer, Exact, Nearest, fewest_probes
+from pipeline.export.indexes.index_files import packed
+from pipeline.export.indexes.recall import NONE, Answer, Exact, Nearest, fewest_probes, read_recall
 
 
 def circle(*degrees) -> np.ndarray:
@@ -103,3 +104,43 @@ def test_a_search_of_the_least_lists_is_enough_if_the_codes_are_exact():
     found, asked = exact(0, 0, *range(1, 11)), list[int]()
     assert fewest_probes(searching({1: 5, 9: 10}, asked), found, 64, 0.95, least=9).probes == 9
     assert asked == [9]
+
+
+def arrays(**other) -> dict[str, np.ndarray]:
+    """Of two queries of three numbers."""
+    right = {
+        "vectors": np.ones((2, 3), np.float32),
+        "scores": np.ones((2, 32), np.float32),
+        "ids": np.ones((2, 32), np.int64),
+        "own": np.ones(2, np.int64),
+    }
+    return {**right, **other}
+
+
+def test_the_queries_that_an_index_keeps():
+    found = read_recall(packed(**arrays()), 3)
+    assert {name: array.tolist() for name, array in found.items()} == {
+        name: array.tolist() for name, array in arrays().items()
+    }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK",
+        packed(**arrays())[:-30],
+        packed(vectors=np.ones((2, 3), np.float32)),
+        packed(**arrays(vectors=np.ones((2, 4), np.float32))),
+        packed(**arrays(ids=np.ones((2, 32), np.int32))),
+        packed(**arrays(own=np.ones(3, np.int64))),
+        packed(**arrays(own=np.ones((), np.int64))),
+        packed(**arrays(own=np.ones(1_001, np.int64))),
+        packed(**arrays(own=np.array(["a", "b"]))),
+        packed(**arrays(scores=np.asfortranarray(np.ones((2, 32), np.float32)))),
+    ],
+    ids=range(11),
+)
+def test_what_is_not_a_file_of_queries(data):
+    with pytest.raises(ValueError, match=r"recall\.npz"):
+        read_recall(data, 3)
