@@ -52,10 +52,10 @@ def test_demo(tmp_path: Path) -> None:
     assert abs(float(hearts[2])) < float(hearts[1]) / 2
     lost = re.search(r"([\d.]+)% of them are lost", done.stdout)
     assert lost
-    assert float(lost[1]) < 25  # balancing, pruning and the outliers' share take clean samples too
+    assert float(lost[1]) < 36  # balancing, twice, pruning and the outliers' share take clean samples too
     kept = len(np.load(tmp_path / "demo" / "subset.npy"))
     hits = search(str(tmp_path / "demo" / "index"), np.ones((1, 128), np.float32), 3)
-    assert kept > 200
+    assert kept > 160
     assert hits.rows["uid"].n_unique() == 3
     assert_captions_find_their_scenes(tmp_path / "demo")
 
