@@ -1,6 +1,6 @@
 """Train the demo's CLIP on drawn scenes, in minutes on two CPU cores; write its checkpoint and its card.
 
-    python -m jobs.toy.train_clip --out jobs/toy/models --steps 2500 --seed 0
+    python -m jobs.toy.train_clip --out jobs/toy/models --steps 800 --seed 0
 
 The model is open_clip's, made from `scene_clip.json`, so the demo and the tests run the same code as a
 ViT-L/14. Training pictures have other seeds than the demo's pools. They are encoded, decoded and preprocessed
