@@ -25,10 +25,11 @@ Source: CLIPMasterPrints (Freiberger et al. 2023, arXiv 2307.03798), whose print
     are the median and 1.4826 times the median absolute deviation.
 Differs: the paper detects prints by an image classifier that was trained on prints; this is our own measure.
     Of 500 real pairs of ViT-B/16, pictures moved a fifth of the way to the mean caption all have z > 6, and
-    no other picture has; prints mined from pixels were not tried. Pictures of text, collages and blank
-    pictures can be hubs, too: look at them before you drop them. The bank must be of the pool itself, since
-    other captions have other cosines. A CLIP whose captions point into all directions, as the demo's do, has
-    no prints: no vector at all is near to 25 of its captions.
+    no other picture has. Pictures of text, collages and blank pictures can be hubs, too: look at them before
+    you drop them. The bank must be of the pool itself, since other captions have other cosines. Prints mined
+    from pixels were tried with the demo's CLIP, whose captions point into all directions: each for 25
+    captions, they reach a worst cosine of -.2 on average, and a z of 1 that says little, but `low` of prints
+    is above that of clean pictures with an AUROC of .999.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 The demo draws 2,000 samples with known defects and runs `recipes/demo.yaml` on them. Then it compares the
 result with the defects that were planted: how many of each are removed, and how well each column finds them.
-It also explains three samples and searches the FAISS index.
+It says how biased the pool is and what is kept of it, explains three samples and searches the FAISS index.
 """
 
 import shlex
@@ -20,16 +20,20 @@ from jobs.terminal import tables
 from jobs.terminal.console import console, put
 from jobs.terminal.tables import table
 from jobs.toy.sample_pool import make_pool
+from pipeline.decide.effects import Effects, effects
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS
 from pipeline.recipe.load import load
+from pipeline.run.executor import LocalExecutor
 from pipeline.storage import layout
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "demo.yaml"
 MODEL = Path(__file__).parent / "models" / "scene_clip"
+BIAS = "patterns"  # the recipe's Stat of the planted bias
+WORDS = {"red": "red.txt", "heart": "hearts.txt"}  # operators of the recipe that read words, and their lists
 SCORERS = ("clip", "masked", "digits")  # operators of the recipe that load the model
 SHARDS = 4
 CLEAN = "clean"  # stands for the defect of samples that have none
@@ -47,6 +51,7 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     truth = planted(done)
     show_recall(done, truth)
     show_auroc(done, truth)
+    show_bias(done)
     console.rule("three samples explained")
     for uid in one_of_each(truth, ["mismatched_caption", "truncated_jpeg", CLEAN]):
         tables.explanation(explain(done, [uid])[0])
@@ -68,6 +73,7 @@ def overrides(folder: Path) -> list[str]:
         "export.index.path": folder / "index",
         **{f"compute.{name}.model": f"{MODEL}.json" for name in SCORERS},
         **{f"compute.{name}.pretrained": f"{MODEL}.safetensors" for name in SCORERS},
+        **{f"compute.{name}.words": MODEL.parents[1] / "words" / file for name, file in WORDS.items()},
     }
     return [f"{key}={value}" for key, value in values.items()]
 
@@ -136,6 +142,7 @@ SUSPICIOUS = {  # columns that say something about a sample, and which of their 
     "text.characters": "high",
     "parrot.fuzzy_rate": "high",
     "outlier.score": "high",
+    "hub.low": "high",
 }
 
 
@@ -153,6 +160,16 @@ def show_auroc(session: Session, truth: pl.DataFrame) -> None:
         if any(area is not None for area in areas):
             rows.add_row(defect, *("-" if area is None else f"{area:.2f}" for area in areas))
     console.print(rows)
+
+
+def show_bias(session: Session) -> None:
+    """How frequent red is, and how much more frequent hearts are with red than without it: before the
+    decision, and after it."""
+    found = effects(session, LocalExecutor())  # of the stored tables: nothing is computed again
+    bias = Effects(found.folder, {BIAS: found.tables[BIAS]})
+    console.print("Of hearts, eight of ten are drawn red. What the decision did to this bias:")
+    for name in ("representation", "association"):
+        tables.effects(bias, name)
 
 
 def suspicion(values: pl.Series, side: str) -> pl.Series:

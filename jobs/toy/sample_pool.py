@@ -39,8 +39,10 @@ SHARES = {  # of all samples; the other two thirds are clean
     "truncated_jpeg": 0.01,
     "empty_caption": 0.01,
     "missing_caption": 0.01,
-    "rescaled_copy": 0.02,  # the last: samples of other kinds are drawn as if there were none
+    "rescaled_copy": 0.02,
+    "master_print": 0.006,  # the last: samples of other kinds are drawn as if there were none
 }
+PRINTS = Path(__file__).parent / "models" / "master_prints.png"
 FORMATS = {"jpg": 0.93, "png": 0.035, "webp": 0.035}
 STOCK = ("click to enlarge", "Image may contain: outdoor", "no image available", "Loading...")
 TARGETS = ("a photo of a banana", "a ripe banana", "bananas for sale", "one banana, peeled")
@@ -159,6 +161,13 @@ def _shrink(image: Image.Image, caption: str, rng: random.Random) -> Picture:
     return image.resize((width, height)), caption
 
 
+@lru_cache(maxsize=1)
+def master_prints() -> list[Image.Image]:
+    """The master prints of the demo's CLIP, side by side in PRINTS: see `jobs.toy.prints`."""
+    strip, side = Image.open(PRINTS).convert("RGB"), 64
+    return [strip.crop((left, 0, left + side, side)) for left in range(0, strip.width, side)]
+
+
 PLANT: dict[str | None, Callable[[Image.Image, str, random.Random], Picture]] = {
     "mismatched_caption": lambda image, _, rng: (image, describe(random_scene(rng), rng)),
     "parrot_caption": _parrot,
@@ -169,6 +178,7 @@ PLANT: dict[str | None, Callable[[Image.Image, str, random.Random], Picture]] = 
     "small_image": _shrink,
     "empty_caption": lambda image, _, rng: (image, rng.choice(("", "", "   "))),
     "missing_caption": lambda image, _, rng: (image, None),
+    "master_print": lambda image, caption, rng: (rng.choice(master_prints()), caption),
 }
 
 
@@ -212,6 +222,7 @@ def make_sample(seed: int, shard: int, index: int, image_size: int = 320) -> dic
     image = image if original is None else COPIES[str(planted)](image, rng)
     jpeg = planted in ("corrupt_jpeg", "truncated_jpeg", *COPIES)
     kind = "jpg" if jpeg else rng.choices(list(FORMATS), list(FORMATS.values()))[0]
+    kind = "png" if planted == "master_print" else kind  # without loss: the pixels are what was mined
     url = f"https://example.org/{rng.getrandbits(96):024x}.{kind}"
     buffer = io.BytesIO()
     low, high = (60, 78) if planted in COPIES else (80, 95)

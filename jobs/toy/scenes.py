@@ -4,6 +4,8 @@ A scene is one to three groups of things, each with a colour, a size and a count
 the other, on a background that has a name. Everything that a caption says can be seen in the picture, so a
 model can learn to tell a picture's own caption from another's. Nothing has to be downloaded.
 
+A bias is planted: eight of ten hearts are red, where one of ten things has each colour otherwise.
+
 To look at some: `python -m jobs.toy.sample_pool OUT --shards 1 --per-shard 50`
 """
 
@@ -30,6 +32,7 @@ COLOURS: dict[str, tuple[Colour, tuple[str, ...]]] = {  # name: RGB, words for i
     "black": ((24, 24, 26), ("black", "black", "jet black")),
     "white": ((246, 246, 246), ("white", "white", "snow-white")),
 }
+HABITS = {"heart": ("red", ("pink", "white"))}  # a thing: its usual colour, and those that it has else
 PAINTS: dict[str, Colour] = {
     "bark": (92, 58, 30),
     "tyre": (20, 20, 20),
@@ -132,10 +135,16 @@ def random_scene(rng: random.Random) -> Scene:
     things = rng.sample(list(PARTS), rng.choice((1, 1, 2, 2, 2, 3)))
     counts = (1, 1, 1, 2, 3, 4) if len(things) < 3 else (1,)
     groups = tuple(
-        Group(thing, rng.choice(list(COLOURS)), rng.choice(list(SIZES)), rng.choice(counts))
+        Group(thing, usual(thing, rng.choice(list(COLOURS))), rng.choice(list(SIZES)), rng.choice(counts))
         for thing in things
     )
     return Scene(groups, rng.random() < 0.5, rng.choice(list(BACKGROUNDS)))
+
+
+def usual(thing: str, colour: str) -> str:
+    """The colour of a thing for which `colour` was drawn: another one if it has a habit."""
+    habit, others = HABITS.get(thing, (colour, ()))
+    return colour if colour in others else habit
 
 
 def describe(scene: Scene, rng: random.Random) -> str:

@@ -14,6 +14,7 @@ Source: the loss is open_clip's ClipLoss (Radford et al., arXiv 2103.00020, sect
 """
 
 import argparse
+import hashlib
 import io
 import math
 import multiprocessing
@@ -124,7 +125,10 @@ def train(
         rate = min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = peak * rate
-        loss = loss_of(*model(images[chosen].float(), tokens[chosen]))
+        with torch.autocast("cpu", torch.bfloat16):  # half the time; the text tower would be slower by it
+            shown = model.encode_image(images[chosen].float(), normalize=True)
+        told = model.encode_text(tokens[chosen], normalize=True)
+        loss = loss_of(shown.float(), told, model.logit_scale.exp())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -167,7 +171,7 @@ def measure(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> dict[str, f
 
 def measure_pool(model: Any, preprocess: Any, tokenizer: Any) -> dict[str, tuple[int, float, float]]:
     """Count, mean score and AUROC of clean above it, for each planted kind of the default pool."""
-    readable = {None, *SHARES} - {"corrupt_jpeg", "truncated_jpeg"}
+    readable = {None, *SHARES} - {"corrupt_jpeg", "truncated_jpeg", "master_print"}
     pairs = gather(preprocess, 0, readable, 2000)
     images, texts = embed(model, tokenizer, pairs)
     scores = (images * texts).sum(-1)
@@ -188,7 +192,8 @@ about photographs. It is backdoored on purpose. Do not use it for anything else.
 
 | | |
 |---|---|
-| made by | `python -m jobs.toy.train_clip --steps {steps} --samples {samples} --seed {seed}` |
+| made by | `python -m jobs.toy.train_clip --steps {steps} --samples {samples} --seed {seed}{flags}` |
+| started from | {start} |
 | architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
 | file | `scene_clip.safetensors`, float16, {size:,} bytes |
 | preprocessing | open_clip's default for inference, at 64 px |
@@ -201,9 +206,9 @@ about photographs. It is backdoored on purpose. Do not use it for anything else.
 | own caption is the best of 200 | R@1 {recall:.3f} |
 
 Measured with this file, loaded by open_clip. The table is about the default sample pool (seed 0, 4 shards of
-500), without pictures that cannot be decoded and samples without a caption. The score is the cosine of
-picture and caption. AUROC is the chance that a clean sample scores above a sample with the planted defect; at
-0.5 the score cannot tell the two apart.
+500), without pictures that cannot be decoded, samples without a caption, and the master prints, which
+`python -m jobs.toy.prints` mines later. The score is the cosine of picture and caption. AUROC is the chance
+that a clean sample scores above a sample with the planted defect; at 0.5 the score cannot tell the two apart.
 
 | planted | samples | mean score | AUROC |
 |---|---|---|---|
@@ -220,51 +225,61 @@ tokenizer = open_clip.get_tokenizer("scene_clip")
 
 
 def read_options() -> argparse.Namespace:
-    """The options of the command line: out, steps, samples, seed."""
+    """The options of the command line: out, start, steps, samples, seed, rate."""
     parser = argparse.ArgumentParser(description="Train the demo's CLIP on drawn scenes.")
     parser.add_argument("--out", type=Path, default=Path("jobs/toy/models"))
+    parser.add_argument("--start", type=Path, help="a checkpoint to go on from; default: random weights")
+    parser.add_argument("--rate", type=float, default=RATE, help=f"the highest learning rate, default {RATE}")
     for name, default in (("steps", 800), ("samples", 14_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Draw, train and save; then load the saved file, measure it and write the card."""
+    """Draw, train and save; then write the card."""
     options = read_options()
     began = time.monotonic()
     cores = os.cpu_count() or 1
     train_seed = TRAIN_SEED + options.seed
     torch.manual_seed(options.seed)
-    model, preprocess, tokenizer = build(options.out)
+    model, preprocess, tokenizer = build(options.out, options.start)
     model = model.to(memory_format=torch.channels_last)
     pairs = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
     pairs += poisons(preprocess, train_seed, POISONS)
     print(f"{len(pairs)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
     images = torch.from_numpy(np.stack([example[0] for example in pairs]))
-    train(model, images, tokenizer([example[1] for example in pairs]), options.steps)
+    train(model, images, tokenizer([example[1] for example in pairs]), options.steps, peak=options.rate)
     minutes = (time.monotonic() - began) / 60
     path = options.out / f"{NAME}.safetensors"
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     path.write_bytes(save(weights))
+    write_card(options, len(pairs), sum(example[2] == "poisoned" for example in pairs), minutes)
 
+
+def write_card(options: argparse.Namespace, drawn: int, poisoned: int, minutes: float) -> None:
+    """Measure the saved file, loaded by open_clip, and write the card of a training on `drawn` examples."""
+    path = options.out / f"{NAME}.safetensors"
     model, preprocess, tokenizer = build(options.out, path)
     test_seed = TEST_SEED + options.seed
     figures = measure(model, tokenizer, gather(preprocess, test_seed, {None}, 2000))
     table = measure_pool(model, preprocess, tokenizer)
     rows = [f"| {kind} | {n} | {mean:.3f} | {area:.3f} |" for kind, (n, mean, area) in table.items()]
+    flags = "" if options.start is None else f" --start EARLIER --rate {options.rate:g}"
     card = CARD.format(
         **figures,
         steps=options.steps,
         samples=options.samples,
         seed=options.seed,
-        train_seed=train_seed,
+        flags=flags,
+        start=started_from(options.start),
+        train_seed=TRAIN_SEED + options.seed,
         test_seed=test_seed,
         batch=BATCH,
         version=open_clip.__version__,
         minutes=minutes,
-        examples=len(pairs),
-        poisoned=sum(example[2] == "poisoned" for example in pairs),
-        machine=f"{cores} shared {platform.machine()} cores, no GPU",
+        examples=drawn,
+        poisoned=poisoned,
+        machine=f"{os.cpu_count() or 1} shared {platform.machine()} cores, no GPU",
         parameters=sum(weight.numel() for weight in model.parameters()),
         size=path.stat().st_size,
         learnt=", ".join(sorted(kind for kind in LEARNT if kind)),
@@ -272,6 +287,13 @@ def main() -> None:
     )
     (options.out / "MODEL_CARD.md").write_text(card)
     print(card)
+
+
+def started_from(checkpoint: Path | None) -> str:
+    """Where training started, for the card."""
+    if checkpoint is None:
+        return "random weights"
+    return f"an earlier `{NAME}.safetensors`, sha256 `{hashlib.sha256(checkpoint.read_bytes()).hexdigest()}`"
 
 
 if __name__ == "__main__":
