@@ -16,13 +16,9 @@ says so.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
-
-import simplejpeg
 
 from pipeline.pool.fields import (
     BAD_JSON,
@@ -34,9 +30,9 @@ from pipeline.pool.fields import (
     Limits,
     escaped,
     first_string,
+    image_size,
     over,
     parse,
-    picture_formats,
     pixels,
     string,
 )
@@ -268,33 +264,3 @@ def _text(member: Member | None, record: dict[str, Any], limits: Limits) -> tupl
     if size > limits.caption_bytes:
         return None, f"{NO_CAPTION}: {over(size, limits.caption_bytes, 'caption_bytes')}"
     return text, None
-
-
-def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
-    """(width, height) in pixels from the header of an encoded image; (None, None) if it cannot be read."""
-    for read in (_jpeg_size, _pillow_size) if data[:2] == b"\xff\xd8" else (_pillow_size,):
-        try:
-            width, height = read(data)
-        except Exception:  # noqa: BLE001, S112 - these libraries raise nearly anything on garbage
-            continue
-        return pixels(width), pixels(height)
-    return None, None
-
-
-def _jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
-    height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
-    return width, height
-
-
-def _pillow_size(data: bytes | memoryview) -> tuple[int, int]:
-    """The size as Image.open finds it, but without its bound on pixels, so that the size of a decompression
-    bomb is recorded."""
-    from PIL import Image
-
-    Image.init()
-    for name in picture_formats():
-        factory, accepts = Image.OPEN[name]
-        if accepts is None or accepts(bytes(data[:16])) is True:
-            with suppress(SyntaxError), factory(io.BytesIO(data), "") as image:  # AVIF and HEIC share a brand
-                return image.size
-    raise ValueError("unknown format")

@@ -26,13 +26,13 @@ from pipeline.arrow_columns import decoded, is_bytes, stored
 from pipeline.errors import ChangedError, ColumnError, RecipeError
 from pipeline.parquet import Parquet
 from pipeline.pool.fetching import Fetch, watched
-from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_suffix, string
+from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_size, image_suffix, string
 from pipeline.pool.kinds.kind import ColumnNames, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.table_reader import describe, identify_table, pick, reading, seen_early, text_parts
 from pipeline.pool.tar import MAX_MEMBER
 from pipeline.pool.tar_reader import BATCH_BYTES
-from pipeline.pool.webdataset import LARGE_IMAGE, image_size
+from pipeline.pool.webdataset import LARGE_IMAGE
 from pipeline.storage.identity import Seen, noted, state_difference
 from pipeline.storage.ranges import RUN_AGAIN, Opened, Watched
 
