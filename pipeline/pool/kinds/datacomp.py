@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import ChangedError, RecipeError, ShardError
-from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, ROWS, Metadata
+from pipeline.pool.datacomp.metadata import EMBEDDINGS, NPZ, PARQUET, ROWS, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable, begins
 from pipeline.pool.shards import Listing, Shard

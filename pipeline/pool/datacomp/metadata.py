@@ -24,11 +24,11 @@ from pipeline.arrow_columns import is_text
 from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import RecipeError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.datacomp_columns import NUMBERED, SCORES, TEXTS, converted, sources, sources_of
+from pipeline.pool.datacomp.npz import Rows, open_npz
+from pipeline.pool.datacomp.typed_columns import NUMBERED, SCORES, TEXTS, converted, sources, sources_of
 from pipeline.pool.listing.names import safe, unsafe
 from pipeline.pool.listing.reasons import NO_SHARD
 from pipeline.pool.listing.tree import FILE, FOLDER, File, ListedTree, LocalTree
-from pipeline.pool.npz import Rows, open_npz
 from pipeline.pool.shards import Shard
 from pipeline.storage.identity import Digest, local_state, state_digest
 
