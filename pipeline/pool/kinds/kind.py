@@ -24,15 +24,17 @@ from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import USUAL, Limits
 from pipeline.pool.sample_table import SampleTable, StoredSamples
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, TABLES, Listing, Shard
+from pipeline.schema import CAPTIONS_COLUMN, EMPTY
 from pipeline.storage.identity import Digest, Seen
 from pipeline.storage.ranges import local_path
 from pipeline.storage.store import Store
 
+CaptionPlaces = Sequence[str | int]  # pool.caption: where captions are, the first choice first
 ColumnNames = Mapping[str, str | int]  # pool.columns: a column's name, or its position, by part of a sample
 Encoded = Sequence[Any]  # encoded images (anything with the buffer protocol) or None, by row
 SampleBatch = tuple[
     pl.DataFrame, Encoded | None
-]  # SAMPLE_SCHEMA's columns, and the images if the kind has any
+]  # SAMPLE_SCHEMA's columns and perhaps `captions`, and the images if the kind has any
 Fields = Sequence[tuple[str, bytes | memoryview]]  # (suffix as written, contents) of the files of one sample
 MembersOf = Callable[[Mapping[str, Any]], Fields]
 
@@ -50,17 +52,28 @@ class PoolKind(Protocol):
     """Whether its samples have images, and so files that can be exported."""
     takes_columns: ClassVar[bool] = False
     """Whether `pool.columns` says how to read it."""
-    ready: ClassVar[Mapping[str, PolarsDataType]] = {}
-    """Columns that it brings along beside the sample's own, as `schema.READY_COLUMNS` lists them."""
+    ready: Mapping[str, PolarsDataType] = {}
+    """Columns that it brings along beside the sample's own: those that `schema.READY_COLUMNS` lists, and all
+    captions if the recipe says where they are."""
 
     paths: tuple[str, ...]
     columns: ColumnNames
     limits: Limits
+    places: CaptionPlaces
 
-    def __init__(self, paths: Sequence[str], columns: ColumnNames, limits: Limits = USUAL) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        columns: ColumnNames,
+        limits: Limits = USUAL,
+        places: CaptionPlaces = (),
+    ) -> None:
         self.paths = tuple(paths)
         self.columns = dict(columns)
         self.limits = limits
+        self.places = tuple(places)
+        if self.places:
+            self.ready = {**self.ready, **CAPTIONS_COLUMN}
 
     def list_shards(self) -> Listing:
         """The shards, at least one, and what was passed over. Raises RecipeError, ValueError (the message
@@ -115,15 +128,23 @@ class PoolKind(Protocol):
         return {}  # by default there are no such files
 
     def read_as(self, seen: Seen) -> Seen:
-        """A shard read with other limits, or other `pool.columns`, is another content."""
-        if not self.columns and self.limits == USUAL:
+        """A shard read with other limits, other `pool.columns`, or another `pool.caption`, is another
+        content."""
+        if not self.columns and self.limits == USUAL and not self.places:
             return seen
         settings = [seen.content, self.columns]
         if self.limits != USUAL:
             settings.append(asdict(self.limits))
+        if self.places:
+            settings.append({"caption": self.places})
         digest = Digest()
         digest.update(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS))
         return seen._replace(content=digest.hexdigest())
+
+    @property
+    def empty(self) -> pl.DataFrame:
+        """No samples, with the columns that `read` gives them."""
+        return EMPTY.hstack(pl.DataFrame(schema=CAPTIONS_COLUMN)) if self.places else EMPTY
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""
