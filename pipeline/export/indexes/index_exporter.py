@@ -32,6 +32,7 @@ from pipeline.export.kept_vectors import KeptVectors
 from pipeline.export.places.folder import ExportFolder
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import Stage
+from pipeline.plan.keys import parameters
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.run.executor import Executor, LocalExecutor
@@ -180,7 +181,7 @@ class _Export:
         recipe, operator = self.session.recipe, None
         if self.operator in recipe.compute:
             entry = recipe.compute[self.operator]
-            operator = {"name": self.operator, "use": entry.use, **entry.operator.model_dump(mode="json")}
+            operator = {"name": self.operator, "use": entry.use, **parameters(entry.operator)}
         pool = recipe.pool.model_dump(mode="json", exclude_defaults=True)
         places = {"store": _placed(recipe.pool.store, self.section.path)}
         if recipe.pool.datacomp:
