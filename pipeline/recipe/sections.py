@@ -25,7 +25,7 @@ from pipeline.errors import brief
 from pipeline.operator import Operator
 from pipeline.recipe.faiss_factory import check_factory
 from pipeline.recipe.limits import Limits
-from pipeline.recipe.marks import EMBEDDING, TAR_FILES, WHOLE_NUMBERS, ColumnName, Destination
+from pipeline.recipe.marks import EMBEDDING, TAR_FILES, TEXTS, WHOLE_NUMBERS, ColumnName, Destination
 from pipeline.recipe.pool_section import MOST_NAME, NAME, Pool, Section
 from pipeline.rule import Rule
 
@@ -83,6 +83,8 @@ class Export(Section):
     table_embedding     a column of embeddings that `table` holds, too; without it, none
     index     a FAISS index of their embeddings: Index
     indexes   several of them, by a name of your choice
+    caption   a column of texts, such as best.text: the caption that all of these hold; default `text`. In
+              tars it is the txt; a txt that held another text is kept as `source_txt`
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
     For those who add an export: it is one field here and one entry of `pipeline.export.exporters.EXPORTERS`.
@@ -92,6 +94,7 @@ class Export(Section):
 
     shards: Annotated[str | None, Destination(images=True, files=TAR_FILES)] = None
     subset: Annotated[str | None, Destination()] = None
+    caption: Annotated[str | None, TEXTS] = None
     repeats: Annotated[str | None, WHOLE_NUMBERS] = None
     urls: Annotated[str | None, Destination(files=r"\d{8,}\.parquet")] = None
     table: Annotated[str | None, Destination()] = None

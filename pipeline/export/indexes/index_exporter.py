@@ -27,7 +27,7 @@ from pipeline.export.indexes import index_files
 from pipeline.export.indexes.index_build import Build, Built
 from pipeline.export.indexes.index_files import BUILDING, PARTS
 from pipeline.export.indexes.index_tasks import IndexWork
-from pipeline.export.kept import kept_counts
+from pipeline.export.kept import chosen_caption, kept_counts
 from pipeline.export.kept_vectors import KeptVectors
 from pipeline.export.places.folder import ExportFolder
 from pipeline.export.places.inputs import Inputs, operators_of
@@ -141,7 +141,10 @@ class _Export:
     @cached_property
     def inputs(self) -> Inputs:
         """What the index is made from, as it is when this is asked for first."""
-        return Inputs(self.session, operators_of(self.session, [self.section.embedding]))
+        return Inputs(
+            self.session,
+            operators_of(self.session, [self.section.embedding, self.session.recipe.export.caption]),
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -151,6 +154,7 @@ class _Export:
             "export": "index",
             "format": FORMAT,
             **self.inputs.manifest,
+            **chosen_caption(self.session),
             "embedding": section.embedding,
             "columns": self.session.folder(self.operator) if self.operator is not None else layout.SAMPLES,
             "factory": section.factory,
