@@ -20,8 +20,10 @@ import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 
+from pipeline.errors import ColumnError
+from pipeline.pool.captions import KEY, TXT
 from pipeline.pool.fetching import Fetch
-from pipeline.pool.fields import USUAL, Limits
+from pipeline.pool.fields import USUAL, Limits, parse, string
 from pipeline.pool.sample_table import SampleTable, StoredSamples
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, TABLES, Listing, Shard
 from pipeline.schema import CAPTIONS_COLUMN, EMPTY
@@ -38,6 +40,8 @@ SampleBatch = tuple[
 Fields = Sequence[tuple[str, bytes | memoryview]]  # (suffix as written, contents) of the files of one sample
 MembersOf = Callable[[Mapping[str, Any]], Fields]
 
+LOOKED_AT = 100  # samples in which captions are looked for before the start
+SHOWN = 20  # names in a message
 MEMBER_COLUMNS = ("row", "key", "offset", "length")  # of a sample, by which `members` finds its files
 
 
@@ -96,6 +100,30 @@ class PoolKind(Protocol):
     def check_shard(self, shard: Shard) -> None:
         """Read just enough of a shard to know whether `read` would succeed. Raises ShardError and OSError."""
         return  # by default nothing can be wrong with it
+
+    def check_places(self, shard: Shard) -> None:
+        """Raises ColumnError, which lists what is there, if none of the first samples of a shard has a
+        caption where the recipe says; and what `read` raises. Of pools whose samples have files."""
+        frame = self.first_rows(shard) if self.places else None
+        if frame is None or frame["text"].count():
+            return
+        there = set[str]()
+        with self.members(shard) as members_of:
+            for row in frame.head(SHOWN).select(MEMBER_COLUMNS).iter_rows(named=True):
+                for suffix, data in members_of(row):
+                    there |= {TXT} if suffix.lower() == "txt" else set()
+                    record = parse(data, self.limits.json_bytes)[0] if suffix.lower() == "json" else {}
+                    there |= {f"{KEY}{string(key) or ''}"[:40] for key in record}
+        listed = ", ".join(sorted(there)[:SHOWN]) or "neither a txt nor a json"
+        raise ColumnError(
+            f"none of the first {len(frame)} samples of {shard.path} has a caption at "
+            f"{', '.join(map(str, self.places))} (pool.caption); there are: {listed}"
+        )
+
+    def first_rows(self, shard: Shard) -> pl.DataFrame | None:
+        """The first samples of a shard, at most LOOKED_AT; None if it has none. Raises what `read` does."""
+        batch = next(iter(self.read(shard, LOOKED_AT, {}, images=False)), None)
+        return None if batch is None else batch[0]
 
     def touch(self, shard: Shard) -> None:
         """Read as little of a shard as shows that storage allows it. Raises what storage raises."""
