@@ -55,12 +55,12 @@ def captioned(tmp_path_factory) -> tuple[Path, list[list[str]], list[bytes]]:
     return folder, captions, records
 
 
-def made(folder: Path, name: str, export: dict, places=PLACES, **pool) -> Session:
+def made(folder: Path, recipe_name: str, export: dict, places=PLACES, **pool) -> Session:
     """A session with every column and every decision."""
     embedding = {"image_embedding": "clip.image_embedding"}
     recipe = parse(
         {
-            "name": name,
+            "name": recipe_name,
             "pool": {
                 "shards": str(folder / "pool"),
                 "store": str(folder / "store"),
@@ -93,8 +93,9 @@ def test_the_best_of_three_captions_is_what_open_clip_trains_on(captioned, monke
     found = session.columns.read("0", names)
     assert found["captions"].to_list() == captions
     assert found["text"].to_list() == [texts[0] for texts in captions]
+    errors = session.columns.samples.read(["0"], ["error"])["error"]
     assert (
-        found["error"].to_list()
+        errors.to_list()
         == [
             "caption left out: item 2 of json.captions is null, item 3 of json.captions is a number, "
             "item 4 of json.captions is empty, and 1 more"
