@@ -115,7 +115,7 @@ def test_the_best_of_three_captions_is_what_open_clip_trains_on(captioned, monke
     assert found["best.index"].to_list() == index.tolist()
     assert found["best.text"].to_list() == best
     assert found["best.score"].to_list() == [
-        row[at] for row, at in zip(found["best.scores"], index, strict=True)
+        row[at] for row, at in zip(found["best.scores"].to_list(), index, strict=True)
     ]
     assert found["facts.characters"].to_list() == [len(text) for text in best]
     assert (index == np.arange(COUNT) % 4).sum() >= 9  # the one that was drawn for the image, by chance 3
