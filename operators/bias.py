@@ -41,6 +41,7 @@ import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
 from operators.algorithms.attribute_patterns import compared, patterns_of, zeros_and_ones
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.matching import Matcher, read_entries
 from operators.algorithms.moment_matching import largest_rate, moments, weights
 from operators.algorithms.reasons import no_caption
@@ -54,7 +55,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Bound = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Mentions(Score):
+class Mentions(ReadsCaptions, Score):
     """Whether a caption mentions something, by a list of words for it.
 
     Use it for attributes and labels of `bias.Patterns`, or wherever a rule needs to know what captions speak
@@ -68,7 +69,6 @@ class Mentions(Score):
 
     words: File
 
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {"mentioned": pl.Boolean}
     _matcher: Any = PrivateAttr(None)
 
@@ -81,11 +81,11 @@ class Mentions(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) whether they mention it."""
-        _, counts = self._matcher(batch["text"].str.to_lowercase())
-        known = batch["text"].is_not_null()
+        _, counts = self._matcher(batch[self.text].str.to_lowercase())
+        known = batch[self.text].is_not_null()
         return batch.select(
             mentioned=pl.when(known).then(pl.Series(counts > 0)),
-            error=no_caption(),
+            error=no_caption(self.text),
         )
 
 

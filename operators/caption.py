@@ -30,6 +30,7 @@ from typing import Any, ClassVar
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.reasons import EMPTY_CAPTION, NO_CAPTION
 from pipeline.operator import Device, Score
 
@@ -37,7 +38,7 @@ NO_LETTER = "no letter in the caption"
 SHOWN = 1000  # characters of a caption that the detector sees: more adds time, not certainty
 
 
-class Caption(Score):
+class Caption(ReadsCaptions, Score):
     """How long a caption is, which language it is in, and how large and how elongated its image is.
 
     Use it first in every recipe: it is the cheapest filter, and removes captions and images that no model can
@@ -49,7 +50,7 @@ class Caption(Score):
     """
 
     version = 2
-    needs = ("text", "width", "height", "image_length")
+    needs = ("width", "height", "image_length")
     writes: ClassVar[Mapping[str, Any]] = {
         "characters": pl.UInt32,
         "words": pl.UInt32,
@@ -68,10 +69,10 @@ class Caption(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""
-        text, width, height = pl.col("text"), pl.col("width"), pl.col("height")
+        text, width, height = pl.col(self.text), pl.col("width"), pl.col("height")
         shorter, longer = pl.min_horizontal(width, height), pl.max_horizontal(width, height)
         has_size = width.is_not_null() & height.is_not_null() & (shorter > 0)
-        guesses = [self._language(caption) for caption in batch["text"]]
+        guesses = [self._language(caption) for caption in batch[self.text]]
         language = pl.Series([code for code, _ in guesses], dtype=pl.String)
         return batch.select(
             characters=text.str.len_chars(),

@@ -29,6 +29,7 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.device_jpegs import DeviceJpegs
 from operators.algorithms.open_clip_names import (
@@ -105,7 +106,7 @@ class ClipImages(ClipWeights):
         return found
 
 
-class ClipScore(ClipImages, ImageScore):
+class ClipScore(ReadsCaptions, ClipImages, ImageScore):
     """How well an image and its caption match, by the cosine of their CLIP embeddings.
 
     Use it as the main quality filter, and to compute the embeddings that most other operators read:
@@ -117,7 +118,6 @@ class ClipScore(ClipImages, ImageScore):
     """
 
     version = 3
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {
         "score": pl.Float32,
         "image_embedding": pl.Array,
@@ -134,7 +134,7 @@ class ClipScore(ClipImages, ImageScore):
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the columns above."""
-        rows = _Rows.of(batch, images)
+        rows = _Rows.of(batch[self.text], images)
         found = self._clip.images([images[row] for row in rows.seen], self.preprocess == "fast")
         texts, cut = self._clip.texts(rows.captions)
         return self._columns(batch, rows, found, texts, cut)
@@ -148,7 +148,7 @@ class ClipScore(ClipImages, ImageScore):
         """See ImageScore: all but the wait for a GPU."""
         if not self._clip.ahead:
             return None
-        rows = _Rows.of(batch, images)
+        rows = _Rows.of(batch[self.text], images)
         pictures = [images[row] for row in rows.seen]
         return rows, self._clip.launched(pictures, rows.captions, self.preprocess == "fast")
 
@@ -175,7 +175,7 @@ class ClipScore(ClipImages, ImageScore):
                 "text_embedding": pl.Series(text.astype(np.float16)),
                 "text_norm": text_norm,
                 "truncated": pl.Series([truncated.get(row) for row in range(len(batch))], dtype=pl.Boolean),
-                "error": batch.select(caption_error(pl.col("text"))).to_series(),
+                "error": batch.select(caption_error(pl.col(self.text))).to_series(),
             }
         ).with_columns(
             pl.col("score", "image_norm", "text_norm").fill_nan(None),
@@ -194,9 +194,9 @@ class _Rows(NamedTuple):
     captions: list[str]
 
     @classmethod
-    def of(cls, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Self:
+    def of(cls, captions: pl.Series, images: Sequence[np.ndarray | None]) -> Self:
         """Of a batch."""
-        texts = batch["text"].to_list()
+        texts = captions.to_list()
         read = [row for row, text in enumerate(texts) if text is not None and text.strip()]
         seen = [row for row, image in enumerate(images) if image is not None]
         return cls(seen, read, [texts[row] for row in read])

@@ -39,6 +39,7 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.published import PublishedFiles, asset
 from operators.algorithms.reasons import NO_EMBEDDING, no_caption
 from operators.algorithms.vector_files import read_vectors, why_not_vectors
@@ -50,7 +51,7 @@ TOKEN = r"[^ \n\r\t\x0b\x0c\x00]+|\n"  # noqa: S105 (fasttext's readWord: a newl
 BLOCK = {"cpu": 256, "cuda": 4096}  # embeddings compared at a time
 
 
-class Facts(Score):
+class Facts(ReadsCaptions, Score):
     """Lengths of the caption, and the size of the original image, counted exactly as DataComp counts them.
 
     Use it to repeat DataComp's baselines. For a pool of your own, `caption.Caption` says the same of the
@@ -59,7 +60,7 @@ class Facts(Score):
     Cost: very cheap: it reads the caption and two numbers.
     """
 
-    needs = ("text", "original_width", "original_height")
+    needs = ("original_width", "original_height")
     writes: ClassVar[Mapping[str, Any]] = {
         "characters": pl.UInt32,
         "words": pl.UInt32,
@@ -70,7 +71,7 @@ class Facts(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""
-        text = pl.col("text")
+        text = pl.col(self.text)
         sides = (pl.col("original_width"), pl.col("original_height"))
         shorter, longer = pl.min_horizontal(sides), pl.max_horizontal(sides)
         has_size = sides[0].is_not_null() & sides[1].is_not_null() & (shorter > 0)
@@ -80,11 +81,11 @@ class Facts(Score):
             tokens=text.str.count_matches(TOKEN),
             side=pl.when(has_size).then(shorter).cast(pl.UInt32),
             aspect=pl.when(has_size).then(longer / shorter).cast(pl.Float64),
-            error=no_caption(),
+            error=no_caption(self.text),
         )
 
 
-class Language(PublishedFiles, Score):
+class Language(ReadsCaptions, PublishedFiles, Score):
     """The language of a caption, by the detectors that DataComp's baselines use.
 
     Use it to repeat DataComp's baselines; `caption.Caption` needs no download.
@@ -99,7 +100,6 @@ class Language(PublishedFiles, Score):
     detector: Literal["fasttext", "gcld3"] = "fasttext"
     model: File = ""
 
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {"code": pl.String}
     _detect: Any = PrivateAttr(None)
 
@@ -116,8 +116,8 @@ class Language(PublishedFiles, Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) codes."""
-        codes = [None if t is None else self._detect(t.replace("\n", " ")) for t in batch["text"]]
-        return batch.select(code=pl.Series(codes, dtype=pl.String), error=no_caption())
+        codes = [None if t is None else self._detect(t.replace("\n", " ")) for t in batch[self.text]]
+        return batch.select(code=pl.Series(codes, dtype=pl.String), error=no_caption(self.text))
 
 
 def _fasttext(path: str) -> Callable[[str], str | None]:
@@ -148,7 +148,7 @@ def _gcld3() -> Callable[[str], str | None]:
     return lambda text: str(find(text=text).language)
 
 
-class TextEntity(PublishedFiles, Score):
+class TextEntity(ReadsCaptions, PublishedFiles, Score):
     """Whether a caption names a thing of ImageNet-21k.
 
     Use it for DataComp's text-based filter: it keeps captions about things that classifiers know.
@@ -163,7 +163,6 @@ class TextEntity(PublishedFiles, Score):
     wordnet: str
     ids: File
 
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {"found": pl.Boolean}
     _entities: Any = PrivateAttr(None)
     _first: Any = PrivateAttr(None)
@@ -180,8 +179,8 @@ class TextEntity(PublishedFiles, Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) found."""
-        found = [None if text is None else self._names_one(text) for text in batch["text"]]
-        return batch.select(found=pl.Series(found, dtype=pl.Boolean), error=no_caption())
+        found = [None if text is None else self._names_one(text) for text in batch[self.text]]
+        return batch.select(found=pl.Series(found, dtype=pl.Boolean), error=no_caption(self.text))
 
     def _names_one(self, text: str) -> bool:
         """Whether the first synset of some word is among the ids."""

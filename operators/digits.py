@@ -42,6 +42,7 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.vectors import check_width
@@ -97,7 +98,7 @@ def _unescaped(text: str) -> str:
     return text
 
 
-class NumberFreeScore(ClipWeights, Score):
+class NumberFreeScore(ReadsCaptions, ClipWeights, Score):
     """The CLIP score of a caption without its numbers, from the image's stored embedding.
 
     Use it against captions that score well because they repeat a number that the picture shows, such as a
@@ -115,7 +116,6 @@ class NumberFreeScore(ClipWeights, Score):
     plain: Numbers
     combine: Literal["masked", "min", "mean"] = "masked"
 
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {
         "score": pl.Float32,
         "masked": pl.Float32,
@@ -133,14 +133,14 @@ class NumberFreeScore(ClipWeights, Score):
         check_width("image_embedding", batch[self.image_embedding], self._clip.width, self.model)
         has_image = pl.col(self.image_embedding).is_not_null()
         plain = pl.when(has_image).then(pl.col(self.plain).cast(pl.Float32))
-        text = without_numbers(pl.col("text"))
+        text = without_numbers(pl.col(self.text))
         rows = batch.select(image=self.image_embedding, plain=plain, text=text)
         return rows.with_columns(masked=self._masked(rows)).select(
             "masked",
             "text",
             score=COMBINED[self.combine],
             delta=pl.col("plain") - pl.col("masked"),
-            error=batch.select(caption_error(pl.col("text"))).to_series(),
+            error=batch.select(caption_error(pl.col(self.text))).to_series(),
         )
 
     def evidence(

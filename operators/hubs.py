@@ -39,6 +39,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.clusters import least_draws
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.vectors import Chunks, check_width, projected, unit_column
@@ -53,7 +54,7 @@ NORMAL = 1.4826  # median absolute deviations of a normal distribution to its st
 NOTHING = "the bank says nothing: its pictures are too few or alike"
 
 
-class Bank(Stat):
+class Bank(ReadsCaptions, Stat):
     """A sample of the pool's captions, each distinct one as likely as any other, with their pictures.
 
     Use it before `hubs.Hubness`.
@@ -75,7 +76,7 @@ class Bank(Stat):
     size: Annotated[int, Field(ge=2)] = 1000
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
-    needs = ("text", "shard", "row")
+    needs = ("shard", "row")
 
     def warnings(self) -> Sequence[str]:
         """A warning if the sample is small."""
@@ -86,8 +87,8 @@ class Bank(Stat):
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) pairs -> those that the sample may hold. Embeddings are looked at in the order of the draws,
         until there are enough."""
-        rows = batch.drop_nulls((self.text_embedding, self.image_embedding, "text"))
-        rows = rows.with_columns(uid=text_uids(rows["text"]))
+        rows = batch.drop_nulls((self.text_embedding, self.image_embedding, self.text))
+        rows = rows.with_columns(uid=text_uids(rows[self.text]))
         order, taken = np.argsort(draw(self.seed, rows["uid"]), kind="stable"), self.size
         while len(found := self.merge(self._whole(rows[order[:taken]]))) < self.size and taken < len(rows):
             taken *= 4
@@ -100,7 +101,7 @@ class Bank(Stat):
         )
         vectors = {"image_vector": pl.Series(images), "text_vector": pl.Series(texts)}
         whole = pl.Series(has_image & has_text)
-        return rows.select("uid", "text", "shard", "row").with_columns(**vectors).filter(whole)
+        return rows.select("uid", "shard", "row", text=self.text).with_columns(**vectors).filter(whole)
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
         """The pairs of all parts that the sample may hold."""
@@ -111,7 +112,7 @@ class Bank(Stat):
         return merged.select(caption="text", image="image_vector", text="text_vector")
 
 
-class Hubness(Score):
+class Hubness(ReadsCaptions, Score):
     """How near a picture is to captions that are not its own.
 
     Use it to find pictures that were made to deceive a CLIP, and pictures that say nothing, which fit every
@@ -130,7 +131,6 @@ class Hubness(Score):
     bank: Table
     quantile: Annotated[float, Field(ge=0, le=1)] = 0.05
 
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {"mean": pl.Float32, "low": pl.Float32, "z": pl.Float32}
     _bank: Any = PrivateAttr(None)
     _chunks: Any = PrivateAttr(None)
@@ -150,7 +150,7 @@ class Hubness(Score):
         if not bank.tells:
             empty = {name: pl.repeat(None, len(batch), dtype=pl.Float32, eager=True) for name in self.writes}
             return pl.DataFrame(empty).with_columns(error=self._error(column, directed))
-        own = bank.places(batch["text"])
+        own = bank.places(batch[self.text])
         mean = bank.means(column, own)
         low = self._chunks(self._low, rows, own)
         return pl.select(

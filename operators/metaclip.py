@@ -40,6 +40,7 @@ from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_se
 
 from operators.algorithms.balance import Balance, critical_t, keep_probability
 from operators.algorithms.balance import compare as compare_counts
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.matching import Matchers, Spacing, lists, read_entries
 from operators.algorithms.reasons import no_caption
 from pipeline.operator import Column, Device, Files, Operator, Score, Stat, Table
@@ -58,7 +59,7 @@ def _read_once(path: str) -> Sequence[str]:
     return read_entries(path)
 
 
-class EntryMatch(Score):
+class EntryMatch(ReadsCaptions, Score):
     """Which entries of a list of things and names occur in a caption.
 
     Use it as the first of MetaCLIP's three steps.
@@ -78,7 +79,6 @@ class EntryMatch(Score):
     languages: Column = ""
     fold: Literal["none", "case"] = "none"
 
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {"ids": pl.List(pl.UInt32), "language": pl.String}
     _matcher: Any = PrivateAttr(None)
 
@@ -117,22 +117,22 @@ class EntryMatch(Score):
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> (n,) lists of ids."""
         language = self._language(batch)
-        ids, counts = self._matcher(batch["text"], language if self.languages else None)
-        present = batch["text"].is_not_null()
+        ids, counts = self._matcher(batch[self.text], language if self.languages else None)
+        present = batch[self.text].is_not_null()
         return pl.DataFrame(
             {
                 "ids": lists(ids, counts, present),
                 "language": language,
-                "error": batch.select(no_caption()).to_series(),
+                "error": batch.select(no_caption(self.text)).to_series(),
             }
         )
 
     def doubts(self, rows: pl.DataFrame) -> Sequence[str]:
         """See Operator: many captions match no entry; how many would not if case did not count."""
-        rows, lists = rows.drop_nulls("text"), dict(self.fields_of("file"))
+        rows, lists = rows.drop_nulls(self.text), dict(self.fields_of("file"))
         if rows.is_empty() or any("://" in str(path) for path in lists.values()):
             return ()
-        texts, language = rows["text"], self._language(rows) if self.languages else None
+        texts, language = rows[self.text], self._language(rows) if self.languages else None
         names = self.names()
         if (none := Matchers(names, self.spacing, self.fold == "case").unmatched(texts, language)) <= MANY:
             return ()
@@ -149,7 +149,7 @@ class EntryMatch(Score):
         fallback = pl.lit(OTHER if OTHER in self.metadata else None, pl.String)
         has_list = pl.col(self.languages).is_in(list(self.metadata))
         chosen = pl.when(has_list).then(pl.col(self.languages)).otherwise(fallback)
-        return batch.select(pl.when(pl.col("text").is_not_null()).then(chosen)).to_series()
+        return batch.select(pl.when(pl.col(self.text).is_not_null()).then(chosen)).to_series()
 
 
 class EntryCount(Stat):

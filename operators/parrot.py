@@ -46,6 +46,7 @@ from pydantic import Field
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.reasons import caption_error
 from pipeline.operator import Column, Numbers, Operator, Score, Stat
 
@@ -81,7 +82,7 @@ def co_embedded(caption: Sequence[str], spotted: Sequence[str], similarity: floa
     return exact, len(exact) + int((similarities.max(axis=1) >= similarity - ROUNDING).sum())
 
 
-class CoEmbeddedText(Score):
+class CoEmbeddedText(ReadsCaptions, Score):
     """How many of a caption's words are written in its image.
 
     Use it to drop captions that only read out the picture, from which a CLIP learns to read and not to see.
@@ -98,7 +99,6 @@ class CoEmbeddedText(Score):
     boxes: Column = ""
     similarity: float = Field(0.75, gt=0, le=1)
 
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {
         "rate": pl.Float32,
         "fuzzy_rate": pl.Float32,
@@ -108,7 +108,7 @@ class CoEmbeddedText(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions and lists of words -> the columns above."""
-        text = batch["text"]
+        text = batch[self.text]
         spotted = batch[self.words]
         has_both = text.is_not_null() & spotted.is_not_null()
         rows = has_both & (spotted.list.len() > 0)
@@ -120,7 +120,7 @@ class CoEmbeddedText(Score):
         lines = table["lines"]
         return table.drop("lines").with_columns(
             boxes=batch[self.boxes].list.gather(lines) if self.boxes else pl.lit(None, NO_BOXES),
-            error=batch.select(caption_error(pl.col("text"))).to_series(),
+            error=batch.select(caption_error(pl.col(self.text))).to_series(),
         )
 
     def evidence(

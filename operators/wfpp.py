@@ -31,6 +31,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
+from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.reasons import EMPTY_CAPTION, NO_CAPTION
 from pipeline.operator import Device, Operator, Score, Stat, Table
 
@@ -70,7 +71,7 @@ def _cleaned(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-class WordFrequency(Stat):
+class WordFrequency(ReadsCaptions, Stat):
     """How often each word occurs in the pool, for words that occur `minimum_count` times or more.
 
     Use it before `wfpp.WordFrequencyScore`, and with `winnow effects` to see which words a decision thinned
@@ -88,11 +89,9 @@ class WordFrequency(Stat):
 
     minimum_count: int = Field(5, ge=1)
 
-    needs = ("text",)
-
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> `word`, `count`; words that occur once included."""
-        words = batch.select(word=words_of(pl.col("text")).explode()).drop_nulls()
+        words = batch.select(word=words_of(pl.col(self.text)).explode()).drop_nulls()
         return words.group_by("word").agg(count=pl.len().cast(pl.UInt64))
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
@@ -124,7 +123,7 @@ class WordFrequency(Stat):
         }
 
 
-class WordFrequencyScore(Score):
+class WordFrequencyScore(ReadsCaptions, Score):
     """How rare a caption's words are: S = (1 - product of P(w)) / number of words, over its first words.
 
     Use it to shrink a pool with little loss: captions of frequent words, of which there are many alike, go
@@ -144,7 +143,6 @@ class WordFrequencyScore(Score):
     first: int = Field(30, ge=1)
     normalise: bool = True
 
-    needs = ("text",)
     writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float64}
     _words: Any = PrivateAttr(None)
     _levels: Any = PrivateAttr(None)
@@ -162,7 +160,7 @@ class WordFrequencyScore(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) captions -> the columns above."""
-        words = batch.select(words_of(pl.col("text")).list.head(self.first)).to_series()
+        words = batch.select(words_of(pl.col(self.text)).list.head(self.first)).to_series()
         length = words.list.len()
         scores = np.zeros(len(batch))
         scores[(length > 0).fill_null(False).to_numpy()] = self._scores(words.filter(length > 0))
@@ -179,7 +177,7 @@ class WordFrequencyScore(Score):
     ) -> pl.DataFrame:
         """`word`, `count`: the words that count, each once, and how often the pool has them; null if that is
         below the table's floor."""
-        words = row.select(word=words_of(pl.col("text")).list.head(self.first).explode()).drop_nulls()
+        words = row.select(word=words_of(pl.col(self.text)).list.head(self.first).explode()).drop_nulls()
         return words.unique(maintain_order=True).join(
             stats[self.frequency], on="word", how="left", maintain_order="left"
         )

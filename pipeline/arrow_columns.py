@@ -7,6 +7,8 @@ pandas, Spark, DuckDB, polars and Hugging Face's datasets write the same caption
 bytes, JSON or lists.
 """
 
+import sys
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -92,6 +94,26 @@ def texts(
         raise ValueError(f"column {name} is {array.type}, must be text or a number") from None
     except pa.ArrowInvalid:  # the file says text, and its bytes are none
         return _of_bytes(array.cast(pa.large_binary()), uids), troubles
+
+
+def text_lists(array: pa.Array, name: str, most: int) -> list[Any]:
+    """The values of a column of texts, or of lists of texts: a text, None, or a list of them, by row. Of a
+    list, `most` items are taken at most. Raises ValueError for a column of anything else."""
+    array = decoded(array)
+    several = is_list(array.type)
+    sizes = [1] * len(array)
+    if several:
+        array = _compute().list_slice(array, 0, most)
+        sizes = _compute().list_value_length(array).to_pylist()
+        array = array.flatten()
+    array = decoded(array)
+    if not (is_text(array.type) or is_bytes(array.type) or pa.types.is_null(array.type)):
+        held = f"lists of {str(array.type)[:80]}" if several else str(array.type)[:80]
+        raise ValueError(f"column {name} is {held}, must be text, or lists of texts")
+    values = iter(texts(array, name, most=sys.maxsize)[0].to_pylist())
+    if not several:
+        return list(values)
+    return [None if size is None else list(islice(values, size)) for size in sizes]
 
 
 def _never_empty(array: pa.Array) -> pa.Array:

@@ -2,9 +2,9 @@
 
 An operator is a class with one method or three. Its fields are its parameters: a recipe may set them, and the
 cache key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`, `Flags`,
-`Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a file by
-its content (`pipeline.assets` opens it). A Score and a Group may read columns and Stats, a Stat may read
-columns, nothing else. This module knows polars; it does not know Ray, torch or storage.
+`Texts`, `Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a
+file by content (`pipeline.assets`). A Score and a Group may read columns and Stats, a Stat may read columns,
+nothing else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,11 +23,13 @@ from pipeline.schema import like_path, owner
 @dataclass(frozen=True)
 class Role:
     """Marks a field as an input: `column`, `table` (a Stat's name) or `file` (hashed by content). `suits`
-    tests a column's dtype; `expected` says in words which dtypes suit."""
+    tests a column's dtype, `expected` says it in words. The cache key leaves out the value `usual`, as if the
+    operator needed that column under its fixed name."""
 
     kind: str
     suits: Callable[[PolarsDataType], bool] = lambda dtype: True
     expected: str = ""
+    usual: str = ""
 
 
 Column = Annotated[str, Role("column")]
@@ -36,6 +38,7 @@ WholeNumbers = Annotated[str, Role("column", lambda d: d.is_integer(), "whole nu
 Flags = Annotated[str, Role("column", lambda d: d == pl.Boolean, "true and false (Boolean)")]
 Embedding = Annotated[str, Role("column", lambda d: d == pl.Array, "an Array (an embedding)")]
 Bytes = Annotated[str, Role("column", lambda d: d == pl.Binary, "Binary, such as hashes")]
+Texts = Annotated[str, Role("column", lambda d: d == pl.String, "texts", "text")]  # captions, by default
 Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or several
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
@@ -245,9 +248,8 @@ class Group(Writer):
 
 
 class SummaryGroup(Group):
-    """A Group that needs a small summary of the whole group only: its size, its first rows by some order. So
-    a group may have any number of rows: no process holds them all. The methods are called with any rows of
-    any groups, in any order: the result must not depend on which."""
+    """A Group that needs a small summary of each group only: its size, its first rows by some order. No
+    process holds all rows. The methods get any rows, in any order; results must not depend on it."""
 
     def partial(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The summary of these rows alone: a table with few rows for each key, which has the columns of the
@@ -282,8 +284,8 @@ class Stat(Operator):
         raise OperatorMissing(type(self), "merge")
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
-        """The table to store, from the one partial table of the whole pool. Sort it: equal tables must be
-        equal in row order, too. The partial table itself by default."""
+        """The table to store, from the one partial table of the pool, which it is by default. Sort it: equal
+        tables must be equal in row order, too."""
         return merged
 
     def compare(

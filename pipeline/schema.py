@@ -23,6 +23,8 @@ SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
     **dict.fromkeys(("offset", "length", "image_offset", "image_length"), pl.Int64),
 }
 
+# All captions of a sample, the first of which is its `text`, if the recipe says where they are
+CAPTIONS_COLUMN: Mapping[str, PolarsDataType] = {"captions": pl.List(pl.String)}
 
 SUFFIX = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,10}$")  # .pt, .safetensors; not the .5 of a version
 
@@ -38,7 +40,9 @@ READY_COLUMNS: Mapping[str, Mapping[str, PolarsDataType]] = {
         "datacomp.l14_text_embedding": pl.Array,
     },
 }
-_OWN = frozenset((*SAMPLE_COLUMNS, *(name for columns in READY_COLUMNS.values() for name in columns)))
+_OWN = frozenset(
+    (*SAMPLE_COLUMNS, *CAPTIONS_COLUMN, *(name for columns in READY_COLUMNS.values() for name in columns))
+)
 
 
 def owner(name: str) -> str | None:
@@ -61,6 +65,7 @@ SAMPLE_SCHEMA = pa.schema(
         **dict.fromkeys(("image_format", "error"), pa.string()),
     }
 )
+CAPTIONS = pa.field("captions", pa.large_list(pa.large_string()))
 
 # Made from one row: from none, pyarrow would import pandas, which takes half a second.
 _ONE_ROW = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)

@@ -21,7 +21,7 @@ from pipeline.errors import RecipeError, ShardError
 from pipeline.pool.img2dataset import NOT_PUBLIC, reasons
 from pipeline.pool.shards import STATS, Shard, list_shards
 from pipeline.pool.table_reader import read_table
-from pipeline.recipe.sections import Pool
+from pipeline.recipe.pool_section import Pool
 from pipeline.storage.folder import Folder
 
 LOG = logging.getLogger("winnow.ingest")

@@ -18,6 +18,8 @@ def plan(preview: Preview) -> None:
     """The missing passes, what they cost, and what would go wrong."""
     samples = "" if preview.samples is None else f", with {counted(preview.samples, 'sample')}"
     tables.console.print(f"{counted(preview.shards, 'shard')}, read before: {preview.indexed:,}{samples}")
+    if preview.captions:
+        tables.console.print(f"captions: {preview.captions}")
     _shards("files that do not exist", preview.missing)
     _shards("files written since they were read; those whose content differs are done anew", preview.doubtful)
     tables.console.print(_missing_passes(preview.passes) if preview.passes else "Everything is computed.")

@@ -50,7 +50,8 @@ def mine(model: Any, tokenizer: Any, preprocess: Any, seed: int = 0) -> np.ndarr
         images = normalize(model.encode_image(shown), dim=-1)
         worst = torch.einsum("nd,ncd->nc", images, texts).amin(1)
         optimizer.zero_grad()
-        (-worst.sum()).backward()
+        loss: Any = -worst.sum()
+        loss.backward()
         optimizer.step()
         with torch.no_grad():
             pixels.clamp_(0, 1)

@@ -13,9 +13,9 @@ EMPTY_CAPTION = "empty caption"
 NO_EMBEDDING = "no embedding"
 
 
-def no_caption() -> pl.Expr:
-    """The reason of rows whose `text` is null; null for all others."""
-    return pl.when(pl.col("text").is_null()).then(pl.lit(NO_CAPTION))
+def no_caption(text: str) -> pl.Expr:
+    """The reason of rows whose caption, the column `text`, is null; null for all others."""
+    return pl.when(pl.col(text).is_null()).then(pl.lit(NO_CAPTION))
 
 
 def caption_error(text: pl.Expr) -> pl.Expr:

@@ -28,6 +28,26 @@ def kept_counts(session: Session) -> dict[str, int]:
     return {shard.name: counts[shard.name] for shard in session.shards}
 
 
+def caption_of(session: Session) -> str:
+    """The column whose text exports write as the caption."""
+    return session.recipe.export.caption or "text"
+
+
+def chosen_caption(session: Session) -> dict[str, str]:
+    """What a manifest says of the caption: nothing if it is the samples' own."""
+    return {"caption": session.recipe.export.caption} if session.recipe.export.caption else {}
+
+
+def read_captioned(columns: Sequence[str], caption: str) -> list[str]:
+    """The columns to read for these ones, if `text` is taken from the column `caption`: see `renamed`."""
+    return [caption if name == "text" else name for name in columns]
+
+
+def renamed(frame: pl.DataFrame, caption: str) -> pl.DataFrame:
+    """The columns that `read_captioned` names, as if the caption were the samples' own."""
+    return frame.rename({caption: "text"}, strict=False)
+
+
 class WrittenRows:
     """The written rows of each shard. Travels to workers."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from pipeline.export.kept import kept_counts
+from pipeline.export.kept import caption_of, kept_counts, read_captioned, renamed
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 
@@ -27,6 +27,7 @@ class KeptVectors:
     shards   those that have kept rows
     first    the shard to look up columns in; any
     names    the columns of the samples
+    caption  the column that is their `text`
     """
 
     columns: Columns
@@ -35,6 +36,7 @@ class KeptVectors:
     shards: Sequence[str]
     first: str
     names: Sequence[str] = DESCRIBED
+    caption: str = "text"
     rows: int = field(default=0, init=False)
     missing: int = field(default=0, init=False)
     by_shard: list[tuple[int, int]] = field(default_factory=list, init=False)
@@ -44,7 +46,8 @@ class KeptVectors:
         """Those of a decision. Raises RecipeError without one."""
         kept = kept_counts(session)
         shards = [shard for shard, count in kept.items() if count]
-        return cls(session.columns, session.decisions, embedding, shards, next(iter(kept)))
+        found = cls(session.columns, session.decisions, embedding, shards, next(iter(kept)))
+        return replace(found, caption=caption_of(session))
 
     def over(self, shards: Sequence[str]) -> "KeptVectors":
         """The same of other shards."""
@@ -85,8 +88,9 @@ class KeptVectors:
     def _kept_frames(self, shard: str) -> Iterator[pl.DataFrame]:
         """The kept rows of a shard, in frames of at most BATCH rows; at least one frame."""
         keep, start = self.columns.store.kept(self.decision, shard), 0
-        for frame in self.columns.batches(shard, [*self.names, self.embedding], BATCH):
-            yield frame.filter(keep.slice(start, len(frame)))
+        names = read_captioned([*self.names, self.embedding], self.caption)
+        for frame in self.columns.batches(shard, names, BATCH):
+            yield renamed(frame, self.caption).filter(keep.slice(start, len(frame)))
             start += len(frame)
 
     def _valid(self, frame: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:

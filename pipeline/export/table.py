@@ -8,6 +8,7 @@ It has one row per kept sample, in pool order, with these columns:
 
     uid, key, caption, url   String; caption and url may be null
     width, height            Int32, pixels; null if unknown
+    captions                 List(String): all captions, if `pool.caption` says where they are
     shard, row               String, UInt32: the place of the sample in the pool
     clip.score ...           every score, under its full name
     clip.image_embedding     `export.table_embedding`, if the recipe names one
@@ -34,7 +35,7 @@ from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
-from pipeline.export.kept import kept_counts
+from pipeline.export.kept import caption_of, chosen_caption, kept_counts, read_captioned, renamed
 from pipeline.export.places.file import check_file, is_current, writing_file
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.scores import ScoreColumns
@@ -42,7 +43,7 @@ from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
 from pipeline.progress import watched
 from pipeline.run.executor import Executor
-from pipeline.schema import SAMPLE_COLUMNS
+from pipeline.schema import CAPTIONS_COLUMN, SAMPLE_COLUMNS
 from pipeline.storage.store import ROW_GROUP, to_arrow
 
 SOURCES = {  # of the columns that every table has
@@ -92,10 +93,12 @@ def write_table(session: Session) -> TableResult:
     rows = sum(kept_counts(session).values())
     scores = ScoreColumns(session)
     embedding = session.recipe.export.table_embedding
-    inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [embedding])})
+    inputs = Inputs(
+        session, {*scores.by_operator, *operators_of(session, [embedding, session.recipe.export.caption])}
+    )
     brought = list(pool_scores(session))
     about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": brought, "rows": rows}
-    about["embedding"] = embedding
+    about |= {"embedding": embedding, **chosen_caption(session)}
     check_file(path, KEY)
     if is_current(path, KEY, about, defaults={"embedding": None}):
         return TableResult(path, rows, written=False)
@@ -108,7 +111,13 @@ def write_table(session: Session) -> TableResult:
 def _write(path: str, session: Session, scores: ScoreColumns) -> None:
     """Write the table to a local file, in row groups that do not depend on the size of the shards."""
     dtypes = {name: SAMPLE_COLUMNS[source] for name, source in SOURCES.items()}
-    schemas = {**dtypes, **pool_scores(session), **scores.schema, **_embedding(session)}
+    schemas = {
+        **dtypes,
+        **all_captions(session),
+        **pool_scores(session),
+        **scores.schema,
+        **_embedding(session),
+    }
     empty = pl.DataFrame(schema=schemas)
     schema = to_arrow(empty).schema
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -119,13 +128,15 @@ def _write(path: str, session: Session, scores: ScoreColumns) -> None:
 def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFrame]:
     """The rows of the table, shard by shard."""
     embedding = list(_embedding(session))
-    sources = [*SOURCES.values(), *pool_scores(session), *embedding]
+    caption = caption_of(session)
+    sources = [*SOURCES.values(), *all_captions(session), *pool_scores(session), *embedding]
     shards = [shard for shard, kept in kept_counts(session).items() if kept]
     for shard in watched("writing the table", shards, len(shards)):
         keep = session.store.kept(session.decisions, shard)
         table = scores.read(shard, len(keep))
         start = 0
-        for frame in session.columns.batches(shard, sources, ROW_GROUP):
+        for read in session.columns.batches(shard, read_captioned(sources, caption), ROW_GROUP):
+            frame = renamed(read, caption).select(sources)
             joined = frame.drop(embedding).hstack(table.slice(start, len(frame)))
             joined = joined.hstack(frame.select(embedding))
             yield joined.filter(keep.slice(start, len(frame))).rename({"text": "caption"})
@@ -140,6 +151,11 @@ def _embedding(session: Session) -> dict[str, PolarsDataType]:
     counts = kept_counts(session)
     shard = max(counts, key=lambda shard: counts[shard] > 0)  # the first that has any
     return dict(session.columns.read(shard, [name]).schema)
+
+
+def all_captions(session: Session) -> dict[str, PolarsDataType]:
+    """The column of all captions, if the recipe says where they are."""
+    return {name: dtype for name, dtype in session.kind.ready.items() if name in CAPTIONS_COLUMN}
 
 
 def pool_scores(session: Session) -> dict[str, PolarsDataType]:

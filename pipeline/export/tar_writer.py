@@ -2,7 +2,8 @@
 
 A sample is named by its uid, as DataComp's resharder does it: names in the pool, which are untrusted, never
 become paths, and equal keys of two shards cannot meet. If only the json holds the caption, a `txt` member is
-added, since open_clip skips a sample without one. Members over 256 MiB are left out.
+added, since open_clip skips a sample without one. If the recipe chooses another caption than the txt, `txt`
+holds that one, and the earlier one is `source_txt`. Members over 256 MiB are left out.
 
 webdataset's TarWriter writes the tar, with fixed headers. It sorts a sample's members by name. It writes the
 pax format, which for names this short equals ustar byte for byte.
@@ -21,7 +22,7 @@ import polars as pl
 
 from pipeline.errors import ShardError
 from pipeline.export.exporter import TaskReport
-from pipeline.export.kept import WrittenRows
+from pipeline.export.kept import WrittenRows, caption_of, read_captioned, renamed
 from pipeline.export.places.contents import HashedFile, content_of
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
@@ -33,6 +34,7 @@ from pipeline.storage.retry import persist
 from pipeline.storage.store import Store
 
 STATS_SUFFIX = "_stats.json"
+SOURCE_TXT = "source_txt"  # the extension of a txt that is not the caption that the recipe chooses
 # The columns that are read of a sample
 SAMPLE = tuple(dict.fromkeys(("shard", "row", "uid", "key", "url", "text", *SIDES, *MEMBER_COLUMNS)))
 # The columns of the sidecar that only the json member holds
@@ -102,6 +104,12 @@ class TarBuilder:
         self.columns = session.columns
         self.scores = scores or ScoreColumns(session)
         self.kind = session.kind
+        self.caption = caption_of(session)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the recipe says which caption is written."""
+        return self.caption != "text" or bool(self.kind.places)
 
     def build(self, tar: OutputTar) -> TaskReport:
         """Write a tar and the files beside it. Storage faults are retried with back-off; if they persist, the
@@ -130,7 +138,7 @@ class TarBuilder:
     def _rows(self, run: ShardRows) -> pl.DataFrame:
         """The run's sample columns and scores."""
         shard = run.shard.name
-        frame = self.columns.read(shard, SAMPLE)
+        frame = renamed(self.columns.read(shard, read_captioned(SAMPLE, self.caption)), self.caption)
         frame = frame.hstack(self.scores.read(shard, len(frame)))
         return frame[self.written.numbers(shard)[run.start : run.stop]]
 
@@ -146,7 +154,8 @@ class TarBuilder:
                 with self.kind.members(run.shard) as members_of:
                     for key, row in islice(rows, run.stop - run.start):
                         fields = members_of(row)
-                        writer.write({"__key__": key, **members(fields, row["text"])})
+                        chosen = with_caption(fields, row["text"]) if self.chooses else fields
+                        writer.write({"__key__": key, **members(chosen, row["text"])})
                         yield json_texts(fields, self.kind.limits.json_bytes)
 
 
@@ -163,6 +172,13 @@ def output_keys(uids: pl.Series) -> list[str]:
         keys.append(f"{uid}-{copies[uid]}" if uid in repeated else uid)
         copies[uid] += 1
     return keys
+
+
+def with_caption(fields: Sequence[tuple[str, Data]], text: str | None) -> list[tuple[str, Data]]:
+    """The files of a sample whose caption the recipe chooses. A txt with another text is called SOURCE_TXT:
+    loaders take `txt` for the caption."""
+    other = [s for s, data in fields if s.lower() == "txt" and str(data, "utf-8", "replace") != text]
+    return [(SOURCE_TXT if suffix in other else suffix, data) for suffix, data in fields]
 
 
 def members(fields: Sequence[tuple[str, Data]], text: str | None) -> dict[str, Data]:

@@ -27,7 +27,7 @@ import orjson
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.export.exporter import Report, Watch
-from pipeline.export.kept import written_counts
+from pipeline.export.kept import chosen_caption, written_counts
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import Stage, numbers
@@ -75,10 +75,10 @@ class TarsExporter:
 def export_shards(session: Session, executor: Executor, report: Report | None = None) -> TarsResult:
     """Write `export.shards`. Raises RecipeError for a folder that holds something else. Raises ShardError if
     shards of the pool cannot be read, after all other tars are written; an earlier export stays."""
-    place = _place(session)
-    tars = cut_tars(session.shards, written_counts(session), session.recipe.export.samples_per_shard)
+    place, export = _place(session), session.recipe.export
+    tars = cut_tars(session.shards, written_counts(session), export.samples_per_shard)
     scores = ScoreColumns(session)
-    inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [session.recipe.export.repeats])})
+    inputs = Inputs(session, {*scores.by_operator, *operators_of(session, [export.repeats, export.caption])})
     return write_tars(
         place,
         _manifest(session, inputs, tars),
@@ -202,6 +202,7 @@ def _manifest(session: Session, inputs: Inputs, tars: Sequence[OutputTar]) -> di
         "export": "shards",
         **inputs.manifest,
         **({"repeats": repeats} if repeats else {}),
+        **chosen_caption(session),
         "samples_per_shard": session.recipe.export.samples_per_shard,
         "shards": len(tars),
         "samples": sum(tar.rows for tar in tars),

@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.exporter import Watch
-from pipeline.export.kept import kept_counts
+from pipeline.export.kept import caption_of, chosen_caption, kept_counts, read_captioned, renamed
 from pipeline.export.places.contents import HashedFile
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
-from pipeline.export.places.inputs import Inputs
+from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import Stage, numbers
 from pipeline.plan.session import Session
 from pipeline.pool.table_reader import cut
@@ -74,8 +74,8 @@ def write_urls(session: Session) -> UrlsResult:
     something else."""
     place = _place(session)
     shards = [shard for shard, kept in kept_counts(session).items() if kept]
-    inputs = Inputs(session)
-    wanted = {"export": "urls", **inputs.manifest}
+    inputs = Inputs(session, operators_of(session, [session.recipe.export.caption]))
+    wanted = {"export": "urls", **inputs.manifest, **chosen_caption(session)}
     with place.writing(wanted, f"{KEY} of {session.recipe.name}", {"files": 0}) as stage:
         if not stage.complete:
             counts = _write_all(session, shards, stage)
@@ -116,9 +116,11 @@ def _file(number: int) -> str:
 
 def _with_url(session: Session, shards: Sequence[str], counts: Counter[str]) -> Iterator[pl.DataFrame]:
     """The kept samples that have a url, shard by shard; counts them and the others."""
-    columns = session.columns
+    caption = caption_of(session)
+    names = read_captioned(COLUMNS, caption)
     for shard in watched("writing the list of URLs", shards, len(shards)):
-        kept = columns.read(shard, COLUMNS).filter(session.store.kept(session.decisions, shard))
+        found = renamed(session.columns.read(shard, names), caption)
+        kept = found.filter(session.store.kept(session.decisions, shard))
         listed = kept.filter(pl.col("url") != "")
         counts.update(rows=len(listed), without_url=len(kept) - len(listed))
         yield listed

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.operator import Group, ImageScore, Operator, Stat
+from pipeline.operator import Group, ImageScore, Operator, Role, Stat
 from pipeline.pool.shards import Shard
 from pipeline.recipe.limits import Limits
 from pipeline.recipe.sections import Entry, Recipe
@@ -54,9 +54,18 @@ def identity(
 ) -> dict[str, Any]:
     """Everything that results depend on, as JSON: class, version, fields, and the keys of the inputs. A field
     in `contents`, which names files, counts by the digests there instead of by its paths."""
-    fields: dict[str, Any] = operator.model_dump(mode="json")
+    fields = parameters(operator)
     fields.update({name: {"content": digest} for name, digest in contents.items()})
     return {"use": use, "version": type(operator).version, "fields": fields, "inputs": dict(inputs)}
+
+
+def parameters(operator: Operator) -> dict[str, Any]:
+    """The fields of an operator, as JSON. One with the usual value of its role is left out."""
+    fields: dict[str, Any] = operator.model_dump(mode="json")
+    for name, info in type(operator).model_fields.items():
+        if any(isinstance(mark, Role) and fields.get(name) == mark.usual != "" for mark in info.metadata):
+            del fields[name]
+    return fields
 
 
 def cache_key(use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ def open_kind(recipe: Recipe, shards: Sequence[Shard] = ()) -> PoolKind:
     if pool.kind is not None and pool.kind not in NAMED:
         raise RecipeError(f"pool.kind must be one of {', '.join(NAMED)}, got {pool.kind!r}")
     limits = Limits(**{field.name: getattr(recipe.limits, field.name) for field in fields(Limits)})
-    return KINDS[pool.kind_name or usual_kind(shards)](pool.paths, pool.columns, limits)
+    return KINDS[pool.kind_name or usual_kind(shards)](pool.paths, pool.columns, limits, pool.caption)
 
 
 def list_pool(recipe: Recipe) -> Listing:

@@ -1,6 +1,6 @@
 """The pool that a store belongs to: `store.json`, which is written before any result.
 
-    store.json     {"format": 2, "pool": {"root": "../pool", "kind": "tars", "columns": {}}}
+    store.json     {"format": 2, "pool": {"root": "../pool", "kind": "tables", "columns": {}}}
 
 Results are found by the names of shards, and names are paths below the pool's root. So a store serves one
 pool; `pool.name` gives each of several pools a folder of its own in it.
@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind
 from pipeline.pool.kinds.registry import KINDS
-from pipeline.recipe.sections import Pool
+from pipeline.recipe.pool_section import Pool
 from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 from pipeline.storage.ranges import local_path
@@ -84,7 +84,8 @@ def _described(store: Folder, root: str, pool: Pool, kind: PoolKind) -> dict[str
     if pool.name:  # it tells the pool, wherever it lies
         root = pool.name
     columns = {"columns": dict(kind.columns)} if kind.takes_columns else {}
-    return {"root": os.fsencode(root).decode("utf-8", "backslashreplace"), "kind": name, **columns}
+    caption = {"caption": list(kind.places)} if kind.places else {}
+    return {"root": os.fsencode(root).decode("utf-8", "backslashreplace"), "kind": name, **columns, **caption}
 
 
 def _place(store: Folder, root: object) -> str:
@@ -96,5 +97,5 @@ def _place(store: Folder, root: object) -> str:
 
 def _worded(pool: dict[str, Any]) -> str:
     """How samples were read, in words."""
-    columns = f" with pool.columns {pool['columns']}" if pool.get("columns") else ""
-    return f"{pool.get('kind')}{columns}"
+    keys = (f"pool.{key} {pool[key]}" for key in ("columns", "caption") if pool.get(key))
+    return " with ".join((str(pool.get("kind")), *keys))

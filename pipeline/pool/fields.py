@@ -3,9 +3,11 @@
 Parsing never raises; bad values become None.
 """
 
+import io
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
@@ -13,6 +15,7 @@ from typing import Any
 
 import orjson
 import polars as pl
+import simplejpeg
 
 from pipeline.bounds import Bounds
 
@@ -158,3 +161,33 @@ def pixels_of(column: str) -> pl.Expr:
     """A column of sides in pixels, Int32; null if a value cannot be one. Numbers may come as text."""
     side = pl.col(column).cast(pl.Float64, strict=False)
     return pl.when(side.is_between(1, MOST_PIXELS)).then(side).cast(pl.Int32).alias(column)
+
+
+def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
+    """(width, height) in pixels from the header of an encoded image; (None, None) if it cannot be read."""
+    for read in (_jpeg_size, _pillow_size) if data[:2] == b"\xff\xd8" else (_pillow_size,):
+        try:
+            width, height = read(data)
+        except Exception:  # noqa: BLE001, S112 - these libraries raise nearly anything on garbage
+            continue
+        return pixels(width), pixels(height)
+    return None, None
+
+
+def _jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
+    height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
+    return width, height
+
+
+def _pillow_size(data: bytes | memoryview) -> tuple[int, int]:
+    """The size as Image.open finds it, but without its bound on pixels, so that the size of a decompression
+    bomb is recorded."""
+    from PIL import Image
+
+    Image.init()
+    for name in picture_formats():
+        factory, accepts = Image.OPEN[name]
+        if accepts is None or accepts(bytes(data[:16])) is True:
+            with suppress(SyntaxError), factory(io.BytesIO(data), "") as image:  # AVIF and HEIC share a brand
+                return image.size
+    raise ValueError("unknown format")

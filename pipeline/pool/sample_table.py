@@ -158,24 +158,24 @@ def note_sources(store: Store, seen: Mapping[str, Seen]) -> None:
 
 
 @contextmanager
-def samples_of(store: Store, shard: Shard) -> Iterator[SampleWriter]:
-    """A writer for the samples of a shard. Without `finish`, nothing is published. If the store has the
-    samples of `shard.content`, nothing is published either, and `finish` raises ChangedError for another
-    content."""
+def samples_of(store: Store, shard: Shard, empty: pl.DataFrame = EMPTY) -> Iterator[SampleWriter]:
+    """A writer for the samples of a shard, which have the columns of `empty`. Without `finish`, nothing is
+    published. If the store has the samples of `shard.content`, nothing is published either, and `finish`
+    raises ChangedError for another content."""
     path = layout.part(layout.SAMPLES, shard.name)
     if shard.content:
         yield _Compared(shard)
         return
-    with store.root.publishing(path) as aside, sealed_parquet(aside, to_arrow(EMPTY).schema) as writer:
-        yield _Published(writer)
+    with store.root.publishing(path) as aside, sealed_parquet(aside, to_arrow(empty).schema) as writer:
+        yield _Published(writer, empty)
 
 
 class _Published:
     """Rows that go to a parquet file, in row groups of the same size however they come."""
 
-    def __init__(self, writer: Any) -> None:
+    def __init__(self, writer: Any, empty: pl.DataFrame) -> None:
         self.writer = writer
-        self.held = EMPTY
+        self.held = empty
 
     def add_rows(self, frame: pl.DataFrame) -> None:
         self.held = pl.concat([self.held, frame])

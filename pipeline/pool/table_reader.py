@@ -18,32 +18,26 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import polars as pl
-import pyarrow as pa
 
-from pipeline.arrow_columns import texts
 from pipeline.errors import ChangedError, ColumnError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.fields import NO_CAPTION, NOT_UTF_8, REPLACED, USUAL, Limits, pixels_of, string
+from pipeline.pool.fields import (
+    NO_CAPTION,
+    NOT_UTF_8,
+    REPLACED,
+    USUAL,
+    Limits,
+    pixels_of,
+)
 from pipeline.pool.shards import Shard
+from pipeline.pool.table_columns import NAMES, NEEDED, pick, text_parts
 from pipeline.pool.tar import Damage
 from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.text_tables import PIECE, Break, Name, Table, open_text
-from pipeline.schema import EMPTY, SIDES
+from pipeline.schema import CAPTIONS_COLUMN, EMPTY, SIDES
 from pipeline.storage.identity import Seen, state_digest
 from pipeline.storage.ranges import Opened, Watched
 from pipeline.uids import own_uids, table_uids
-
-NAMES: Mapping[str, tuple[str, ...]] = {
-    "text": ("text", "caption", "TEXT", "alt"),
-    "url": ("url", "URL"),
-    "uid": ("uid",),
-    "key": ("key",),
-    **{side: (side, side.upper()) for side in SIDES},
-    "status": ("status",),
-    "error_message": ("error_message",),
-}
-NEEDED = ("text",)  # parts of a sample without which a table is no pool
-SHOWN = 20  # columns that an error lists
 
 
 def read_table(
@@ -53,20 +47,23 @@ def read_table(
     size: int = BATCH_BYTES,
     needed: Collection[str] = NEEDED,
     limits: Limits = USUAL,
+    captions: Sequence[Name] = (),
 ) -> "TableReader":
-    """Frames of SAMPLE_SCHEMA's columns, of `rows` rows, fewer at the end or if they exceed `size` bytes.
-    The cuts follow from the content alone. After the loop, `.damage` says where the table breaks off, if it
-    does. Raises ShardError if the column of a `needed` part is missing or parquet is garbled, and OSError if
-    storage does."""
-    return TableReader(shard, columns, rows, size, needed, limits)
+    """Frames of SAMPLE_SCHEMA's columns, and of `captions` if columns of them are named; of `rows` rows,
+    fewer at the end or if they exceed `size` bytes. The cuts follow from the content alone. After the loop,
+    `.damage` says where the table breaks off, if it does. Raises ShardError if the column of a `needed` part
+    is missing or parquet is garbled, and OSError if storage does."""
+    return TableReader(shard, columns, rows, size, needed, limits, captions)
 
 
-def check_table(shard: Shard, columns: Mapping[str, Name], limits: Limits = USUAL) -> None:
+def check_table(
+    shard: Shard, columns: Mapping[str, Name], limits: Limits = USUAL, captions: Sequence[Name] = ()
+) -> None:
     """Read as much as says which columns there are. Raises ShardError as `read_table` does, and OSError."""
     with ExitStack() as stack:
         file = Opened(shard.path, stack)
         with reading(file):
-            _open(shard, columns, NEEDED, file, stack, limits)
+            _open(shard, columns, NEEDED, file, stack, limits, captions)
 
 
 class TableReader:
@@ -80,7 +77,9 @@ class TableReader:
         size: int,
         needed: Collection[str] = NEEDED,
         limits: Limits = USUAL,
+        captions: Sequence[Name] = (),
     ) -> None:
+        self._captions = captions
         self._limits = limits
         self._shard = shard
         self._columns = columns
@@ -105,7 +104,9 @@ class TableReader:
             with reading(file):
                 early = seen_early(file) if self._shard.format == "parquet" else None
                 try:
-                    yield from _open(self._shard, self._columns, self._needed, file, stack, self._limits)
+                    yield from _open(
+                        self._shard, self._columns, self._needed, file, stack, self._limits, self._captions
+                    )
                 except Break as broken:
                     self.damage = Damage(*broken.args)
                 self.seen = early or file.finish()
@@ -156,42 +157,17 @@ def _open(
     file: Opened,
     stack: ExitStack,
     limits: Limits = USUAL,
+    captions: Sequence[Name] = (),
 ) -> Iterator[pl.DataFrame]:
-    """Frames with a String column for each part of a sample that the table has, and perhaps `trouble`."""
+    """See Table.frames."""
     if shard.format == "parquet":
         table = _open_parquet(file, stack, limits)
     else:
-        positions = any(isinstance(name, int) for name in columns.values())
+        positions = any(isinstance(name, int) for name in (*columns.values(), *captions))
         table = open_text(file, shard.format, header=not positions, limits=limits)
-    return table.frames(pick(table.names, columns, needed) if table.names is not None else {})
-
-
-def pick(
-    names: Sequence[Name], columns: Mapping[str, Name], needed: Collection[str] = NEEDED
-) -> dict[str, Name]:
-    """Part of a sample (`text`, `url`, ...) -> column: as `columns` says, else by its usual names. `names`:
-    the table's columns. Raises ColumnError if a `needed` part or one of `columns` is missing, and ShardError
-    if there are several of one name."""
-    picked: dict[str, Name] = {}
-    for part, usual in NAMES.items():
-        wanted = (columns[part],) if part in columns else usual
-        present = [name for name in wanted if name in names]
-        if not present and (part in columns or part in needed):
-            raise ColumnError(_missing(part, wanted, names))
-        if present:
-            picked[part] = present[0]
-            if (count := names.count(present[0])) > 1:
-                raise ShardError(f"has {count} columns called {present[0]}, must have one: rename the others")
-    if "error_message" not in picked:
-        picked.pop("status", None)  # some other status than img2dataset's
-    return picked
-
-
-def _missing(part: str, wanted: Sequence[Name], names: Sequence[Name]) -> str:
-    """The message for a column that is missing."""
-    listed = ", ".join((string(name) or str(name))[:40] for name in names[:SHOWN]) or "none"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"no column {' or '.join(map(str, wanted))} (pool.columns.{part}); there are: {listed}{more}"
+    if table.names is None:
+        return table.frames({}, ())
+    return table.frames(pick(table.names, columns, needed, captions), captions)
 
 
 @contextmanager
@@ -215,28 +191,17 @@ def reading(file: Opened) -> Iterator[None]:
 def _open_parquet(file: Opened, stack: ExitStack, limits: Limits) -> Table:
     """A parquet file, open until the stack is closed."""
     table = stack.enter_context(Parquet(file.path or file.file, limits))
-    return Table(table.schema.names, lambda parts: _parquet_frames(table, parts, limits))
+    return Table(table.schema.names, lambda parts, captions: _parquet_frames(table, parts, captions, limits))
 
 
-def _parquet_frames(table: Parquet, parts: Mapping[str, Name], limits: Limits) -> Iterator[pl.DataFrame]:
+def _parquet_frames(
+    table: Parquet, parts: Mapping[str, Name], captions: Sequence[Name], limits: Limits
+) -> Iterator[pl.DataFrame]:
     """See Table.frames."""
-    names = list(dict.fromkeys(map(str, parts.values())))
+    names = list(dict.fromkeys(map(str, (*parts.values(), *captions))))
     table.check(names)
     for batch in table.batches(names, PIECE):
-        yield text_parts(batch, parts, limits)
-
-
-def text_parts(batch: pa.RecordBatch, parts: Mapping[str, Name], limits: Limits = USUAL) -> pl.DataFrame:
-    """A String column per part of a sample, and `trouble`. A caption that is a list is its first value."""
-    columns: dict[str, pa.Array] = {}
-    troubles: dict[int, str] = {}
-    for part, name in parts.items():
-        column = batch.column(name)
-        columns[part], why = texts(column, str(name), part == "text", part == "uid", limits.text_bytes)
-        troubles |= why
-    if troubles:
-        columns["trouble"] = pa.array([troubles.get(row) for row in range(batch.num_rows)], pa.string())
-    return pl.DataFrame(columns)
+        yield text_parts(batch, parts, limits, captions)
 
 
 # --- rows -----------------------------------------------------------------------------------------
@@ -245,18 +210,21 @@ def text_parts(batch: pa.RecordBatch, parts: Mapping[str, Name], limits: Limits 
 def describe(
     frame: pl.DataFrame, shard: str, first: int, seen: Counter[str], limits: Limits = USUAL
 ) -> pl.DataFrame:
-    """The rows of a table, which has a column per part of a sample, with SAMPLE_SCHEMA's columns. `first`:
-    the number of the first row. `seen` counts the keys of those rows so far that have neither a uid nor a
-    url."""
-    lacking = [part for part in (*NAMES, "trouble") if part not in frame.columns]
+    """The rows of a table, which has a column per part of a sample and perhaps `captions`, with
+    SAMPLE_SCHEMA's columns, and `captions`. `first`: the number of the first row. `seen` counts the keys of
+    those rows so far that have neither a uid nor a url."""
+    lacking = [part for part in (*NAMES, "trouble", "left_out") if part not in frame.columns]
     frame = frame.with_columns(pl.lit(None, pl.String).alias(part) for part in lacking)
+    captions = [name for name in CAPTIONS_COLUMN if name in frame.columns]
     size = pl.col("text").str.len_bytes()
     if frame.select((size > limits.caption_bytes).any()).item():
         reason = f"{NO_CAPTION}: it has over {limits.caption_bytes:,} bytes (limits.caption_bytes)"
+        trouble = pl.when((size > limits.caption_bytes) & (not captions)).then(pl.lit(reason))
         frame = frame.with_columns(
-            pl.when(size <= limits.caption_bytes).then("text").alias("text"),
-            pl.when(size > limits.caption_bytes).then(pl.lit(reason)).otherwise("trouble").alias("trouble"),
+            text=pl.when(size <= limits.caption_bytes).then("text"), trouble=trouble.otherwise("trouble")
         )
+    usual = frame["text"]
+    frame = frame.with_columns(pl.col(name).list.first().alias("text") for name in captions)
     own = own_uids(pl.col("uid"))
     key = pl.when(pl.col("key") != "").then("key")
     foreign = pl.when((pl.col("uid") != "") & own.is_null()).then("uid")
@@ -270,8 +238,9 @@ def describe(
         "url",
         *map(pixels_of, SIDES),
         _reason().alias("error"),
+        *captions,
     )
-    frame = frame.with_columns(table_uids(frame, shard, seen))
+    frame = frame.with_columns(table_uids(frame.with_columns(usual), shard, seen))
     return pl.concat([EMPTY, frame], how="diagonal")
 
 
@@ -280,7 +249,7 @@ def _reason() -> pl.Expr:
     null for a good row."""
     failed = pl.lit("download failed: ") + pl.coalesce("error_message", "status")
     download = pl.when(pl.col("status") != "success").then(failed)
-    caption = pl.when(pl.col("text").is_null()).then(pl.lit(NO_CAPTION))
+    caption = pl.coalesce("left_out", pl.when(pl.col("text").is_null()).then(pl.lit(NO_CAPTION)))
     replaced = pl.when(pl.col("text").str.contains(REPLACED, literal=True)).then(pl.lit(NOT_UTF_8))
     both = pl.concat_str(download, caption, replaced, separator="; ", ignore_nulls=True)
     return pl.coalesce("trouble", pl.when(both != "").then(both))

@@ -20,13 +20,14 @@ from pipeline.pool.fields import USUAL, Limits
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage, walk
 from pipeline.pool.webdataset import describe
-from pipeline.schema import SAMPLE_SCHEMA
+from pipeline.schema import CAPTIONS, SAMPLE_SCHEMA
 from pipeline.storage.identity import Seen
 
 BATCH_BYTES = 64 << 20
+OWN = len(SAMPLE_SCHEMA)  # values of a row that every sample has
 
 
-STREAM_SCHEMA = SAMPLE_SCHEMA.append(pa.field("image", pa.large_binary()))
+IMAGE = pa.field("image", pa.large_binary())
 
 
 class SampleReader:
@@ -37,9 +38,16 @@ class SampleReader:
     """
 
     def __init__(
-        self, shard: Shard, batch_rows: int, batch_bytes: int, images: bool = True, limits: Limits = USUAL
+        self,
+        shard: Shard,
+        batch_rows: int,
+        batch_bytes: int,
+        images: bool = True,
+        limits: Limits = USUAL,
+        places: Sequence[str] = (),
     ) -> None:
         self._shard = shard
+        self._places = places
         self._limits = limits
         self._images = images
         self._batch_rows = batch_rows
@@ -59,7 +67,10 @@ class SampleReader:
         members = walk(self._shard.path)
         samples = Joined(members, self._limits)
         for sample in samples:
-            row = describe(sample, self._shard.name, self.rows, seen[sample.key], limits=self._limits)
+            earlier = seen[sample.key]
+            row = describe(
+                sample, self._shard.name, self.rows, earlier, limits=self._limits, places=self._places
+            )
             seen[sample.key] += 1
             self.rows += 1
             yield row
@@ -74,28 +85,29 @@ def read_samples(
     batch_bytes: int = BATCH_BYTES,
     images: bool = True,
     limits: Limits = USUAL,
+    places: Sequence[str] = (),
 ) -> SampleReader:
-    """Tables of SAMPLE_SCHEMA plus `image` (the encoded bytes, or null without `images`), in the order of the
-    tar.
+    """Tables of SAMPLE_SCHEMA, of `captions` if the recipe names `places` for them, and of `image` (the
+    encoded bytes, or null without `images`), in the order of the tar.
 
     The tables are cut as `tables` does it, so the cuts follow from the shard's content alone. After the
     loop, `.rows` is the number of samples, `.damage` says where the tar breaks off, if it does, and `.seen`
     what was read. Raises OSError if storage does, and ChangedError if the tar changes meanwhile.
     """
-    return SampleReader(shard, batch_rows, batch_bytes, images, limits)
+    return SampleReader(shard, batch_rows, batch_bytes, images, limits, places)
 
 
 def tables(
     rows: Iterable[tuple[Any, ...]], batch_rows: int, batch_bytes: int = BATCH_BYTES, images: bool = True
 ) -> Iterator[pa.Table]:
-    """Tables of STREAM_SCHEMA, of rows as `webdataset.describe` gives them. A table has at most batch_rows
-    rows, and at most batch_bytes of images, captions and URLs unless one row has more. Without `images`,
-    these are null."""
+    """Tables of rows as `webdataset.describe` gives them. A table has at most batch_rows rows, and at most
+    batch_bytes of images, captions and URLs unless one row has more. Without `images`, these are null."""
     held: list[tuple[Any, ...]] = []
     held_bytes = 0
     for described in rows:
         row = described if images else (*described[:-1], None)
-        size = len(row[-1] or b"") + len(row[4] or "") + len(row[5] or "")
+        texts = [row[4] or "", row[5] or "", *(text for captions in row[OWN:-1] for text in captions)]
+        size = len(row[-1] or b"") + sum(map(len, texts))
         if held and (len(held) == batch_rows or held_bytes + size > batch_bytes):
             yield _table(held)
             held = []
@@ -109,8 +121,9 @@ def tables(
 def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
     """Rows as one table."""
     *columns, images = zip(*rows, strict=True)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, SAMPLE_SCHEMA, strict=True)]
-    return pa.Table.from_arrays([*arrays, binary(images)], schema=STREAM_SCHEMA)
+    schema = SAMPLE_SCHEMA if len(columns) == OWN else SAMPLE_SCHEMA.append(CAPTIONS)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays([*arrays, binary(images)], schema=schema.append(IMAGE))
 
 
 def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:

@@ -15,9 +15,10 @@ in RFC 4180; JSON lines with one object per line.
 
 import csv
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from threading import Lock
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ import polars as pl
 
 from pipeline.errors import ShardError
 from pipeline.pool.archive.packing import PACKED
+from pipeline.pool.captions import captions_frame
 from pipeline.pool.fields import USUAL, Limits, number_or_string, parse
 
 CHUNK = 256 << 10  # bytes read, and unpacked, at a time
@@ -49,12 +51,12 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Table:
-    """An open table. `names`: its columns, None if it is empty. `frames` takes a mapping from parts of a
-    sample to columns and gives the rows: a String column per part, and `trouble` if rows could not be
-    parsed."""
+    """An open table. `names`: its columns, None if it is empty. `frames` takes the columns by part of a
+    sample, and those of captions, and gives the rows: a String column per part, `trouble` if rows could not
+    be parsed, and what `captions_frame` makes of captions."""
 
     names: Sequence[Name] | None
-    frames: Callable[[Mapping[str, Name]], Iterator[pl.DataFrame]]
+    frames: Callable[[Mapping[str, Name], Sequence[Name]], Iterator[pl.DataFrame]]
 
 
 class Break(Exception):
@@ -255,7 +257,7 @@ def json_rows(lines: Blocks, most: int = USUAL.json_bytes) -> Iterator[Rows]:
 
 # --- columns --------------------------------------------------------------------------------------
 
-Column = Callable[[list[Any], Name], list[str | None]]  # rows, and a column's name -> its values
+Column = Callable[[list[Any], Name], list[Any]]  # rows, and a column's name -> its values
 
 
 def open_text(file: Readable, format: str, header: bool, limits: Limits = USUAL) -> Table:
@@ -270,31 +272,29 @@ def open_text(file: Readable, format: str, header: bool, limits: Limits = USUAL)
     column: Column = _of_objects
     if of_lists and rows:
         names = list(rows[0] if header else range(len(rows[0])))
-        column = _of_lists(names)
+        column = partial(_of_lists, names)
         if header:
             first = rows[1:], {index - 1: why for index, why in troubles.items()}
-    return Table(names if rows else None, lambda parts: _frames(chain([first], pieces), parts, column))
+    plain = list if of_lists else partial(map, number_or_string)
+
+    def frames(parts: Mapping[str, Name], captions: Sequence[Name]) -> Iterator[pl.DataFrame]:
+        for rows, troubles in chain([first], pieces):
+            columns = {part: list(plain(column(rows, name))) for part, name in parts.items()}
+            if troubles:
+                columns["trouble"] = [troubles.get(index) for index in range(len(rows))]
+            frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+            places = {str(name): column(rows, name) for name in captions}
+            yield pl.concat([frame, captions_frame(places, limits)], how="horizontal") if captions else frame
+
+    return Table(names if rows else None, frames)
 
 
-def _frames(pieces: Iterable[Rows], parts: Mapping[str, Name], column: Column) -> Iterator[pl.DataFrame]:
-    """See Table.frames."""
-    for rows, troubles in pieces:
-        columns = {part: column(rows, name) for part, name in parts.items()}
-        if troubles:
-            columns["trouble"] = [troubles.get(index) for index in range(len(rows))]
-        yield pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+def _of_lists(names: Sequence[Name], rows: list[Any], name: Name) -> list[Any]:
+    """A column from rows that are lists. A row that is too short has null there."""
+    index = names.index(name)
+    return [row[index] if index < len(row) else None for row in rows]
 
 
-def _of_lists(names: Sequence[Name]) -> Column:
-    """How to take a column from rows that are lists. A row that is too short has null there."""
-
-    def column(rows: list[Any], name: Name) -> list[str | None]:
-        index = names.index(name)
-        return [row[index] if index < len(row) else None for row in rows]
-
-    return column
-
-
-def _of_objects(rows: list[Any], name: Name) -> list[str | None]:
+def _of_objects(rows: list[Any], name: Name) -> list[Any]:
     """A column from rows that are objects."""
-    return [number_or_string(row.get(name)) for row in rows]
+    return [row.get(name) for row in rows]

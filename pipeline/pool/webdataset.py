@@ -8,7 +8,7 @@ it has no caption of its own, and what comes after the key begins with a letter.
 
 Captions are UTF-8, and are kept as they are, byte order mark and NUL included, since open_clip trains on
 them so. Bytes that are not UTF-8 become U+FFFD; a caption in UTF-16 counts as missing. Of a list of captions
-in the json, the first is taken.
+in the json, the first is taken, unless the recipe says where captions are (`pool.caption`): then all are.
 
 The contents of a sample are untrusted: nothing in them raises. If something is missing or broken, `error`
 says so.
@@ -16,14 +16,11 @@ says so.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
-import simplejpeg
-
+from pipeline.pool.captions import KEY, TXT, Captions, captions_of
 from pipeline.pool.fields import (
     BAD_JSON,
     IMAGES,
@@ -34,9 +31,9 @@ from pipeline.pool.fields import (
     Limits,
     escaped,
     first_string,
+    image_size,
     over,
     parse,
-    picture_formats,
     pixels,
     string,
 )
@@ -198,24 +195,32 @@ def describe(
     occurrence: int,
     ranges: Callable[[Sequence[Member], Member | None], Ranges] = tar_ranges,
     limits: Limits = USUAL,
+    places: Sequence[str] = (),
 ) -> tuple[Any, ...]:
-    """The sample's row: one value per field of SAMPLE_SCHEMA, then the encoded image or None.
+    """The sample's row: one value per field of SAMPLE_SCHEMA, the captions if the recipe names `places` for
+    them (`txt`, `json.KEY`), then the encoded image or None.
 
-    `occurrence` counts the earlier samples of the shard with the same key.
+    `occurrence` counts the earlier samples of the shard with the same key. With any places, the uid is that
+    of a recipe without them.
     """
     members = list(sample.members.values())
     suffix = _image_suffix(sample)
     image = sample.members[suffix] if suffix else None
     data = image.data if image and not sample.trouble else None
     record, no_record = _record(sample.members.get("json"), limits)
-    text, no_text = _text(sample.members.get("txt"), record, limits)
+    text, no_text = _text(sample.members.get(TXT), record, limits)
     url = string(record.get("url"))
+    uid = sample_uid(record.get("uid"), text, url, shard, sample.key, occurrence)
+    captions: list[str] = []
+    if places:
+        captions, no_text = _chosen(sample, record, places, limits)
+        text = next(iter(captions), None)
     replaced = NOT_UTF_8 if text and REPLACED in text else None
     no_image = None if data is not None else (image.trouble or LARGE_IMAGE) if image else NO_IMAGE
     return (
         shard,
         row,
-        sample_uid(record.get("uid"), text, url, shard, sample.key, occurrence),
+        uid,
         sample.key,
         text,
         url,
@@ -225,6 +230,7 @@ def describe(
         *ranges(members, image),
         suffix,
         sample.trouble or "; ".join(filter(None, (no_image, no_text, replaced, no_record))) or None,
+        *([captions] if places else []),
         data,
     )
 
@@ -252,49 +258,36 @@ def _record(member: Member | None, limits: Limits) -> tuple[dict[str, Any], str 
 def _text(member: Member | None, record: dict[str, Any], limits: Limits) -> tuple[str | None, str | None]:
     """(the caption, None), or (None, why there is none): the txt member, else `caption` or `text` of the
     json."""
-    if member is None or member.data is None:
-        text = first_string(record.get("caption"))
-        text = text if text is not None else first_string(record.get("text"))
-        trouble = "" if member is None else f": {member.trouble or LARGE}"
-    elif member.size > limits.caption_bytes:
-        return None, f"{NO_CAPTION}: {over(member.size, limits.caption_bytes, 'caption_bytes')}"
-    elif member.data[:2] in UTF_16 and member.size > 1:
-        return None, f"{NO_CAPTION}: it is UTF-16, and captions are UTF-8"
-    else:
-        return str(member.data, "utf-8", "replace"), None
+    text, fault = _txt(member, limits)
+    if text is not None:
+        return text, None
+    if member is not None and member.data is not None:
+        return None, f"{NO_CAPTION}: it {fault}"
+    text = first_string(record.get("caption"))
+    text = text if text is not None else first_string(record.get("text"))
     if text is None:
-        return None, NO_CAPTION + trouble
+        return None, NO_CAPTION + (f": {fault}" if fault else "")
     size = len(text) if text.isascii() else len(text.encode())
     if size > limits.caption_bytes:
         return None, f"{NO_CAPTION}: {over(size, limits.caption_bytes, 'caption_bytes')}"
     return text, None
 
 
-def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
-    """(width, height) in pixels from the header of an encoded image; (None, None) if it cannot be read."""
-    for read in (_jpeg_size, _pillow_size) if data[:2] == b"\xff\xd8" else (_pillow_size,):
-        try:
-            width, height = read(data)
-        except Exception:  # noqa: BLE001, S112 - these libraries raise nearly anything on garbage
-            continue
-        return pixels(width), pixels(height)
-    return None, None
+def _txt(member: Member | None, limits: Limits) -> tuple[str | None, str | None]:
+    """(the text of the txt member, None), or (None, why it cannot be read, or None if there is none)."""
+    if member is None:
+        return None, None
+    if member.data is None:
+        return None, member.trouble or LARGE
+    if member.size > limits.caption_bytes:
+        return None, over(member.size, limits.caption_bytes, "caption_bytes").removeprefix("it ")
+    if member.data[:2] in UTF_16 and member.size > 1:
+        return None, "is UTF-16, and captions are UTF-8"
+    return str(member.data, "utf-8", "replace"), None
 
 
-def _jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
-    height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
-    return width, height
-
-
-def _pillow_size(data: bytes | memoryview) -> tuple[int, int]:
-    """The size as Image.open finds it, but without its bound on pixels, so that the size of a decompression
-    bomb is recorded."""
-    from PIL import Image
-
-    Image.init()
-    for name in picture_formats():
-        factory, accepts = Image.OPEN[name]
-        if accepts is None or accepts(bytes(data[:16])) is True:
-            with suppress(SyntaxError), factory(io.BytesIO(data), "") as image:  # AVIF and HEIC share a brand
-                return image.size
-    raise ValueError("unknown format")
+def _chosen(sample: Sample, record: dict[str, Any], places: Sequence[str], limits: Limits) -> Captions:
+    """The captions at the places that the recipe names."""
+    txt = _txt(sample.members.get(TXT), limits)
+    found = ((p, *txt) if p == TXT else (p, record.get(p.removeprefix(KEY)), None) for p in places)
+    return captions_of(found, limits)

@@ -21,6 +21,7 @@ from pipeline.plan.index_choice import why_not_built
 from pipeline.plan.passes import GroupPass, Pass, ScorePass, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
+from pipeline.preflight.captions import caption_line
 from pipeline.preflight.checks import (
     check_cluster,
     check_packed,
@@ -70,6 +71,7 @@ class Preview:
     index      what the FAISS index reserves, if the plan is for a cluster and the recipe has one
     indexes    the FAISS indexes that the recipe asks for, with their sizes and costs
     measured   how much the speeds were measured on, if `winnow plan --measure` asked for it
+    captions   where the first samples have captions, in words, if the recipe says where they are
     exports    the exports that would be written to local disks, and the room they need
     warnings   what would run badly, each with the setting to change
     """
@@ -85,6 +87,7 @@ class Preview:
     indexes: Sequence[PlannedIndex]
     estimate: Estimate
     measured: MeasuredOn | None
+    captions: str
     exports: Sequence[Space]
     warnings: Sequence[str]
 
@@ -129,6 +132,7 @@ def preview(
         indexes=indexes,
         estimate=estimate(passes, hours),
         measured=measured.on if measured else None,
+        captions=caption_line(session),
         exports=exports,
         warnings=[
             *storage_warnings,

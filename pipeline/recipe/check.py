@@ -17,7 +17,7 @@ from pipeline.recipe.addresses import addresses, check_address
 from pipeline.recipe.own_names import own_name
 from pipeline.recipe.sections import Entry
 from pipeline.rule import Rule
-from pipeline.schema import READY_COLUMNS, SAMPLE_COLUMNS
+from pipeline.schema import CAPTIONS_COLUMN, READY_COLUMNS, SAMPLE_COLUMNS
 
 if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe, Resources
@@ -62,7 +62,7 @@ def _check_operator(
         raise RecipeError(
             f"compute.{name}: this name is reserved for the columns of pool.{name}; choose another"
         )
-    if name in tables and name in SAMPLE_COLUMNS:
+    if name in tables and name in (*SAMPLE_COLUMNS, *CAPTIONS_COLUMN):
         raise RecipeError(f"compute.{name}: this name is a column of every sample; choose another for a Stat")
     for field, value in operator.fields_of("table"):
         _check_name(f"compute.{name}.{field}", value, tables, "a Stat of this recipe")
@@ -156,6 +156,7 @@ def _check_own_name(key: str, path: str) -> None:
 def column_types(recipe: "Recipe") -> dict[str, PolarsDataType]:
     """Every column that a recipe may name, with its type (`pl.Array` stands for any width)."""
     types = dict(SAMPLE_COLUMNS) | dict(READY_COLUMNS.get(recipe.pool.kind_name or "", {}))
+    types |= CAPTIONS_COLUMN if recipe.pool.caption else {}
     for name in recipe.compute:
         if isinstance(writer := recipe.operator(name), Writer):
             types |= {f"{name}.{short}": dtype for short, dtype in writer.writes.items()}
@@ -166,6 +167,10 @@ def _check_name(key: str, value: str, allowed: Collection[str], what: str) -> No
     """Raises RecipeError if a name is not among those allowed; `what` says what it must be."""
     if value in allowed:
         return
+    if value in CAPTIONS_COLUMN:
+        raise RecipeError(
+            f"{shortened(key)}: {value} are there if pool.caption says where, such as [txt, json.captions]"
+        )
     close = get_close_matches(value, allowed, 1)
     hint = f" (did you mean {close[0]}?)" if close else f"; there are: {', '.join(allowed) or 'none'}"
     raise RecipeError(f"{shortened(key)}: {shortened(value)} is not {what}{hint}")

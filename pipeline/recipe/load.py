@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from pipeline.errors import RecipeError, brief, shortened, worded
 from pipeline.recipe.check import check
 from pipeline.recipe.lookup import build
-from pipeline.recipe.sections import MOST_NAME, Recipe
+from pipeline.recipe.pool_section import MOST_NAME
+from pipeline.recipe.sections import Recipe
 from pipeline.recipe.wording import messages
 from pipeline.recipe.yaml_values import worded_yaml, yaml_values
 from pipeline.rule import BOUNDS

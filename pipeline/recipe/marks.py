@@ -33,4 +33,5 @@ class ColumnName:
 
 
 EMBEDDING = ColumnName(lambda dtype: dtype == pl.Array, "an Array (an embedding)")
+TEXTS = ColumnName(lambda dtype: dtype == pl.String, "texts")
 WHOLE_NUMBERS = ColumnName(lambda dtype: dtype.is_integer(), "whole numbers (how often)")

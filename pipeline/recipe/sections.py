@@ -1,4 +1,5 @@
-"""The reference of a recipe: each section is a class here, and its docstring explains every key.
+"""The reference of a recipe: each section is a class here (Pool: in pool_section.py), and its docstring
+explains every key.
 
     pool:    {shards: "pool/*.tar", store: store}            # where the samples are: Pool
     compute:                                                 # the operators, by a name of your choice
@@ -18,13 +19,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from pipeline.errors import brief
 from pipeline.operator import Operator
 from pipeline.recipe.faiss_factory import check_factory
 from pipeline.recipe.limits import Limits
-from pipeline.recipe.marks import EMBEDDING, INDEX_FILES, TAR_FILES, WHOLE_NUMBERS, ColumnName, Destination
+from pipeline.recipe.marks import (
+    EMBEDDING,
+    INDEX_FILES,
+    TAR_FILES,
+    TEXTS,
+    WHOLE_NUMBERS,
+    ColumnName,
+    Destination,
+)
+from pipeline.recipe.pool_section import MOST_NAME, NAME, Pool, Section
 from pipeline.rule import Rule
 
 
@@ -37,106 +47,7 @@ class Entry:
     source: str | None = None  # digest of a plugin's file: if it is edited, results are computed anew
 
 
-class Section(BaseModel):
-    """A part of a recipe. An unknown key is an error; instances are read-only."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# The parts of a sample that a table can hold.
-PARTS = ("image", "text", "url", "uid", "key", "width", "height", "original_width", "original_height")
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a recipe or pool: it names folders
-MOST_NAME = 100  # characters of a name: with what stores add, file systems take at most 255
 _MOST = 1_000_000  # of GPUs, CPUs, GiB and workers: more than any machine or cluster has
-
-
-class Pool(Section):
-    """`pool`: where the samples are, and where to keep what is computed about them.
-
-        pool: {shards: "s3://mine/pool/{00000..01287}.tar", store: s3://mine/store}
-        pool: {shards: photos/, kind: files, store: store}
-        pool: {shards: laion.csv, columns: {text: TITLE, url: LINK}, store: store}
-        pool: {shards: "train-*.parquet", kind: image_tables, columns: {text: prompt}, store: store}
-        pool: {datacomp: metadata/, store: store}
-
-    store     the folder for results: a path or a URL of any fsspec file system. One store per pool
-    name      a name for the pool, if a store holds the results of several: each then has a folder of its own
-    shards    a path, URL, glob (`pool/*.tar`), brace pattern (`{00..99}.tar`), or folder (searched to any
-              depth); or a list of these. The files are tars of images and captions (WebDataset), or tables
-              (parquet, TSV, CSV, JSON lines) of captions and URLs only
-    datacomp  instead of `shards`: a DataComp metadata folder (parquet, npz). Its scores and embeddings are
-              columns (`datacomp.b32_score`) without being computed
-    kind      how to read `shards`: `tars`, `tables`, `files` (a folder of name.jpg + name.txt + name.json) or
-              `image_tables` (parquet with a column of images, as on the Hugging Face hub). Only the last two
-              must be given; the others are told by the files' names
-    columns   for tables: which column holds which part of a sample (text, url, uid, key, width, height,
-              original_width, original_height; of `image_tables` also image), by name, or by position from 0
-              if a TSV or CSV has no header line: `{text: 0, url: 1}`. Default: the names that img2dataset,
-              DataComp, LAION and COYO use
-    """
-
-    shards: str | tuple[str, ...] | None = None
-    datacomp: Annotated[str, Field(min_length=1)] | None = None
-    store: str
-    name: Annotated[str, Field(pattern=NAME, max_length=MOST_NAME)] | None = None
-    kind: str | None = None
-    columns: dict[str, str | int] = {}
-
-    @property
-    def folder(self) -> str:
-        """The folder that holds the pool's results: the store, or the pool's own folder in it."""
-        return f"{self.store.rstrip('/')}/pools/{self.name}" if self.name else self.store
-
-    @property
-    def kind_name(self) -> str | None:
-        """The kind of pool, or None if the recipe leaves it to the names of the files."""
-        return "datacomp" if self.datacomp else self.kind
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths that say where the pool is."""
-        if self.datacomp:
-            return (self.datacomp,)
-        return (self.shards,) if isinstance(self.shards, str) else self.shards or ()
-
-    @model_validator(mode="after")
-    def _shards_or_datacomp(self) -> "Pool":
-        """Exactly one of `shards` and `datacomp`, and no key that the other one uses."""
-        if (self.shards is None) == (self.datacomp is None):
-            both = "both" if self.shards else "none"
-            raise ValueError(
-                f"must have exactly one of shards (tars, tables, files) and datacomp (a folder), got {both}"
-            )
-        if self.datacomp and self.kind:
-            raise ValueError("has a kind, which only `shards` takes")
-        if self.datacomp and self.columns:
-            raise ValueError("has columns, which only the tables of `shards` use")
-        return self
-
-    @field_validator("shards", mode="before")
-    @classmethod
-    def _path_or_paths(cls, value: Any) -> Any:
-        """A text or a list of texts."""
-        paths = [value] if isinstance(value, str) else value
-        if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
-            raise ValueError(f"must be a path or a list of paths, got {brief(value)}")
-        return value
-
-    @field_validator("columns", mode="before")
-    @classmethod
-    def _names_or_positions(cls, value: Any) -> Any:
-        """Known parts, all by name or all by position."""
-        if not isinstance(value, dict):
-            raise ValueError(
-                f"must map parts of a sample to columns, such as {{text: TITLE}}, got {brief(value)}"
-            )
-        if unknown := [part for part in value if part not in PARTS]:
-            raise ValueError(f"must be of {', '.join(PARTS)}, got {brief(unknown[0])}")
-        names = list(value.values())
-        if not all(isinstance(n, str) for n in names) and not all(type(n) is int and n >= 0 for n in names):
-            raise ValueError(f"must be all names, or all positions from 0, got {brief(value)}")
-        return value
 
 
 class Index(Section):
@@ -181,6 +92,8 @@ class Export(Section):
     table_embedding     a column of embeddings that `table` holds, too; without it, none
     index     a FAISS index of their embeddings: Index
     indexes   several of them, by a name of your choice
+    caption   a column of texts, such as best.text: the caption that all of these hold; default `text`. In
+              tars it is the txt; a txt that held another text is kept as `source_txt`
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
     For those who add an export: it is one field here, whose marks tell which paths are written and which
@@ -189,6 +102,7 @@ class Export(Section):
 
     shards: Annotated[str | None, Destination(images=True, files=TAR_FILES)] = None
     subset: Annotated[str | None, Destination()] = None
+    caption: Annotated[str | None, TEXTS] = None
     repeats: Annotated[str | None, WHOLE_NUMBERS] = None
     urls: Annotated[str | None, Destination(files=r"\d{8,}\.parquet")] = None
     table: Annotated[str | None, Destination()] = None

@@ -28,7 +28,7 @@ from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry, Recipe
 from pipeline.run import pieces
 from pipeline.run.pieces import Piece
-from pipeline.schema import EMPTY, SAMPLE_COLUMNS, owner
+from pipeline.schema import SAMPLE_COLUMNS, owner
 from pipeline.storage import layout
 from pipeline.storage.retry import ATTEMPTS, FINAL, from_storage, wait
 from pipeline.storage.store import Store
@@ -246,7 +246,7 @@ def _from_shard(
     store has."""
     start = 0
     notes: dict[str, Any] = {}
-    with samples_of(work.pool.store, shard) as writer:
+    with samples_of(work.pool.store, shard, work.kind.empty) as writer:
         for part, data in work.kind.read(shard, work.batch_rows, notes, work.reads_images):
             writer.add_rows(part)
             frame = part.select(samples).hstack(stored.slice(start, len(part)))
@@ -255,6 +255,6 @@ def _from_shard(
         if again and shard.state not in ("", notes["state"]):
             raise ChangedError(f"{shard.path} changed between two attempts to read it: it is read again")
         if start == 0:  # no sample at all: an empty batch carries the columns' types
-            yield Batch(shard.name, 0, EMPTY.select(samples).hstack(stored.clear()), [])
+            yield Batch(shard.name, 0, work.kind.empty.select(samples).hstack(stored.clear()), [])
         writer.finish(notes)
         read.content = notes["content"]

@@ -18,15 +18,15 @@ from operators.algorithms.vector_files import read_vectors
 from pipeline.errors import WinnowError, printable
 from pipeline.export.subset import read_subset
 from pipeline.pool.archive.read_through import iter_fields
+from pipeline.pool.datacomp.npz import open_npz
+from pipeline.pool.fields import image_size
 from pipeline.pool.fields import parse as parse_json
 from pipeline.pool.img2dataset import reason
 from pipeline.pool.listing.patterns import places
-from pipeline.pool.npz import open_npz
 from pipeline.pool.shards import Shard
 from pipeline.pool.table_reader import read_table
 from pipeline.pool.tar import walk
 from pipeline.pool.tar_reader import read_samples
-from pipeline.pool.webdataset import image_size
 from pipeline.recipe.load import load
 from pipeline.run.decode import decode
 from tests.corpus.pool import members, pack, sound

@@ -167,6 +167,11 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "image_embedding": "other.image_embedding",
         "plain": "other.score",
     },
+    "recaption.BestCaption": {
+        "model": "ViT-B-32",
+        "pretrained": "openai",
+        "image_embedding": "other.image_embedding",
+    },
     "outliers.Reference": {
         "embedding": "other.image_embedding",
         "normalise": False,

@@ -111,6 +111,11 @@ PARAMETERS: Mapping[str, Parameters] = {
     "duplicates.Exact": lambda clip: {"key": "text", "best": "clip.score", "ranks": 2},
     "duplicates.Semantic": lambda clip: {**SEMANTIC, "limit": 200},
     "digits.NumberFreeScore": lambda clip: {**DIGITS, "model": clip.config, "pretrained": clip.weights},
+    "recaption.BestCaption": lambda clip: {
+        "image_embedding": "clip.image_embedding",
+        "model": clip.config,
+        "pretrained": clip.weights,
+    },
     "outliers.Reference": lambda clip: REFERENCE,
     "outliers.KDistance": lambda clip: OUTLIER,
     "outliers.Slof": lambda clip: OUTLIER,

@@ -44,6 +44,7 @@ STATS["leaders"] = pl.DataFrame(
 )
 ROW, BOXES = pl.col("row"), pl.List(pl.List(pl.Float32))
 COLUMNS: Mapping[str, pl.Expr] = {  # columns of other operators that some operator reads
+    "captions": pl.concat_list("text", pl.lit("a dog on grass")),
     "entries.ids": pl.concat_list(ROW % 3, 3 + ROW % 2).cast(pl.List(pl.UInt32)),
     "at.language": pl.when(ROW % 4 > 0).then(pl.lit("en")).otherwise(pl.lit("de")),
     "clip.image_embedding": pl.concat_list((ROW + d) % 7 / 28 for d in range(WIDTH)).cast(

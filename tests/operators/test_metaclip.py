@@ -11,6 +11,7 @@ from operators.algorithms import matching
 from operators.metaclip import BalanceProbability, BalanceThreshold, EntryCount, EntryMatch
 from pipeline.errors import RecipeError
 from pipeline.operator import Device
+from pipeline.plan.keys import parameters
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.recipe.lookup import build
@@ -230,9 +231,9 @@ def test_case_counts_unless_it_is_folded(metadata):
 
 def test_only_what_changes_results_changes_keys():
     plain = {"metadata": "m.json", "spacing": "english", "languages": ""}
-    assert EntryMatch(metadata="m.json").model_dump() == plain
-    assert EntryMatch(metadata="m.json", fold="case").model_dump() == {**plain, "fold": "case"}
-    worldwide = EntryMatch(metadata="m.json", spacing="worldwide").model_dump()
+    assert parameters(EntryMatch(metadata="m.json")) == plain
+    assert parameters(EntryMatch(metadata="m.json", fold="case")) == {**plain, "fold": "case"}
+    worldwide = parameters(EntryMatch(metadata="m.json", spacing="worldwide"))
     assert worldwide == {**plain, "spacing": "worldwide", "marks": 25}
 
 

@@ -41,6 +41,7 @@ from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import COMPLETE, STAYS, Stage
 from pipeline.plan.growth.growth import index_identity
 from pipeline.plan.growth.sources import sources_now
+from pipeline.plan.keys import parameters
 from pipeline.plan.session import Session
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.run.executor import Executor, LocalExecutor
@@ -151,7 +152,10 @@ class _Export:
     @cached_property
     def inputs(self) -> Inputs:
         """What the index is made from, as it is when this is asked for first."""
-        return Inputs(self.session, operators_of(self.session, [self.section.embedding]))
+        return Inputs(
+            self.session,
+            operators_of(self.session, [self.section.embedding, self.session.recipe.export.caption]),
+        )
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -200,7 +204,7 @@ class _Export:
         recipe, operator = self.session.recipe, None
         if self.operator in recipe.compute:
             entry = recipe.compute[self.operator]
-            operator = {"name": self.operator, "use": entry.use, **entry.operator.model_dump(mode="json")}
+            operator = {"name": self.operator, "use": entry.use, **parameters(entry.operator)}
         pool = recipe.pool.model_dump(mode="json", exclude_defaults=True)
         places = {"store": _placed(recipe.pool.store, self.section.path)}
         if recipe.pool.datacomp:

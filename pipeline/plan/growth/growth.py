@@ -119,6 +119,7 @@ def index_identity(session: Session, section: Index) -> dict[str, Any]:
         "memory": section.memory,
         "recall": section.recall,
         "metric": "inner_product",
+        **({"caption": session.recipe.export.caption} if session.recipe.export.caption else {}),
     }
 
 
@@ -132,8 +133,8 @@ def growth_of(
     """How the finished index that a manifest describes grows, or why it cannot. `before`, `now`: its sources
     and those of the store, asked for only if the manifest allows it; `before` raises FileNotFoundError,
     ValueError, and EditedError, whose message is the reason."""
-    for name, value in identity.items():
-        if (had := manifest.get(name)) != value:
+    for name in dict.fromkeys((*identity, "caption")):
+        if (had := manifest.get(name)) != (value := identity.get(name)):
             if name == "columns":
                 return f"its embeddings are {had}, and those of the recipe are {value}"
             return f"{name} was {brief(had)} and is {brief(value)}"

@@ -37,9 +37,10 @@ BATCH = 65_536  # shards that are read at a time
 
 
 def index_folders(session: Session, embedding: str) -> list[str]:
-    """The folders of the store that an index reads: of the samples, and of the embedding's operator."""
-    operator = owner(embedding)
-    own = [session.folder(operator)] if operator in session.recipe.compute and operator else []
+    """The folders of the store that an index reads: of the samples, and of the operators of the embedding and
+    of the caption."""
+    operators = dict.fromkeys((owner(embedding), owner(session.recipe.export.caption or "")))
+    own = [session.folder(name) for name in operators if name and name in session.recipe.compute]
     return [*session.sample_folders, *own]
 
 

@@ -10,12 +10,12 @@ import polars as pl
 
 from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import ChangedError, RecipeError, ShardError
-from pipeline.pool.datacomp_reader import EMBEDDINGS, NPZ, PARQUET, ROWS, Metadata
+from pipeline.pool.datacomp.metadata import EMBEDDINGS, NPZ, PARQUET, ROWS, Metadata
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.sample_table import SampleTable, begins
 from pipeline.pool.shards import Listing, Shard
 from pipeline.progress import watched
-from pipeline.schema import EMPTY, READY_COLUMNS, SAMPLE_COLUMNS
+from pipeline.schema import READY_COLUMNS
 from pipeline.storage import layout
 from pipeline.storage.faults import failure, note_json
 from pipeline.storage.identity import Seen
@@ -39,7 +39,7 @@ class DataComp(PoolKind):
     @property
     def metadata(self) -> "Metadata":
         """The folder."""
-        return Metadata(self.paths[0], self.limits)
+        return Metadata(self.paths[0], self.limits, self.places)
 
     def list_shards(self) -> Listing:
         """See PoolKind. Raises RecipeError."""
@@ -70,14 +70,19 @@ class DataComp(PoolKind):
         if wanted and not metadata.fs.exists(metadata.path(shards[0].name, NPZ)):
             raise RecipeError(f"{self.key}: {metadata.base} holds no npz files, and {wanted[0]} lies in them")
 
+    def check_shard(self, shard: Shard) -> None:
+        """See PoolKind. It must have the columns of captions that the recipe names."""
+        self.metadata.check_captions(shard.name)
+
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
     ) -> Iterator[SampleBatch]:
         """See PoolKind. The table is the folder itself, so passes read a shard this way only if it could not
         be read before, and learn why."""
         self.metadata.checked_rows(shard.name)
-        for frame in self.metadata.batches(shard.name, list(SAMPLE_COLUMNS), rows):
-            yield pl.concat([EMPTY, frame], how="diagonal"), None
+        names = [name for name in self.empty.columns if name != "error"]
+        for frame in self.metadata.batches(shard.name, names, rows):
+            yield pl.concat([self.empty, frame], how="diagonal"), None
         notes["state"], notes["content"] = self.identify(shard)
 
     def identify(self, shard: Shard) -> Seen:
@@ -86,7 +91,7 @@ class DataComp(PoolKind):
 
     def samples(self, store: Store) -> SampleTable:
         """See PoolKind. The folder itself."""
-        return InPlace(self.paths[0], store, self.limits)
+        return InPlace(self.paths[0], store, self.limits, self.places)
 
 
 class InPlace(Metadata):
@@ -95,8 +100,10 @@ class InPlace(Metadata):
 
     folders: tuple[str, ...] = ()
 
-    def __init__(self, folder: str, store: Store, bounds: Bounds = USUAL) -> None:
-        super().__init__(folder, bounds)
+    def __init__(
+        self, folder: str, store: Store, bounds: Bounds = USUAL, captions: Sequence[str | int] = ()
+    ) -> None:
+        super().__init__(folder, bounds, captions)
         self.store = store
 
     def size(self, shard: str) -> int:

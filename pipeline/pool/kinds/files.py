@@ -17,7 +17,7 @@ object storage: beyond a few million samples there, tars are much faster.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import FileIO
@@ -28,6 +28,7 @@ from urllib.parse import quote, unquote_to_bytes
 from fsspec.core import url_to_fs
 
 from pipeline.errors import ChangedError
+from pipeline.pool.captions import check_members
 from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import IMAGES, Limits, escaped
 from pipeline.pool.img2dataset import lost_beside
@@ -73,6 +74,14 @@ class Files(PoolKind):
         ordered = tuple(shards[name] for name in sorted(shards))
         return Listing(ordered, roots.shared, passed_over, tuple(roots.searched))
 
+    def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
+        """See PoolKind."""
+        check_members(self.places)
+
+    def check_shard(self, shard: Shard) -> None:
+        """See PoolKind."""
+        self.check_places(shard)
+
     @property
     def suffixes(self) -> tuple[str, ...]:
         """See PoolKind. A folder without a picture is not read."""
@@ -92,7 +101,8 @@ class Files(PoolKind):
         """See PoolKind. Raises FileNotFoundError if a file vanishes meanwhile."""
         folder = _Folder(shard)
         digest = Digest()
-        for table in tables(_described(shard, folder, digest, self.limits), rows, images=images):
+        places = list(map(str, self.places))
+        for table in tables(_described(shard, folder, digest, self.limits, places), rows, images=images):
             yield parted(table)
         folder.check(READ_AGAIN)
         notes |= noted(self.read_as(Seen(folder.state, digest.hexdigest())))
@@ -224,11 +234,13 @@ def _in_span(first: str, last: str, names: Iterable[str]) -> list[Group]:
     return [sample for sample in _grouped(near) if all(first <= n <= last for n in sample.names.values())]
 
 
-def _described(shard: Shard, folder: _Folder, digest: Digest, limits: Limits) -> Iterator[tuple[Any, ...]]:
+def _described(
+    shard: Shard, folder: _Folder, digest: Digest, limits: Limits, places: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
     """The rows of a shard, as `webdataset.describe` gives them. See `_samples`."""
     earlier = Counter[str]()
     for row, sample in enumerate(_samples(folder, digest)):
-        yield describe(sample, shard.name, row, earlier[sample.key], _file_sizes, limits)
+        yield describe(sample, shard.name, row, earlier[sample.key], _file_sizes, limits, places)
         earlier[sample.key] += 1
 
 

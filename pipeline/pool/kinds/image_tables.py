@@ -26,13 +26,14 @@ from pipeline.arrow_columns import decoded, is_bytes, stored
 from pipeline.errors import ChangedError, ColumnError, RecipeError
 from pipeline.parquet import Parquet
 from pipeline.pool.fetching import Fetch, watched
-from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_suffix, string
-from pipeline.pool.kinds.kind import ColumnNames, Fields, MembersOf, PoolKind, SampleBatch
+from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_size, image_suffix, string
+from pipeline.pool.kinds.kind import CaptionPlaces, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
-from pipeline.pool.table_reader import describe, identify_table, pick, reading, seen_early, text_parts
+from pipeline.pool.table_columns import pick, text_parts
+from pipeline.pool.table_reader import describe, identify_table, reading, seen_early
 from pipeline.pool.tar import MAX_MEMBER
 from pipeline.pool.tar_reader import BATCH_BYTES
-from pipeline.pool.webdataset import LARGE_IMAGE, image_size
+from pipeline.pool.webdataset import LARGE_IMAGE
 from pipeline.storage.identity import Seen, noted, state_difference
 from pipeline.storage.ranges import RUN_AGAIN, Opened, Watched
 
@@ -62,7 +63,7 @@ class ImageTables(PoolKind):
         with ExitStack() as stack:
             file = Opened(shard.path, stack)
             with reading(file):
-                _open(file, self.columns, stack, self.limits)
+                self._open(file, stack)
 
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
@@ -72,11 +73,8 @@ class ImageTables(PoolKind):
             file = Watched(shard.path, stack)
             with reading(file):
                 seen = seen_early(file)
-                yield from _cut(
-                    _samples(_open(file, self.columns, stack, self.limits), shard.name, self.limits),
-                    rows,
-                    images,
-                )
+                samples = _samples(self._open(file, stack), shard.name, self.limits)
+                yield from _cut(samples, rows, images)
                 file.check()
         notes |= noted(self.read_as(seen))
 
@@ -92,7 +90,7 @@ class ImageTables(PoolKind):
             if shard.state and (change := state_difference(shard.state, file.state)):
                 raise ChangedError(f"{shard.path} has changed since it was listed ({change}): {RUN_AGAIN}")
             with reading(file):
-                rows = _Rows(_open(file, self.columns, stack, self.limits), shard.path)
+                rows = _Rows(self._open(file, stack), shard.path)
 
             def members_of(row: Mapping[str, Any]) -> Fields:
                 with reading(file):
@@ -101,22 +99,23 @@ class ImageTables(PoolKind):
             yield members_of
             file.check(RUN_AGAIN)
 
+    def _open(self, file: Opened, stack: ExitStack) -> "_Table":
+        """Find the columns. Raises ColumnError if the picture or a caption is missing, and ValueError."""
+        table = stack.enter_context(Parquet(file.path or file.file, self.limits))
+        image = _image_column(table.schema, self.columns.get("image"))
+        columns = {part: name for part, name in self.columns.items() if part != "image"}
+        parts = pick(table.schema.names, columns, captions=self.places)
+        table.check(list(dict.fromkeys(table.schema.names)))
+        return _Table(table, image, parts, self.places)
+
 
 class _Table(NamedTuple):
-    """An open table: which of its columns holds the picture, and which the parts of a sample."""
+    """An open table: its columns of the picture, of the parts of a sample, and of captions."""
 
     file: Parquet
     image: str
     parts: Mapping[str, str | int]
-
-
-def _open(file: Opened, columns: ColumnNames, stack: ExitStack, limits: Limits) -> _Table:
-    """Find the columns. Raises ColumnError if the picture or the caption is missing, and ValueError."""
-    table = stack.enter_context(Parquet(file.path or file.file, limits))
-    image = _image_column(table.schema, columns.get("image"))
-    parts = pick(table.schema.names, {part: name for part, name in columns.items() if part != "image"})
-    table.check(list(dict.fromkeys(table.schema.names)))
-    return _Table(table, image, parts)
+    captions: CaptionPlaces
 
 
 def _image_column(schema: pa.Schema, given: str | int | None) -> str:
@@ -165,11 +164,11 @@ def _samples(
     table: _Table, shard: str, limits: Limits
 ) -> Iterator[tuple[pl.DataFrame, list[memoryview | None]]]:
     """The rows, some at a time, and their pictures."""
-    names = list(dict.fromkeys((table.image, *map(str, table.parts.values()))))
+    names = list(dict.fromkeys((table.image, *map(str, (*table.parts.values(), *table.captions)))))
     seen = Counter[str]()
     first = 0
     for batch in table.file.batches(names, ROWS):
-        frame = describe(text_parts(batch, table.parts, limits), shard, first, seen, limits)
+        frame = describe(text_parts(batch, table.parts, limits, table.captions), shard, first, seen, limits)
         pictures = _pictures(batch.column(table.image))
         sizes = [image_size(p.data) if p.data is not None else (None, None) for p in pictures]
         lengths = pl.Series([None if p.data is None else len(p.data) for p in pictures], dtype=pl.Int64)
@@ -261,15 +260,16 @@ class _Rows:
             self._first += len(self._pictures)
             batch = next(self._batches)
             self._pictures = _pictures(batch.column(self._table.image))
-            caption = text_parts(batch, {"text": self._table.parts["text"]})
-            self._captions = caption["text"].to_list()
+            if not self._table.captions:  # else an export writes the caption that the recipe chooses
+                texts = text_parts(batch, {"text": self._table.parts["text"]})
+                self._captions = texts["text"].to_list()
             self._records = _records(batch, self._names[1:])
         picture = self._pictures[at - self._first]
         if (len(picture.data) if picture.data is not None else 0) != row["length"]:
             raise ChangedError(f"{self._path} does not hold the image of row {at} that was read: {RUN_AGAIN}")
         record = orjson.dumps(_plain(self._records[at - self._first]), default=str)
         image = [] if picture.data is None else [(picture.suffix or UNKNOWN_IMAGE, picture.data)]
-        caption = self._captions[at - self._first]
+        caption = self._captions[at - self._first] if self._captions else None
         return [*image, *([] if caption is None else [("txt", caption.encode())]), ("json", record)]
 
 

@@ -20,22 +20,28 @@ import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 
+from pipeline.errors import ColumnError
+from pipeline.pool.captions import KEY, TXT
 from pipeline.pool.fetching import Fetch
-from pipeline.pool.fields import USUAL, Limits
+from pipeline.pool.fields import USUAL, Limits, parse, string
 from pipeline.pool.sample_table import SampleTable, StoredSamples
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, TABLES, Listing, Shard
+from pipeline.schema import CAPTIONS_COLUMN, EMPTY
 from pipeline.storage.identity import Digest, Seen
 from pipeline.storage.ranges import local_path
 from pipeline.storage.store import Store
 
+CaptionPlaces = Sequence[str | int]  # pool.caption: where captions are, the first choice first
 ColumnNames = Mapping[str, str | int]  # pool.columns: a column's name, or its position, by part of a sample
 Encoded = Sequence[Any]  # encoded images (anything with the buffer protocol) or None, by row
 SampleBatch = tuple[
     pl.DataFrame, Encoded | None
-]  # SAMPLE_SCHEMA's columns, and the images if the kind has any
+]  # SAMPLE_SCHEMA's columns and perhaps `captions`, and the images if the kind has any
 Fields = Sequence[tuple[str, bytes | memoryview]]  # (suffix as written, contents) of the files of one sample
 MembersOf = Callable[[Mapping[str, Any]], Fields]
 
+LOOKED_AT = 100  # samples in which captions are looked for before the start
+SHOWN = 20  # names in a message
 MEMBER_COLUMNS = ("row", "key", "offset", "length")  # of a sample, by which `members` finds its files
 
 
@@ -50,17 +56,28 @@ class PoolKind(Protocol):
     """Whether its samples have images, and so files that can be exported."""
     takes_columns: ClassVar[bool] = False
     """Whether `pool.columns` says how to read it."""
-    ready: ClassVar[Mapping[str, PolarsDataType]] = {}
-    """Columns that it brings along beside the sample's own, as `schema.READY_COLUMNS` lists them."""
+    ready: Mapping[str, PolarsDataType] = {}
+    """Columns that it brings along beside the sample's own: those that `schema.READY_COLUMNS` lists, and all
+    captions if the recipe says where they are."""
 
     paths: tuple[str, ...]
     columns: ColumnNames
     limits: Limits
+    places: CaptionPlaces
 
-    def __init__(self, paths: Sequence[str], columns: ColumnNames, limits: Limits = USUAL) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        columns: ColumnNames,
+        limits: Limits = USUAL,
+        places: CaptionPlaces = (),
+    ) -> None:
         self.paths = tuple(paths)
         self.columns = dict(columns)
         self.limits = limits
+        self.places = tuple(places)
+        if self.places:
+            self.ready = {**self.ready, **CAPTIONS_COLUMN}
 
     def list_shards(self) -> Listing:
         """The shards, at least one, and what was passed over. Raises RecipeError, ValueError (the message
@@ -83,6 +100,30 @@ class PoolKind(Protocol):
     def check_shard(self, shard: Shard) -> None:
         """Read just enough of a shard to know whether `read` would succeed. Raises ShardError and OSError."""
         return  # by default nothing can be wrong with it
+
+    def check_places(self, shard: Shard) -> None:
+        """Raises ColumnError, which lists what is there, if none of the first samples of a shard has a
+        caption where the recipe says; and what `read` raises. Of pools whose samples have files."""
+        frame = self.first_rows(shard) if self.places else None
+        if frame is None or frame["text"].count():
+            return
+        there = set[str]()
+        with self.members(shard) as members_of:
+            for row in frame.head(SHOWN).select(MEMBER_COLUMNS).iter_rows(named=True):
+                for suffix, data in members_of(row):
+                    there |= {TXT} if suffix.lower() == "txt" else set()
+                    record = parse(data, self.limits.json_bytes)[0] if suffix.lower() == "json" else {}
+                    there |= {f"{KEY}{string(key) or ''}"[:40] for key in record}
+        listed = ", ".join(sorted(there)[:SHOWN]) or "neither a txt nor a json"
+        raise ColumnError(
+            f"none of the first {len(frame)} samples of {shard.path} has a caption at "
+            f"{', '.join(map(str, self.places))} (pool.caption); there are: {listed}"
+        )
+
+    def first_rows(self, shard: Shard) -> pl.DataFrame | None:
+        """The first samples of a shard, at most LOOKED_AT; None if it has none. Raises what `read` does."""
+        batch = next(iter(self.read(shard, LOOKED_AT, {}, images=False)), None)
+        return None if batch is None else batch[0]
 
     def touch(self, shard: Shard) -> None:
         """Read as little of a shard as shows that storage allows it. Raises what storage raises."""
@@ -115,15 +156,23 @@ class PoolKind(Protocol):
         return {}  # by default there are no such files
 
     def read_as(self, seen: Seen) -> Seen:
-        """A shard read with other limits, or other `pool.columns`, is another content."""
-        if not self.columns and self.limits == USUAL:
+        """A shard read with other limits, other `pool.columns`, or another `pool.caption`, is another
+        content."""
+        if not self.columns and self.limits == USUAL and not self.places:
             return seen
         settings = [seen.content, self.columns]
         if self.limits != USUAL:
             settings.append(asdict(self.limits))
+        if self.places:
+            settings.append({"caption": self.places})
         digest = Digest()
         digest.update(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS))
         return seen._replace(content=digest.hexdigest())
+
+    @property
+    def empty(self) -> pl.DataFrame:
+        """No samples, with the columns that `read` gives them."""
+        return EMPTY.hstack(pl.DataFrame(schema=CAPTIONS_COLUMN)) if self.places else EMPTY
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""

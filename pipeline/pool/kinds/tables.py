@@ -23,7 +23,7 @@ class Tables(PoolKind):
 
     def check_shard(self, shard: Shard) -> None:
         """See PoolKind. A table must have its columns."""
-        check_table(shard, self.columns, self.limits)
+        check_table(shard, self.columns, self.limits, self.places)
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
@@ -36,7 +36,7 @@ class Tables(PoolKind):
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
     ) -> Iterator[SampleBatch]:
         """See PoolKind."""
-        reader = read_table(shard, self.columns, rows, limits=self.limits)
+        reader = read_table(shard, self.columns, rows, limits=self.limits, captions=self.places)
         for frame in reader:
             yield frame, None
         if reader.seen:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.errors import RecipeError
 from pipeline.pool.archive.read_through import TarFiles
+from pipeline.pool.captions import check_members
 from pipeline.pool.fetching import Fetch
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.kind import MembersOf, PoolKind, SampleBatch
@@ -33,12 +34,18 @@ class Tars(PoolKind):
         """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
         if shards[0].table:
             raise RecipeError(f"pool.kind is tars, and {shards[0].path} is a table")
+        check_members(self.places)
+
+    def check_shard(self, shard: Shard) -> None:
+        """See PoolKind."""
+        self.check_places(shard)
 
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
     ) -> Iterator[SampleBatch]:
         """See PoolKind."""
-        reader = read_samples(shard, batch_rows=rows, images=images, limits=self.limits)
+        places = list(map(str, self.places))
+        reader = read_samples(shard, batch_rows=rows, images=images, limits=self.limits, places=places)
         for table in reader:
             yield parted(table)
         if reader.seen:

@@ -18,7 +18,7 @@ from pipeline.export import table
 from pipeline.export.table import TableResult, write_table
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.recipe.sections import Pool
+from pipeline.recipe.pool_section import Pool
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.storage.folder import Folder

@@ -22,8 +22,8 @@ from pipeline.export.indexes import index_exporter
 from pipeline.plan.passes import plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete, list_stored
-from pipeline.pool.datacomp_reader import EMBEDDINGS, Metadata
-from pipeline.pool.npz import open_npz
+from pipeline.pool.datacomp.metadata import EMBEDDINGS, Metadata
+from pipeline.pool.datacomp.npz import open_npz
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor

@@ -18,7 +18,7 @@ from pipeline.pool.shards import Shard
 from pipeline.pool.table_reader import read_table
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
-from pipeline.recipe.sections import PARTS
+from pipeline.recipe.pool_section import PARTS
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from tests.pipeline.pool.made_tables import many, md5

@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import ShardError
 from pipeline.pool.fields import Limits
 from pipeline.pool.shards import Shard
-from pipeline.pool.table_reader import pick
+from pipeline.pool.table_columns import pick
 from pipeline.schema import EMPTY, SAMPLE_COLUMNS, SAMPLE_SCHEMA
 from tests.pipeline.pool.made_tables import CC, FORMATS, ROWS, md5, parquet, texts
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.pool import tar
-from pipeline.pool.fields import NOT_UTF_8
-from pipeline.pool.webdataset import image_size
+from pipeline.pool.fields import NOT_UTF_8, image_size
 from pipeline.schema import SAMPLE_SCHEMA
 from tests.pipeline.pool.made_samples import JPEG, one, picture
 from tests.support.pictures import HEIGHT, PICTURES, WIDTH

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.pool.fields import picture_formats
-from pipeline.pool.webdataset import image_size
+from pipeline.pool.fields import image_size, picture_formats
 from pipeline.run.decode import Decoder, decode, pixel_slices
 from tests.support.bad_images import png_claims
 from tests.support.pictures import PICTURES, encoded, scene, transparent_palette

@@ -32,7 +32,7 @@ MOST = 300 << 20  # bytes of memory above the idle process
 # last all of them are measured in one process.
 MEASURE = """
 import json, os, resource, sys
-from pipeline.pool.webdataset import image_size
+from pipeline.pool.fields import image_size
 from pipeline.run.decode import Decoder
 from tests.support.samples import picture
 

@@ -6,7 +6,7 @@ value that cannot be meant is a ShardError that names the row and the column.
 """
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -42,6 +42,13 @@ def converted(
     if name in SIDES:
         return _sides(name, array)
     return _scores(name, array, first) if name in SCORES else _texts(name, array, first, most)
+
+
+def numbered(name: str, shard: str, row: pl.Series) -> pl.Series:
+    """A column that follows from the rows' numbers."""
+    if name == "shard":
+        return pl.repeat(shard, len(row), dtype=pl.String, eager=True)
+    return row if name == "row" else row.cast(pl.String).str.zfill(9)
 
 
 def _texts(name: str, array: pa.Array, first: int, most: int) -> pl.Series:
@@ -137,3 +144,18 @@ def sources_of(names: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
             listed = ", ".join(column[:40] for column in columns[:20]) or "none"
             raise ShardError(f"no column {' or '.join(sources(name))} (for {name}); there are: {listed}")
     return found
+
+
+def recut(frames: Iterator[pl.DataFrame], rows: int | None) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of `rows`, fewer at the end; all in one if it is None. At least one frame."""
+    held = list[pl.DataFrame]()
+    count = 0
+    for frame in frames:
+        held.append(frame)
+        count += len(frame)
+        while rows is not None and count > rows:
+            whole = pl.concat(held)
+            yield whole.head(rows)
+            held = [whole.slice(rows)]
+            count -= rows
+    yield pl.concat(held)

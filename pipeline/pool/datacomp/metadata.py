@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import fsspec
+import orjson
 import polars as pl
 from fsspec.implementations.local import LocalFileSystem
 
@@ -24,12 +25,24 @@ from pipeline.arrow_columns import is_text
 from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import RecipeError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.datacomp_columns import NUMBERED, SCORES, TEXTS, converted, sources, sources_of
+from pipeline.pool.captions import of_captions
+from pipeline.pool.datacomp.npz import Rows, open_npz
+from pipeline.pool.datacomp.typed_columns import (
+    NUMBERED,
+    SCORES,
+    TEXTS,
+    converted,
+    numbered,
+    recut,
+    sources,
+    sources_of,
+)
 from pipeline.pool.listing.names import safe, unsafe
 from pipeline.pool.listing.reasons import NO_SHARD
 from pipeline.pool.listing.tree import FILE, FOLDER, File, ListedTree, LocalTree
-from pipeline.pool.npz import Rows, open_npz
 from pipeline.pool.shards import Shard
+from pipeline.pool.table_columns import pick_captions
+from pipeline.schema import CAPTIONS_COLUMN, SAMPLE_COLUMNS
 from pipeline.storage.identity import Digest, local_state, state_digest
 
 EMBEDDINGS = {
@@ -58,8 +71,9 @@ class Metadata:
     """A folder on any fsspec file system. A shard's name is its files' name without suffix. Travels to
     workers."""
 
-    def __init__(self, folder: str, bounds: Bounds = USUAL) -> None:
+    def __init__(self, folder: str, bounds: Bounds = USUAL, captions: Sequence[str | int] = ()) -> None:
         self.bounds = bounds
+        self.captions = captions
         self.fs, base = fsspec.core.url_to_fs(folder)
         self.base = base.rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
@@ -107,9 +121,12 @@ class Metadata:
         """A digest of a shard's files: of all bytes of the parquet, and of names, sizes and checksums of the
         arrays in the npz. Files on object storage are not read for it: they are as new as their state. Raises
         ShardError, OSError."""
-        if not self.local:
-            return state_digest(shard.state)
         digest = Digest()
+        digest.update(orjson.dumps({"caption": self.captions}) if self.captions else b"")
+        if not self.local:
+            content = state_digest(shard.state)
+            digest.update(content.encode())
+            return digest.hexdigest() if self.captions else content
         with open(self.path(shard.name), "rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
@@ -132,10 +149,17 @@ class Metadata:
         rows = self.rows(shard)
         checked = CHECKED if self.local else [name for name in CHECKED if name not in TEXTS]
         with self._parquet(shard) as table:
-            names = [name for name in checked if set(sources(name)) & set(table.schema.names)]
+            there = set(table.schema.names)
+        names = [n for n in checked if set(sources(n)) & there or (n == "text" and self.captions)]
         for _ in self._frames(shard, names):
             pass
         return rows
+
+    def check_captions(self, shard: str) -> None:
+        """Raises ColumnError if a shard lacks a column of captions that the recipe names; OSError."""
+        with self._parquet(shard) as table:
+            names = table.schema.names
+        pick_captions(names, self.captions)
 
     def rows(self, shard: str) -> int:
         """How many samples a shard has, from the parquet's footer. Raises ShardError if its arrays have
@@ -167,10 +191,10 @@ class Metadata:
             vectors = dict(zip(arrays, self._arrays(shard, arrays, stack), strict=True))
             first = 0
             plain = [name for name in names if name not in vectors]
-            for frame in _recut(self._frames(shard, plain), rows):
+            for frame in recut(self._frames(shard, plain), rows):
                 columns = {name: pl.Series(array.take(len(frame))) for name, array in vectors.items()}
                 row = pl.int_range(first, first + len(frame), dtype=pl.UInt32, eager=True)
-                columns |= {name: _numbered(name, shard, row) for name in plain if name in NUMBERED}
+                columns |= {name: numbered(name, shard, row) for name in plain if name in NUMBERED}
                 yield frame.with_columns(**columns).select(names)
                 first += len(frame)
 
@@ -222,45 +246,25 @@ class Metadata:
         """The parquet's columns behind `names`, as the rest of Winnow has them; those that count rows are
         left out. At least one frame."""
         with self._parquet(shard) as table:
-            sources = sources_of(names, table.schema.names)
-            wanted = list(dict.fromkeys(sources.values())) or table.schema.names[:1]
+            chosen = [name for name in ("text", *CAPTIONS_COLUMN) if self.captions and name in names]
+            places = pick_captions(table.schema.names, self.captions) if chosen else []
+            sources = sources_of([name for name in names if name not in chosen], table.schema.names)
+            wanted = list(dict.fromkeys([*sources.values(), *map(str, places)])) or table.schema.names[:1]
             table.check(wanted)
-            left = [name for name in names if name not in NUMBERED]
+            left = [name for name in names if name not in (*NUMBERED, *chosen)]
             first = 0
             for batch in table.batches(wanted, ROWS):
                 rows, most = batch.num_rows, self.bounds.text_bytes
                 arrays = {n: batch.column(sources[n]) if n in sources else None for n in left}
                 columns = {n: converted(n, array, rows, first, most) for n, array in arrays.items()}
-                yield (
-                    pl.DataFrame(columns)
-                    if columns
-                    else pl.DataFrame({"": pl.repeat(0, batch.num_rows, eager=True)})
-                )
-                first += batch.num_rows
+                if chosen:
+                    captions = of_captions(batch, places, self.bounds)["captions"]
+                    columns |= {"text": captions.list.first(), "captions": captions}
+                yield pl.DataFrame(columns or {"": pl.repeat(0, rows, eager=True)})
+                first += rows
             if not first:
-                yield pl.DataFrame({name: converted(name, None, 0, 0) for name in left} or {"": []})
-
-
-def _recut(frames: Iterator[pl.DataFrame], rows: int | None) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of `rows`, fewer at the end; all in one if it is None. At least one frame."""
-    held = list[pl.DataFrame]()
-    count = 0
-    for frame in frames:
-        held.append(frame)
-        count += len(frame)
-        while rows is not None and count > rows:
-            whole = pl.concat(held)
-            yield whole.head(rows)
-            held = [whole.slice(rows)]
-            count -= rows
-    yield pl.concat(held)
-
-
-def _numbered(name: str, shard: str, row: pl.Series) -> pl.Series:
-    """A column that follows from the rows' numbers."""
-    if name == "shard":
-        return pl.repeat(shard, len(row), dtype=pl.String, eager=True)
-    return row if name == "row" else row.cast(pl.String).str.zfill(9)
+                empty = {n: pl.Series(n, [], {**SAMPLE_COLUMNS, **CAPTIONS_COLUMN}[n]) for n in chosen}
+                yield pl.DataFrame(empty | {n: converted(n, None, 0, 0) for n in left} or {"": []})
 
 
 def _paired(base: str, tables: Mapping[str, File], arrays: Mapping[str, File]) -> dict[str, Pair]:

@@ -1,0 +1,132 @@
+"""The best of a sample's captions: of several, the one that a CLIP finds nearest to the image.
+
+    pool: {shards: "pool/*.tar", caption: [txt, json.recaption, json.captions], store: store}
+    compute:
+      clip: {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}
+      best: {use: recaption.BestCaption, image_embedding: clip.image_embedding, model: ViT-L-14,
+             pretrained: openai}
+      facts: {use: caption.Caption, text: best.text}
+    keep:
+      best.score: {top: 0.3}
+    export: {shards: out, caption: best.text}
+
+Columns
+    text            String              the best caption; the first of equals
+    score           Float32             its cosine with the image, in [-1, 1], higher is better aligned
+    index           UInt16              its place in `captions`, from 0
+    scores          List(Float32)       the cosine of each caption, in the order of `captions`
+    text_embedding  Array(Float16, d)   of the best caption, unit norm
+Errors: `no caption`; those of the image embedding. All columns are null then.
+Source: Radford et al. 2021 (arXiv 2103.00020) for the score; choosing among web and synthetic captions by it
+    as in Nguyen et al. 2023 (arXiv 2307.10350).
+Differs: Nguyen et al. filter web and synthetic captions by the same score and mix them; here each image keeps
+    one caption. The image's embedding comes from the store, where it is float16, so a score is up to 5e-4
+    from that of `clip.ClipScore`. `model` and `pretrained` must be those of the embedding; only its width is
+    checked.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import polars as pl
+from pydantic import PrivateAttr
+
+from operators.algorithms.clip_model import ClipModel, unit
+from operators.algorithms.reasons import NO_CAPTION
+from operators.algorithms.vectors import check_width
+from operators.clip import ClipWeights
+from pipeline.operator import Device, Embedding, Score
+
+AT_ONCE = 4096  # captions whose embeddings are held, more if one sample has more
+
+
+class BestCaption(ClipWeights, Score):
+    """Which of a sample's captions fits its image best, and how well each of them does.
+
+    Use it for sets that were captioned anew, or that keep several captions for each image: rules, other
+    operators (`text: best.text`) and exports (`export.caption`) can take the caption that it chooses.
+
+    image_embedding  (d,) per row, unit norm, such as clip.image_embedding
+
+    Cost: moderate; no image is read and no image tower is kept. The text tower runs once for each caption.
+    """
+
+    image_embedding: Embedding
+
+    needs = ("captions",)
+    writes: ClassVar[Mapping[str, Any]] = {
+        "text": pl.String,
+        "score": pl.Float32,
+        "index": pl.UInt16,
+        "scores": pl.List(pl.Float32),
+        "text_embedding": pl.Array,
+    }
+    _clip: Any = PrivateAttr(None)
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """Load the text tower."""
+        self._clip = ClipModel(self.model, self.pretrained, device, text_only=True)
+
+    def score(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """(n,) rows -> the columns above."""
+        check_width("image_embedding", batch[self.image_embedding], self._clip.width, self.model)
+        captions = [found or [] for found in batch["captions"].to_list()]
+        images = batch[self.image_embedding].to_list()
+        found = [_NONE] * len(batch)
+        counts = [0 if i is None else len(own) for i, own in zip(images, captions, strict=True)]
+        for rows in _runs(counts):
+            texts = unit(self._clip.texts([text for row in rows for text in captions[row]])[0])
+            for row in rows:
+                own, texts = np.split(texts, [len(captions[row])])
+                found[row] = _Found.of(captions[row], own, np.array(images[row], np.float32))
+        vectors = [np.zeros(self._clip.width) if of.vector is None else of.vector for of in found]
+        frame = pl.DataFrame(
+            {
+                "text": pl.Series([of.text for of in found], dtype=pl.String),
+                "score": pl.Series([of.score for of in found], dtype=pl.Float32),
+                "index": pl.Series([of.place for of in found], dtype=pl.UInt16),
+                "scores": pl.Series([of.scores for of in found], dtype=pl.List(pl.Float32)),
+                "text_embedding": np.array(vectors, np.float16).reshape(len(batch), self._clip.width),
+                "error": pl.Series([None if own else NO_CAPTION for own in captions], dtype=pl.String),
+            }
+        )
+        return frame.with_columns(pl.when(pl.col("index").is_not_null()).then("text_embedding"))
+
+
+class _Found(NamedTuple):
+    """The columns of one row."""
+
+    text: str | None = None
+    score: float | None = None
+    place: int | None = None
+    scores: list[float | None] | None = None
+    vector: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, captions: Sequence[str], texts: np.ndarray, image: np.ndarray) -> Self:
+        """Of (k,) captions, their (k, d) embeddings and the image's (d,)."""
+        cosines = (texts * image).sum(1)
+        scores = [float(cosine) if np.isfinite(cosine) else None for cosine in cosines]
+        if not np.isfinite(cosines).any():
+            return cls(scores=scores)
+        best = int(np.where(np.isfinite(cosines), cosines, -np.inf).argmax())
+        return cls(captions[best], scores[best], best, scores, texts[best])
+
+
+_NONE = _Found()
+
+
+def _runs(counts: Sequence[int]) -> Iterator[list[int]]:
+    """The rows that have captions to embed, in runs of about AT_ONCE captions. `counts`: captions by row."""
+    run: list[int] = []
+    held = 0
+    for row, count in enumerate(counts):
+        if count:
+            run.append(row)
+            held += count
+        if held >= AT_ONCE:
+            yield run
+            run, held = [], 0
+    if run:
+        yield run
