@@ -20,8 +20,8 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Tokens: a vector of AVX-512 holds so many float32. Sums then keep their order, so on CPU the embeddings equal
-# those of the whole context to the bit; with 8 some differ by 3e-6 (bench_forward.py).
+# Tokens: a vector of AVX-512 holds so many float32. Sums then keep their order, so on CPU the embeddings
+# equal those of the whole context to the bit; with 8 some differ by 3e-6.
 STEP = 16
 ROWS = 8  # captions per forward pass: a context's last one is half padding on average
 
