@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from operators.algorithms.clip_model import ClipModel
-from operators.algorithms.text_contexts import ROWS, TextContexts
+from operators.algorithms.text_contexts import TextContexts
 from pipeline.operator import Device
 from tests.support.tiny_clip import TinyClip
 
@@ -36,9 +36,9 @@ def test_a_caption_gets_the_next_multiple_of_sixteen():
     assert groups == [(77, [4, 5]), (64, [3]), (32, [2]), (16, [0, 1])]
 
 
-def test_rows_are_in_groups_of_eight():
-    groups = TextContexts(net()).groups(tokens_of(*[5] * (2 * ROWS + 1)))
-    assert groups == [(16, list(range(8))), (16, list(range(8, 16))), (16, [16])]
+def test_rows_are_in_groups_of_four():
+    groups = TextContexts(net()).groups(tokens_of(*[5] * 9))
+    assert groups == [(16, [0, 1, 2, 3]), (16, [4, 5, 6, 7]), (16, [8])]
 
 
 def test_a_caption_that_holds_an_end_token_ends_there():
