@@ -2,7 +2,7 @@
 
     contexts = TextContexts(net)
     for length, rows in contexts.groups(tokens):        # tokens: (n, 77)
-        contexts.encoders[length](tokens[rows, :length])
+        contexts.encoders[length](tokens[rows, :length])  # padded to ROWS rows
 
 In a causal text tower a token sees only what is before it, and the embedding is read at the caption's end
 token. So padding behind it costs time and changes nothing: a caption of 20 tokens needs a context of 32, not
@@ -23,7 +23,9 @@ from typing import Any
 # Tokens: a vector of AVX-512 holds so many float32. Sums then keep their order, so on CPU the embeddings
 # equal those of the whole context to the bit; with 8 some differ by 3e-6.
 STEP = 16
-ROWS = 4  # captions per forward pass, padded: of 64 captions of five lengths, 8 would pad a quarter more
+# Captions per forward pass, padded to as many. 8 compute a sixth more tokens in batches of 64; fewer than 4 are
+# summed in another order by MKL.
+ROWS = 4
 
 
 class TextContexts:
