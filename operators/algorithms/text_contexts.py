@@ -23,8 +23,8 @@ from typing import Any
 # Tokens: a vector of AVX-512 holds so many float32. Sums then keep their order, so on CPU the embeddings
 # equal those of the whole context to the bit; with 8 some differ by 3e-6.
 STEP = 16
-# Captions per forward pass, padded to as many. 8 compute a sixth more tokens in batches of 64; fewer than 4 are
-# summed in another order by MKL.
+# Captions per forward pass, padded to as many. 8 compute a sixth more tokens in batches of 64; MKL sums 1 or 2
+# rows in another order.
 ROWS = 4
 
 
