@@ -23,8 +23,8 @@ from typing import Any
 # Tokens: a vector of AVX-512 holds so many float32. Sums then keep their order, so on CPU the embeddings
 # equal those of the whole context to the bit; with 8 some differ by 3e-6.
 STEP = 16
-# Captions per forward pass, padded to as many. 8 compute a sixth more tokens in batches of 64; MKL sums 1 or 2
-# rows in another order.
+# Captions per forward pass, padded to as many. 8 compute a sixth more tokens in batches of 64; MKL sums 1 or
+# 2 rows in another order.
 ROWS = 4
 
 
@@ -73,7 +73,7 @@ def _causal_tower(net: Any) -> Any:
     import torch
     from open_clip.transformer import TextTransformer
 
-    tower = net if type(net) is open_clip.CLIP else getattr(net, "text", None)
+    tower: Any = net if type(net) is open_clip.CLIP else getattr(net, "text", None)
     if not (tower is net or (type(net) is open_clip.CustomTextCLIP and type(tower) is TextTransformer)):
         return None
     if getattr(tower, "cls_emb", None) is not None or getattr(tower, "output_tokens", False) is True:
