@@ -17,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -79,7 +80,7 @@ def run(name: str, arguments: Sequence[str], folder: Path = HERE) -> str:
         raise RuntimeError(f"has not ended after {PATIENCE} s") from None
     if done.returncode:
         raise RuntimeError("\n".join((done.stdout + done.stderr).splitlines()[-5:]))
-    head = f"{machine()}; {time.perf_counter() - started:,.0f} s."
+    head = textwrap.fill(f"{machine()}; {time.perf_counter() - started:,.0f} s.", 110)
     return f"    {shlex.join(command)}\n\n{head}\n\n{tables(done.stdout)}"
 
 
