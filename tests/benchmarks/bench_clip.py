@@ -10,7 +10,10 @@ of all processes, Ray's included, so that a busy machine changes less; loading t
 With `--clip-retrieval` also clip-retrieval's inference. It cannot be installed beside Winnow, since it needs
 numpy 1, an older pyarrow and an older open_clip. So DIR is a folder of packages that come before those of
 this environment, made with `pip install --no-deps --target PACKAGES`: clip-retrieval 2.45, numpy 1.26,
-pyarrow 15, open-clip-torch 2.32, webdataset 0.2.86, and what they import.
+pyarrow 15, open-clip-torch 2.32, webdataset 0.2.86, and what they import: all_clip, autofaiss,
+clip-anytorch, embedding_reader, faiss-cpu 1.8, fire, flask_restful, aniso8601, h5py, huggingface_hub 0.25,
+pandas 2, prometheus_client, pytz, scipy 1.13, sentence-transformers 2.7, setuptools 69, termcolor,
+tokenizers 0.20, transformers 4.45, wandb.
 
 Without pretrained weights at hand the checkpoint is random: speed and agreement do not depend on it.
 """
