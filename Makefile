@@ -37,8 +37,8 @@ docs: install  ## make the pages that are generated: jobs/COMMANDS.md, the refer
 	$(BIN)/python -m jobs.commands.reference
 	$(BIN)/python -m tests.support.operators_page
 
-bench: install  ## run the benchmarks, side by side with the alternatives
-	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: install  ## run the benchmarks beside the alternatives, at a reduced size, into tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks
 
 gpu:  ## measure what a GPU gives, into OUT (gpu/), without Ray or a network; on a CPU, a self-test
 	@mkdir -p $(OUT) && $(GPU_PYTHON) -m tests.benchmarks.gpu --out $(OUT)

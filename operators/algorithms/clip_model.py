@@ -4,9 +4,11 @@
     clip.images(pictures)            # (n, d) float32
     clip.texts(captions)             # the same, and which captions are cut
 
-On CPU, chunks of rows go through the network side by side, one thread each. A GPU has two streams: images are
-resized and tokens copied on one, the networks run on the other. `launched` waits for neither, so that the GPU
-has work while Python packs the results of one batch and makes the next.
+On CPU, chunks of rows go through the network side by side, one thread each, and a caption takes as much of
+the text tower's context as it needs (text_contexts.py).
+
+A GPU has two streams: images are resized and tokens copied on one, the networks run on the other. `launched`
+waits for neither, so that the GPU has work while Python packs the results of one batch and makes the next.
 """
 
 import threading
@@ -22,6 +24,7 @@ import numpy as np
 from operators.algorithms.clip_tokens import Captions
 from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
 from operators.algorithms.resample import Frame
+from operators.algorithms.text_contexts import ROWS, TextContexts
 from operators.algorithms.threads import torch_on_one_thread
 from pipeline.assets import local_file
 from pipeline.operator import Device
@@ -68,6 +71,7 @@ class ClipModel:
             del self.net.visual
             self.net.to(device.name)
         self.net.eval()
+        self.contexts = TextContexts(self.net) if device.name == "cpu" else None
         self.captions = Captions(_tokenizer(model))
         self.head, self.tail, frame = _split(transform)
         self.frame = frame
@@ -98,7 +102,13 @@ class ClipModel:
         if not texts:
             return np.empty((0, self.width), np.float32), []
         tokens, cut = self.captions(texts)
-        return self._in_chunks(tokens, self._texts), cut
+        if self.contexts is None:
+            return self._in_chunks(tokens, self._texts), cut
+        groups = self.contexts.groups(tokens)
+        encoded = np.concatenate(list(self.over_chunks(partial(self._short_texts, tokens), groups)))
+        found = np.empty_like(encoded)
+        found[[row for _, rows in groups for row in rows]] = encoded
+        return found, cut
 
     def launched(self, images: Sequence[np.ndarray], texts: Sequence[str], fast: bool) -> "Launched":
         """Pictures and captions of a batch, prepared and on their way through the device. May be called on
@@ -146,7 +156,7 @@ class ClipModel:
 
         if batch is None:
             return None
-        found = torch.cat([self._launched(encode, chunk) for chunk in self._chunks(batch)])
+        found = torch.cat([self._launched(encode, part, self.chunk) for part in self._chunks(batch)])
         pinned = self.main is not None
         return torch.empty(found.shape, pin_memory=pinned).copy_(found, non_blocking=pinned)
 
@@ -166,26 +176,32 @@ class ClipModel:
         head = self.frame.quick if fast and self.frame is not None else self.head
         ready = list(self.over_images(head, images))
         pixels = torch.from_numpy(np.stack(ready)).to(self.device)
-        return self._forward(self.net.encode_image, self.tail(pixels).to(self.dtype))
+        return self._forward(self.net.encode_image, self.tail(pixels).to(self.dtype), self.chunk)
 
     def _texts(self, tokens: Any) -> np.ndarray:
         """(n, d) float32 of at most a chunk of token rows."""
-        return self._forward(self.net.encode_text, tokens.to(self.device))
+        return self._forward(self.net.encode_text, tokens.to(self.device), self.chunk)
 
-    def _forward(self, encode: Callable[[Any], Any], batch: Any) -> np.ndarray:
-        """The output of `encode` for the rows of a batch, padded to a chunk."""
+    def _short_texts(self, tokens: Any, group: tuple[int, list[int]]) -> np.ndarray:
+        """(rows, d) float32 of rows that need a context of the same length; see TextContexts."""
+        assert self.contexts is not None
+        length, rows = group
+        return self._forward(self.contexts.encoders[length], tokens[rows, :length], ROWS)
+
+    def _forward(self, encode: Callable[[Any], Any], batch: Any, chunk: int) -> np.ndarray:
+        """The output of `encode` for the rows of a batch, padded to `chunk` of them."""
         import torch
 
         with torch.inference_mode():
-            return np.asarray(self._launched(encode, batch).cpu())
+            return np.asarray(self._launched(encode, batch, chunk).cpu())
 
-    def _launched(self, encode: Callable[[Any], Any], batch: Any) -> Any:
+    def _launched(self, encode: Callable[[Any], Any], batch: Any, chunk: int) -> Any:
         """(rows, d) float32 on the device, which may still be at work: `encode` of a batch that is padded to
-        a chunk."""
+        `chunk` rows."""
         import torch
 
         rows = len(batch)
-        padding = batch.new_zeros((self.chunk - rows, *batch.shape[1:]))
+        padding = batch.new_zeros((chunk - rows, *batch.shape[1:]))
         return encode(torch.cat([batch, padding]))[:rows].float()
 
 

@@ -1,30 +1,39 @@
 """CLIP scoring of real or drawn pictures: Winnow's pass (Ray, and the plain loop) beside a direct open_clip
 loop as a user would write it, in one process run, on the same shards. Also checks that the scores agree.
 
-    python tests/benchmarks/bench_clip.py [--shards "DIR/*.tar"] [--model ViT-B-32] [--clip-retrieval DIR]
+    python tests/benchmarks/bench_clip.py [--samples 1500] [--ray] [--clip-retrieval DIR]
+        [--shards "DIR/*.tar"] [--model ViT-B-32] [--threads 2] [--rounds 1]
+
+Takes the first samples of the shards. The runs take turns, and the quickest of each counts. CPU seconds are
+of all processes, Ray's included, so that a busy machine changes less; loading the model is among them.
 
 With `--clip-retrieval` also clip-retrieval's inference. It cannot be installed beside Winnow, since it needs
 numpy 1, an older pyarrow and an older open_clip. So DIR is a folder of packages that come before those of
 this environment, made with `pip install --no-deps --target PACKAGES`: clip-retrieval 2.45, numpy 1.26,
-pyarrow 15, open-clip-torch 2.32, webdataset 0.2.86, and what they import.
+pyarrow 15, open-clip-torch 2.32, webdataset 0.2.86, and what they import: all_clip, autofaiss,
+clip-anytorch, embedding_reader, faiss-cpu 1.8, fire, flask_restful, aniso8601, h5py, huggingface_hub 0.25,
+pandas 2, prometheus_client, pytz, scipy 1.13, sentence-transformers 2.7, setuptools 69, termcolor,
+tokenizers 0.20, transformers 4.45, wandb.
 
 Without pretrained weights at hand the checkpoint is random: speed and agreement do not depend on it.
 """
 
 import argparse
 import glob
+import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 import torch
 
 from pipeline.plan.session import Session
@@ -47,16 +56,14 @@ def checkpoint(model: str, folder: Path) -> str:
     return str(path)
 
 
-def direct(shards: str, model: str, weights: str, batch: int = 32) -> tuple[np.ndarray, dict[str, float]]:
-    """The plain loop: webdataset, Pillow, open_clip's transform and tokenizer, in batches. -> scores,
-    seconds."""
+def direct(shards: str, model: str, weights: str, batch: int = 32) -> np.ndarray:
+    """The plain loop: webdataset, Pillow, open_clip's transform and tokenizer, in batches. -> scores."""
     import open_clip
     import webdataset
 
     net, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=weights)
     net.eval()
     tokenizer = open_clip.get_tokenizer(model)
-    seconds = {"decode and transform": 0.0, "forward": 0.0}
     scores: list[np.ndarray] = []
     data = (
         webdataset.WebDataset(sorted(glob.glob(shards)), shardshuffle=False)
@@ -65,26 +72,54 @@ def direct(shards: str, model: str, weights: str, batch: int = 32) -> tuple[np.n
     )
     with torch.inference_mode():
         for images, texts in data.batched(batch, collation_fn=lambda rows: list(zip(*rows, strict=True))):
-            start = time.perf_counter()
             pixels = torch.stack([preprocess(image) for image in images])
-            middle = time.perf_counter()
             image = torch.nn.functional.normalize(net.encode_image(pixels), dim=-1)
             text = torch.nn.functional.normalize(net.encode_text(tokenizer(list(texts))), dim=-1)
             scores.append((image * text).sum(-1).numpy())
-            seconds["decode and transform"] += middle - start
-            seconds["forward"] += time.perf_counter() - middle
-    return np.concatenate(scores), seconds
+    return np.concatenate(scores)
 
 
-def winnow(made: Recipe, executor: Executor) -> tuple[np.ndarray, Any]:
-    """Scores in pool order, and the run's log."""
+def winnow(made: Recipe, executor: Executor) -> np.ndarray:
+    """Scores in pool order."""
     session = Session.open(made)
-    log = compute(session, executor)
+    compute(session, executor)
     parts = [
         session.store.read(f"{session.folder('clip')}/{s.name}.parquet", ["clip.score"])
         for s in session.shards
     ]
-    return pl.concat(parts)["clip.score"].to_numpy(), log
+    return pl.concat(parts)["clip.score"].to_numpy()
+
+
+def first_samples(shards: str, count: int, folder: Path) -> str:
+    """The pattern of new tars with the first samples of the shards."""
+    left = count
+    for number, path in enumerate(sorted(glob.glob(shards))):
+        names = set[str]()
+        with tarfile.open(path) as old, tarfile.open(folder / f"{number:05d}.tar", "w") as new:
+            for member in old:
+                names.add(member.name.split(".")[0])
+                if len(names) > left:
+                    break
+                new.addfile(member, old.extractfile(member))
+        left -= len(names)
+        if left <= 0:
+            break
+    return f"{folder}/*.tar"
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children, living and ended."""
+    own = os.times()
+    living = psutil.Process().children(recursive=True)
+    return own.user + own.system + own.children_user + own.children_system + sum(map(_cpu, living))
+
+
+def _cpu(process: psutil.Process) -> float:
+    """CPU seconds of a process with its ended children; 0 if it is gone."""
+    try:
+        return float(sum(process.cpu_times()[:4]))
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 PEER = """
@@ -112,50 +147,75 @@ def clip_retrieval(packages: str, shards: str, model: str, weights: str, folder:
     return told["sample_count"], told["total_duration"]
 
 
+Timed = tuple[float, float, np.ndarray]  # seconds, CPU seconds, scores
+
+
+def timed(way: Callable[[], np.ndarray]) -> Timed:
+    """A way, timed."""
+    start, cpu = time.perf_counter(), cpu_seconds()
+    scores = way()
+    return time.perf_counter() - start, cpu_seconds() - cpu, scores
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shards", default=str(SHARED / "*.tar"))
+    parser.add_argument("--samples", type=int, default=1500)
     parser.add_argument("--model", default="ViT-B-32")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--ray", action="store_true", help="on Ray, too")
     parser.add_argument("--clip-retrieval", metavar="PACKAGES")
     args = parser.parse_args()
-    torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         weights = checkpoint(args.model, folder)
+        (folder / "pool").mkdir()
+        shards = first_samples(args.shards, args.samples, folder / "pool")
+        stores = itertools.count()
 
-        def recipe(store: str) -> Recipe:
+        def recipe() -> Recipe:
             clip = {"use": "clip.ClipScore", "model": args.model, "pretrained": weights}
-            pool = {"shards": args.shards, "store": str(folder / store)}
-            return parse({"pool": pool, "compute": {"clip": clip}})
-
-        print(
-            f"{platform.processor() or platform.machine()}, 2 threads, {args.model}, random weights",
-            flush=True,
-        )
-        start = time.perf_counter()
-        expected, parts = direct(args.shards, args.model, weights)
-        base = time.perf_counter() - start
-        print(f"open_clip loop   {base:6.1f} s  {len(expected) / base:6.1f} samples/s  {parts}", flush=True)
-        print(f"  physical bound: forward alone {len(expected) / parts['forward']:.1f} samples/s", flush=True)
-        for name, executor in (("plain loop", LocalExecutor(threads=2)), ("Ray", None)):
-            start = time.perf_counter()
-            if executor is None:
-                from pipeline.run.on_ray import RayExecutor
-
-                executor = RayExecutor(recipe("ray"))
-            scores, log = winnow(recipe(name.replace(" ", "")), executor)
-            seconds = time.perf_counter() - start
-            worst = float(np.nanmax(np.abs(scores - expected)))
-            print(
-                f"winnow, {name:10s} {seconds:6.1f} s  {len(scores) / seconds:6.1f} samples/s  "
-                f"{base / seconds:.2f} x open_clip  largest score difference {worst:.1e}  {dict(log.tally.seconds)}",
-                flush=True,
+            return parse(
+                {"pool": {"shards": shards, "store": f"{folder}/{next(stores)}"}, "compute": {"clip": clip}}
             )
+
+        def loop() -> np.ndarray:
+            torch.set_num_threads(args.threads)
+            return direct(shards, args.model, weights)
+
+        def on_ray() -> np.ndarray:
+            from pipeline.run.on_ray import RayExecutor
+
+            made = recipe()
+            return winnow(made, RayExecutor(made))
+
+        ways: dict[str, Callable[[], np.ndarray]] = {
+            "open_clip loop": loop,
+            "winnow, plain loop": lambda: winnow(recipe(), LocalExecutor(args.threads)),
+        }
+        if args.ray:
+            ways["winnow, Ray"] = on_ray
+        found: dict[str, list[Timed]] = {way: [] for way in ways}
+        for _ in range(args.rounds):
+            for way, run in ways.items():
+                found[way].append(timed(run))
+        print(f"{args.model}, random weights, {args.threads} threads, {args.samples} samples\n")
+        print(
+            "| way | seconds | CPU seconds | of the loop, by CPU | largest score difference |\n|---|---|---|---|---|"
+        )
+        base = min(cpu for _, cpu, _ in found["open_clip loop"])
+        expected = found["open_clip loop"][0][2]
+        for way, runs in found.items():
+            seconds, cpu = (min(run[at] for run in runs) for at in (0, 1))
+            worst = float(np.nanmax(np.abs(runs[0][2] - expected)))
+            print(f"| {way} | {seconds:.1f} | {cpu:.1f} | {base / cpu:.2f} | {worst:.1e} |", flush=True)
         if args.clip_retrieval:
-            count, seconds = clip_retrieval(args.clip_retrieval, args.shards, args.model, weights, folder)
+            cpu = cpu_seconds()
+            count, seconds = clip_retrieval(args.clip_retrieval, shards, args.model, weights, folder)
+            cpu = cpu_seconds() - cpu
             print(
-                f"clip-retrieval   {seconds:6.1f} s  {count / seconds:6.1f} samples/s  "
-                f"{base / seconds / len(expected) * count:.2f} x open_clip, after its warm-up",
+                f"| clip-retrieval, {count} samples | {seconds:.1f} | {cpu:.1f} | {base / cpu:.2f} | |",
                 flush=True,
             )
 

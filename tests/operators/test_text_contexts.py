@@ -1,0 +1,108 @@
+"""Captions that end early need less of a causal text tower's context, and their embeddings are equal."""
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from operators.algorithms.clip_model import ClipModel
+from operators.algorithms.text_contexts import ROWS, TextContexts
+from pipeline.operator import Device
+from tests.support.tiny_clip import TinyClip
+
+START, END, A_WORD = 49406, 49407, 320
+
+
+def net(**text) -> open_clip.CLIP:
+    """A CLIP with 12 layers of width 128 and random weights; `text`: fields of its text tower."""
+    torch.manual_seed(5)
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+    tower = {"width": 128, "heads": 2, "layers": 12, **text}
+    cls = open_clip.CustomTextCLIP if tower.pop("custom", False) else open_clip.CLIP
+    return cls(embed_dim=64, vision_cfg=vision, text_cfg=tower).eval()
+
+
+def tokens_of(*lengths: int, context: int = 77) -> torch.Tensor:
+    """Captions of so many tokens, with their start and end, which differ from each other."""
+    tokens = torch.zeros(len(lengths), context, dtype=torch.long)
+    for row, length in enumerate(lengths):
+        tokens[row, :length] = A_WORD + torch.arange(length) * (row + 1)
+        tokens[row, 0], tokens[row, length - 1] = START, END
+    return tokens
+
+
+def test_a_caption_gets_the_next_multiple_of_sixteen():
+    groups = TextContexts(net()).groups(tokens_of(3, 16, 17, 64, 65, 77))
+    assert groups == [(77, [4, 5]), (64, [3]), (32, [2]), (16, [0, 1])]
+
+
+def test_rows_are_in_groups_of_four():
+    groups = TextContexts(net()).groups(tokens_of(*[5] * 9))
+    assert groups == [(16, [0, 1, 2, 3]), (16, [4, 5, 6, 7]), (16, [8])]
+
+
+def test_a_caption_that_holds_an_end_token_ends_there():
+    """open_clip reads the first of the highest tokens."""
+    tokens = tokens_of(40)
+    tokens[0, 9] = END
+    assert TextContexts(net()).groups(tokens) == [(16, [0])]
+
+
+@pytest.mark.parametrize("custom", [False, True])
+@pytest.mark.parametrize("pool", [{}, {"pool_type": "eos", "eos_id": 7}])
+def test_equal_to_the_whole_context_to_the_bit(custom, pool):
+    model = net(custom=custom, **pool)
+    tokens = tokens_of(*range(3, 78))
+    if pool:
+        tokens[tokens == END] = 7  # no longer the highest
+        tokens[4, 70] = 7  # behind the first of them: without effect
+    contexts = TextContexts(model)
+    groups = contexts.groups(tokens)
+    assert len(contexts.encoders) == 5
+    with torch.inference_mode():
+        whole = model.encode_text(tokens)
+        for length, rows in groups:
+            padded = [*rows, *[0] * (ROWS - len(rows))]
+            found = contexts.encoders[length](tokens[padded, :length])
+            assert torch.equal(found[: len(rows)], whole[rows])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"no_causal_mask": True},
+        {"pool_type": "last"},
+        {"pool_type": "first", "custom": True},
+        {"custom": True, "embed_cls": True, "pad_id": 0},
+    ],
+)
+def test_a_tower_that_sees_all_positions_keeps_them(text):
+    contexts = TextContexts(net(**text))
+    assert list(contexts.encoders) == [77]
+    assert contexts.groups(tokens_of(3, 77)) == [(77, [0, 1])]
+
+
+def test_a_context_shorter_than_a_step():
+    contexts = TextContexts(net(context_length=12))
+    assert list(contexts.encoders) == [12]
+    assert contexts.groups(tokens_of(3, context=12)) == [(12, [0])]
+
+
+def test_weights_are_shared():
+    model = net()
+    short = TextContexts(model).encoders[16].__self__
+    assert short.token_embedding is model.token_embedding
+    assert short.positional_embedding.data_ptr() == model.positional_embedding.data_ptr()
+    assert model.positional_embedding.shape == (77, 128)
+
+
+def test_captions_come_back_in_their_order_whatever_is_beside_them(tiny_clip: TinyClip):
+    clip = ClipModel(tiny_clip.config, tiny_clip.weights, Device(threads=2))
+    captions = [" ".join(["dog", "cat"] * (words // 2) + ["x"]) for words in (0, 40, 8, 70, 20, 200, 2) * 4]
+    found, cut = clip.texts(captions)
+    alone = np.concatenate([clip.texts([caption])[0] for caption in captions[:7]])
+    assert np.array_equal(found, np.concatenate([alone] * 4))
+    assert cut == [False, False, False, False, False, True, False] * 4
+    with torch.inference_mode():
+        whole = clip.net.encode_text(clip.captions(captions)[0]).numpy()
+    assert np.array_equal(found, whole)
