@@ -11,12 +11,15 @@
     export: {shards: out, caption: best.text}
 
 Columns
-    text            String              the best caption; the first of equals
-    score           Float32             its cosine with the image, in [-1, 1], higher is better aligned
-    index           UInt16              its place in `captions`, from 0
-    scores          List(Float32)       the cosine of each caption, in the order of `captions`
-    text_embedding  Array(Float16, d)   of the best caption, unit norm
-Errors: `no caption`; those of the image embedding. All columns are null then.
+    text            String              the best caption, the first of equals; null without one, or
+                                        without an image embedding
+    score           Float32             its cosine with the image, in [-1, 1], higher is better
+                                        aligned; null with `text`
+    index           UInt16              its place in `captions`, from 0; null with `text`
+    scores          List(Float32)       the cosine of each caption, in the order of `captions`; null
+                                        with `text`
+    text_embedding  Array(Float16, d)   of the best caption, unit norm; null with `text`
+Errors: `no caption`; those of the image embedding.
 Source: Radford et al. 2021 (arXiv 2103.00020) for the score; choosing among web and synthetic captions by it
     as in Nguyen et al. 2023 (arXiv 2307.10350).
 Differs: Nguyen et al. filter web and synthetic captions by the same score and mix them; here each image keeps

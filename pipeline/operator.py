@@ -297,5 +297,5 @@ class Stat(Operator):
 
 
 def reads_images(operator: Operator) -> bool:
-    """Whether an operator needs the encoded images of the pool, to be decoded or as they are."""
+    """Whether an operator needs the encoded images of the pool."""
     return isinstance(operator, ImageScore | BytesScore)
