@@ -1,14 +1,14 @@
 """The best of a sample's captions: of several, the one that a CLIP finds nearest to the image.
 
-    pool: {shards: "pool/*.tar", caption: [txt, json.recaption, json.captions], store: store}
-    compute:
-      clip: {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}
-      best: {use: recaption.BestCaption, image_embedding: clip.image_embedding, model: ViT-L-14,
-             pretrained: openai}
-      facts: {use: caption.Caption, text: best.text}
+    clip: {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}
+    best: {use: recaption.BestCaption, image_embedding: clip.image_embedding, model: ViT-L-14,
+           pretrained: openai}
+    facts: {use: caption.Caption, text: best.text}
     keep:
       best.score: {top: 0.3}
-    export: {shards: out, caption: best.text}
+
+The captions are those of `pool: {caption: [txt, json.recaption, json.captions]}`, and `export: {caption:
+best.text}` writes the best as the caption of the exported samples.
 
 Columns
     text            String              the best caption, the first of equals; null without one, or

@@ -1,10 +1,9 @@
 """Score, ImageScore, BytesScore, Stat and Group: the interface that an operator, yours or ours, fills in.
 
-An operator is a class with one method or three. Its fields are its parameters: a recipe may set them, and the
-cache key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`, `Flags`,
-`Texts`, `Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a
-file by content (`pipeline.assets`). A Score and a Group may read columns and Stats, a Stat may read columns,
-nothing else.
+An operator is a class with one method or three. Its fields are its parameters: a recipe sets them, the cache
+key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`, `Flags`, `Texts`,
+`Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a file by
+content (`pipeline.assets`). A Score or Group may read columns and Stats, a Stat columns, nothing else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,8 +111,8 @@ class Operator(BaseModel):
         return f"there is no file {value}" if like_path(value) else ""
 
     def lacks(self) -> Sequence[str]:
-        """What this machine lacks, such as an optional package: lines that begin with a field's name, said
-        before the start. May read local files, not the network. Nothing by default."""
+        """What this machine lacks, such as a package: lines that begin with a field's name, said before the
+        start. May read local files, not the network. Nothing by default."""
         return ()
 
     def why_broken(self, field: str, value: str) -> str:

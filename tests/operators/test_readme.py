@@ -34,7 +34,7 @@ def blocks(text: str, kind: str) -> list[str]:
 def parsed(text: str, **more: Any) -> Recipe:
     """A recipe over a pool that is never opened."""
     datacomp = "datacomp.l14" in text
-    pool = {"datacomp": "metadata"} if datacomp else {"shards": "pool"}
+    pool = {"datacomp": "metadata"} if datacomp else {"shards": "pool", "caption": ["txt", "json.captions"]}
     return parse({"pool": {**pool, "store": "store"}, **yaml.safe_load(text), **more})
 
 
