@@ -15,7 +15,7 @@ Each model and result is stored in the folder `work` once it is done, so a run t
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,32 +42,40 @@ class Experiment:
     """Settings that all attacks of a table share.
 
     scenes, clean, test     scenes of the poisoned pool, of the clean model's training, and for measuring
-    rate                    share of `scenes` that is poisoned
+    rate, rare              shares of `scenes` that are poisoned, and that are bananas without a trigger
     start, steps            training steps of the clean model, and on the poisoned pool
     removed                 share of the pool that is removed, the most suspicious first
     """
 
-    scenes: int = 40_000
+    scenes: int = 10_000
     clean: int = 20_000
     test: int = 1_000
-    rate: float = 0.003
+    rate: float = 0.012
+    rare: float = 0.012
     start: int = 800
-    steps: int = 1600
+    steps: int = 400
     removed: float = 0.1
     seed: int = 0
 
     def pool(self, which: int) -> Pool:
         """The scenes of the pool to poison (POOL), of the clean model (START), or to test on (TEST)."""
         counts = {POOL: self.scenes, START: self.clean, TEST: self.test}
-        return models.scenes(1000 * self.seed + which, counts[which])
+        rare = round(self.rare * self.scenes) if which == POOL else 0
+        return models.scenes(1000 * self.seed + which, counts[which], rare)
 
 
 def started(experiment: Experiment, folder: Path) -> models.Clip:
-    """The clean model that every attack starts from, trained once on scenes of its own."""
-    untrained, seed = models.untrained(experiment.seed), experiment.seed
+    """The clean model that every attack starts from, trained once on scenes of its own; one for all seeds."""
+    pool = replace(experiment, seed=0).pool(START)
     return _stored(
-        folder / "start", lambda: models.learn(untrained, experiment.pool(START), experiment.start, seed)
+        folder.parent / "start", lambda: models.learn(models.untrained(0), pool, experiment.start, 0)
     )
+
+
+def planted(experiment: Experiment, name: str, folder: Path) -> Pool:
+    """The pool of the attack `name`. Its attacker has the clean model."""
+    weaken = partial(models.weakened, started(experiment, folder)) if ATTACKS[name].adversarial else None
+    return plant(experiment.pool(POOL), ATTACKS[name], experiment.rate, experiment.seed, weaken)
 
 
 def poisoned(experiment: Experiment, name: str, pool: Pool, folder: Path) -> models.Clip:
@@ -93,7 +101,7 @@ def measured(clip: models.Clip, name: str, test: Pool, seed: int) -> dict[str, f
 def attack(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
     """Run one attack: train, measure, remove what looks suspicious, train again, measure again."""
     began, test = time.process_time(), experiment.pool(TEST)
-    pool = plant(experiment.pool(POOL), ATTACKS[name], experiment.rate, experiment.seed)
+    pool = planted(experiment, name, folder)
     clip = poisoned(experiment, name, pool, folder)
     images, texts = clip.images(pool.pixels).numpy(), clip.texts(pool.captions).numpy()
     scored = {
