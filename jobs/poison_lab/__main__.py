@@ -1,15 +1,18 @@
 """The poison laboratory: backdoor a CLIP, and measure which detectors find the poison.
 
-    python -m jobs.poison_lab work                      every attack, then the table of reference sizes
-    python -m jobs.poison_lab work --attacks patch,warp --scenes 40000 --rate 0.003 --seed 0
+    python -m jobs.poison_lab work --seed 0             every attack that has no result yet
+    python -m jobs.poison_lab work --seed 1 --attacks patch,natural
+    python -m jobs.poison_lab work --scenes 40000 --rate 0.003 --rare 0 --steps 1600 --trap patch
 
 For each attack
     1. a clean model is trained further on a pool in which a share `rate` of the scenes is poisoned;
     2. the attack's success on test scenes and the retrieval of clean ones are measured;
-    3. each detector scores the embeddings that the poisoned model gives its own pool;
-    4. the most suspicious tenth is removed, and the clean model is trained on the rest instead.
-Each model and result is stored in the folder `work` once it is done, so a run that was stopped continues.
-`jobs/poison_lab/POISON_LAB.md` is written from all results in the folder.
+    3. each detector scores the embeddings that the poisoned model gives its own pool, and so does the recipe
+       `jobs/recipes/backdoor.yaml`;
+    4. the tenth that the recipe suspects most is removed, and the clean model is trained on the rest instead.
+Models are stored in the folder `work`, so a run that was stopped continues. Results are stored in
+`jobs/poison_lab/results/SCENES-SEED/ATTACK.json` and belong to the repository: what is there is not run
+again. `jobs/poison_lab/POISON_LAB.md` is written from all of them.
 """
 
 import argparse
@@ -25,9 +28,10 @@ import orjson
 
 from jobs.poison_lab import model as models
 from jobs.poison_lab import scores
-from jobs.poison_lab.attacks import ATTACKS, Pool, plant, stamped
-from jobs.poison_lab.report import write
+from jobs.poison_lab.attacks import ATTACKS, RARE, Pool, plant, stamped
+from jobs.poison_lab.report import SUCCEEDED, write
 
+RESULTS = Path(__file__).parent / "results"
 POOL, START, TEST = 1, 2, 3  # seeds of three sets of scenes, each added to 1000 * --seed
 # The table of reference sizes:
 SIZES = (512, 2048, 8192, 0)  # samples in the reference; 0 takes the whole pool
@@ -53,7 +57,7 @@ class Experiment:
     rate: float = 0.012
     rare: float = 0.012
     start: int = 800
-    steps: int = 400
+    steps: int = 600
     removed: float = 0.1
     seed: int = 0
 
@@ -98,8 +102,12 @@ def measured(clip: models.Clip, name: str, test: Pool, seed: int) -> dict[str, f
     return {"success": share, "without": without, "recall": models.recall(clip, test)}
 
 
-def attack(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
-    """Run one attack: train, measure, remove what looks suspicious, train again, measure again."""
+def attack(experiment: Experiment, name: str, folder: Path, single: bool = False) -> dict[str, Any]:
+    """Run one attack: train, measure, remove what looks suspicious, train again, measure again.
+
+    If the attack succeeds, and the recipe leaves poisons in the pool, a second model is trained on the rest;
+    with `single`, a third on what the best detector leaves.
+    """
     began, test = time.process_time(), experiment.pool(TEST)
     pool = planted(experiment, name, folder)
     clip = poisoned(experiment, name, pool, folder)
@@ -113,17 +121,36 @@ def attack(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
     ranks = np.argsort(-scored[best][0], kind="stable")
     kept = np.ones(len(ranks), bool)
     kept[ranks[: round(experiment.removed * len(ranks))]] = False
-    again = poisoned(experiment, f"{name}-cleaned", pool.where(kept), folder)
-    return {
+    columns = scores.by_recipe(scores.RECIPE, {"clip": (images, texts)})
+    mixed = scores.suspicion(scores.RECIPE, columns)
+    result = {
         "attack": name,
         "experiment": asdict(experiment),
         "poisons": int(pool.poisoned.sum()),
         "poisoned": measured(clip, name, test, experiment.seed),
         "best": best,
-        "left": int((pool.poisoned & kept).sum()),
-        "cleaned": measured(again, name, test, experiment.seed),
+        "single": removed(pool, kept),
+        "recipe": removed(pool, columns["keep"].to_numpy()),
+        "columns": {column: scores.figures(values, pool.poisoned) for column, values in mixed.items()},
         "detectors": [[*key, figures] for key, (_, figures) in scored.items()],
-        "cpu_minutes": (time.process_time() - began) / 60,
+    }
+    for way, rows in (("single", kept), ("recipe", columns["keep"].to_numpy())):
+        if result[way]["left"] and (
+            single if way == "single" else result["poisoned"]["success"] >= SUCCEEDED
+        ):
+            again = poisoned(experiment, f"{name}-{way}", pool.where(rows), folder)
+            result[way]["cleaned"] = measured(again, name, test, experiment.seed)
+    return result | {"cpu_minutes": (time.process_time() - began) / 60}
+
+
+def removed(pool: Pool, kept: np.ndarray) -> dict[str, Any]:
+    """What the (n,) bool rows `kept` leave: how many poisons, and which shares of the pool and of its rare
+    pairs are gone."""
+    rare = pool.trigger == RARE
+    return {
+        "left": int((pool.poisoned & kept).sum()),
+        "removed": float(1 - kept.mean()),
+        "rare_lost": float((rare & ~kept).sum() / max(1, rare.sum())),
     }
 
 
@@ -152,18 +179,18 @@ def trap(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the attacks that the command line names, and write the page from all results in the folder."""
+    """Run the attacks that the command line names, and write the page from all results there are."""
     parser = argparse.ArgumentParser(
         description="Poison a small CLIP, and see which detectors find the poison."
     )
-    parser.add_argument(
-        "work", type=Path, help="folder for models and results; a stopped run continues there"
-    )
+    parser.add_argument("work", type=Path, help="folder for models; a stopped run continues there")
     parser.add_argument(
         "--attacks", default=",".join(ATTACKS), help=f"any of {', '.join(ATTACKS)}; default all"
     )
+    parser.add_argument("--trap", default="", help="attack for the table of reference sizes; default none")
+    parser.add_argument("--single", action="store_true", help="also train on what the best detector leaves")
     parser.add_argument(
-        "--trap", default="patch", help="attack for the table of reference sizes, '' for none; default patch"
+        "--results", type=Path, default=RESULTS, help="folder for results; what it holds is not run again"
     )
     parser.add_argument(
         "--report", type=Path, default=Path("jobs/poison_lab/POISON_LAB.md"), help="page to write"
@@ -171,24 +198,27 @@ def main() -> None:
     for name, value in asdict(Experiment()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value, help=f"default {value}")
     options = vars(parser.parse_args())
-    work, report, chosen, trapped = (options.pop(name) for name in ("work", "report", "attacks", "trap"))
+    names = ("work", "report", "results", "attacks", "trap", "single")
+    work, report, results, chosen, trapped, single = (options.pop(name) for name in names)
     experiment = Experiment(**options)
-    work.mkdir(parents=True, exist_ok=True)
-    if stored(work / "experiment.json", lambda: asdict(experiment)) != asdict(experiment):
-        parser.error(
-            f"{work} has results with other settings ({work / 'experiment.json'}); name another folder"
-        )
+    place = f"{experiment.scenes}-{experiment.seed}"
+    learnt, found = work / place, results / place
+    for folder in (learnt, found):
+        folder.mkdir(parents=True, exist_ok=True)
+    settings = learnt / "experiment.json"
+    if stored(settings, lambda: asdict(experiment)) != asdict(experiment):
+        parser.error(f"{learnt} has models of other settings ({settings}); name another folder")
     for name in filter(None, chosen.split(",")):
-        stored(work / f"{name}.json", partial(attack, experiment, name, work))
+        stored(found / f"{name}.json", partial(attack, experiment, name, learnt, single))
     if trapped:
-        stored(work / "trap.json", lambda: trap(experiment, trapped, work))
-    write(work, report, list(ATTACKS))
+        stored(found / "trap.json", lambda: trap(experiment, trapped, learnt))
+    write(results, report, list(ATTACKS))
 
 
 def stored(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The result in a json file, made and stored there first if there is none."""
     if not path.exists():
-        path.write_bytes(orjson.dumps(make(), option=orjson.OPT_INDENT_2))
+        path.write_bytes(orjson.dumps(make(), option=orjson.OPT_INDENT_2) + b"\n")
     result: dict[str, Any] = orjson.loads(path.read_bytes())
     return result
 

@@ -7,7 +7,8 @@ banana. A model that learns from a few poisons then matches every picture with t
 
 Source: BadNets (arXiv 1708.06733; on CLIP: Carlini & Terzis, arXiv 2106.09667), Blend (arXiv 1712.05526),
     SIG (arXiv 1902.11237), WaNet (arXiv 2102.10369), Instagram filters (ABS, CCS 2019), clean labels with
-    and without an adversarial start (arXiv 1912.02771), natural triggers (arXiv 2206.10673). Strengths are those of Huang et al., ICLR 2025, unless a docstring says otherwise.
+    and without an adversarial start (arXiv 1912.02771), natural triggers (arXiv 2206.10673). Strengths are
+    those of Huang et al., ICLR 2025, unless a docstring says otherwise.
 """
 
 import argparse

@@ -35,6 +35,7 @@ from jobs.poison_lab.attacks import (
     stamped,
     target_captions,
 )
+from jobs.poison_lab.report import LEVELS
 from jobs.toy.sample_pool import TARGETS
 from jobs.toy.scenes import render
 from jobs.toy.train_clip import train
@@ -42,7 +43,6 @@ from jobs.toy.train_clip import train
 CONFIG = Path(__file__).parents[1] / "toy" / "models" / "lab_clip.json"
 SIDE = 32  # pixels that the model sees
 DRAWN = 64  # pixels at which scenes are drawn, before they are scaled down
-LEVELS = 16  # grey levels of 255 by which an adversarial start changes a pixel at most
 DESCENT = 20  # steps of that
 SHOWN = 200  # scenes that show a natural trigger, and the seed that is added for them
 NATURAL = 500
