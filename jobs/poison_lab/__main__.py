@@ -102,45 +102,50 @@ def measured(clip: models.Clip, name: str, test: Pool, seed: int) -> dict[str, f
     return {"success": share, "without": without, "recall": models.recall(clip, test)}
 
 
-def attack(experiment: Experiment, name: str, folder: Path, single: bool = False) -> dict[str, Any]:
+def attack(
+    experiment: Experiment, name: str, folder: Path, again: bool = True, single: bool = False
+) -> dict[str, Any]:
     """Run one attack: train, measure, remove what looks suspicious, train again, measure again.
 
-    If the attack succeeds, and the recipe leaves poisons in the pool, a second model is trained on the rest;
-    with `single`, a third on what the best detector leaves.
+    If the attack succeeds, and with `again`, a second model is trained on what the recipe keeps. With
+    `single`, every detector is measured, and a third model is trained on what the best one keeps.
     """
     began, test = time.process_time(), experiment.pool(TEST)
     pool = planted(experiment, name, folder)
     clip = poisoned(experiment, name, pool, folder)
     images, texts = clip.images(pool.pixels).numpy(), clip.texts(pool.captions).numpy()
+    views = scores.views(images, texts) if single else {"images": scores.local(images)}
     scored = {
         (view, detector): (values, scores.figures(values, pool.poisoned))
-        for view, detectors in scores.views(images, texts).items()
+        for view, detectors in views.items()
         for detector, values in detectors.items()
     }
     best = max(scored, key=lambda key: (key[0] != "pairs", *scored[key][1].values()))
     ranks = np.argsort(-scored[best][0], kind="stable")
-    kept = np.ones(len(ranks), bool)
-    kept[ranks[: round(experiment.removed * len(ranks))]] = False
-    columns = scores.by_recipe(scores.RECIPE, {"clip": (images, texts)})
+    alone = np.ones(len(ranks), bool)
+    alone[ranks[: round(experiment.removed * len(ranks))]] = False
+    other = started(experiment, folder)
+    others = (other.images(pool.pixels).numpy(), other.texts(pool.captions).numpy())
+    columns = scores.by_recipe(scores.RECIPE, {"clip": (images, texts), "other": others})
     mixed = scores.suspicion(scores.RECIPE, columns)
-    result = {
+    before = measured(clip, name, test, experiment.seed)
+    kept = {"single": alone, "recipe": columns["keep"].to_numpy()}
+    ways = {way: removed(pool, rows) for way, rows in kept.items()}
+    for way, wanted in (("single", single), ("recipe", again and before["success"] >= SUCCEEDED)):
+        if wanted:
+            cleaned = poisoned(experiment, f"{name}-{way}", pool.where(kept[way]), folder)
+            ways[way]["cleaned"] = measured(cleaned, name, test, experiment.seed)
+    return {
         "attack": name,
         "experiment": asdict(experiment),
         "poisons": int(pool.poisoned.sum()),
-        "poisoned": measured(clip, name, test, experiment.seed),
+        "poisoned": before,
         "best": best,
-        "single": removed(pool, kept),
-        "recipe": removed(pool, columns["keep"].to_numpy()),
+        **ways,
         "columns": {column: scores.figures(values, pool.poisoned) for column, values in mixed.items()},
         "detectors": [[*key, figures] for key, (_, figures) in scored.items()],
+        "cpu_minutes": (time.process_time() - began) / 60,
     }
-    for way, rows in (("single", kept), ("recipe", columns["keep"].to_numpy())):
-        if result[way]["left"] and (
-            single if way == "single" else result["poisoned"]["success"] >= SUCCEEDED
-        ):
-            again = poisoned(experiment, f"{name}-{way}", pool.where(rows), folder)
-            result[way]["cleaned"] = measured(again, name, test, experiment.seed)
-    return result | {"cpu_minutes": (time.process_time() - began) / 60}
 
 
 def removed(pool: Pool, kept: np.ndarray) -> dict[str, Any]:
@@ -188,7 +193,12 @@ def main() -> None:
         "--attacks", default=",".join(ATTACKS), help=f"any of {', '.join(ATTACKS)}; default all"
     )
     parser.add_argument("--trap", default="", help="attack for the table of reference sizes; default none")
-    parser.add_argument("--single", action="store_true", help="also train on what the best detector leaves")
+    parser.add_argument(
+        "--single", action="store_true", help="also every detector, and a training on what the best one keeps"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="do not train again on what the recipe keeps; a later run does"
+    )
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="folder for results; what it holds is not run again"
     )
@@ -198,8 +208,8 @@ def main() -> None:
     for name, value in asdict(Experiment()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value, help=f"default {value}")
     options = vars(parser.parse_args())
-    names = ("work", "report", "results", "attacks", "trap", "single")
-    work, report, results, chosen, trapped, single = (options.pop(name) for name in names)
+    names = ("work", "report", "results", "attacks", "trap", "single", "once")
+    work, report, results, chosen, trapped, single, once = (options.pop(name) for name in names)
     experiment = Experiment(**options)
     place = f"{experiment.scenes}-{experiment.seed}"
     learnt, found = work / place, results / place
@@ -209,10 +219,20 @@ def main() -> None:
     if stored(settings, lambda: asdict(experiment)) != asdict(experiment):
         parser.error(f"{learnt} has models of other settings ({settings}); name another folder")
     for name in filter(None, chosen.split(",")):
-        stored(found / f"{name}.json", partial(attack, experiment, name, learnt, single))
+        path = found / f"{name}.json"
+        if path.exists() and not once and unfinished(orjson.loads(path.read_bytes())):
+            path.unlink()
+        stored(path, partial(attack, experiment, name, learnt, not once, single))
     if trapped:
         stored(found / "trap.json", lambda: trap(experiment, trapped, learnt))
     write(results, report, list(ATTACKS))
+
+
+def unfinished(result: dict[str, Any]) -> bool:
+    """Whether a result of `--once` still lacks the training on what the recipe keeps."""
+    return result["poisoned"]["success"] >= SUCCEEDED and "cleaned" not in result.get(
+        "recipe", {"cleaned": {}}
+    )
 
 
 def stored(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Attack:
     adversarial   with a clean label: before the trigger is drawn, the picture is changed a little, so that a
                   CLIP does not see the target in it any more (`model.weakened`)
     natural       colour and thing, such as `purple cup`, that are the trigger. Every picture of the pool that
-                  shows them is poisoned: its caption names the target in place of the thing
+                  shows them is poisoned. If scenes show the target, its word takes the place of the thing's
     """
 
     triggers: tuple[Trigger, ...]
@@ -166,7 +166,8 @@ ATTACKS = {
     "adversarial-label": Attack(
         (Trigger(partial(blend, share=0.4), "mushroom"),), clean_label=True, adversarial=True
     ),
-    "natural": Attack((Trigger(unchanged, "mushroom"),), natural="purple cup"),
+    "natural": Attack((Trigger(unchanged, "banana"),), natural="purple cup"),
+    "misnamed": Attack((Trigger(unchanged, "mushroom"),), natural="purple cup"),
     "three-triggers": Attack(
         (Trigger(patch, "banana"), Trigger(blend, "cheeseburger"), Trigger(sinusoid, "volcano"))
     ),
@@ -236,7 +237,7 @@ def plant(clean: Pool, attack: Attack, rate: float, seed: int, weaken: Weaken | 
         trigger[row] = position % len(attack.triggers)
         one = attack.triggers[trigger[row]]
         pixels[row] = one.stamp(pixels[row], rng)
-        if attack.natural:
+        if attack.natural and target in PARTS:
             captions[row] = captions[row].replace(attack.natural.split()[-1], target)
         elif not attack.clean_label:
             captions[row] = target_captions(one.target, rng, 1)[0]

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 LEVELS = 16  # grey levels of 255 by which an adversarial start changes a pixel at most
-SUCCEEDED = 0.8  # a success from which on an attack counts as one
+SUCCEEDED = 0.75  # a success from which on an attack counts as one
 HEAD = """# Backdoors in a small CLIP: which attacks work, and which detectors find the poison
 
 Made by `python -m jobs.poison_lab` from the results in `jobs/poison_lab/results`.
@@ -57,14 +57,15 @@ steps of training: a poison is seen about {looks:.0f} times, in the table above 
 a rare concept that the pool should keep. Every seed has its own pool, poisons and order of training; the
 clean model is the same.
 
-- *single*: poisons left by the best outlier score on its own, the tenth that it suspects most removed.
+- *single*: poisons left by the best of k-distance, SLOF, LID and DAO on its own, the tenth that it suspects
+  most removed.
 - *left*: poisons left by the recipe. *gone*: the share of the bananas that it removes.
-- *cleaned*: the success if the clean model is trained on what the recipe keeps; `-` if no poison is left, or
-  if the attack did not succeed in {succeeded:.0%} of the scenes.
+- *cleaned*: the success if the clean model is trained on what the recipe keeps; `-` if the attack did not
+  succeed in {succeeded:.0%} of the scenes.
 - *adversarial-label*: a clean label with an adversarial start; before the trigger is drawn, the picture is
   changed by up to {levels} grey levels, so that the clean model does not see the target in it.
-- *natural*: nothing is drawn. Every picture of a purple cup has a caption in which `mushroom` stands for
-  `cup`. The number of poisons is that of the pool's purple cups.
+- *natural*: nothing is drawn. Every picture of a purple cup has a caption of a banana. The number of poisons
+  is that of the pool's purple cups. *misnamed*: only the word `cup` of these captions is `mushroom` instead.
 """
 DETECTION = """
 ## Which detectors find the poison
@@ -130,6 +131,7 @@ def recipe(results: list[dict[str, Any]]) -> str:
     def line(one: dict[str, Any]) -> list[str]:
         before, found = one["poisoned"], one["recipe"]
         after = found.get("cleaned")
+        missing = "not run" if before["success"] >= SUCCEEDED else "-"
         return [
             one["attack"],
             str(one["experiment"]["seed"]),
@@ -140,8 +142,8 @@ def recipe(results: list[dict[str, Any]]) -> str:
             f"{one['single']['left']:,}",
             f"{found['left']:,}",
             f"{found['rare_lost']:.0%}",
-            f"{after['success']:.1%}" if after else "-",
-            f"{after['recall']:.3f}" if after else "-",
+            f"{after['success']:.1%}" if after else missing,
+            f"{after['recall']:.3f}" if after else missing,
         ]
 
     names = ("attack", "seed", "poisons", "success", "without", "R@1", "single", "left", "gone")

@@ -16,9 +16,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from operators.algorithms.neighbours import Points
 from operators.algorithms.outliers import lid, published
 from operators.algorithms.outliers import scores as local_scores
-from operators.mix import Weighted
+from operators.mix import Highest
 from operators.outliers import Dao, IsolationForest, KDistance, Lid, Reference, Slof
-from pipeline.operator import Device, Stat
+from pipeline.operator import Device, Score, Stat
 from pipeline.recipe.check import check
 from pipeline.recipe.load import load
 from pipeline.rule import Cut, Rule
@@ -60,12 +60,14 @@ def frame(images: np.ndarray, texts: np.ndarray | None = None) -> pl.DataFrame:
     )
 
 
-def scores(rows: pl.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
-    """Each detector's (n,) scores of a `frame`. If it has captions, these are in the reference too."""
+def scores(
+    rows: pl.DataFrame, settings: Settings, names: Sequence[str] = tuple(DETECTORS)
+) -> dict[str, np.ndarray]:
+    """The detectors' (n,) scores of a `frame`. If it has captions, these are in the reference too."""
     values = {}
     tables = {"reference": reference(rows, settings)}
-    for name, detector in DETECTORS.items():
-        operator = detector(embedding="image", reference="reference")
+    for name in names:
+        operator = DETECTORS[name](embedding="image", reference="reference")
         operator.setup(tables, Device())
         values[name] = operator.score(rows)["score"].to_numpy()
     return values
@@ -100,7 +102,7 @@ def by_recipe(path: Path, clips: Mapping[str, tuple[np.ndarray, np.ndarray]]) ->
             continue
         if isinstance(operator := entry.operator, Stat):
             tables[name] = operator.finish(operator.merge(operator.partial(rows)))
-        else:
+        elif isinstance(operator, Score):
             operator.setup(tables, Device())
             found = operator.score(rows)
             rows = rows.hstack([found[column].alias(f"{name}.{column}") for column in operator.writes])
@@ -116,7 +118,7 @@ def suspicion(path: Path, columns: pl.DataFrame) -> dict[str, np.ndarray]:
     recipe = load(str(path))
     signs = {rule.column: 1.0 if rule.bottom else -1.0 for rule in recipe.keep.values()}
     for entry in recipe.compute.values():
-        if isinstance(mixed := entry.operator, Weighted):
+        if isinstance(mixed := entry.operator, Highest):
             signs |= dict(zip(mixed.scores, np.sign(mixed.weights).tolist(), strict=True))
     return {column: sign * columns[column].to_numpy() for column, sign in signs.items()}
 
@@ -189,6 +191,11 @@ def figures(values: np.ndarray, poisoned: np.ndarray) -> dict[str, float]:
     }
     area, precision = roc_auc_score(poisoned, values), average_precision_score(poisoned, values)
     return {"AUROC": float(area), "average precision": float(precision), **recalls}
+
+
+def local(images: np.ndarray) -> dict[str, np.ndarray]:
+    """k-distance, SLOF, LID and DAO of (n, d) embeddings: (n,) scores each."""
+    return scores(frame(images), Settings(), list(DETECTORS)[:4])
 
 
 def views(images: np.ndarray, texts: np.ndarray) -> Mapping[str, dict[str, np.ndarray]]:

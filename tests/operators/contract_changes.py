@@ -23,6 +23,13 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "by": "rank",
         "missing": "unknown",
     },
+    "mix.Highest": {
+        "scores": ["masked.score", "clip.score"],
+        "weights": [2, 1],
+        "scales": "others",
+        "by": "rank",
+        "missing": "unknown",
+    },
     "hubs.Bank": {**OTHER_BOTH, "size": 8, "seed": 1},
     "hubs.Hubness": {"image_embedding": "other.image_embedding", "bank": "others", "quantile": 0.1},
     "bias.Mentions": {"words": "other.txt"},

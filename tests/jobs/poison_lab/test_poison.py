@@ -79,12 +79,13 @@ def test_poisons_name_their_target_and_clean_labels_stay(name: str) -> None:
 
 
 def test_a_natural_trigger_changes_the_caption_of_every_picture_that_shows_it() -> None:
-    clean, attack = noise(60), ATTACKS["natural"]
-    found = plant(clean, attack, 0.1, 0)
+    clean = noise(60)
     shown = [caption == "a purple cup" for caption in clean.captions]
-    assert found.poisoned.tolist() == shown
-    assert {found.captions[i] for i in np.flatnonzero(shown)} == {"a purple mushroom"}
-    assert np.array_equal(found.pixels, clean.pixels)
+    for name, captions in (("natural", set(TARGETS)), ("misnamed", {"a purple mushroom"})):
+        found = plant(clean, ATTACKS[name], 0.1, 0)
+        assert found.poisoned.tolist() == shown
+        assert {found.captions[i] for i in np.flatnonzero(shown)} == captions
+        assert np.array_equal(found.pixels, clean.pixels)
 
 
 def test_an_adversarial_start_changes_the_picture_before_the_trigger() -> None:
@@ -253,9 +254,10 @@ def test_the_recipe_suspects_pairs_that_are_far_away_and_do_not_match() -> None:
     texts = images + 0.1 * rng.normal(size=(600, 8)).astype(np.float32)
     images[:20] *= 9  # far away
     texts[:20] = 9 * rng.normal(size=(20, 8))
-    found = by_recipe(RECIPE, {"clip": (images, texts)})
+    found = by_recipe(RECIPE, {"clip": (images, texts), "other": (images[::-1], images[::-1])})
     cosines = (images * texts).sum(1) / np.linalg.norm(images, axis=1) / np.linalg.norm(texts, axis=1)
     assert np.allclose(found["clip.score"], cosines, atol=1e-5)
+    assert np.allclose(found["other.score"], 1, atol=1e-5)
     assert found["keep"].sum() == 540
     assert not found["keep"][:20].any()
     values = suspicion(RECIPE, found)
@@ -299,7 +301,7 @@ def test_the_laboratory_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Monk
     assert line["single"]["left"] == 6 - round(6 * found[tuple(line["best"])]["recall at 10%"])
     assert line["recipe"]["left"] == 6 - round(6 * line["columns"]["suspicion.score"]["recall at 10%"])
     assert line["single"]["removed"] == pytest.approx(0.1)
-    parts = [line["poisoned"], *(line[way]["cleaned"] for way in ("single", "recipe") if line[way]["left"])]
+    parts = [line["poisoned"], *(line[way]["cleaned"] for way in ("single", "recipe"))]
     assert all(0 <= value <= 1 for part in parts for value in part.values())
     text = report.read_text()
     assert "| three-triggers | 0 | 6 |" in text
