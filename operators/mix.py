@@ -203,7 +203,7 @@ class Weighted(_Mixture):
 
 
 class Highest(_Mixture):
-    """The highest of several scores, each on the scale of its own distribution over the pool, times its weight.
+    """The highest of several weighted scores, each on the scale of its own distribution over the pool.
 
     Use it to drop a share of the pool that is extreme by any of several scores, such as signs of a backdoor:
     a sample that one sign finds must not be excused by the others, as it is in a sum. With `by: normal`, a

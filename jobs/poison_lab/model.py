@@ -139,7 +139,8 @@ def only_used(model: Any, tokens: torch.Tensor) -> Iterator[torch.Tensor]:
     used, short = torch.unique(tokens[:, : int((tokens != 0).sum(1).max())], return_inverse=True)
     table, places, mask = model.token_embedding, model.positional_embedding, model.attn_mask
     length = short.shape[1]
-    model.token_embedding = torch.nn.Embedding(*table.weight[used].shape, _weight=table.weight[used].detach())
+    rows = table.weight[used].detach()
+    model.token_embedding = torch.nn.Embedding(len(used), table.embedding_dim, _weight=rows)
     model.positional_embedding = torch.nn.Parameter(places[:length].detach().clone())
     model.attn_mask = mask[:length, :length]
     yield short
