@@ -220,9 +220,9 @@ def main() -> None:
         parser.error(f"{learnt} has models of other settings ({settings}); name another folder")
     for name in filter(None, chosen.split(",")):
         path = found / f"{name}.json"
-        if path.exists() and not once and unfinished(orjson.loads(path.read_bytes())):
-            path.unlink()
-        stored(path, partial(attack, experiment, name, learnt, not once, single))
+        make = partial(attack, experiment, name, learnt, not once, single)
+        if unfinished(stored(path, make)) and not once:
+            write_json(path, make())
     if trapped:
         stored(found / "trap.json", lambda: trap(experiment, trapped, learnt))
     write(results, report, list(ATTACKS))
@@ -235,10 +235,15 @@ def unfinished(result: dict[str, Any]) -> bool:
     )
 
 
+def write_json(path: Path, result: dict[str, Any]) -> None:
+    """Write a result, indented."""
+    path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+
+
 def stored(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The result in a json file, made and stored there first if there is none."""
     if not path.exists():
-        path.write_bytes(orjson.dumps(make(), option=orjson.OPT_INDENT_2) + b"\n")
+        write_json(path, make())
     result: dict[str, Any] = orjson.loads(path.read_bytes())
     return result
 

@@ -306,7 +306,7 @@ def test_the_laboratory_from_end_to_end(tmp_path: Path, monkeypatch: pytest.Monk
     text = report.read_text()
     assert "| three-triggers | 0 | 6 |" in text
     assert text.count("| 1.00% | 300 | 3.0 |") == 3
-    made.unlink()
+    made.write_bytes(orjson.dumps({**line, "recipe": {"left": 6}}))  # as `--once` leaves it
     main()  # with the models that are kept
     assert {**orjson.loads(made.read_bytes()), "cpu_minutes": 0} == {**line, "cpu_minutes": 0}
     monkeypatch.setattr("sys.argv", ["poison_lab", str(work), *chosen, *settings, "--rate=0.5"])
