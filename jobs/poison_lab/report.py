@@ -47,6 +47,27 @@ Readings, for 40,000 scenes with 0.3 % poison; other settings may give other res
   below), other sizes and k (the last table).
 """
 VERDICT = """
+The verdict, for the seeds and attacks above. Goals that are open: seed 2, `blend` of seed 1, cells that say
+`not run`, and `warp`, which had not succeeded before.
+
+- **The recipe leaves one poison at most** of each attack that succeeded. Trained on what it keeps, the model
+  has no backdoor, and R@1 is within two pictures of 200 of what it was.
+- **The second model does most of this.** `other.score` is the CLIP score of a model that has never seen the
+  pool; here it is the clean model that the training starts from, and that the adversarial start was made
+  against. It finds every poison but one on its own. Without it, the highest of the other two leaves 45 of 120
+  poisons of adversarial-label, 72 of clean-label, 47 of 65 of misnamed, and 0 to 2 of the others (seed 0).
+- **The highest beats the sum.** The weighted sum of the same three columns, by normal quantiles too, leaves
+  9, 36 and 14 poisons of these three, the highest 1, 1 and 3.
+- **All bananas are gone, too.** Their pictures are right, but sixty of them share one caption, which matches
+  none of them closely, and the second model has never seen a banana. So the attacker's target is lost with the
+  poison, and R@1 does not show it: the test scenes have no bananas. Distance alone takes a quarter to a half of
+  them. Take a second model that knows what is rare in your pool, and look at what is dropped.
+- **A low CLIP score is a clearer sign here than on the web.** Captions of clean scenes are exact, so nearly
+  no clean pair has a low score. If a fifth of a pool is mismatched, the poison shares the tail with it.
+- **A trigger that is natural to the pool was not learnt**: with 65 purple cups, the success of a banana's
+  captions is 17 %, that of a word that is swapped 0 %.
+- **The adversarial start works**: 78 % and 84 %, where the clean label alone has 58 %. Seen as often as in the
+  first table, clean-label and three-triggers stay below three quarters of the scenes, as they did there.
 """
 RECIPE = """
 ## One recipe against all of them
