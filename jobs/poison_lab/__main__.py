@@ -139,6 +139,7 @@ def attack(
         "attack": name,
         "experiment": asdict(experiment),
         "poisons": int(pool.poisoned.sum()),
+        "start": measured(other, name, test, experiment.seed)["success"],
         "poisoned": before,
         "best": best,
         **ways,

@@ -50,8 +50,11 @@ VERDICT = """
 The verdict, for the seeds and attacks above. Goals that are open: seed 2, `blend` of seed 1, cells that say
 `not run`, and `warp`, which had not succeeded before.
 
-- **The recipe leaves one poison at most** of each attack that succeeded. Trained on what it keeps, the model
-  has no backdoor, and R@1 is within two pictures of 200 of what it was.
+- **The recipe leaves one poison at most** of each attack that succeeded, and R@1 after the training on what it
+  keeps is no lower than before. For triggers over a picture's colours the success falls to a thousandth.
+- **For adversarial-label the goal of 5 % is not reached, and cannot be shown.** Its trigger covers the picture
+  by 40 %, and models that have never seen it take 3 % to 26 % of such scenes for mushrooms (four models; the
+  start is one). After the recipe, with one poison left, it is 19 %: no sign of a backdoor, but no proof either.
 - **The second model does most of this.** `other.score` is the CLIP score of a model that has never seen the
   pool; here it is the clean model that the training starts from, and that the adversarial start was made
   against. It finds every poison but one on its own. Without it, the highest of the other two leaves 45 of 120
@@ -78,6 +81,7 @@ steps of training: a poison is seen about {looks:.0f} times, in the table above 
 a rare concept that the pool should keep. Every seed has its own pool, poisons and order of training; the
 clean model is the same.
 
+- *start*: the success with the clean model that the training starts from, which has seen no poison.
 - *single*: poisons left by the best of k-distance, SLOF, LID and DAO on its own, the tenth that it suspects
   most removed.
 - *left*: poisons left by the recipe. *gone*: the share of the bananas that it removes.
@@ -157,6 +161,7 @@ def recipe(results: list[dict[str, Any]]) -> str:
             one["attack"],
             str(one["experiment"]["seed"]),
             f"{one['poisons']:,}",
+            f"{one['start']:.1%}",
             f"{before['success']:.1%}",
             f"{before['without']:.1%}",
             f"{before['recall']:.3f}",
@@ -167,7 +172,7 @@ def recipe(results: list[dict[str, Any]]) -> str:
             f"{after['recall']:.3f}" if after else missing,
         ]
 
-    names = ("attack", "seed", "poisons", "success", "without", "R@1", "single", "left", "gone")
+    names = ("attack", "seed", "poisons", "start", "success", "without", "R@1", "single", "left", "gone")
     columns = [
         (
             one["attack"],
