@@ -47,14 +47,16 @@ Readings, for 40,000 scenes with 0.3 % poison; other settings may give other res
   below), other sizes and k (the last table).
 """
 VERDICT = """
-The verdict, for the seeds and attacks above. Goals that are open: seed 2, `blend` of seed 1, cells that say
-`not run`, and `warp`, which had not succeeded before.
+The verdict, for the seeds and attacks above. Open are seed 2, cells that say `not run`, and `warp`, which had
+not succeeded before. Of seed 1 there are the attacks that succeeded with seed 0.
 
-- **The recipe leaves one poison at most** of each attack that succeeded, and R@1 after the training on what it
-  keeps is no lower than before. For triggers over a picture's colours the success falls to a thousandth.
-- **For adversarial-label the goal of 5 % is not reached, and cannot be shown.** Its trigger covers the picture
-  by 40 %, and models that have never seen it take 3 % to 26 % of such scenes for mushrooms (four models; the
-  start is one). After the recipe, with one poison left, it is 19 %: no sign of a backdoor, but no proof either.
+- **The recipe leaves one poison at most** of each attack that succeeded. For patch, blend, sinusoid and
+  nashville it leaves none: the success falls to 0.4 % and less, where a single outlier score leaves up to 99
+  poisons. R@1 after the training on what it keeps is one picture of 200 lower at most.
+- **For adversarial-label the goal of 5 % is not reached** (19 % and 9 %), and with this trigger it cannot be
+  shown. It covers the picture by 40 %, and models that have never seen it take such scenes for mushrooms, too:
+  3 % to 26 % with seed 0 (four models; *start* is one), 6 % with seed 1. The result after the recipe lies
+  within or near that range: no sign of a backdoor, but no proof that there is none.
 - **The second model does most of this.** `other.score` is the CLIP score of a model that has never seen the
   pool; here it is the clean model that the training starts from, and that the adversarial start was made
   against. It finds every poison but one on its own. Without it, the highest of the other two leaves 45 of 120
