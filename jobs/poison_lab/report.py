@@ -48,7 +48,7 @@ Readings, for 40,000 scenes with 0.3 % poison; other settings may give other res
 """
 VERDICT = """
 The verdict, for the seeds and attacks above. Open are seed 2, cells that say `not run`, and `warp`, which had
-not succeeded before. Of seed 1 there are the attacks that succeeded with seed 0.
+not succeeded before. The recipe was chosen on seed 0; seed 1 has the attacks that succeeded there.
 
 - **The recipe leaves one poison at most** of each attack that succeeded. For patch, blend, sinusoid and
   nashville it leaves none: the success falls to 0.4 % and less, where a single outlier score leaves up to 99
