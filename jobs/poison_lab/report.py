@@ -53,34 +53,37 @@ not succeeded before. The recipe was chosen on seed 0; seed 1 has the attacks th
 - **The recipe leaves one poison at most** of each attack that succeeded. For patch, blend, sinusoid and
   nashville it leaves none: the success falls to 0.4 % and less, where a single outlier score leaves up to 99
   poisons. R@1 after the training on what it keeps is one picture of 200 lower at most.
-- **For adversarial-label the goal of 5 % is not reached** (19 % and 9 %), and with this trigger it cannot be
-  shown. It covers the picture by 40 %, and models that have never seen it take such scenes for mushrooms, too:
-  3 % to 26 % with seed 0 (four models; *start* is one), 6 % with seed 1. The result after the recipe lies
-  within or near that range: no sign of a backdoor, but no proof that there is none.
+- **For adversarial-label the goal of 5 % is not reached** (19 % and 9 %), and with this trigger it cannot
+  be shown. It covers the picture by 40 %, and models that have never seen it take such scenes for
+  mushrooms, too: 3 % to 26 % with seed 0 (four models; *start* is one), 6 % with seed 1. The result after
+  the recipe lies within or near that range: no sign of a backdoor, but no proof that there is none.
 - **The second model does most of this.** `other.score` is the CLIP score of a model that has never seen the
   pool; here it is the clean model that the training starts from, and that the adversarial start was made
-  against. It finds every poison but one on its own. Without it, the highest of the other two leaves 45 of 120
-  poisons of adversarial-label, 72 of clean-label, 47 of 65 of misnamed, and 0 to 2 of the others (seed 0).
+  against. It finds every poison but one on its own. Without it, the highest of the other two leaves 45 of
+  120 poisons of adversarial-label, 72 of clean-label, 47 of 65 of misnamed, and 0 to 2 of the others (seed
+  0).
 - **The highest beats the sum.** The weighted sum of the same three columns, by normal quantiles too, leaves
   9, 36 and 14 poisons of these three, the highest 1, 1 and 3.
-- **All bananas are gone, too.** Their pictures are right, but sixty of them share one caption, which matches
-  none of them closely, and the second model has never seen a banana. So the attacker's target is lost with the
-  poison, and R@1 does not show it: the test scenes have no bananas. Distance alone takes a quarter to a half of
-  them. Take a second model that knows what is rare in your pool, and look at what is dropped.
+- **All bananas are gone, too.** Their pictures are right, but sixty of them share one caption, which
+  matches none of them closely, and the second model has never seen a banana. So the attacker's target is
+  lost with the poison, and R@1 does not show it: the test scenes have no bananas. Distance alone takes a
+  quarter to a half of them. Take a second model that knows what is rare in your pool, and look at what is
+  dropped.
 - **A low CLIP score is a clearer sign here than on the web.** Captions of clean scenes are exact, so nearly
   no clean pair has a low score. If a fifth of a pool is mismatched, the poison shares the tail with it.
 - **A trigger that is natural to the pool was not learnt**: with 65 purple cups, the success of a banana's
   captions is 17 %, that of a word that is swapped 0 %.
-- **The adversarial start works**: 78 % and 84 %, where the clean label alone has 58 %. Seen as often as in the
-  first table, clean-label and three-triggers stay below three quarters of the scenes, as they did there.
+- **The adversarial start works**: 78 % and 84 %, where the clean label alone has 58 %.
+- **Twice the training makes no success of clean-label and three-triggers**: each poison is seen 15 times here
+  and 5 times in the first table, and the success is 58 % after 58 %, and 33 % after 22 %.
 """
 RECIPE = """
 ## One recipe against all of them
 
 `jobs/recipes/backdoor.yaml` on pools of {scenes:,} scenes with {poisons} poisons ({rate:.1%}), and {steps}
 steps of training: a poison is seen about {looks:.0f} times, in the table above 10 times. Of the pool's pairs,
-{rare:.1%} are *bananas* without a trigger: yellow bananas with the same captions as the poison. They stand for
-a rare concept that the pool should keep. Every seed has its own pool, poisons and order of training; the
+{rare:.1%} are *bananas* without a trigger: yellow bananas with the same captions as the poison. They stand
+for a rare concept that the pool should keep. Every seed has its own pool, poisons and order of training; the
 clean model is the same.
 
 - *start*: the success with the clean model that the training starts from, which has seen no poison.
