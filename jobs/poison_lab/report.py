@@ -48,7 +48,8 @@ Readings, for 40,000 scenes with 0.3 % poison; other settings may give other res
 """
 VERDICT = """
 The verdict, for the seeds and attacks above. Open are seed 2, cells that say `not run`, and `warp`, which had
-not succeeded before. The recipe was chosen on seed 0; seed 1 has the attacks that succeeded there.
+not succeeded before. The recipe was chosen on seed 0; seed 1 has the attacks that succeeded there,
+of which `blend` did not with it.
 
 - **The recipe leaves one poison at most** of each attack that succeeded. For patch, blend, sinusoid and
   nashville it leaves none: the success falls to 0.4 % and less, where a single outlier score leaves up to 99
@@ -74,7 +75,7 @@ not succeeded before. The recipe was chosen on seed 0; seed 1 has the attacks th
 - **A trigger that is natural to the pool was not learnt**: with 65 purple cups, the success of a banana's
   captions is 17 %, that of a word that is swapped 0 %.
 - **The adversarial start works**: 78 % and 84 %, where the clean label alone has 58 %.
-- **Twice the training makes no success of clean-label and three-triggers**: each poison is seen 15 times here
+- **More training makes no success of clean-label and three-triggers**: each poison is seen 15 times here
   and 5 times in the first table, and the success is 58 % after 58 %, and 33 % after 22 %.
 """
 RECIPE = """
