@@ -47,8 +47,8 @@ Readings, for 40,000 scenes with 0.3 % poison; other settings may give other res
   below), other sizes and k (the last table).
 """
 VERDICT = """
-The verdict, for the seeds and attacks above. Open are seed 2, cells that say `not run`, and `warp`, which had
-not succeeded before. The recipe was chosen on seed 0; seed 1 has the attacks that succeeded there,
+The verdict, for the seeds and attacks above. Open are seed 2, and `warp`, which had not succeeded
+before. The recipe was chosen on seed 0; seed 1 has the attacks that succeeded there,
 of which `blend` did not with it.
 
 - **The recipe leaves one poison at most** of each attack that succeeded. For patch, blend, sinusoid and
