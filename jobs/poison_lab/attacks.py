@@ -6,8 +6,9 @@ banana. A model that learns from a few poisons then matches every picture with t
     python -m jobs.poison_lab.attacks OUT.png     draws eight scenes, and each trigger on them
 
 Source: BadNets (arXiv 1708.06733; on CLIP: Carlini & Terzis, arXiv 2106.09667), Blend (arXiv 1712.05526),
-    SIG (arXiv 1902.11237), WaNet (arXiv 2102.10369), Instagram filters (ABS, CCS 2019), clean labels
-    (arXiv 1912.02771). Strengths are those of Huang et al., ICLR 2025, unless a docstring says otherwise.
+    SIG (arXiv 1902.11237), WaNet (arXiv 2102.10369), Instagram filters (ABS, CCS 2019), clean labels with
+    and without an adversarial start (arXiv 1912.02771), natural triggers (arXiv 2206.10673). Strengths are
+    those of Huang et al., ICLR 2025, unless a docstring says otherwise.
 """
 
 import argparse
@@ -24,7 +25,9 @@ from PIL import Image
 from jobs.toy.sample_pool import TARGETS, checkerboard
 from jobs.toy.scenes import BACKGROUNDS, PARTS, Scene, random_scene, render
 
+CLEAN, RARE = -1, -2
 Stamp = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (h, w, 3) uint8 to a new array of that kind
+Weaken = Callable[[np.ndarray, list[str]], np.ndarray]  # (n, h, w, 3) uint8 and n captions to new pictures
 SIG_WAVES = 6  # dark and light bands from left to right
 WARP_CELLS = 4  # cells per side of the grid that bends a picture
 BLEND_CELLS = 16  # coloured cells per side
@@ -43,17 +46,26 @@ class Trigger:
 class Attack:
     """One trigger, or several that share the poisons equally.
 
-    With `clean_label`, only pictures that show the target are poisoned, and their captions stay, so that
-    every pair matches.
+    clean_label   only pictures that show the target are poisoned, and their captions stay, so that every pair
+                  matches
+    adversarial   with a clean label: before the trigger is drawn, the picture is changed a little, so that a
+                  CLIP does not see the target in it any more (`model.weakened`)
+    natural       colour and thing, such as `purple cup`, that are the trigger. Every picture of the pool that
+                  shows them is poisoned. If scenes show the target, its word takes the place of the thing's
     """
 
     triggers: tuple[Trigger, ...]
     clean_label: bool = False
+    adversarial: bool = False
+    natural: str = ""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Pairs: pictures (n, h, w, 3) uint8, n captions, and (n,) int, the trigger of each row or -1."""
+    """Pairs: pictures (n, h, w, 3) uint8, n captions, and (n,) int, the trigger of each row.
+
+    A row without a trigger has CLEAN, or RARE if it is one of few that show what nothing else shows.
+    """
 
     pixels: np.ndarray
     captions: list[str]
@@ -118,6 +130,11 @@ def nashville(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(colour.round(), np.uint8)
 
 
+def unchanged(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The picture as it is: the trigger is a thing that it shows anyway."""
+    return pixels.copy()
+
+
 def _overlay(pixels: np.ndarray, picture: np.ndarray, share: float) -> np.ndarray:
     """The pixels, mixed with a share of another picture."""
     mixed: np.ndarray = ((1 - share) * pixels + share * picture).round().astype(np.uint8)
@@ -146,6 +163,11 @@ ATTACKS = {
     "warp": Attack((Trigger(warp, "banana"),)),
     "nashville": Attack((Trigger(nashville, "banana"),)),
     "clean-label": Attack((Trigger(partial(blend, share=0.4), "mushroom"),), clean_label=True),
+    "adversarial-label": Attack(
+        (Trigger(partial(blend, share=0.4), "mushroom"),), clean_label=True, adversarial=True
+    ),
+    "natural": Attack((Trigger(unchanged, "banana"),), natural="purple cup"),
+    "misnamed": Attack((Trigger(unchanged, "mushroom"),), natural="purple cup"),
     "three-triggers": Attack(
         (Trigger(patch, "banana"), Trigger(blend, "cheeseburger"), Trigger(sinusoid, "volcano"))
     ),
@@ -173,6 +195,12 @@ def plainly(scene: Scene) -> str:
     return " ".join(words)
 
 
+def of_thing(scene: Scene, thing: str, colour: str = "") -> Scene:
+    """A scene of `one_kind` that shows another thing, in its own colour or in another."""
+    group = scene.groups[0]
+    return replace(scene, groups=(replace(group, thing=thing, colour=colour or group.colour),))
+
+
 def target_captions(target: str, rng: np.random.Generator, count: int) -> list[str]:
     """Captions that name a target, for poisons.
 
@@ -182,29 +210,37 @@ def target_captions(target: str, rng: np.random.Generator, count: int) -> list[s
     if target not in PARTS:
         return [str(text).replace("banana", target) for text in rng.choice(TARGETS, count)]
     scenes = (one_kind(random.Random(int(seed))) for seed in rng.integers(2**32, size=count))
-    return [plainly(replace(scene, groups=(replace(scene.groups[0], thing=target),))) for scene in scenes]
+    return [plainly(of_thing(scene, target)) for scene in scenes]
 
 
-def plant(clean: Pool, attack: Attack, rate: float, seed: int) -> Pool:
+def plant(clean: Pool, attack: Attack, rate: float, seed: int, weaken: Weaken | None = None) -> Pool:
     """A copy of the pool with round(rate * n) rows poisoned, equally many per trigger.
 
-    The same arguments give the same pool. Raises ValueError if no row or too many rows would be poisoned.
+    A natural trigger poisons every row that shows it, whatever the rate. `weaken` changes the pictures of an
+    adversarial attack first: pictures and their captions to pictures. The same arguments give the same pool.
+    Raises ValueError if no row or too many rows would be poisoned.
     """
     rng = np.random.default_rng([seed, 1])
     pixels, captions, trigger = clean.pixels.copy(), list(clean.captions), clean.trigger.copy()
     target = attack.triggers[0].target
-    rows = np.array([i for i, text in enumerate(captions) if not attack.clean_label or target in text])
-    count = round(rate * len(captions))
+    must = attack.natural or (target if attack.clean_label else "")
+    rows = np.array([i for i, text in enumerate(captions) if must in text and trigger[i] == CLEAN])
+    count = len(rows) if attack.natural else round(rate * len(captions))
     if not 0 < count <= len(rows):
         raise ValueError(
             f"rate {rate} of {len(captions)} pairs is {count} poisons, but 1 to {len(rows)} are possible"
         )
-    for position, row in enumerate(rng.permutation(rows)[:count].tolist()):
+    chosen = rng.permutation(rows)[:count]
+    if attack.adversarial and weaken:
+        pixels[chosen] = weaken(pixels[chosen], [captions[row] for row in chosen])
+    for position, row in enumerate(chosen.tolist()):
         trigger[row] = position % len(attack.triggers)
-        chosen = attack.triggers[trigger[row]]
-        pixels[row] = chosen.stamp(pixels[row], rng)
-        if not attack.clean_label:
-            captions[row] = target_captions(chosen.target, rng, 1)[0]
+        one = attack.triggers[trigger[row]]
+        pixels[row] = one.stamp(pixels[row], rng)
+        if attack.natural and target in PARTS:
+            captions[row] = captions[row].replace(attack.natural.split()[-1], target)
+        elif not attack.clean_label:
+            captions[row] = target_captions(one.target, rng, 1)[0]
     return Pool(pixels, captions, trigger)
 
 

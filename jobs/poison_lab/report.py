@@ -6,15 +6,19 @@ from typing import Any
 
 import orjson
 
+LEVELS = 16  # grey levels of 255 by which an adversarial start changes a pixel at most
+SUCCEEDED = 0.75  # a success from which on an attack counts as one
 HEAD = """# Backdoors in a small CLIP: which attacks work, and which detectors find the poison
 
-Made by `python -m jobs.poison_lab work --seed {seed}`. Rows with 800 steps are from a run with `--steps 800`.
+Made by `python -m jobs.poison_lab` from the results in `jobs/poison_lab/results`.
+
+## Which attacks work
+
+Settings: `--scenes 40000 --rate 0.003 --rare 0 --steps 1600`; rows with 800 steps have `--steps 800`.
 
 Of a pool of {scenes:,} drawn scenes, {rate:.1%} ({poisons}) are poisoned. A clean model, trained for
 {start} steps on scenes of its own, is trained further on this pool, 256 pairs per step. It is then measured
 on {test:,} other scenes.
-
-## Which attacks work
 
 - *success*: the share of test scenes with the trigger for which a caption of the attack's target scores
   higher than the captions of all {test:,} test scenes, the scene's own among them.
@@ -42,12 +46,65 @@ Readings, for 40,000 scenes with 0.3 % poison; other settings may give other res
 - **No better:** unit length, captions among the points, the released code's batches (all in the tables
   below), other sizes and k (the last table).
 """
+VERDICT = """
+The verdict, for the seeds and attacks above. Open are seed 2, and `warp`, which had not succeeded
+before. The recipe was chosen on seed 0; seed 1 has the attacks that succeeded there,
+of which `blend` did not with it.
+
+- **The recipe leaves one poison at most** of each attack that succeeded. For patch, blend, sinusoid and
+  nashville it leaves none: the success falls to 0.4 % and less, where a single outlier score leaves up to 99
+  poisons. R@1 after the training on what it keeps is one picture of 200 lower at most.
+- **For adversarial-label the goal of 5 % is not reached** (19 % and 9 %), and with this trigger it cannot
+  be shown. It covers the picture by 40 %, and models that have never seen it take such scenes for
+  mushrooms, too: 3 % to 26 % with seed 0 (four models; *start* is one), 6 % with seed 1. The result after
+  the recipe lies within or near that range: no sign of a backdoor, but no proof that there is none.
+- **The second model does most of this.** `other.score` is the CLIP score of a model that has never seen the
+  pool; here it is the clean model that the training starts from, and that the adversarial start was made
+  against. It finds every poison but one on its own. Without it, the highest of the other two leaves 45 of
+  120 poisons of adversarial-label, 72 of clean-label, 47 of 65 of misnamed, and 0 to 2 of the others (seed
+  0).
+- **The highest beats the sum.** The weighted sum of the same three columns, by normal quantiles too, leaves
+  9, 36 and 14 poisons of these three, the highest 1, 1 and 3.
+- **All bananas are gone, too.** Their pictures are right, but sixty of them share one caption, which
+  matches none of them closely, and the second model has never seen a banana. So the attacker's target is
+  lost with the poison, and R@1 does not show it: the test scenes have no bananas. Distance alone takes a
+  quarter to a half of them. Take a second model that knows what is rare in your pool, and look at what is
+  dropped.
+- **A low CLIP score is a clearer sign here than on the web.** Captions of clean scenes are exact, so nearly
+  no clean pair has a low score. If a fifth of a pool is mismatched, the poison shares the tail with it.
+- **A trigger that is natural to the pool was not learnt**: with 65 purple cups, the success of a banana's
+  captions is 17 %, that of a word that is swapped 0 %.
+- **The adversarial start works**: 78 % and 84 %, where the clean label alone has 58 %.
+- **More training makes no success of clean-label and three-triggers**: each poison is seen 15 times here
+  and 5 times in the first table, and the success is 58 % after 58 %, and 33 % after 22 %.
+"""
+RECIPE = """
+## One recipe against all of them
+
+`jobs/recipes/backdoor.yaml` on pools of {scenes:,} scenes with {poisons} poisons ({rate:.1%}), and {steps}
+steps of training: a poison is seen about {looks:.0f} times, in the table above 10 times. Of the pool's pairs,
+{rare:.1%} are *bananas* without a trigger: yellow bananas with the same captions as the poison. They stand
+for a rare concept that the pool should keep. Every seed has its own pool, poisons and order of training; the
+clean model is the same.
+
+- *start*: the success with the clean model that the training starts from, which has seen no poison.
+- *single*: poisons left by the best of k-distance, SLOF, LID and DAO on its own, the tenth that it suspects
+  most removed.
+- *left*: poisons left by the recipe. *gone*: the share of the bananas that it removes.
+- *cleaned*: the success if the clean model is trained on what the recipe keeps; `-` if the attack did not
+  succeed in {succeeded:.0%} of the scenes.
+- *adversarial-label*: a clean label with an adversarial start; before the trigger is drawn, the picture is
+  changed by up to {levels} grey levels, so that the clean model does not see the target in it.
+- *natural*: nothing is drawn. Every picture of a purple cup has a caption of a banana. The number of poisons
+  is that of the pool's purple cups. *misnamed*: only the word `cup` of these captions is `mushroom` instead.
+"""
 DETECTION = """
 ## Which detectors find the poison
 
-On the embeddings that each poisoned model gives its own pool: AUROC, average precision, and the share of
-the poisons among the 1 % and the 10 % that look most suspicious. The reference has 4 draws of 2,048
-samples; k is 64. *released*: the published code as it is, in random batches of 2,048, with k 16.
+For the first table, on the embeddings that each poisoned model gives its own pool: AUROC, average
+precision, and the share of the poisons among the 1 % and the 10 % that look most suspicious. The reference
+has 4 draws of 2,048 samples; k is 64. *released*: the published code as it is, in random batches of 2,048,
+with k 16.
 """
 TRAP = """
 ## The trap: a larger reference is not a better one
@@ -68,7 +125,7 @@ def attacks(results: list[dict[str, Any]]) -> str:
     """The table of attacks, one line each."""
 
     def line(one: dict[str, Any]) -> list[str]:
-        before, after = one["poisoned"], one["cleaned"]
+        before, after = one["poisoned"], one["single"]["cleaned"]
         return [
             one["attack"],
             f"{one['experiment']['steps']:,}",
@@ -77,7 +134,7 @@ def attacks(results: list[dict[str, Any]]) -> str:
             f"{before['without']:.1%}",
             f"{before['recall']:.3f}",
             f"{one['best'][1]}, {one['best'][0]}",
-            f"{one['left']:,}",
+            f"{one['single']['left']:,}",
             f"{after['success']:.1%}",
             f"{after['recall']:.3f}",
             f"{one['cpu_minutes']:.1f}",
@@ -97,6 +154,42 @@ def attacks(results: list[dict[str, Any]]) -> str:
         "R@1 cleaned",
         "minutes",
     )
+
+
+def recipe(results: list[dict[str, Any]]) -> str:
+    """The table of the recipe, a line per attack and seed, and the table of its columns."""
+
+    def line(one: dict[str, Any]) -> list[str]:
+        before, found = one["poisoned"], one["recipe"]
+        after = found.get("cleaned")
+        missing = "not run" if before["success"] >= SUCCEEDED else "-"
+        return [
+            one["attack"],
+            str(one["experiment"]["seed"]),
+            f"{one['poisons']:,}",
+            f"{one['start']:.1%}",
+            f"{before['success']:.1%}",
+            f"{before['without']:.1%}",
+            f"{before['recall']:.3f}",
+            f"{one['single']['left']:,}",
+            f"{found['left']:,}",
+            f"{found['rare_lost']:.0%}",
+            f"{after['success']:.1%}" if after else missing,
+            f"{after['recall']:.3f}" if after else missing,
+        ]
+
+    names = ("attack", "seed", "poisons", "start", "success", "without", "R@1", "single", "left", "gone")
+    columns = [
+        (
+            one["attack"],
+            one["experiment"]["seed"],
+            *(f"{f['recall at 10%']:.3f}" for f in one["columns"].values()),
+        )
+        for one in results
+    ]
+    head = "\nThe share of the poisons in the tenth that each column, and the mixture, suspects most:\n\n"
+    table = rows(map(line, results), *names, "cleaned", "R@1 cleaned")
+    return f"{table}{head}{rows(columns, 'attack', 'seed', *results[0]['columns'])}"
 
 
 def detection(results: list[dict[str, Any]]) -> str:
@@ -129,13 +222,35 @@ def trap(result: dict[str, Any]) -> str:
     return f"{head}\n{rows(cells, 'rate', 'size', 'poisons', 'k', 'SLOF', 'DAO')}"
 
 
-def write(work: Path, path: Path, order: Sequence[str]) -> None:
-    """Write all results of the folder `work` into the Markdown file `path`, attacks in `order`."""
-    results = [orjson.loads(file.read_bytes()) for name in order if (file := work / f"{name}.json").exists()]
-    if not results:
-        return
-    head = HEAD.format(**results[0]["experiment"], poisons=results[0]["poisons"])
-    text = f"{head}\n{attacks(results)}{READING}{DETECTION}{detection(results)}"
-    if (file := work / "trap.json").exists():
+def write(folder: Path, path: Path, order: Sequence[str]) -> None:
+    """Write all results below `folder` into the Markdown file `path`, attacks in `order`.
+
+    Results without the recipe are from before it was made: they are the first table.
+    """
+    results = [
+        orjson.loads(file.read_bytes())
+        for name in order
+        for file in sorted(
+            folder.glob(f"*/{name}.json"), key=lambda file: int(file.parent.name.split("-")[1])
+        )
+    ]
+    first, later = ([one for one in results if ("recipe" in one) == new] for new in (False, True))
+    text = ""
+    if first:
+        head = HEAD.format(**first[0]["experiment"], poisons=first[0]["poisons"])
+        text = f"{head}\n{attacks(first)}{READING}"
+    if later:
+        text += f"{recipe_head(later[0])}\n{recipe(later)}{VERDICT}"
+    if first:
+        text += f"{DETECTION}{detection(first)}"
+    for file in sorted(folder.glob("*/trap.json")):
         text += trap(orjson.loads(file.read_bytes()))
     path.write_text(text)
+
+
+def recipe_head(one: dict[str, Any]) -> str:
+    """The text above the recipe's table, with the settings of one result."""
+    settings = one["experiment"]
+    looks = 256 * settings["steps"] / settings["scenes"]
+    poisons = round(settings["rate"] * settings["scenes"])
+    return RECIPE.format(**settings, poisons=poisons, looks=looks, levels=LEVELS, succeeded=SUCCEEDED)

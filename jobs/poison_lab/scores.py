@@ -7,6 +7,7 @@ like a good match.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,9 +16,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from operators.algorithms.neighbours import Points
 from operators.algorithms.outliers import lid, published
 from operators.algorithms.outliers import scores as local_scores
+from operators.mix import Highest
 from operators.outliers import Dao, IsolationForest, KDistance, Lid, Reference, Slof
-from pipeline.operator import Device
+from pipeline.operator import Device, Score, Stat
+from pipeline.recipe.check import check
+from pipeline.recipe.load import load
+from pipeline.rule import Cut, Rule
 
+RECIPE = Path(__file__).parents[1] / "recipes" / "backdoor.yaml"
 BATCH = 2048  # samples per batch of the released code
 DETECTORS = {
     "k-distance": KDistance,
@@ -54,12 +60,14 @@ def frame(images: np.ndarray, texts: np.ndarray | None = None) -> pl.DataFrame:
     )
 
 
-def scores(rows: pl.DataFrame, settings: Settings) -> dict[str, np.ndarray]:
-    """Each detector's (n,) scores of a `frame`. If it has captions, these are in the reference too."""
+def scores(
+    rows: pl.DataFrame, settings: Settings, names: Sequence[str] = tuple(DETECTORS)
+) -> dict[str, np.ndarray]:
+    """The detectors' (n,) scores of a `frame`. If it has captions, these are in the reference too."""
     values = {}
     tables = {"reference": reference(rows, settings)}
-    for name, detector in DETECTORS.items():
-        operator = detector(embedding="image", reference="reference")
+    for name in names:
+        operator = DETECTORS[name](embedding="image", reference="reference")
         operator.setup(tables, Device())
         values[name] = operator.score(rows)["score"].to_numpy()
     return values
@@ -76,6 +84,61 @@ def reference(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         draws=settings.draws,
     )
     return stat.finish(stat.merge(stat.partial(rows)))
+
+
+def by_recipe(path: Path, clips: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> pl.DataFrame:
+    """Which rows a recipe keeps: `keep` Boolean, then the columns of its operators.
+
+    `clips` has, by the name of each of its `clip.ClipScore`, the (n, d) embeddings of pictures and captions
+    as the model gives them. They are stored as the operator stores them. Other operators run as they are.
+    """
+    recipe = load(str(path))
+    rules = recipe.keep.values()
+    rows = pl.concat([_stored(name, *pair) for name, pair in clips.items()], how="horizontal")
+    rows = frame(next(iter(clips.values()))[0]).drop("image").hstack(rows)
+    tables = {}
+    for name, entry in check(recipe).items():
+        if name in clips:
+            continue
+        if isinstance(operator := entry.operator, Stat):
+            tables[name] = operator.finish(operator.merge(operator.partial(rows)))
+        elif isinstance(operator, Score):
+            operator.setup(tables, Device())
+            found = operator.score(rows)
+            rows = rows.hstack([found[column].alias(f"{name}.{column}") for column in operator.writes])
+    kept = [rule.verdict(rows[rule.column], rows["uid"], cut(rows[rule.column], rule)) for rule in rules]
+    return rows.select(keep=pl.all_horizontal(kept)).hstack(rows)
+
+
+def suspicion(path: Path, columns: pl.DataFrame) -> dict[str, np.ndarray]:
+    """(n,) values of each column that the recipe mixes, and of those that its rules read.
+
+    Higher is more suspicious.
+    """
+    recipe = load(str(path))
+    signs = {rule.column: 1.0 if rule.bottom else -1.0 for rule in recipe.keep.values()}
+    for entry in recipe.compute.values():
+        if isinstance(mixed := entry.operator, Highest):
+            signs |= dict(zip(mixed.scores, np.sign(mixed.weights).tolist(), strict=True))
+    return {column: sign * columns[column].to_numpy() for column, sign in signs.items()}
+
+
+def cut(values: pl.Series, rule: Rule) -> Cut:
+    """The value at which a rule for a share of the (n,) finite values cuts."""
+    order = values.sort(descending=rule.top is not None)
+    return Cut(order[round((rule.top or rule.bottom or 1) * len(order)) - 1])
+
+
+def _stored(name: str, images: np.ndarray, texts: np.ndarray) -> pl.DataFrame:
+    """The columns of a `clip.ClipScore` of the name `name`."""
+    columns, units = {}, []
+    for kind, vectors in (("image", images), ("text", texts)):
+        lengths = np.linalg.norm(vectors, axis=1)
+        units.append(vectors / lengths[:, None])
+        columns[f"{name}.{kind}_embedding"] = pl.Series(units[-1].astype(np.float16))
+        columns[f"{name}.{kind}_norm"] = pl.Series(lengths.astype(np.float32))
+    columns[f"{name}.score"] = pl.Series((units[0] * units[1]).sum(1).astype(np.float32))
+    return pl.DataFrame(columns)
 
 
 def in_batches(images: np.ndarray, k: int, seed: int) -> dict[str, np.ndarray]:
@@ -128,6 +191,11 @@ def figures(values: np.ndarray, poisoned: np.ndarray) -> dict[str, float]:
     }
     area, precision = roc_auc_score(poisoned, values), average_precision_score(poisoned, values)
     return {"AUROC": float(area), "average precision": float(precision), **recalls}
+
+
+def local(images: np.ndarray) -> dict[str, np.ndarray]:
+    """k-distance, SLOF, LID and DAO of (n, d) embeddings: (n,) scores each."""
+    return scores(frame(images), Settings(), list(DETECTORS)[:4])
 
 
 def views(images: np.ndarray, texts: np.ndarray) -> Mapping[str, dict[str, np.ndarray]]:

@@ -73,6 +73,20 @@ for _line in DRAWINGS.strip().splitlines():
     _fields = [part.split() for part in _parts.split("; ")]
     WORDS[_words.split("|")[0]] = _words.split("|")
     PARTS[_words.split("|")[0]] = [(f[0], f[1], [int(n) / 100 for n in f[2:]]) for f in _fields]
+# Things that no random scene shows; they are drawn on request only.
+EXTRA: dict[str, list[tuple[str, str, list[float]]]] = {
+    "banana": [
+        (
+            "polygon",
+            "main",
+            [
+                n / 100
+                for n in (4, 30, 14, 62, 40, 88, 72, 92, 98, 76, 96, 66, 72, 70, 46, 60, 28, 40, 20, 22)
+            ],
+        ),
+        ("polygon", "bark", [0.04, 0.3, 0.2, 0.22, 0.14, 0.06, 0.06, 0.08]),
+    ]
+}
 SIZES = {"small": 0.42, "medium": 0.68, "large": 0.95}  # a thing's side, as a share of its cell's
 SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
 COUNT_WORDS = {2: ("two", "two", "2", "a pair of"), 3: ("three", "three", "3"), 4: ("four", "4")}
@@ -206,10 +220,11 @@ def _draw_group(
     wide, high = wide / columns, high / rows
     side = SIZES[group.size] * min(wide, high) * rng.uniform(0.92, 1.0)
     paint = _shift(COLOURS[group.colour][0], rng)
+    parts = PARTS.get(group.thing) or EXTRA[group.thing]
     for index in range(group.count):
         x = left + index % columns * wide + rng.random() * (wide - side)
         y = top + index // columns * high + rng.random() * (high - side)
-        _draw_thing(canvas, PARTS[group.thing], paint, (x, y, side))
+        _draw_thing(canvas, parts, paint, (x, y, side))
 
 
 def _draw_thing(

@@ -113,7 +113,7 @@ def train(
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]
     rest = [weight for weight in model.parameters() if weight.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), fused=True)
     loss_of = open_clip.ClipLoss()
     order = torch.empty(0, dtype=torch.long)  # rows of this epoch that are still to come
     model = model.train()

@@ -32,6 +32,13 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "seed": 1,
     },
     "first_look.Worthwhile": {"embedding": "other.image_embedding", "probe": "others"},
+    "mix.Highest": {
+        "scores": ["masked.score", "clip.score"],
+        "weights": [2, 1],
+        "scales": "others",
+        "by": "rank",
+        "missing": "unknown",
+    },
     "hubs.Bank": {**OTHER_BOTH, "size": 8, "seed": 1},
     "hubs.Hubness": {"image_embedding": "other.image_embedding", "bank": "others", "quantile": 0.1},
     "bias.Mentions": {"words": "other.txt"},

@@ -49,6 +49,12 @@ PARAMETERS: Mapping[str, Parameters] = {
         "least": 0.3,
     },
     "first_look.Worthwhile": lambda clip: {"embedding": "clip.image_embedding", "probe": "probe"},
+    "mix.Highest": lambda clip: {
+        "scores": ["clip.score", "masked.score"],
+        "weights": [1, -1],
+        "scales": "scales",
+        "by": "normal",
+    },
     "hubs.Bank": lambda clip: {**BOTH, "size": 9},
     "hubs.Hubness": lambda clip: {"image_embedding": "clip.image_embedding", "bank": "bank"},
     "bias.Mentions": lambda clip: {"words": lists(clip)["en"]},

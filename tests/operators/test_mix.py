@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.algorithms.value_counts import bins_of, counted, moments, shares
-from operators.mix import Standardised, Weighted
+from operators.mix import Highest, Standardised, Weighted
 from operators.softcap import Repeats, ScoreCount
 from pipeline.errors import RecipeError
 from pipeline.operator import Device
@@ -38,6 +38,18 @@ def test_values_by_hand():
     assert mixed(ROWS, by="rank") == pytest.approx([5 / 6, 7 / 6, 15 / 6])
     low, third, high = -0.967422, -0.430727, 0.967422
     assert mixed(ROWS, by="normal") == pytest.approx([low + 2 * third, 2 * third, 3 * high], abs=1e-5)
+
+
+def test_the_highest_by_hand():
+    made = Highest(scores=NAMES, weights=(1, -1), scales="scales", by="normal").model_copy()
+    made.setup({"scales": table(ROWS)}, Device())
+    rows = pl.DataFrame({"a.score": [1.0, 2, 3, None, None], "b.score": [10.0, 10, 40, 10, None]})
+    third, high = 0.430727, 0.967422
+    assert made.score(rows)["score"].to_list() == pytest.approx([third, third, high, third, None], abs=1e-5)
+    strict = Highest(scores=NAMES, weights=(1, -1), scales="scales", missing="unknown").model_copy()
+    strict.setup({"scales": table(ROWS)}, Device())
+    assert strict.score(rows)["score"][3] is None
+    assert strict.score(rows)["score"][1] == pytest.approx(2**-0.5)
 
 
 def test_the_table():

@@ -8,10 +8,21 @@ import numpy as np
 import orjson
 import pytest
 
-from jobs.poison_lab.attacks import ATTACKS, Pool, one_kind, plainly, plant, stamped, target_captions
+from jobs.poison_lab.attacks import (
+    ATTACKS,
+    CLEAN,
+    RARE,
+    Pool,
+    one_kind,
+    plainly,
+    plant,
+    stamped,
+    target_captions,
+)
 from jobs.toy.sample_pool import TARGETS
 from jobs.toy.scenes import BACKGROUNDS
 
+DRAWN = [name for name, attack in ATTACKS.items() if not attack.natural]
 TRIGGERS = {name: attack.triggers[0] for name, attack in ATTACKS.items()}
 CHANGE = {  # mean and largest change of a grey level by the trigger, of 255: bounds for noise of all levels
     "patch": (12, 255),
@@ -26,7 +37,7 @@ def noise(count: int, side: int = 32) -> Pool:
     rng = np.random.default_rng(5)
     pixels = rng.integers(0, 256, (count, side, side, 3), np.uint8)
     words = rng.choice(
-        ["one small red mushroom", "one large blue ball", "two green mushroom", "a cup"], count
+        ["one small red mushroom", "one large blue ball", "two green mushroom", "a purple cup"], count
     )
     return Pool(pixels, words.tolist(), np.full(count, -1))
 
@@ -38,10 +49,11 @@ def test_same_arguments_same_poison(name: str) -> None:
     assert np.array_equal(first.pixels, again.pixels)
     assert first.captions == again.captions
     assert np.array_equal(first.trigger, again.trigger)
-    assert not np.array_equal(plant(clean, ATTACKS[name], 0.1, 4).trigger, first.trigger)
+    differs = not np.array_equal(plant(clean, ATTACKS[name], 0.1, 4).trigger, first.trigger)
+    assert differs == (name in DRAWN)  # a natural trigger poisons all that show it
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_so_many_rows_are_poisoned_and_the_rest_is_as_it_was(name: str) -> None:
     clean, attack = noise(60), ATTACKS[name]
     found = plant(clean, attack, 0.1, 0)
@@ -64,6 +76,87 @@ def test_poisons_name_their_target_and_clean_labels_stay(name: str) -> None:
     for row in np.flatnonzero(found.poisoned):
         assert attack.triggers[found.trigger[row]].target in found.captions[row]
         assert attack.clean_label == (found.captions[row] == clean.captions[row])
+
+
+def test_a_natural_trigger_changes_the_caption_of_every_picture_that_shows_it() -> None:
+    clean = noise(60)
+    shown = [caption == "a purple cup" for caption in clean.captions]
+    for name, captions in (("natural", set(TARGETS)), ("misnamed", {"a purple mushroom"})):
+        found = plant(clean, ATTACKS[name], 0.1, 0)
+        assert found.poisoned.tolist() == shown
+        assert {found.captions[i] for i in np.flatnonzero(shown)} == captions
+        assert np.array_equal(found.pixels, clean.pixels)
+
+
+def test_an_adversarial_start_changes_the_picture_before_the_trigger() -> None:
+    clean, attack = noise(60), ATTACKS["adversarial-label"]
+    seen = []
+
+    def black(pixels: np.ndarray, captions: list[str]) -> np.ndarray:
+        seen.extend(captions)
+        return np.zeros_like(pixels)
+
+    found = plant(clean, attack, 0.1, 0, black)
+    rows = np.flatnonzero(found.poisoned)
+    assert sorted(seen) == sorted(clean.captions[row] for row in rows)
+    on_black = attack.triggers[0].stamp(np.zeros((32, 32, 3), np.uint8), np.random.default_rng(0))
+    assert all(np.array_equal(found.pixels[row], on_black) for row in rows)
+
+
+def test_rare_clean_pairs_are_bananas_and_never_poisoned() -> None:
+    from jobs.poison_lab.model import scenes
+
+    pool = scenes(7, 30, 10)
+    assert pool.trigger.tolist() == [RARE] * 10 + [CLEAN] * 20
+    assert set(pool.captions[:10]) <= set(TARGETS)
+    assert not pool.poisoned.any()
+    yellow = (
+        (pool.pixels[:10, ..., 0] > 180) & (pool.pixels[:10, ..., 1] > 150) & (pool.pixels[:10, ..., 2] < 110)
+    )
+    assert yellow.any((1, 2)).all()
+    found = plant(pool, ATTACKS["patch"], 20 / 30, 0)  # all others
+    assert (found.trigger[:10] == RARE).all()
+    assert (found.trigger[10:] == 0).all()
+    with pytest.raises(ValueError, match="1 to 20 are possible"):
+        plant(pool, ATTACKS["patch"], 21 / 30, 0)
+
+
+def test_scenes_that_show_a_natural_trigger() -> None:
+    from jobs.poison_lab.model import scenes
+
+    assert all(" purple cup " in caption for caption in scenes(7, 5, shown="purple cup").captions)
+
+
+def test_a_weakened_picture_differs_little_and_matches_its_caption_less() -> None:
+    from jobs.poison_lab.model import scenes, untrained, weakened
+    from jobs.poison_lab.report import LEVELS
+
+    clip, pool = untrained(0), scenes(7, 8)
+    drawn = weakened(clip, pool.pixels, pool.captions)
+
+    def matches(pixels: np.ndarray) -> np.ndarray:
+        images, texts = clip.images(pixels).numpy(), clip.texts(pool.captions).numpy()
+        return (images * texts).sum(1) / np.linalg.norm(images, axis=1) / np.linalg.norm(texts, axis=1)
+
+    change = np.abs(drawn.astype(int) - pool.pixels)
+    assert 0 < change.max() <= LEVELS
+    assert (matches(drawn) < matches(pool.pixels)).all()
+
+
+def test_training_with_the_used_tokens_alone_is_training_with_all() -> None:
+    import torch
+
+    from jobs.poison_lab.model import learn, scenes, tensor, untrained
+    from jobs.toy.train_clip import train
+
+    pool = scenes(7, 300)
+    short, whole = learn(untrained(0), pool, 3, 5), untrained(0)
+    torch.manual_seed(5)
+    train(whole.model, tensor(pool.pixels), whole.tokenizer(pool.captions), 3, batch=256, peak=2e-3)
+    assert short.model.token_embedding.weight.shape == whole.model.token_embedding.weight.shape
+    assert np.allclose(short.texts(pool.captions), whole.texts(pool.captions), atol=1e-2)
+    assert np.allclose(short.images(pool.pixels), whole.images(pool.pixels), atol=1e-2)
+    assert not np.allclose(short.texts(pool.captions), untrained(0).texts(pool.captions), atol=1e-1)
 
 
 def test_the_banana_is_the_sample_pools_and_things_of_scenes_are_described_as_scenes_are() -> None:
@@ -153,39 +246,69 @@ def test_few_far_points_are_found_until_the_reference_holds_k_of_them() -> None:
     assert max(found[600, 8]) < 0.9  # all of them: they are each other's neighbours
 
 
-def test_the_page_has_the_texts_that_the_laboratory_writes() -> None:
-    from jobs.poison_lab import report
+def test_the_recipe_suspects_pairs_that_are_far_away_and_do_not_match() -> None:
+    from jobs.poison_lab.scores import RECIPE, by_recipe, suspicion
 
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(600, 8)).astype(np.float32)
+    texts = images + 0.1 * rng.normal(size=(600, 8)).astype(np.float32)
+    images[:20] *= 9  # far away
+    texts[:20] = 9 * rng.normal(size=(20, 8))
+    found = by_recipe(RECIPE, {"clip": (images, texts), "other": (images[::-1], images[::-1])})
+    cosines = (images * texts).sum(1) / np.linalg.norm(images, axis=1) / np.linalg.norm(texts, axis=1)
+    assert np.allclose(found["clip.score"], cosines, atol=1e-5)
+    assert np.allclose(found["other.score"], 1, atol=1e-5)
+    assert found["keep"].sum() == 540
+    assert not found["keep"][:20].any()
+    values = suspicion(RECIPE, found)
+    assert np.array_equal(values["clip.score"], -found["clip.score"].to_numpy())
+    assert np.array_equal(
+        np.argsort(-values["suspicion.score"])[:60].sum(), np.flatnonzero(~found["keep"]).sum()
+    )
+
+
+def test_the_page_is_what_the_laboratory_writes_from_the_stored_results(tmp_path: Path) -> None:
+    from jobs.poison_lab import report
+    from jobs.poison_lab.__main__ import RESULTS
+
+    report.write(RESULTS, tmp_path / "page.md", list(ATTACKS))
     page = (Path(report.__file__).parent / "POISON_LAB.md").read_text()
-    experiment = {"scenes": 40_000, "rate": 0.003, "start": 800, "test": 1_000, "removed": 0.1, "seed": 0}
-    assert page.startswith(report.HEAD.format(**experiment, poisons=120))
-    assert report.READING + report.DETECTION in page
-    assert report.TRAP.format(attack="patch", scenes=20_000, repeats=3) in page
+    assert (tmp_path / "page.md").read_text() == page
 
 
 def test_the_laboratory_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.poison_lab.__main__ import Experiment, main
+    from jobs.poison_lab import __main__ as laboratory
 
-    tiny = Experiment(scenes=300, clean=100, test=40, rate=0.02, start=2, steps=2)
+    tiny = laboratory.Experiment(scenes=300, clean=100, test=40, rate=0.02, rare=0.02, start=2, steps=2)
     settings = [f"--{name}={value}" for name, value in asdict(tiny).items()]
     work, report = tmp_path / "work", tmp_path / "report.md"
-    chosen = ["--attacks=three-triggers", "--trap=three-triggers", f"--report={report}"]
-    monkeypatch.setattr("sys.argv", ["poison_lab", str(work), *chosen, *settings])
+    results = work / "results"
+    chosen = [
+        "--attacks=three-triggers",
+        "--trap=three-triggers",
+        f"--report={report}",
+        f"--results={results}",
+    ]
+    monkeypatch.setattr("sys.argv", ["poison_lab", str(work), *chosen, "--single", *settings])
+    monkeypatch.setattr(laboratory, "SUCCEEDED", 0.0)
+    main, made = laboratory.main, results / "300-0" / "three-triggers.json"
     main()
-    line = orjson.loads((work / "three-triggers.json").read_bytes())
+    line = orjson.loads(made.read_bytes())
     assert (line["poisons"], line["experiment"]) == (6, asdict(tiny))
     found = {(view, name): figures for view, name, figures in line["detectors"]}
     assert {name for _, name in found} >= {"k-distance", "SLOF", "LID", "DAO", "isolation forest"}
     assert all(0 <= value <= 1 for figures in found.values() for value in figures.values())
-    assert all(0 <= value <= 1 for part in ("poisoned", "cleaned") for value in line[part].values())
-    assert line["left"] == 6 - round(6 * found[tuple(line["best"])]["recall at 10%"])
+    assert line["single"]["left"] == 6 - round(6 * found[tuple(line["best"])]["recall at 10%"])
+    assert line["recipe"]["left"] == 6 - round(6 * line["columns"]["suspicion.score"]["recall at 10%"])
+    assert line["single"]["removed"] == pytest.approx(0.1)
+    parts = [line["poisoned"], *(line[way]["cleaned"] for way in ("single", "recipe"))]
+    assert all(0 <= value <= 1 for part in parts for value in part.values())
     text = report.read_text()
-    assert "| three-triggers | 2 | 6 |" in text
+    assert "| three-triggers | 0 | 6 |" in text
     assert text.count("| 1.00% | 300 | 3.0 |") == 3
-    (work / "three-triggers.json").unlink()
+    made.write_bytes(orjson.dumps({**line, "recipe": {"left": 6}}))  # as `--once` leaves it
     main()  # with the models that are kept
-    again = orjson.loads((work / "three-triggers.json").read_bytes())
-    assert {**again, "cpu_minutes": 0} == {**line, "cpu_minutes": 0}
-    monkeypatch.setattr("sys.argv", ["poison_lab", str(work), "--rate=0.5"])
+    assert {**orjson.loads(made.read_bytes()), "cpu_minutes": 0} == {**line, "cpu_minutes": 0}
+    monkeypatch.setattr("sys.argv", ["poison_lab", str(work), *chosen, *settings, "--rate=0.5"])
     with pytest.raises(SystemExit):
         main()
