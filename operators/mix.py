@@ -113,7 +113,7 @@ class Standardised(_Scores, Stat):
         return pl.concat(tables)
 
 
-class _Mixture(_Scores, Score):
+class _Mixture(_Scores):
     """Base of the mixtures.
 
     weights  a number for each of `scores`, in their order, from -1e9 to 1e9; negative for a score that is
@@ -192,7 +192,7 @@ class _Mixture(_Scores, Score):
         )
 
 
-class Weighted(_Mixture):
+class Weighted(_Mixture, Score):
     """A weighted sum of scores, each on the scale of its own distribution over the pool.
 
     Use it to decide by several scores at once, where a sample that is poor by one may make up for it by
@@ -202,7 +202,7 @@ class Weighted(_Mixture):
     """
 
 
-class Highest(_Mixture):
+class Highest(_Mixture, Score):
     """The highest of several weighted scores, each on the scale of its own distribution over the pool.
 
     Use it to drop a share of the pool that is extreme by any of several scores, such as signs of a backdoor:
