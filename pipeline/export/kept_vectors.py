@@ -100,7 +100,11 @@ class KeptVectors:
         norms = np.linalg.norm(vectors, axis=1)
         valid = np.isfinite(norms) & (norms > 0)
         self.missing += len(frame) - int(valid.sum())
-        return vectors[valid] / norms[valid, None], present.drop(self.embedding).filter(valid)
+        frame = present.drop(self.embedding)
+        if not valid.all():
+            vectors, norms, frame = vectors[valid], norms[valid], frame.filter(valid)
+        vectors /= norms[:, None]
+        return vectors, frame
 
 
 def _joined(batch: list[tuple[np.ndarray, pl.DataFrame]]) -> tuple[np.ndarray, pl.DataFrame]:
