@@ -39,13 +39,13 @@ def chosen_caption(session: Session) -> dict[str, str]:
 
 
 def read_captioned(columns: Sequence[str], caption: str) -> list[str]:
-    """The columns to read for these ones, if `text` is taken from the column `caption`: see `renamed`."""
-    return [caption if name == "text" else name for name in columns]
+    """The columns to read for these ones, if `text` is taken from the column `caption`: see `captioned`."""
+    return list(dict.fromkeys(caption if name == "text" else name for name in columns))
 
 
-def renamed(frame: pl.DataFrame, caption: str) -> pl.DataFrame:
-    """The columns that `read_captioned` names, as if the caption were the samples' own."""
-    return frame.rename({caption: "text"}, strict=False)
+def captioned(frame: pl.DataFrame, columns: Sequence[str], caption: str) -> pl.DataFrame:
+    """These columns, of a frame with those that `read_captioned` names; the caption is their `text`."""
+    return frame if caption == "text" else frame.with_columns(text=pl.col(caption)).select(columns)
 
 
 class WrittenRows:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from pipeline.export.kept import caption_of, kept_counts, read_captioned, renamed
+from pipeline.export.kept import caption_of, captioned, kept_counts, read_captioned
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 
@@ -88,9 +88,9 @@ class KeptVectors:
     def _kept_frames(self, shard: str) -> Iterator[pl.DataFrame]:
         """The kept rows of a shard, in frames of at most BATCH rows; at least one frame."""
         keep, start = self.columns.store.kept(self.decision, shard), 0
-        names = read_captioned([*self.names, self.embedding], self.caption)
-        for frame in self.columns.batches(shard, names, BATCH):
-            yield renamed(frame, self.caption).filter(keep.slice(start, len(frame)))
+        names = [*self.names, self.embedding]
+        for frame in self.columns.batches(shard, read_captioned(names, self.caption), BATCH):
+            yield captioned(frame, names, self.caption).filter(keep.slice(start, len(frame)))
             start += len(frame)
 
     def _valid(self, frame: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:

@@ -35,7 +35,7 @@ from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
-from pipeline.export.kept import caption_of, chosen_caption, kept_counts, read_captioned, renamed
+from pipeline.export.kept import caption_of, captioned, chosen_caption, kept_counts, read_captioned
 from pipeline.export.places.file import check_file, is_current, writing_file
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.scores import ScoreColumns
@@ -136,7 +136,7 @@ def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFram
         table = scores.read(shard, len(keep))
         start = 0
         for read in session.columns.batches(shard, read_captioned(sources, caption), ROW_GROUP):
-            frame = renamed(read, caption).select(sources)
+            frame = captioned(read, sources, caption).select(sources)
             joined = frame.drop(embedding).hstack(table.slice(start, len(frame)))
             joined = joined.hstack(frame.select(embedding))
             yield joined.filter(keep.slice(start, len(frame))).rename({"text": "caption"})

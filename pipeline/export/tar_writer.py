@@ -22,7 +22,7 @@ import polars as pl
 
 from pipeline.errors import ShardError
 from pipeline.export.exporter import TaskReport
-from pipeline.export.kept import WrittenRows, caption_of, read_captioned, renamed
+from pipeline.export.kept import WrittenRows, caption_of, captioned, read_captioned
 from pipeline.export.places.contents import HashedFile, content_of
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
@@ -138,7 +138,9 @@ class TarBuilder:
     def _rows(self, run: ShardRows) -> pl.DataFrame:
         """The run's sample columns and scores."""
         shard = run.shard.name
-        frame = renamed(self.columns.read(shard, read_captioned(SAMPLE, self.caption)), self.caption)
+        frame = captioned(
+            self.columns.read(shard, read_captioned(SAMPLE, self.caption)), SAMPLE, self.caption
+        )
         frame = frame.hstack(self.scores.read(shard, len(frame)))
         return frame[self.written.numbers(shard)[run.start : run.stop]]
 

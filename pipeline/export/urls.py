@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.exporter import Watch
-from pipeline.export.kept import caption_of, chosen_caption, kept_counts, read_captioned, renamed
+from pipeline.export.kept import caption_of, captioned, chosen_caption, kept_counts, read_captioned
 from pipeline.export.places.contents import HashedFile
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs, operators_of
@@ -119,7 +119,7 @@ def _with_url(session: Session, shards: Sequence[str], counts: Counter[str]) -> 
     caption = caption_of(session)
     names = read_captioned(COLUMNS, caption)
     for shard in watched("writing the list of URLs", shards, len(shards)):
-        found = renamed(session.columns.read(shard, names), caption)
+        found = captioned(session.columns.read(shard, names), COLUMNS, caption)
         kept = found.filter(session.store.kept(session.decisions, shard))
         listed = kept.filter(pl.col("url") != "")
         counts.update(rows=len(listed), without_url=len(kept) - len(listed))

@@ -33,6 +33,7 @@ from pipeline.export.places.contents import (
     save_states,
     sealed,
 )
+from pipeline.export.places.stage import matches
 from pipeline.storage.disk import remove_left_beside
 from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.identity import local_state, remote_state
@@ -95,7 +96,7 @@ def is_current(path: str, key: str, about: About, defaults: Mapping[str, Any] = 
     noted = _read_note(target, key)
     if (note := noted.manifest) is None or len(note["files"]) > 1:
         return False  # of two files, a run that was killed may have put the other one there
-    if not {**defaults, **note}.items() >= about.items():
+    if not matches({**defaults, **note}, about):
         return False
     if not target.exists(""):
         LOG.warning("%s is missing; it is written again", target.base)

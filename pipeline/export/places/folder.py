@@ -51,7 +51,7 @@ from pipeline.export.places.contents import (
     tell_wrong,
 )
 from pipeline.export.places.foreign import NEXT, check_is_folder, in_transit, of_desktop
-from pipeline.export.places.stage import COMPLETE, REPLACES, STAYS, Manifest, Stage
+from pipeline.export.places.stage import COMPLETE, REPLACES, STAYS, Manifest, Stage, matches
 from pipeline.export.places.transfer import move, remove_empty
 from pipeline.storage.folder import Folder
 from pipeline.storage.locks.lock import Lock, held
@@ -274,11 +274,6 @@ def export_folder(
     if path is None:
         raise RecipeError(f"{key} is missing: name the folder to write")
     return ExportFolder(path, key, manifest, names)
-
-
-def matches(manifest: Manifest, wanted: Manifest) -> bool:
-    """Whether a manifest is that of the export wanted, complete or not."""
-    return manifest.items() >= wanted.items()
 
 
 def _resumed(begun: Manifest, earlier: Manifest | None, found: Inspection) -> Manifest:

@@ -19,6 +19,7 @@ from pipeline.storage.folder import Folder
 from pipeline.storage.locks.lock import Lock
 
 COMPLETE, REPLACES = "complete", "replaces"  # keys of a manifest
+CHOICES = ("caption",)  # keys that are there only if the recipe makes the choice: to take it back is a change
 STAYS = (
     "stays"  # a key while an export is made: the files of the earlier one that are files of the new one too
 )
@@ -166,3 +167,9 @@ def numbers(count: object) -> range:
 def _without_contents(manifest: Manifest) -> Manifest:
     """A manifest without sizes and digests, for one that only says which files there are."""
     return {key: value for key, value in manifest.items() if key != CONTENTS}
+
+
+def matches(manifest: Manifest, wanted: Manifest) -> bool:
+    """Whether a manifest is that of the export wanted, complete or not."""
+    same_choices = all(manifest.get(key) == wanted.get(key) for key in CHOICES)
+    return same_choices and manifest.items() >= wanted.items()

@@ -171,3 +171,37 @@ def test_another_choice_never_reads_what_this_one_computed(captioned):
     assert other.decisions != session.decisions
     uids = [of.columns.read("0", ["uid"])["uid"].to_list() for of in (session, other)]
     assert uids[0] == uids[1] == [uid(number) for number in range(COUNT)]
+
+
+def written(folder: Path, out: Path, **export) -> dict[str, list[str]]:
+    """The captions that each kind of export wrote."""
+    index = {"embedding": "best.text_embedding", "path": str(out / "index")}
+    places = {name: str(out / name) for name in ("shards", "urls")} | {"table": str(out / "kept.parquet")}
+    made(folder, "chosen", {**places, "index": index, **export})
+    members = read_tar(out / "shards" / "00000000.tar")
+    return {
+        "tars": [data.decode() for name, data in members if name.endswith(".txt")],
+        "sidecars": pl.read_parquet(out / "shards" / "*.parquet")["caption"].to_list(),
+        "urls": pl.read_parquet(out / "urls" / "*.parquet")["text"].to_list(),
+        "table": pl.read_parquet(out / "kept.parquet")["caption"].to_list(),
+        "index": pl.read_parquet(out / "index" / "metadata")["caption"].to_list(),
+    }
+
+
+def test_a_choice_that_is_taken_back_leaves_none_of_its_captions(captioned, tmp_path):
+    folder, captions, _ = captioned
+    first = {texts[0] for texts in captions}
+    for export, own in (({}, True), ({"caption": "best.text"}, False), ({}, True)):
+        for where, found in written(folder, tmp_path, **export).items():
+            assert len(found) == COUNT // 2, where
+            assert (set(found) <= first) == own, where
+
+
+@pytest.mark.parametrize("caption", ["text", "url", "uid", "key", "shard"])
+def test_any_text_of_a_sample_can_be_the_caption(captioned, tmp_path, caption):
+    folder, _, _ = captioned
+    found = written(folder, tmp_path, caption=caption)
+    session = made(folder, "chosen", {})
+    kept = session.store.kept(session.decisions, "0")
+    expected = session.columns.read("0", [caption])[caption].filter(kept).to_list()
+    assert found == dict.fromkeys(found, expected)
