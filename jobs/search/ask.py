@@ -73,7 +73,13 @@ def queries_of(target: Target, question: Question) -> Queries:
         weights = target.weights()
         begun(f"loading {os.path.basename(weights.model)}")
         device = Device("cpu", os.cpu_count() or 1)
-        clip = load_for([wanted, unlike], weights.model, weights.pretrained, device)
+        try:
+            clip = load_for([wanted, unlike], weights.model, weights.pretrained, device)
+        except Exception as error:  # of any reader of weights: a file may be garbled in many ways
+            raise RecipeError(
+                f"{weights.pretrained or weights.model} cannot be loaded as {weights.model} ({type(error).__name__}): "
+                "check both, or give other weights"
+            ) from error
         if clip is not None and clip.width != target.index.about.dimension:
             raise RecipeError(
                 f"{weights.model} gives {clip.width} numbers, and {target.index.path} holds vectors of "

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from operators.algorithms.open_clip_names import REFERENCES
 from operators.clip import ClipScore, ClipWeights
 from pipeline.errors import RecipeError, WinnowError, shortened
 from pipeline.export.indexes.index_exporter import pool_of
@@ -74,6 +75,11 @@ class Target:
                 f"the samples of the pool are not those that {path} was made from: a hit may be another picture "
                 f"than the one that was compared; {AGAIN}"
             )
+        if session is not None and self.recipe is None and (caption := self.index.about.caption):
+            lines.append(
+                f"{path} shows the captions of {caption}, which the pool does not have by itself: exported samples "
+                "get the pool's own; name the recipe instead of the folder to export the others"
+            )
         if self.recipe is not None and (own := session or self.session_if_there()) is not None:
             made, now = self.index.about.decision, own.decisions
             if made and made != now:
@@ -101,8 +107,9 @@ class Target:
             found = _of_recipe(self.index, self.recipe)
         for field in WEIGHTS:
             value = getattr(found, field)
-            is_file = os.path.isfile(os.path.expanduser(value)) or "://" in value
-            if value and not is_file and (why := found.why_missing(field, value)):
+            is_here = os.path.isfile(os.path.expanduser(value))
+            missing = "" if is_here or not value or "://" in value else found.why_missing(field, value)
+            if why := missing or (found.why_broken(field, value) if is_here else ""):
                 raise RecipeError(f"the {field} of {self.index.about.embedding}: {why}")
         for line in found.lacks():
             raise RecipeError(line)
@@ -160,6 +167,10 @@ def _named(index: SearchIndex, choice: Choice) -> ClipWeights:
         )
     if not choice.model:
         raise RecipeError("--pretrained: of which model? Add --model, such as ViT-L-14")
+    if not choice.pretrained and not choice.model.startswith(REFERENCES):
+        raise RecipeError(
+            f"--model {choice.model} needs --pretrained: a tag of the model, such as openai, or a checkpoint file"
+        )
     try:
         operator = ClipScore(model=choice.model, pretrained=choice.pretrained)
     except ValidationError as error:

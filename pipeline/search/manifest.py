@@ -48,6 +48,7 @@ class About(BaseModel):
     operator   the operator that made the column: `use`, `model` ...; None of an earlier version
     pool       where the samples are: `shards`, `store` ...; None of an earlier version
     measured   recall and speed, if they were measured
+    caption    the column of its captions, if they are not the samples' own
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
@@ -66,6 +67,7 @@ class About(BaseModel):
     operator: dict[str, Any] | None = None
     pool: dict[str, Any] | None = None
     measured: dict[str, Any] | None = None
+    caption: str = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -100,7 +100,14 @@ def test_a_model_of_embeddings_that_came_with_the_pool(place, made, tiny_clip):
     assert line(path, "--text", "x", "--pretrained", "openai") == (
         "--pretrained: of which model? Add --model, such as ViT-L-14"
     )
-    assert "needs `pretrained`" in line(path, "--text", "x", "--model", "ViT-B-32")
+    assert line(path, "--text", "x", "--model", "ViT-B-32") == (
+        "--model ViT-B-32 needs --pretrained: a tag of the model, such as openai, or a checkpoint file"
+    )
+    for suffix in ("safetensors", "pt"):
+        broken = place / f"broken.{suffix}"
+        broken.write_bytes(b"no weights")
+        named_broken = ("--model", tiny_clip.config, "--pretrained", broken)
+        assert str(broken) in line(path, "--text", "x", *named_broken)
     assert hits(path, "--text", "x", *named) == expected
 
 

@@ -100,3 +100,14 @@ def test_a_grid_does_not_replace_a_subset_file(place):
     assert line(*words[1:], "--grid", place / "a.png") == (
         f"--grid: {place}/a.png is an export.subset: move it or name another file"
     )
+
+
+def test_captions_that_only_the_recipe_knows_are_told_of(place):
+    described(place, caption="best.text")
+    done = winnow("search", place / "index", "--like", uid(3), "--k", 2, "--export", place / "hits")
+    assert (
+        f"warning: {place}/index shows the captions of best.text, which the pool does not have by itself: exported "
+        "samples get the pool's own; name the recipe instead of the folder to export the others"
+    ) in done.stderr.splitlines()
+    done = winnow("search", place / "index", "--like", uid(3), "--k", 2)
+    assert "best.text" not in done.stderr
