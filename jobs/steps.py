@@ -122,7 +122,7 @@ def _why_pending(shard: Shard) -> str:
         return f"{shard.path} does not exist"
     if shard.differs:
         return f"may have changed since it was read ({shard.differs}); `winnow compute` will tell"
-    return "not computed yet"
+    return "not computed yet; `winnow compute` or `winnow run` does that"
 
 
 def decide_and_export(

@@ -69,12 +69,14 @@ def warnings_on_stderr() -> Iterator[None]:
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+        logger.propagate = False  # a library may have given the root logger a handler, as open_clip does
     try:
         yield
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+            logger.propagate = True
 
 
 def exit_if_incomplete(

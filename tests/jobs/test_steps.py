@@ -29,7 +29,10 @@ def test_shards_that_are_not_complete_are_pending_with_the_reason(session):
     decided = steps.decide_complete(session.refreshed(), {"c": "FileNotFoundError"})
     assert [shard.name for shard in decided.session.shards] == ["a"]
     assert (decided.decision.samples, decided.decision.kept) == (2, 1)
-    assert decided.pending == {"b": "not computed yet", "c": "FileNotFoundError"}
+    assert decided.pending == {
+        "b": "not computed yet; `winnow compute` or `winnow run` does that",
+        "c": "FileNotFoundError",
+    }
 
 
 def test_nothing_is_complete(session):
