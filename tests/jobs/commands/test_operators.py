@@ -28,7 +28,7 @@ def test_one_operator(name):
         "clip: {use: clip.ClipScore, model: ViT-L-14, pretrained: openai}",
         "clip.score: {top: 0.3}",
         "Source: Radford et al. 2021",
-        "reads: pixels; the caption; the files named by `model`, `pretrained`",
+        "reads: pixels; the column named by `text`; the files named by `model`, `pretrained`",
     ):
         assert part in shown
     words = [line.split() for line in shown.splitlines()]
