@@ -20,6 +20,7 @@ from tests.support.decided_pool import decided, ordinary, recipe
 from tests.support.paths import PLUGINS
 
 OPTIONS = {
+    "caption",
     "repeats",
     "samples_per_shard",
     "table_embedding",
