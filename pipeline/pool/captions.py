@@ -81,6 +81,12 @@ def captions_of(found: Iterable[tuple[str, object, str | None]], limits: Bounds 
     return Captions(texts, f"{LEFT_OUT}: {said}" if faults else None)
 
 
+def uid_text(usual: str | None, first: str | None) -> str | None:
+    """The text of which a sample's uid is made: the one that a recipe without `pool.caption` reads, else the
+    `first` caption, so that samples with one url and different captions have different uids."""
+    return usual if first is None or (usual and usual.strip()) else first
+
+
 def _not_a_caption(item: object, text: str | None, limits: Bounds) -> str | None:
     """Why a value is not a caption; None if it is one. `text`: the value as `string` gives it."""
     if text is None:

@@ -21,14 +21,8 @@ import polars as pl
 
 from pipeline.errors import ChangedError, ColumnError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.fields import (
-    NO_CAPTION,
-    NOT_UTF_8,
-    REPLACED,
-    USUAL,
-    Limits,
-    pixels_of,
-)
+from pipeline.pool.captions import uid_text
+from pipeline.pool.fields import NO_CAPTION, NOT_UTF_8, REPLACED, USUAL, Limits, pixels_of
 from pipeline.pool.shards import Shard
 from pipeline.pool.table_columns import NAMES, NEEDED, pick, text_parts
 from pipeline.pool.tar import Damage
@@ -224,6 +218,9 @@ def describe(
             text=pl.when(size <= limits.caption_bytes).then("text"), trouble=trouble.otherwise("trouble")
         )
     usual = frame["text"]
+    if captions:
+        pairs = zip(usual, frame["captions"].list.first(), strict=True)
+        usual = pl.Series("text", [uid_text(*pair) for pair in pairs], pl.String)
     frame = frame.with_columns(pl.col(name).list.first().alias("text") for name in captions)
     own = own_uids(pl.col("uid"))
     key = pl.when(pl.col("key") != "").then("key")

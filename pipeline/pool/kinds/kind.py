@@ -42,6 +42,7 @@ MembersOf = Callable[[Mapping[str, Any]], Fields]
 
 LOOKED_AT = 100  # samples in which captions are looked for before the start
 SHOWN = 20  # names in a message
+PLACES_READ = 2  # version of how captions at places, and uids with them, are read
 MEMBER_COLUMNS = ("row", "key", "offset", "length")  # of a sample, by which `members` finds its files
 
 
@@ -164,7 +165,7 @@ class PoolKind(Protocol):
         if self.limits != USUAL:
             settings.append(asdict(self.limits))
         if self.places:
-            settings.append({"caption": self.places})
+            settings.append({"caption": self.places, "version": PLACES_READ})
         digest = Digest()
         digest.update(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS))
         return seen._replace(content=digest.hexdigest())

@@ -112,6 +112,28 @@ def test_the_uid_does_not_depend_on_the_choice(tmp_path):
     assert chosen["uid"][0] == hashlib.md5(f"the alt text{URL}".encode()).hexdigest()
 
 
+def test_captions_of_one_url_have_uids_of_their_own(tmp_path):
+    """Without a text elsewhere, the uid is made of the first caption."""
+    records = [{"url": URL, "re": "r1"}, {"url": URL, "re": ["r2", "r3"]}, {"url": URL}]
+    found = read("tars", tar(tmp_path, *records, txt=None), ("json.re",))
+    expected = [hashlib.md5(f"{text}{URL}".encode()).hexdigest() for text in ("r1", "r2", "")]
+    assert found["uid"].to_list() == expected
+    path = tar(tmp_path / "blank", *records, txt=" ")
+    assert read("tars", path, ("json.re",))["uid"].to_list()[:2] == expected[:2]
+
+
+@pytest.mark.parametrize("kind", ["tables", "image_tables"])
+def test_rows_of_one_url_have_uids_of_their_own(tmp_path, kind):
+    columns = {"url": [URL] * 3, "text": ["t", None, ""], "alts": [["a"], ["b", "c"], ["d"]]}
+    columns |= {"image": [jpeg(n) for n in range(3)]} if kind == "image_tables" else {}
+    pl.DataFrame(columns).write_parquet(tmp_path / "0.parquet")
+    expected = [hashlib.md5(f"{text}{URL}".encode()).hexdigest() for text in ("t", "b", "d")]
+    assert read(kind, tmp_path / "0.parquet", ("alts",))["uid"].to_list() == expected
+    pl.DataFrame(columns).drop("text").write_parquet(tmp_path / "0.parquet")
+    expected = [hashlib.md5(f"{text}{URL}".encode()).hexdigest() for text in ("a", "b", "d")]
+    assert read(kind, tmp_path / "0.parquet", ("alts",))["uid"].to_list() == expected
+
+
 @pytest.mark.parametrize("kind", ["files", "tars"])
 def test_files_and_tars_give_the_same_captions(tmp_path, kind):
     path = tar(tmp_path, {"uid": uid(0), "more": ["b", "c"]}, {"uid": uid(1), "more": None})
