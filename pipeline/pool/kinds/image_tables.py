@@ -29,8 +29,8 @@ from pipeline.pool.fetching import Fetch, watched
 from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_size, image_suffix, string
 from pipeline.pool.kinds.kind import CaptionPlaces, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
-from pipeline.pool.table_columns import pick, text_parts
-from pipeline.pool.table_reader import describe, identify_table, reading, seen_early
+from pipeline.pool.table_columns import pick, places_in, text_parts
+from pipeline.pool.table_reader import column_names, describe, identify_table, reading, seen_early
 from pipeline.pool.tar import MAX_MEMBER
 from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.webdataset import LARGE_IMAGE
@@ -64,6 +64,10 @@ class ImageTables(PoolKind):
             file = Opened(shard.path, stack)
             with reading(file):
                 self._open(file, stack)
+
+    def places_of(self, shard: Shard) -> set[str]:
+        """See PoolKind. The columns."""
+        return set(map(str, column_names(shard, limits=self.limits)))
 
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
@@ -100,7 +104,7 @@ class ImageTables(PoolKind):
             file.check(RUN_AGAIN)
 
     def _open(self, file: Opened, stack: ExitStack) -> "_Table":
-        """Find the columns. Raises ColumnError if the picture or a caption is missing, and ValueError."""
+        """Find the columns. Raises ColumnError if the picture or the caption is missing, and ValueError."""
         table = stack.enter_context(Parquet(file.path or file.file, self.limits))
         image = _image_column(table.schema, self.columns.get("image"))
         columns = {part: name for part, name in self.columns.items() if part != "image"}
@@ -164,7 +168,8 @@ def _samples(
     table: _Table, shard: str, limits: Limits
 ) -> Iterator[tuple[pl.DataFrame, list[memoryview | None]]]:
     """The rows, some at a time, and their pictures."""
-    names = list(dict.fromkeys((table.image, *map(str, (*table.parts.values(), *table.captions)))))
+    captions = places_in(table.file.schema.names, table.captions)
+    names = list(dict.fromkeys((table.image, *map(str, (*table.parts.values(), *captions)))))
     seen = Counter[str]()
     first = 0
     for batch in table.file.batches(names, ROWS):
