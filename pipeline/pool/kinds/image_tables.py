@@ -30,7 +30,7 @@ from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_size, image_suffix
 from pipeline.pool.kinds.kind import CaptionPlaces, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.table_columns import pick, places_in, text_parts
-from pipeline.pool.table_reader import column_names, describe, identify_table, reading, seen_early
+from pipeline.pool.table_reader import describe, identify_table, reading, seen_early
 from pipeline.pool.tar import MAX_MEMBER
 from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.webdataset import LARGE_IMAGE
@@ -64,10 +64,6 @@ class ImageTables(PoolKind):
             file = Opened(shard.path, stack)
             with reading(file):
                 self._open(file, stack)
-
-    def places_of(self, shard: Shard) -> set[str]:
-        """See PoolKind. The columns."""
-        return set(map(str, column_names(shard, limits=self.limits)))
 
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
@@ -168,10 +164,9 @@ def _samples(
     table: _Table, shard: str, limits: Limits
 ) -> Iterator[tuple[pl.DataFrame, list[memoryview | None]]]:
     """The rows, some at a time, and their pictures."""
-    captions = places_in(table.file.schema.names, table.captions)
-    names = list(dict.fromkeys((table.image, *map(str, (*table.parts.values(), *captions)))))
-    seen = Counter[str]()
-    first = 0
+    parts = (*table.parts.values(), *places_in(table.file.schema.names, table.captions))
+    names = list(dict.fromkeys((table.image, *map(str, parts))))
+    seen, first = Counter[str](), 0
     for batch in table.file.batches(names, ROWS):
         frame = describe(text_parts(batch, table.parts, limits, table.captions), shard, first, seen, limits)
         pictures = _pictures(batch.column(table.image))

@@ -25,6 +25,7 @@ from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import USUAL, Limits, parse, string
 from pipeline.pool.sample_table import SampleTable, StoredSamples
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, TABLES, Listing, Shard
+from pipeline.pool.table_reader import column_names
 from pipeline.schema import CAPTIONS_COLUMN, EMPTY
 from pipeline.storage.identity import Digest, Seen
 from pipeline.storage.ranges import local_path
@@ -102,8 +103,11 @@ class PoolKind(Protocol):
         return  # by default nothing can be wrong with it
 
     def places_of(self, shard: Shard) -> set[str]:
-        """Where captions may be in the first samples of a shard: by default its txt and the keys of its json.
-        Raises what `read` does."""
+        """Where captions may be in the first samples of a shard: by default the columns of a table, else its
+        txt and the keys of its json. Raises what `read` does."""
+        if self.takes_columns:
+            named = (*self.columns.values(), *self.places)
+            return set(map(str, column_names(shard, named, self.limits)))
         there = set[str]()
         rows = self.first_rows(shard)
         with self.members(shard) as members_of:

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
-from pipeline.pool.table_reader import check_table, column_names, identify_table, read_table
+from pipeline.pool.table_reader import check_table, identify_table, read_table
 from pipeline.storage.identity import Seen, noted
 
 
@@ -24,11 +24,6 @@ class Tables(PoolKind):
     def check_shard(self, shard: Shard) -> None:
         """See PoolKind. A table must have its columns."""
         check_table(shard, self.columns, self.limits, self.places)
-
-    def places_of(self, shard: Shard) -> set[str]:
-        """See PoolKind. The columns."""
-        named = (*self.columns.values(), *self.places)
-        return set(map(str, column_names(shard, named, self.limits)))
 
     def check(self, shards: Sequence[Shard], columns: Collection[str]) -> None:
         """See PoolKind. Raises RecipeError if `pool.kind` says otherwise than the names of the files."""
