@@ -12,6 +12,11 @@ from it which embeddings have text, and of the rest only the pictures that it po
 is set so that the probe keeps a wanted share of the pictures with text, `recall`; what it really keeps, and
 what it saves, is measured on the same sample, each picture by a probe that has not seen it.
 
+If fewer than 50 pictures of the sample have text, or fewer than 50 have none, the probe knows nothing, and
+every picture is read. So choose `share` such that about 50 or more of the drawn pictures have text; at most
+10,000 of them are used (`size`). `text` reads the pictures of the sample again where the probe points to
+them.
+
 Columns
     Worthwhile  probability  Float32  how likely the expensive operator finds something, in [0, 1], higher is
                                       likelier; null without an embedding, or if it is zero or not finite
@@ -59,6 +64,9 @@ class Probe(Stat):
     size       pictures in the sample, at most
     seed       of the sample
 
+    With fewer than 50 pictures with or without something in the sample, every picture is worthwhile, and
+    nothing is spared: let the sample hold more.
+
     Table: one row. `weight` Array(Float64, d) and `bias` of the probe; `bound`, the log-odds from which a
     picture is worthwhile, -inf if there are fewer than 50 pictures with or without something; `pictures` in
     the sample, `found` with something; `recall`, `skipped`: the share of these that the probe keeps, and the
@@ -70,7 +78,7 @@ class Probe(Stat):
 
     embedding: Embedding
     found: Numbers
-    least: float = 1
+    least: Annotated[float, Field(allow_inf_nan=False)] = 1
     recall: Annotated[float, Field(gt=0, le=1)] = 0.98
     size: Annotated[int, Field(ge=2)] = 10_000
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

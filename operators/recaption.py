@@ -39,7 +39,7 @@ from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.reasons import NO_CAPTION
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
-from pipeline.operator import Device, Embedding, Score
+from pipeline.operator import Device, Embedding, Operator, Score
 
 AT_ONCE = 4096  # captions whose embeddings are held, more if one sample has more
 
@@ -95,6 +95,16 @@ class BestCaption(ClipWeights, Score):
             }
         )
         return frame.with_columns(pl.when(pl.col("index").is_not_null()).then("text_embedding"))
+
+    def evidence(
+        self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
+    ) -> pl.DataFrame:
+        """`caption`, `cosine`: all candidates in order; a cosine is null where there is none."""
+        captions = row["captions"].to_list()[0] or []
+        cosines = row[".scores"].to_list()[0] or [None] * len(captions)
+        return pl.DataFrame(
+            {"caption": captions, "cosine": cosines}, {"caption": pl.String, "cosine": pl.Float32}
+        )
 
 
 class _Found(NamedTuple):

@@ -1,12 +1,16 @@
 """The field of operators that read captions."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from pipeline.operator import Operator, Texts
 
 
 class ReadsCaptions(Operator):
     """Base of operators that read captions.
 
-    text  the column of captions; such as best.text, the best of several (`clip.BestCaption`)
+    text  the column of captions; such as best.text, the best of several (`recaption.BestCaption`)
     """
 
-    text: Texts = "text"
+    text: Annotated[Texts, Field(min_length=1)] = "text"

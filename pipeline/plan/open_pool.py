@@ -8,6 +8,7 @@ from pipeline.operator import reads_images
 from pipeline.plan.outputs import check_outputs
 from pipeline.pool.fields import Limits
 from pipeline.pool.kinds.kind import PoolKind
+from pipeline.pool.kinds.places import check_places
 from pipeline.pool.kinds.registry import KINDS, NAMED, usual_kind
 from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.text_tables import Break
@@ -76,8 +77,9 @@ def _columns_read(recipe: Recipe) -> set[str]:
 
 
 def check_first(kind: PoolKind, shards: Sequence[Shard]) -> None:
-    """Raises RecipeError if the first shard lacks a column that the recipe names. If storage cannot read it,
-    or it is broken, the pass that reads it will say so."""
+    """Raises RecipeError if the first shard lacks a column that the recipe names, or if a few shards have no
+    caption where it says. If storage cannot read one, or it is broken, the pass that reads it will say so."""
+    check_places(kind, shards)
     try:
         for shard in shards[:1]:
             kind.check_shard(shard)

@@ -38,10 +38,21 @@ def check_members(places: Sequence[str | int]) -> None:
     """Raises RecipeError for a place that files of a sample do not have: one is `txt` or `json.KEY`."""
     for place in places:
         if place != TXT and not (isinstance(place, str) and place.removeprefix(KEY) not in ("", place)):
-            close = f" (did you mean {KEY}{shortened(place)}?)" if isinstance(place, str) else ""
+            meant = _meant(place) if isinstance(place, str) else ""
+            close = f" (did you mean {shortened(meant)}?)" if meant else ""
             raise RecipeError(
                 f"pool.caption must be {TXT} or {KEY}KEY, a key of the json, got {brief(place)}{close}"
             )
+
+
+def _meant(place: str) -> str:
+    """The place that one of another form may stand for: txt for TXT, json.recaption for recaption."""
+    start, _, key = place.partition(".")
+    if place.strip(".").lower() == TXT:
+        return TXT
+    if start.lower() == KEY[:-1]:
+        return KEY + key if key else ""
+    return KEY + place
 
 
 class Captions(NamedTuple):
@@ -81,6 +92,12 @@ def captions_of(found: Iterable[tuple[str, object, str | None]], limits: Bounds 
     return Captions(texts, f"{LEFT_OUT}: {said}" if faults else None)
 
 
+def uid_text(usual: str | None, first: str | None) -> str | None:
+    """The text of which a sample's uid is made: the one that a recipe without `pool.caption` reads, else the
+    `first` caption, so that samples with one url and different captions have different uids."""
+    return usual if first is None or (usual and usual.strip()) else first
+
+
 def _not_a_caption(item: object, text: str | None, limits: Bounds) -> str | None:
     """Why a value is not a caption; None if it is one. `text`: the value as `string` gives it."""
     if text is None:
@@ -102,6 +119,11 @@ def captions_frame(columns: Mapping[str, Sequence[object]], limits: Bounds = USU
 
 
 def of_captions(batch: pa.RecordBatch, names: Sequence[str | int], limits: Bounds = USUAL) -> pl.DataFrame:
-    """`captions_frame` of these columns. Raises ValueError if one has no texts."""
-    columns = {str(n): text_lists(batch.column(str(n)), str(n), MOST_CAPTIONS + 1) for n in names}
+    """`captions_frame` of these columns, of which some may be missing. Raises ValueError if one has no
+    texts."""
+    columns: dict[str, Sequence[object]] = {}
+    for name in map(str, names):
+        there = name in batch.schema.names
+        found = text_lists(batch.column(name), name, MOST_CAPTIONS + 1) if there else None
+        columns[name] = [None] * batch.num_rows if found is None else found
     return captions_frame(columns, limits)

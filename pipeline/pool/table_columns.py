@@ -36,8 +36,8 @@ def pick(
     captions: Sequence[Name] = (),
 ) -> dict[str, Name]:
     """Part of a sample (`text`, `url`, ...) -> column: as `columns` says, else by its usual names. `names`:
-    the table's columns. Raises ColumnError if a `needed` part, one of `columns` or of `captions` is missing,
-    and ShardError if there are several of one name. With `captions`, no other text is needed."""
+    the table's columns. Raises ColumnError if a `needed` part or one of `columns` is missing, and
+    ShardError if there are several of one name. With `captions`, which may be missing, no text is needed."""
     picked: dict[str, Name] = {}
     for part, usual in NAMES.items():
         wanted = (columns[part],) if part in columns else usual
@@ -45,7 +45,7 @@ def pick(
         if not present and (part in columns or (part in needed and not (captions and part == "text"))):
             raise ColumnError(_missing(f"pool.columns.{part}", wanted, names))
         picked |= {part: present[0]} if present else {}
-    for name in (*picked.values(), *pick_captions(names, captions)):
+    for name in (*picked.values(), *places_in(names, captions)):
         if (count := names.count(name)) > 1:
             raise ShardError(f"has {count} columns called {name}, must have one: rename the others")
     if "error_message" not in picked:
@@ -53,12 +53,9 @@ def pick(
     return picked
 
 
-def pick_captions(names: Sequence[Name], captions: Sequence[Name]) -> Sequence[Name]:
-    """The columns of captions. Raises ColumnError if one is missing."""
-    for place in captions:
-        if place not in names:
-            raise ColumnError(_missing("pool.caption", (place,), names))
-    return captions
+def places_in(names: Sequence[Name], captions: Sequence[Name]) -> Sequence[Name]:
+    """The columns of captions that a table has. One that is missing is a place without a caption."""
+    return [place for place in captions if place in names]
 
 
 def _missing(key: str, wanted: Sequence[Name], names: Sequence[Name]) -> str:

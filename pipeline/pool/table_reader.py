@@ -21,16 +21,10 @@ import polars as pl
 
 from pipeline.errors import ChangedError, ColumnError, ShardError
 from pipeline.parquet import Parquet, garbled
-from pipeline.pool.fields import (
-    NO_CAPTION,
-    NOT_UTF_8,
-    REPLACED,
-    USUAL,
-    Limits,
-    pixels_of,
-)
+from pipeline.pool.captions import uid_text
+from pipeline.pool.fields import NO_CAPTION, NOT_UTF_8, REPLACED, USUAL, Limits, pixels_of
 from pipeline.pool.shards import Shard
-from pipeline.pool.table_columns import NAMES, NEEDED, pick, text_parts
+from pipeline.pool.table_columns import NAMES, NEEDED, pick, places_in, text_parts
 from pipeline.pool.tar import Damage
 from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.text_tables import PIECE, Break, Name, Table, open_text
@@ -64,6 +58,14 @@ def check_table(
         file = Opened(shard.path, stack)
         with reading(file):
             _open(shard, columns, NEEDED, file, stack, limits, captions)
+
+
+def column_names(shard: Shard, named: Sequence[Name] = (), limits: Limits = USUAL) -> list[Name]:
+    """The columns of a table. `named`: those that the recipe names. Raises ShardError and OSError."""
+    with ExitStack() as stack:
+        file = Opened(shard.path, stack)
+        with reading(file):
+            return list(_table(shard, named, file, stack, limits).names or ())
 
 
 class TableReader:
@@ -160,14 +162,18 @@ def _open(
     captions: Sequence[Name] = (),
 ) -> Iterator[pl.DataFrame]:
     """See Table.frames."""
-    if shard.format == "parquet":
-        table = _open_parquet(file, stack, limits)
-    else:
-        positions = any(isinstance(name, int) for name in (*columns.values(), *captions))
-        table = open_text(file, shard.format, header=not positions, limits=limits)
+    table = _table(shard, (*columns.values(), *captions), file, stack, limits)
     if table.names is None:
         return table.frames({}, ())
     return table.frames(pick(table.names, columns, needed, captions), captions)
+
+
+def _table(shard: Shard, named: Sequence[Name], file: Opened, stack: ExitStack, limits: Limits) -> Table:
+    """The open table. `named`: the columns that the recipe names."""
+    if shard.format == "parquet":
+        return _open_parquet(file, stack, limits)
+    header = not any(isinstance(name, int) for name in named)
+    return open_text(file, shard.format, header=header, limits=limits)
 
 
 @contextmanager
@@ -198,7 +204,8 @@ def _parquet_frames(
     table: Parquet, parts: Mapping[str, Name], captions: Sequence[Name], limits: Limits
 ) -> Iterator[pl.DataFrame]:
     """See Table.frames."""
-    names = list(dict.fromkeys(map(str, (*parts.values(), *captions))))
+    there = places_in(table.schema.names, captions)
+    names = list(dict.fromkeys(map(str, (*parts.values(), *there)))) or table.schema.names[:1]
     table.check(names)
     for batch in table.batches(names, PIECE):
         yield text_parts(batch, parts, limits, captions)
@@ -224,6 +231,9 @@ def describe(
             text=pl.when(size <= limits.caption_bytes).then("text"), trouble=trouble.otherwise("trouble")
         )
     usual = frame["text"]
+    if captions:
+        pairs = zip(usual, frame["captions"].list.first(), strict=True)
+        usual = pl.Series("text", [uid_text(*pair) for pair in pairs], pl.String)
     frame = frame.with_columns(pl.col(name).list.first().alias("text") for name in captions)
     own = own_uids(pl.col("uid"))
     key = pl.when(pl.col("key") != "").then("key")

@@ -290,9 +290,9 @@ def open_text(file: Readable, format: str, header: bool, limits: Limits = USUAL)
 
 
 def _of_lists(names: Sequence[Name], rows: list[Any], name: Name) -> list[Any]:
-    """A column from rows that are lists. A row that is too short has null there."""
-    index = names.index(name)
-    return [row[index] if index < len(row) else None for row in rows]
+    """A column from rows that are lists: null where a row is too short, and if the column is missing."""
+    index = names.index(name) if name in names else None
+    return [row[index] if index is not None and index < len(row) else None for row in rows]
 
 
 def _of_objects(rows: list[Any], name: Name) -> list[Any]:

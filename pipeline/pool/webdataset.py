@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.pool.captions import KEY, TXT, Captions, captions_of
+from pipeline.pool.captions import KEY, TXT, Captions, captions_of, uid_text
 from pipeline.pool.fields import (
     BAD_JSON,
     IMAGES,
@@ -201,7 +201,7 @@ def describe(
     them (`txt`, `json.KEY`), then the encoded image or None.
 
     `occurrence` counts the earlier samples of the shard with the same key. With any places, the uid is that
-    of a recipe without them.
+    of a recipe without them, if that finds a text (`uid_text`).
     """
     members = list(sample.members.values())
     suffix = _image_suffix(sample)
@@ -210,11 +210,13 @@ def describe(
     record, no_record = _record(sample.members.get("json"), limits)
     text, no_text = _text(sample.members.get(TXT), record, limits)
     url = string(record.get("url"))
-    uid = sample_uid(record.get("uid"), text, url, shard, sample.key, occurrence)
+    usual = text
     captions: list[str] = []
     if places:
         captions, no_text = _chosen(sample, record, places, limits)
         text = next(iter(captions), None)
+    named = uid_text(usual, text) if places else text
+    uid = sample_uid(record.get("uid"), named, url, shard, sample.key, occurrence)
     replaced = NOT_UTF_8 if text and REPLACED in text else None
     no_image = None if data is not None else (image.trouble or LARGE_IMAGE) if image else NO_IMAGE
     return (

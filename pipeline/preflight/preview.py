@@ -21,7 +21,7 @@ from pipeline.plan.index_choice import why_not_built
 from pipeline.plan.passes import GroupPass, Pass, ScorePass, StatPass, Stored, plan
 from pipeline.plan.session import Session
 from pipeline.plan.stored import list_stored
-from pipeline.preflight.captions import caption_line
+from pipeline.preflight.captions import caption_line, caption_warnings, looked_for_captions
 from pipeline.preflight.checks import (
     check_cluster,
     check_packed,
@@ -119,6 +119,7 @@ def preview(
         for number, planned in enumerate(missing)
     ]
     indexes = _indexes(session, stored, bool(count))
+    looked = looked_for_captions(session)
     exports, space_warnings = check_space(session, stored.rows)
     return Preview(
         shards=len(session.shards),
@@ -132,12 +133,13 @@ def preview(
         indexes=indexes,
         estimate=estimate(passes, hours),
         measured=measured.on if measured else None,
-        captions=caption_line(session),
+        captions=caption_line(looked),
         exports=exports,
         warnings=[
             *storage_warnings,
             *absent,
             *check_states(session),
+            *caption_warnings(session, looked),
             *check_packed(session),
             *check_shards(missing, pools),
             *check_parts(session, stored.rows),

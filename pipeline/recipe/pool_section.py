@@ -18,6 +18,7 @@ PARTS = ("image", "text", "url", "uid", "key", "width", "height", "original_widt
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # of a recipe or pool: it names folders
 MOST_PLACES = 16  # of captions
+MOST_PLACE = 200  # characters of one
 MOST_NAME = 100  # characters of a name: with what stores add, file systems take at most 255
 
 
@@ -110,6 +111,8 @@ class Pool(Section):
             raise ValueError(
                 f"must be a place such as txt or json.KEY, or a list of them, got {brief(value)}"
             )
+        if long := next((place for place in places if len(str(place)) > MOST_PLACE), None):
+            raise ValueError(f"must be places of at most {MOST_PLACE} characters, got {brief(long)}")
         if len(set(places)) < len(places) or len(places) > MOST_PLACES:
             raise ValueError(f"must name at most {MOST_PLACES} places, none twice, got {brief(value)}")
         return tuple(places)

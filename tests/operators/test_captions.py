@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from operators.algorithms.captions import ReadsCaptions
+from pipeline.errors import RecipeError
 from pipeline.operator import Device, Stat
 from pipeline.plan.keys import parameters
 from pipeline.recipe.lookup import build, find
@@ -34,3 +35,8 @@ def test_captions_come_from_the_column_that_text_names(use, tiny_clip):
             made.setup(STATS, Device())
             results.append(run(made, rows.select(n for n in made.inputs() if n not in STATS), images))
     exactly(*results)
+
+
+def test_a_column_without_a_name_is_refused():
+    with pytest.raises(RecipeError, match=r"compute\.it\.text must have at least 1 character, got ''"):
+        build("it", {"use": "caption.Caption", "text": ""}, [])

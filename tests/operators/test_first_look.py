@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from operators import text
 from operators.first_look import Probe, Worthwhile
@@ -156,3 +157,9 @@ def test_the_new_fields_leave_the_keys_of_stored_columns_alone():
     assert plain == cache_key("text.TextBoxes", TextBoxes(only="", share=1, seed=0), {}, {})
     assert plain != cache_key("text.TextBoxes", TextBoxes(share=0.5), {}, {})
     assert set(TextBoxes().model_dump()) == {"side", "enlarge", "threshold", "recognise", "confidence"}
+
+
+@pytest.mark.parametrize("least", [float("nan"), float("inf")])
+def test_a_bound_that_no_number_reaches_is_refused(least):
+    with pytest.raises(ValidationError, match="finite number"):
+        Probe(**PROBE, least=least)

@@ -41,7 +41,7 @@ from pipeline.pool.listing.names import safe, unsafe
 from pipeline.pool.listing.reasons import NO_SHARD
 from pipeline.pool.listing.tree import FILE, FOLDER, File, ListedTree, LocalTree
 from pipeline.pool.shards import Shard
-from pipeline.pool.table_columns import pick_captions
+from pipeline.pool.table_columns import places_in
 from pipeline.schema import CAPTIONS_COLUMN, SAMPLE_COLUMNS
 from pipeline.storage.identity import Digest, local_state, state_digest
 
@@ -155,11 +155,10 @@ class Metadata:
             pass
         return rows
 
-    def check_captions(self, shard: str) -> None:
-        """Raises ColumnError if a shard lacks a column of captions that the recipe names; OSError."""
+    def column_names(self, shard: str) -> list[str]:
+        """The columns of a shard's parquet. Raises ShardError, OSError."""
         with self._parquet(shard) as table:
-            names = table.schema.names
-        pick_captions(names, self.captions)
+            return list(table.schema.names)
 
     def rows(self, shard: str) -> int:
         """How many samples a shard has, from the parquet's footer. Raises ShardError if its arrays have
@@ -247,7 +246,7 @@ class Metadata:
         left out. At least one frame."""
         with self._parquet(shard) as table:
             chosen = [name for name in ("text", *CAPTIONS_COLUMN) if self.captions and name in names]
-            places = pick_captions(table.schema.names, self.captions) if chosen else []
+            places = places_in(table.schema.names, self.captions) if chosen else ()
             sources = sources_of([name for name in names if name not in chosen], table.schema.names)
             wanted = list(dict.fromkeys([*sources.values(), *map(str, places)])) or table.schema.names[:1]
             table.check(wanted)
@@ -258,7 +257,7 @@ class Metadata:
                 arrays = {n: batch.column(sources[n]) if n in sources else None for n in left}
                 columns = {n: converted(n, array, rows, first, most) for n, array in arrays.items()}
                 if chosen:
-                    captions = of_captions(batch, places, self.bounds)["captions"]
+                    captions = of_captions(batch, self.captions, self.bounds)["captions"]
                     columns |= {"text": captions.list.first(), "captions": captions}
                 yield pl.DataFrame(columns or {"": pl.repeat(0, rows, eager=True)})
                 first += rows

@@ -11,7 +11,8 @@ import polars as pl
 from pipeline.bounds import USUAL, Bounds
 from pipeline.errors import ChangedError, RecipeError, ShardError
 from pipeline.pool.datacomp.metadata import EMBEDDINGS, NPZ, PARQUET, ROWS, Metadata
-from pipeline.pool.kinds.kind import PoolKind, SampleBatch
+from pipeline.pool.kinds.kind import LOOKED_AT, PoolKind, SampleBatch
+from pipeline.pool.kinds.places import check_places
 from pipeline.pool.sample_table import SampleTable, begins
 from pipeline.pool.shards import Listing, Shard
 from pipeline.progress import watched
@@ -69,10 +70,15 @@ class DataComp(PoolKind):
         wanted = sorted(EMBEDDINGS.keys() & columns)
         if wanted and not metadata.fs.exists(metadata.path(shards[0].name, NPZ)):
             raise RecipeError(f"{self.key}: {metadata.base} holds no npz files, and {wanted[0]} lies in them")
+        check_places(self, shards)
 
-    def check_shard(self, shard: Shard) -> None:
-        """See PoolKind. It must have the columns of captions that the recipe names."""
-        self.metadata.check_captions(shard.name)
+    def first_rows(self, shard: Shard) -> pl.DataFrame | None:
+        """See PoolKind. The captions alone."""
+        return next(self.metadata.batches(shard.name, ["text"], LOOKED_AT), None)
+
+    def places_of(self, shard: Shard) -> set[str]:
+        """See PoolKind. The columns."""
+        return set(self.metadata.column_names(shard.name))
 
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True

@@ -78,10 +78,6 @@ class Files(PoolKind):
         """See PoolKind."""
         check_members(self.places)
 
-    def check_shard(self, shard: Shard) -> None:
-        """See PoolKind."""
-        self.check_places(shard)
-
     @property
     def suffixes(self) -> tuple[str, ...]:
         """See PoolKind. A folder without a picture is not read."""

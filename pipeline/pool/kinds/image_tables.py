@@ -29,7 +29,7 @@ from pipeline.pool.fetching import Fetch, watched
 from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_size, image_suffix, string
 from pipeline.pool.kinds.kind import CaptionPlaces, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
-from pipeline.pool.table_columns import pick, text_parts
+from pipeline.pool.table_columns import pick, places_in, text_parts
 from pipeline.pool.table_reader import describe, identify_table, reading, seen_early
 from pipeline.pool.tar import MAX_MEMBER
 from pipeline.pool.tar_reader import BATCH_BYTES
@@ -100,7 +100,7 @@ class ImageTables(PoolKind):
             file.check(RUN_AGAIN)
 
     def _open(self, file: Opened, stack: ExitStack) -> "_Table":
-        """Find the columns. Raises ColumnError if the picture or a caption is missing, and ValueError."""
+        """Find the columns. Raises ColumnError if the picture or the caption is missing, and ValueError."""
         table = stack.enter_context(Parquet(file.path or file.file, self.limits))
         image = _image_column(table.schema, self.columns.get("image"))
         columns = {part: name for part, name in self.columns.items() if part != "image"}
@@ -164,9 +164,9 @@ def _samples(
     table: _Table, shard: str, limits: Limits
 ) -> Iterator[tuple[pl.DataFrame, list[memoryview | None]]]:
     """The rows, some at a time, and their pictures."""
-    names = list(dict.fromkeys((table.image, *map(str, (*table.parts.values(), *table.captions)))))
-    seen = Counter[str]()
-    first = 0
+    parts = (*table.parts.values(), *places_in(table.file.schema.names, table.captions))
+    names = list(dict.fromkeys((table.image, *map(str, parts))))
+    seen, first = Counter[str](), 0
     for batch in table.file.batches(names, ROWS):
         frame = describe(text_parts(batch, table.parts, limits, table.captions), shard, first, seen, limits)
         pictures = _pictures(batch.column(table.image))

@@ -20,12 +20,12 @@ import orjson
 import polars as pl
 from polars._typing import PolarsDataType
 
-from pipeline.errors import ColumnError
 from pipeline.pool.captions import KEY, TXT
 from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import USUAL, Limits, parse, string
 from pipeline.pool.sample_table import SampleTable, StoredSamples
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, TABLES, Listing, Shard
+from pipeline.pool.table_reader import column_names
 from pipeline.schema import CAPTIONS_COLUMN, EMPTY
 from pipeline.storage.identity import Digest, Seen
 from pipeline.storage.ranges import local_path
@@ -42,6 +42,7 @@ MembersOf = Callable[[Mapping[str, Any]], Fields]
 
 LOOKED_AT = 100  # samples in which captions are looked for before the start
 SHOWN = 20  # names in a message
+PLACES_READ = 2  # version of how captions at places, and uids with them, are read
 MEMBER_COLUMNS = ("row", "key", "offset", "length")  # of a sample, by which `members` finds its files
 
 
@@ -101,24 +102,21 @@ class PoolKind(Protocol):
         """Read just enough of a shard to know whether `read` would succeed. Raises ShardError and OSError."""
         return  # by default nothing can be wrong with it
 
-    def check_places(self, shard: Shard) -> None:
-        """Raises ColumnError, which lists what is there, if none of the first samples of a shard has a
-        caption where the recipe says; and what `read` raises. Of pools whose samples have files."""
-        frame = self.first_rows(shard) if self.places else None
-        if frame is None or frame["text"].count():
-            return
+    def places_of(self, shard: Shard) -> set[str]:
+        """Where captions may be in the first samples of a shard: by default the columns of a table, else its
+        txt and the keys of its json. Raises what `read` does."""
+        if self.takes_columns:
+            named = (*self.columns.values(), *self.places)
+            return set(map(str, column_names(shard, named, self.limits)))
         there = set[str]()
+        rows = self.first_rows(shard)
         with self.members(shard) as members_of:
-            for row in frame.head(SHOWN).select(MEMBER_COLUMNS).iter_rows(named=True):
-                for suffix, data in members_of(row):
-                    there |= {TXT} if suffix.lower() == "txt" else set()
-                    record = parse(data, self.limits.json_bytes)[0] if suffix.lower() == "json" else {}
-                    there |= {f"{KEY}{string(key) or ''}"[:40] for key in record}
-        listed = ", ".join(sorted(there)[:SHOWN]) or "neither a txt nor a json"
-        raise ColumnError(
-            f"none of the first {len(frame)} samples of {shard.path} has a caption at "
-            f"{', '.join(map(str, self.places))} (pool.caption); there are: {listed}"
-        )
+            found = [] if rows is None else rows.head(SHOWN).select(MEMBER_COLUMNS).iter_rows(named=True)
+            for suffix, data in (field for row in found for field in members_of(row)):
+                there |= {TXT} if suffix.lower() == TXT else set()
+                record = parse(data, self.limits.json_bytes)[0] if suffix.lower() == "json" else {}
+                there |= {f"{KEY}{string(key) or ''}" for key in record}
+        return there
 
     def first_rows(self, shard: Shard) -> pl.DataFrame | None:
         """The first samples of a shard, at most LOOKED_AT; None if it has none. Raises what `read` does."""
@@ -164,7 +162,7 @@ class PoolKind(Protocol):
         if self.limits != USUAL:
             settings.append(asdict(self.limits))
         if self.places:
-            settings.append({"caption": self.places})
+            settings.append({"caption": self.places, "version": PLACES_READ})
         digest = Digest()
         digest.update(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS))
         return seen._replace(content=digest.hexdigest())

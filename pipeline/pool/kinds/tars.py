@@ -36,10 +36,6 @@ class Tars(PoolKind):
             raise RecipeError(f"pool.kind is tars, and {shards[0].path} is a table")
         check_members(self.places)
 
-    def check_shard(self, shard: Shard) -> None:
-        """See PoolKind."""
-        self.check_places(shard)
-
     def read(
         self, shard: Shard, rows: int, notes: dict[str, Any], images: bool = True
     ) -> Iterator[SampleBatch]:

@@ -10,15 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import RecipeError
-from pipeline.plan.open_pool import check_first
 from pipeline.plan.session import Session
 from pipeline.pool.captions import captions_of
 from pipeline.pool.fields import Limits, parse
 from pipeline.pool.kinds.registry import KINDS
-from pipeline.pool.sample_table import StoredSamples
-from pipeline.preflight.captions import caption_line
 from pipeline.recipe.load import parse as recipe_of
-from pipeline.storage.store import Store
 from tests.support.decided_pool import jpeg, uid, write_tar
 
 URL = "https://a.org/1"
@@ -112,6 +108,28 @@ def test_the_uid_does_not_depend_on_the_choice(tmp_path):
     assert chosen["uid"][0] == hashlib.md5(f"the alt text{URL}".encode()).hexdigest()
 
 
+def test_captions_of_one_url_have_uids_of_their_own(tmp_path):
+    """Without a text elsewhere, the uid is made of the first caption."""
+    records = [{"url": URL, "re": "r1"}, {"url": URL, "re": ["r2", "r3"]}, {"url": URL}]
+    found = read("tars", tar(tmp_path, *records, txt=None), ("json.re",))
+    expected = [hashlib.md5(f"{text}{URL}".encode()).hexdigest() for text in ("r1", "r2", "")]
+    assert found["uid"].to_list() == expected
+    path = tar(tmp_path / "blank", *records, txt=" ")
+    assert read("tars", path, ("json.re",))["uid"].to_list()[:2] == expected[:2]
+
+
+@pytest.mark.parametrize("kind", ["tables", "image_tables"])
+def test_rows_of_one_url_have_uids_of_their_own(tmp_path, kind):
+    columns = {"url": [URL] * 3, "text": ["t", None, ""], "alts": [["a"], ["b", "c"], ["d"]]}
+    columns |= {"image": [jpeg(n) for n in range(3)]} if kind == "image_tables" else {}
+    pl.DataFrame(columns).write_parquet(tmp_path / "0.parquet")
+    expected = [hashlib.md5(f"{text}{URL}".encode()).hexdigest() for text in ("t", "b", "d")]
+    assert read(kind, tmp_path / "0.parquet", ("alts",))["uid"].to_list() == expected
+    pl.DataFrame(columns).drop("text").write_parquet(tmp_path / "0.parquet")
+    expected = [hashlib.md5(f"{text}{URL}".encode()).hexdigest() for text in ("a", "b", "d")]
+    assert read(kind, tmp_path / "0.parquet", ("alts",))["uid"].to_list() == expected
+
+
 @pytest.mark.parametrize("kind", ["files", "tars"])
 def test_files_and_tars_give_the_same_captions(tmp_path, kind):
     path = tar(tmp_path, {"uid": uid(0), "more": ["b", "c"]}, {"uid": uid(1), "more": None})
@@ -194,6 +212,10 @@ def session(folder, caption, **pool) -> Session:
             "recaption",
             r"pool.caption must be txt or json.KEY, .*'recaption' \(did you mean json.recaption\?\)",
         ),
+        (["json."], r"pool.caption must be txt or json.KEY, a key of the json, got 'json.'$"),
+        (["TXT"], r"got 'TXT' \(did you mean txt\?\)"),
+        (["JSON.more"], r"got 'JSON.more' \(did you mean json.more\?\)"),
+        (["json." + "k" * 196], r"pool.caption must be places of at most 200 characters, got 'json.kkk"),
         (["json.more", 3], r"pool.caption must be txt or json.KEY, a key of the json, got 3"),
         ([], "pool.caption must name at least one"),
         (["txt", "txt"], r"pool.caption must name at most 16 places, none twice"),
@@ -204,22 +226,3 @@ def test_a_place_that_cannot_be_is_refused(tmp_path, caption, message):
     path = tar(tmp_path, {"more": "b"})
     with pytest.raises(RecipeError, match=message):
         session(path, caption)
-
-
-def test_a_key_that_no_sample_has_stops_before_the_start(tmp_path):
-    path = tar(tmp_path, {"recaption": "b", "url": URL})
-    found = session(path, "json.recaptoin")
-    with pytest.raises(
-        RecipeError, match=r"has a caption at json.recaptoin .*there are: json.recaption, json.url, txt"
-    ):
-        check_first(found.kind, found.shards)
-    assert caption_line(found) == "of the first 1 samples, 0 have json.recaptoin; 1 have no caption"
-
-
-def test_the_plan_says_where_captions_are(tmp_path):
-    path = tar(tmp_path, {"more": ["b"]}, {"more": 5}, {}, txt=None)
-    found = session(path, ["json.more", "txt"])
-    check_first(found.kind, found.shards)
-    assert caption_line(found) == "of the first 3 samples, 1 have json.more, 0 have txt; 2 have no caption"
-    assert caption_line(Session.open(recipe_of({"pool": {"shards": str(path), "store": f"{path}-2"}}))) == ""
-    assert isinstance(found.kind.samples(Store("x")), StoredSamples)
