@@ -105,8 +105,6 @@ class Pool(Section):
     def _place_or_places(cls, value: Any) -> Any:
         """A place or several, none twice."""
         places = value if isinstance(value, list | tuple) else (value,)
-        if not places:
-            raise ValueError("must name at least one place, such as txt or json.KEY")
         if not all((isinstance(p, str) and p) or (type(p) is int and p >= 0) for p in places):
             raise ValueError(
                 f"must be a place such as txt or json.KEY, or a list of them, got {brief(value)}"
