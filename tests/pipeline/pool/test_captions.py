@@ -217,7 +217,6 @@ def session(folder, caption, **pool) -> Session:
         (["JSON.more"], r"got 'JSON.more' \(did you mean json.more\?\)"),
         (["json." + "k" * 196], r"pool.caption must be places of at most 200 characters, got 'json.kkk"),
         (["json.more", 3], r"pool.caption must be txt or json.KEY, a key of the json, got 3"),
-        ([], "pool.caption must name at least one"),
         (["txt", "txt"], r"pool.caption must name at most 16 places, none twice"),
         ({"from": "txt"}, r"pool.caption must be a place such as txt or json.KEY"),
     ],
