@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from operators.algorithms.open_clip_names import REFERENCES
 from operators.clip import ClipScore, ClipWeights
+from operators.heads import DATACOMP
 from pipeline.errors import RecipeError, WinnowError, shortened
 from pipeline.export.indexes.index_exporter import pool_of
 from pipeline.operator import Operator
@@ -22,7 +22,6 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import load
 from pipeline.recipe.lookup import find
 from pipeline.recipe.sections import Index, Recipe
-from pipeline.recipe.wording import messages
 from pipeline.schema import owner
 from pipeline.search.index import SearchIndex
 from pipeline.search.manifest import AGAIN
@@ -32,7 +31,6 @@ from pipeline.storage.digests import file_digest
 RECIPES = (".yaml", ".yml")
 WEIGHTS = ("model", "pretrained")
 OTHERWISE = "--like searches without a model"
-DATACOMP = {"datacomp.b32_": "ViT-B-32", "datacomp.l14_": "ViT-L-14"}  # OpenAI's weights (arXiv 2304.14108)
 
 
 @dataclass(frozen=True)
@@ -167,15 +165,12 @@ def _named(index: SearchIndex, choice: Choice) -> ClipWeights:
         )
     if not choice.model:
         raise RecipeError("--pretrained: of which model? Add --model, such as ViT-L-14")
-    if not choice.pretrained and not choice.model.startswith(REFERENCES):
+    try:
+        return ClipScore(model=choice.model, pretrained=choice.pretrained)
+    except ValidationError:
         raise RecipeError(
             f"--model {choice.model} needs --pretrained: a tag of the model, such as openai, or a checkpoint file"
-        )
-    try:
-        operator = ClipScore(model=choice.model, pretrained=choice.pretrained)
-    except ValidationError as error:
-        raise RecipeError("\n".join(messages(error, ClipScore, "--"))) from None
-    return operator
+        ) from None
 
 
 def _of_recipe(index: SearchIndex, recipe: Recipe) -> ClipWeights:
@@ -197,8 +192,9 @@ def _of_recipe(index: SearchIndex, recipe: Recipe) -> ClipWeights:
 
 def _how_to_name(embedding: str) -> str:
     """How the model of an embedding that came with the pool is named. DataComp says which its own are."""
-    model = next((name for key, name in DATACOMP.items() if embedding.startswith(key)), "")
-    return f"name it: --model {model or 'NAME'} --pretrained {'openai' if model else 'TAG or FILE'}"
+    known = (clip for prefix, clip in DATACOMP.items() if embedding.startswith(prefix))
+    model, pretrained = next(known, ("NAME", "TAG or FILE"))
+    return f"name it: --model {model} --pretrained {pretrained}"
 
 
 def _of_index(index: SearchIndex) -> ClipWeights:

@@ -117,9 +117,8 @@ class Filler:
         ):
             if part.base is None:
                 _fill(work.trained(), index_path, rows, metadata, near)
-                content = local_content(
-                    index_path
-                )  # FAISS writes its head last, so it cannot be hashed before
+                # FAISS writes its head last, so the file cannot be hashed before
+                content = local_content(index_path)
             else:
                 content = _fill_behind(part.base, work, index_path, rows, metadata, near)
             metadata.close()
