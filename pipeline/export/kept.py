@@ -33,11 +33,6 @@ def caption_of(session: Session) -> str:
     return session.recipe.export.caption or "text"
 
 
-def chosen_caption(session: Session) -> dict[str, str]:
-    """What a manifest says of the caption: nothing if it is the samples' own."""
-    return {"caption": session.recipe.export.caption} if session.recipe.export.caption else {}
-
-
 def read_captioned(columns: Sequence[str], caption: str) -> list[str]:
     """The columns to read for these ones, if `text` is taken from the column `caption`: see `captioned`."""
     return list(dict.fromkeys(caption if name == "text" else name for name in columns))

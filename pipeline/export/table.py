@@ -35,7 +35,7 @@ from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
-from pipeline.export.kept import caption_of, captioned, chosen_caption, kept_counts, read_captioned
+from pipeline.export.kept import caption_of, captioned, kept_counts, read_captioned
 from pipeline.export.places.file import check_file, is_current, writing_file
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.scores import ScoreColumns
@@ -98,7 +98,7 @@ def write_table(session: Session) -> TableResult:
     )
     brought = list(pool_scores(session))
     about = {"export": "table", "format": FORMAT, **inputs.manifest, "pool_scores": brought, "rows": rows}
-    about |= {"embedding": embedding, **chosen_caption(session)}
+    about |= {"embedding": embedding, **session.recipe.export.chosen_caption()}
     check_file(path, KEY)
     if is_current(path, KEY, about, defaults={"embedding": None}):
         return TableResult(path, rows, written=False)

@@ -27,7 +27,7 @@ import orjson
 
 from pipeline.errors import RecipeError, ShardError
 from pipeline.export.exporter import Report, Watch
-from pipeline.export.kept import chosen_caption, written_counts
+from pipeline.export.kept import written_counts
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.places.stage import Stage, numbers
@@ -202,7 +202,7 @@ def _manifest(session: Session, inputs: Inputs, tars: Sequence[OutputTar]) -> di
         "export": "shards",
         **inputs.manifest,
         **({"repeats": repeats} if repeats else {}),
-        **chosen_caption(session),
+        **session.recipe.export.chosen_caption(),
         "samples_per_shard": session.recipe.export.samples_per_shard,
         "shards": len(tars),
         "samples": sum(tar.rows for tar in tars),

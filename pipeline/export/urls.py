@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.exporter import Watch
-from pipeline.export.kept import caption_of, captioned, chosen_caption, kept_counts, read_captioned
+from pipeline.export.kept import caption_of, captioned, kept_counts, read_captioned
 from pipeline.export.places.contents import HashedFile
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs, operators_of
@@ -75,7 +75,7 @@ def write_urls(session: Session) -> UrlsResult:
     place = _place(session)
     shards = [shard for shard, kept in kept_counts(session).items() if kept]
     inputs = Inputs(session, operators_of(session, [session.recipe.export.caption]))
-    wanted = {"export": "urls", **inputs.manifest, **chosen_caption(session)}
+    wanted = {"export": "urls", **inputs.manifest, **session.recipe.export.chosen_caption()}
     with place.writing(wanted, f"{KEY} of {session.recipe.name}", {"files": 0}) as stage:
         if not stage.complete:
             counts = _write_all(session, shards, stage)

@@ -115,6 +115,10 @@ class Export(Section):
         """(path, mark) of each export that the recipe asks for, by key: `export.index.path`."""
         return {key: (value, mark) for key, value, mark in _marked(self, Destination, "export")}
 
+    def chosen_caption(self) -> dict[str, str]:
+        """What a manifest says of the caption: nothing if it is the samples' own."""
+        return {"caption": self.caption} if self.caption else {}
+
     def every_index(self) -> dict[str, Index]:
         """The indexes, by key below `export`: `index`, `indexes.captions`."""
         one = {"index": self.index} if self.index is not None else {}

@@ -119,7 +119,7 @@ def index_identity(session: Session, section: Index) -> dict[str, Any]:
         "memory": section.memory,
         "recall": section.recall,
         "metric": "inner_product",
-        **({"caption": session.recipe.export.caption} if session.recipe.export.caption else {}),
+        **session.recipe.export.chosen_caption(),
     }
 
 
