@@ -6,13 +6,14 @@
 `run_all` takes all of these steps. Each step can also be taken alone.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jobs.started_later import StartedLater
+from jobs.local_first import SECONDS, LocalFirst
 from jobs.terminal import tables
 from jobs.terminal.console import Console, put, remarks
 from jobs.terminal.progress import showing_progress
@@ -64,7 +65,8 @@ def holding_store(session: Session) -> Iterator[Session]:
 
 
 def executor_of(session: Session, local: bool) -> Executor:
-    """The plain loop if `local`, else Ray, which is imported and started when there is work for it."""
+    """The plain loop if `local`, else Ray. On this machine work begins in the plain loop, and Ray starts for
+    what takes longer; a cluster gets all of it."""
     if local:
         return LocalExecutor()
 
@@ -74,7 +76,7 @@ def executor_of(session: Session, local: bool) -> Executor:
 
         return RayExecutor(session.recipe)
 
-    return StartedLater(start)
+    return LocalFirst(start, seconds=0.0 if os.environ.get("RAY_ADDRESS") else SECONDS)
 
 
 def compute_missing(

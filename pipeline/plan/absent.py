@@ -1,7 +1,7 @@
 """What passes need and is not there: files that operators name, models that nobody published, GPUs.
 
     warnings = absent_files(session, passes) + absent_gpus(passes, nodes)
-    check_present(session, passes, executor.nodes)
+    check_present(session, passes, lambda: executor.nodes)
 
 `winnow plan` warns of them; a command that computes raises a RecipeError before any work. Nothing here asks
 a server: the session has looked at every file already, for the operators' keys. An operator itself says
@@ -12,7 +12,7 @@ file is a RecipeError for `winnow plan`, too.
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ OTHER_DEVICES = ("dxg", "kfd", "nvhost-gpu")  # Windows' Linux, AMD, Jetson: the
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def check_present(session: Session, passes: Sequence[Pass], nodes: Sequence[Node]) -> None:
-    """Raises RecipeError with a line for each thing that these passes need and that is not there. `nodes`:
-    the machines on which they are about to run."""
+def check_present(session: Session, passes: Sequence[Pass], nodes: Callable[[], Sequence[Node]]) -> None:
+    """Raises RecipeError with a line for each thing that these passes need and that is not there. `nodes`
+    gives the machines on which they are about to run; it is asked only if a pass needs a GPU."""
     check_files(session, passes)
-    if absent := [*absent_files(session, passes), *absent_gpus(passes, nodes)]:
+    gpus = absent_gpus(passes, nodes()) if any(map(_asks_gpus, passes)) else []
+    if absent := [*absent_files(session, passes), *gpus]:
         raise RecipeError("\n".join(absent))
 
 
@@ -77,6 +78,11 @@ def absent_gpus(passes: Sequence[Pass], nodes: Sequence[Node]) -> list[str]:
         for key in [f"run.{stage.names[0]}"]
     ]
     return list(dict.fromkeys(lines))
+
+
+def _asks_gpus(planned: Pass) -> bool:
+    """Whether a pass has a stage that asks for GPUs."""
+    return isinstance(planned, ScorePass) and any(stage.resources.gpus for stage in planned.stages)
 
 
 def gpus_here() -> float:

@@ -57,7 +57,7 @@ def compute(
     session = settle(session, executor, log)
     attempts = Counter[str]()  # by shard: how often its samples were read, or it changed under a pass
     while session.shards and (passes := _missing(session, only)):
-        check_present(session, passes, executor.nodes)
+        check_present(session, passes, lambda: executor.nodes)
         for planned in passes:
             outcome = _run(session, executor, planned, observe(planned), log)
             attempts.update({*outcome.read_anew, *outcome.changed})

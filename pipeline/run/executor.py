@@ -129,15 +129,41 @@ class LocalExecutor:
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
         """See Executor."""
+        self.begin_scores(work, shards, stages, report)
+        return {}
+
+    def begin_scores(
+        self,
+        work: Work,
+        shards: Sequence[Shard],
+        stages: Sequence[Stage],
+        report: Report,
+        seconds: float = math.inf,
+    ) -> int:
+        """Run a ScorePass, but begin no shard after so many seconds. Returns how many shards are done, the
+        first ones. Raises OperatorError."""
+        if not shards:
+            return 0
         log_begun(work.names, shards, f"this process, {self.threads} threads")
+        ends = time.perf_counter() + seconds
+        done = 0
+
+        def in_time() -> Iterator[Shard]:
+            nonlocal done
+            for shard in shards:
+                if time.perf_counter() >= ends:
+                    return
+                done += 1
+                yield shard
+
         stats = work.stats()
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
         told = _in_turns(report)
         run = partial(_run_stages, runners, told)
         with ThreadPoolExecutor(self.in_flight) as pool, _stopped_after(runners):
-            for step, tally in ordered_map(pool, self.in_flight, run, _steps(work, shards)):
+            for step, tally in ordered_map(pool, self.in_flight, run, _steps(work, in_time())):
                 told(_collected(step, tally))
-        return {}
+        return done
 
     @property
     def task_threads(self) -> int:

@@ -32,6 +32,7 @@ PATIENCE = 1800  # seconds of one benchmark
 PACKAGES = ("torch", "open_clip_torch", "numpy", "polars", "pyarrow", "ray", "faiss-gpu", "pillow")
 # The arguments of a run that takes a few minutes at most on two cores
 QUICK = {
+    "captions": [],
     "clip": ["--samples", "128"],
     "clipcov": ["--pool", "3000", "--seeds", "1", "--steps", "50"],
     "columns": ["--rows", "20000"],

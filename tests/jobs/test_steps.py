@@ -3,11 +3,10 @@
 import pytest
 
 from jobs import steps
-from jobs.started_later import StartedLater
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run.executor import Asked, LocalExecutor
+from pipeline.run.executor import LocalExecutor
 
 
 @pytest.fixture
@@ -46,32 +45,3 @@ def test_decide_and_export(session, tmp_path):
     assert (decided.session, decided.decision.kept, decided.pending) == (log.session, 3, {})
     assert list(written) == ["subset"]
     assert (tmp_path / "subset.npy").exists()
-
-
-def test_a_command_without_work_does_not_start_ray(session, monkeypatch):
-    from pipeline.run import on_ray
-
-    started = []
-
-    class Ray(LocalExecutor):
-        def __init__(self, recipe):
-            super().__init__()
-            started.append(recipe)
-
-    monkeypatch.setattr(on_ray, "RayExecutor", Ray)
-    for expected in (1, 1):
-        executor = steps.executor_of(session, local=False)
-        log = steps.compute_missing(session.refreshed(), executor, quiet=True)
-        steps.decide_and_export(log.session, executor, log.pending, quiet=True)
-        assert len(started) == expected
-
-
-def test_an_executor_that_is_started_later_hands_items_on():
-    executor = StartedLater(lambda: LocalExecutor(1))
-    assert list(executor.each(abs, [-1, 2, -3])) == [1, 2, 3]
-    assert executor.one(abs, -4, Asked("run.index")) == 4
-
-    def never() -> LocalExecutor:
-        raise AssertionError("there is no work")
-
-    assert list(StartedLater(never).each(abs, [])) == []
