@@ -1,7 +1,7 @@
 """Faults on a simulated cluster of three nodes, in computing and in exporting: what each run came to.
 
-    python tests/benchmarks/bench_faults.py --runs 2
-    python tests/benchmarks/bench_faults.py --faults "node killed" "collector killed" --seed 7
+    PYTHONPATH=. python tests/benchmarks/bench_faults.py --runs 2
+    PYTHONPATH=. python tests/benchmarks/bench_faults.py --faults "node killed" "collector killed" --seed 7
 
 Prints a line per run, then a table: fault x phase, runs, resubmissions, runs that ended in the undisturbed
 bytes after at most one resubmission. Exit status 1 if there is any other. A full disk needs the right to

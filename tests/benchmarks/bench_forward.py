@@ -1,7 +1,7 @@
 """The forward pass on a CPU: open_clip's towers as Winnow calls them, as a loop does, and by other runtimes.
 
-    python tests/benchmarks/bench_forward.py [--model ViT-B-32] [--samples 48] [--rounds 2] [--compile]
-        [--openvino PACKAGES]
+    PYTHONPATH=. python tests/benchmarks/bench_forward.py [--model ViT-B-32] [--samples 48] [--rounds 2]
+        [--compile] [--openvino PACKAGES]
 
 CPU seconds of one thread, which a busy machine changes less; the ways take turns, and the quickest round of
 each counts. Photos and captions are real, weights random. The loop has 32 samples per batch; differences are

@@ -1,7 +1,7 @@
 """`winnow ingest` killed twice on a list with 30 % planted failures: is every URL accounted for once, by
 reason? And its speed beside img2dataset's own command on pictures that all arrive.
 
-    python tests/benchmarks/bench_ingest.py [--urls 2000] [--kills 2]
+    PYTHONPATH=. python tests/benchmarks/bench_ingest.py [--urls 2000] [--kills 2]
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Nothing has changed: seconds to plan, and to resume, 10,000 tiny shards, on a local disk and on a loopback
 S3 (with the number of requests). And all files touched: how fast it shows that nothing is new.
 
-    python tests/benchmarks/bench_plan.py
-    python tests/benchmarks/bench_plan.py --checkout ../before     # the same of another version's code
-    python tests/benchmarks/bench_plan.py --only local,touch --shards 2000
+    PYTHONPATH=. python tests/benchmarks/bench_plan.py
+    PYTHONPATH=. python tests/benchmarks/bench_plan.py --checkout ../before   # with another version's code
+    PYTHONPATH=. python tests/benchmarks/bench_plan.py --only local,touch --shards 2000
 
 Every step is a command in a process of its own, as a user types it; figures are medians of --times. Only the
 command line is used, so any version can be measured.

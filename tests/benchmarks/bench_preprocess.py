@@ -1,7 +1,8 @@
 """What `preprocess: fast` saves, and what it costs: images per second of one core from JPEG to the model's
 size, and how far scores drift.
 
-    python tests/benchmarks/bench_preprocess.py [--photos FOLDER] [--model CONFIG.json --weights FILE]
+    PYTHONPATH=. python tests/benchmarks/bench_preprocess.py [--photos FOLDER]
+        [--model CONFIG.json --weights FILE]
 
 The photos as they are, and enlarged to 2,000 pixels. The scores are those of the demo's CLIP, which is small
 but trained, unless another model is named. `device` is the resize that a GPU does, here on the CPU, of equal

@@ -1,7 +1,7 @@
 """What Ray costs: the image pass through Ray beside the plain loop on the same cores, and beside two plain
 processes of one thread with half of the shards each. The runs take turns; medians are printed.
 
-    python tests/benchmarks/bench_ray.py [--shards "DIR/*.tar"] [--copies 12] [--rounds 3]
+    PYTHONPATH=. python tests/benchmarks/bench_ray.py [--shards "DIR/*.tar"] [--copies 12] [--rounds 3]
 
 Start-up is the time to the first batch (imports, models, actors) and is shown apart; the rate counts what
 came after it. On a busy machine compare samples per CPU second, of all processes, Ray's own included.
