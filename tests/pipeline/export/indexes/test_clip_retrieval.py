@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import faiss
@@ -34,3 +36,34 @@ def test_clip_retrieval_opens_the_folder(tmp_path, pool, small_parts, factory):
         assert metadata[ids[ids >= 0].tolist()]["id"].to_list() == ids[ids >= 0].tolist()
         assert (again.shape, scores.shape) == ((4, 8), (4,))
     assert len(metadata) == plain.ntotal == result.rows
+
+
+LOADER = """
+import importlib, json, sys
+sys.path.insert(0, sys.argv[1])
+back = importlib.import_module("clip_retrieval.clip_back")
+found = []
+for mapped, hdf5 in ((False, False), (True, True)):
+    index = back.load_index(sys.argv[2] + "/image.index", mapped)
+    columns = ["url", "image_path", "caption", "NSFW"]
+    provider, _ = back.load_metadata_provider(sys.argv[2], hdf5, False, index, columns, False)
+    ids = index.search(index.reconstruct(3)[None], 4)[1][0].tolist()
+    rows = provider.get(ids, columns)
+    found.append([ids, [getattr(row["caption"], "decode", lambda: row["caption"])() for row in rows]])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif("CLIP_RETRIEVAL" not in os.environ, reason="needs a folder of clip-retrieval's packages")
+def test_clip_retrieval_itself_opens_the_folder(tmp_path, pool):
+    """With its own code and its own FAISS, in a process that sees CLIP_RETRIEVAL first: the folder PACKAGES
+    of tests/benchmarks/bench_clip.py, and flask, flask-cors, werkzeug and what they import."""
+    index = {"embedding": "vector.embedding", "path": str(tmp_path / "out"), "factory": "Flat"}
+    write_index(decided(tmp_path, {"index": index}))
+    words = [sys.executable, "-c", LOADER, os.environ["CLIP_RETRIEVAL"], str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    plain, mapped = json.loads(done.stdout.splitlines()[-1])
+    captions = pl.read_parquet(tmp_path / "out" / "metadata" / "*.parquet")["caption"]
+    assert plain == mapped == [plain[0], captions[plain[0]].to_list()]
+    assert plain[0][0] == 3
