@@ -162,8 +162,8 @@ def write_exports(session: Session, executor: Executor, quiet: bool = False) -> 
     from pipeline.export.exporters import requested
 
     @contextmanager
-    def watch(tasks: int) -> Iterator["Report"]:
-        with showing_progress(quiet) as progress, progress.export(tasks) as report:
+    def watch(work: str, tasks: int, kind: str) -> Iterator["Report"]:
+        with showing_progress(quiet) as progress, progress.export(work, tasks, kind) as report:
             yield report
 
     written = {}

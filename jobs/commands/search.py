@@ -192,7 +192,7 @@ def _export(session: "Session", found: "Found", out: str, quiet: bool) -> "TarsR
     from pipeline.run.executor import LocalExecutor
     from pipeline.search.exported import write_hits
 
-    with showing_progress(quiet) as progress, progress.export(1) as report:
+    with showing_progress(quiet) as progress, progress.export("export", 1, "shards") as report:
         return write_hits(session, found, out, LocalExecutor(), report)
 
 

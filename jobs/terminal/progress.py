@@ -127,10 +127,13 @@ class Progress:
         return lambda event: None
 
     @contextmanager
-    def export(self, tars: int) -> Iterator[Callable[[TaskReport], None]]:
-        """Show an export of so many tars; yields the callback for every tar that is written."""
-        display = _PassDisplay(self, "export", None, tars)
-        yield lambda tar: display(Event(tar.rows, read=Read(tar.name, tar.rows, tar.bytes, error=tar.error)))
+    def export(self, work: str, tasks: int, kind: str) -> Iterator[Callable[[TaskReport], None]]:
+        """Show the work of an export in so many tasks of a kind, such as `shards`; yields the callback for
+        every task that has ended."""
+        display = _PassDisplay(self, work, None, tasks, kind)
+        yield lambda task: display(
+            Event(task.rows, read=Read(task.name, task.rows, task.bytes, error=task.error))
+        )
         if not display.line.done:  # all of it was there already
             display.line.remove()
 
@@ -223,13 +226,19 @@ class Line:
 
 
 class _PassDisplay:
-    """The line of one pass; `planned` is None if its shards are not known, `total` if their number is not."""
+    """The line of one pass; `planned` is None if its shards are not known, `total` if their number is not.
+    `unit`: what it counts, instead of shards."""
 
     def __init__(
-        self, progress: Progress, label: str, planned: ScorePass | None, total: int | None = None
+        self,
+        progress: Progress,
+        label: str,
+        planned: ScorePass | None,
+        total: int | None = None,
+        unit: str = "shards",
     ) -> None:
         self.amount = PassAmount(planned.shards) if planned else None
-        self.line = progress.line(label, "shards", len(planned.shards) if planned else total)
+        self.line = progress.line(label, unit, len(planned.shards) if planned else total)
         self.rows = 0
         self.failed = 0
         self.unread = 0  # shards that could not be read, or not be written

@@ -27,7 +27,7 @@ class TaskReport:
 
 
 Report = Callable[[TaskReport], None]  # is called once per task that ends
-Watch = Callable[[int], AbstractContextManager[Report]]  # opens a display of so many tasks
+Watch = Callable[[str, int, str], AbstractContextManager[Report]]  # opens a display: work, tasks, their kind
 
 
 class Result(Protocol):
@@ -63,6 +63,7 @@ class Exporter(Protocol):
 
         An export that is complete already may be left alone. An earlier one stays until the new one is whole
         (`places/`), and equal decisions give equal bytes. Work that can run in parallel goes to the executor;
-        `watch(n)` shows the progress of n tasks. Raises RecipeError if there is no decision yet or the path
-        holds something that Winnow did not write, HeldError if another process is writing there, ShardError
-        if shards cannot be read or the session has none, and ChangedError if the store changed meanwhile."""
+        `watch("export", n, "shards")` shows the progress of n tasks. Raises RecipeError if there is no
+        decision yet or the path holds something that Winnow did not write, HeldError if another process is
+        writing there, ShardError if shards cannot be read or the session has none, and ChangedError if the
+        store changed meanwhile."""

@@ -68,7 +68,7 @@ class TarsExporter:
     def write(self, session: Session, executor: Executor, watch: Watch) -> TarsResult:
         """See exporter.Exporter. Tars are tasks of the executor."""
         samples = sum(written_counts(session).values())
-        with watch(-(-samples // session.recipe.export.samples_per_shard)) as report:
+        with watch("export", -(-samples // session.recipe.export.samples_per_shard), "shards") as report:
             return export_shards(session, executor, report)
 
 

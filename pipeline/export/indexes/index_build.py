@@ -152,7 +152,7 @@ class Build:
         there = {part.number: notes for part in parts if (notes := self._notes(part)) is not None}
         missing = [part for part in parts if part.number not in there]
         fill = Filler(self.work).fill
-        with watch(len(parts)) as report:
+        with watch("filling the index", len(parts), "parts") as report:
             if len(parts) == 1:
                 results = iter([self.executor.one(fill, part, self.asked) for part in missing])
             else:

@@ -100,7 +100,7 @@ class IndexExporter:
 
 
 @contextmanager
-def unwatched(tasks: int) -> Iterator[Report]:
+def unwatched(work: str, tasks: int, kind: str) -> Iterator[Report]:
     """Shows nothing."""
 
     def report(done: TaskReport) -> None:

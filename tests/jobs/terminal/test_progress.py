@@ -8,6 +8,7 @@ import pytest
 from jobs.terminal import progress
 from jobs.terminal.amount import PassAmount
 from jobs.terminal.console import Console
+from pipeline.export.exporter import TaskReport
 from pipeline.plan.passes import ScorePass, StatPass
 from pipeline.pool.shards import Shard
 from pipeline.progress import Tally, begun, watched
@@ -60,6 +61,14 @@ def test_a_shard_that_could_not_be_read_is_not_done(clock, capsys):
         assert capsys.readouterr().err == "samples: 1/2 shards, 100 samples  5/s  0 failed, 20 s left\n"
         report(Event(read=Read("b", error="FileNotFoundError")))
         assert capsys.readouterr().err == "samples: 1/2 shards, 100 samples  5/s  0 failed  1 not done\n"
+
+
+def test_an_export_counts_its_kind_of_task(clock, capsys):
+    with progress.Progress() as shown, shown.export("filling the index", 3, "parts") as report:
+        clock[0] = 20.0
+        report(TaskReport("0", rows=400))
+        said = capsys.readouterr().err
+    assert said == "filling the index: 1/3 parts, 400 samples  20/s  0 failed, 40 s left\n"
 
 
 def test_loops_of_the_engine_are_shown(clock, capsys):
