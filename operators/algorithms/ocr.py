@@ -29,7 +29,7 @@ MODELS = {
     "read": "PP-OCRv6_rec_small.onnx",
 }
 CHUNK = {"detect": 16, "direction": 64, "read": 32}  # items of one call on GPU
-BLOCK = {"cpu": 1, "int8": 8, "cuda": 64}  # pictures that go through the networks together
+BLOCK = {"cpu": 1, "int8": 16, "cuda": 64}  # pictures that go through the networks together
 STEP = {"cpu": 32, "cuda": 160}  # crops are padded to a multiple of this width: few shapes on GPU
 STRIP = 48  # pixels: height of a crop
 TURN_WIDTH = 192  # pixels: width of a crop whose direction is judged
