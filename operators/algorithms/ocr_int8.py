@@ -11,6 +11,7 @@ Source: 8-bit integers: arXiv 1712.05877, section 2; the shift: arXiv 1906.04721
     are measured.
 """
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def measured(name: str) -> tuple[dict[str, dict[str, np.ndarray]], str]:
             network, layer, what = key.split("/")
             if network == name:
                 found.setdefault(layer, {})[what] = file.get_tensor(key)
-        return found, file.metadata()[name]
+        return found, json.loads(file.metadata()["networks"])[name]
 
 
 def prepared(name: str, path: Path) -> Any:

@@ -8,6 +8,7 @@ are measured on the lines that are found in the same photos. Tests and benchmark
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,8 @@ def main() -> None:
     strips = [strip(image, line.box) for image in images for line in reader([image])[0]][:LINES]
     found |= statistics("read", [padded(item, 32, WIDEST) for item in strips])
     files = {name: blake3(path_of(name).read_bytes()).hexdigest() for name in ("detect", "read")}
-    save_file(found, asked.out, files)
+    save_file(found, asked.out, {"networks": json.dumps(files)})  # safetensors shuffles several
+    asked.out.chmod(0o644)
     print(f"{asked.out}: {len(images)} pictures, {len(strips)} lines, {len(found) // 2} layers")
 
 
