@@ -19,7 +19,7 @@ from operators.algorithms.ocr import Line, TextReader
 from operators.text import TextBoxes
 from pipeline.operator import Device
 
-TURN = 8  # pictures
+TURN = 32  # pictures
 
 
 def in_turns(
