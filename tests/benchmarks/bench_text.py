@@ -64,9 +64,9 @@ def street_scenes(data: Path = DATA) -> list[Scene]:
     return found
 
 
-def photos(count: int, data: Path = DATA) -> list[np.ndarray]:
-    """The first photos of the first shard, RGB."""
-    with tarfile.open(data / "photos" / "00000.tar") as tar:
+def photos(count: int, data: Path = DATA, shard: str = "00000.tar") -> list[np.ndarray]:
+    """The first photos of a shard, RGB."""
+    with tarfile.open(data / "photos" / shard) as tar:
         files = [member for member in tar if member.name.endswith(".jpg")][:count]
         return [np.asarray(Image.open(tar.extractfile(f)).convert("RGB")) for f in files]  # type: ignore[arg-type]
 

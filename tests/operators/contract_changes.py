@@ -226,6 +226,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "threshold": 0.5,
         "recognise": False,
         "confidence": 0.75,
+        "precision": "int8",
     },
     "text.MaskedClipScore": {
         "model": "ViT-B-32",
