@@ -130,7 +130,8 @@ class Progress:
     def export(self, work: str, tasks: int, kind: str) -> Iterator[Callable[[TaskReport], None]]:
         """Show the work of an export in so many tasks of a kind, such as `shards`; yields the callback for
         every task that has ended."""
-        display = _PassDisplay(self, work, None, tasks, kind)
+        display = _PassDisplay(self, work, None, tasks)
+        display.line.unit = kind
         yield lambda task: display(
             Event(task.rows, read=Read(task.name, task.rows, task.bytes, error=task.error))
         )
@@ -226,19 +227,13 @@ class Line:
 
 
 class _PassDisplay:
-    """The line of one pass; `planned` is None if its shards are not known, `total` if their number is not.
-    `unit`: what it counts, instead of shards."""
+    """The line of one pass; `planned` is None if its shards are not known, `total` if their number is not."""
 
     def __init__(
-        self,
-        progress: Progress,
-        label: str,
-        planned: ScorePass | None,
-        total: int | None = None,
-        unit: str = "shards",
+        self, progress: Progress, label: str, planned: ScorePass | None, total: int | None = None
     ) -> None:
         self.amount = PassAmount(planned.shards) if planned else None
-        self.line = progress.line(label, unit, len(planned.shards) if planned else total)
+        self.line = progress.line(label, "shards", len(planned.shards) if planned else total)
         self.rows = 0
         self.failed = 0
         self.unread = 0  # shards that could not be read, or not be written
