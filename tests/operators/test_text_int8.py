@@ -92,7 +92,7 @@ def test_the_head_gives_the_same_numbers(openvino):
     pixels = frame(np.asarray(card("HELLO")), 320, 1, False)[0][None]
     plain = openvino.compile_model(str(path_of("detect")), "CPU", EXACT)
     folded = openvino.compile_model(prepared("detect", path_of("detect")), "CPU", EXACT)
-    np.testing.assert_allclose(folded(pixels)[0], plain(pixels)[0], atol=1e-6)
+    np.testing.assert_allclose(folded(pixels)[0], plain(pixels)[0], atol=1e-5)
     assert np.ptp(plain(pixels)[0]) > 0.9
 
 
