@@ -45,18 +45,18 @@ Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is n
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PrivateAttr
 
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, TextReader
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
-from pipeline.operator import Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
+from pipeline.operator import YOUNG, Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
 from pipeline.uids import draw
 
 BOXES = pl.List(pl.Array(pl.Int32, 8))
@@ -89,9 +89,9 @@ class TextBoxes(ImageScore):
     threshold: float = Field(0.4, gt=0, lt=1)
     recognise: bool = True
     confidence: float = Field(0.5, ge=0, le=1)
-    only: Flags = ""
-    share: float = Field(1, gt=0, le=1)
-    seed: int = Field(0, ge=0, lt=2**63)
+    only: Annotated[Flags, YOUNG] = ""
+    share: Annotated[float, Field(gt=0, le=1), YOUNG] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63), YOUNG] = 0
 
     needs = ("uid",)
     writes: ClassVar[Mapping[str, Any]] = {
@@ -104,13 +104,6 @@ class TextBoxes(ImageScore):
         "coverage": pl.Float32,
     }
     _reader: Any = PrivateAttr(None)
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The fields for the cache key. These are younger than stores that are whole without them."""
-        found: dict[str, Any] = fields(self)
-        young = {"only": "", "share": 1, "seed": 0}
-        return {name: value for name, value in found.items() if name not in young or value != young[name]}
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the networks from RapidOCR's wheel."""

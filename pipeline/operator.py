@@ -3,7 +3,8 @@
 An operator is a class with one method or three. Its fields are its parameters: a recipe sets them, the cache
 key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`, `Flags`, `Texts`,
 `Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a file by
-content (`pipeline.assets`). A Score or Group may read columns and Stats, a Stat columns, nothing else.
+content (`pipeline.assets`). A Score or Group may read columns and Stats, a Stat columns, nothing else. A
+field that a later version adds is annotated `YOUNG`, so that stores made before it stay complete.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +23,20 @@ from pipeline.schema import like_path, owner
 @dataclass(frozen=True)
 class Role:
     """Marks a field as an input: `column`, `table` (a Stat's name) or `file` (hashed by content). `suits`
-    tests a column's dtype, `expected` says it in words. The cache key leaves out the value `usual`, as if the
-    operator needed that column under its fixed name."""
+    tests a column's dtype, `expected` says it in words."""
 
     kind: str
     suits: Callable[[PolarsDataType], bool] = lambda dtype: True
     expected: str = ""
-    usual: str = ""
+
+
+@dataclass(frozen=True)
+class Young:
+    """Marks a field that an operator got after stores were made without it. The cache key leaves it out
+    while it has its default, which must do what the operator did before: those stores stay complete."""
+
+
+YOUNG = Young()
 
 
 Column = Annotated[str, Role("column")]
@@ -37,7 +45,7 @@ WholeNumbers = Annotated[str, Role("column", lambda d: d.is_integer(), "whole nu
 Flags = Annotated[str, Role("column", lambda d: d == pl.Boolean, "true and false (Boolean)")]
 Embedding = Annotated[str, Role("column", lambda d: d == pl.Array, "an Array (an embedding)")]
 Bytes = Annotated[str, Role("column", lambda d: d == pl.Binary, "Binary, such as hashes")]
-Texts = Annotated[str, Role("column", lambda d: d == pl.String, "texts", "text")]  # captions, by default
+Texts = Annotated[str, Role("column", lambda d: d == pl.String, "texts")]
 Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or several
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]

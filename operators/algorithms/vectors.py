@@ -38,6 +38,8 @@ def check_width(field: str, column: pl.Series, wanted: int, whose: str, hint: st
 
 def unit_column(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The same for an Array column. A null row becomes zeros without a direction."""
+    if not column.null_count():
+        return unit(column.to_numpy())
     present = column.is_not_null().to_numpy()
     vectors, directed = unit(column.drop_nulls().to_numpy())
     rows = np.zeros((len(column), vectors.shape[1]), np.float32)
