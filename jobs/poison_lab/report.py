@@ -225,7 +225,7 @@ def trap(result: dict[str, Any]) -> str:
 def write(folder: Path, path: Path, order: Sequence[str]) -> None:
     """Write all results below `folder` into the Markdown file `path`, attacks in `order`.
 
-    Results without the recipe are from before it was made: they are the first table.
+    Results of pools without bananas (`rare` 0) are the first table, all others that of the recipe.
     """
     results = [
         orjson.loads(file.read_bytes())
@@ -234,7 +234,7 @@ def write(folder: Path, path: Path, order: Sequence[str]) -> None:
             folder.glob(f"*/{name}.json"), key=lambda file: int(file.parent.name.split("-")[1])
         )
     ]
-    first, later = ([one for one in results if ("recipe" in one) == new] for new in (False, True))
+    first, later = ([one for one in results if bool(one["experiment"]["rare"]) == new] for new in (False, True))
     text = ""
     if first:
         head = HEAD.format(**first[0]["experiment"], poisons=first[0]["poisons"])
