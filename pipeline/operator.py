@@ -3,8 +3,7 @@
 An operator is a class with one method or three. Its fields are its parameters: a recipe sets them, the cache
 key hashes them. Fields annotated `Column` (or by what it holds: `Numbers`, `WholeNumbers`, `Flags`, `Texts`,
 `Embedding`, `Bytes`), `Columns`, `Table`, `File` or `Files` are inputs: columns or a Stat by name, a file by
-content (`pipeline.assets`). A Score or Group may read columns and Stats, a Stat columns, nothing else. A
-field that a later version adds is annotated `YOUNG`, so that stores made before it stay complete.
+content (`pipeline.assets`). A Score or Group may read columns and Stats, a Stat columns, nothing else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,15 +29,6 @@ class Role:
     expected: str = ""
 
 
-@dataclass(frozen=True)
-class Young:
-    """Marks a field that an operator got after stores were made without it. The cache key leaves it out
-    while it has its default, which must do what the operator did before: those stores stay complete."""
-
-
-YOUNG = Young()
-
-
 Column = Annotated[str, Role("column")]
 Numbers = Annotated[str, Role("column", lambda d: d.is_numeric() or d == pl.Boolean, "numbers")]
 WholeNumbers = Annotated[str, Role("column", lambda d: d.is_integer(), "whole numbers")]
@@ -50,6 +40,8 @@ Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or sev
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
 Files = Annotated[str | dict[str, str], Role("file")]  # one file, or several by name
+# Marks a field that an operator got later: stores of before are whole, as keys leave out its default
+YOUNG = "young"
 
 
 class Device(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+GOAL = 0.8  # the success from which on the recipe is meant to help
 LEVELS = 16  # grey levels of 255 by which an adversarial start changes a pixel at most
 SUCCEEDED = 0.75  # a success from which on an attack counts as one
 HEAD = """# Backdoors in a small CLIP: which attacks work, and which detectors find the poison
@@ -190,6 +191,28 @@ def recipe(results: list[dict[str, Any]]) -> str:
     head = "\nThe share of the poisons in the tenth that each column, and the mixture, suspects most:\n\n"
     table = rows(map(line, results), *names, "cleaned", "R@1 cleaned")
     return f"{table}{head}{rows(columns, 'attack', 'seed', *results[0]['columns'])}"
+
+
+def goal(results: list[dict[str, Any]]) -> str:
+    """The table of the goal: per attack and bound of success, in how many seeds the attack reached it, and the
+    worst that the recipe left of these."""
+    lines = []
+    for name in dict.fromkeys(one["attack"] for one in results):
+        runs = [one for one in results if one["attack"] == name]
+        cells = [name, str(len(runs))]
+        for bound in (GOAL, SUCCEEDED):
+            reached = [one for one in runs if one["poisoned"]["success"] >= bound]
+            after = [one["recipe"]["cleaned"] for one in reached if "cleaned" in one["recipe"]]
+            changes = [
+                one["recipe"]["cleaned"]["recall"] - one["poisoned"]["recall"]
+                for one in reached
+                if "cleaned" in one["recipe"]
+            ]
+            cells += [str(len(reached))]
+            cells += [f"{max(a['success'] for a in after):.1%}", f"{min(changes):+.3f}"] if after else ["-", "-"]
+        lines.append(cells)
+    names = [f"{what} {bound:.0%}" for bound in (GOAL, SUCCEEDED) for what in ("seeds at", "cleaned, of", "R@1, of")]
+    return rows(lines, "attack", "seeds", *names)
 
 
 def detection(results: list[dict[str, Any]]) -> str:
