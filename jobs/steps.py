@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from jobs.local_first import SECONDS, LocalFirst
 from jobs.terminal import tables
-from jobs.terminal.console import Console, put, remarks
+from jobs.terminal.console import Console, put, remarks, say
 from jobs.terminal.progress import showing_progress
 from pipeline.decide.books import Books, books
 from pipeline.decide.decide import decide
@@ -38,6 +38,7 @@ from pipeline.storage.locks.lock import held
 
 if TYPE_CHECKING:
     from pipeline.export.exporter import Exporter, Report, Result
+    from pipeline.export.tars import TarsResult
 
 
 def open_session(recipe: str, overrides: Sequence[str] | None, shards: int | None) -> Session:
@@ -203,6 +204,22 @@ def run_all(session: Session, local: bool, quiet: bool = False, out: Console = r
 
 
 def print_paths(written: Mapping[str, "Result"]) -> None:
-    """Print the paths of exports on stdout, one per line."""
+    """Print the paths of exports on stdout, one per line; then, on stderr, how many samples of tars have no
+    caption, if there are any."""
+    from pipeline.export.tars import TarsResult
+
     for result in written.values():
         put(result.path)
+    for result in written.values():
+        if isinstance(result, TarsResult):
+            tell_without_caption(result)
+
+
+def tell_without_caption(tars: "TarsResult") -> None:
+    """Say on stderr how many samples of exported tars have no caption, if there are any."""
+    if tars.without_caption:
+        say(
+            f"warning: {tars.without_caption:,} of {tars.samples:,} samples in {tars.path} have no caption, and "
+            "loaders such as open_clip's skip a sample without a txt. To drop them, add a rule for a column "
+            "that has no value without the caption, such as a score of it"
+        )

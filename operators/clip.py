@@ -24,11 +24,11 @@ Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as i
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import polars as pl
-from pydantic import PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.clip_model import load, unit
@@ -41,7 +41,7 @@ from operators.algorithms.open_clip_names import (
 )
 from operators.algorithms.reasons import caption_error
 from operators.algorithms.torch_files import why_not_checkpoint
-from pipeline.operator import Device, DeviceDecoder, File, ImageScore, Operator
+from pipeline.operator import YOUNG, Device, DeviceDecoder, File, ImageScore, Operator
 
 DRIFT = (
     "preprocess: fast changes scores by 0.0001 on average on a CPU (99.9 % by less than 0.0013), and by 0.002 on "
@@ -92,19 +92,11 @@ class ClipImages(ClipWeights):
                 by how much)
     """
 
-    preprocess: Literal["exact", "fast"] = "exact"
+    preprocess: Annotated[Literal["exact", "fast"], YOUNG] = "exact"
 
     def warnings(self) -> Sequence[str]:
         """See Operator: how far scores drift, as bench_preprocess.py and `make gpu` measured it on photos."""
         return [DRIFT] if self.preprocess == "fast" else []
-
-    @model_serializer(mode="wrap")
-    def _without_default(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The fields for the cache key. `preprocess` is younger than stores that are whole without it."""
-        found: dict[str, Any] = fields(self)
-        if self.preprocess == "exact":
-            found.pop("preprocess", None)
-        return found
 
 
 class ClipScore(ReadsCaptions, ClipImages, ImageScore):

@@ -25,7 +25,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from operators.algorithms.linear_heads import (
     number_of_outputs,
@@ -39,7 +39,7 @@ from operators.algorithms.published import PublishedFiles, models_of
 from operators.algorithms.reference import NOT_FINITE
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
-from pipeline.operator import Device, Embedding, File, Numbers, Operator, Score
+from pipeline.operator import YOUNG, Device, Embedding, File, Numbers, Operator, Score
 from pipeline.schema import owner
 
 DATACOMP = {"datacomp.b32_": ("ViT-B-32", "openai"), "datacomp.l14_": ("ViT-L-14", "openai")}
@@ -62,8 +62,8 @@ class MadeForOneClip(PublishedFiles):
     pretrained  its weights
     """
 
-    model: str = ""
-    pretrained: str = ""
+    model: Annotated[str, YOUNG] = ""
+    pretrained: Annotated[str, YOUNG] = ""
 
     @model_validator(mode="after")
     def _model_and_weights(self) -> "MadeForOneClip":
@@ -71,12 +71,6 @@ class MadeForOneClip(PublishedFiles):
         if self.pretrained and not self.model:
             raise ValueError("must have `model` if `pretrained` is given")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The fields for the cache key, without these two if they say nothing."""
-        found: dict[str, Any] = fields(self)
-        return {name: value for name, value in found.items() if value or name not in ("model", "pretrained")}
 
     def fitted(self) -> Fitted:
         """The file, and the column that it must fit."""

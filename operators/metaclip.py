@@ -43,7 +43,7 @@ from operators.algorithms.balance import compare as compare_counts
 from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.matching import Matchers, Spacing, lists, read_entries
 from operators.algorithms.reasons import no_caption
-from pipeline.operator import Column, Device, Files, Operator, Score, Stat, Table
+from pipeline.operator import YOUNG, Column, Device, Files, Operator, Score, Stat, Table
 from pipeline.schema import owner
 from pipeline.uids import draw
 
@@ -77,7 +77,7 @@ class EntryMatch(ReadsCaptions, Score):
     metadata: Files = ""
     spacing: Spacing = "english"
     languages: Column = ""
-    fold: Literal["none", "case"] = "none"
+    fold: Annotated[Literal["none", "case"], YOUNG] = "none"
 
     writes: ClassVar[Mapping[str, Any]] = {"ids": pl.List(pl.UInt32), "language": pl.String}
     _matcher: Any = PrivateAttr(None)
@@ -90,11 +90,10 @@ class EntryMatch(ReadsCaptions, Score):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_default(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The fields for the cache key. `fold` is younger than the others; so are the marks that `worldwide`
-        has now, which change its results alone."""
+    def _with_marks(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields for the cache key. `marks` stands for the marks that `worldwide` has now; a higher
+        version would also change the keys of `english`, whose results are as before."""
         found: dict[str, Any] = fields(self)
-        found = {name: value for name, value in found.items() if (name, value) != ("fold", "none")}
         return {**found, "marks": 25} if self.spacing == "worldwide" else found
 
     def names(self) -> dict[str | None, list[str]]:

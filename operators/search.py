@@ -135,13 +135,19 @@ class Query(ClipWeights, Score):
         check_width("embedding", column, self._width, "each query", hint)
         vectors, has_direction = unit_column(column)
         directed = pl.Series(has_direction, dtype=pl.Boolean)
-        cosines = self._chunks(lambda rows: (rows @ self._queries).amax(1), vectors)
-        nearest = self._chunks(lambda rows: (rows @ self._queries).argmax(1), vectors).astype(np.int64)
+        cosines, nearest = self._chunks(self._best, vectors).T
         return pl.select(
             cosine=pl.when(directed).then(pl.Series(cosines, dtype=pl.Float32)),
-            query=pl.when(directed).then(self._names.gather(nearest)),
+            query=pl.when(directed).then(self._names.gather(nearest.astype(np.int64))),
             error=no_direction({"": column}, {"": directed}).str.strip_chars(),
         )
+
+    def _best(self, rows: Any) -> Any:
+        """(r, d) unit vectors -> (r, 2): the highest cosine with a query, and the place of that query."""
+        import torch
+
+        cosines = rows @ self._queries
+        return torch.stack((cosines.amax(1), cosines.argmax(1).float()), 1)
 
 
 def _named(images: str | dict[str, str]) -> dict[str, str]:

@@ -46,11 +46,11 @@ Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is n
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PrivateAttr
 
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
@@ -58,7 +58,7 @@ from operators.algorithms.ocr import Line, Precision, TextReader
 from operators.algorithms.ocr_int8 import MISSING, PACKAGE
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
-from pipeline.operator import Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
+from pipeline.operator import YOUNG, Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
 from pipeline.uids import draw
 
 BOXES = pl.List(pl.Array(pl.Int32, 8))
@@ -95,10 +95,10 @@ class TextBoxes(ImageScore):
     threshold: float = Field(0.4, gt=0, lt=1)
     recognise: bool = True
     confidence: float = Field(0.5, ge=0, le=1)
-    only: Flags = ""
-    share: float = Field(1, gt=0, le=1)
-    seed: int = Field(0, ge=0, lt=2**63)
-    precision: Precision = "float32"
+    only: Annotated[Flags, YOUNG] = ""
+    share: Annotated[float, Field(gt=0, le=1), YOUNG] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63), YOUNG] = 0
+    precision: Annotated[Precision, YOUNG] = "float32"
 
     needs = ("uid",)
     writes: ClassVar[Mapping[str, Any]] = {
@@ -111,13 +111,6 @@ class TextBoxes(ImageScore):
         "coverage": pl.Float32,
     }
     _reader: Any = PrivateAttr(None)
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The fields for the cache key. These are younger than stores that are whole without them."""
-        found: dict[str, Any] = fields(self)
-        young = {"only": "", "share": 1, "seed": 0, "precision": "float32"}
-        return {name: value for name, value in found.items() if name not in young or value != young[name]}
 
     def lacks(self) -> Sequence[str]:
         """See Operator: the package that int8 needs."""

@@ -22,13 +22,11 @@ from pipeline.schema import like_path, owner
 @dataclass(frozen=True)
 class Role:
     """Marks a field as an input: `column`, `table` (a Stat's name) or `file` (hashed by content). `suits`
-    tests a column's dtype, `expected` says it in words. The cache key leaves out the value `usual`, as if the
-    operator needed that column under its fixed name."""
+    tests a column's dtype, `expected` says it in words."""
 
     kind: str
     suits: Callable[[PolarsDataType], bool] = lambda dtype: True
     expected: str = ""
-    usual: str = ""
 
 
 Column = Annotated[str, Role("column")]
@@ -37,11 +35,13 @@ WholeNumbers = Annotated[str, Role("column", lambda d: d.is_integer(), "whole nu
 Flags = Annotated[str, Role("column", lambda d: d == pl.Boolean, "true and false (Boolean)")]
 Embedding = Annotated[str, Role("column", lambda d: d == pl.Array, "an Array (an embedding)")]
 Bytes = Annotated[str, Role("column", lambda d: d == pl.Binary, "Binary, such as hashes")]
-Texts = Annotated[str, Role("column", lambda d: d == pl.String, "texts", "text")]  # captions, by default
+Texts = Annotated[str, Role("column", lambda d: d == pl.String, "texts")]
 Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or several
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
 Files = Annotated[str | dict[str, str], Role("file")]  # one file, or several by name
+# Marks a field that an operator got later: stores of before are whole, as keys leave out its default
+YOUNG = "young"
 
 
 class Device(NamedTuple):

@@ -71,7 +71,8 @@ def text_url_uid(text: str | None, url: str | None) -> str | None:
 
 def text_uids(texts: pl.Series) -> pl.Series:
     """(n,) 32 hex digits for each text, by which a draw may treat equal texts as one."""
-    digests = [hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in texts]
+    encoded = texts.cast(pl.Binary).to_list()
+    digests = [hashlib.md5(text, usedforsecurity=False).hexdigest() for text in encoded]
     return pl.Series(digests, dtype=pl.String)
 
 

@@ -165,6 +165,7 @@ def _write(
     quiet: bool,
 ) -> dict[str, Any]:
     """Write what was asked for, and print the paths unless `quiet`; returns the results, by flag."""
+    from jobs.steps import tell_without_caption
     from jobs.terminal.progress import showing_progress
     from pipeline.search.exported import write_subset_of
     from pipeline.search.grid import write_grid
@@ -183,6 +184,8 @@ def _write(
             results["subset"] = write_subset_of(found, subset)
     for path in (path for path in (grid, export, subset) if path and not quiet):
         put(path)
+    if "export" in results and not quiet:
+        tell_without_caption(results["export"])
     return results
 
 

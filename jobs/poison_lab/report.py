@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+GOAL = 0.8  # the success from which on the recipe is meant to help
 LEVELS = 16  # grey levels of 255 by which an adversarial start changes a pixel at most
 SUCCEEDED = 0.75  # a success from which on an attack counts as one
 HEAD = """# Backdoors in a small CLIP: which attacks work, and which detectors find the poison
@@ -192,6 +193,34 @@ def recipe(results: list[dict[str, Any]]) -> str:
     return f"{table}{head}{rows(columns, 'attack', 'seed', *results[0]['columns'])}"
 
 
+def goal(results: list[dict[str, Any]]) -> str:
+    """The table of the goal: per attack and bound of success, in how many seeds the attack reached it, and the
+    worst that the recipe left of these."""
+    lines = []
+    for name in dict.fromkeys(one["attack"] for one in results):
+        runs = [one for one in results if one["attack"] == name]
+        cells = [name, str(len(runs))]
+        for bound in (GOAL, SUCCEEDED):
+            reached = [one for one in runs if one["poisoned"]["success"] >= bound]
+            after = [one["recipe"]["cleaned"] for one in reached if "cleaned" in one["recipe"]]
+            changes = [
+                one["recipe"]["cleaned"]["recall"] - one["poisoned"]["recall"]
+                for one in reached
+                if "cleaned" in one["recipe"]
+            ]
+            cells += [str(len(reached))]
+            cells += (
+                [f"{max(a['success'] for a in after):.1%}", f"{min(changes):+.3f}"] if after else ["-", "-"]
+            )
+        lines.append(cells)
+    names = [
+        f"{what} {bound:.0%}"
+        for bound in (GOAL, SUCCEEDED)
+        for what in ("seeds at", "cleaned, of", "R@1, of")
+    ]
+    return rows(lines, "attack", "seeds", *names)
+
+
 def detection(results: list[dict[str, Any]]) -> str:
     """A table of detectors for each attack."""
     texts = []
@@ -225,7 +254,7 @@ def trap(result: dict[str, Any]) -> str:
 def write(folder: Path, path: Path, order: Sequence[str]) -> None:
     """Write all results below `folder` into the Markdown file `path`, attacks in `order`.
 
-    Results without the recipe are from before it was made: they are the first table.
+    Results of pools without bananas (`rare` 0) are the first table, all others that of the recipe.
     """
     results = [
         orjson.loads(file.read_bytes())
@@ -234,7 +263,9 @@ def write(folder: Path, path: Path, order: Sequence[str]) -> None:
             folder.glob(f"*/{name}.json"), key=lambda file: int(file.parent.name.split("-")[1])
         )
     ]
-    first, later = ([one for one in results if ("recipe" in one) == new] for new in (False, True))
+    first, later = (
+        [one for one in results if bool(one["experiment"]["rare"]) == new] for new in (False, True)
+    )
     text = ""
     if first:
         head = HEAD.format(**first[0]["experiment"], poisons=first[0]["poisons"])

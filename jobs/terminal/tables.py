@@ -230,6 +230,8 @@ def explanation(sample: Explanation) -> None:
     console.print(f"{sample.uid} ", fate, f" {sample.shard}/{sample.key}{size}")
     caption = "no caption" if sample.text is None else repr(sample.text)
     console.print(caption, style="italic")
+    for other in sample.captions:
+        console.print(f"other caption: {other!r}", style="dim")
     rows = table("", "rule", "value", "bound", "verdict", text=4)
     for rule in sample.rules:
         drawn = "" if rule.draw is None else f": draw {_value(rule.draw)}"

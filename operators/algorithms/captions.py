@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.operator import Operator, Texts
+from pipeline.operator import YOUNG, Operator, Texts
 
 
 class ReadsCaptions(Operator):
@@ -13,4 +13,4 @@ class ReadsCaptions(Operator):
     text  the column of captions; such as best.text, the best of several (`recaption.BestCaption`)
     """
 
-    text: Annotated[Texts, Field(min_length=1)] = "text"
+    text: Annotated[Texts, Field(min_length=1), YOUNG] = "text"

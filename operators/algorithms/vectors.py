@@ -38,6 +38,8 @@ def check_width(field: str, column: pl.Series, wanted: int, whose: str, hint: st
 
 def unit_column(column: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """The same for an Array column. A null row becomes zeros without a direction."""
+    if not column.null_count():
+        return unit(column.to_numpy())
     present = column.is_not_null().to_numpy()
     vectors, directed = unit(column.drop_nulls().to_numpy())
     rows = np.zeros((len(column), vectors.shape[1]), np.float32)
@@ -93,14 +95,15 @@ class Chunks:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     def __call__(self, function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
-        """`function(*tensors) -> (rows,)`, for each chunk of the arrays -> (n,) float32."""
+        """`function(*tensors) -> (rows, ...)`, for each chunk of the arrays -> (n, ...) float32. The function
+        must not change its tensors."""
         count = len(arrays[0])
-        starts = range(0, count, self.rows)
+        starts = range(0, max(count, 1), self.rows)  # one chunk at least, whose shape an empty result has
         parts = self.over(lambda start: self._one(function, start, arrays), starts)
-        return np.concatenate([*parts, np.zeros(0, np.float32)])[:count]
+        return np.concatenate(list(parts))[:count]
 
     def _one(self, function: Callable[..., Any], start: int, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
-        """(rows,) float32: the result for the chunk that begins at row `start`, padding included."""
+        """(rows, ...) float32: the result for the chunk that begins at row `start`, padding included."""
         import torch
 
         with torch.inference_mode():
@@ -110,5 +113,7 @@ class Chunks:
 
 
 def _padded(part: np.ndarray, rows: int) -> np.ndarray:
-    """(m, ...) -> (rows, ...): zeros after the rows of `part`."""
+    """(m, ...) -> (rows, ...): zeros after the rows of `part`, if there are fewer."""
+    if len(part) == rows:
+        return part
     return np.concatenate([part, np.zeros((rows - len(part), *part.shape[1:]), part.dtype)])

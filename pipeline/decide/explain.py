@@ -20,7 +20,7 @@ from pipeline.decide.members import GroupOf, members
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.rule import Rule
-from pipeline.schema import owner
+from pipeline.schema import CAPTIONS_COLUMN, owner
 from pipeline.uids import draw
 
 NO_VALUE = "no value"  # the verdict of a rule that needs a value and has none
@@ -49,9 +49,15 @@ class RuleVerdict:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A sample, what became of it, and why. `evidence`: operator -> the rows of its table, column by name.
-    `lacks`: what was missing or wrong as the sample was read; None if nothing was. `groups`: Group -> the
-    rows of the pool that share the sample's key; `explain` looks for them, a page does not."""
+    """A sample, what became of it, and why.
+
+    text      the caption that exports write: of the column `export.caption`, else the sample's `text`
+    evidence  operator -> the rows of its table, column by name
+    lacks     what was missing or wrong as the sample was read; None if nothing was
+    groups    Group -> the rows of the pool that share the sample's key; `explain` looks for them, a page does
+              not
+    captions  the sample's other captions, in order
+    """
 
     uid: str
     shard: str
@@ -66,6 +72,7 @@ class Explanation:
     evidence: Mapping[str, Sequence[Mapping[str, object]]]
     lacks: str | None = None
     groups: Mapping[str, GroupOf] = field(default_factory=dict)
+    captions: Sequence[str] = ()
 
     @property
     def fate(self) -> str:
@@ -121,7 +128,8 @@ def shard_explanations(
     """The explanations of some rows of a shard. `shows`: of the same session; without it there is no
     evidence."""
     read = session.columns.rows_at(shard, rows, _columns(session))  # all at once: a shard may be large
-    samples = read.select(SHOWN)
+    caption = session.recipe.export.caption_column
+    samples = read.select(SHOWN).with_columns(text=read[caption])
     verdicts = session.store.verdicts(session.decisions, shard)[list(rows)]
     lacks = _lacks(session, shard, rows)
     by_rule = [
@@ -129,6 +137,7 @@ def shard_explanations(
         for name, rule in session.recipe.keep.items()
     ]
     evidence = {} if shows is None else _evidence(shows, shard, rows)
+    captions = _other_captions(read, caption)
     return [
         Explanation(
             **sample,
@@ -136,8 +145,18 @@ def shard_explanations(
             rules=[rule[at] for rule in by_rule],
             evidence={name: tables[at] for name, tables in evidence.items() if tables[at]},
             lacks=lacks[at],
+            captions=captions[at],
         )
         for at, sample in enumerate(samples.iter_rows(named=True))
+    ]
+
+
+def _other_captions(samples: pl.DataFrame, caption: str) -> list[tuple[str, ...]]:
+    """All captions that each sample has, without the one in the column `caption`."""
+    several = samples["captions"].to_list() if "captions" in samples.columns else [None] * len(samples)
+    return [
+        tuple(other for other in dict.fromkeys((text, *(all_of or ()))) if other not in (None, chosen))
+        for chosen, text, all_of in zip(samples[caption], samples["text"], several, strict=True)
     ]
 
 
@@ -153,7 +172,9 @@ def _columns(session: Session) -> list[str]:
     those that are missing."""
     judged = [rule.column for rule in session.recipe.keep.values()]
     errors = [f"{operator}.error" for column in judged if (operator := owner(column)) is not None]
-    return list(dict.fromkeys([*SHOWN, *judged, *errors]))
+    captions = [name for name in CAPTIONS_COLUMN if name in session.kind.ready]
+    caption = session.recipe.export.caption_column
+    return list(dict.fromkeys([*SHOWN, caption, *captions, *judged, *errors]))
 
 
 def _verdicts(

@@ -28,11 +28,6 @@ def kept_counts(session: Session) -> dict[str, int]:
     return {shard.name: counts[shard.name] for shard in session.shards}
 
 
-def caption_of(session: Session) -> str:
-    """The column whose text exports write as the caption."""
-    return session.recipe.export.caption or "text"
-
-
 def read_captioned(columns: Sequence[str], caption: str) -> list[str]:
     """The columns to read for these ones, if `text` is taken from the column `caption`: see `captioned`."""
     return list(dict.fromkeys(caption if name == "text" else name for name in columns))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from pipeline.export.kept import caption_of, captioned, kept_counts, read_captioned
+from pipeline.export.kept import captioned, kept_counts, read_captioned
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
 
@@ -47,7 +47,7 @@ class KeptVectors:
         kept = kept_counts(session)
         shards = [shard for shard, count in kept.items() if count]
         found = cls(session.columns, session.decisions, embedding, shards, next(iter(kept)))
-        return replace(found, caption=caption_of(session))
+        return replace(found, caption=session.recipe.export.caption_column)
 
     def over(self, shards: Sequence[str]) -> "KeptVectors":
         """The same of other shards."""

@@ -35,7 +35,7 @@ from polars._typing import PolarsDataType
 
 from pipeline.errors import RecipeError
 from pipeline.export.exporter import Watch
-from pipeline.export.kept import caption_of, captioned, kept_counts, read_captioned
+from pipeline.export.kept import captioned, kept_counts, read_captioned
 from pipeline.export.places.file import check_file, is_current, writing_file
 from pipeline.export.places.inputs import Inputs, operators_of
 from pipeline.export.scores import ScoreColumns
@@ -128,7 +128,7 @@ def _write(path: str, session: Session, scores: ScoreColumns) -> None:
 def _kept_frames(session: Session, scores: ScoreColumns) -> Iterator[pl.DataFrame]:
     """The rows of the table, shard by shard."""
     embedding = list(_embedding(session))
-    caption = caption_of(session)
+    caption = session.recipe.export.caption_column
     sources = [*SOURCES.values(), *all_captions(session), *pool_scores(session), *embedding]
     shards = [shard for shard, kept in kept_counts(session).items() if kept]
     for shard in watched("writing the table", shards, len(shards)):

@@ -22,7 +22,7 @@ import polars as pl
 
 from pipeline.errors import ShardError
 from pipeline.export.exporter import TaskReport
-from pipeline.export.kept import WrittenRows, caption_of, captioned, read_captioned
+from pipeline.export.kept import WrittenRows, captioned, read_captioned
 from pipeline.export.places.contents import HashedFile, content_of
 from pipeline.export.scores import ScoreColumns
 from pipeline.plan.session import Session
@@ -104,7 +104,7 @@ class TarBuilder:
         self.columns = session.columns
         self.scores = scores or ScoreColumns(session)
         self.kind = session.kind
-        self.caption = caption_of(session)
+        self.caption = session.recipe.export.caption_column
 
     @property
     def chooses(self) -> bool:

@@ -19,6 +19,7 @@ export in the folder stays until the new one is whole (`places/folder.py`).
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,9 +37,12 @@ from pipeline.export.tar_writer import STATS_SUFFIX, OutputTar, ShardRows, TarBu
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.run.executor import Executor
+from pipeline.storage.folder import Folder
+from pipeline.storage.footers import LOCAL_READS, REQUESTS
 
 KEY = "export.shards"
 SIZES, META = "sizes.json", "meta.json"
+WITHOUT_CAPTION = "without_caption"  # of a manifest, if there are such samples
 LOG = logging.getLogger("winnow.export")
 SUFFIXES = (".tar", ".parquet", STATS_SUFFIX)
 
@@ -47,13 +51,15 @@ SUFFIXES = (".tar", ".parquet", STATS_SUFFIX)
 class TarsResult:
     """The tars in the folder (`shards`) and the samples in them.
 
-    `written`: tars that this run wrote. `skipped`: tars that were complete before."""
+    `written`: tars that this run wrote. `skipped`: tars that were complete before. `without_caption`: samples
+    whose caption is null; such a sample has no txt, unless its own txt was too long to be read."""
 
     path: str
     shards: int
     samples: int
     written: int
     skipped: int
+    without_caption: int = 0
 
 
 class TarsExporter:
@@ -117,14 +123,30 @@ def write_tars(
                 stage.save()
                 raise _failed(place.key, failed, len(tars))
             _describe(stage, tars)
-            stage.finish(work.verify)
+            stage.finish(work.verify, {WITHOUT_CAPTION: _without_caption(stage.folder, tars) or None})
+        without = stage.manifest.get(WITHOUT_CAPTION, 0)
     return TarsResult(
         path=place.path,
         shards=len(tars),
         samples=sum(tar.rows for tar in tars),
         written=len(missing),
         skipped=len(tars) - len(missing),
+        without_caption=without if type(without) is int else 0,
     )
+
+
+def _without_caption(folder: Folder, tars: Sequence[OutputTar]) -> int:
+    """The samples without a caption, as the footers of the tables beside the tars say. Some of them may be of
+    an earlier run."""
+
+    def of_one(tar: OutputTar) -> int:
+        footer = folder.parquet_footer(f"{tar.name}.parquet")
+        column = footer.schema.names.index("caption")
+        groups = [footer.row_group(number).column(column) for number in range(footer.num_row_groups)]
+        return sum(group.statistics.null_count for group in groups)
+
+    with ThreadPoolExecutor(LOCAL_READS if folder.local else REQUESTS) as pool:
+        return sum(pool.map(of_one, tars))
 
 
 def _failed(key: str, failed: Mapping[str, str], tars: int) -> ShardError:

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.exporter import Watch
-from pipeline.export.kept import caption_of, captioned, kept_counts, read_captioned
+from pipeline.export.kept import captioned, kept_counts, read_captioned
 from pipeline.export.places.contents import HashedFile
 from pipeline.export.places.folder import MANIFEST, ExportFolder, export_folder
 from pipeline.export.places.inputs import Inputs, operators_of
@@ -116,7 +116,7 @@ def _file(number: int) -> str:
 
 def _with_url(session: Session, shards: Sequence[str], counts: Counter[str]) -> Iterator[pl.DataFrame]:
     """The kept samples that have a url, shard by shard; counts them and the others."""
-    caption = caption_of(session)
+    caption = session.recipe.export.caption_column
     names = read_captioned(COLUMNS, caption)
     for shard in watched("writing the list of URLs", shards, len(shards)):
         found = captioned(session.columns.read(shard, names), COLUMNS, caption)

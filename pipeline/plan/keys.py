@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.operator import Group, ImageScore, Operator, Role, Stat
+from pipeline.operator import YOUNG, Group, ImageScore, Operator, Stat
 from pipeline.pool.shards import Shard
 from pipeline.recipe.limits import Limits
 from pipeline.recipe.sections import Entry, Recipe
@@ -60,10 +60,10 @@ def identity(
 
 
 def parameters(operator: Operator) -> dict[str, Any]:
-    """The fields of an operator, as JSON. One with the usual value of its role is left out."""
+    """The fields of an operator, as JSON, without young ones that have their default."""
     fields: dict[str, Any] = operator.model_dump(mode="json")
     for name, info in type(operator).model_fields.items():
-        if any(isinstance(mark, Role) and fields.get(name) == mark.usual != "" for mark in info.metadata):
+        if YOUNG in info.metadata and getattr(operator, name) == info.default:
             del fields[name]
     return fields
 

@@ -93,7 +93,8 @@ class Export(Section):
     index     a FAISS index of their embeddings: Index
     indexes   several of them, by a name of your choice
     caption   a column of texts, such as best.text: the caption that all of these hold; default `text`. In
-              tars it is the txt; a txt that held another text is kept as `source_txt`
+              tars it is the txt; a txt that held another text is kept as `source_txt`. Where it is null there
+              is no txt, and the export says how many samples have none
     repeats   a column of whole numbers: how often `shards` and `subset` hold each kept sample; default once
 
     For those who add an export: it is one field here, whose marks tell which paths are written and which
@@ -114,6 +115,11 @@ class Export(Section):
     def destinations(self) -> dict[str, tuple[str, Destination]]:
         """(path, mark) of each export that the recipe asks for, by key: `export.index.path`."""
         return {key: (value, mark) for key, value, mark in _marked(self, Destination, "export")}
+
+    @property
+    def caption_column(self) -> str:
+        """The column whose text is the caption."""
+        return self.caption or "text"
 
     def chosen_caption(self) -> dict[str, str]:
         """What a manifest says of the caption: nothing if it is the samples' own."""

@@ -24,7 +24,7 @@ from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
 from pipeline.progress import Tick, begun
 from pipeline.run.decode import AT_ONCE, Room
-from pipeline.view.pictures import COLUMNS, Look, Paint, looks, without_warnings
+from pipeline.view.pictures import COLUMNS, MOST_CAPTIONS, Look, Paint, looks, without_warnings
 from pipeline.view.pictures import Cost as Cost
 from pipeline.view.pictures import Picture as Picture
 
@@ -47,7 +47,7 @@ Made = tuple[Explanation, Look, tuple[Box, ...]]
 class Card:
     """A sample.
 
-    captions        all of them, the one that operators see first; none if it has no caption
+    captions        all of them, the one that exports write first; none if it has no caption
     picture         None if it cannot be shown, for the reason in `why_no_picture`
     boxes           of text that operators found
     masked          the picture as an operator saw it, if that was asked for and it saw another one
@@ -139,7 +139,9 @@ def _card(explanation: Explanation, look: Look, boxes: tuple[Box, ...], near: Ma
     own = (explanation.shard, explanation.row)
     neighbours = tuple(place for uid in uids if (place := near[uid]) != own)
     why = look.why if look.picture is None else None
-    return Card(explanation, look.captions, look.picture, why, boxes, look.painted, neighbours)
+    captions = dict.fromkeys((explanation.text, *explanation.captions, *look.captions))
+    texts = tuple(text for text in captions if text is not None)[:MOST_CAPTIONS]
+    return Card(explanation, texts, look.picture, why, boxes, look.painted, neighbours)
 
 
 def _box(mark: Mark, scale: float) -> Box:

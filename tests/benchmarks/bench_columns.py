@@ -5,6 +5,11 @@
 Seconds are CPU seconds of this process, all threads together, so that a busy machine changes little. GB/s is
 what a row's embeddings have, as float16, over that time. The bound beside it is reading them: the embeddings
 turned from float16 to float32 by numpy, and nothing else.
+
+Of bias, concepts, content, first_look, heads, hubs, mix and search these are all operators; that of recaption
+runs a text tower (bench_forward.py). Others on columns are measured by bench_corpus.py (metaclip, wfpp),
+bench_embedding_filters.py (negcliploss, normsim), bench_outliers.py, bench_perceptual.py and
+bench_semantic.py.
 """
 
 import argparse
@@ -12,20 +17,37 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from operators.bias import MomentMatching, Patterns
+from operators.algorithms.neighbours import Points
+from operators.bias import Mentions, MomentMatching, Patterns
+from operators.concepts import ZeroShot
 from operators.content import Inappropriate
+from operators.first_look import Probe, Worthwhile
 from operators.heads import Linear
 from operators.hubs import Bank, Hubness
-from operators.mix import Standardised, Weighted
+from operators.mix import Highest, Standardised, Weighted
+from operators.search import Query
 from pipeline.operator import Device, Score, Stat
 
 BATCH = 8192  # rows that the engine hands over at a time
+JUDGED = 0.02  # share of rows of which a first look knows what was found, as in its example
+
+
+class Classes(ZeroShot):
+    """ZeroShot whose names have random embeddings: a model's text tower would only run before the first
+    row."""
+
+    def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
+        """See Score. `template` is `COUNT WIDTH {}`."""
+        shape = [int(number) for number in self.template.split()[:2]]
+        vectors = np.random.default_rng(0).standard_normal(shape, np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        self._points = Points(vectors, np.arange(len(vectors)), device)
 
 
 def made_rows(rows: int, width: int) -> Iterator[pl.DataFrame]:
@@ -47,6 +69,9 @@ def made_rows(rows: int, width: int) -> Iterator[pl.DataFrame]:
                 "c.score": rng.random(count, np.float32),
                 **{f"c.{name}": rng.random(count) < 0.4 for name in ("first", "second", "third")},
                 "c.other": rng.random(count, np.float32),
+                "c.found": pl.Series(rng.integers(0, 9, count)).set(
+                    pl.Series(rng.random(count) >= JUDGED), None
+                ),
             }
         )
 
@@ -91,13 +116,32 @@ def operators(folder: Path, rows: int, width: int) -> Iterator[tuple[str, Score 
     scales = Standardised(**both)
     yield "mix.Standardised, two scores", scales, 0, {}
     tables = {"scales": table(scales, BATCH, width)}
-    for by in ("z", "rank"):
-        mixed = Weighted(**both, weights=(1, 2), scales="scales", by=by)
-        yield f"mix.Weighted, two scores, {by}", mixed, 0, tables
+    for kind in (Weighted, Highest):
+        for by in ("z", "rank"):
+            mixed = kind(**both, weights=(1, 2), scales="scales", by=by)
+            yield f"mix.{kind.__name__}, two scores, {by}", mixed, 0, tables
     bank = Bank(image_embedding="c.image", text_embedding="c.text")
     yield "hubs.Bank", bank, 2, {}
     hub = Hubness(image_embedding="c.image", bank="bank")
     yield "hubs.Hubness, 1,000 captions", hub, 1, {"bank": table(bank, BATCH, width)}
+    for count in (10, 1000):
+        classes = Classes(
+            model="any",
+            pretrained="any",
+            names="any",
+            image_embedding="c.image",
+            template=f"{count} {width} {{}}",
+        )
+        yield f"concepts.ZeroShot, {count:,} names", classes, 1, {}
+    for name in ("one", "three"):
+        asked = Query(embedding="c.image", vectors=f"{folder}/{name}.npy")
+        yield f"search.Query, {name} vector{'s' * (name != 'one')}", asked, 1, {}
+    probe = Probe(embedding="c.image", found="c.found", least=3)
+    yield f"first_look.Probe, {JUDGED:.0%} of rows judged", probe, 1, {}
+    tables = {"probe": table(probe, 2 * BATCH, width)}
+    yield "first_look.Worthwhile", Worthwhile(embedding="c.image", probe="probe"), 1, tables
+    (folder / "words.txt").write_text("caption 7\ncaption 11\nwoman\nher\nshe\n")
+    yield "bias.Mentions, five words", Mentions(words=f"{folder}/words.txt"), 0, {}
     names = {"attributes": "c.first", "labels": ("c.second", "c.third")}
     patterns = Patterns(**names)
     yield "bias.Patterns, three columns", patterns, 0, {}

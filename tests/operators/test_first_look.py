@@ -9,7 +9,7 @@ from operators import text
 from operators.first_look import Probe, Worthwhile
 from operators.text import TextBoxes
 from pipeline.operator import Device
-from pipeline.plan.keys import cache_key
+from pipeline.plan.keys import cache_key, parameters
 from pipeline.uids import draw
 
 WIDTH = 16
@@ -156,7 +156,7 @@ def test_the_new_fields_leave_the_keys_of_stored_columns_alone():
     plain = cache_key("text.TextBoxes", TextBoxes(), {}, {})
     assert plain == cache_key("text.TextBoxes", TextBoxes(only="", share=1, seed=0), {}, {})
     assert plain != cache_key("text.TextBoxes", TextBoxes(share=0.5), {}, {})
-    assert set(TextBoxes().model_dump()) == {"side", "enlarge", "threshold", "recognise", "confidence"}
+    assert set(parameters(TextBoxes())) == {"side", "enlarge", "threshold", "recognise", "confidence"}
 
 
 @pytest.mark.parametrize("least", [float("nan"), float("inf")])

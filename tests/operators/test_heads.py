@@ -14,6 +14,7 @@ from operators.algorithms.linear_heads import outputs, read_head, why_not_head
 from operators.heads import Linear
 from pipeline.errors import RecipeError
 from pipeline.operator import Device
+from pipeline.plan.keys import parameters
 from pipeline.recipe.load import parse
 from tests.support.paths import DATA
 
@@ -275,5 +276,5 @@ def test_a_head_of_ones_own_is_tied_to_a_model_if_it_says_so(tmp_path):
 
 def test_a_field_that_says_nothing_is_not_in_the_key():
     fields = {"image_embedding": "clip.image_embedding", "weights": "head.pth"}
-    assert AestheticScore(**fields).model_dump() == {**fields, "activation": "auto"}
-    assert AestheticScore(**fields, model="ViT-L-14").model_dump()["model"] == "ViT-L-14"
+    assert parameters(AestheticScore(**fields)) == {**fields, "activation": "auto"}
+    assert parameters(AestheticScore(**fields, model="ViT-L-14"))["model"] == "ViT-L-14"

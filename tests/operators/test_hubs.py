@@ -1,11 +1,14 @@
 """Hubs: values by hand, the own caption left out, simulated prints among real and made pictures."""
 
+import hashlib
+
 import numpy as np
 import polars as pl
 import pytest
 
 from operators.hubs import Bank, Hubness
 from pipeline.operator import Device
+from pipeline.uids import draw
 from tests.support.paths import DATA
 
 COLUMNS = {"image_embedding": "c.image", "text_embedding": "c.text"}
@@ -74,6 +77,28 @@ def test_equal_captions_are_in_the_bank_once():
     first, second = (bank_of(many, size=700, seed=seed)["caption"] for seed in (0, 1))
     assert len(first) == 700
     assert 200 < len(set(first) & set(second)) < 290  # of 2,000, twice 700: 245 meet
+
+
+def test_the_bank_is_the_captions_with_the_least_draws_of_their_md5():
+    """Restated row by row, for a whole pool and for one in parts of which some have null embeddings."""
+    rng = np.random.default_rng(0)
+    images, texts = rng.standard_normal((2, 400, 8)).astype(np.float32)
+    captions = [f"é {number % 300}" for number in range(400)]
+    rows = pairs(images, texts, captions).with_columns(
+        pl.when(pl.col("row") % 7 > 0).then("c.image").alias("c.image")
+    )
+    first = {captions[row]: row for row in reversed(range(400)) if row % 7}
+    uids = {text: hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in first}
+    least = sorted(first, key=lambda text: draw(5, pl.Series([uids[text]]))[0])[:50]
+    wanted = sorted(least, key=uids.__getitem__)
+    at = [first[text] for text in wanted]
+    made = Bank(**COLUMNS, size=50, seed=5)
+    parts = made.merge(pl.concat([made.partial(part) for part in (rows[:90], rows[90:371], rows[371:])]))
+    for bank in (bank_of(rows, size=50, seed=5), made.finish(parts)):
+        assert bank["caption"].to_list() == wanted
+        for column, vectors in (("image", images[at]), ("text", texts[at])):
+            norms = np.sqrt((vectors.astype(np.float64) ** 2).sum(1)).astype(np.float32)
+            assert (bank[column].to_numpy() == vectors / norms[:, None]).all()
 
 
 def test_pairs_without_both_embeddings_are_not_in_the_bank():

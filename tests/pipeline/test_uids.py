@@ -1,5 +1,6 @@
 """How a sample gets its uid, one by one and by the table; and the draw that depends on it."""
 
+import hashlib
 import math
 import random
 from collections import Counter
@@ -18,6 +19,7 @@ from pipeline.uids import (
     own_uids,
     sample_uid,
     table_uids,
+    text_uids,
     text_url_uid,
     uid_halves,
 )
@@ -80,6 +82,18 @@ def test_one_by_one_and_by_the_table():
     assert expected[1] == text_url_uid("t", "u")
     assert expected[2:] == [key_uid("s", "a", 0), key_uid("s", "b", 0), key_uid("s", "a", 1)]
     assert seen == {"a": 2, "b": 1}
+
+
+def test_of_texts():
+    """RFC 1321's test suite gives the first two digests; the third is md5 of UTF-8 bytes."""
+    texts = pl.Series(["", "abc", "Müller 日本"])
+    md5 = hashlib.md5(b"M\xc3\xbcller \xe6\x97\xa5\xe6\x9c\xac", usedforsecurity=False).hexdigest()
+    assert text_uids(texts).to_list() == [
+        "d41d8cd98f00b204e9800998ecf8427e",
+        "900150983cd24fb0d6963f7d28e17f72",
+        md5,
+    ]
+    assert text_uids(texts.clear()).dtype == pl.String
 
 
 def test_first_unsorted():

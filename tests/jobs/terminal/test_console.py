@@ -93,7 +93,18 @@ def preview(t: str) -> Preview:
 def explanation(t: str, keep: bool) -> Explanation:
     verdict = RuleVerdict(t, t, t, t, t, t)
     return Explanation(
-        "0" * 32, t, 0, t, t, t, 1, 1, keep=keep, rules=[verdict], evidence={t: [{t: t, "of": [t]}]}
+        "0" * 32,
+        t,
+        0,
+        t,
+        t,
+        t,
+        1,
+        1,
+        keep=keep,
+        rules=[verdict],
+        evidence={t: [{t: t, "of": [t]}]},
+        captions=(t,),
     )
 
 

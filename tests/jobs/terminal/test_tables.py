@@ -102,6 +102,21 @@ def test_evidence_is_worded_and_a_sign_is_no_missing_value(printed):
     assert '"-" -' in lines
 
 
+def test_the_caption_of_the_recipe_comes_first_and_then_the_others(printed):
+    sample = {"text": "best", "url": None, "width": None, "height": None}
+    one = Explanation("0" * 32, "s", 0, "k", **sample, keep=True, rules=[], evidence={}, captions=("a", "b"))
+    tables.explanation(one)
+    tables.explanation(replace(one, text=None))
+    lines = printed.file.getvalue().splitlines()
+    others = ["other caption: 'a'", "other caption: 'b'"]
+    assert [line for line in lines if "'" in line or "caption" in line] == [
+        "'best'",
+        *others,
+        "no caption",
+        *others,
+    ]
+
+
 def test_the_busiest_part_of_a_run_is_said_with_what_would_move_it(printed):
     for found in (Bottleneck("clip", 0.93, 120.4, "more GPUs"), Bottleneck("read", 0.2, 3.0, ""), None):
         tables.bottleneck(found)

@@ -1,12 +1,12 @@
 """An explanation names every rule, with its value, its bound and its verdict."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import polars as pl
 import pytest
 
 from pipeline.decide.decide import decide
-from pipeline.decide.explain import explain
+from pipeline.decide.explain import explain, explain_rows
 from pipeline.errors import RecipeError
 from tests.support.samples import uid
 
@@ -48,7 +48,19 @@ def test_every_field_of_an_explanation(stored):
         "evidence": {},
         "lacks": None,
         "groups": {},
+        "captions": (),
     }
+
+
+def test_the_caption_that_exports_write_comes_first(stored):
+    frames = {"a": pl.DataFrame({"f32": [0.5, 0.6], "word": ["chosen", None]})}
+    session = stored(frames, {"given.f32": {"min": 0.1}})
+    export = session.recipe.export.model_copy(update={"caption": "given.word"})
+    session = replace(session, recipe=session.recipe.model_copy(update={"export": export}))
+    decide(session)
+    first, second = explain_rows(session, [("a", 0), ("a", 1)])
+    assert (first.text, first.captions) == ("chosen", ("caption number 0",))
+    assert (second.text, second.captions) == (None, ("caption number 1",))
 
 
 def test_a_sample_is_kept_dropped_or_failed_as_the_funnel_counts_it(stored):

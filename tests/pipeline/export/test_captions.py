@@ -13,6 +13,7 @@ import pytest
 from jobs.toy import sample_pool
 from operators.algorithms.clip_model import ClipModel, unit
 from pipeline.decide.decide import decide
+from pipeline.decide.explain import explain_rows
 from pipeline.errors import RecipeError
 from pipeline.export.exporters import requested
 from pipeline.export.indexes.index_exporter import unwatched
@@ -21,6 +22,7 @@ from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.view.cards import Cost, cards
 from tests.support.decided_pool import read_tar, uid, write_tar
 from tests.support.open_clip_loader import check_size_and_load
 
@@ -138,6 +140,15 @@ def test_the_best_of_three_captions_is_what_open_clip_trains_on(captioned, monke
     table = pl.read_parquet(folder / "kept.parquet")
     assert table["caption"].to_list() == wanted
     assert table["captions"].to_list() == [captions[number] for number in kept]
+
+    found = explain_rows(session, [("0", number) for number in kept])
+    assert [one.text for one in found] == wanted
+    assert [list(one.captions) for one in found] == [
+        [text for text in captions[number] if text != best[number]] for number in kept
+    ]
+    (card,) = cards(session, [("0", kept[0])], 96, Cost())
+    assert set(card.captions) == set(captions[kept[0]])
+    assert card.captions[0] == wanted[0]
 
     loader = check_size_and_load(
         monkeypatch, str(folder / "shards" / "{00000000..00000000}.tar"), batch_size=2, size=(6, 1)

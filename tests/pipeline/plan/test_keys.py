@@ -1,9 +1,11 @@
 """A key covers all that a result depends on, and nothing else."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pipeline.operator import Column, ImageScore, Score, Stat, Writer
-from pipeline.plan.keys import cache_key, input_keys
+from pydantic import Field
+
+from pipeline.operator import YOUNG, Column, ImageScore, Score, Stat, Writer
+from pipeline.plan.keys import cache_key, input_keys, parameters
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 
@@ -43,6 +45,22 @@ def test_a_version_is_part_of_the_key():
         version = 2
 
     assert key(Later(of="x.y")) != key(Sum(of="x.y"))
+
+
+def test_a_young_field_counts_once_it_is_set():
+    """Stores made before an operator had it stay complete, also those of a class that inherits it."""
+
+    class Grown(Sum):
+        scale: Annotated[float, Field(gt=0), YOUNG] = 1
+        mask: Annotated[Column, YOUNG] = ""
+
+    class Heir(Grown):
+        pass
+
+    before = key(Sum(of="x.y"))
+    assert key(Grown(of="x.y")) == key(Grown(of="x.y", scale=1.0, mask="")) == key(Heir(of="x.y")) == before
+    assert parameters(Grown(of="x.y", scale=2)) == {"of": "x.y", "t": 0.0, "scale": 2.0}
+    assert len({before, key(Grown(of="x.y", scale=2)), key(Grown(of="x.y", mask="z.w"))}) == 3
 
 
 def test_limits_are_part_of_the_keys_that_depend_on_them():
