@@ -194,8 +194,8 @@ def recipe(results: list[dict[str, Any]]) -> str:
 
 
 def goal(results: list[dict[str, Any]]) -> str:
-    """The table of the goal: per attack and bound of success, in how many seeds the attack reached it, and the
-    worst that the recipe left of these."""
+    """The table of the goal: per attack and bound of success, in how many seeds the attack reached it, and
+    the worst that the recipe left of these."""
     lines = []
     for name in dict.fromkeys(one["attack"] for one in results):
         runs = [one for one in results if one["attack"] == name]

@@ -11,6 +11,7 @@ from operators.algorithms.ocr import Network, TextReader, frame, path_of
 from operators.algorithms.ocr_int8 import IntegerNetwork, measured, prepared, round_layers
 from operators.text import TextBoxes
 from pipeline.operator import Device
+from pipeline.plan.keys import parameters
 from tests.benchmarks.bench_text import figures, lemmas, ours, photos, rendered, street_scenes
 from tests.operators.test_text import card, read
 from tests.support.sizes import either
@@ -166,8 +167,8 @@ def test_street_photos(openvino, data):
 
 def test_float32_is_the_key_of_before():
     """Stores that are older than the field stay whole."""
-    assert "precision" not in TextBoxes().model_dump()
-    assert TextBoxes(precision="int8").model_dump()["precision"] == "int8"
+    assert "precision" not in parameters(TextBoxes())
+    assert parameters(TextBoxes(precision="int8"))["precision"] == "int8"
 
 
 def test_the_package_is_named_if_it_is_missing(monkeypatch):
