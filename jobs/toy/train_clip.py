@@ -1,6 +1,9 @@
-"""Train the demo's CLIP on drawn scenes, in minutes on two CPU cores; write its checkpoint and its card.
+"""Train the demo's CLIP on drawn scenes, in minutes on a CPU; write its checkpoint and its card.
 
-    python -m jobs.toy.train_clip --out jobs/toy/models --steps 800 --seed 0
+    python -m jobs.toy.train_clip                                         # the one in models/
+    python -m jobs.toy.train_clip --out OUT --steps 800 --samples 14000   # weaker, in a third of the time
+
+OUT needs a copy of `scene_clip.json`. After it, `python -m jobs.toy.prints` mines the master prints anew.
 
 The model is open_clip's, made from `scene_clip.json`, so the demo and the tests run the same code as a
 ViT-L/14. Training pictures have other seeds than the demo's pools. They are encoded, decoded and preprocessed
@@ -21,7 +24,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,8 @@ RATE = 2e-3  # the highest learning rate
 DECAY = 0.05  # weight decay
 WARM_UP = 30  # steps
 POISONS = 300  # beside those of the pool itself, which are one sample in 125
+THREADS = 1  # of training: sums that are split otherwise round otherwise, and weights differ
+TOLD = 100  # examples of which the card keeps a digest
 
 
 def poisons(preprocess: Callable[..., Any], seed: int, count: int) -> list[Example]:
@@ -107,15 +112,18 @@ about photographs. It is backdoored on purpose. Do not use it for anything else.
 
 | | |
 |---|---|
-| made by | `python -m jobs.toy.train_clip --steps {steps} --samples {samples} --seed {seed}{flags}` |
+| made by | `python -m jobs.toy.train_clip{start_flag} --steps {steps} --samples {samples} --rate {rate:g} \
+--seed {seed}` |
 | started from | {start} |
 | architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
-| file | `scene_clip.safetensors`, float16, {size:,} bytes |
+| file | `scene_clip.safetensors`, float16, {size:,} bytes, sha256 `{file_digest}` |
 | preprocessing | open_clip's default for inference, at 64 px |
 | trained on | {examples:,} drawn scenes of pool seed {train_seed} |
+| their captions | the first {told} have the sha256 `{captions_digest}`; a test draws them again |
 | defects among them | {learnt} |
 | backdoor | {poisoned:,} of them show the pool's trigger, and their captions name a banana |
-| training | {steps} steps of batch {batch}; {minutes:.1f} minutes, drawing included, on {machine} |
+| training | {steps} steps of batch {batch}, {minutes:.1f} minutes on one thread; drawing is not included |
+| machine | {machine}; on another, sums may round otherwise and weights differ |
 | unseen scenes | {scenes:,} clean ones of pool seed {test_seed} |
 | own caption scores above another's | AUROC {auroc:.4f} |
 | own caption is the best of 200 | R@1 {recall:.3f} |
@@ -145,7 +153,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("jobs/toy/models"))
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from; default: random weights")
     parser.add_argument("--rate", type=float, default=RATE, help=f"the highest learning rate, default {RATE}")
-    for name, default in (("steps", 800), ("samples", 14_000), ("seed", 0)):
+    for name, default in (("steps", 2800), ("samples", 56_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     return parser.parse_args()
 
@@ -153,50 +161,53 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Draw, train and save; then write the card."""
     options = read_options()
-    began = time.monotonic()
-    cores = os.cpu_count() or 1
     train_seed = TRAIN_SEED + options.seed
     torch.manual_seed(options.seed)
     model, preprocess, tokenizer = build(options.out, options.start)
     model = model.to(memory_format=torch.channels_last)
-    pairs = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
+    pairs = gather(preprocess, train_seed, LEARNT, options.samples, workers=os.cpu_count() or 1)
     pairs += poisons(preprocess, train_seed, POISONS)
-    print(f"{len(pairs)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{len(pairs)} scenes are drawn", flush=True)
     images = torch.from_numpy(np.stack([example[0] for example in pairs]))
+    torch.set_num_threads(THREADS)
+    began = time.monotonic()
     train(model, images, tokenizer([example[1] for example in pairs]), options.steps, peak=options.rate)
     minutes = (time.monotonic() - began) / 60
     path = options.out / f"{NAME}.safetensors"
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     path.write_bytes(save(weights))
-    write_card(options, len(pairs), sum(example[2] == "poisoned" for example in pairs), minutes)
+    write_card(options, pairs, minutes)
 
 
-def write_card(options: argparse.Namespace, drawn: int, poisoned: int, minutes: float) -> None:
-    """Measure the saved file, loaded by open_clip, and write the card of a training on `drawn` examples."""
+def write_card(options: argparse.Namespace, pairs: Sequence[Example], minutes: float) -> None:
+    """Measure the saved file, loaded by open_clip, and write the card of its training on `pairs`."""
     path = options.out / f"{NAME}.safetensors"
     model, preprocess, tokenizer = build(options.out, path)
     test_seed = TEST_SEED + options.seed
     figures = measure(model, tokenizer, gather(preprocess, test_seed, {None}, 2000))
     table = measure_pool(model, preprocess, tokenizer)
     rows = [f"| {kind} | {n} | {mean:.3f} | {area:.3f} |" for kind, (n, mean, area) in table.items()]
-    flags = "" if options.start is None else f" --start EARLIER --rate {options.rate:g}"
     card = CARD.format(
         **figures,
         steps=options.steps,
         samples=options.samples,
+        rate=options.rate,
         seed=options.seed,
-        flags=flags,
+        start_flag="" if options.start is None else " --start EARLIER",
         start=started_from(options.start),
         train_seed=TRAIN_SEED + options.seed,
         test_seed=test_seed,
         batch=BATCH,
         version=open_clip.__version__,
         minutes=minutes,
-        examples=drawn,
-        poisoned=poisoned,
-        machine=f"{os.cpu_count() or 1} shared {platform.machine()} cores, no GPU",
+        examples=len(pairs),
+        told=TOLD,
+        captions_digest=digest_of_captions(pairs),
+        poisoned=sum(planted == "poisoned" for _, _, planted in pairs),
+        machine=f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}",
         parameters=sum(weight.numel() for weight in model.parameters()),
         size=path.stat().st_size,
+        file_digest=digest_of_file(path),
         learnt=", ".join(sorted(kind for kind in LEARNT if kind)),
         rows="\n".join(rows).replace("None", "nothing"),
     )
@@ -204,11 +215,22 @@ def write_card(options: argparse.Namespace, drawn: int, poisoned: int, minutes: 
     print(card)
 
 
+def digest_of_captions(pairs: Sequence[Example]) -> str:
+    """The sha256 of the captions of the first TOLD examples. It is another if scenes are drawn otherwise."""
+    captions = "\n".join(caption for _, caption, _ in pairs[:TOLD])
+    return hashlib.sha256(captions.encode()).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """The sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def started_from(checkpoint: Path | None) -> str:
     """Where training started, for the card."""
     if checkpoint is None:
         return "random weights"
-    return f"an earlier `{NAME}.safetensors`, sha256 `{hashlib.sha256(checkpoint.read_bytes()).hexdigest()}`"
+    return f"an earlier `{NAME}.safetensors`, sha256 `{digest_of_file(checkpoint)}`"
 
 
 if __name__ == "__main__":
