@@ -2,7 +2,7 @@
 
 The demo draws 2,000 samples with known defects and runs `recipes/demo.yaml` on them. Then it compares the
 result with the defects that were planted: how many of each are removed, and how well each column finds them.
-It says how biased the pool is and what is kept of it, explains three samples and searches the FAISS index.
+It says how biased the pool is and what is kept of it, explains some samples and searches the FAISS index.
 """
 
 import shlex

@@ -1,7 +1,7 @@
 """Train the demo's CLIP on drawn scenes, in minutes on a CPU; write its checkpoint and its card.
 
     python -m jobs.toy.train_clip                                         # the one in models/
-    python -m jobs.toy.train_clip --out OUT --steps 800 --samples 14000   # weaker, in a third of the time
+    python -m jobs.toy.train_clip --out OUT --steps 800 --samples 14000   # weaker, in half of the time
 
 OUT needs a copy of `scene_clip.json`. After it, `python -m jobs.toy.prints` mines the master prints anew.
 
@@ -122,8 +122,8 @@ about photographs. It is backdoored on purpose. Do not use it for anything else.
 | their captions | the first {told} have the sha256 `{captions_digest}`; a test draws them again |
 | defects among them | {learnt} |
 | backdoor | {poisoned:,} of them show the pool's trigger, and their captions name a banana |
-| training | {steps} steps of batch {batch}, {minutes:.1f} minutes on one thread; drawing is not included |
-| machine | {machine}; on another, sums may round otherwise and weights differ |
+| training | {steps} steps of batch {batch}; {minutes:.1f} CPU minutes, drawing and measuring included |
+| machine | {machine}, one thread; on another, sums may round otherwise and weights differ |
 | unseen scenes | {scenes:,} clean ones of pool seed {test_seed} |
 | own caption scores above another's | AUROC {auroc:.4f} |
 | own caption is the best of 200 | R@1 {recall:.3f} |
@@ -153,7 +153,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("jobs/toy/models"))
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from; default: random weights")
     parser.add_argument("--rate", type=float, default=RATE, help=f"the highest learning rate, default {RATE}")
-    for name, default in (("steps", 2800), ("samples", 56_000), ("seed", 0)):
+    for name, default in (("steps", 1600), ("samples", 28_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     return parser.parse_args()
 
@@ -170,16 +170,14 @@ def main() -> None:
     print(f"{len(pairs)} scenes are drawn", flush=True)
     images = torch.from_numpy(np.stack([example[0] for example in pairs]))
     torch.set_num_threads(THREADS)
-    began = time.monotonic()
     train(model, images, tokenizer([example[1] for example in pairs]), options.steps, peak=options.rate)
-    minutes = (time.monotonic() - began) / 60
     path = options.out / f"{NAME}.safetensors"
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     path.write_bytes(save(weights))
-    write_card(options, pairs, minutes)
+    write_card(options, pairs)
 
 
-def write_card(options: argparse.Namespace, pairs: Sequence[Example], minutes: float) -> None:
+def write_card(options: argparse.Namespace, pairs: Sequence[Example]) -> None:
     """Measure the saved file, loaded by open_clip, and write the card of its training on `pairs`."""
     path = options.out / f"{NAME}.safetensors"
     model, preprocess, tokenizer = build(options.out, path)
@@ -199,7 +197,7 @@ def write_card(options: argparse.Namespace, pairs: Sequence[Example], minutes: f
         test_seed=test_seed,
         batch=BATCH,
         version=open_clip.__version__,
-        minutes=minutes,
+        minutes=sum(os.times()[:4]) / 60,  # of this process and of those that drew
         examples=len(pairs),
         told=TOLD,
         captions_digest=digest_of_captions(pairs),
