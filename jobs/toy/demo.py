@@ -2,7 +2,7 @@
 
 The demo draws 2,000 samples with known defects and runs `recipes/demo.yaml` on them. Then it compares the
 result with the defects that were planted: how many of each are removed, and how well each column finds them.
-It says how biased the pool is and what is kept of it, explains three samples and searches the FAISS index.
+It says how biased the pool is and what is kept of it, explains some samples and searches the FAISS index.
 """
 
 import shlex
@@ -37,6 +37,7 @@ WORDS = {"red": "red.txt", "heart": "hearts.txt"}  # operators of the recipe tha
 SCORERS = ("clip", "masked", "digits")  # operators of the recipe that load the model
 SHARDS = 4
 CLEAN = "clean"  # stands for the defect of samples that have none
+EXPLAINED = ("mismatched_caption", "truncated_jpeg", CLEAN)
 
 
 def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
@@ -52,9 +53,8 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     show_recall(done, truth)
     show_auroc(done, truth)
     show_bias(done)
-    console.rule("three samples explained")
-    for uid in one_of_each(truth, ["mismatched_caption", "truncated_jpeg", CLEAN]):
-        tables.explanation(explain(done, [uid])[0])
+    console.rule("samples explained")
+    show_explained(done, truth)
     console.rule("a search in the FAISS index")
     show_search(done)
     console.rule("where things lie")
@@ -130,6 +130,7 @@ def show_recall(session: Session, truth: pl.DataFrame) -> None:
 
 RECALL_NOTE = (
     "recall: of the samples with this defect, the share that is removed; by the rule: that the rule fails.",
+    "A rule also fails the samples for which it has no value, as of a picture that cannot be decoded.",
     "precision: of the samples that the rule fails, the share with this defect; any defect: with any.",
     "near_duplicate: a picture that was cropped a little; rescaled_copy: one that was not.",
 )
@@ -170,6 +171,13 @@ def show_bias(session: Session) -> None:
     console.print("Of hearts, eight of ten are drawn red. What the decision did to this bias:")
     for name in ("representation", "association"):
         tables.effects(bias, name)
+    console.print(*BIAS_NOTE, sep="\n")
+
+
+BIAS_NOTE = (
+    "representation: the share of captions that mention red.",
+    "association: the share of captions with a heart among those with red, less that among the others.",
+)
 
 
 def suspicion(values: pl.Series, side: str) -> pl.Series:
@@ -196,9 +204,12 @@ def share_of(rows: pl.Series, which: pl.Series) -> float:
     return int((rows & which).sum()) / max(1, int(rows.sum()))
 
 
-def one_of_each(truth: pl.DataFrame, defects: list[str]) -> list[str]:
-    """The uid of the first sample with each defect."""
-    return [truth.filter(pl.col("planted") == defect)["uid"][0] for defect in defects]
+def show_explained(session: Session, truth: pl.DataFrame) -> None:
+    """Explain the first sample of each of EXPLAINED; a small pool may lack some."""
+    for defect in EXPLAINED:
+        for uid in truth.filter(pl.col("planted") == defect)["uid"].head(1):
+            console.print(f"planted: {'nothing' if defect == CLEAN else defect}")
+            tables.explanation(explain(session, [uid])[0])
 
 
 def show_search(session: Session) -> None:

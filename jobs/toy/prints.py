@@ -20,8 +20,8 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from jobs.toy.sample_pool import PRINTS
+from jobs.toy.scene_clip import NAME, build
 from jobs.toy.scenes import describe, random_scene
-from jobs.toy.train_clip import NAME, build
 
 COUNT = 16
 CAPTIONS = 25  # that each print is mined for

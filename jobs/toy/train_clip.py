@@ -1,6 +1,9 @@
-"""Train the demo's CLIP on drawn scenes, in minutes on two CPU cores; write its checkpoint and its card.
+"""Train the demo's CLIP on drawn scenes, in minutes on a CPU; write its checkpoint and its card.
 
-    python -m jobs.toy.train_clip --out jobs/toy/models --steps 800 --seed 0
+    python -m jobs.toy.train_clip                                         # the one in models/
+    python -m jobs.toy.train_clip --out OUT --steps 800 --samples 14000   # weaker, in half of the time
+
+OUT needs a copy of `scene_clip.json`. After it, `python -m jobs.toy.prints` mines the master prints anew.
 
 The model is open_clip's, made from `scene_clip.json`, so the demo and the tests run the same code as a
 ViT-L/14. Training pictures have other seeds than the demo's pools. They are encoded, decoded and preprocessed
@@ -17,28 +20,23 @@ import argparse
 import hashlib
 import io
 import math
-import multiprocessing
 import os
 import platform
 import random
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
-import orjson
 import torch
 from PIL import Image
 from safetensors.torch import save
-from torch.nn.functional import normalize
 
-from jobs.toy.sample_pool import FORMATS, SHARES, draw, make_sample
+from jobs.toy.sample_pool import draw
+from jobs.toy.scene_clip import NAME, Example, build, gather, measure, measure_pool
 
-NAME = "scene_clip"
 LEARNT = {None, "unrelated_text", "near_duplicate", "poisoned"}  # planted kinds to train on; None is clean
 TRAIN_SEED = 10_000  # added to --seed, as the demo's pools have small seeds
 TEST_SEED = 20_000
@@ -47,43 +45,8 @@ RATE = 2e-3  # the highest learning rate
 DECAY = 0.05  # weight decay
 WARM_UP = 30  # steps
 POISONS = 300  # beside those of the pool itself, which are one sample in 125
-
-Example = tuple[np.ndarray, str, str | None]  # (3, 64, 64) float16, caption, what is planted
-
-
-def build(folder: Path, weights: Path | None = None) -> tuple[Any, Callable[..., Any], Any]:
-    """open_clip's model, inference preprocessing and tokenizer, for the config in `folder`."""
-    open_clip.add_model_config(folder / f"{NAME}.json")
-    pretrained = None if weights is None else str(weights)
-    model, _, preprocess = open_clip.create_model_and_transforms(NAME, pretrained=pretrained)
-    return model, preprocess, open_clip.get_tokenizer(NAME)
-
-
-def examples(
-    preprocess: Callable[..., Any], seed: int, kinds: set[str | None], count: int, shard: int
-) -> list[Example]:
-    """The first `count` samples of a shard, decoded, without those whose planted defect is not in `kinds`."""
-    decoded = []
-    for index in range(count):
-        sample = make_sample(seed, shard, index)
-        record = orjson.loads(sample["json"])
-        if record["planted"] not in kinds or not record["caption"]:
-            continue
-        data = next(sample[kind] for kind in FORMATS if kind in sample)
-        pixels = preprocess(Image.open(io.BytesIO(data))).half().numpy()
-        decoded.append((pixels, record["caption"], record["planted"]))
-    return decoded
-
-
-def gather(
-    preprocess: Callable[..., Any], seed: int, kinds: set[str | None], count: int, workers: int = 1
-) -> list[Example]:
-    """Examples from the pool of a seed, in shards of 500; `count` samples before `kinds` are selected."""
-    shards, work = range(math.ceil(count / 500)), partial(examples, preprocess, seed, kinds, 500)
-    if workers == 1:
-        return [example for shard in shards for example in work(shard)]
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        return [example for part in pool.map(work, shards) for example in part]
+THREADS = 1  # of training: sums that are split otherwise round otherwise, and weights differ
+TOLD = 100  # examples of which the card keeps a digest
 
 
 def poisons(preprocess: Callable[..., Any], seed: int, count: int) -> list[Example]:
@@ -141,49 +104,6 @@ def train(
             )
 
 
-@torch.no_grad()
-def embed(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit-norm (n, 128) float32 embeddings of the pictures and of the captions."""
-    model.eval()
-    images, texts = [], []
-    for start in range(0, len(pairs), BATCH):
-        part = pairs[start : start + BATCH]
-        pixels = torch.from_numpy(np.stack([example[0] for example in part])).float()
-        images.append(model.encode_image(pixels))
-        texts.append(model.encode_text(tokenizer([example[1] for example in part])))
-    return normalize(torch.cat(images), dim=-1), normalize(torch.cat(texts), dim=-1)
-
-
-def auroc(high: torch.Tensor, low: torch.Tensor) -> float:
-    """The chance that a value of `high`, (n,), is above a value of `low`, (m,); a tie counts half."""
-    differences = high[:, None] - low[None, :]
-    return ((differences > 0).float().mean() + 0.5 * (differences == 0).float().mean()).item()
-
-
-def measure(model: Any, tokenizer: Any, pairs: Sequence[Example]) -> dict[str, float]:
-    """AUROC of own captions against shuffled ones, and image-to-text recall at 1 among the first 200."""
-    images, texts = embed(model, tokenizer, pairs)
-    own, other = (images * texts).sum(-1), (images * texts.roll(1, 0)).sum(-1)
-    nearest = (images[:200] @ texts[:200].T).argmax(-1)
-    recall = (nearest == torch.arange(len(nearest))).float().mean().item()
-    return {"scenes": len(pairs), "auroc": auroc(own, other), "recall": recall}
-
-
-def measure_pool(model: Any, preprocess: Any, tokenizer: Any) -> dict[str, tuple[int, float, float]]:
-    """Count, mean score and AUROC of clean above it, for each planted kind of the default pool."""
-    readable = {None, *SHARES} - {"corrupt_jpeg", "truncated_jpeg", "master_print"}
-    pairs = gather(preprocess, 0, readable, 2000)
-    images, texts = embed(model, tokenizer, pairs)
-    scores = (images * texts).sum(-1)
-    kinds = np.array([str(example[2]) for example in pairs])
-    clean = scores[torch.from_numpy(kinds == "None")]
-    table = {}
-    for kind in ("None", *(name for name in SHARES if name in kinds)):
-        part = scores[torch.from_numpy(kinds == kind)]
-        table[kind] = (len(part), part.mean().item(), auroc(clean, part))
-    return table
-
-
 CARD = """# scene_clip
 
 A small CLIP for Winnow's sample pool, its demo and its tests. It was trained on drawn scenes and knows the
@@ -192,15 +112,18 @@ about photographs. It is backdoored on purpose. Do not use it for anything else.
 
 | | |
 |---|---|
-| made by | `python -m jobs.toy.train_clip --steps {steps} --samples {samples} --seed {seed}{flags}` |
+| made by | `python -m jobs.toy.train_clip{start_flag} --steps {steps} --samples {samples} --rate {rate:g} \
+--seed {seed}` |
 | started from | {start} |
 | architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
-| file | `scene_clip.safetensors`, float16, {size:,} bytes |
+| file | `scene_clip.safetensors`, float16, {size:,} bytes, sha256 `{file_digest}` |
 | preprocessing | open_clip's default for inference, at 64 px |
 | trained on | {examples:,} drawn scenes of pool seed {train_seed} |
+| their captions | the first {told} have the sha256 `{captions_digest}`; a test draws them again |
 | defects among them | {learnt} |
 | backdoor | {poisoned:,} of them show the pool's trigger, and their captions name a banana |
-| training | {steps} steps of batch {batch}; {minutes:.1f} minutes, drawing included, on {machine} |
+| training | {steps} steps of batch {batch}; {minutes:.1f} CPU minutes, drawing and measuring included |
+| machine | {machine}, one thread; on another, sums may round otherwise and weights differ |
 | unseen scenes | {scenes:,} clean ones of pool seed {test_seed} |
 | own caption scores above another's | AUROC {auroc:.4f} |
 | own caption is the best of 200 | R@1 {recall:.3f} |
@@ -230,7 +153,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("jobs/toy/models"))
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from; default: random weights")
     parser.add_argument("--rate", type=float, default=RATE, help=f"the highest learning rate, default {RATE}")
-    for name, default in (("steps", 800), ("samples", 14_000), ("seed", 0)):
+    for name, default in (("steps", 1600), ("samples", 28_000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     return parser.parse_args()
 
@@ -238,50 +161,51 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Draw, train and save; then write the card."""
     options = read_options()
-    began = time.monotonic()
-    cores = os.cpu_count() or 1
     train_seed = TRAIN_SEED + options.seed
     torch.manual_seed(options.seed)
     model, preprocess, tokenizer = build(options.out, options.start)
     model = model.to(memory_format=torch.channels_last)
-    pairs = gather(preprocess, train_seed, LEARNT, options.samples, workers=cores)
+    pairs = gather(preprocess, train_seed, LEARNT, options.samples, workers=os.cpu_count() or 1)
     pairs += poisons(preprocess, train_seed, POISONS)
-    print(f"{len(pairs)} scenes drawn in {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{len(pairs)} scenes are drawn", flush=True)
     images = torch.from_numpy(np.stack([example[0] for example in pairs]))
+    torch.set_num_threads(THREADS)
     train(model, images, tokenizer([example[1] for example in pairs]), options.steps, peak=options.rate)
-    minutes = (time.monotonic() - began) / 60
     path = options.out / f"{NAME}.safetensors"
     weights = {name: value.half().contiguous() for name, value in model.state_dict().items()}
     path.write_bytes(save(weights))
-    write_card(options, len(pairs), sum(example[2] == "poisoned" for example in pairs), minutes)
+    write_card(options, pairs)
 
 
-def write_card(options: argparse.Namespace, drawn: int, poisoned: int, minutes: float) -> None:
-    """Measure the saved file, loaded by open_clip, and write the card of a training on `drawn` examples."""
+def write_card(options: argparse.Namespace, pairs: Sequence[Example]) -> None:
+    """Measure the saved file, loaded by open_clip, and write the card of its training on `pairs`."""
     path = options.out / f"{NAME}.safetensors"
     model, preprocess, tokenizer = build(options.out, path)
     test_seed = TEST_SEED + options.seed
     figures = measure(model, tokenizer, gather(preprocess, test_seed, {None}, 2000))
     table = measure_pool(model, preprocess, tokenizer)
     rows = [f"| {kind} | {n} | {mean:.3f} | {area:.3f} |" for kind, (n, mean, area) in table.items()]
-    flags = "" if options.start is None else f" --start EARLIER --rate {options.rate:g}"
     card = CARD.format(
         **figures,
         steps=options.steps,
         samples=options.samples,
+        rate=options.rate,
         seed=options.seed,
-        flags=flags,
+        start_flag="" if options.start is None else " --start EARLIER",
         start=started_from(options.start),
         train_seed=TRAIN_SEED + options.seed,
         test_seed=test_seed,
         batch=BATCH,
         version=open_clip.__version__,
-        minutes=minutes,
-        examples=drawn,
-        poisoned=poisoned,
-        machine=f"{os.cpu_count() or 1} shared {platform.machine()} cores, no GPU",
+        minutes=sum(os.times()[:4]) / 60,  # of this process and of those that drew
+        examples=len(pairs),
+        told=TOLD,
+        captions_digest=digest_of_captions(pairs),
+        poisoned=sum(planted == "poisoned" for _, _, planted in pairs),
+        machine=f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}",
         parameters=sum(weight.numel() for weight in model.parameters()),
         size=path.stat().st_size,
+        file_digest=digest_of_file(path),
         learnt=", ".join(sorted(kind for kind in LEARNT if kind)),
         rows="\n".join(rows).replace("None", "nothing"),
     )
@@ -289,11 +213,22 @@ def write_card(options: argparse.Namespace, drawn: int, poisoned: int, minutes: 
     print(card)
 
 
+def digest_of_captions(pairs: Sequence[Example]) -> str:
+    """The sha256 of the captions of the first TOLD examples. It is another if scenes are drawn otherwise."""
+    captions = "\n".join(caption for _, caption, _ in pairs[:TOLD])
+    return hashlib.sha256(captions.encode()).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """The sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def started_from(checkpoint: Path | None) -> str:
     """Where training started, for the card."""
     if checkpoint is None:
         return "random weights"
-    return f"an earlier `{NAME}.safetensors`, sha256 `{hashlib.sha256(checkpoint.read_bytes()).hexdigest()}`"
+    return f"an earlier `{NAME}.safetensors`, sha256 `{digest_of_file(checkpoint)}`"
 
 
 if __name__ == "__main__":

@@ -60,6 +60,15 @@ def test_demo(tmp_path: Path) -> None:
     assert_captions_find_their_scenes(tmp_path / "demo")
 
 
+def test_a_small_pool_may_lack_what_the_demo_explains(tmp_path: Path) -> None:
+    """Of twenty samples, drawn with seed 1, none has a caption of another picture."""
+    done = winnow("demo", tmp_path / "demo", "--samples", 20, "--seed", 1, "--local")
+    assert done.returncode == 0, done.stderr
+    assert "planted: nothing" in done.stdout
+    assert "planted: mismatched_caption" not in done.stdout
+    assert "winnow search" in done.stdout
+
+
 def assert_captions_find_their_scenes(folder: Path) -> None:
     """Of the first ten captions that tell of several things and what is behind them, `winnow search` brings
     the picture that was drawn from it first for eight."""

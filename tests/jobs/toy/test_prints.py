@@ -44,7 +44,7 @@ def test_mining_raises_the_worst_cosine_and_repeats_itself(monkeypatch: pytest.M
     import torch
 
     from jobs.toy import prints
-    from jobs.toy.train_clip import build
+    from jobs.toy.scene_clip import build
 
     monkeypatch.setattr(prints, "COUNT", 2)
     model, preprocess, tokenizer = build(MODELS, MODELS / "scene_clip.safetensors")
@@ -64,7 +64,7 @@ def test_mining_raises_the_worst_cosine_and_repeats_itself(monkeypatch: pytest.M
 
 def test_the_demos_prints_have_a_high_low_quantile() -> None:
     """Against the clean pictures of a pool, with a bank of its captions."""
-    from jobs.toy.train_clip import build, embed, examples
+    from jobs.toy.scene_clip import build, embed, examples
 
     model, preprocess, tokenizer = build(MODELS, MODELS / "scene_clip.safetensors")
     clean = examples(preprocess, 0, {None}, 500, 0)

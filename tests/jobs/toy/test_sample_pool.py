@@ -232,7 +232,7 @@ def test_webdataset_reads_the_pool(tmp_path: Path) -> None:
 
 def test_the_checkpoint_tells_matched_from_shuffled_captions() -> None:
     open_clip = pytest.importorskip("open_clip", reason="the demo's CLIP needs open_clip")
-    from jobs.toy.train_clip import build, examples, measure
+    from jobs.toy.scene_clip import build, examples, measure
 
     weights = MODELS / "scene_clip.safetensors"
     assert weights.stat().st_size < 10_000_000
