@@ -55,8 +55,8 @@ class ZeroShot(ClipWeights, Score):
     image_embedding  of the same model, such as clip.image_embedding
     text_embedding   of the same model, such as clip.text_embedding, for `caption_similarity`
 
-    Cost: cheap; no image is read. The names are encoded once per worker, then 2 d FLOP per row and name: 57,000
-    rows per second on a CPU core with 1,000 names and 512 numbers (measured).
+    Cost: cheap; no image is read. The names are encoded once per worker, then 2 d FLOP per row and name:
+    57,000 rows per second on a CPU core with 1,000 names and 512 numbers (measured).
     """
 
     names: File

@@ -73,8 +73,8 @@ class Probe(Stat):
     share of all pictures that it spares; `amount`: the share of the sum of `found`, such as of all
     characters, that it keeps.
 
-    Cost: cheap; no image is read. 1,900,000 rows per second on a CPU core, of which 2 % are judged (measured);
-    then the probe is fitted eleven times.
+    Cost: cheap; no image is read. 1,900,000 rows per second on a CPU core, of which 2 % are judged
+    (measured); then the probe is fitted eleven times.
     """
 
     embedding: Embedding
