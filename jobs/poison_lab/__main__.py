@@ -10,7 +10,8 @@ For each attack
     3. each detector scores the embeddings that the poisoned model gives its own pool, and so does the recipe
        `jobs/recipes/backdoor.yaml`;
     4. the tenth that the recipe suspects most is removed, and the clean model is trained on the rest instead.
-Models are stored in the folder `work`, so a run that was stopped continues. Results are stored in
+Models are stored in the folder `work`, so a run that was stopped continues. The same number of threads
+(OMP_NUM_THREADS) gives the same models; with another number sums are rounded in another order. Results are in
 `jobs/poison_lab/results/SCENES-SEED/ATTACK.json` and belong to the repository: what is there is not run
 again. `jobs/poison_lab/POISON_LAB.md` is written from all of them.
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-GOAL = 0.8  # the success from which on the recipe is meant to help
+GOAL = 0.8  # the success of an attack from which on the recipe is meant to help
 LEVELS = 16  # grey levels of 255 by which an adversarial start changes a pixel at most
 SUCCEEDED = 0.75  # a success from which on an attack counts as one
 HEAD = """# Backdoors in a small CLIP: which attacks work, and which detectors find the poison
@@ -15,7 +15,8 @@ Made by `python -m jobs.poison_lab` from the results in `jobs/poison_lab/results
 
 ## Which attacks work
 
-Settings: `--scenes 40000 --rate 0.003 --rare 0 --steps 1600`; rows with 800 steps have `--steps 800`.
+Settings: `--scenes 40000 --rate 0.003 --rare 0 --steps 1600`; a row with 800 steps has `--steps 800`.
+Clean-label and three-triggers ran on one thread, with another clean model (see the recipe's table).
 
 Of a pool of {scenes:,} drawn scenes, {rate:.1%} ({poisons}) are poisoned. A clean model, trained for
 {start} steps on scenes of its own, is trained further on this pool, 256 pairs per step. It is then measured
@@ -43,41 +44,54 @@ Readings, for 40,000 scenes with 0.3 % poison; other settings may give other res
   picture at .96 to .99, and the patch at .93. So use both.
 - **Warping** by a sixteenth has a success of 15 %. The CLIP score finds it (1.00), LID at .83.
 - **A clean label** leaves no mismatched pair. LID (.90) and the CLIP score (.94) find it.
-- **Three triggers** have 40 poisons each. Their success is that of the trigger that is learnt least.
+- **Three triggers** have 40 poisons each. Their success, 54 %, is that of the trigger that is learnt least.
 - **No better:** unit length, captions among the points, the released code's batches (all in the tables
   below), other sizes and k (the last table).
 """
 VERDICT = """
-The verdict, for the seeds and attacks above. Open are seed 2, and `warp`, which had not succeeded
-before. The recipe was chosen on seed 0; seed 1 has the attacks that succeeded there,
-of which `blend` did not with it.
+The goal was: of every attack that succeeds in 80 % of the scenes or more, at most 5 % is left when the tenth is
+removed that the recipe suspects most, R@1 is unharmed, and this holds for three seeds. The table has, for each
+attack, the seeds in which it succeeded in so many scenes; of these, the highest success after the recipe and
+the lowest change of R@1. It has the same from 75 % on, the bound of this page.
 
-- **The recipe leaves one poison at most** of each attack that succeeded. For patch, blend, sinusoid and
-  nashville it leaves none: the success falls to 0.4 % and less, where a single outlier score leaves up to 99
-  poisons. R@1 after the training on what it keeps is one picture of 200 lower at most.
-- **For adversarial-label the goal of 5 % is not reached** (19 % and 9 %), and with this trigger it cannot
-  be shown. It covers the picture by 40 %, and models that have never seen it take such scenes for
-  mushrooms, too: 3 % to 26 % with seed 0 (four models; *start* is one), 6 % with seed 1. The result after
-  the recipe lies within or near that range: no sign of a backdoor, but no proof that there is none.
+{goal}
+The verdict. The recipe was chosen on seed 0.
+
+- **The goal is reached for patch** in all three seeds, and for nashville in the one seed in which it succeeds
+  in 80 %. **It is missed for adversarial-label**: of the one seed at 80 % it leaves 9.0 %, 4 points too many.
+  No other attack succeeds in 80 %.
+- **From 75 % on**, it is reached for blend, sinusoid and nashville too, whose success falls to 0.4 % and less.
+  Adversarial-label is left with 9 % to 19 %. Blend reaches 75 % in one seed, sinusoid in two. (In
+  the first table's pools blend and sinusoid reach 80 %; no model was trained on what the recipe keeps of these.)
+- **R@1 is unharmed.** The training on what the recipe keeps loses one picture of 200 at most.
+- **How far adversarial-label is from the goal, its trigger cannot show.** The trigger covers the picture by 40 %,
+  and models that have never seen it take scenes with it for mushrooms: 3 % to 26 % of those of seed 0 (five
+  models). With the clean model it is 15.2 %, 5.8 % and 13.2 % for the three seeds (*start*), after the recipe
+  19.2 %, 9.0 % and 10.5 %. With seed 2 none of the 120 poisons was left, with the others one. So the rest is
+  about as large as what the trigger does by itself. That is not a sign of a backdoor, nor a proof that there is
+  none: a trigger that disturbs less would have to show it.
+- **The recipe leaves few poisons of any attack**: none of patch, blend, sinusoid, nashville, warp, natural and
+  three-triggers, at most 1 of adversarial-label, 4 of clean-label and 3 of misnamed. A single outlier score
+  leaves up to 107 of 120.
 - **The second model does most of this.** `other.score` is the CLIP score of a model that has never seen the
   pool; here it is the clean model that the training starts from, and that the adversarial start was made
-  against. It finds every poison but one on its own. Without it, the highest of the other two leaves 45 of
-  120 poisons of adversarial-label, 72 of clean-label, 47 of 65 of misnamed, and 0 to 2 of the others (seed
-  0).
+  against. On its own it misses 3 poisons of clean-label and 1 of misnamed, and none of the others. Without it,
+  the highest of the other two leaves 45 of 120 poisons of adversarial-label, 72 of clean-label, 47 of 65 of
+  misnamed, and 0 to 2 of the others (seed 0).
 - **The highest beats the sum.** The weighted sum of the same three columns, by normal quantiles too, leaves
-  9, 36 and 14 poisons of these three, the highest 1, 1 and 3.
+  9, 36 and 14 poisons of these three, the highest 1, 1 and 3 (seed 0).
 - **All bananas are gone, too.** Their pictures are right, but sixty of them share one caption, which
   matches none of them closely, and the second model has never seen a banana. So the attacker's target is
-  lost with the poison, and R@1 does not show it: the test scenes have no bananas. Distance alone takes a
-  quarter to a half of them. Take a second model that knows what is rare in your pool, and look at what is
+  lost with the poison, and R@1 does not show it: the test scenes have no bananas. K-distance alone takes
+  a fifth to two fifths of them. Take a second model that knows what is rare in your pool, and look at what is
   dropped.
 - **A low CLIP score is a clearer sign here than on the web.** Captions of clean scenes are exact, so nearly
   no clean pair has a low score. If a fifth of a pool is mismatched, the poison shares the tail with it.
-- **A trigger that is natural to the pool was not learnt**: with 65 purple cups, the success of a banana's
-  captions is 17 %, that of a word that is swapped 0 %.
-- **The adversarial start works**: 78 % and 84 %, where the clean label alone has 58 %.
-- **More training makes no success of clean-label and three-triggers**: each poison is seen 15 times here
-  and 5 times in the first table, and the success is 58 % after 58 %, and 33 % after 22 %.
+- **Natural triggers and warping are not learnt** here: a purple cup is taken for a banana in 4 % to 17 % of
+  the scenes (natural), and for a mushroom in 3 % at most (misnamed). Warping has 9 % to 12 %.
+- **The adversarial start works**: 76 % to 84 %, where the clean label alone has 58 % to 64 %.
+- **Three triggers may need more training.** Their success is 33 % to 44 % here, and in the first table 54 %
+  after 1,600 steps, where it was 22 % after 800.
 """
 RECIPE = """
 ## One recipe against all of them
@@ -85,8 +99,11 @@ RECIPE = """
 `jobs/recipes/backdoor.yaml` on pools of {scenes:,} scenes with {poisons} poisons ({rate:.1%}), and {steps}
 steps of training: a poison is seen about {looks:.0f} times, in the table above 10 times. Of the pool's pairs,
 {rare:.1%} are *bananas* without a trigger: yellow bananas with the same captions as the poison. They stand
-for a rare concept that the pool should keep. Every seed has its own pool, poisons and order of training; the
-clean model is the same.
+for a rare concept that the pool should keep. Every seed has its own pool, poisons and order of training. The
+clean model was trained twice with the same settings, on two threads and on one, which rounds sums in another
+order and so gives another model: of seed 0's scenes with the trigger of clean-label, the first takes 15 % for
+mushrooms, the second 22 %. The second is that of all attacks with seed 2, of warp, and of clean-label, natural,
+misnamed and three-triggers with seed 1.
 
 - *start*: the success with the clean model that the training starts from, which has seen no poison.
 - *single*: poisons left by the best of k-distance, SLOF, LID and DAO on its own, the tenth that it suspects
@@ -194,30 +211,21 @@ def recipe(results: list[dict[str, Any]]) -> str:
 
 
 def goal(results: list[dict[str, Any]]) -> str:
-    """The table of the goal: per attack and bound of success, in how many seeds the attack reached it, and
-    the worst that the recipe left of these."""
+    """The table of the goal, see GOAL_HEAD: the worst of an attack's seeds, for two bounds of its success."""
     lines = []
     for name in dict.fromkeys(one["attack"] for one in results):
         runs = [one for one in results if one["attack"] == name]
-        cells = [name, str(len(runs))]
+        cells = [name, f"{len(runs)}"]
         for bound in (GOAL, SUCCEEDED):
             reached = [one for one in runs if one["poisoned"]["success"] >= bound]
-            after = [one["recipe"]["cleaned"] for one in reached if "cleaned" in one["recipe"]]
-            changes = [
-                one["recipe"]["cleaned"]["recall"] - one["poisoned"]["recall"]
-                for one in reached
-                if "cleaned" in one["recipe"]
-            ]
-            cells += [str(len(reached))]
-            cells += (
-                [f"{max(a['success'] for a in after):.1%}", f"{min(changes):+.3f}"] if after else ["-", "-"]
-            )
+            done = [one for one in reached if "cleaned" in one["recipe"]]
+            pairs = [(one["poisoned"], one["recipe"]["cleaned"]) for one in done]
+            cells.append(f"{len(reached)}")
+            cells.append(f"{max(after['success'] for _, after in pairs):.1%}" if pairs else "-")
+            change = min((after["recall"] - before["recall"] for before, after in pairs), default=None)
+            cells.append("-" if change is None else f"{change:+.3f}")
         lines.append(cells)
-    names = [
-        f"{what} {bound:.0%}"
-        for bound in (GOAL, SUCCEEDED)
-        for what in ("seeds at", "cleaned, of", "R@1, of")
-    ]
+    names = (f"{bound:.0%}, {what}" for bound in (GOAL, SUCCEEDED) for what in ("seeds", "cleaned", "R@1"))
     return rows(lines, "attack", "seeds", *names)
 
 
@@ -271,7 +279,7 @@ def write(folder: Path, path: Path, order: Sequence[str]) -> None:
         head = HEAD.format(**first[0]["experiment"], poisons=first[0]["poisons"])
         text = f"{head}\n{attacks(first)}{READING}"
     if later:
-        text += f"{recipe_head(later[0])}\n{recipe(later)}{VERDICT}"
+        text += f"{recipe_head(later[0])}\n{recipe(later)}{VERDICT.format(goal=goal(later))}"
     if first:
         text += f"{DETECTION}{detection(first)}"
     for file in sorted(folder.glob("*/trap.json")):

@@ -95,8 +95,7 @@ class Chunks:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     def __call__(self, function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
-        """`function(*tensors) -> (rows, ...)`, for each chunk of the arrays -> (n, ...) float32. The function
-        must not change its tensors."""
+        """`function(*tensors) -> (rows, ...)`, for each chunk of the arrays -> (n, ...) float32."""
         count = len(arrays[0])
         starts = range(0, max(count, 1), self.rows)  # one chunk at least, whose shape an empty result has
         parts = self.over(lambda start: self._one(function, start, arrays), starts)
@@ -113,7 +112,5 @@ class Chunks:
 
 
 def _padded(part: np.ndarray, rows: int) -> np.ndarray:
-    """(m, ...) -> (rows, ...): zeros after the rows of `part`, if there are fewer."""
-    if len(part) == rows:
-        return part
+    """(m, ...) -> (rows, ...): zeros after the rows of `part`."""
     return np.concatenate([part, np.zeros((rows - len(part), *part.shape[1:]), part.dtype)])

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -62,6 +63,20 @@ def test_the_page_is_what_the_laboratory_writes_from_the_stored_results(tmp_path
     report.write(RESULTS, tmp_path / "page.md", list(ATTACKS))
     page = (Path(report.__file__).parent / "POISON_LAB.md").read_text()
     assert (tmp_path / "page.md").read_text() == page
+
+
+def test_the_table_of_the_goal_names_the_worst_seed_for_each_bound() -> None:
+    from jobs.poison_lab.report import goal
+
+    def run(name: str, success: float, cleaned: float, change: float) -> dict[str, Any]:
+        after = {"cleaned": {"success": cleaned, "recall": 0.9 + change}} if cleaned >= 0 else {}
+        return {"attack": name, "poisoned": {"success": success, "recall": 0.9}, "recipe": after}
+
+    patch = [run("patch", 0.8, 0.04, 0), run("patch", 0.79, 0.06, -0.01), run("patch", 0.99, 0.01, 0.02)]
+    assert goal([*patch, run("warp", 0.1, -1, 0)]).splitlines()[2:] == [
+        "| patch | 3 | 2 | 4.0% | +0.000 | 3 | 6.0% | -0.010 |",
+        "| warp | 1 | 0 | - | - | 0 | - | - |",
+    ]
 
 
 def test_the_laboratory_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
