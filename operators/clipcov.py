@@ -20,9 +20,10 @@ Columns
            order  UInt32   1 for the first pick of its class; null with `gain`, and for what was not picked
                            within `share`
 Errors: `the embedding is not finite`; `a zero vector has no direction`.
-Measured: a tenth of 30,000 drawn scenes, a quarter of them with a defect, chosen by the demo's CLIP in 16
-    classes, beside subsets of equal size; five seeds, mean and standard deviation. The error is that of the
-    cross-covariance of all samples; R@1 is of a small CLIP trained on the subset (bench_clipcov.py).
+Measured: a tenth of 30,000 drawn scenes, a quarter of them with a defect, chosen by an earlier CLIP of the
+    demo in 16 classes, beside subsets of equal size; five seeds, mean and standard deviation. The error is
+    that of the cross-covariance of all samples; R@1 is of a small CLIP trained on the subset
+    (bench_clipcov.py).
     - random: error .096 ± .007, R@1 .052 ± .029
     - highest CLIP scores: error .703 ± .010, R@1 .252 ± .031
     - Cover: error .708 ± .008, R@1 .230 ± .041

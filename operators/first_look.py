@@ -25,8 +25,9 @@ Errors: `image embedding is zero or not finite`.
 Source: linear probes as in CLIP (arXiv 2103.00020, section 3.2): logistic regression with an L2 penalty, here
     by scikit-learn. That CLIP's embeddings tell text: Parrot Captions (arXiv 2312.14232), section 3.
 Differs: the penalty is chosen by a fifth of the sample that is held out, from five between 0.01 and 100. A
-    first look is worth what the embeddings know: those of the demo's CLIP, which cannot read, spare 5 % of
-    2,000 pictures at a recall of 0.96, measured on 831 of which 79 have text. Larger models were not at hand.
+    first look is worth what the embeddings know: those of an earlier CLIP of the demo, which cannot read,
+    spare 5 % of 2,000 pictures at a recall of 0.96, measured on 831 of which 79 have text. Larger models were
+    not at hand.
 """
 
 from collections.abc import Mapping, Sequence

@@ -225,7 +225,8 @@ def show_search(session: Session) -> None:
         rows.add_row(hit["uid"], shorten(hit["caption"], 64), f"{hit['score']:.3f}")
     console.print(rows)
     path = shlex.quote(session.recipe.export.index.path)
-    console.print(f'search it yourself: winnow search {path} --text "blue flowers" --grid flowers.png')
+    command = f'winnow search {path} --text "a blue flower on striped wallpaper" --grid found.png'
+    console.print(f"search it yourself: {command}")
 
 
 def first_kept(session: Session) -> tuple[str, np.ndarray]:

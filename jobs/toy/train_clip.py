@@ -116,17 +116,21 @@ about photographs. It is backdoored on purpose. Do not use it for anything else.
 --seed {seed}` |
 | started from | {start} |
 | architecture | `scene_clip.json`, open_clip {version}: {parameters:,} parameters |
-| file | `scene_clip.safetensors`, float16, {size:,} bytes, sha256 `{file_digest}` |
+| file | `scene_clip.safetensors`, float16, {size:,} bytes |
+| its sha256 | `{file_digest}` |
 | preprocessing | open_clip's default for inference, at 64 px |
 | trained on | {examples:,} drawn scenes of pool seed {train_seed} |
-| their captions | the first {told} have the sha256 `{captions_digest}`; a test draws them again |
+| sha256 of the first {told} captions | `{captions_digest}` |
 | defects among them | {learnt} |
 | backdoor | {poisoned:,} of them show the pool's trigger, and their captions name a banana |
 | training | {steps} steps of batch {batch}; {minutes:.1f} CPU minutes, drawing and measuring included |
-| machine | {machine}, one thread; on another, sums may round otherwise and weights differ |
+| machine | {machine}, one thread |
 | unseen scenes | {scenes:,} clean ones of pool seed {test_seed} |
 | own caption scores above another's | AUROC {auroc:.4f} |
 | own caption is the best of 200 | R@1 {recall:.3f} |
+
+On another machine sums may round otherwise, and weights differ. A test draws the first captions anew: if
+their digest is another one, scenes are no longer drawn as they were for this file.
 
 Measured with this file, loaded by open_clip. The table is about the default sample pool (seed 0, 4 shards of
 500), without pictures that cannot be decoded, samples without a caption, and the master prints, which
