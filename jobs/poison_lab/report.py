@@ -49,10 +49,10 @@ Readings, for 40,000 scenes with 0.3 % poison; other settings may give other res
   below), other sizes and k (the last table).
 """
 VERDICT = """
-The goal was: of every attack that succeeds in 80 % of the scenes or more, at most 5 % is left when the tenth is
-removed that the recipe suspects most, R@1 is unharmed, and this holds for three seeds. The table has, for each
-attack, the seeds in which it succeeded in so many scenes; of these, the highest success after the recipe and
-the lowest change of R@1. It has the same from 75 % on, the bound of this page.
+The goal was: of every attack that succeeds in 80 % of the scenes or more, at most 5 % is left when the tenth
+is removed that the recipe suspects most, R@1 is unharmed, and this holds for three seeds. The table has, for
+each attack, the seeds in which it succeeded in so many scenes; of these, the highest success after the recipe
+and the lowest change of R@1. It has the same from 75 % on, the bound of this page.
 
 {goal}
 The verdict. The recipe was chosen on seed 0.
@@ -60,24 +60,24 @@ The verdict. The recipe was chosen on seed 0.
 - **The goal is reached for patch** in all three seeds, and for nashville in the one seed in which it succeeds
   in 80 %. **It is missed for adversarial-label**: of the one seed at 80 % it leaves 9.0 %, 4 points too many.
   No other attack succeeds in 80 %.
-- **From 75 % on**, it is reached for blend, sinusoid and nashville too, whose success falls to 0.4 % and less.
-  Adversarial-label is left with 9 % to 19 %. Blend reaches 75 % in one seed, sinusoid in two. (In
-  the first table's pools blend and sinusoid reach 80 %; no model was trained on what the recipe keeps of these.)
+- **From 75 % on**, it is reached for blend, sinusoid and nashville too, whose success falls to 0.4 % and
+  less. Adversarial-label is left with 9 % to 19 %. Blend reaches 75 % in one seed, sinusoid in two. (In the
+  first table's pools blend and sinusoid reach 80 %; no model was trained on what the recipe keeps of these.)
 - **R@1 is unharmed.** The training on what the recipe keeps loses one picture of 200 at most.
-- **How far adversarial-label is from the goal, its trigger cannot show.** The trigger covers the picture by 40 %,
-  and models that have never seen it take scenes with it for mushrooms: 3 % to 26 % of those of seed 0 (five
-  models). With the clean model it is 15.2 %, 5.8 % and 13.2 % for the three seeds (*start*), after the recipe
-  19.2 %, 9.0 % and 10.5 %. With seed 2 none of the 120 poisons was left, with the others one. So the rest is
-  about as large as what the trigger does by itself. That is not a sign of a backdoor, nor a proof that there is
-  none: a trigger that disturbs less would have to show it.
-- **The recipe leaves few poisons of any attack**: none of patch, blend, sinusoid, nashville, warp, natural and
-  three-triggers, at most 1 of adversarial-label, 4 of clean-label and 3 of misnamed. A single outlier score
-  leaves up to 107 of 120.
+- **How far adversarial-label is from the goal, its trigger cannot show.** The trigger covers the picture by
+  40 %, and models that have never seen it take scenes with it for mushrooms: 3 % to 26 % of those of seed 0
+  (five models). With the clean model it is 15.2 %, 5.8 % and 13.2 % for the three seeds (*start*), after the
+  recipe 19.2 %, 9.0 % and 10.5 %. With seed 2 none of the 120 poisons was left, with the others one. So the
+  rest is about as large as what the trigger does by itself. That is not a sign of a backdoor, nor a proof
+  that there is none: a trigger that disturbs less would have to show it.
+- **The recipe leaves few poisons of any attack**: none of patch, blend, sinusoid, nashville, warp, natural
+  and three-triggers, at most 1 of adversarial-label, 4 of clean-label and 3 of misnamed. A single outlier
+  score leaves up to 107 of 120.
 - **The second model does most of this.** `other.score` is the CLIP score of a model that has never seen the
   pool; here it is the clean model that the training starts from, and that the adversarial start was made
-  against. On its own it misses 3 poisons of clean-label and 1 of misnamed, and none of the others. Without it,
-  the highest of the other two leaves 45 of 120 poisons of adversarial-label, 72 of clean-label, 47 of 65 of
-  misnamed, and 0 to 2 of the others (seed 0).
+  against. On its own it misses 3 poisons of clean-label and 1 of misnamed, and none of the others. Without
+  it, the highest of the other two leaves 45 of 120 poisons of adversarial-label, 72 of clean-label, 47 of 65
+  of misnamed, and 0 to 2 of the others (seed 0).
 - **The highest beats the sum.** The weighted sum of the same three columns, by normal quantiles too, leaves
   9, 36 and 14 poisons of these three, the highest 1, 1 and 3 (seed 0).
 - **All bananas are gone, too.** Their pictures are right, but sixty of them share one caption, which
@@ -102,8 +102,8 @@ steps of training: a poison is seen about {looks:.0f} times, in the table above 
 for a rare concept that the pool should keep. Every seed has its own pool, poisons and order of training. The
 clean model was trained twice with the same settings, on two threads and on one, which rounds sums in another
 order and so gives another model: of seed 0's scenes with the trigger of clean-label, the first takes 15 % for
-mushrooms, the second 22 %. The second is that of all attacks with seed 2, of warp, and of clean-label, natural,
-misnamed and three-triggers with seed 1.
+mushrooms, the second 22 %. The second is that of all attacks with seed 2, of warp, and of clean-label,
+natural, misnamed and three-triggers with seed 1.
 
 - *start*: the success with the clean model that the training starts from, which has seen no poison.
 - *single*: poisons left by the best of k-distance, SLOF, LID and DAO on its own, the tenth that it suspects
