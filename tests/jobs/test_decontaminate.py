@@ -21,7 +21,7 @@ from tests.support.paths import ROOT
 RECIPES = ROOT / "jobs" / "recipes" / "decontaminate"
 MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
 CLIP = (f"compute.clip.model={MODEL}.json", f"compute.clip.pretrained={MODEL}.safetensors", "run.clip.gpus=0")
-COSINE = 0.98  # that demo's CLIP gives drawings that differ .9
+COSINE = 0.98  # the demo's CLIP gives .988 and more to these changes, .76 at most to other drawings
 
 
 def jpeg(image: Image.Image) -> bytes:
@@ -74,7 +74,7 @@ def test_what_the_set_holds_is_dropped_in_two_commands(outcome):
     assert [(key, *(passes is False for passes in passed)) for key, *passed in verdicts[:4]] == [
         ("same", True, True, False, True),
         ("half", False, True, False, True),
-        ("part", False, True, True, False),
+        ("part", False, True, True, True),
         ("flipped", False, False, False, True),
     ]
     kept = outcome.filter(fate="kept")["key"].to_list()
