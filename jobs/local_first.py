@@ -1,12 +1,10 @@
 """An executor that begins in this process, and hands what is left to Ray.
 
 Ray takes seconds to start, and each of its passes some more. A small pool's captions, table or export are
-done by then. So work begins here, on the machine where Ray would run, and Ray starts for what is left after
-SECONDS. That is about what Ray's start takes, so no work takes much more than twice as long as the better of
-the two ways would. Passes that decode images, or for which `run:` reserves something, go to Ray at once:
-their operators take seconds to set up, and want workers of their own.
-
-A cluster (RAY_ADDRESS) gets all of the work: commands may run on a machine that is there to schedule.
+done by then. So work begins here, on the machine where Ray would run. After SECONDS, which is about what Ray's
+start takes, no shard or task is begun here, and Ray starts for what is left. Passes that decode images, or
+for which `run:` reserves something, go to Ray at once: their operators take seconds to set up, and want
+workers of their own. So do large shards, since what has begun is ended here.
 """
 
 import time
@@ -28,7 +26,7 @@ from pipeline.run.executor import LITTLE, Asked, Executor, LocalExecutor, Report
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 SECONDS = 5.0  # of work in this process
-LARGE_BYTES, LARGE_ROWS = 64 << 20, 65_536  # a shard is done as a whole: a larger one is Ray's
+LARGE_BYTES, LARGE_ROWS = 64 << 20, 65_536  # of a shard
 
 
 class LocalFirst:
@@ -58,7 +56,9 @@ class LocalFirst:
         if self._seconds and not work.reads_images and all(map(_reserves_nothing, stages)):
             small = _before_large(shards, work.reads_pool)
             done = self._here.begin_scores(work, small, stages, report, self._seconds)
-        return self._started.scores(work, shards[done:], stages, report) if done < len(shards) else {}
+        if done == len(shards):
+            return dict.fromkeys(work.names, 1)
+        return self._started.scores(work, shards[done:], stages, report)
 
     @property
     def task_threads(self) -> int:
@@ -116,8 +116,10 @@ def _reserves_nothing(stage: Stage) -> bool:
 
 
 def _before_large(shards: Sequence[Shard], reads_pool: bool) -> Sequence[Shard]:
-    """The shards before the first large one: by its bytes, if these are read, else by its rows."""
+    """The shards before the first large one: by its bytes, if these are read, else by its rows. One of
+    unknown size counts as large."""
     for place, shard in enumerate(shards):
-        if (shard.size or 0) > LARGE_BYTES if reads_pool else shard.rows > LARGE_ROWS:
+        large = shard.size is None or shard.size > LARGE_BYTES if reads_pool else shard.rows > LARGE_ROWS
+        if large:
             return shards[:place]
     return shards

@@ -67,7 +67,8 @@ def holding_store(session: Session) -> Iterator[Session]:
 
 def executor_of(session: Session, local: bool) -> Executor:
     """The plain loop if `local`, else Ray. On this machine work begins in the plain loop, and Ray starts for
-    what takes longer; a cluster gets all of it."""
+    what takes longer. A cluster gets all of it, and so does Ray if the recipe has operators of a plugin: what
+    these do, nobody knows, and Ray survives the end of their process."""
     if local:
         return LocalExecutor()
 
@@ -77,7 +78,8 @@ def executor_of(session: Session, local: bool) -> Executor:
 
         return RayExecutor(session.recipe)
 
-    return LocalFirst(start, seconds=0.0 if os.environ.get("RAY_ADDRESS") else SECONDS)
+    plugins = any(entry.source for entry in session.recipe.compute.values())
+    return LocalFirst(start, 0.0 if os.environ.get("RAY_ADDRESS") or plugins else SECONDS)
 
 
 def compute_missing(

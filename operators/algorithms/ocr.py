@@ -137,6 +137,7 @@ class TextReader:
         self.square = device.name != "cpu"
         pool = ThreadPoolExecutor(device.threads) if device.threads > 1 and device.name == "cpu" else None
         self.over_blocks: Callable[..., Iterable[Any]] = pool.map if pool else map
+        self.threads = device.threads if pool else 1
         self.detect = _network("detect", device, precision)
         self.boxes_of = DBPostProcess(threshold / 2, threshold, unclip_ratio=UNCLIP, use_dilation=True)
         self.direction = Network("direction", device)
@@ -146,7 +147,8 @@ class TextReader:
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[list[Line]]:
         """n pictures, (h, w, 3) uint8 RGB -> each one's lines in reading order."""
-        blocks = [images[i : i + self.block] for i in range(0, len(images), self.block)]
+        block = max(1, min(self.block, -(-len(images) // self.threads)))
+        blocks = [images[i : i + block] for i in range(0, len(images), block)]
         return [lines for found in self.over_blocks(self._block, blocks) for lines in found]
 
     def _block(self, images: Sequence[np.ndarray]) -> list[list[Line]]:

@@ -63,9 +63,14 @@ def parameters(operator: Operator) -> dict[str, Any]:
     """The fields of an operator, as JSON, without young ones that have their default."""
     fields: dict[str, Any] = operator.model_dump(mode="json")
     for name, info in type(operator).model_fields.items():
-        if YOUNG in info.metadata and getattr(operator, name) == info.default:
-            del fields[name]
+        if YOUNG in info.metadata and _same(getattr(operator, name), info.get_default()):
+            fields.pop(name, None)
     return fields
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether a field has its default; 1 and 1.0 are the same, True is not."""
+    return bool(value == default) and isinstance(value, bool) == isinstance(default, bool)
 
 
 def cache_key(use: str, operator: Operator, inputs: Mapping[str, str], contents: Mapping[str, Any]) -> str:
