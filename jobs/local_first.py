@@ -1,9 +1,9 @@
 """An executor that begins in this process, and hands what is left to Ray.
 
 Ray takes seconds to start, and each of its passes some more. A small pool's captions, table or export are
-done by then. So work begins here, on the machine where Ray would run. After SECONDS, which is about what Ray's
-start takes, no shard or task is begun here, and Ray starts for what is left. Passes that decode images, or
-for which `run:` reserves something, go to Ray at once: their operators take seconds to set up, and want
+done by then. So work begins here, on the machine where Ray would run. After SECONDS, which is about what
+Ray's start takes, no shard or task is begun here, and Ray starts for what is left. Passes that decode images,
+or for which `run:` reserves something, go to Ray at once: their operators take seconds to set up, and want
 workers of their own. So do large shards, since what has begun is ended here.
 """
 

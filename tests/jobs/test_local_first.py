@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -76,6 +77,7 @@ def columns(session: Session) -> pl.DataFrame:
 def test_work_that_is_done_in_time_starts_nothing(session_of):
     log = compute(session_of("here"), LocalFirst(never, MUCH))
     assert not log.pending
+    assert log.workers == {"caption": 1}
     assert columns(log.session)["caption.words"].to_list() == [3, 1] * 6
 
 
@@ -94,6 +96,15 @@ def test_what_is_left_goes_to_the_other_executor(session_of, monkeypatch):
     assert columns(log.session).equals(columns(expected))
     tables = [made.store.read(layout.stat("words", made.keys["words"])) for made in (expected, log.session)]
     assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("size", [None, local_first.LARGE_BYTES + 1])
+def test_shards_of_unknown_size_count_as_large(session_of, size):
+    session = session_of("unknown")
+    shards = [replace(shard, size=size) for shard in session.shards]
+    other = Other()
+    compute(session.over(shards), LocalFirst(lambda: other, MUCH))
+    assert other.shards == [shard.name for shard in shards]
 
 
 @pytest.mark.parametrize(
@@ -166,3 +177,19 @@ def test_a_cluster_gets_all_work_and_a_command_without_work_starts_nothing(sessi
         log = steps.compute_missing(session.refreshed(), executor, quiet=True)
         steps.decide_and_export(log.session, executor, log.pending, quiet=True)
     assert [one.shards for one in made] == [[shard.name for shard in session.shards]]
+
+
+def test_operators_of_plugins_go_to_ray(session_of, tmp_path, monkeypatch):
+    """Nobody knows what they do: one that ends its process would end the command."""
+    from pipeline.run import on_ray
+
+    (tmp_path / "mine.py").write_text(
+        "from pipeline.operator import Score\n\n\nclass Same(Score):\n"
+        "    needs = ('text',)\n    writes = {'text': __import__('polars').String}\n\n"
+        "    def score(self, batch):\n        return batch.select('text')\n"
+    )
+    other = Other()
+    monkeypatch.setattr(on_ray, "RayExecutor", lambda recipe: other)
+    session = session_of("mine", plugins=[str(tmp_path / "mine.py")], compute={"same": {"use": "mine.Same"}})
+    steps.compute_missing(session, steps.executor_of(session, local=False), quiet=True)
+    assert other.shards == [shard.name for shard in session.shards]

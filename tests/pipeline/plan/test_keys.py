@@ -63,6 +63,14 @@ def test_a_young_field_counts_once_it_is_set():
     assert len({before, key(Grown(of="x.y", scale=2)), key(Grown(of="x.y", mask="z.w"))}) == 3
 
 
+def test_a_young_field_that_is_true_does_not_have_the_default_1():
+    class Grown(Sum):
+        scale: Annotated[float | bool, YOUNG] = 1
+
+    assert parameters(Grown(of="x.y", scale=True)) == {"of": "x.y", "t": 0.0, "scale": True}
+    assert parameters(Grown(of="x.y", scale=1.0)) == {"of": "x.y", "t": 0.0}
+
+
 def test_limits_are_part_of_the_keys_that_depend_on_them():
     """Of operators that see images, and only if they differ from the defaults."""
     limits = Limits(image_scans=500)
