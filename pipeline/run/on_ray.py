@@ -40,6 +40,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import RecipeError, ShardError, WinnowError
+from pipeline.operator import reads_images
 from pipeline.plan import cluster
 from pipeline.plan.cluster import GIB, PATIENCE, Node, Placement
 from pipeline.plan.passes import Stage
@@ -187,13 +188,14 @@ def _events(
         batch_format="pyarrow",
     )
     for index, (stage, pool) in enumerate(pools):
+        slow = not pool.gpus and any(reads_images(work.entries[n].operator) for n in stage.names)
         data = data.map_batches(
             ray_workers.StageWorker,
             fn_constructor_args=(work, stage, index, pool.threads, sink),
             num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             memory=int(pool.memory * GIB) or None,
-            compute=ActorPoolStrategy(size=pool.workers, **ray_workers.AT_A_TIME),  # fact 2
+            compute=ActorPoolStrategy(size=pool.workers, **ray_workers.at_a_time(slow)),  # fact 2
             batch_size=1 if pool.gpus else None,  # None: a block, which Ray Data refuses with GPUs
             batch_format="pyarrow",
         )

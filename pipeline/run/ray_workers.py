@@ -44,13 +44,6 @@ Result = TypeVar("Result")
 Sent = TypeVar("Sent", "Payload", Read)
 SMALL = 512  # rows of a shard that is told of at once; and tiny shards that are told of together
 LOG = logging.getLogger("winnow.run")
-AT_A_TIME: Mapping[
-    str, Any
-] = {  # of an actor of a stage, for Ray Data: its calls run on threads, side by side
-    "max_tasks_in_flight_per_actor": 2 * IN_FLIGHT,
-    "max_concurrent_calls_per_actor": IN_FLIGHT,
-    "enable_true_multi_threading": True,
-}
 ROW = pa.schema(
     [
         ("shard", pa.string()),
@@ -59,6 +52,18 @@ ROW = pa.schema(
         ("note", pa.binary()),
     ]
 )
+
+
+def at_a_time(slow: bool) -> Mapping[str, Any]:
+    """The calls of an actor, for Ray Data: they run on threads, side by side. An actor is handed some more
+    batches than it works on, so that it need not wait for the driver. If batches are `slow`, as those of
+    images are on a CPU, it is not: the actor that starts first would take all of a small pool's, and the
+    others none."""
+    return {
+        "max_tasks_in_flight_per_actor": IN_FLIGHT if slow else 2 * IN_FLIGHT,
+        "max_concurrent_calls_per_actor": IN_FLIGHT,
+        "enable_true_multi_threading": True,
+    }
 
 
 class CollectorState(NamedTuple):
