@@ -179,6 +179,12 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "pretrained": "openai",
         "image_embedding": "other.image_embedding",
     },
+    "recaption.RefClipScore": {
+        "text": "best.text",
+        "model": "ViT-B-32",
+        "pretrained": "openai",
+        "image_embedding": "other.image_embedding",
+    },
     "outliers.Reference": {
         "embedding": "other.image_embedding",
         "normalise": False,

@@ -122,6 +122,11 @@ PARAMETERS: Mapping[str, Parameters] = {
         "model": clip.config,
         "pretrained": clip.weights,
     },
+    "recaption.RefClipScore": lambda clip: {
+        "image_embedding": "clip.image_embedding",
+        "model": clip.config,
+        "pretrained": clip.weights,
+    },
     "outliers.Reference": lambda clip: REFERENCE,
     "outliers.KDistance": lambda clip: OUTLIER,
     "outliers.Slof": lambda clip: OUTLIER,

@@ -131,3 +131,23 @@ def test_both_rules_beside_their_definitions(count, seed, width):
     expected = np.maximum(np.tril(cosines, -1).max(1), 0)
     np.testing.assert_allclose(released, expected, atol=1e-6)
     assert all(places[at] < at for at in range(count))
+
+
+@pytest.mark.parametrize(
+    ("distance", "firsts"),
+    [
+        (0.043630, [0, 1, 2, 3, 4, 4, 6, 7]),  # 2.5 degrees
+        (0.069799, [0, 0, 0, 0, 4, 4, 6, 7]),  # 4 degrees: a chain, though its ends are 9 apart
+        (0.174311, [0, 0, 0, 0, 4, 4, 6, 7]),  # 10 degrees
+    ],
+)
+def test_groups_are_what_near_pairs_connect(distance, firsts):
+    """GOLDENS.md: groups of vectors at angles, by the length of the chord."""
+    angles = np.radians([0, 3, 6, 9, 40, 42, 90, 150])
+    highest, place = joins_earlier(np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32))
+    bound = 1 - distance**2 / 2
+
+    def first(at: int) -> int:
+        return first(place[at]) if highest[at] > bound else at
+
+    assert [first(at) for at in range(8)] == firsts
