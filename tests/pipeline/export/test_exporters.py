@@ -113,7 +113,14 @@ def test_every_export_of_one_recipe(tmp_path):
         }.items()
     )
     assert written == {  # 8 samples are kept, each of them 3 times by `repeats`
-        "shards": {"path": f"{tmp_path}/shards", "shards": 1, "samples": 24, "written": 1, "skipped": 0},
+        "shards": {
+            "path": f"{tmp_path}/shards",
+            "shards": 1,
+            "samples": 24,
+            "written": 1,
+            "skipped": 0,
+            "without_caption": 0,
+        },
         "subset": {"path": f"{tmp_path}/subset.npy", "rows": 24},
         "urls": {"path": f"{tmp_path}/urls", "files": 1, "rows": 8, "without_url": 0},
         "table": {"path": f"{tmp_path}/kept.parquet", "rows": 8, "written": True},
