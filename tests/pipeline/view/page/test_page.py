@@ -203,6 +203,7 @@ def test_the_overlap_as_a_plot_and_as_a_table(show):
     tip = page.locator(".upset g title").first.text_content()
     assert tip == f"{sets[0]['count']} fail {' and '.join(sets[0]['fails'])}"
     page.locator("#overlap summary").click()
+    page.locator("#overlap tbody tr").first.wait_for()  # the rows are made as the table opens
     assert page.locator("#overlap tbody tr").count() == len(planted.report["overlap"])
 
 
