@@ -82,7 +82,8 @@ class TextBoxes(ImageScore):
     seed        of that draw
     precision   of the networks: `float32`, or `int8`, integers of 8 bits, in half the time and as good; on
                 CPUs alone, with `pip install 'winnow-curation[int8]'` (OpenVINO, 180 MB), and up to 1 GB of
-                memory per worker, or 0.7 GB per thread, if pictures have all shapes
+                memory per worker, or 0.7 GB per thread, if pictures have all shapes. Try it on some shards
+                first: see "Known fault" in operators/algorithms/ocr_int8.py
 
     Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 25 web photos per
     second on a CPU core, or 6 street photos of 800 pixels; with `precision: int8` 48, or 13 (measured).
