@@ -73,11 +73,11 @@ class LocalFirst:
         left = self._seconds if asked.resources == Resources() else 0.0
         while left > 0:
             began = time.perf_counter()
-            for item in waiting:
-                result = function(item)
-                break
-            else:
+            try:
+                item = next(waiting)
+            except StopIteration:
                 return
+            result = function(item)
             left -= time.perf_counter() - began
             yield result
         for first in waiting:
