@@ -47,6 +47,9 @@ def test_mining_raises_the_worst_cosine_and_repeats_itself(monkeypatch: pytest.M
     from jobs.toy.scene_clip import build
 
     monkeypatch.setattr(prints, "COUNT", 2)
+    # With the paper's rate of 0.1 the worst cosine jumps up and down for the first hundreds of steps, and how
+    # it jumps depends on the machine's instructions; with small steps it rises on every machine.
+    monkeypatch.setattr(prints, "RATE", 0.003)
     model, preprocess, tokenizer = build(MODELS, MODELS / "scene_clip.safetensors")
     captions = prints.captions_of(2, 0)
     texts = torch.nn.functional.normalize(model.encode_text(tokenizer(captions)), dim=-1).view(2, 25, -1)
@@ -58,7 +61,7 @@ def test_mining_raises_the_worst_cosine_and_repeats_itself(monkeypatch: pytest.M
         images = torch.nn.functional.normalize(model.encode_image(shown), dim=-1)
         return torch.einsum("nd,ncd->nc", images, texts).amin(1).detach().numpy()
 
-    assert (worst(20) > worst(0)).all()
+    assert (worst(10) > worst(0) + 0.04).all()
     assert np.array_equal(worst(3), worst(3))
 
 
