@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from rich.text import Text
 
 from jobs.terminal.console import remarks
-from pipeline.run.ray_log import LineFormatter
+from pipeline.run.ray.log import LineFormatter
 
 # Loggers whose records are shown without --verbose too (commands/output.py)
 ALWAYS = ("winnow.storage.damage", "winnow.storage.web", "winnow.export.indexes")

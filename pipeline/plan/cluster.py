@@ -28,6 +28,7 @@ TASKS_PER_READER = 8  # at least, so that all readers end at about the same time
 MOST_TASKS = 20_000  # per pass: the driver holds 10 KB for each task and hands them out one by one
 BLOCK_BYTES = 1 << 20  # of Ray's blocks: less than a batch of images, so that an actor is handed one batch
 BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: small for web images
+SHARDS_EACH = 8  # per worker that takes whole shards: the last shard is an eighth of its work, at most
 RETRIES = 8  # of a call whose worker dies: enough for spot machines, and an end if it kills every worker
 PATIENCE = 1800  # seconds without a finished batch before a pass gives up: time for a new machine to start
 GIB = 1 << 30
@@ -81,6 +82,15 @@ def readers_beside(placed: Sequence[Placement], nodes: Sequence[Node], shards: i
     batches pile up in the object store, Ray pauses the readers."""
     free = sum(node.cpus for node in nodes) - sum(pool.workers * pool.cpus for pool in placed)
     return min(shards, max(1, int(free / READ_CPUS)))
+
+
+def shard_workers(placed: Sequence[Placement], nodes: Sequence[Node], shards: int) -> Placement | None:
+    """The pool of workers that take whole shards and read them themselves; None if batches are to flow from
+    readers to workers: for several stages, for a GPU, which several readers feed, and for few shards."""
+    if len(placed) > 1 or any(pool.gpus for pool in placed):
+        return None
+    pool = placed[0] if placed else Placement(max(1, int(sum(n.cpus for n in nodes))), STAGE_SHARE, 0, 1)
+    return pool if shards >= SHARDS_EACH * pool.workers else None
 
 
 def collectors_beside(nodes: Sequence[Node]) -> int:

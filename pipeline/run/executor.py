@@ -3,7 +3,7 @@
 The life of a batch in the plain loop: `batches` reads it from its shard, the runner of each stage adds
 columns to it, and the collector takes it. When its shard has ended, the collector publishes the shard's
 parts. Up to IN_FLIGHT batches are on their way at a time, each on a thread, across the ends of shards; they
-arrive in order. On Ray the same steps run in many processes (ray_workers.py).
+arrive in order. On Ray the same steps run in many processes (ray/).
 
 `LocalExecutor` and `on_ray.RayExecutor` differ in speed only; the files they write are equal to the byte.
 So the plain loop is what tests compare Ray with.
@@ -158,11 +158,7 @@ class LocalExecutor:
 
         stats = work.stats()
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
-        told = _in_turns(report)
-        run = partial(_run_stages, runners, told)
-        with ThreadPoolExecutor(self.in_flight) as pool, _stopped_after(runners):
-            for step, tally in ordered_map(pool, self.in_flight, run, _steps(work, in_time())):
-                told(_collected(step, tally))
+        run_shards(work, in_time(), runners, self.in_flight, report)
         return done
 
     @property
@@ -194,6 +190,19 @@ class LocalExecutor:
             merged = merge([merged, function(item)])
             done(1)
         return merged
+
+
+def run_shards(
+    work: Work, shards: Iterable[Shard], runners: Sequence[StageRunner], in_flight: int, report: Report
+) -> None:
+    """Run every stage on the batches of some shards, and publish each shard when its batches are done. Shards
+    are taken one by one, as there is room for their batches. `report` is called by one thread at a time.
+    After an error the runners are stopped for good. Raises OperatorError."""
+    told = _in_turns(report)
+    run = partial(_run_stages, runners, told)
+    with ThreadPoolExecutor(in_flight) as pool, _stopped_by_errors(runners):
+        for step, tally in ordered_map(pool, in_flight, run, _steps(work, shards)):
+            told(_collected(step, tally))
 
 
 class _Step(NamedTuple):
@@ -262,13 +271,14 @@ def _in_turns(report: Report) -> Report:
 
 
 @contextmanager
-def _stopped_after(runners: Sequence[StageRunner]) -> Iterator[None]:
-    """After the block no runner computes, so that its threads end, also after an error or Ctrl-C."""
+def _stopped_by_errors(runners: Sequence[StageRunner]) -> Iterator[None]:
+    """After an error in the block, or Ctrl-C, no runner computes, so that its threads end."""
     try:
         yield
-    finally:
+    except BaseException:
         for runner in runners:
             runner.stop()
+        raise
 
 
 def log_begun(names: Sequence[str], shards: Sequence[Shard], workers: str) -> None:

@@ -59,7 +59,7 @@ WARMED = (  # all that takes long to import, and starts no threads of polars
     "pipeline.preflight.checks",
     "pipeline.preflight.preview",
     "pipeline.preflight.upload",
-    "pipeline.run.ray_log",
+    "pipeline.run.ray.log",
     "pyarrow.pandas_compat",
     "pydantic.type_adapter",
     "simplejpeg",

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from jobs.terminal import log
 from jobs.terminal.console import Console
-from tests.pipeline.run.test_ray_log import HOSTILE
+from tests.pipeline.run.ray.test_log import HOSTILE
 
 ROOT = Path(__file__).parents[3]
 RUN = logging.getLogger("winnow.run")

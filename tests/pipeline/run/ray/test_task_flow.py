@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.run.task_flow import run_all, run_tree
+from pipeline.run.ray.task_flow import run_all, run_tree
 
 
 class Tasks:

@@ -1,4 +1,5 @@
-"""How many tasks run at a time, and how their results are merged; without Ray itself.
+"""Tasks of Stats, Groups and exports: how many run at a time, and how their results are merged; without Ray
+itself.
 
 A task is started by a function that returns a handle at once. `wait` takes the handles of running tasks,
 blocks until at least one has ended, and returns (ended, still running). `on_ray` passes Ray's object
@@ -9,7 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
+import polars as pl
+
+from pipeline.run.ray.log import log_in_worker
+
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 Handle = Any
 Wait = Callable[[list[Handle]], tuple[list[Handle], list[Handle]]]
 
@@ -62,3 +68,18 @@ def run_tree(
             ended += more
         else:
             return ended[0]
+
+
+def run_task(function: Callable[[Item], Result], item: Item) -> Result:
+    """A task of a Stat or an export: `function(item)`."""
+    log_in_worker()
+    return function(item)
+
+
+def merge_task(
+    merge: Callable[[list[pl.DataFrame]], pl.DataFrame], get: Callable[[Any], Any], parts: list[Any]
+) -> pl.DataFrame:
+    """A task that merges the partial tables of some tasks. `parts` are their references, `get` is
+    `ray.get`."""
+    log_in_worker()
+    return merge(get(parts))

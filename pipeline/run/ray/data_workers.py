@@ -1,4 +1,4 @@
-"""The code that Ray's workers run, and the rows that travel between them; without Ray itself.
+"""The code that workers of Ray Data run, and the rows that travel between them; without Ray itself.
 
 The life of a batch on Ray:
 
@@ -35,12 +35,10 @@ from pipeline.progress import Tally
 from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.executor import Event, device_of, runner_of
-from pipeline.run.ray_log import log_in_worker
+from pipeline.run.ray.log import log_in_worker
 from pipeline.run.stage.runner import IN_FLIGHT
 from pipeline.storage.store import to_arrow
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Sent = TypeVar("Sent", "Payload", Read)
 SMALL = 512  # rows of a shard that is told of at once; and tiny shards that are told of together
 LOG = logging.getLogger("winnow.run")
@@ -221,21 +219,6 @@ class StageWorker:
             return as_row(batch.shard, batch.start, to_payload(batch, self.images_later), note)
         done.append(Payload(batch.shard, batch.start, to_payload(batch, images=False).to_pybytes()))
         return as_row(batch.shard, batch.start, None, note | {"rows": len(batch.frame)})
-
-
-def run_task(function: Callable[[Item], Result], item: Item) -> Result:
-    """A task of a Stat or an export: `function(item)`."""
-    log_in_worker()
-    return function(item)
-
-
-def merge_task(
-    merge: Callable[[list[pl.DataFrame]], pl.DataFrame], get: Callable[[Any], Any], parts: list[Any]
-) -> pl.DataFrame:
-    """A task that merges the partial tables of some tasks. `parts` are their references, `get` is
-    `ray.get`."""
-    log_in_worker()
-    return merge(get(parts))
 
 
 # --- rows -------------------------------------------------------------------------------------------

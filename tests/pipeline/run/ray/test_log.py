@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import printable
-from pipeline.run.ray_log import LineFormatter
+from pipeline.run.ray.log import LineFormatter
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\r\nINFO winnow.run: forged\u202e\udc80\x9bé"
 
 
@@ -40,7 +40,7 @@ def test_a_line_is_one_printable_line(text):
 CODE = """
 import logging
 import pipeline
-from pipeline.run.ray_log import log_in_worker
+from pipeline.run.ray.log import log_in_worker
 log = logging.getLogger("winnow.run")
 log.warning("before")
 log_in_worker()
