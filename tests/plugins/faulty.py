@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
@@ -34,6 +35,13 @@ class Broken(Score):
         raise ValueError("no row is good enough")
 
 
+class NoSetup(Broken):
+    """Cannot be set up."""
+
+    def setup(self, stats, device):
+        raise RuntimeError("nothing to set up")
+
+
 class Leaving(Broken):
     """Ends its process, as a script does."""
 
@@ -46,6 +54,20 @@ class Deadly(Broken):
 
     def score(self, batch):
         os._exit(1)
+
+
+class DeadlyOnce(Score):
+    """The caption's length. If the file `flag` exists, one worker deletes it and ends its process."""
+
+    flag: str
+    needs = ("text",)
+    writes = {"length": pl.UInt32}
+
+    def score(self, batch):
+        with suppress(FileNotFoundError):
+            os.unlink(self.flag)
+            os._exit(1)
+        return batch.select(length=pl.col("text").str.len_chars())
 
 
 class Hungry(Score):

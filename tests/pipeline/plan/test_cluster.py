@@ -4,7 +4,7 @@ cluster."""
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.plan.cluster import MOST_TASKS, Node, check_paths, place, read_tasks
+from pipeline.plan.cluster import MOST_TASKS, Node, Placement, check_paths, place, read_tasks, shard_workers
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
@@ -65,6 +65,15 @@ def test_small_shards_share_a_task() -> None:
     assert read_tasks(shards(1000, 16 << 20), 4) == 250
     assert read_tasks(shards(1000, None), 4) == 1000
     assert read_tasks(shards(100_000, 300 << 20), 400) == MOST_TASKS
+
+
+def test_workers_take_whole_shards_if_there_are_eight_for_each() -> None:
+    two = [Placement(2, 0.75, 0, 1)]
+    assert shard_workers(two, [Node(2, 0)], 16) == two[0]
+    assert shard_workers(two, [Node(2, 0)], 15) is None
+    assert shard_workers([*two, *two], [Node(4, 0)], 1000) is None  # stages of their own
+    assert shard_workers([Placement(1, 0.75, 1, 2)], [Node(2, 1)], 1000) is None
+    assert shard_workers([], [Node(2, 0), Node(1, 0)], 24) == Placement(3, 0.75, 0, 1)
 
 
 def test_place_takes_machines_that_have_the_memory() -> None:

@@ -10,13 +10,14 @@ import pytest
 import ray
 
 from pipeline.errors import OperatorError, RecipeError, ShardError
+from pipeline.plan.cluster import SHARDS_EACH
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
-from pipeline.run import on_ray
 from pipeline.run.batches import Work
 from pipeline.run.compute import compute
 from pipeline.run.executor import Asked, Event
 from pipeline.run.on_ray import RayExecutor
+from pipeline.run.ray import data_flow
 from tests.pipeline.run.ray_passes import run_on_ray
 from tests.support.paths import PLUGINS
 
@@ -37,15 +38,16 @@ def test_an_operator_that_always_fails_stops_the_pass(pool: Path) -> None:
 
 
 @pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("each", [SHARDS_EACH, 1], ids=["batches", "whole shards"])
 def test_an_operator_that_ends_its_process_does_not_run_for_ever(
-    pool: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Path, each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     monkeypatch.setattr("pipeline.run.on_ray.PATIENCE", 6)
+    monkeypatch.setattr("pipeline.plan.cluster.SHARDS_EACH", each)
     made = parse(
         {
             "plugins": [str(PLUGINS)],
-            "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "deadly")},
+            "pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / f"deadly{each}")},
             "compute": {"deadly": {"use": "faulty.Deadly"}},
         }
     )
@@ -56,18 +58,21 @@ def test_an_operator_that_ends_its_process_does_not_run_for_ever(
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_workers_write_their_log_lines_to_files_of_ray(pool: Path) -> None:
+def test_workers_write_their_log_lines_to_files_of_ray(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file per process, in the logs of Ray's session."""
     caption = {"caption": {"use": "caption.Caption"}}
-    run_on_ray(
-        parse({"pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "log")}, "compute": caption})
-    )
+    for each in (SHARDS_EACH, 1):
+        monkeypatch.setattr("pipeline.plan.cluster.SHARDS_EACH", each)
+        store = str(pool / f"log{each}")
+        run_on_ray(parse({"pool": {"shards": f"{pool}/pool/*.tar", "store": store}, "compute": caption}))
     logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
     text = "\n".join(path.read_text() for path in logs.glob("worker-*.err"))
-    assert re.search(
-        r"^\d\d:\d\d:\d\d INFO winnow\.run: stage worker begun: caption; threads: \d+$", text, re.M
-    )
-    assert re.search(r"^\d\d:\d\d:\d\d INFO winnow\.run: collector begun: caption$", text, re.M)
+    for line in (
+        r"stage worker begun: caption; threads: \d+",
+        r"shard worker begun: caption; threads: \d+",
+        r"collector begun: caption",
+    ):
+        assert re.search(rf"^\d\d:\d\d:\d\d INFO winnow\.run: {line}$", text, re.M)
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -75,7 +80,7 @@ def test_a_restarted_collector_is_logged_and_every_shard_is_done(
     pool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     collectors: list[object] = []
-    real = on_ray._collectors
+    real = data_flow._collectors
 
     @contextmanager
     def watched(work: Work, count: int) -> Iterator[list[object]]:
@@ -88,7 +93,7 @@ def test_a_restarted_collector_is_logged_and_every_shard_is_done(
             ray.kill(collectors[0], no_restart=False)
             collectors.append("killed")
 
-    monkeypatch.setattr(on_ray, "_collectors", watched)
+    monkeypatch.setattr(data_flow, "_collectors", watched)
     caption = {"caption": {"use": "caption.Caption"}}
     made = parse({"pool": {"shards": f"{pool}/pool/*.tar", "store": str(pool / "kill")}, "compute": caption})
     log = compute(Session.open(made), RayExecutor(made), observe=lambda _: kill_once)
