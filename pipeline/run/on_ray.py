@@ -42,7 +42,7 @@ from pipeline.run.executor import LITTLE, Asked, Report, log_begun
 from pipeline.run.pieces import Piece
 from pipeline.run.ray.log import stderr_discarded
 from pipeline.run.ray.shard_flow import Calls, ShardFlow
-from pipeline.run.ray.shard_worker import Lot, ShardWorker
+from pipeline.run.ray.shard_worker import SECONDS, Lot, ShardWorker
 from pipeline.run.ray.task_flow import counting, merge_task, run_all, run_task, run_tree
 
 Item = TypeVar("Item")
@@ -146,7 +146,7 @@ class RayExecutor:
 def _run_shards(
     work: Work, shards: Sequence[Shard], stages: Sequence[Stage], pool: Placement, report: Report
 ) -> None:
-    """Run a pass in workers that take whole shards; which end with it. Raises ShardError if nothing was done
+    """Run a pass in workers that take whole shards, and end with it. Raises ShardError if nothing was done
     for PATIENCE seconds, OperatorError, and Ray's errors."""
     options: dict[str, Any] = {"num_cpus": pool.cpus, "scheduling_strategy": "SPREAD"}
     if pool.memory:
@@ -165,10 +165,13 @@ def _run_shards(
         left = work.unpublished(lost)
         return left, work.with_pieces(left).pieces
 
+    flow = ShardFlow(pool.workers, Calls(call, first, ray.get), shards, stored)
     try:
-        for event in ShardFlow(pool.workers, Calls(call, first, ray.get), shards, stored).events(PATIENCE):
+        for event in flow.events(PATIENCE):
             report(event)
     finally:
+        if flow.busy:  # after an error: Ray prints a line for each call whose worker is killed
+            ray.wait(list(flow.busy), num_returns=len(flow.busy), timeout=2 * SECONDS)
         for worker in workers:
             ray.kill(worker)
 

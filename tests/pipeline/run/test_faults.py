@@ -4,7 +4,8 @@ At most one resubmission is allowed. These are the quickest faults; benchmarks/b
 kind in both phases.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,28 @@ from tests.support.sizes import only_full
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # warnings of Ray
 
 
-@pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faults") / "pool"
-    make_pool(folder, shards=12, per_shard=50, seed=3, image_size=32)
-    return folder
+POOLS = {  # three workers: batches flow from readers to them, or they take whole shards
+    "batches": {"shards": 12, "per_shard": 50},
+    "whole shards": {"shards": 24, "per_shard": 25},
+}
 
 
 @pytest.fixture(scope="module")
-def expected(pool: Path) -> dict[str, bytes]:
-    return undisturbed(pool.parent / "plain", pool)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> Callable[[str], tuple[Path, dict[str, bytes]]]:
+    """A pool by its name, and what the plain loop writes of it."""
+
+    @cache
+    def made(name: str) -> tuple[Path, dict[str, bytes]]:
+        pool = folder / name.replace(" ", "") / "pool"
+        make_pool(pool, **POOLS[name], seed=3, image_size=32)
+        return pool, undisturbed(pool.parent / "plain", pool)
+
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +49,26 @@ def nodes() -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "phase"),
+    ("fault", "phase", "name"),
     [
-        pytest.param("collector killed", "compute", marks=only_full),  # test_on_ray_failures kills one too
-        pytest.param("driver killed", "compute", marks=only_full),  # test_resume kills the driver too
-        ("worker killed", "export"),
-        ("node killed", "compute"),
+        pytest.param("collector killed", "compute", "batches", marks=only_full),  # test_on_ray_failures, too
+        pytest.param("driver killed", "compute", "batches", marks=only_full),  # test_resume kills the driver
+        pytest.param("worker killed", "compute", "whole shards", marks=only_full),
+        pytest.param("node killed", "compute", "batches", marks=only_full),
+        ("worker killed", "export", "whole shards"),
+        ("node killed", "compute", "whole shards"),
     ],
 )
 def test_same_bytes(
-    fault: str, phase: str, pool: Path, expected: dict[str, bytes], nodes: Cluster, tmp_path: Path
+    fault: str,
+    phase: str,
+    name: str,
+    expected: Callable[[str], tuple[Path, dict[str, bytes]]],
+    nodes: Cluster,
+    tmp_path: Path,
 ) -> None:
-    done = try_fault(fault, phase, 0, Bed(pool, tmp_path / "run", nodes), expected)
+    pool, files = expected(name)
+    done = try_fault(fault, phase, 0, Bed(pool, tmp_path / "run", nodes), files)
     assert done.struck, "the command had ended before the fault came"
     assert done.equal, done.note
     assert done.codes[-1] == 0

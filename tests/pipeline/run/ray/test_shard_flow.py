@@ -13,7 +13,7 @@ from pipeline.pool.shards import Shard
 from pipeline.run.batches import Read
 from pipeline.run.executor import Event
 from pipeline.run.ray import shard_flow
-from pipeline.run.ray.shard_flow import Calls, ShardFlow
+from pipeline.run.ray.shard_flow import SILENT, Calls, ShardFlow
 from pipeline.run.ray.shard_worker import SECONDS, Done, Lot
 
 
@@ -30,15 +30,23 @@ class Simulated:
 class Farm:
     """Workers in a time of their own, which want more when they have read half of their last shard.
 
-    took    seconds of each shard
-    dies    (worker, second), in order
-    handed  how often each shard was handed out
-    done    shards that are published
-    lots    sizes of the lots of each worker
+    took      seconds of each shard
+    dies      (worker, second), in order: its process ends, and Ray starts it again
+    vanishes  (worker, second): it gives no answer from then on
+    handed    how often each shard was handed out
+    done      shards that are published
+    lots      sizes of the lots of each worker
     """
 
-    def __init__(self, workers: int, took: dict[str, float], dies: tuple[tuple[int, float], ...] = ()):
+    def __init__(
+        self,
+        workers: int,
+        took: dict[str, float],
+        dies: tuple[tuple[int, float], ...] = (),
+        vanishes: tuple[int, float] = (-1, math.inf),
+    ):
         self.now = 0.0
+        self.vanishes = vanishes
         self.took = took
         self.workers = [Simulated() for _ in range(workers)]
         self.dies = list(dies)
@@ -69,8 +77,8 @@ class Farm:
         worker.answers_at = min(self.now + SECONDS, news)
 
     def wait(self, running: list[int], seconds: float) -> int | None:
-        first = min(running, key=lambda number: self.workers[number].answers_at)
-        answers_at = self.workers[first].answers_at
+        first = min(running, key=self._answers_at)
+        answers_at = self._answers_at(first)
         if self.dies and self.dies[0][1] <= answers_at:
             number, self.now = self.dies.pop(0)
             self._end(self.workers[number])
@@ -80,6 +88,10 @@ class Farm:
             return None
         self.now = max(self.now, answers_at)
         return first
+
+    def _answers_at(self, number: int) -> float:
+        at = self.workers[number].answers_at
+        return math.inf if number == self.vanishes[0] and at >= self.vanishes[1] else at
 
     def _end(self, worker: Simulated) -> None:
         """The process ends; what it has published stays. Ray repeats its call in another process."""
@@ -141,17 +153,27 @@ def test_shards_of_a_lost_process_are_handed_out_again_unless_they_are_published
     assert len([event for event in events if event.read]) == 4
 
 
+def test_shards_of_a_worker_that_vanished_go_to_the_others_when_these_are_idle():
+    """Worker 0 vanishes after 4.5 s with one of its shards of 3 s; nobody starts it again."""
+    farm = Farm(2, {f"{n}": 3.0 for n in range(6)}, vanishes=(0, 4.5))
+    run(farm)
+    assert farm.done == set(farm.took)
+    assert sum(farm.handed.values()) == 7
+    assert farm.now < 3 * 6 + SILENT + 3
+
+
 @given(
     st.lists(st.floats(0.001, 5), min_size=1, max_size=60),
     st.integers(1, 5),
     st.lists(st.tuples(st.integers(0, 4), st.floats(0, 40)), max_size=4),
+    st.tuples(st.sampled_from([-1, 1]), st.floats(0, 40)),
 )
-def test_every_shard_is_done_whatever_dies(took, workers, dies):
+def test_every_shard_is_done_whatever_dies(took, workers, dies, vanishes):
     deaths = sorted(((number % workers, at) for number, at in dies), key=lambda death: death[1])
-    farm = Farm(workers, {f"{n}": seconds for n, seconds in enumerate(took)}, tuple(deaths))
+    farm = Farm(workers, {f"{n}": seconds for n, seconds in enumerate(took)}, tuple(deaths), vanishes)
     run(farm)
     assert farm.done == set(farm.took)
-    if not deaths:
+    if not deaths and vanishes[0] < 0:
         assert set(farm.handed.values()) == {1}
 
 
