@@ -16,6 +16,9 @@ Facts about Ray 2.60 that this code relies on, beside those of `ray/data_flow.py
  9. Workers import modules by name. Only the driver has the file of a plugin, so its classes travel by value.
 10. Ray restarts an actor with `max_restarts`, and with `max_task_retries` it repeats the call that was
     under way. So a worker's answers have a token of its process, and its calls numbers (shard_worker.py).
+11. Ray starts two Python processes that do nothing for a pass on this machine: one copies log lines to the
+    driver, which wants none, the other asks for more machines. They take half a CPU second each. `ray.init`
+    cannot leave them out, the class of a node can.
 """
 
 import logging
@@ -28,6 +31,7 @@ from typing import Any, TypeVar, cast
 
 import polars as pl
 import ray
+from ray._private.node import Node as RayNode
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import RecipeError, ShardError, WinnowError
@@ -47,6 +51,7 @@ from pipeline.run.ray.task_flow import counting, merge_task, run_all, run_task, 
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+IDLE = ("start_log_monitor", "start_monitor")  # methods of Ray's Node, each of which starts a process
 
 
 class RayExecutor:
@@ -61,7 +66,7 @@ class RayExecutor:
         if not ray.is_initialized():
             if address:
                 check_address(address)
-            with stderr_discarded():
+            with stderr_discarded(), _fewer_processes():
                 connect(_init, address) if address else start(_init, cpus, gpus)
         if recipe is not None and address:
             cluster.check_paths(recipe)
@@ -217,6 +222,19 @@ def _own_errors() -> Iterator[None]:
 def _init(**options: Any) -> None:
     """ray.init, which says nothing itself."""
     ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+
+
+@contextmanager
+def _fewer_processes() -> Iterator[None]:
+    """What Ray starts in the block starts without the processes of IDLE (fact 11)."""
+    usual = {name: getattr(RayNode, name) for name in IDLE if hasattr(RayNode, name)}
+    for name in usual:
+        setattr(RayNode, name, lambda node: None)
+    try:
+        yield
+    finally:
+        for name, method in usual.items():
+            setattr(RayNode, name, method)
 
 
 def _send_plugins_by_value(recipe: Recipe) -> None:

@@ -24,7 +24,7 @@ import yaml
 from jobs.toy.sample_pool import make_pool
 
 MODEL = Path(__file__).parents[2] / "jobs" / "toy" / "models" / "scene_clip"
-KINDS = ("_StageWorker", "_Collector", "_read", "raylet", "gcs_server")
+KINDS = ("raylet", "gcs_server")  # besides Ray's workers, which call themselves `ray::...`
 
 
 def recipe(folder: Path, shards: int) -> Path:
@@ -52,7 +52,7 @@ def recipe(folder: Path, shards: int) -> Path:
 
 
 def kind(process: psutil.Process) -> str | None:
-    """`driver`, `read task`... by what the process calls itself."""
+    """`ray::ShardWorker`, `raylet`... by what the process calls itself; None for other processes."""
     line = " ".join(process.cmdline())
     if "ray::" in line:
         return "ray::" + line.split("ray::")[1].split("(")[-1].split(")")[0].split(".")[0].strip()
