@@ -60,6 +60,7 @@ QUICK = {
     "tar": [PHOTOS, "0.2"],
     "text": ["--part", "12", "--sides", "640", "--pass", "32"],
     "text_int8": ["--part", "16"],
+    "tiny": ["--shards", "300"],
 }
 
 
