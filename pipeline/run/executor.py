@@ -158,7 +158,9 @@ class LocalExecutor:
 
         stats = work.stats()
         runners = [runner_of(work, stage, stats, device_of(stage, self.threads)) for stage in stages]
-        run_shards(work, in_time(), runners, self.in_flight, report)
+        told = _in_turns(report)
+        for event in run_shards(work, in_time(), runners, self.in_flight, told):
+            told(event)
         return done
 
     @property
@@ -193,16 +195,16 @@ class LocalExecutor:
 
 
 def run_shards(
-    work: Work, shards: Iterable[Shard], runners: Sequence[StageRunner], in_flight: int, report: Report
-) -> None:
+    work: Work, shards: Iterable[Shard], runners: Sequence[StageRunner], in_flight: int, told: Report
+) -> Iterator[Event]:
     """Run every stage on the batches of some shards, and publish each shard when its batches are done. Shards
-    are taken one by one, as there is room for their batches. `report` is called by one thread at a time.
-    After an error the runners are stopped for good. Raises OperatorError."""
-    told = _in_turns(report)
+    are taken one by one, as there is room for their batches. Gives an event for each batch and each end of a
+    shard, in order; `told` hears of parts of batches, on several threads. After an error the runners are
+    stopped for good. Raises OperatorError, and Stopped after it."""
     run = partial(_run_stages, runners, told)
     with ThreadPoolExecutor(in_flight) as pool, _stopped_by_errors(runners):
         for step, tally in ordered_map(pool, in_flight, run, _steps(work, shards)):
-            told(_collected(step, tally))
+            yield _collected(step, tally)
 
 
 class _Step(NamedTuple):

@@ -1,37 +1,22 @@
 """Passes and tasks on Ray; with `ray/data_flow.py` the only module that imports it.
 
-A pass of Scores runs in one of two ways.
-
-    whole shards (ray/shard_flow.py)      a plain loop in every worker, which reads its shards itself
-    batches through Ray Data (data_flow)  readers, a pool of workers for each stage, collectors
-
-Whole shards cost least: no batch travels. They are the way for a pass of one stage on CPUs whose shards
-outnumber its workers. Else there would be workers without a shard, stages with other resources, or GPUs
-that wait for one process to read.
-
 Facts about Ray 2.60 that this code relies on, beside those of `ray/data_flow.py`:
 
  7. An error in a task reaches the driver inside a RayTaskError. So the driver raises its cause.
  8. Ray's C++ core writes to the process's stderr, past Python's logging. So its start has none (ray/log.py).
  9. Workers import modules by name. Only the driver has the file of a plugin, so its classes travel by value.
-10. Ray restarts an actor with `max_restarts`, and with `max_task_retries` it repeats the call that was
-    under way. So a worker's answers have a token of its process, and its calls numbers (shard_worker.py).
-11. Ray starts two Python processes that do nothing for a pass on this machine: one copies log lines to the
-    driver, which wants none, the other asks for more machines. They take half a CPU second each. `ray.init`
-    cannot leave them out, the class of a node can.
 """
 
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import polars as pl
 import ray
-from ray._private.node import Node as RayNode
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import RecipeError, ShardError, WinnowError
@@ -43,15 +28,11 @@ from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe
 from pipeline.run.batches import Work
 from pipeline.run.executor import LITTLE, Asked, Report, log_begun
-from pipeline.run.pieces import Piece
 from pipeline.run.ray.log import stderr_discarded
-from pipeline.run.ray.shard_flow import Calls, ShardFlow
-from pipeline.run.ray.shard_worker import SECONDS, Lot, ShardWorker
 from pipeline.run.ray.task_flow import counting, merge_task, run_all, run_task, run_tree
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-IDLE = ("start_log_monitor", "start_monitor")  # methods of Ray's Node, each of which starts a process
 
 
 class RayExecutor:
@@ -66,7 +47,7 @@ class RayExecutor:
         if not ray.is_initialized():
             if address:
                 check_address(address)
-            with stderr_discarded(), _fewer_processes():
+            with stderr_discarded():
                 connect(_init, address) if address else start(_init, cpus, gpus)
         if recipe is not None and address:
             cluster.check_paths(recipe)
@@ -90,12 +71,12 @@ class RayExecutor:
         pools = list(zip(stages, placed, strict=True))
         workers = {name: pool.workers for stage, pool in pools for name in stage.names} | {"read": readers}
         log_begun(work.names, shards, ", ".join(f"{name} {count}" for name, count in workers.items()))
+        from pipeline.run.ray.data_flow import run_flow, run_whole  # half a second: pandas and more
+
         with _own_errors():
             if pool:
-                _run_shards(work, shards, stages, pool, report)
+                run_whole(work, shards, stages, pool, report, PATIENCE)
             else:
-                from pipeline.run.ray.data_flow import run_flow  # half a second: pandas and more
-
                 run_flow(work, shards, pools, readers, self.nodes, report, PATIENCE)
         return workers
 
@@ -148,39 +129,6 @@ class RayExecutor:
         return cluster.place(stages, self.nodes, batches)
 
 
-def _run_shards(
-    work: Work, shards: Sequence[Shard], stages: Sequence[Stage], pool: Placement, report: Report
-) -> None:
-    """Run a pass in workers that take whole shards, and end with it. Raises ShardError if nothing was done
-    for PATIENCE seconds, OperatorError, and Ray's errors."""
-    options: dict[str, Any] = {"num_cpus": pool.cpus, "scheduling_strategy": "SPREAD"}
-    if pool.memory:
-        options["memory"] = int(pool.memory * GIB)
-    actor: Any = ray.remote(max_restarts=-1, max_task_retries=-1, **options)(ShardWorker)  # fact 10
-    workers = [actor.remote(work, stages, pool.threads) for _ in range(pool.workers)]
-
-    def call(number: int, lot: Lot) -> Any:
-        return workers[number].exchange.remote(lot)
-
-    def first(running: list[Any], seconds: float) -> Any:
-        ended, _ = ray.wait(running, num_returns=1, timeout=seconds)
-        return ended[0] if ended else None
-
-    def stored(lost: Sequence[Shard]) -> tuple[Sequence[Shard], Mapping[str, Sequence[Piece]]]:
-        left = work.unpublished(lost)
-        return left, work.with_pieces(left).pieces
-
-    flow = ShardFlow(pool.workers, Calls(call, first, ray.get), shards, stored)
-    try:
-        for event in flow.events(PATIENCE):
-            report(event)
-    finally:
-        if flow.busy:  # after an error: Ray prints a line for each call whose worker is killed
-            ray.wait(list(flow.busy), num_returns=len(flow.busy), timeout=2 * SECONDS)
-        for worker in workers:
-            ray.kill(worker)
-
-
 def _remote(function: Callable[..., Any], **options: Any) -> Any:
     """A function that Ray runs as a task, with these options in place of the usual ones."""
     usual = {"num_cpus": cluster.TASK_CPUS, "max_retries": cluster.RETRIES}
@@ -222,19 +170,6 @@ def _own_errors() -> Iterator[None]:
 def _init(**options: Any) -> None:
     """ray.init, which says nothing itself."""
     ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
-
-
-@contextmanager
-def _fewer_processes() -> Iterator[None]:
-    """What Ray starts in the block starts without the processes of IDLE (fact 11)."""
-    usual = {name: getattr(RayNode, name) for name in IDLE if hasattr(RayNode, name)}
-    for name in usual:
-        setattr(RayNode, name, lambda node: None)
-    try:
-        yield
-    finally:
-        for name, method in usual.items():
-            setattr(RayNode, name, method)
 
 
 def _send_plugins_by_value(recipe: Recipe) -> None:

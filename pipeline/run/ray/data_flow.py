@@ -1,10 +1,17 @@
-r"""Batches flow through Ray Data.
+r"""Passes of Scores on Ray Data, in one of two ways.
+
+Whole shards (`shard_worker`): a pool of actors, each a plain loop that reads its shards and publishes them.
+
+    shards -> actors -> notes for the driver: progress, reasons, errors
+
+Batches (`data_workers`): what is read by one process goes through others.
 
     shards -> read tasks -> one pool of actors per stage -> collectors, which publish each shard's parts
-                                                        \-> notes for the driver: progress, reasons, errors
+                                                        \-> notes
 
-So a pass runs that has several stages or GPUs, or fewer shards than its workers could share. `data_workers`
-holds the code of those tasks and actors.
+Whole shards cost least, since no batch travels. They are the way for a pass of one stage on CPUs whose shards
+outnumber its workers. Else there would be workers without a shard, stages with other resources, or GPUs that
+wait for one process to read.
 
 Facts about Ray 2.60 that this code relies on; a comment names the number at the line that needs it:
 
@@ -31,19 +38,51 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.data.exceptions import ExecutionTimeoutError
 
+from pipeline.errors import ShardError
 from pipeline.operator import reads_images
 from pipeline.plan import cluster
-from pipeline.plan.cluster import GIB, Node, Placement
+from pipeline.plan.cluster import BLOCK_BYTES, GIB, Node, Placement
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.run.batches import Read, Work
 from pipeline.run.executor import Event, Report
 from pipeline.run.ray import data_workers
-from pipeline.run.ray.shard_flow import no_progress
+from pipeline.run.ray.shard_worker import CALLS, ShardWorker
 from pipeline.storage.retry import ATTEMPTS
 
+ROW_BYTES = 1  # a block for each row: the driver hears of it at once
 LOG = logging.getLogger("winnow.run")
 Pool = tuple[Stage, Placement]
+
+
+def run_whole(
+    work: Work,
+    shards: Sequence[Shard],
+    stages: Sequence[Stage],
+    pool: Placement,
+    report: Report,
+    patience: float,
+) -> None:
+    """Run a pass in workers that take whole shards. Raises ShardError if nothing was done for `patience`
+    seconds, OperatorError, and Ray's errors."""
+    _set_up(patience, ROW_BYTES)
+    data = _rows(shards, cluster.read_tasks(shards, pool.workers))
+    data = data.map_batches(
+        ShardWorker,
+        fn_constructor_args=(work, stages, pool.threads),
+        num_cpus=pool.cpus,
+        memory=int(pool.memory * GIB) or None,
+        compute=ActorPoolStrategy(
+            size=pool.workers,  # fact 2
+            max_tasks_in_flight_per_actor=CALLS,
+            max_concurrent_calls_per_actor=CALLS,
+            enable_true_multi_threading=True,
+        ),
+        batch_size=None,
+        batch_format="pyarrow",
+    )
+    for event in _told(data, patience):
+        report(event)
 
 
 def run_flow(
@@ -58,7 +97,7 @@ def run_flow(
     """Run a pass with so many readers and a pool of workers for each stage. If Ray restarts a collector, the
     rows that it held are lost. The shards that are then not published are computed again, up to ATTEMPTS
     times. Raises ShardError if nothing was done for `patience` seconds, OperatorError, and Ray's errors."""
-    _set_up(patience)
+    _set_up(patience, BLOCK_BYTES)
     for _ in range(ATTEMPTS):
         unread = set[str]()
         with _collectors(work, cluster.collectors_beside(nodes)) as collectors:
@@ -92,8 +131,7 @@ def _events(
 ) -> Iterator[Event]:
     """Run read tasks and a pool of actors per stage. Columns go to the collectors, events come back."""
     sink = data_workers.Sink(collectors, ray.get)
-    rows = [data_workers.shard_row(shard) for shard in shards]
-    data = ray.data.from_items(rows, override_num_blocks=cluster.read_tasks(shards, readers))
+    data = _rows(shards, cluster.read_tasks(shards, readers))
     data = data.map_batches(
         data_workers.read_shards,
         fn_args=(work, sink),
@@ -114,11 +152,26 @@ def _events(
             batch_size=1 if pool.gpus else None,  # None: a block, which Ray Data refuses with GPUs
             batch_format="pyarrow",
         )
+    return _told(data, patience)
+
+
+def _rows(shards: Sequence[Shard], blocks: int) -> Any:
+    """The shards as a dataset."""
+    return ray.data.from_items(list(map(data_workers.shard_row, shards)), override_num_blocks=blocks)
+
+
+def _told(data: Any, patience: float) -> Iterator[Event]:
+    """The events that the notes of a dataset tell of, as they come. Raises OperatorError, and ShardError if
+    none has come for `patience` seconds."""
     try:
         for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from map(data_workers.event_of, table.column("note").to_pylist())
+            for note in table.column("note").to_pylist():
+                yield from data_workers.events_of(note)
     except ExecutionTimeoutError:  # fact 3
-        raise no_progress(patience) from None
+        raise ShardError(
+            f"no batch finished in {patience / 60:g} minutes. Either an operator keeps killing its worker "
+            "process, or a machine was lost and not replaced. Check `run:`, then run the command again"
+        ) from None
 
 
 @contextmanager
@@ -139,7 +192,7 @@ def _states(collectors: Sequence[Any]) -> list[data_workers.CollectorState]:
     return cast(list[data_workers.CollectorState], ray.get([actor.state.remote() for actor in collectors]))
 
 
-def _set_up(patience: float) -> None:
+def _set_up(patience: float, block_bytes: int) -> None:
     """Ray Data's settings for this process, and its own progress display and warnings off."""
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
     for name in ("ray.data", "ray"):
@@ -147,5 +200,5 @@ def _set_up(patience: float) -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.target_max_block_size = cluster.BLOCK_BYTES  # fact 4
+    context.target_max_block_size = block_bytes  # fact 4
     context.execution_no_progress_timeout_s = patience  # fact 3

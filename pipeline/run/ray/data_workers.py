@@ -164,7 +164,7 @@ def _told(ended: Sequence[Read], work: Work, sink: Sink) -> Iterator[pa.Table]:
     if work.names and whole:
         sink.expect_rows(whole)
     for read in ended:
-        yield as_row(read.shard, 0, None, {"read": vars(read)})
+        yield as_row(read.shard, 0, None, {"reads": [vars(read)]})
 
 
 class StageWorker:
@@ -265,12 +265,24 @@ def as_row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str,
     return pa.table([[shard], [start], column, [orjson.dumps(note)]], schema=ROW)
 
 
-def event_of(note: bytes) -> Event:
-    """The event that a note tells of. Raises OperatorError if an operator has failed."""
+def note_of(event: Event) -> dict[str, Any]:
+    """An event without `read` as plain data."""
+    return {
+        "rows": event.rows,
+        "tally": event.tally.as_dict(),
+        "work": event.work,
+        "bytes": event.bytes,
+        "took": event.took,
+    }
+
+
+def events_of(note: bytes) -> Iterator[Event]:
+    """The events that a note tells of. Raises OperatorError if an operator has failed."""
     fields = orjson.loads(note)
     if "fatal" in fields:
         raise OperatorError(fields["fatal"])
     rows = fields.get("rows", 0)
-    read = Read(**fields["read"]) if "read" in fields else None
     tally = Tally.of(fields.get("tally", {}))
-    return Event(rows, tally, read, rows, fields.get("bytes", 0), sum(tally.seconds.values()))
+    took = fields.get("took", sum(tally.seconds.values()))
+    yield Event(rows, tally, None, fields.get("work", rows), fields.get("bytes", 0), took)
+    yield from (Event(read=Read(**read)) for read in fields.get("reads", ()))

@@ -1,150 +1,110 @@
-"""A worker that gets whole shards, reads them, runs every operator, and publishes their parts: the plain loop
-in a process of its own. Without Ray itself.
+"""A worker of Ray Data that gets whole shards, reads them, runs every operator, and publishes their parts:
+the plain loop in a process of its own. Without Ray itself.
 
-The driver's calls (`exchange`) bring shards and take home what was done since the last call; the loop runs on
-a thread beside them, across the ends of shards. So a call costs the same for one shard and for a thousand
-tiny ones, and no batch travels.
+A call brings some shards, as many as there are small ones, and gives notes of what was done. The next call
+begins on a thread beside it, so that decoding goes on while the last batches of a call are computed. No batch
+travels.
 """
 
 import logging
-import os
 import threading
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import pyarrow as pa
+
+from pipeline.errors import OperatorError
 from pipeline.plan.passes import Stage
-from pipeline.pool.shards import Shard
-from pipeline.run.batches import Read, Work
+from pipeline.run.batches import Work
 from pipeline.run.executor import Event, device_of, run_shards, runner_of
-from pipeline.run.pieces import Piece
+from pipeline.run.ray.data_workers import note_of, shard_of
 from pipeline.run.ray.log import log_in_worker
-from pipeline.run.stage.runner import IN_FLIGHT
+from pipeline.run.stage.runner import IN_FLIGHT, Stopped
 
-SECONDS = 1.0  # a call waits, at most, while its worker has shards
+CALLS = 2  # of a worker at a time
+ROWS = 64  # a note tells of so many rows: of one batch of images, or of several tiny shards
 LOG = logging.getLogger("winnow.run")
 
 
-class Lot(NamedTuple):
-    """What a call brings.
-
-    call    its number: 1, 2, ...
-    shards  to work on
-    last    whether there are no more of them now
-    pieces  what earlier processes have computed of these shards
-    """
-
-    call: int
-    shards: Sequence[Shard] = ()
-    last: bool = False
-    pieces: Mapping[str, Sequence[Piece]] = {}
-
-
-class Done(NamedTuple):
-    """What a call takes home.
-
-    token   random bytes that the worker's process picked as it started: another token, another process
-    work    events since the last call, added up
-    read    shards that have ended since the last call
-    hungry  whether the worker has begun all its shards
-    """
-
-    token: bytes
-    work: Event
-    read: Sequence[Read]
-    hungry: bool
-
-
 class ShardWorker:
-    """A plain loop that is fed from outside. An error of its loop, or of its start, is raised by the next
-    call."""
+    """A plain loop, called with some shards at a time, by CALLS threads.
+
+    Neither the constructor nor a call raises an OperatorError: Ray would report a dead actor or a traceback
+    of its own. A note carries the message to the driver instead.
+    """
 
     def __init__(self, work: Work, stages: Sequence[Stage], threads: int) -> None:
         log_in_worker()
         LOG.info("shard worker begun: %s; threads: %d", ", ".join(work.names) or "samples", threads)
-        self.token = os.urandom(16)
-        self.pieces = dict(work.pieces)  # `batches` and each Collector look here when they begin a shard
-        self.work = replace(work, pieces=self.pieces)
-        self.answered = (0, Done(self.token, Event(), (), hungry=True))
-        self._changed = threading.Condition()  # guards all below
-        self._waiting = deque[Shard]()
-        self._last = False
-        self._hungry = True
-        self._running = False
-        self._work = Event()
-        self._read: list[Read] = []
-        self._error: BaseException | None = None
+        self.work = work
+        self.broken = ""
         try:
             stats = work.stats()
             self.runners = [runner_of(work, stage, stats, device_of(stage, threads)) for stage in stages]
-        except Exception as error:
-            self._error = error
+        except OperatorError as error:
+            self.broken = str(error)
 
-    def exchange(self, lot: Lot) -> Done:
-        """Take shards, and give what was done. Waits until the worker is hungry or has ended, for SECONDS at
-        most. Ray repeats a call whose answer it has lost; its answer is the same. Raises OperatorError, and
-        whatever else has ended the loop."""
-        if lot.call != self.answered[0]:
-            self.answered = (lot.call, self._exchange(lot))
-        return self.answered[1]
+    def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
+        """Shards in, as `shard_row` makes them; notes out, each as a table of one row.
 
-    def _exchange(self, lot: Lot) -> Done:
-        with self._changed:
-            self.pieces.update(lot.pieces)
-            self._waiting.extend(lot.shards)
-            self._last = lot.last
-            self._hungry = not self._waiting and self._hungry
-            if self._waiting and not self._running and self._error is None:
-                self._running = True
-                threading.Thread(target=self._run, daemon=True).start()
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._running or (self._hungry and not lot.last), SECONDS)
-            if self._error is not None:
-                raise self._error
-            done = Done(self.token, self._work, tuple(self._read), self._hungry)
-            self._work, self._read = Event(), []
-        return done
-
-    def _run(self) -> None:
-        """The loop, on its thread, until all shards that came are done."""
+        If the process dies, Ray calls another one with the same shards, and takes no note from it that the
+        first has given. So notes are cut by rows and ends of shards alone, and all calls give equally many.
+        """
+        if self.broken:
+            yield _row({"fatal": self.broken})
+            return
+        told = _Told()
+        shards = [shard_of(fields) for fields in rows.to_pylist()]
         try:
-            while self._goes_on():
-                run_shards(self.work, self._shards(), self.runners, IN_FLIGHT, self._hear)
-        except BaseException as error:
-            with self._changed:
-                self._error = error
-                self._running = False
-                self._changed.notify_all()
+            for event in run_shards(self.work, shards, self.runners, IN_FLIGHT // CALLS, told.hear):
+                if told.add(event) >= ROWS:
+                    yield _row(told.note())
+        except OperatorError as error:
+            yield _row({"fatal": str(error)})
+            return
+        except Stopped:  # an operator has failed in another call, whose note says so
+            return
+        yield _row(told.note())
 
-    def _goes_on(self) -> bool:
-        """Whether there are shards that have not begun. If not, the thread is about to end."""
-        with self._changed:
-            self._running = bool(self._waiting)
-            self._changed.notify_all()
-            return self._running
 
-    def _shards(self) -> Iterator[Shard]:
-        """The shards as they come, until the last one."""
-        while True:
-            with self._changed:
-                while not self._waiting:
-                    self._hungry = True
-                    if self._last:
-                        return
-                    self._changed.notify_all()
-                    self._changed.wait()
-                shard = self._waiting.popleft()
-            yield shard
+class _Told:
+    """Events since the last note, added up."""
 
-    def _hear(self, event: Event) -> None:
-        """Add an event to those that the next call takes home."""
-        with self._changed:
-            total = self._work
-            total.rows += event.rows
-            total.tally += event.tally
-            total.work += event.work
-            total.bytes += event.bytes
-            total.took += event.took
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._total = Event()
+        self._reads: list[dict[str, Any]] = []
+
+    def hear(self, event: Event) -> None:
+        """Work on a part of a batch, told of by any thread."""
+        with self._turn:
+            self._total.work += event.work
+            self._total.bytes += event.bytes
+            self._total.took += event.took
+
+    def add(self, event: Event) -> int:
+        """A batch that is done, or a shard that has ended. Returns the rows since the last note; a shard
+        counts as one more."""
+        with self._turn:
+            self._total.rows += event.rows
+            self._total.tally += event.tally
             if event.read is not None:
-                self._read.append(event.read)
+                self._reads.append(vars(event.read))
+            return self._total.rows + len(self._reads)
+
+    def note(self) -> dict[str, Any]:
+        """What was told; then it is forgotten."""
+        with self._turn:
+            note = note_of(self._total) | {"reads": self._reads}
+            self._begin()
+        return note
+
+
+def _row(note: dict[str, Any]) -> pa.Table:
+    """A note as a table."""
+    import orjson
+
+    return pa.table({"note": [orjson.dumps(note)]})
