@@ -22,7 +22,7 @@ from pipeline.run.ray.log import log_in_worker
 from pipeline.run.stage.runner import IN_FLIGHT, Stopped
 
 CALLS = 2  # of a worker at a time
-ROWS = 64  # a note tells of so many rows: of one batch of images, or of several tiny shards
+BATCH, ROWS = 64, 512  # a note tells of one batch with so many rows at least, or of so many in small ones
 LOG = logging.getLogger("winnow.run")
 
 
@@ -57,7 +57,7 @@ class ShardWorker:
         shards = [shard_of(fields) for fields in rows.to_pylist()]
         try:
             for event in run_shards(self.work, shards, self.runners, IN_FLIGHT // CALLS, told.hear):
-                if told.add(event) >= ROWS:
+                if told.add(event) >= ROWS or event.rows >= BATCH:
                     yield _row(told.note())
         except OperatorError as error:
             yield _row({"fatal": str(error)})
