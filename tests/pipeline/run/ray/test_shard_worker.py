@@ -1,9 +1,11 @@
 """Workers that take whole shards, on threads of this process and on Ray: the plain loop's bytes."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import orjson
+import pyarrow as pa
 import pytest
 
 from jobs.toy.sample_pool import make_pool
@@ -19,18 +21,18 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import Event, LocalExecutor, Report
 from pipeline.run.log import RunLog
 from pipeline.run.on_ray import RayExecutor
-from pipeline.run.ray.shard_flow import Calls, ShardFlow
-from pipeline.run.ray.shard_worker import Lot, ShardWorker
+from pipeline.run.ray.data_workers import events_of, shard_row
+from pipeline.run.ray.shard_worker import ShardWorker
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
 
-SHARDS = 17
-PER_SHARD = 3
+SHARDS = 7
+PER_SHARD = 66  # a batch of 64, and one of two
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seventeen shards of three small pictures; the last is truncated."""
+    """Seven shards of small pictures; the last is truncated."""
     folder = tmp_path_factory.mktemp("shards")
     made = make_pool(folder, shards=SHARDS, per_shard=PER_SHARD, seed=1, image_size=32)
     whole = made[-1].read_bytes()
@@ -52,23 +54,23 @@ def recipe(shards: Path, store: Path, compute: dict[str, object], **more: object
 BOTH = {"caption": {"use": "caption.Caption"}, "bright": {"use": "planted.Brightness"}}
 
 
+def lot(shards: Sequence[Shard]) -> pa.Table:
+    """What a call is given."""
+    return pa.Table.from_pylist([shard_row(shard) for shard in shards])
+
+
 class OnThreads(LocalExecutor):
-    """Two workers on threads of this process, fed as on Ray."""
+    """One worker in this process, called twice at a time, as Ray does."""
 
     def scores(
         self, work: Work, shards: Sequence[Shard], stages: Sequence[Stage], report: Report
     ) -> dict[str, int]:
-        workers = [ShardWorker(work, stages, 1) for _ in range(2)]
+        worker = ShardWorker(work, stages, 1)
         with ThreadPoolExecutor(2) as pool:
-
-            def first(running: list[Future[object]], seconds: float) -> Future[object]:
-                return wait(running, seconds, FIRST_COMPLETED).done.pop()
-
-            calls = Calls(
-                lambda n, lot: pool.submit(workers[n].exchange, lot), first, lambda call: call.result()
-            )
-            for event in ShardFlow(2, calls, shards, lambda lost: (lost, {})).events(60):
-                report(event)
+            for notes in pool.map(lambda some: list(worker(lot(some))), (shards[:3], shards[3:])):
+                for table in notes:
+                    for event in events_of(table["note"][0].as_py()):
+                        report(event)
         return {}
 
 
@@ -89,17 +91,22 @@ def same_counts(log: RunLog, plain: RunLog, events: Sequence[Event]) -> None:
     assert sum(event.work for event in events) == pytest.approx(log.tally.rows["caption"])
 
 
-def test_workers_on_threads_equal_the_plain_loop(shards: Path, tmp_path: Path) -> None:
+def test_calls_side_by_side_equal_the_plain_loop(shards: Path, tmp_path: Path) -> None:
     plain, log, _ = computed(recipe(shards, tmp_path / "plain", BOTH), LocalExecutor())
     made, log_made, events = computed(recipe(shards, tmp_path / "threads", BOTH), OnThreads())
     assert made == plain
-    assert {"samples/00016.parquet"} < made.keys()
+    assert {"samples/00006.parquet"} < made.keys()
     same_counts(log_made, log, events)
 
 
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_workers_of_ray_equal_the_plain_loop_and_one_may_die(shards: Path, tmp_path: Path) -> None:
+def test_workers_of_ray_equal_the_plain_loop_and_one_may_die(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three or four shards in a call, of which a worker has told in part when it dies."""
+    monkeypatch.setattr("pipeline.plan.cluster.SHARDS_EACH", 1)
+    monkeypatch.setattr("pipeline.plan.cluster.TASKS_PER_READER", 1)
     both = BOTH | {"deadly": {"use": "faulty.DeadlyOnce", "flag": str(tmp_path / "flag")}}
     run = {"caption": {"workers": 2, "cpus": 0.5}}
     run |= dict.fromkeys(("bright", "deadly"), run["caption"])
@@ -113,16 +120,17 @@ def test_workers_of_ray_equal_the_plain_loop_and_one_may_die(shards: Path, tmp_p
     shown = list[Event]()
 
     def kill_after_the_first(event: Event) -> None:
-        if event.read and not shown:
+        if event.rows and not shown:
             (tmp_path / "flag").touch()
-            shown.append(event)
+        shown.append(event)
 
     made = recipe(shards, tmp_path / "killed", both, run=run)
     log_made = compute(Session.open(made), RayExecutor(made), observe=lambda todo: kill_after_the_first)
-    assert shown
     assert not (tmp_path / "flag").exists()
     assert tree(tmp_path / "killed") == plain
     assert log_made.pending == {}
+    assert sorted(event.read.shard for event in shown if event.read) == [f"{n:05d}" for n in range(SHARDS)]
+    assert sum(event.rows for event in shown) == log.tally.rows["caption"]
 
 
 def worker(made: Recipe) -> tuple[ShardWorker, Sequence[Shard]]:
@@ -133,34 +141,16 @@ def worker(made: Recipe) -> tuple[ShardWorker, Sequence[Shard]]:
     return ShardWorker(Work.of(made, session.keys, todo), todo.stages, 1), todo.shards
 
 
-def until(call: Callable[[int], bool]) -> None:
-    """Calls numbered from 2, until one says that all is done."""
-    assert any(call(number) for number in range(2, 100))
-
-
-def test_a_repeated_call_has_the_same_answer_and_brings_no_shard_twice(shards: Path, tmp_path: Path) -> None:
-    here, todo = worker(recipe(shards, tmp_path / "store", {"caption": {"use": "caption.Caption"}}))
-    lot = Lot(1, todo[:2], last=True)
-    done = here.exchange(lot)
-    assert here.exchange(lot) is done
-    read = list(done.read)
-
-    def told(number: int) -> bool:
-        read.extend(here.exchange(Lot(number, (), last=True)).read)
-        return len(read) == 2
-
-    until(told)
-    assert [(r.shard, r.rows) for r in read] == [("00000", PER_SHARD), ("00001", PER_SHARD)]
-    assert here.exchange(Lot(100, (), last=True)).read == ()  # nothing is under way: the answer comes at once
-
-
-def test_shards_that_come_after_the_last_one_are_done_as_well(shards: Path, tmp_path: Path) -> None:
-    """Such as those of another worker whose process ended."""
-    here, todo = worker(recipe(shards, tmp_path / "store", {"caption": {"use": "caption.Caption"}}))
-    read: list[str] = []
-    for number, lot in enumerate([todo[:1], (), todo[1:2], (), ()], 1):
-        read += [r.shard for r in here.exchange(Lot(number, lot, last=True)).read]
-    assert read == ["00000", "00001"]
+def test_a_call_that_is_repeated_gives_as_many_notes(shards: Path, tmp_path: Path) -> None:
+    """Ray takes no note of the second call that it has of the first."""
+    here, todo = worker(recipe(shards, tmp_path / "store", BOTH))
+    first, second = ([orjson.loads(t["note"][0].as_py()) for t in here(lot(todo[:3]))] for _ in range(2))
+    told = [
+        [(note["rows"], [read["shard"] for read in note["reads"]]) for note in call]
+        for call in (first, second)
+    ]
+    assert told[0] == told[1]
+    assert told[0] == [(64, []), (66, ["00000"]), (66, ["00001"]), (2, ["00002"])]
 
 
 @pytest.mark.parametrize(
@@ -170,15 +160,12 @@ def test_shards_that_come_after_the_last_one_are_done_as_well(shards: Path, tmp_
         ({"use": "faulty.NoSetup"}, "bad cannot be set up: RuntimeError: nothing to set up"),
     ],
 )
-def test_what_ends_the_loop_or_its_start_is_raised_by_the_next_call(
+def test_what_ends_the_loop_or_its_start_is_told_by_a_note(
     tmp_path: Path, operator: dict[str, str], message: str
 ) -> None:
     make_pool(tmp_path / "pool", shards=1, per_shard=20, seed=1, image_size=32)
     here, todo = worker(recipe(tmp_path / "pool", tmp_path / "store", {"bad": operator}))
-
-    def call(number: int) -> bool:
-        here.exchange(Lot(number, todo if number == 2 else (), last=True))
-        return False
-
+    *_, last = here(lot(todo))
     with pytest.raises(OperatorError, match=message):
-        until(call)
+        list(events_of(last["note"][0].as_py()))
+    assert list(here(lot(todo))) == [] or "set up" in message  # the loop has ended for good
