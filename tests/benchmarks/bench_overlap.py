@@ -24,8 +24,8 @@ from pipeline.operator import Device, ImageScore
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
-from pipeline.run.decode import Decoder
 from pipeline.run.executor import Event, Executor, LocalExecutor
+from pipeline.run.stage.decoder import Decoder
 from tests.benchmarks.gpu.made import PHOTOS, pictures_of
 
 LONG = 3.0  # seconds
