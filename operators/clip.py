@@ -110,7 +110,7 @@ class ClipScore(ReadsCaptions, ClipImages, ImageScore):
     4 d bytes per sample in the store.
     """
 
-    version = 3
+    version = 4
     writes: ClassVar[Mapping[str, Any]] = {
         "score": pl.Float32,
         "image_embedding": pl.Array,

@@ -64,6 +64,7 @@ class ZeroShot(ClipWeights, Score):
     text_embedding: Embedding = ""
     template: str = "a photo of a {}."
 
+    version = 2
     writes: ClassVar[Mapping[str, Any]] = {
         "label": pl.Int32,
         "similarity": pl.Float32,

@@ -116,6 +116,7 @@ class NumberFreeScore(ReadsCaptions, ClipWeights, Score):
     plain: Numbers
     combine: Literal["masked", "min", "mean"] = "masked"
 
+    version = 2
     writes: ClassVar[Mapping[str, Any]] = {
         "score": pl.Float32,
         "masked": pl.Float32,

@@ -75,6 +75,7 @@ class BestCaption(ClipWeights, Score):
     image_embedding: Embedding
 
     needs = ("captions",)
+    version = 2
     writes: ClassVar[Mapping[str, Any]] = {
         "text": pl.String,
         "score": pl.Float32,
@@ -139,6 +140,7 @@ class RefClipScore(ClipWeights, ReadsCaptions, Score):
     image_embedding: Embedding
 
     needs = ("captions",)
+    version = 2
     writes: ClassVar[Mapping[str, Any]] = {"clip": pl.Float32, "reference": pl.Float32, "score": pl.Float32}
     _clip: Any = PrivateAttr(None)
 

@@ -76,6 +76,7 @@ class Query(ClipWeights, Score):
     not_vectors: File = ""
     mean: bool = False
 
+    version = 2
     writes: ClassVar[Mapping[str, Any]] = {"cosine": pl.Float32, "query": pl.String}
     _queries: Any = PrivateAttr(None)
     _names: pl.Series = PrivateAttr(default_factory=pl.Series)

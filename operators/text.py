@@ -204,6 +204,7 @@ class MaskedClipScore(ClipImages, ImageScore):
     fill: Literal["ring", "telea"] = "ring"
     ring: float = Field(0.1, gt=0, le=1)
 
+    version = 2
     writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
     _clip: Any = PrivateAttr(None)
     _over_images: Callable[..., Iterable[Any]] = PrivateAttr(map)

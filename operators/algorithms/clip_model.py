@@ -4,8 +4,9 @@
     clip.images(pictures)            # (n, d) float32
     clip.texts(captions)             # the same, and which captions are cut
 
-On CPU, chunks of rows go through the network side by side, one thread each, and a caption takes as much of
-the text tower's context as it needs (text_contexts.py).
+The last block of the image tower is computed for the pooled token alone (pooled_token.py). On CPU, chunks of
+rows go through the network side by side, one thread each, and a caption takes as much of the text tower's
+context as it needs (text_contexts.py).
 
 A GPU has two streams: images are resized and tokens copied on one, the networks run on the other. `launched`
 waits for neither, so that the GPU has work while Python packs the results of one batch and makes the next.
@@ -23,6 +24,7 @@ import numpy as np
 
 from operators.algorithms.clip_tokens import Captions
 from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
+from operators.algorithms.pooled_token import only_class_token
 from operators.algorithms.resample import Frame
 from operators.algorithms.text_contexts import ROWS, TextContexts
 from operators.algorithms.threads import torch_on_one_thread
@@ -70,11 +72,12 @@ class ClipModel:
         if text_only:
             del self.net.visual
             self.net.to(device.name)
+        else:
+            only_class_token(self.net.visual)
         self.net.eval()
         self.contexts = TextContexts(self.net) if device.name == "cpu" else None
         self.captions = Captions(_tokenizer(model))
-        self.head, self.tail, frame = _split(transform)
-        self.frame = frame
+        self.head, self.tail, self.frame = _split(transform)
         self.device = device.name
         self.ahead = device.name != "cpu"
         cuda: Any = torch.cuda
@@ -186,7 +189,7 @@ class ClipModel:
         """(rows, d) float32 of rows that need a context of the same length; see TextContexts."""
         assert self.contexts is not None
         length, rows = group
-        return self._forward(self.contexts.encoders[length], tokens[rows, :length], ROWS)
+        return self._forward(self.contexts.encode, tokens[rows, :length], ROWS)
 
     def _forward(self, encode: Callable[[Any], Any], batch: Any, chunk: int) -> np.ndarray:
         """The output of `encode` for the rows of a batch, padded to `chunk` of them."""
@@ -196,8 +199,7 @@ class ClipModel:
             return np.asarray(self._launched(encode, batch, chunk).cpu())
 
     def _launched(self, encode: Callable[[Any], Any], batch: Any, chunk: int) -> Any:
-        """(rows, d) float32 on the device, which may still be at work: `encode` of a batch that is padded to
-        `chunk` rows."""
+        """(rows, d) float32 on the device, which may still be at work: `encode` of a batch, padded."""
         import torch
 
         rows = len(batch)

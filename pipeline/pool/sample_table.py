@@ -175,17 +175,21 @@ class _Published:
 
     def __init__(self, writer: Any, empty: pl.DataFrame) -> None:
         self.writer = writer
-        self.held = empty
+        self.held = [empty]
+        self.rows = 0  # held
 
     def add_rows(self, frame: pl.DataFrame) -> None:
-        self.held = pl.concat([self.held, frame])
+        self.held.append(frame)
+        self.rows += len(frame)
         # Not >=: the last group, which `finish` writes, must not be empty.
-        while len(self.held) > ROW_GROUP:
-            self.writer.write_table(to_arrow(self.held.head(ROW_GROUP)))
-            self.held = self.held.slice(ROW_GROUP)
+        while self.rows > ROW_GROUP:
+            held = pl.concat(self.held)
+            self.writer.write_table(to_arrow(held.head(ROW_GROUP)))
+            self.held = [held.slice(ROW_GROUP)]
+            self.rows -= ROW_GROUP
 
     def finish(self, notes: Mapping[str, Any]) -> None:
-        self.writer.write_table(to_arrow(self.held))
+        self.writer.write_table(to_arrow(pl.concat(self.held)))
         self.writer.add_key_value_metadata(footer_notes(notes))
 
 

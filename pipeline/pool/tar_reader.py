@@ -1,7 +1,7 @@
-"""A tar's samples as Arrow tables: read once, from front to back, encoded images included.
+"""A tar's samples as frames with their encoded images: read once, from front to back.
 
 reader = read_samples(shard, batch_rows=256)
-for table in reader: ...
+for frame, images in reader: ...
 reader.damage                   # None, or where and why the tar breaks off
 reader.seen                     # the tar's state and content
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from pipeline.pool.archive.joining import Joined
@@ -20,18 +21,18 @@ from pipeline.pool.fields import USUAL, Limits
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import Damage, walk
 from pipeline.pool.webdataset import describe
-from pipeline.schema import CAPTIONS, SAMPLE_SCHEMA
+from pipeline.schema import CAPTIONS_COLUMN, EMPTY
 from pipeline.storage.identity import Seen
 
 BATCH_BYTES = 64 << 20
-OWN = len(SAMPLE_SCHEMA)  # values of a row that every sample has
+OWN = len(EMPTY.columns)  # values of a row that every sample has
 
-
-IMAGE = pa.field("image", pa.large_binary())
+Image = bytes | memoryview | None
+Samples = tuple[pl.DataFrame, list[Image]]
 
 
 class SampleReader:
-    """Tables of a shard's samples. `rows`, `damage` and `seen` are known once the loop has ended.
+    """Batches of a shard's samples. `rows`, `damage` and `seen` are known once the loop has ended.
 
     The last sample before a break is left out unless it is known to be whole. So the samples of a damaged tar
     equal the first samples of the undamaged one.
@@ -56,10 +57,10 @@ class SampleReader:
         self.damage: Damage | None = None
         self.seen: Seen | None = None
 
-    def __iter__(self) -> Iterator[pa.Table]:
+    def __iter__(self) -> Iterator[Samples]:
         self.rows = 0
         self.damage = None
-        return tables(self._rows(), self._batch_rows, self._batch_bytes, self._images)
+        return cut(self._rows(), self._batch_rows, self._batch_bytes, self._images)
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         """Each sample's row, with its image."""
@@ -87,21 +88,21 @@ def read_samples(
     limits: Limits = USUAL,
     places: Sequence[str] = (),
 ) -> SampleReader:
-    """Tables of SAMPLE_SCHEMA, of `captions` if the recipe names `places` for them, and of `image` (the
-    encoded bytes, or null without `images`), in the order of the tar.
+    """Frames of a sample's columns, with `captions` if the recipe names `places` for them, and by row the
+    encoded image (None without `images`), in the order of the tar.
 
-    The tables are cut as `tables` does it, so the cuts follow from the shard's content alone. After the
+    The batches are cut as `cut` does it, so the cuts follow from the shard's content alone. After the
     loop, `.rows` is the number of samples, `.damage` says where the tar breaks off, if it does, and `.seen`
     what was read. Raises OSError if storage does, and ChangedError if the tar changes meanwhile.
     """
     return SampleReader(shard, batch_rows, batch_bytes, images, limits, places)
 
 
-def tables(
+def cut(
     rows: Iterable[tuple[Any, ...]], batch_rows: int, batch_bytes: int = BATCH_BYTES, images: bool = True
-) -> Iterator[pa.Table]:
-    """Tables of rows as `webdataset.describe` gives them. A table has at most batch_rows rows, and at most
-    batch_bytes of images, captions and URLs unless one row has more. Without `images`, these are null."""
+) -> Iterator[Samples]:
+    """Batches of rows as `webdataset.describe` gives them. A batch has at most batch_rows rows, and at most
+    batch_bytes of images, captions and URLs unless one row has more. Without `images`, these are None."""
     held: list[tuple[Any, ...]] = []
     held_bytes = 0
     for described in rows:
@@ -109,21 +110,21 @@ def tables(
         texts = [row[4] or "", row[5] or "", *(text for captions in row[OWN:-1] for text in captions)]
         size = len(row[-1] or b"") + sum(map(len, texts))
         if held and (len(held) == batch_rows or held_bytes + size > batch_bytes):
-            yield _table(held)
+            yield _parted(held)
             held = []
             held_bytes = 0
         held.append(row)
         held_bytes += size
     if held:
-        yield _table(held)
+        yield _parted(held)
 
 
-def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    """Rows as one table."""
+def _parted(rows: Sequence[tuple[Any, ...]]) -> Samples:
+    """The frame of some rows, and their images."""
     *columns, images = zip(*rows, strict=True)
-    schema = SAMPLE_SCHEMA if len(columns) == OWN else SAMPLE_SCHEMA.append(CAPTIONS)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays([*arrays, binary(images)], schema=schema.append(IMAGE))
+    types = EMPTY.schema if len(columns) == OWN else {**EMPTY.schema, **CAPTIONS_COLUMN}
+    named = zip(types.items(), columns, strict=True)
+    return pl.DataFrame([pl.Series(name, values, kind) for (name, kind), values in named]), list(images)
 
 
 def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:

@@ -249,7 +249,7 @@ def _from_shard(
     with samples_of(work.pool.store, shard, work.kind.empty) as writer:
         for part, data in work.kind.read(shard, work.batch_rows, notes, work.reads_images):
             writer.add_rows(part)
-            frame = part.select(samples).hstack(stored.slice(start, len(part)))
+            frame = part[samples].hstack(stored.slice(start, len(part)))
             yield Batch(shard.name, start, frame, data if work.reads_images else None)
             start += len(part)
         if again and shard.state not in ("", notes["state"]):

@@ -40,7 +40,7 @@ class Collector:
         if any(batch.start in piece.starts for piece in self.pieces.get(shard, ())):
             return
         columns = [column for name in self.work.names for column in self._columns(name)]
-        self.held.setdefault(shard, {})[batch.start] = batch.frame.select("shard", "row", *columns)
+        self.held.setdefault(shard, {})[batch.start] = batch.frame[["shard", "row", *columns]]
         now = time.monotonic()
         if now - self.since.setdefault(shard, now) > SECONDS and shard in self.work.states:
             self._write_piece(shard)

@@ -1,29 +1,22 @@
-"""Encoded images to RGB pixels: on threads, of bounded size, with a reason for each image that fails.
+"""One encoded image to RGB pixels, of bounded size, or the reason why it cannot be.
 
-decoder = Decoder(threads=4)
-for pixels, reason in decoder([jpeg, png, None]):  # one of the two is None
-    ...
+    pixels, reason = decode(jpeg)      # one of the two is None
 
 JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and, with pillow-heif, HEIC are told by their first bytes, whatever the
 file is called. Of an animation or of several pages the first is read, of HEIC's the one it calls the primary.
 The bounds of `recipe.limits` are checked on headers; libheif refuses a picture larger than its header says.
 """
 
-import ctypes
 import io
 import re
 import struct
 import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from pipeline.operator import DeviceDecoder
 from pipeline.pool.fields import HEIC, picture_formats
 from pipeline.recipe.limits import DEFAULTS, Limits
 
@@ -32,8 +25,6 @@ MIB = 1 << 20
 # Bytes of memory per pixel while a picture is decoded to RGB, as measured; the last for all other formats
 COST = {"JPEG": 9, "JPEG CMYK": 12, "WEBP": 16, "AVIF": 10, "HEIF": 14, "": 8}
 AT_ONCE = 256 * MIB  # estimated memory of the pictures that threads decode at the same time
-MAPPED = 8 * MIB  # bytes of memory that are asked of the system and given back to it, each block for itself
-M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 STRIP = 256  # rows that are copied at a time: a copy of all would be one too many
 MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # of a JPEG, with a length or the end
 NO_HEIC = "HEIC is read by pillow-heif, which is not installed: pip install 'winnow-curation[heic]'"
@@ -82,6 +73,22 @@ def _decode_jpeg(data: Data, limits: Limits, room: "Room") -> np.ndarray | None:
             return pixels
     except ValueError:
         return None
+
+
+def is_usual_jpeg(data: Data | None, limits: Limits) -> bool:
+    """Whether an image is a JPEG within the limits, in colours that a device takes."""
+    import simplejpeg
+
+    data = memoryview(data or b"").cast("B")  # as in `decode`
+    if data[:2] != START:
+        return False
+    try:
+        _check_scans(data, limits)
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        _checked(width, height, COST["JPEG"] * width * height, len(data), limits)
+    except (ValueError, Refused):
+        return False
+    return space in ("YCbCr", "Gray")
 
 
 def _decode_with_pillow(data: Data, limits: Limits, room: "Room") -> np.ndarray:
@@ -157,14 +164,6 @@ def _check_scans(data: Data, limits: Limits) -> None:
             raise Refused(f"image has too many scans: over {most} (limits.image_scans)")
 
 
-def _map_large_blocks() -> None:
-    """Let this process give large blocks back to the system as soon as they are freed. By default glibc keeps
-    more of them the more it has seen, and large pictures of several formats leave holes between them that add
-    up to hundreds of MB. Other C libraries have no such setting."""
-    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        mallopt(M_MMAP_THRESHOLD, MAPPED)
-
-
 def _read_only(pixels: np.ndarray) -> np.ndarray:
     """The same array, locked: several operators see it."""
     pixels.flags.writeable = False
@@ -178,21 +177,6 @@ def _first_line(error: Exception, data: Data) -> str:
         return text
     heic = data[4:8] == b"ftyp" and data[8:12] in HEIC and "HEIF" not in picture_formats()
     return NO_HEIC if heic else "unknown format"
-
-
-def pixel_slices(pixels: Sequence[int], rows: int, budget: int) -> list[tuple[int, int]]:
-    """Cut rows 0..n into runs [start, stop) of at most `rows` rows and `budget` pixels, so that decoded
-    images stay bounded. A single image may have more. `pixels[i]` is an upper bound for row i, 0 if
-    unknown."""
-    cuts: list[tuple[int, int]] = []
-    start = total = 0
-    for row, size in enumerate(pixels):
-        if row > start and (row - start >= rows or total + size > budget):
-            cuts.append((start, row))
-            start = row
-            total = 0
-        total += size
-    return [*cuts, (start, len(pixels))] if len(pixels) > start else cuts
 
 
 class Room:
@@ -216,74 +200,3 @@ class Room:
             with self._changed:
                 self._free += cost
                 self._changed.notify_all()
-
-
-class Decoder:
-    """Decodes batches on threads. `decoded` counts the images, so that a test can see each decoded once.
-    Several threads may call it; they take turns, since each batch is decoded on all threads.
-
-    `there`: a decoder on a device, which then decodes the JPEGs that it takes. Every picture is on the
-    device; limits and reasons are the same.
-    """
-
-    _turn = threading.Lock()  # of the process: so are Python's filters of warnings
-
-    def __init__(self, threads: int, limits: Limits = DEFAULTS, there: DeviceDecoder | None = None) -> None:
-        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self.limits = limits
-        self.room = Room(AT_ONCE)
-        self.decoded = 0
-        self.there = there
-        _map_large_blocks()
-
-    def __call__(self, data: Sequence[Data | None]) -> list[Decoded]:
-        """(pixels, None) or (None, reason) per image, in order: see `decode`."""
-        return self.timed(data)[0]
-
-    def timed(self, data: Sequence[Data | None]) -> tuple[list[Decoded], float]:
-        """The same, and when it began (time.perf_counter): the wait for a turn is no work."""
-        with self._turn, warnings.catch_warnings():  # Pillow's, on odd files; filters are not per thread
-            started = time.perf_counter()
-            warnings.simplefilter("ignore")
-            self.decoded += sum(item is not None for item in data)
-            if self.there is not None:
-                return self._decode_there(data, self.there), started
-            return list(self._map(self._decode, data)), started
-
-    def _map(self, function: Callable[[Data | None], Any], data: Sequence[Data | None]) -> Iterator[Any]:
-        """`map` on the threads."""
-        return (self.pool.map if self.pool else map)(function, data)
-
-    def _decode(self, data: Data | None) -> Decoded:
-        """See `decode`."""
-        return decode(data, self.limits, self.room)
-
-    def _decode_there(self, data: Sequence[Data | None], there: DeviceDecoder) -> list[Decoded]:
-        """Decode on the device what it takes, and on the CPU what it does not."""
-        jpegs = {row: bytes(data[row] or b"") for row, fits in enumerate(self._map(self._fits, data)) if fits}
-        found: dict[int, Decoded] = {
-            row: (picture, None)
-            for row, picture in zip(jpegs, there.decode(list(jpegs.values())), strict=True)
-            if picture is not None
-        }
-        others = [row for row in range(len(data)) if row not in found]
-        found.update(zip(others, self._map(self._decode, [data[row] for row in others]), strict=True))
-        put = [row for row in others if found[row][0] is not None]
-        pictures = there.put([found[row][0] for row in put])
-        found.update((row, (picture, None)) for row, picture in zip(put, pictures, strict=True))
-        return [found[row] for row in range(len(data))]
-
-    def _fits(self, data: Data | None) -> bool:
-        """Whether an image is a JPEG within the limits, in colours that a device takes."""
-        import simplejpeg
-
-        data = memoryview(data or b"").cast("B")  # as in `decode`
-        if data[:2] != START:
-            return False
-        try:
-            _check_scans(data, self.limits)
-            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-            _checked(width, height, COST["JPEG"] * width * height, len(data), self.limits)
-        except (ValueError, Refused):
-            return False
-        return space in ("YCbCr", "Gray")

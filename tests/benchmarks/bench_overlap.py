@@ -1,7 +1,7 @@
 """Does a pass run at the speed of its slowest part? A simulated device (an operator that sleeps, as a thread
 that waits for a GPU does) at several ratios to decoding, through the plain loop and Ray.
 
-    PYTHONPATH=. python tests/benchmarks/bench_overlap.py [--copies 2] [--ray] [--threads 2]
+    PYTHONPATH=. python tests/benchmarks/bench_overlap.py [--copies 2] [--side 640] [--ray] [--threads 2]
 
 `of the slower`: samples per second of the pass, over those of decoding alone or the device alone, whichever
 is slower; 1 is perfect. Decoding alone is measured before and after each pass. `one after the other`: what a
@@ -24,9 +24,9 @@ from pipeline.operator import Device, ImageScore
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
-from pipeline.run.decode import Decoder
 from pipeline.run.executor import Event, Executor, LocalExecutor
-from tests.benchmarks.gpu.made import PHOTOS, pictures_of
+from pipeline.run.stage.decoder import Decoder
+from tests.benchmarks.gpu.made import PHOTOS, enlarged, pictures_of, tar_of
 
 LONG = 3.0  # seconds
 RATIOS = (0.5, 1.0, 2.0)  # seconds of the device per second of decoding
@@ -50,9 +50,9 @@ class Asleep(ImageScore):
         return pl.DataFrame({"value": pl.Series(values, dtype=pl.Float32)})
 
 
-def decode_seconds(photos: Path, threads: int) -> float:
+def decode_seconds(tars: Path, threads: int) -> float:
     """Seconds per picture of decoding alone, on so many threads, measured for LONG seconds."""
-    jpegs = [jpeg for jpeg, _ in pictures_of(sorted(photos.glob("*.tar"))[0])]
+    jpegs = [jpeg for jpeg, _ in pictures_of(sorted(tars.glob("*.tar"))[0])]
     decoder, rounds = Decoder(threads), 0
     decoder(jpegs)
     started = time.perf_counter()
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument(
         "--copies", type=int, default=2, help="how often each tar of the photos is in the pool"
     )
+    parser.add_argument("--side", type=int, help="make the longer side of the photos so many pixels")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--ray", action="store_true", help="on Ray, too")
     args = parser.parse_args()
@@ -99,21 +100,27 @@ def main() -> None:
         from pipeline.run.on_ray import RayExecutor
 
         ways["Ray"] = RayExecutor
-    print(f"{platform.processor() or platform.machine()}, {args.threads} threads, photos of {args.photos}")
+    size = f"{args.side} pixels" if args.side else "their own size"
+    print(f"{platform.processor() or platform.machine()}, {args.threads} threads, photos of {size}")
     print(
         "\n| way | device : decode | decoding alone | samples/s | of the slower | one after the other |"
         "\n|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         pool = Path(folder)
-        for number, tar in enumerate(sorted(args.photos.glob("*.tar")) * args.copies):
-            shutil.copy(tar, pool / f"{number:05d}.tar")
+        tars = sorted(args.photos.glob("*.tar"))
+        for number, tar in enumerate(tars * args.copies):
+            copy = pool / f"{number:05d}.tar"
+            if args.side and number < len(tars):
+                tar_of(enlarged(pictures_of(tar), args.side, args.threads), copy)
+            else:
+                shutil.copy(pool / f"{number % len(tars):05d}.tar" if args.side else tar, copy)
         for name, executor_of in ways.items():
             for ratio in RATIOS:
-                before = decode_seconds(args.photos, args.threads)
+                before = decode_seconds(pool, args.threads)
                 device = before * ratio
                 found = rate(pool, device, executor_of)
-                decode = (before + decode_seconds(args.photos, args.threads)) / 2
+                decode = (before + decode_seconds(pool, args.threads)) / 2
                 slower = max(decode, device)
                 print(
                     f"| {name} | {ratio:g} | {1 / decode:,.0f} | {found:,.0f} | {found * slower:.2f} | "

@@ -72,8 +72,8 @@ def test_equals_open_clip(clip, tiny_clip):
 
 
 def test_equals_open_clip_on_real_photos(clip, tiny_clip, data):
-    table = next(iter(read_samples(Shard("0", str(data / "photos" / "00000.tar")), batch_rows=40)))
-    files, texts = table.column("image").to_pylist(), table.column("text").to_pylist()
+    frame, images = next(iter(read_samples(Shard("0", str(data / "photos" / "00000.tar")), batch_rows=40)))
+    files, texts = [bytes(image) for image in images], frame["text"].to_list()
     found = score(clip, texts, [decode(file)[0] for file in files])
     agrees(found, *direct(tiny_clip, files, texts))
 

@@ -34,11 +34,10 @@ from pipeline.pool.fields import IMAGES, Limits, escaped
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.folders import Entries, find_roots, folders_below, list_folder
 from pipeline.pool.kinds.kind import Fields, MembersOf, PoolKind, SampleBatch
-from pipeline.pool.kinds.tars import parted
 from pipeline.pool.listing.names import shard_name
 from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.tar import MAX_MEMBER, Member
-from pipeline.pool.tar_reader import tables
+from pipeline.pool.tar_reader import cut
 from pipeline.pool.webdataset import Ranges, Sample, describe, group
 from pipeline.storage.identity import Digest, Seen, noted
 from pipeline.storage.ranges import READ_AGAIN, RUN_AGAIN, identify, local_path
@@ -98,8 +97,7 @@ class Files(PoolKind):
         folder = _Folder(shard)
         digest = Digest()
         places = list(map(str, self.places))
-        for table in tables(_described(shard, folder, digest, self.limits, places), rows, images=images):
-            yield parted(table)
+        yield from cut(_described(shard, folder, digest, self.limits, places), rows, images=images)
         folder.check(READ_AGAIN)
         notes |= noted(self.read_as(Seen(folder.state, digest.hexdigest())))
 

@@ -4,9 +4,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import polars as pl
-import pyarrow as pa
-
 from pipeline.errors import RecipeError
 from pipeline.pool.archive.read_through import TarFiles
 from pipeline.pool.captions import check_members
@@ -14,7 +11,7 @@ from pipeline.pool.fetching import Fetch
 from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.kind import MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, Listing, Shard, list_shards
-from pipeline.pool.tar_reader import buffers, read_samples
+from pipeline.pool.tar_reader import read_samples
 from pipeline.storage.identity import Seen, noted
 from pipeline.storage.ranges import identify
 
@@ -42,8 +39,7 @@ class Tars(PoolKind):
         """See PoolKind."""
         places = list(map(str, self.places))
         reader = read_samples(shard, batch_rows=rows, images=images, limits=self.limits, places=places)
-        for table in reader:
-            yield parted(table)
+        yield from reader
         if reader.seen:
             notes |= noted(self.read_as(reader.seen))
         if reader.damage:
@@ -63,9 +59,3 @@ class Tars(PoolKind):
         """See PoolKind."""
         with TarFiles(shard.path, shard.state, fetch) as files:
             yield lambda row: files.of(row["key"], row["offset"], row["length"])
-
-
-def parted(table: pa.Table) -> SampleBatch:
-    """Samples, and their images."""
-    index = table.column_names.index("image")
-    return pl.DataFrame(table.remove_column(index)), buffers(table.column(index))

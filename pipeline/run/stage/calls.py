@@ -119,7 +119,7 @@ def _call(operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepa
 
 def inputs_of(operator: Writer, batch: pl.DataFrame) -> pl.DataFrame:
     """The columns that an operator declares, and none besides."""
-    return batch.select([c for c in operator.inputs() if c in batch.columns] or batch.columns[:1])
+    return batch[[c for c in operator.inputs() if c in batch.columns] or batch.columns[:1]]
 
 
 def checked(
@@ -141,11 +141,9 @@ def checked(
     for column, dtype in operator.writes.items():
         if result[column].dtype != dtype:
             raise OperatorError(f"{name}.{column} must be {dtype}, got {result[column].dtype}")
-    if "error" not in result.columns:
-        result = result.with_columns(error=pl.lit(None, pl.String))
-    return result.select(*operator.writes, pl.col("error").cast(pl.String)).rename(
-        lambda column: f"{name}.{column}"
-    )
+    named = [result[column].alias(f"{name}.{column}") for column in operator.writes]
+    reasons = result["error"] if "error" in result.columns else pl.Series([None] * rows, dtype=pl.String)
+    return pl.DataFrame([*named, reasons.cast(pl.String).alias(f"{name}.error")])
 
 
 def with_reasons(
@@ -159,6 +157,8 @@ def with_reasons(
     else with the reason of an input. `reasons`: by row, None for an operator that sees no images."""
     error = f"{name}.error"
     columns = [f"{name}.{column}" for column in operator.writes]
+    if not any(result[column].null_count() for column in columns):
+        return result
     inherited = [pl.col(f"{owner}.error") for owner in operator.owners() if f"{owner}.error" in batch.columns]
     if reasons is None and not inherited:
         return result

@@ -28,8 +28,9 @@ from pipeline.operator import BytesScore, Device, ImageScore, Score, Writer
 from pipeline.progress import Tally
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
-from pipeline.run.decode import NO_IMAGE, Decoder, pixel_slices
+from pipeline.run.decode import NO_IMAGE
 from pipeline.run.stage.calls import Images, Prepared, inputs_of, score, set_up, with_reasons
+from pipeline.run.stage.decoder import Decoder, pixel_slices
 
 ALONE = (
     16_000_000  # pixels of a picture that makes a slice of its own: decoding it takes several times as much
@@ -100,7 +101,7 @@ class StageRunner:
             rows = batch.slice(start, stop - start)
             slices.append(self._run_slice(rows, data[start:stop] if data is not None else None, tally))
             done(stop - start)
-        return pl.concat(slices, rechunk=True), tally
+        return pl.concat(slices, rechunk=True) if len(slices) > 1 else slices[0], tally
 
     def stop(self) -> None:
         """Let no further slice be computed, so that threads that wait here end soon."""
@@ -139,8 +140,9 @@ class StageRunner:
 
     def _decode(self, data: Data, tally: Tally) -> tuple[list[np.ndarray | None], list[str | None]]:
         """The images, and the reason of each that cannot be decoded; adds the work to `tally`."""
-        decoded, started = self.decoder.timed(data)
+        decoded, seconds = self.decoder.timed(data)
         images = [pixels for pixels, _ in decoded]
+        started = time.perf_counter() - seconds
         tally.add_call("decode", started, len(data), sum(image is None for image in images))
         return images, [reason for _, reason in decoded]
 

@@ -14,8 +14,9 @@ from pipeline.plan.session import Session
 from pipeline.recipe.sections import Recipe
 from pipeline.run.batches import Read, Work, batches
 from pipeline.run.compute import compute
-from pipeline.run.decode import Decoder, decode
+from pipeline.run.decode import decode
 from pipeline.run.executor import Event, LocalExecutor
+from pipeline.run.stage.decoder import Decoder
 from tests.benchmarks.gpu.agreement import Samples, decoded_on_device, on_device
 from tests.benchmarks.gpu.machine import Busy, Machine
 

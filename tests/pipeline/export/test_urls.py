@@ -31,6 +31,7 @@ from pipeline.pool.tar_reader import read_samples
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from tests.pipeline.pool.made_samples import rows_of
 from tests.support.decided_pool import decided, ordinary, recipe, uid
 from tests.support.folders import contents
 from tests.support.samples import picture
@@ -258,8 +259,7 @@ def test_uids_survive_the_download(tmp_path, web):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     (shard,) = list_shards(str(tmp_path / "shards")).shards
-    (table,) = read_samples(shard)
-    found = sorted((row["text"], row["uid"], row["width"]) for row in table.to_pylist())
+    found = sorted((row["text"], row["uid"], row["width"]) for row in rows_of(read_samples(shard)))
     assert found == [(CAPTIONS[3], web[3], 24), (CAPTIONS[0], web[0], 24)]
     (frame,) = read_table(Shard("0", str(tmp_path / "shards" / "00000.parquet")), {}, 100)
     assert frame.sort("key").select("uid", "error").rows() == [

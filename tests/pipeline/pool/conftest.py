@@ -15,7 +15,7 @@ from pipeline.pool.table_reader import read_table
 from pipeline.pool.tar_reader import read_samples
 from pipeline.recipe.load import parse
 from pipeline.schema import EMPTY
-from tests.pipeline.pool.made_samples import make
+from tests.pipeline.pool.made_samples import make, rows_of
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def read_tar(tmp_path):
     def read(*files, name="s", **options) -> list[dict]:
         (tmp_path / "0.tar").write_bytes(make(*files))
         reader = read_samples(Shard(name, str(tmp_path / "0.tar")), **options)
-        rows = [row for table in reader for row in table.to_pylist()]
+        rows = rows_of(reader)
         assert reader.damage is None
         assert reader.rows == len(rows)
         return rows

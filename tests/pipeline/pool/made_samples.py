@@ -2,8 +2,12 @@
 
 import io
 import tarfile
+from collections.abc import Iterable
+from typing import Any
 
 from PIL import Image
+
+from pipeline.pool.tar_reader import Samples
 
 
 def picture(width=3, height=2, format="JPEG") -> bytes:
@@ -30,6 +34,15 @@ def make(*files, format=tarfile.GNU_FORMAT) -> bytes:
 def default(name: str) -> bytes:
     suffix = name.rpartition(".")[2]
     return {"txt": b"text of " + name.encode("utf-8", "replace"), "json": b"{}"}.get(suffix, JPEG)
+
+
+def rows_of(batches: Iterable[Samples]) -> list[dict[str, Any]]:
+    """Every row as a dict, with its image's bytes under `image`."""
+    return [
+        {**row, "image": None if image is None else bytes(image)}
+        for frame, images in batches
+        for row, image in zip(frame.to_dicts(), images, strict=True)
+    ]
 
 
 def one(read, *files, **options) -> dict:

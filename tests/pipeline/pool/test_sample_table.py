@@ -39,7 +39,7 @@ def test_notes_and_full_groups_only(tmp_path, monkeypatch):
     store = Store(str(tmp_path))
     with samples_of(store, Shard("a/s", "a/s.tar")) as samples:
         samples.add_rows(frame(25))
-        assert len(samples.held) == 5  # what is full is written
+        assert samples.rows == 5  # what is full is written
         samples.finish({"damage": {"offset": 7}, "columns": {}})
     assert store.footer("samples", "a/s")[:2] == (25, {"columns": {}, "damage": {"offset": 7}})
     assert store.read("samples/a/s.parquet").equals(frame(25))

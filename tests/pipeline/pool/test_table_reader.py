@@ -143,9 +143,9 @@ def test_uids_equal_those_of_a_tar(read_rows, tmp_path):
     write_tar(tmp_path / "0.tar", [("0.json", json.dumps(record).encode())])
     from pipeline.pool.tar_reader import read_samples
 
-    (table,) = read_samples(Shard("s", str(tmp_path / "0.tar")))
+    ((frame, _),) = read_samples(Shard("s", str(tmp_path / "0.tar")))
     (row,) = read_rows("t.jsonl", json.dumps(record))
-    assert [row["uid"], row["text"]] == [table[name][0].as_py() for name in ("uid", "text")]
+    assert [row["uid"], row["text"]] == [frame[name][0] for name in ("uid", "text")]
     assert row["text"] == "a\ufffd"
 
 

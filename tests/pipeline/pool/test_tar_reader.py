@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pipeline.pool.archive.read_through import iter_fields
 from pipeline.pool.shards import Shard, list_shards
 from pipeline.pool.tar_reader import binary, read_samples
-from pipeline.schema import SAMPLE_SCHEMA
-from tests.pipeline.pool.made_samples import JPEG, make
+from pipeline.schema import EMPTY
+from tests.pipeline.pool.made_samples import JPEG, make, rows_of
 
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
 
@@ -24,9 +24,9 @@ PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
 def cuts(tmp_path, sizes, **options) -> list[int]:
     (tmp_path / "0.tar").write_bytes(make(*[(f"{i}.jpg", b"x" * n) for i, n in enumerate(sizes)]))
     reader = read_samples(Shard("s", str(tmp_path / "0.tar")), **options)
-    tables = list(reader)
-    assert [r for t in tables for r in t["row"].to_pylist()] == list(range(len(sizes)))
-    return [len(table) for table in tables]
+    frames = [frame for frame, _ in reader]
+    assert [row for frame in frames for row in frame["row"]] == list(range(len(sizes)))
+    return [len(frame) for frame in frames]
 
 
 def test_cuts(tmp_path):
@@ -37,13 +37,12 @@ def test_cuts(tmp_path):
     assert cuts(tmp_path, []) == []
 
 
-def test_tables_outlive_the_reader(tmp_path):
+def test_batches_outlive_the_reader(tmp_path):
     (tmp_path / "0.tar").write_bytes(make("0.jpg", "0.txt"))
-    (table,) = read_samples(Shard("s", str(tmp_path / "0.tar")))
-    assert table.schema.names == [*SAMPLE_SCHEMA.names, "image"]
-    assert table.drop_columns("image").schema == SAMPLE_SCHEMA
+    ((frame, images),) = read_samples(Shard("s", str(tmp_path / "0.tar")))
+    assert frame.schema == EMPTY.schema
     (tmp_path / "0.tar").unlink()
-    assert table["image"].to_pylist() == [JPEG]
+    assert [bytes(image) for image in images] == [JPEG]
 
 
 def test_a_stream_equals_a_file(tmp_path):
@@ -52,8 +51,8 @@ def test_a_stream_equals_a_file(tmp_path):
     fsspec.filesystem("memory").pipe("/test_stream/0.tar", data)
     try:
         local = list(read_samples(Shard("s", str(tmp_path / "0.tar"))))
-        assert local == list(read_samples(Shard("s", "memory://test_stream/0.tar")))
-        assert [len(table) for table in local] == [256, 44]
+        assert rows_of(local) == rows_of(read_samples(Shard("s", "memory://test_stream/0.tar")))
+        assert [len(frame) for frame, _ in local] == [256, 44]
     finally:
         fsspec.filesystem("memory").rm("/test_stream", recursive=True)
 
@@ -84,7 +83,7 @@ def test_truncated_anywhere_gives_the_first_samples_of_the_whole(tmp_path_factor
     def rows(data):
         path.write_bytes(data)
         reader = read_samples(Shard("s", str(path)))
-        return [row for table in reader for row in table.to_pylist()], reader.damage
+        return rows_of(reader), reader.damage
 
     expected, _ = rows(whole)
     cut %= expected[-1]["offset"] + expected[-1]["length"]
@@ -100,7 +99,7 @@ def test_the_name_of_the_member_that_is_cut_tells_where_it_belongs(tmp_path):
         whole = make(*files, ("cut.npy" if files[-1][0] != "1" else "1.npy", b"x" * 600))
         (tmp_path / "0.tar").write_bytes(whole[: whole.rindex(b"x" * 600) + 100])
         reader = read_samples(Shard("s", str(tmp_path / "0.tar")))
-        return [key for table in reader for key in table["key"].to_pylist()]
+        return [key for frame, _ in reader for key in frame["key"]]
 
     assert keys("0.jpg", "0.txt", "a.jpg") == ["0", "a"]  # of a sample that begins: `a` is whole
     assert keys("0.jpg", "0.txt", "1.jpg", "1.txt") == ["0"]  # one more of `1`
@@ -111,7 +110,7 @@ def test_a_missing_end_marker_loses_no_sample(tmp_path):
     path = tmp_path / "0.tar"
     path.write_bytes(data[: data.rindex(b"{}") // 512 * 512 + 512])
     reader = read_samples(Shard("s", str(path)))
-    assert sum(len(table) for table in reader) == reader.rows == 12
+    assert sum(len(frame) for frame, _ in reader) == reader.rows == 12
     assert reader.damage.reason == "ends without the end-of-archive marker"
 
 
@@ -125,7 +124,7 @@ def test_real_shards_read_as_webdataset_reads_them():
     assert [shard.name for shard in shards] == ["00000", "00001", "00002"]
     for shard in shards:
         reader = read_samples(shard)
-        rows = [row for table in reader for row in table.to_pylist()]
+        rows = rows_of(reader)
         theirs = list(tarfile_to_samples()([{"url": shard.path}]))
         assert [(r["key"], r["image"], r["text"]) for r in rows] == [
             (s["__key__"], s["jpg"], s["txt"].decode()) for s in theirs

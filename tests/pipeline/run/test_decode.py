@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.pool.fields import image_size, picture_formats
-from pipeline.run.decode import Decoder, decode, pixel_slices
+from pipeline.run.decode import decode
+from pipeline.run.stage.decoder import Decoder, pixel_slices
 from tests.support.bad_images import png_claims
 from tests.support.pictures import PICTURES, encoded, scene, transparent_palette
 

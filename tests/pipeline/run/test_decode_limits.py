@@ -17,7 +17,8 @@ from PIL import Image
 from pipeline.operator import Device, ImageScore
 from pipeline.recipe.limits import DEFAULTS, MAX_PIXELS, Limits
 from pipeline.recipe.sections import Entry
-from pipeline.run.decode import Decoder, Room, decode
+from pipeline.run.decode import Room, decode
+from pipeline.run.stage.decoder import Decoder
 from pipeline.run.stage.runner import StageRunner
 from tests.support.bad_images import BAD, jpeg_scans, jpeg_segment, png, tiff_tile
 from tests.support.pictures import PICTURES, encoded, scene
@@ -33,7 +34,7 @@ MOST = 300 << 20  # bytes of memory above the idle process
 MEASURE = """
 import json, os, resource, sys
 from pipeline.pool.fields import image_size
-from pipeline.run.decode import Decoder
+from pipeline.run.stage.decoder import Decoder
 from tests.support.samples import picture
 
 def measure(name):

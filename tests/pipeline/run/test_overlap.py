@@ -14,8 +14,8 @@ from pipeline.plan.session import Session
 from pipeline.recipe.limits import Limits
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
-from pipeline.run.decode import Decoder
 from pipeline.run.executor import LocalExecutor
+from pipeline.run.stage.decoder import Decoder
 from pipeline.run.stage.runner import AHEAD, Stopped
 from tests.pipeline.run.stage_operators import Mean, gray, stage
 from tests.support.folders import tree

@@ -8,7 +8,7 @@ from pipeline.pool.fields import Limits
 from pipeline.pool.kinds.tars import Tars
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar_reader import read_samples
-from tests.pipeline.pool.made_samples import make
+from tests.pipeline.pool.made_samples import make, rows_of
 
 KEYS = [f"{i:03}" for i in range(60)]
 SUFFIXES = ("jpg", "txt", "json")
@@ -31,7 +31,7 @@ def read(tmp_path, names, **limits):
     path = tmp_path / "0.tar"
     path.write_bytes(make(*names))
     reader = read_samples(Shard("s", str(path)), limits=Limits(**limits))
-    return [row for table in reader for row in table.to_pylist()], reader
+    return rows_of(reader), reader
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -101,7 +101,7 @@ def test_a_break_leaves_out_what_may_not_be_whole(tmp_path):
     path = tmp_path / "0.tar"
     path.write_bytes(data[: data.rindex(b"text of") + 3])
     reader = read_samples(Shard("s", str(path)))
-    rows = [row for table in reader for row in table.to_pylist()]
+    rows = rows_of(reader)
     assert [row["key"] for row in rows] == KEYS[:39]
     assert all(row["text"] is not None for row in rows)
     assert reader.damage.member == "039.txt"

@@ -11,7 +11,7 @@ from pipeline.pool.kinds.tars import Tars
 from pipeline.pool.shards import Shard
 from pipeline.pool.tar import walk
 from pipeline.pool.tar_reader import read_samples
-from tests.pipeline.pool.made_samples import JPEG
+from tests.pipeline.pool.made_samples import JPEG, rows_of
 
 
 def linked(*entries, format=tarfile.PAX_FORMAT) -> bytes:
@@ -66,7 +66,7 @@ def test_links_that_lead_nowhere(tmp_path, target):
     data = linked(A, ("b.jpg", SYMBOLIC, target), ("b.txt", b"b"), ("later.jpg", b"x"))
     path = tmp_path / "0.tar"
     path.write_bytes(data)
-    rows = [row for table in read_samples(Shard("s", str(path))) for row in table.to_pylist()]
+    rows = rows_of(read_samples(Shard("s", str(path))))
     assert [row["key"] for row in rows] == ["d/a", "b", "later"]
     assert rows[1]["image"] is None
     assert f"b.jpg is a link to {target}, which is none of the 65,536 files before it" in rows[1]["error"]
@@ -90,7 +90,7 @@ def test_exports_copy_what_links_lead_to(tmp_path, pack):
     path.write_bytes(pack(data))
     kind = Tars([str(path)], {})
     (shard,) = kind.list_shards().shards
-    rows = [row for table in read_samples(shard) for row in table.to_pylist()]
+    rows = rows_of(read_samples(shard))
     with kind.members(shard) as members_of:
         found = [[(suffix, bytes(data)) for suffix, data in members_of(row)] for row in rows]
     assert found == [

@@ -18,7 +18,7 @@ from pipeline.pool.shards import Shard
 from pipeline.pool.tar import walk
 from pipeline.pool.tar_reader import read_samples
 from pipeline.storage.ranges import identify
-from tests.pipeline.pool.made_samples import make
+from tests.pipeline.pool.made_samples import make, rows_of
 from tests.pipeline.pool.made_tars import read
 
 PACK = {
@@ -33,7 +33,7 @@ packings = pytest.mark.parametrize("packing", PACK)
 
 
 def rows(path) -> list[dict]:
-    return [row for table in read_samples(Shard("s", str(path))) for row in table.to_pylist()]
+    return rows_of(read_samples(Shard("s", str(path))))
 
 
 @packings

@@ -112,5 +112,5 @@ def test_batches_are_cut_by_rows_and_by_bytes(tmp_path, monkeypatch):
     files = kind(tmp_path)
     (shard,) = files.list_shards().shards
     assert [len(frame) for frame, _ in files.read(shard, 3, {})] == [3, 3, 1]
-    monkeypatch.setattr("pipeline.pool.tar_reader.tables.__defaults__", (2 * len(JPEG) + 1, True))
+    monkeypatch.setattr("pipeline.pool.tar_reader.cut.__defaults__", (2 * len(JPEG) + 1, True))
     assert [len(frame) for frame, _ in files.read(shard, 100, {})] == [2, 2, 2, 1]
