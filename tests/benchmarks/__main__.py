@@ -40,7 +40,7 @@ QUICK = {
     "corpus": ["--captions", "200000", "--entries", "50000"],
     "datacomp": ["--rows", "1000000"],
     "embedding_filters": [],
-    "faults": ["--runs", "1", "--faults", "worker killed", "--phases", "computing"],
+    "faults": ["--runs", "1", "--faults", "worker killed", "--phases", "compute"],
     "forward": [],
     "groups": ["--rows", "1000000"],
     "index": ["--rows", "50000", "--steps", "ours,bare"],

@@ -52,7 +52,7 @@ def recipe(folder: Path, shards: int) -> Path:
 
 
 def kind(process: psutil.Process) -> str | None:
-    """`ray::ShardWorker`, `raylet`... by what the process calls itself; None for other processes."""
+    """`ray::MapWorker`, `raylet`... by what the process calls itself; None for other processes."""
     line = " ".join(process.cmdline())
     if "ray::" in line:
         return "ray::" + line.split("ray::")[1].split("(")[-1].split(")")[0].split(".")[0].strip()

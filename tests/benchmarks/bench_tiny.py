@@ -95,7 +95,7 @@ def timed(words: Sequence[str]) -> tuple[float, Mapping[str, float]]:
 
 def _kind(process: psutil.Process) -> str:
     """A process of Ray: one that runs our code, or one of its own."""
-    ours = ("ray::ShardWorker", "ray::MapWorker", "ray::MapBatches", "ray::CollectorActor")
+    ours = ("ray::MapWorker", "ray::MapBatches", "ray::CollectorActor")
     return "workers" if " ".join(process.cmdline()).startswith(ours) else RAYS_OWN
 
 

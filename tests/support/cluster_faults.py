@@ -91,8 +91,8 @@ def kill_node(bed: Bed, rng: random.Random) -> None:
 
 def kill_worker(bed: Bed, rng: random.Random) -> None:
     """SIGKILL for a process that runs a stage, a read task or an export."""
-    stages = [*bed.processes("ray::MapWorker"), *bed.processes("ray::ShardWorker")]
-    busy = stages or bed.processes("ray::")
+    title = "ray::MapWorker" if bed.processes("ray::MapWorker") else "ray::"
+    busy = bed.processes(title)
     ours = [
         p for p in busy if not any(w in " ".join(p.cmdline()) for w in ("Agent", "IDLE", "Actor", "_Stats"))
     ]
