@@ -50,12 +50,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, Precision, TextReader
-from operators.algorithms.ocr_int8 import MISSING, PACKAGE
+from operators.algorithms.ocr_int8 import MISSING, PACKAGES
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
 from pipeline.operator import YOUNG, Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
@@ -114,9 +114,17 @@ class TextBoxes(ImageScore):
     _reader: Any = PrivateAttr(None)
 
     def lacks(self) -> Sequence[str]:
-        """See Operator: the package that int8 needs."""
-        there = self.precision == "float32" or importlib.util.find_spec(PACKAGE)
-        return () if there else (f"precision: {MISSING}",)
+        """See Operator: the packages that int8 needs."""
+        needed = PACKAGES if self.precision == "int8" else ()
+        missing = [name for name in needed if not importlib.util.find_spec(name)]
+        return [f"precision: {MISSING.format(name)}" for name in missing]
+
+    @model_serializer(mode="wrap")
+    def _with_looks(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields for the cache key. `looks` stands for how int8 looks now; a higher version would also
+        change the keys of float32, whose results are as before."""
+        found: dict[str, Any] = fields(self)
+        return {**found, "looks": 2} if self.precision == "int8" else found
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the networks from RapidOCR's wheel."""
