@@ -27,7 +27,7 @@ from pipeline.operator import Device
 
 Precision = Literal["float32", "int8"]
 CHUNK = {"detect": 16, "direction": 64, "read": 32}  # items of one call on GPU
-BLOCK = {"cpu": 1, "int8": 16, "cuda": 64}  # pictures that go through the networks together
+BLOCK = {"cpu": 1, "int8": 32, "cuda": 64}  # pictures that go through the networks together
 STEP = {"cpu": 32, "cuda": 160}  # crops are padded to a multiple of this width: few shapes on GPU
 STRIP = 48  # pixels: height of a crop
 TURN_WIDTH = 192  # pixels: width of a crop whose direction is judged
@@ -132,6 +132,7 @@ class TextReader:
             raise RuntimeError("int8 is for CPUs: take float32, or ask for no GPU in `run`")
         self.block = BLOCK[device.name if precision == "float32" else precision]
         self.step = STEP[device.name]
+        self.sparing = precision == "int8"
         pool = ThreadPoolExecutor(device.threads) if device.threads > 1 and device.name == "cpu" else None
         self.over_blocks: Callable[..., Iterable[Any]] = pool.map if pool else map
         self.threads = device.threads if pool else 1
@@ -181,11 +182,28 @@ class TextReader:
 
     def _read(self, strips: Sequence[np.ndarray]) -> list[tuple[str, float]]:
         """(text, confidence) of each strip, turned first if it is upside down."""
+        if self.sparing:
+            return self._read_sparing(strips)
         turned = self.direction([padded(item, TURN_WIDTH, TURN_WIDTH) for item in strips])
         strips = [
             np.rot90(item, 2) if chances[1] > UPSIDE_DOWN else item
             for item, chances in zip(strips, turned, strict=True)
         ]
+        return self._as_they_stand(strips)
+
+    def _read_sparing(self, strips: Sequence[np.ndarray]) -> list[tuple[str, float]]:
+        """The same, but only what is read with less confidence than `SURE` may be upside down."""
+        found = self._as_they_stand(strips)
+        unsure = [n for n, (_, confidence) in enumerate(found) if confidence < SURE]
+        turned = self.direction([padded(strips[n], TURN_WIDTH, TURN_WIDTH) for n in unsure])
+        again = [n for n, chances in zip(unsure, turned, strict=True) if chances[1] > UPSIDE_DOWN]
+        readings = self._as_they_stand([np.rot90(strips[n], 2) for n in again])
+        for n, reading in zip(again, readings, strict=True):
+            found[n] = reading
+        return found
+
+    def _as_they_stand(self, strips: Sequence[np.ndarray]) -> list[tuple[str, float]]:
+        """(text, confidence) of each strip."""
         ready = [padded(item, self.step, WIDEST) for item in strips]
         return self.read(ready, lambda rows: self.decode(rows)[0])
 

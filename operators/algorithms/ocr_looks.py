@@ -57,10 +57,11 @@ class TwoLooks:
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """n pictures, (h, w, 3) uint8 RGB -> for each, (1, H, W) float32, the chance that a pixel is text; all
         zeros, and small, if nothing is marked."""
-        glances = self.first([standard(scaled(image, self.side, self.enlarge)) for image in images])
+        small = [scaled(image, self.side, self.enlarge) for image in images]
+        glances = self.first(small, prepare=standard)
         chances = [np.zeros((1, GRID, GRID), np.float32) for _ in images]
         marked = [n for n, found in enumerate(glances) if found.max() > MARK]
-        closer = [sharpened(scaled(images[n], self.side * CLOSER, self.enlarge * CLOSER)) for n in marked]
+        closer = [scaled(images[n], self.side * CLOSER, self.enlarge * CLOSER) for n in marked]
         sheets = [sheet_of(glances[n][0] > MARK, *one.shape[:2]) for n, one in zip(marked, closer, strict=True)]
         filled = [_cut(one, *sheet) for one, sheet in zip(closer, sheets, strict=True)]
         for n, one, (sheet, _), found in zip(marked, closer, sheets, self.second(filled), strict=True):
@@ -176,7 +177,7 @@ def _cut(picture: np.ndarray, sheet: Sheet, shape: tuple[int, int]) -> np.ndarra
     """(h, w, 3) uint8 -> the sheet, (3, h, w) float32; gray where there is no place."""
     found = np.zeros((3, *shape), np.float32)
     for place, left, top in sheet:
-        part = standard(picture[place.top : place.bottom, place.left : place.right])
+        part = standard(sharpened(picture[place.top : place.bottom, place.left : place.right]))
         found[:, top : top + part.shape[1], left : left + part.shape[2]] = part
     return found
 
