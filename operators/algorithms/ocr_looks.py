@@ -25,7 +25,7 @@ GRID = 32  # pixels: places begin and end at multiples of it, as the network's c
 MOST = 100  # marks: with more, the second look sees the whole picture
 SHARE = 0.8  # of the picture: a sheet of more than that is the whole picture
 WIDTHS = 64  # pixels: a sheet's width is a multiple of it, so that there are fewer shapes
-SHARPER = 0.3  # how much the second look's picture is sharpened
+SHARPER = 0.6  # how much the second look's picture is sharpened
 MEAN = (123.675, 116.28, 103.53)  # of PaddleOCR, for blue, green and red
 SPREAD = (58.395, 57.12, 57.375)
 
