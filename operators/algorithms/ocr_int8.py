@@ -1,11 +1,11 @@
 """PP-OCRv6 in integers of 8 bits, on CPU, by OpenVINO: in less than half the time of 32-bit numbers.
 
-The networks are those of the installed packages, and are rounded when they are loaded. The input of a large layer is rounded to
-256 levels, between the least and the greatest value that it has on a picture, on average over 32 photos. A
-weight is rounded to 255 levels, between the greatest absolute value of its output's weights and the opposite.
-Rounded weights shift an output by their error times the mean of the inputs; the bias takes that back. Without
-it, 26 % of the detector's pixels of text change sides of its threshold; with it, 4 %. `LEVELS` has what was
-measured on the photos, by tests/benchmarks/ocr_int8_levels.py.
+The networks are those of the installed packages, and are rounded when they are loaded. The input of a large
+layer is rounded to 256 levels, between the least and the greatest value that it has on a picture, on average
+over 32 photos. A weight is rounded to 255 levels, between the greatest absolute value of its output's weights
+and the opposite. Rounded weights shift an output by their error times the mean of the inputs; the bias takes
+that back. Without it, 26 % of the detector's pixels of text change sides of its threshold; with it, 4 %.
+`LEVELS` has what was measured on the photos, by tests/benchmarks/ocr_int8_levels.py.
 
 A detector multiplies the channels of 13 layers by gates, which it computes from each channel's mean over the
 picture. Here they are what they are on average over the photos, and part of the weights. So what the detector
@@ -60,8 +60,8 @@ class IntegerNetwork:
         prepare: Callable[[np.ndarray], np.ndarray] = lambda item: item,
     ) -> list[Any]:
         """Inputs, of which `prepare` makes (3, h, w) float32 -> for each, what `finish` makes of its row of
-        the output. Inputs of one shape follow each other: another shape costs OpenVINO 2 ms, and one that is new 25 ms and 7 MB. On one
-        thread it forgets the oldest from 0.9 GB on; on four it came to 2.7 GB."""
+        the output. Inputs of one shape follow each other: another shape costs OpenVINO 2 ms, and one that is
+        new 25 ms and 7 MB. On one thread it forgets the oldest from 0.9 GB on; on four it came to 2.7 GB."""
         if not hasattr(self.own, "request"):
             self.own.request = self.compiled.create_infer_request()
         found: list[Any] = [None] * len(inputs)

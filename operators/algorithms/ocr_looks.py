@@ -1,6 +1,6 @@
 """Two looks at a picture for text: a small network marks where text may be, a large one looks there, closer.
 
-Most of a picture has no text, so the large network sees a sixth of it, 1.2 times as large. The marked places
+Most of a picture has no text, so the large network sees a sixth of it, 1.25 times as large. The marked places
 are cut out and laid side by side on one sheet; what the network says of them is put back in its place. Both
 networks are PP-OCRv6's, in integers (ocr_int8.py), with fixed gates: as published, each layer's gates depend
 on the mean over the whole picture, and places cut out of it lose a fifth of their words.
@@ -18,7 +18,8 @@ import numpy as np
 from operators.algorithms.ocr_files import path_of
 from operators.algorithms.ocr_int8 import IntegerNetwork
 
-CLOSER = 1.2  # how many times as large the second look's picture is
+GLANCE = 0.96  # of the side that is asked for: the first look's
+CLOSER = 1.2  # and the second look's
 MARK = 0.005  # chance of text from which the first look marks a pixel
 MARGIN = 32  # pixels around a mark that the second look sees, and more to the next multiple of GRID
 GRID = 32  # pixels: places begin and end at multiples of it, as the network's coarsest cells do
@@ -45,7 +46,7 @@ Sheet = list[tuple[Place, int, int]]  # places, and where the left and upper edg
 class TwoLooks:
     """The detector of lines, with two looks at each picture, on `threads` threads.
 
-    `side`, `enlarge`: see text.TextBoxes; the first look's.
+    `side`, `enlarge`: see text.TextBoxes.
     """
 
     def __init__(self, side: int, enlarge: float, threads: int) -> None:
@@ -55,14 +56,16 @@ class TwoLooks:
         self.second = IntegerNetwork("detect", path_of("detect"), threads)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """n pictures, (h, w, 3) uint8 RGB -> for each, (1, H, W) float32, the chance that a pixel is text; all
-        zeros, and small, if nothing is marked."""
-        small = [scaled(image, self.side, self.enlarge) for image in images]
+        """n pictures, (h, w, 3) uint8 RGB -> for each, (1, H, W) float32, the chance that a pixel is text; a
+        small one of zeros if nothing is marked."""
+        small = [scaled(image, self.side * GLANCE, self.enlarge * GLANCE) for image in images]
         glances = self.first(small, prepare=standard)
         chances = [np.zeros((1, GRID, GRID), np.float32) for _ in images]
         marked = [n for n, found in enumerate(glances) if found.max() > MARK]
         closer = [scaled(images[n], self.side * CLOSER, self.enlarge * CLOSER) for n in marked]
-        sheets = [sheet_of(glances[n][0] > MARK, *one.shape[:2]) for n, one in zip(marked, closer, strict=True)]
+        sheets = [
+            sheet_of(glances[n][0] > MARK, *one.shape[:2]) for n, one in zip(marked, closer, strict=True)
+        ]
         filled = [_cut(one, *sheet) for one, sheet in zip(closer, sheets, strict=True)]
         for n, one, (sheet, _), found in zip(marked, closer, sheets, self.second(filled), strict=True):
             chances[n] = _put_back(found, sheet, *one.shape[:2])

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 from operators.algorithms.ocr import WIDEST, TextReader, padded, strip
 from operators.algorithms.ocr_files import path_of
 from operators.algorithms.ocr_int8 import DETECTORS, LAYERS, LEVELS, prepared
-from operators.algorithms.ocr_looks import CLOSER, scaled, sharpened, standard
+from operators.algorithms.ocr_looks import CLOSER, GLANCE, scaled, sharpened, standard
 from pipeline.operator import Device
 
 FLOAT = ("Conv.54", "Conv.55", "Conv.56")  # of the recogniser's head: small, and worse in integers
@@ -104,7 +104,7 @@ def main() -> None:
     plain = photos(asked.pictures, shard="00002.tar")
     images = [*(image for image, _ in rendered(plain[:half], lemmas(), seed=5)), *plain[half:]]
     reader = TextReader(Device(), 800, 1.25, 0.4, False)
-    found = statistics("glance", [standard(scaled(image, 800, 1.25)) for image in images])
+    found = statistics("glance", [standard(scaled(image, 800 * GLANCE, 1.25 * GLANCE)) for image in images])
     closer = [sharpened(scaled(image, 800 * CLOSER, 1.25 * CLOSER)) for image in images]
     found |= statistics("detect", [standard(image) for image in closer])
     strips = [strip(image, line.box) for image in images for line in reader([image])[0]][:LINES]

@@ -46,7 +46,7 @@ def test_overlapping_places_become_one():
 
 
 def test_shelves_by_hand():
-    """On a width of 100: the highest first, 60 wide, then one of 40 beside it; one of 50 on the next shelf."""
+    """On a width of 100: the highest first, 60 wide, one of 40 beside it; one of 50 on the next shelf."""
     low, high, middle = Place(0, 0, 50, 32), Place(0, 100, 60, 196), Place(200, 0, 240, 64)
     sheet, height = shelved([low, high, middle], 100)
     assert sheet == [(high, 0, 0), (middle, 60, 0), (low, 0, 96)]
