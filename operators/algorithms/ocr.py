@@ -5,6 +5,8 @@ Here the three networks (detector, direction, recogniser) are called directly, s
 depends on that picture alone. On CPU every call holds one item: larger batches are not faster there, and ONNX
 Runtime adds in another order for each batch size. On GPU a call holds `CHUNK` items of one shape, padded.
 
+`precision: int8` is for CPUs: its detector looks twice (ocr_looks.py), and its recogniser is in integers.
+
 Source: PP-OCR (arXiv 2009.09941); differentiable binarization (arXiv 1911.08947). The networks and the code
 between them come with RapidOCR 3.10 (Apache-2.0).
 """
@@ -12,24 +14,20 @@ between them come with RapidOCR 3.10 (Apache-2.0).
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from operators.algorithms.masking import reading_order, shorter_side
+from operators.algorithms.ocr_files import path_of
 from operators.algorithms.ocr_int8 import IntegerNetwork
+from operators.algorithms.ocr_looks import TwoLooks
 from operators.algorithms.threads import opencv_on_one_thread
 from pipeline.operator import Device
 
 Precision = Literal["float32", "int8"]
-MODELS = {
-    "detect": "PP-OCRv6_det_small.onnx",
-    "direction": "ch_ppocr_mobile_v2.0_cls_mobile.onnx",
-    "read": "PP-OCRv6_rec_small.onnx",
-}
 CHUNK = {"detect": 16, "direction": 64, "read": 32}  # items of one call on GPU
-BLOCK = {"cpu": 1, "int8": 16, "cuda": 64}  # pictures that go through the networks together
+BLOCK = {"cpu": 1, "int8": 32, "cuda": 64}  # pictures that go through the networks together
 STEP = {"cpu": 32, "cuda": 160}  # crops are padded to a multiple of this width: few shapes on GPU
 STRIP = 48  # pixels: height of a crop
 TURN_WIDTH = 192  # pixels: width of a crop whose direction is judged
@@ -83,22 +81,6 @@ class Network:
         return found
 
 
-def _network(name: str, device: Device, precision: Precision) -> Network | IntegerNetwork:
-    """A large network in the precision that is asked for. Raises RuntimeError for int8 on a GPU."""
-    if precision == "float32":
-        return Network(name, device)
-    if device.name != "cpu":
-        raise RuntimeError("int8 is for CPUs: take float32, or ask for no GPU in `run`")
-    return IntegerNetwork(name, path_of(name), device.threads)
-
-
-def path_of(name: str) -> Path:
-    """The ONNX file of a network in RapidOCR's wheel."""
-    import rapidocr
-
-    return Path(rapidocr.__file__).parent / "models" / MODELS[name]
-
-
 def _providers(device: str) -> list[Any]:
     """ONNX Runtime's providers for a device. Raises RuntimeError if a GPU is wanted and it has no CUDA."""
     import onnxruntime
@@ -111,6 +93,22 @@ def _providers(device: str) -> list[Any]:
         )
     fixed = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}  # not by timing: runs would differ
     return [("CUDAExecutionProvider", fixed), "CPUExecutionProvider"]
+
+
+class OneLook:
+    """The detector of lines, with one look at the whole picture."""
+
+    def __init__(self, side: int, enlarge: float, device: Device) -> None:
+        self.side = side
+        self.enlarge = enlarge
+        self.square = device.name != "cpu"
+        self.network = Network("detect", device)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """n pictures, (h, w, 3) uint8 RGB -> for each, (1, H, W) float32, the chance that a pixel is text."""
+        frames = [frame(image, self.side, self.enlarge, self.square) for image in images]
+        maps = self.network([pixels for pixels, _ in frames])
+        return [chances[:, :high, :wide] for chances, (_, (high, wide)) in zip(maps, frames, strict=True)]
 
 
 class TextReader:
@@ -130,18 +128,24 @@ class TextReader:
         from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
 
         opencv_on_one_thread()
-        self.side = side
-        self.enlarge = enlarge
+        if precision == "int8" and device.name != "cpu":
+            raise RuntimeError("int8 is for CPUs: take float32, or ask for no GPU in `run`")
         self.block = BLOCK[device.name if precision == "float32" else precision]
         self.step = STEP[device.name]
-        self.square = device.name != "cpu"
+        self.sparing = precision == "int8"
         pool = ThreadPoolExecutor(device.threads) if device.threads > 1 and device.name == "cpu" else None
         self.over_blocks: Callable[..., Iterable[Any]] = pool.map if pool else map
         self.threads = device.threads if pool else 1
-        self.detect = _network("detect", device, precision)
+        self.detect: OneLook | TwoLooks
+        self.read: Network | IntegerNetwork
+        if precision == "int8":
+            self.detect = TwoLooks(side, enlarge, device.threads)
+            self.read = IntegerNetwork("read", path_of("read"), device.threads)
+        else:
+            self.detect = OneLook(side, enlarge, device)
+            self.read = Network("read", device)
         self.boxes_of = DBPostProcess(threshold / 2, threshold, unclip_ratio=UNCLIP, use_dilation=True)
         self.direction = Network("direction", device)
-        self.read = _network("read", device, precision)
         self.recognise = recognise
         self.decode = CTCLabelDecode(list(self.read.letters))
 
@@ -167,12 +171,10 @@ class TextReader:
 
     def _find(self, images: Sequence[np.ndarray]) -> list[tuple[int, Line]]:
         """The boxes in reading order, each with the index of its image."""
-        frames = [frame(image, self.side, self.enlarge, self.square) for image in images]
-        maps = self.detect([pixels for pixels, _ in frames])
         found: list[tuple[int, Line]] = []
-        for place, (chances, (_, (height, width))) in enumerate(zip(maps, frames, strict=True)):
+        for place, chances in enumerate(self.detect(images)):
             shape = images[place].shape[:2]
-            boxes, detections = self.boxes_of(chances[None, :, :height, :width], shape)
+            boxes, detections = self.boxes_of(chances[None], shape)
             for n in reading_order(list(boxes)):
                 box = boxes[n].astype(np.int32)
                 found.append((place, Line(box, min(1.0, float(detections[n])), is_large(box, shape))))
@@ -180,11 +182,28 @@ class TextReader:
 
     def _read(self, strips: Sequence[np.ndarray]) -> list[tuple[str, float]]:
         """(text, confidence) of each strip, turned first if it is upside down."""
+        if self.sparing:
+            return self._read_sparing(strips)
         turned = self.direction([padded(item, TURN_WIDTH, TURN_WIDTH) for item in strips])
         strips = [
             np.rot90(item, 2) if chances[1] > UPSIDE_DOWN else item
             for item, chances in zip(strips, turned, strict=True)
         ]
+        return self._as_they_stand(strips)
+
+    def _read_sparing(self, strips: Sequence[np.ndarray]) -> list[tuple[str, float]]:
+        """The same, but only what is read with less confidence than `SURE` may be upside down."""
+        found = self._as_they_stand(strips)
+        unsure = [n for n, (_, confidence) in enumerate(found) if confidence < SURE]
+        turned = self.direction([padded(strips[n], TURN_WIDTH, TURN_WIDTH) for n in unsure])
+        again = [n for n, chances in zip(unsure, turned, strict=True) if chances[1] > UPSIDE_DOWN]
+        readings = self._as_they_stand([np.rot90(strips[n], 2) for n in again])
+        for n, reading in zip(again, readings, strict=True):
+            found[n] = reading
+        return found
+
+    def _as_they_stand(self, strips: Sequence[np.ndarray]) -> list[tuple[str, float]]:
+        """(text, confidence) of each strip."""
         ready = [padded(item, self.step, WIDEST) for item in strips]
         return self.read(ready, lambda rows: self.decode(rows)[0])
 

