@@ -52,7 +52,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PrivateAttr
 
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
@@ -122,13 +122,6 @@ class TextBoxes(ImageScore):
         needed = PACKAGES if self.precision == "int8" else ()
         missing = [name for name in needed if not importlib.util.find_spec(name)]
         return [f"precision: {MISSING.format(name)}" for name in missing]
-
-    @model_serializer(mode="wrap")
-    def _with_looks(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The fields for the cache key. `looks` stands for how int8 looks now; a higher version would also
-        change the keys of float32, whose results are as before."""
-        found: dict[str, Any] = fields(self)
-        return {**found, "looks": 2} if self.precision == "int8" else found
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the networks from RapidOCR's wheel."""
