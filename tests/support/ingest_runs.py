@@ -2,7 +2,6 @@
 and its books can be compared with the list of URLs."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def killed(out: Path, shards: int, *words: object) -> int:
     run = subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while done(out) < shards and run.poll() is None:
         time.sleep(0.02)
-    os.kill(run.pid, signal.SIGKILL)
+    run.kill()
     assert run.wait() == -signal.SIGKILL
     return done(out)
 

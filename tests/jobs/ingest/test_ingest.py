@@ -228,13 +228,13 @@ def test_processes_end_with_their_parent(tmp_path):
     run = subprocess.Popen(
         [sys.executable, tmp_path / "family.py"], stdout=subprocess.PIPE, text=True, env=env
     )
-    pids = [int(run.stdout.readline()) for _ in range(2)]
+    family = [psutil.Process(int(run.stdout.readline())) for _ in range(2)]
     run.kill()
     run.wait()
     deadline = time.monotonic() + 30
-    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
+    while any(process.is_running() for process in family) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    assert [process for process in family if process.is_running()] == []
 
 
 # --- balance first, download after
