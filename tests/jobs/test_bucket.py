@@ -66,7 +66,7 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
                     name, value = words[1].split("=", 1)
                     environment.setdefault(name, value)  # the keys are the server's
                 elif words[:3] == ["ray", "start", "--head"]:
-                    words += ["--block", "--num-cpus=2", "--port=0", f"--dashboard-port={port}"]
+                    words += ["--block", "--num-cpus=1", "--port=0", f"--dashboard-port={port}"]
                     words += ["--disable-usage-stats", f"--temp-dir={short_folder()}"]
                     words += [f"--dashboard-agent-listen-port={free_port()}"]
                     head = subprocess.Popen(

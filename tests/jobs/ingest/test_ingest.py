@@ -23,16 +23,8 @@ from jobs.app import app
 from pipeline.pool.shards import list_shards
 from pipeline.uids import text_url_uid
 from tests.jobs.ingest.made_lists import HERE
-from tests.support.ingest_runs import (
-    LOOPBACK,
-    ROOT,
-    accounted,
-    done,
-    in_tars,
-    ingest,
-    killed,
-    write_list,
-)
+from tests.support.command import winnow
+from tests.support.ingest_runs import LOOPBACK, ROOT, accounted, done, in_tars, ingest, killed, write_list
 from tests.support.warm import Warm
 from tests.support.web_server import KINDS, photo, web
 
@@ -289,11 +281,12 @@ def run(*words: object) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
 def test_ray_downloads_the_same(tmp_path):
     with web() as (base, _):
         rows = [(f"a {kind} {i}", f"{base}/{kind}/{i}") for i in range(4) for kind in ("photo", "missing")]
         write_list(tmp_path / "list.tsv", rows)
-        books = ingest(tmp_path / "list.tsv", tmp_path / "out", "--rows", 4, *LOOPBACK)
+        ran = winnow("ingest", tmp_path / "list.tsv", tmp_path / "out", "--rows", 4, *LOOPBACK, "--json")
+    books = json.loads(ran.stdout)
     accounted(tmp_path / "out", {caption: KINDS[caption.split()[1]] for caption, _ in rows})
     assert (books["shards"], books["downloaded"], done(tmp_path / "out")) == (2, 4, 2)

@@ -48,9 +48,10 @@ def nodes() -> Iterator[Cluster]:
 def test_same_bytes(
     fault: str, phase: str, pool: Path, expected: dict[str, bytes], nodes: Cluster, tmp_path: Path
 ) -> None:
+    folder = pool.parent / tmp_path.name  # beside `plain`: a store knows where its pool is from there
     if phase == "export":  # the plain loop's store, so that nothing is left to compute
-        shutil.copytree(pool.parent / "plain" / "store", tmp_path / "run" / "store")
-    done = try_fault(fault, phase, 0, Bed(pool, tmp_path / "run", nodes), expected)
+        shutil.copytree(pool.parent / "plain" / "store", folder / "store")
+    done = try_fault(fault, phase, 0, Bed(pool, folder, nodes), expected)
     assert done.struck, "the command had ended before the fault came"
     assert done.equal, done.note
     assert done.codes[-1] == 0
