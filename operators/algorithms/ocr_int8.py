@@ -7,7 +7,7 @@ Rounded weights shift an output by their error times the mean of the inputs; the
 it, 26 % of the detector's pixels of text change sides of its threshold; with it, 4 %. `LEVELS` has what was
 measured on the photos, by tests/benchmarks/ocr_int8_levels.py.
 
-Known fault: in three of four long runs of the tests, a process that had used OpenVINO 2026.4 ended without a
+Known fault: in three of five long runs of the tests, a process that had used OpenVINO 2026.4 ended without a
     word as it started another process, or waited for one. A trace of system calls shows that nobody killed
     it: when its child had ended, the kernel sent its main thread a SIGSEGV without an address, and within
     50 microseconds a second one, before any handler could run. The cause is not known. So OpenVINO is an
