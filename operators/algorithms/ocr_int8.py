@@ -11,9 +11,11 @@ A detector multiplies the channels of 13 layers by gates, which it computes from
 picture. Here they are what they are on average over the photos, and part of the weights. So what the detector
 says of a place depends on its neighbourhood alone, and a tenth of the time is saved.
 
-Known fault: in two of three long runs of the tests, a process that had used OpenVINO 2026.4 ended without a
-    word as it started another process. It could not be made to happen by itself, and the cause is not known.
-    So OpenVINO is an extra of its own, and not among the packages that tests need.
+Known fault: in three of five long runs of the tests, a process that had used OpenVINO 2026.4 ended without a
+    word as it started another process, or waited for one. A trace of system calls shows that nobody killed
+    it: when its child had ended, the kernel sent its main thread a SIGSEGV without an address, and within
+    50 microseconds a second one, before any handler could run. The cause is not known. So OpenVINO is an
+    extra of its own, and not among the packages that tests need.
 Source: 8-bit integers: arXiv 1712.05877, section 2; the shift: arXiv 1906.04721, section 4.2, with means that
     are measured.
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.place import Place, told
+from tests.support.sizes import either, pairs
 
 Damage = Callable[[bytes], bytes]
 DAMAGES: dict[str, Damage] = {
@@ -34,6 +35,7 @@ OTHERS = (
     "runs/*.json",
     "footers/**/*.json",
 )
+EXPORTED = ("_winnow.json", "sizes.json", "meta.json", "00000001.tar", "00000001.parquet")
 
 
 def flip(data: bytes, at: int) -> bytes:
@@ -66,8 +68,7 @@ def copied(finished: Place, folder: Path) -> Place:
     return place
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize(("kind", "damage"), pairs(PARTS, DAMAGES, 4))
 def test_a_damaged_part_is_named_and_computed_again(place: Place, kind: str, damage: str) -> None:
     path = next(place.store.glob(PARTS[kind]))
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
@@ -77,12 +78,12 @@ def test_a_damaged_part_is_named_and_computed_again(place: Place, kind: str, dam
 
 
 def test_every_byte_of_a_small_part(place: Place) -> None:
-    """Wherever a bit flips, the export is right or the part is named; here at 40 places."""
+    """Wherever a bit flips, the export is right or the part is named; here at 16 places, or 40."""
     path = next(place.store.glob(PARTS["column"]))
     good = path.read_bytes()
     bounds = iter(range(1, 1000))  # another decision each time, which keeps the same samples
     expected = samples_of(place.fresh("--set", "keep.caption.words.max=999")[1])
-    for at in range(0, len(good), max(1, len(good) // 40)):
+    for at in range(0, len(good), max(1, len(good) // either(16, 40))):
         path.write_bytes(flip(good, at))
         done = place.run("--set", f"keep.caption.words.max={1000 + next(bounds)}")
         assert samples_of(place.exports()) == expected, at
@@ -96,8 +97,7 @@ def samples_of(exports: dict[str, bytes]) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("damage", ["empty", "half", "middle", "zeros"])
-@pytest.mark.parametrize("pattern", OTHERS)
+@pytest.mark.parametrize(("pattern", "damage"), pairs(OTHERS, ["empty", "half", "middle", "zeros"], 4))
 def test_any_other_file_of_the_store_is_damaged(
     finished: Place, tmp_path: Path, pattern: str, damage: str
 ) -> None:
@@ -143,8 +143,9 @@ def test_every_small_file_at_the_top_is_damaged(place: Place, damage: str) -> No
         assert ".json" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["keep", "export", "effects", "compact", "plan"])
-@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize(
+    ("kind", "command"), pairs(PARTS, ["keep", "export", "effects", "compact", "plan"], 4)
+)
 def test_a_command_that_computes_nothing_names_a_damaged_part(place: Place, kind: str, command: str) -> None:
     path = next(place.store.glob(PARTS[kind]))
     path.write_bytes(DAMAGES["half"](path.read_bytes()))
@@ -154,10 +155,7 @@ def test_a_command_that_computes_nothing_names_a_damaged_part(place: Place, kind
     place.run_and_agree()
 
 
-@pytest.mark.parametrize(
-    "name", ["_winnow.json", "sizes.json", "meta.json", "00000001.tar", "00000001.parquet"]
-)
-@pytest.mark.parametrize("damage", ["empty", "half", "zeros"])
+@pytest.mark.parametrize(("name", "damage"), pairs(EXPORTED, ["empty", "half", "zeros"], 3))
 def test_a_damaged_file_of_an_export(tmp_path: Path, name: str, damage: str) -> None:
     """Another decision's export replaces it whole; a garbled manifest is told."""
     place = Place(tmp_path)

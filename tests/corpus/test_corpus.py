@@ -11,7 +11,7 @@ from tests.corpus.walk import Walked, walk
 from tests.support.sizes import either
 from tests.support.warm import Warm
 
-EACH = either(5, 1)  # of so many kinds one goes through all commands, the others through the telling ones
+EACH = either(12, 1)  # of so many kinds one goes through all commands, the others through the telling ones
 ALL = [(family, kind) for family, kinds in FAMILIES.items() for kind in kinds]
 KINDS = [
     pytest.param((kind, number % EACH == 0), id=f"{family}: {kind.name}")

@@ -19,9 +19,11 @@ from tests.corpus.pool import OddPool
 from tests.corpus.walk import Walked, walk
 from tests.support.command import winnow
 from tests.support.ray_nodes import shut_down, start_local
+from tests.support.sizes import only_full
 from tests.support.warm import Done, Warm
 
 OWN = {"environment": "no HOME"}  # families of which another kind is telling: this one changes how Ray runs
+DEFAULT = ("tar", "image", "URL list", "HTTP server", "environment")  # the others read as in the loop
 VARIABLES = ("S3 server",)  # families whose kinds set variables, which Ray's workers have from its start
 SAME = ("samples", "kept", "dropped", "failed", "rules", "damaged", "lost")  # of the books
 
@@ -96,7 +98,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Walked:
 
 
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("family", CHOSEN)
+@pytest.mark.parametrize("family", [pytest.param(f, marks=[] if f in DEFAULT else only_full) for f in CHOSEN])
 def test_a_kind_of_each_family(family: str, alone: Walked, tmp_path: Path) -> None:
     kind = CHOSEN[family]
     there = walk(Here(), on_ray(kind, family in VARIABLES), tmp_path / "ray", whole=False)

@@ -1,6 +1,6 @@
 """The README's section "On a cluster": each command runs as it is written there, on an S3 server and a Ray
 head on loopback, from a bucket of shards to filtered shards. Only `ray up` needs a cloud: `test_ray_job.py`
-checks its file.
+checks its file. Exit status and output of what is submitted come back.
 """
 
 import os
@@ -9,20 +9,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from jobs.toy.sample_pool import make_pool
-from tests.support.ray_head import free_port, short_folder, wait_for
+from tests.support.ray_head import free_port, short_folder, submit, wait_for
 from tests.support.s3_server import s3
 from tests.test_readme import README, ROOT, blocks
 
 s3fs = pytest.importorskip("s3fs", reason="needs s3fs")
 pytest.importorskip("moto", reason="needs moto[s3], flask, flask-cors: the server")
-MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
+MODEL = "jobs/toy/models/scene_clip"  # in the working directory, which is uploaded
 
 
 def commands() -> list[list[str]]:
@@ -48,11 +47,9 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
     recipe["export"]["subset"] = "s3://mine/out/subset.npy"
     recipe["export"]["index"]["path"] = "s3://mine/out/index"
     port = free_port()
-    folder = tmp_path / "here"  # the working directory that is uploaded
+    folder = tmp_path / "here"
     for name in ("jobs", "pipeline", "operators"):
-        shutil.copytree(
-            ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__")
-        )
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     with s3():
         fs = s3fs.S3FileSystem()
@@ -69,7 +66,7 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
                     name, value = words[1].split("=", 1)
                     environment.setdefault(name, value)  # the keys are the server's
                 elif words[:3] == ["ray", "start", "--head"]:
-                    words += ["--block", "--num-cpus=2", "--port=0", f"--dashboard-port={port}"]
+                    words += ["--block", "--num-cpus=1", "--port=0", f"--dashboard-port={port}"]
                     words += ["--disable-usage-stats", f"--temp-dir={short_folder()}"]
                     words += [f"--dashboard-agent-listen-port={free_port()}"]
                     head = subprocess.Popen(
@@ -78,8 +75,14 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
                     wait_for(port)
                 elif words[:2] not in (["ray", "up"], ["ray", "dashboard"]):
                     words = [word.replace("localhost:8265", f"127.0.0.1:{port}") for word in words]
-                    done = _run(words, environment, folder)
+                    done = submit(words, environment, folder)
                     assert done.returncode == 0, done.stdout + done.stderr
+                    if words[:2] == ["ray", "job"]:
+                        assert "read 60 = kept" in done.stdout + done.stderr
+                        broken = ["nowhere.yaml" if word == "recipe.yaml" else word for word in words]
+                        failed = submit(broken, environment, folder)
+                        assert failed.returncode != 0
+                        assert "recipe nowhere.yaml: no such file" in failed.stdout + failed.stderr
         finally:
             if head is not None:
                 head.terminate()
@@ -88,14 +91,3 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
         sizes = yaml.safe_load((folder / "shards" / "sizes.json").read_text())
         assert sizes
         assert all((folder / "shards" / name).stat().st_size for name in sizes)
-
-
-def _run(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command, again while the head's job agent is not ready: it starts some seconds after the port
-    opens."""
-    for _ in range(60):
-        done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
-        if "No available agent" not in done.stdout + done.stderr:
-            break
-        time.sleep(1)
-    return done

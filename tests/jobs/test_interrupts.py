@@ -1,6 +1,5 @@
 """Ctrl-C at any moment: one line, status 130, no traceback."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def test_while_modules_are_imported(place: Place, after: float) -> None:
     process.stdout.readline()
     process.stdout.readline()
     time.sleep(after + 0.01)
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     said = process.communicate()[1]
     assert "Traceback" not in said
     assert (process.returncode, said[-len(AGAIN) :]) == (130, AGAIN)

@@ -222,10 +222,10 @@ def cluster(fault: str) -> Iterator[Cluster]:
 
 
 def try_fault(fault: str, phase: str, seed: int, bed: Bed, expected: dict[str, bytes]) -> Outcome:
-    """One run with one fault, in an empty folder of the bed."""
+    """One run with one fault, in a folder that is empty or has a store already."""
     rng, started = random.Random(f"{fault} {phase} {seed}"), time.monotonic()
     on_disk = small_disk(bed.folder) if fault == "disk full 10 s" else nullcontext()
-    bed.folder.mkdir(parents=True)
+    bed.folder.mkdir(parents=True, exist_ok=True)
     codes: list[int | None] = []
     with on_disk:
         words = [sys.executable, "-m", "jobs", "run", str(write(bed.folder, bed.pool))]

@@ -2,7 +2,6 @@
 and its books can be compared with the list of URLs."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.pool.img2dataset import STATS, reason
+from tests.support.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 LOOPBACK = ("--allow", "127.0.0.0/8")
@@ -25,9 +25,14 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "jobs", "ingest", *map(str, words), "--json"]
 
 
-def ingest(*words: object, status: int = 0) -> dict[str, Any]:
-    """Run the command in a new process; returns the JSON that it prints, and stderr under `said`."""
-    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=600)
+def ingest(*words: object, status: int = 0, warm: Warm | None = None) -> dict[str, Any]:
+    """Run the command in a new process, or in a fork of a warm one; returns the JSON that it prints, and
+    stderr under `said`."""
+    done: subprocess.CompletedProcess[str]
+    if warm is None:
+        done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=600)
+    else:
+        done = warm.winnow("ingest", *words, "--json")
     assert done.returncode == status, done.stderr
     return {**(json.loads(done.stdout) if done.stdout else {}), "said": done.stderr}
 
@@ -38,7 +43,7 @@ def killed(out: Path, shards: int, *words: object) -> int:
     run = subprocess.Popen(command(*words), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while done(out) < shards and run.poll() is None:
         time.sleep(0.02)
-    os.kill(run.pid, signal.SIGKILL)
+    run.kill()
     assert run.wait() == -signal.SIGKILL
     return done(out)
 

@@ -1,22 +1,18 @@
-"""A Ray head on loopback, as a process of its own, and submissions to it."""
+"""A Ray head on loopback, as a process of its own, and commands beside it."""
 
 import contextlib
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.support.paths import ROOT
 
-RAY = Path(sys.executable).parent / "ray"
-
-
-def submit(command: list[object], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Submit, again if need be: the head's job agent starts some seconds after its port is open."""
+def submit(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command, again while the head's job agent is not ready: it starts some seconds after its port is
+    open."""
     for _ in range(60):
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
         if "No available agent" not in done.stdout + done.stderr:
             break
         time.sleep(1)

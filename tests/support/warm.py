@@ -93,14 +93,17 @@ class Run:
 
     def __init__(self, warm: "Warm", words: list[str], pid: int, said: Path) -> None:
         self.warm, self.words, self.pid, self.said = warm, words, pid, said
+        self.has_ended = False
 
     def kill(self, group: bool = True) -> None:
-        """SIGKILL it, with the processes that it has started or alone."""
+        """SIGKILL it, with the processes that it has started or alone. Its pid is its own until `wait`."""
+        assert not self.has_ended, "another process may have its pid by now"
         (os.killpg if group else os.kill)(self.pid, signal.SIGKILL)
 
     def wait(self, patience: float = PATIENCE) -> Done:
         """Its exit status, negative for a signal, and what it said. Raises TimeoutError if it hangs."""
         ended = self.warm.ask(wait=self.pid, patience=patience)
+        self.has_ended = True
         if ended is None:
             raise TimeoutError(f"winnow {' '.join(self.words)} still runs after {patience} s")
         stdout, stderr = (Path(f"{self.said}.{name}") for name in ("out", "err"))

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -22,17 +23,9 @@ from jobs.app import app
 from pipeline.pool.shards import list_shards
 from pipeline.uids import text_url_uid
 from tests.jobs.ingest.made_lists import HERE
-from tests.support.ingest_runs import (
-    LOOPBACK,
-    ROOT,
-    accounted,
-    command,
-    done,
-    in_tars,
-    ingest,
-    killed,
-    write_list,
-)
+from tests.support.command import winnow
+from tests.support.ingest_runs import LOOPBACK, ROOT, accounted, done, in_tars, ingest, killed, write_list
+from tests.support.warm import Warm
 from tests.support.web_server import KINDS, photo, web
 
 EACH = 3  # URLs of a kind
@@ -53,7 +46,7 @@ ODD = {
 class World:
     """All kinds of URLs, in a TSV, ingested in shards of 20."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, warm: Warm) -> None:
         self.folder, self.out, self.list = folder, folder / "out", folder / "list.tsv"
         with web() as (base, self.hits):
             rows = [
@@ -67,12 +60,19 @@ class World:
             write_list(self.list, [row[:2] for row in rows])
             self.words = (self.list, self.out, "--rows", 20, *HERE)
             patience = ("--timeout", 2, "--retries", 0, "--threads", 16)
-            self.books = ingest(*self.words, *patience, *LOOPBACK)
+            self.books = ingest(*self.words, *patience, *LOOPBACK, warm=warm)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
-    return World(tmp_path_factory.mktemp("ingest"))
+def warm() -> Iterator[Warm]:
+    """A process that has imported everything."""
+    with Warm() as warm:
+        yield warm
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, warm) -> World:
+    return World(tmp_path_factory.mktemp("ingest"), warm)
 
 
 def test_every_url_is_in_the_books_once_by_reason(world):
@@ -103,23 +103,22 @@ def test_pictures_are_scaled_down_if_larger_and_else_left_alone(world):
     assert sizes == {(48, 32): 4 * EACH, (512, 384): EACH}
 
 
-def test_what_was_refused_is_tried_again_when_its_network_is_allowed(tmp_path):
+def test_what_was_refused_is_tried_again_when_its_network_is_allowed(tmp_path, warm):
     with web() as (base, hits):
         write_list(tmp_path / "list.tsv", [(f"a photo {i}", f"{base}/photo/{i}") for i in range(EACH)])
         words = (tmp_path / "list.tsv", tmp_path / "out", *HERE)
-        books = ingest(*words, status=1)
+        books = ingest(*words, status=1, warm=warm)
         assert books["lost"] == {"address not public": EACH}
         assert not hits
-        assert ingest(*words, "--allow-private")["downloaded"] == EACH
-        assert ingest(*words)["downloaded"] == EACH  # fewer networks: what is there stays
+        assert ingest(*words, "--allow-private", warm=warm)["downloaded"] == EACH
+        assert ingest(*words, warm=warm)["downloaded"] == EACH  # fewer networks: what is there stays
         assert hits.total() == EACH
 
 
-def test_refused_addresses_lead_to_the_option_that_allows_them(tmp_path):
+def test_refused_addresses_lead_to_the_option_that_allows_them(tmp_path, warm):
     write_list(tmp_path / "list.tsv", [("a photo", "http://10.0.0.1/1.jpg")])
     words = (tmp_path / "list.tsv", tmp_path / "out", *HERE)
-    # not in this process: the guard would stay in it
-    ran = subprocess.run(command(*words)[:-1], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = warm.winnow("ingest", *words)  # not in this process: the guard would stay in it
     assert ran.returncode == 1
     assert "--allow NETWORK" in ran.stderr
     assert "Nothing was downloaded" in ran.stderr
@@ -133,14 +132,14 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_whose_urls_are_in_another_column(tmp_path, name):
+def test_a_list_whose_urls_are_in_another_column(tmp_path, name, warm):
     content, expected = LISTS[name]
     (tmp_path / name).write_text(content)
     words = (tmp_path / name, tmp_path / "out", *HERE, "--allow-private", "--retries", 0)
-    assert expected in ingest(*words, status=2)["said"]
+    assert expected in ingest(*words, status=2, warm=warm)["said"]
     assert not list(tmp_path.glob("out/*"))
     column = "image_url" if "csv" in name else "link"
-    books = ingest(*words, "--column", f"url={column}", status=1)
+    books = ingest(*words, "--column", f"url={column}", status=1, warm=warm)
     assert books["lost"] == {"no connection": 1}
 
 
@@ -149,25 +148,25 @@ def test_uids_are_those_of_the_list(world):
         assert sample["uid"] == world.uids[sample["caption"]]
 
 
-def test_again_downloads_nothing_and_gives_the_same_books(world):
+def test_again_downloads_nothing_and_gives_the_same_books(world, warm):
     before, hits = {path: path.stat().st_mtime_ns for path in world.out.iterdir()}, world.hits.total()
-    again = ingest(*world.words)
+    again = ingest(*world.words, warm=warm)
     assert {**again, "said": ""} == {**world.books, "said": ""}
     assert {path: path.stat().st_mtime_ns for path in world.out.iterdir()} == before
     assert world.hits.total() == hits
 
 
 @pytest.mark.parametrize("change", [("--size", 256), ("--rows", 21)])
-def test_other_settings_need_another_folder(world, change):
-    said = ingest(*world.words, *change, status=2)["said"]
+def test_other_settings_need_another_folder(world, change, warm):
+    said = ingest(*world.words, *change, status=2, warm=warm)["said"]
     assert "error: OUT: 00000000 in" in said
     assert "name another folder" in said
 
 
-def test_another_list_needs_another_folder(world, tmp_path):
+def test_another_list_needs_another_folder(world, tmp_path, warm):
     lines = world.list.read_text().splitlines()
     (tmp_path / "list.tsv").write_text("\n".join([*lines[:30], "else\thttp://x/", *lines[31:]]))
-    said = ingest(tmp_path / "list.tsv", *world.words[1:], status=2)["said"]
+    said = ingest(tmp_path / "list.tsv", *world.words[1:], status=2, warm=warm)["said"]
     assert "error: OUT: 00000001 in" in said
 
 
@@ -191,7 +190,7 @@ def test_a_pool_of_these_shards_has_the_losses_in_its_books(world, tmp_path):
     assert total in shown.stderr
 
 
-def test_killed_twice_every_url_is_in_the_books_once(tmp_path):
+def test_killed_twice_every_url_is_in_the_books_once(tmp_path, warm):
     kinds = ["photo", "missing", "photo", "page", "photo", "photo", "broken", "photo", "photo", "hangup"]
     with web(delay=0.05) as (base, hits):
         rows = [(f"a {kind} {i}", f"{base}/{kind}/{i}", KINDS[kind]) for i, kind in enumerate(kinds * 12)]
@@ -201,7 +200,7 @@ def test_killed_twice_every_url_is_in_the_books_once(tmp_path):
         first = killed(out, 2, *words)
         second = killed(out, first + 3, *words)
         assert 2 <= first < second < 12
-        books = ingest(*words)
+        books = ingest(*words, warm=warm)
     accounted(out, {caption: why for caption, _, why in rows})
     assert (books["listed"], books["downloaded"], books["shards"]) == (120, 72, 12)
     assert books["lost"] == dict.fromkeys(("HTTP 404", "HTTP 500", "connection broken", "no image"), 12)
@@ -228,19 +227,19 @@ def test_processes_end_with_their_parent(tmp_path):
     run = subprocess.Popen(
         [sys.executable, tmp_path / "family.py"], stdout=subprocess.PIPE, text=True, env=env
     )
-    pids = [int(run.stdout.readline()) for _ in range(2)]
+    family = [psutil.Process(int(run.stdout.readline())) for _ in range(2)]
     run.kill()
     run.wait()
     deadline = time.monotonic() + 30
-    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
+    while any(process.is_running() for process in family) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    assert [process for process in family if process.is_running()] == []
 
 
 # --- balance first, download after
 
 
-def test_from_a_recipe_of_captions_to_a_pool(tmp_path):
+def test_from_a_recipe_of_captions_to_a_pool(tmp_path, warm):
     recipe = yaml.safe_load((ROOT / "jobs" / "recipes" / "metaclip.yaml").read_text())
     recipe["pool"] = {"shards": f"{tmp_path}/captions.tsv", "store": f"{tmp_path}/store"}
     recipe["compute"]["entries"]["metadata"] = f"{tmp_path}/metadata.json"
@@ -260,7 +259,7 @@ def test_from_a_recipe_of_captions_to_a_pool(tmp_path):
         lines = ["caption\tuid\turl", *("\t".join(row) for row in rows)]
         (tmp_path / "captions.tsv").write_text("\n".join(lines) + "\n")
         exported = run("run", tmp_path / "balance.yaml")["written"]["urls"]
-        books = ingest(tmp_path / "urls", tmp_path / "shards", *HERE, *LOOPBACK)
+        books = ingest(tmp_path / "urls", tmp_path / "shards", *HERE, *LOOPBACK, warm=warm)
     assert 0 < books["downloaded"] < books["listed"] == exported["rows"] < 60
     then = {
         "pool": {"shards": f"{tmp_path}/shards", "store": f"{tmp_path}/store2"},
@@ -282,11 +281,12 @@ def run(*words: object) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
 def test_ray_downloads_the_same(tmp_path):
     with web() as (base, _):
         rows = [(f"a {kind} {i}", f"{base}/{kind}/{i}") for i in range(4) for kind in ("photo", "missing")]
         write_list(tmp_path / "list.tsv", rows)
-        books = ingest(tmp_path / "list.tsv", tmp_path / "out", "--rows", 4, *LOOPBACK)
+        ran = winnow("ingest", tmp_path / "list.tsv", tmp_path / "out", "--rows", 4, *LOOPBACK, "--json")
+    books = json.loads(ran.stdout)
     accounted(tmp_path / "out", {caption: KINDS[caption.split()[1]] for caption, _ in rows})
     assert (books["shards"], books["downloaded"], done(tmp_path / "out")) == (2, 4, 2)

@@ -61,11 +61,8 @@ def test_streams_that_are_closed(redirect):
 @pytest.mark.parametrize(
     "environment",
     [
-        {"PYTHONOPTIMIZE": "2"},
-        {"TERM": "dumb"},
-        {"NO_COLOR": "1"},
-        {"COLUMNS": "0"},
-        {"COLUMNS": "many"},
+        {"PYTHONOPTIMIZE": "2", "TERM": "dumb", "COLUMNS": "0"},
+        {"NO_COLOR": "1", "COLUMNS": "many"},
         {"LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     ],
     ids=str,

@@ -54,7 +54,7 @@ def expected(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
 @pytest.mark.parametrize(
     "shape",
     [
-        pytest.param(shape, id=name, marks=[] if name == "4 nodes" else only_full)
+        pytest.param(shape, id=name, marks=[] if name == "2 nodes" else only_full)
         for name, shape in CLUSTERS.items()
     ],
 )

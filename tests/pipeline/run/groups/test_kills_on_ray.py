@@ -20,7 +20,7 @@ from tests.pipeline.run.groups.test_meet import GROUPS, LITTLE, MEETING, write_p
 from tests.support.folders import tree
 from tests.support.paths import ROOT
 from tests.support.ray_nodes import STARTS, nodes
-from tests.support.sizes import either
+from tests.support.sizes import either, only_full
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # warnings of Ray
 
@@ -92,7 +92,13 @@ def finish(words: list[str], environment: Mapping[str, str]) -> None:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("lasts", [False, True], ids=["Ray dies, too", "the cluster lives on"])
+@pytest.mark.parametrize(
+    "lasts",
+    [
+        pytest.param(False, id="Ray dies, too", marks=only_full),  # in test_resume as well
+        pytest.param(True, id="the cluster lives on"),
+    ],
+)
 def test_a_driver_that_is_killed_in_a_group_s_pass(folder: Path, lasts: bool) -> None:
     rng, hits, kills = random.Random(18 + lasts), 0, 0
     store, words = folder / "store", command(str(folder / "recipe.yaml"))
