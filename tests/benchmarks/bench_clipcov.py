@@ -7,7 +7,7 @@ Each seed draws another pool of scenes like the sample pool's, a quarter of them
 caption. The demo's CLIP scores and embeds it. Each subset, and the whole pool, trains the laboratory's CLIP
 (`jobs/poison_lab/model.py`) from random weights with the same number of steps. The error is
 |C_subset - C_pool| / |C_pool| in Frobenius norms; C is the cross-covariance of the pictures' and captions'
-embeddings, each less its mean: of all samples, and of each class of `clipcov.ZeroShot`, weighted by its
+embeddings, each less its mean: of all samples, and of each class of `concepts.ZeroShot`, weighted by its
 samples. `direction` is the cosine of C_subset and C_pool, which a common factor does not change. `clean` is
 the share of the subset without a defect. Recall is that of 500 unseen scenes without defects, the mean of
 both directions. About 40 CPU seconds a pool and 30 a model.
@@ -31,7 +31,8 @@ from jobs.toy.sample_pool import draw
 from jobs.toy.scenes import PARTS
 from jobs.toy.train_clip import train
 from operators.clip import ClipScore
-from operators.clipcov import Cover, ZeroShot
+from operators.clipcov import Cover
+from operators.concepts import ZeroShot
 from pipeline.operator import Device
 
 MODELS = Path(__file__).parents[2] / "jobs" / "toy" / "models"
