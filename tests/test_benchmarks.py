@@ -1,6 +1,8 @@
 """`make bench`: what benchmarks print becomes their blocks of RESULTS.md; the rest of the page stays."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,12 @@ def test_every_benchmark_has_a_quick_run_with_options_that_it_knows():
     for name, arguments in runner.QUICK.items():
         for option in (word.removeprefix("--") for word in arguments if word.startswith("--")):
             assert re.search(rf'"(--)?{option}"', sources[name]), (name, option)
+
+
+def test_every_benchmark_imports_what_is_there() -> None:
+    """Names move; nothing else runs all of them. Those that lack a peer say so when they run."""
+    names = sorted(path.stem for path in runner.HERE.glob("bench_*.py"))
+    assert {name.removeprefix("bench_") for name in names} == set(runner.QUICK)
+    code = f"import sys; sys.path.insert(0, {str(runner.HERE)!r})\n" + "\n".join(f"import {n}" for n in names)
+    done = subprocess.run([sys.executable, "-c", code], cwd=runner.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -23,6 +23,7 @@ import polars as pl
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe
+from pipeline.storage.identity import local_state
 
 PER_SHARD = 10_000
 
@@ -78,9 +79,14 @@ def make_shard(session: Session, shard: str) -> None:
         pl.when(~bad).then(pl.col("clip.score")).alias("clip.score"),
         pl.when(bad).then(pl.lit("image cannot be decoded: broken")).alias("clip.error"),
     )
-    session.store.write(f"samples/{shard}.parquet", pl.DataFrame(samples))
-    session.store.write(f"{session.folder('caption')}/{shard}.parquet", pl.DataFrame({**place, **caption}))
-    session.store.write(f"{session.folder('clip')}/{shard}.parquet", clip)
+    tar = Path(session.recipe.pool.folder).parent / "pool" / f"{shard}.tar"  # keep looks at its state only
+    tar.write_bytes(bytes(1024))
+    notes = {"content": f"content of {shard}"}
+    state = {"state": local_state(tar.stat())}
+    session.store.write(f"samples/{shard}.parquet", pl.DataFrame(samples), notes | state)
+    captions = pl.DataFrame({**place, **caption})
+    session.store.write(f"{session.folder('caption')}/{shard}.parquet", captions, notes)
+    session.store.write(f"{session.folder('clip')}/{shard}.parquet", clip, notes)
 
 
 KEEP = """
@@ -131,6 +137,7 @@ def main() -> None:
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="bench_keep"))
     shards = -(-args.rows // PER_SHARD)
+    (folder / "pool").mkdir(parents=True)
     session = Session.open(recipe(folder, shards))
     print(
         f"{platform.processor() or platform.machine()}, {shards * PER_SHARD:,} rows in {shards:,} shards",
