@@ -26,6 +26,9 @@ Facts about Ray 2.60 that this code relies on; a comment names the number at the
     its collector twice. So a collector counts each batch once (collector.py).
  6. Ray restarts the process of an actor with `max_restarts`, but not its state. So a collector reports a
     token of its process. If the token has changed, the shards that are not published are computed again.
+10. If the process of an actor dies in a call that yields, Ray repeats the call, and drops as many outputs as
+    the driver has had. So a worker of whole shards yields equally many each time (shard_worker.py). If a
+    shard has changed meanwhile, its note may be lost; `compute` plans whatever is not stored again.
 """
 
 import logging
