@@ -38,26 +38,18 @@ def for_tokens(block: Any, x: Any, at: tuple[Any, Any], mask: Any = None) -> Any
 def only_class_token(visual: Any) -> bool:
     """Let an image tower of open_clip compute the class token alone in its last block, if it pools that one.
     Returns whether it does."""
-    import torch
     from open_clip.transformer import VisionTransformer
 
     if type(visual) is not VisionTransformer or visual.attn_pool is not None or visual.output_tokens:
         return False
     if visual.pool_type != "tok" or not is_usual(visual.transformer):
         return False
+    last = visual.transformer.resblocks[-1]
 
-    class ClassToken(torch.nn.Module):
-        """The last block; its output has the class token only, which comes first."""
+    def forward(x: Any, attn_mask: Any = None) -> Any:
+        """(n, length, d) -> (n, 1, d): the class token comes first."""
+        assert attn_mask is None
+        return for_tokens(last, x, (slice(None), 0))
 
-        def __init__(self, block: Any) -> None:
-            super().__init__()
-            self.block = block
-
-        def forward(self, x: Any, attn_mask: Any = None) -> Any:
-            """(n, length, d) -> (n, 1, d)."""
-            assert attn_mask is None
-            return for_tokens(self.block, x, (slice(None), 0))
-
-    blocks = visual.transformer.resblocks
-    blocks[-1] = ClassToken(blocks[-1])
+    last.forward = forward  # the block itself stays where it is: checkpoints name its weights
     return True

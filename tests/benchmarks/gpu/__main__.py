@@ -74,6 +74,7 @@ def measured(args: argparse.Namespace, machine: Machine, folder: Path) -> dict[s
         found["models"][label] = of_model(label, args, machine, folder, samples)
         found["models"][label]["took"] = time.perf_counter() - started
         if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
             (args.out / "results.json").write_text(json.dumps(found, indent=1))
             (args.out / "results.md").write_text(markdown(found))
     return found

@@ -63,10 +63,10 @@ def device_decode(clip: Clip, samples: Samples, machine: Machine) -> dict[str, f
     found = on_device([jpeg for jpeg, _ in samples], prepared.shape[1], machine).cpu().numpy()
     off = np.abs(found.astype(np.int16) - prepared)
     texts = model.texts([caption for _, caption in samples])[0]
+    encode = model.net.encode_image
     scores, exact = (
         _cosine(
-            np.concatenate([model._forward(model.net.encode_image, part) for part in _inputs(model, p)]),
-            texts,
+            np.concatenate([model._forward(encode, part, model.chunk) for part in _inputs(model, p)]), texts
         )
         for p in (found, prepared)
     )
