@@ -1,5 +1,7 @@
 """`make bench`: what benchmarks print becomes their blocks of RESULTS.md; the rest of the page stays."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -112,3 +114,22 @@ def test_every_benchmark_imports_what_is_there() -> None:
     code = f"import sys; sys.path.insert(0, {str(runner.HERE)!r})\n" + "\n".join(f"import {n}" for n in names)
     done = subprocess.run([sys.executable, "-c", code], cwd=runner.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_self_test_of_make_gpu(tmp_path: Path) -> None:
+    """Every line of it but those that need CUDA, with drawn pictures."""
+    command = [sys.executable, "-m", "tests.benchmarks.gpu", "--seconds", "0.1", "--photos", str(tmp_path)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")],
+        cwd=runner.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "No CUDA device: a self-test on the CPU with a tiny model." in done.stderr
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["FAISS"] == {"equal": 1.0}
+    assert found["models"]["tiny"]["exact"]["failed"] == 0
+    assert "| tiny, exact |" in (tmp_path / "out" / "results.md").read_text()

@@ -43,7 +43,7 @@ def by_walk_and_copy(paths: list[str]) -> int:
 
 def by_read_samples(paths: list[str]) -> int:
     """Arrow tables: samples, captions, JSON, image sizes, uids, image bytes."""
-    return sum(len(table) for shard in list_shards(paths).shards for table in read_samples(shard))
+    return sum(len(frame) for shard in list_shards(paths).shards for frame, _ in read_samples(shard))
 
 
 def by_identify(paths: list[str]) -> int:

@@ -246,8 +246,7 @@ def whole_pass(samples: int, model: str = "ViT-B-32") -> None:
     from pipeline.run.stage import runner as stage
 
     stage.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
-    table = next(iter(read_samples(Shard("0", str(DATA / "photos" / "00000.tar")), batch_rows=samples)))
-    frame, data = pl.DataFrame(pl.from_arrow(table.drop(["image"]))), table.column("image").to_pylist()
+    frame, data = next(iter(read_samples(Shard("0", str(DATA / "photos" / "00000.tar")), batch_rows=samples)))
     with tempfile.TemporaryDirectory() as folder:
         weights = {"model": model, "pretrained": checkpoint(model, Path(folder))}
         reads = {"boxes": "text.boxes", "text_embedding": "clip.text_embedding", "plain": "clip.score"}

@@ -61,8 +61,9 @@ def file(name: str, data: bytes) -> str:
 
 def tar(data: bytes) -> None:
     """The samples of a tar, sorted or not, and the files of the bytes as one sample's range."""
-    for rows in read_samples(Shard("0", file("shard.tar", data)), batch_rows=10):
-        assert rows["uid"].null_count == 0
+    for frame, images in read_samples(Shard("0", file("shard.tar", data)), batch_rows=10):
+        assert frame["uid"].null_count() == 0
+        assert len(frame) == len(images)
     iter_fields(data, "000")
 
 

@@ -37,6 +37,7 @@ from tests.benchmarks.gpu.report import markdown
 SIDE = 1024  # pixels of the longer side of larger photos
 LARGER = ("L/14", "tiny")  # the models for which these are measured, too
 MOST = 12_000  # samples of a pool
+SELF_TEST = 200  # samples of a pass: more than one batch
 LOOKED_AT = 500  # samples whose scores are compared
 
 
@@ -95,9 +96,7 @@ def of_model(
     size = size[0] if isinstance(size, tuple) else size
     found: dict[str, Any] = {"forward": rates.forward(model, size, machine)}
     print(label, "forward", found["forward"], flush=True)
-    rows = (
-        max(model.chunk, int(found["forward"]["both"] * args.seconds)) if machine.has_gpu else 2 * model.chunk
-    )
+    rows = max(model.chunk, int(found["forward"]["both"] * args.seconds)) if machine.has_gpu else SELF_TEST
     rows = min(rows, MOST)
     found["device decode"] = rates.with_device_decode(model, samples, machine, rows)
     print(label, "device decode", found["device decode"], flush=True)

@@ -51,6 +51,12 @@ def recipe(shards: Path, store: Path, compute: dict[str, object], **more: object
     )
 
 
+@pytest.fixture(autouse=True)
+def _no_log_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker logs to stderr from its start to the end of its process, which is this one here."""
+    monkeypatch.setattr("pipeline.run.ray.shard_worker.log_in_worker", lambda: None)
+
+
 BOTH = {"caption": {"use": "caption.Caption"}, "bright": {"use": "planted.Brightness"}}
 
 
