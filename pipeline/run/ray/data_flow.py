@@ -27,8 +27,8 @@ Facts about Ray 2.60 that this code relies on; a comment names the number at the
  6. Ray restarts the process of an actor with `max_restarts`, but not its state. So a collector reports a
     token of its process. If the token has changed, the shards that are not published are computed again.
 10. If the process of an actor dies in a call that yields, Ray repeats the call, and drops as many outputs as
-    the driver has had. So a worker of whole shards yields equally many each time (shard_worker.py). If a
-    shard has changed meanwhile, its note may be lost; `compute` plans whatever is not stored again.
+    the driver has had, whatever they say. So calls of whole shards are not repeated by Ray. Their errors are
+    ignored (`max_errored_blocks`), and the driver hands out again what has not ended.
 """
 
 import logging
@@ -66,15 +66,39 @@ def run_whole(
     report: Report,
     patience: float,
 ) -> None:
-    """Run a pass in workers that take whole shards. Raises ShardError if nothing was done for `patience`
-    seconds, OperatorError, and Ray's errors."""
-    _set_up(patience, ROW_BYTES)
+    """Run a pass in workers that take whole shards. If the process of one dies, its shards that had not ended
+    are done again when all others are done. Raises ShardError if nothing was done for `patience` seconds or
+    no shard ended in ATTEMPTS rounds, OperatorError, and Ray's errors."""
+    left, vain = {shard.name: shard for shard in shards}, 0
+    while left:
+        before = len(left)
+        for event in _whole(work, list(left.values()), stages, pool, patience):
+            if event.read is not None:
+                left.pop(event.read.shard, None)
+            report(event)
+        vain = vain + 1 if len(left) == before else 0
+        if vain == ATTEMPTS:
+            raise ShardError(
+                f"workers ended {vain} times before they had finished a shard. Either an operator keeps killing "
+                "its worker process, or machines are lost. Check `run:`, then run the command again"
+            )
+        if left:
+            LOG.warning("workers ended; shards that are computed again: %d", len(left))
+            work = work.with_pieces(list(left.values()))
+
+
+def _whole(
+    work: Work, shards: Sequence[Shard], stages: Sequence[Stage], pool: Placement, patience: float
+) -> Iterator[Event]:
+    """What workers of whole shards tell. Shards of a worker whose process dies are missing."""
+    _set_up(patience, ROW_BYTES, lost=-1)
     data = _rows(shards, cluster.read_tasks(shards, pool.workers))
     data = data.map_batches(
         ShardWorker,
         fn_constructor_args=(work, stages, pool.threads),
         num_cpus=pool.cpus,
         memory=int(pool.memory * GIB) or None,
+        max_task_retries=0,  # fact 10
         compute=ActorPoolStrategy(
             size=pool.workers,  # fact 2
             max_tasks_in_flight_per_actor=CALLS,
@@ -84,8 +108,7 @@ def run_whole(
         batch_size=None,
         batch_format="pyarrow",
     )
-    for event in _told(data, patience):
-        report(event)
+    return _told(data, patience)
 
 
 def run_flow(
@@ -100,7 +123,7 @@ def run_flow(
     """Run a pass with so many readers and a pool of workers for each stage. If Ray restarts a collector, the
     rows that it held are lost. The shards that are then not published are computed again, up to ATTEMPTS
     times. Raises ShardError if nothing was done for `patience` seconds, OperatorError, and Ray's errors."""
-    _set_up(patience, BLOCK_BYTES)
+    _set_up(patience, BLOCK_BYTES, lost=0)
     for _ in range(ATTEMPTS):
         unread = set[str]()
         with _collectors(work, cluster.collectors_beside(nodes)) as collectors:
@@ -195,13 +218,15 @@ def _states(collectors: Sequence[Any]) -> list[data_workers.CollectorState]:
     return cast(list[data_workers.CollectorState], ray.get([actor.state.remote() for actor in collectors]))
 
 
-def _set_up(patience: float, block_bytes: int) -> None:
-    """Ray Data's settings for this process, and its own progress display and warnings off."""
+def _set_up(patience: float, block_bytes: int, lost: int) -> None:
+    """Ray Data's settings for this process, and its own progress display and warnings off. `lost`: calls that
+    may fail, -1 for any number."""
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
     for name in ("ray.data", "ray"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL if lost else logging.ERROR)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.max_errored_blocks = lost
     context.target_max_block_size = block_bytes  # fact 4
     context.execution_no_progress_timeout_s = patience  # fact 3

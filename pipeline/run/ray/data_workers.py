@@ -265,17 +265,6 @@ def as_row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str,
     return pa.table([[shard], [start], column, [orjson.dumps(note)]], schema=ROW)
 
 
-def note_of(event: Event) -> dict[str, Any]:
-    """An event without `read` as plain data."""
-    return {
-        "rows": event.rows,
-        "tally": event.tally.as_dict(),
-        "work": event.work,
-        "bytes": event.bytes,
-        "took": event.took,
-    }
-
-
 def events_of(note: bytes) -> Iterator[Event]:
     """The events that a note tells of. Raises OperatorError if an operator has failed."""
     fields = orjson.loads(note)
@@ -285,4 +274,7 @@ def events_of(note: bytes) -> Iterator[Event]:
     tally = Tally.of(fields.get("tally", {}))
     took = fields.get("took", sum(tally.seconds.values()))
     yield Event(rows, tally, None, fields.get("work", rows), fields.get("bytes", 0), took)
-    yield from (Event(read=Read(**read)) for read in fields.get("reads", ()))
+    for read in fields.get("reads", ()):  # from readers
+        yield Event(read=Read(**read))
+    for shard in fields.get("ended", ()):  # from workers of whole shards
+        yield Event(shard["rows"], Tally.of(shard["tally"]), Read(**shard["read"]))
