@@ -143,7 +143,11 @@ def checked(
             raise OperatorError(f"{name}.{column} must be {dtype}, got {result[column].dtype}")
     named = [result[column].alias(f"{name}.{column}") for column in operator.writes]
     reasons = result["error"] if "error" in result.columns else pl.Series([None] * rows, dtype=pl.String)
-    return pl.DataFrame([*named, reasons.cast(pl.String).alias(f"{name}.error")])
+    try:
+        reasons = reasons.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        raise OperatorError(f"{name}.error must be String, got {reasons.dtype}") from None
+    return pl.DataFrame([*named, reasons.alias(f"{name}.error")])
 
 
 def with_reasons(

@@ -181,6 +181,10 @@ def returns(frame: object) -> Writer:
         (pl.DataFrame({"value": [1.0] * 3, "more": [1] * 3}), r"extra \['more'\]$"),
         (pl.DataFrame({"value": [1, 2, 3]}), r"^x.value must be Float64, got Int64$"),
         (pl.DataFrame({"value": [None] * 3}), r"^x.value must be Float64, got Null$"),
+        (
+            pl.DataFrame({"value": [0.0] * 3, "error": [["a"]] * 3}),
+            r"^x.error must be String, got List\(String\)$",
+        ),
         ([1.0, 2.0, 3.0], r"^x: score\(\) must return a polars DataFrame, got list$"),
         (None, r"^x: score\(\) must return a polars DataFrame, got NoneType$"),
     ],
