@@ -63,12 +63,12 @@ def decode_seconds(tars: Path, threads: int) -> float:
 
 
 def rate(pool: Path, seconds: float, executor_of: object) -> float:
-    """Samples per second of a pass after its first batch."""
-    seen: list[tuple[float, int]] = []
+    """Samples per second of a pass, from the first that is heard of work done to the last."""
+    seen: list[tuple[float, float]] = []
 
     def hear(event: Event) -> None:
-        if event.rows:
-            seen.append((time.perf_counter(), event.rows))
+        if event.work:
+            seen.append((time.perf_counter(), event.work))
 
     with tempfile.TemporaryDirectory() as store:
         recipe = parse(
