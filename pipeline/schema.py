@@ -65,7 +65,6 @@ SAMPLE_SCHEMA = pa.schema(
         **dict.fromkeys(("image_format", "error"), pa.string()),
     }
 )
-CAPTIONS = pa.field("captions", pa.large_list(pa.large_string()))
 
 # Made from one row: from none, pyarrow would import pandas, which takes half a second.
 _ONE_ROW = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)

@@ -5,7 +5,7 @@
         contexts.encode(tokens[rows, :length])          # padded to ROWS rows
 
 In a causal text tower a token sees only what is before it, and the embedding is read at the caption's end
-token. So padding behind it costs time and changes nothing: a caption of 20 tokens needs a context of 32, not
+token. So padding behind it costs time and changes nothing: a caption of 20 tokens needs a context of 24, not
 of 77. Contexts are multiples of STEP. A caption's context depends on that caption alone, so a result never
 depends on neighbours or on the size of a batch. The last block is computed for the end token alone
 (pooled_token.py).

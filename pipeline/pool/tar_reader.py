@@ -12,9 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from pipeline.pool.archive.joining import Joined
 from pipeline.pool.fields import USUAL, Limits
@@ -125,19 +123,3 @@ def _parted(rows: Sequence[tuple[Any, ...]]) -> Samples:
     types = EMPTY.schema if len(columns) == OWN else {**EMPTY.schema, **CAPTIONS_COLUMN}
     named = zip(types.items(), columns, strict=True)
     return pl.DataFrame([pl.Series(name, values, kind) for (name, kind), values in named]), list(images)
-
-
-def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
-    """Bytes, copied once into an array. pa.array is not used, since up to pyarrow 26 it never frees a
-    memoryview."""
-    offsets = np.zeros(len(values) + 1, np.int64)
-    np.cumsum([0 if value is None else len(value) for value in values], out=offsets[1:])
-    present = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
-    data = b"".join(value for value in values if value is not None)
-    buffers = [present, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
-
-
-def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
-    """The values of a binary column, as views: nothing is copied."""
-    return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]

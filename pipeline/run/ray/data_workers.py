@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
@@ -30,7 +31,6 @@ from pipeline.errors import OperatorError
 from pipeline.operator import reads_images
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
-from pipeline.pool.tar_reader import binary, buffers
 from pipeline.progress import Tally
 from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
@@ -253,6 +253,22 @@ def from_payload(shard: str, start: int, payload: pa.Buffer) -> Batch:
         data = buffers(table.column("image"))
         table = table.drop_columns(["image"])
     return Batch(shard, start, pl.DataFrame(table), data)
+
+
+def binary(values: Sequence[bytes | memoryview | None]) -> pa.LargeBinaryArray:
+    """Bytes, copied once into an array. pa.array is not used, since up to pyarrow 26 it never frees a
+    memoryview."""
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum([0 if value is None else len(value) for value in values], out=offsets[1:])
+    present = pa.array([value is not None for value in values], pa.bool_()).buffers()[1]
+    data = b"".join(value for value in values if value is not None)
+    buffers = [present, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(values), buffers)
+
+
+def buffers(image: pa.ChunkedArray) -> list[memoryview | None]:
+    """The values of a binary column, as views: nothing is copied."""
+    return [memoryview(value.as_buffer()) if value.is_valid else None for value in image]
 
 
 def as_row(shard: str, start: int, payload: pa.Buffer | None, note: Mapping[str, Any]) -> pa.Table:

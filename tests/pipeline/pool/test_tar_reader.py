@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.pool.archive.read_through import iter_fields
 from pipeline.pool.shards import Shard, list_shards
-from pipeline.pool.tar_reader import binary, read_samples
+from pipeline.pool.tar_reader import read_samples
+from pipeline.run.ray.data_workers import binary
 from pipeline.schema import EMPTY
 from tests.pipeline.pool.made_samples import JPEG, make, rows_of
 
