@@ -18,6 +18,7 @@ import polars as pl
 import simplejpeg
 
 from pipeline.bounds import Bounds
+from pipeline.pool.jpeg_header import usual_jpeg_size
 
 BAD_JSON = "json cannot be parsed"
 NO_CAPTION = "no caption"
@@ -165,6 +166,8 @@ def pixels_of(column: str) -> pl.Expr:
 
 def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
     """(width, height) in pixels from the header of an encoded image; (None, None) if it cannot be read."""
+    if data[:2] == b"\xff\xd8" and (usual := usual_jpeg_size(data)):
+        return usual
     for read in (_jpeg_size, _pillow_size) if data[:2] == b"\xff\xd8" else (_pillow_size,):
         try:
             width, height = read(data)

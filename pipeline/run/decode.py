@@ -11,13 +11,14 @@ import io
 import re
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from pipeline.pool.fields import HEIC, picture_formats
+from pipeline.pool.jpeg_header import usual_jpeg_size
 from pipeline.recipe.limits import DEFAULTS, Limits
 
 NO_IMAGE = "no image"  # the reason of a row that has none
@@ -63,12 +64,10 @@ def _decode_jpeg(data: Data, limits: Limits, room: "Room") -> np.ndarray | None:
     """The pixels of a JPEG; None if Pillow must decide, and word the reason. Raises Refused."""
     import simplejpeg
 
-    _check_scans(data, limits)
     try:
-        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-        if space not in ("YCbCr", "RGB", "Gray"):
+        if (size := _jpeg_size(data, limits)) is None:
             return None
-        with room.taken(_checked(width, height, COST["JPEG"] * width * height, len(data), limits)):
+        with room.taken(_jpeg_memory(size, data, limits)):
             pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
             return pixels
     except ValueError:
@@ -77,18 +76,34 @@ def _decode_jpeg(data: Data, limits: Limits, room: "Room") -> np.ndarray | None:
 
 def is_usual_jpeg(data: Data | None, limits: Limits) -> bool:
     """Whether an image is a JPEG within the limits, in colours that a device takes."""
-    import simplejpeg
-
     data = memoryview(data or b"").cast("B")  # as in `decode`
     if data[:2] != START:
         return False
     try:
-        _check_scans(data, limits)
-        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-        _checked(width, height, COST["JPEG"] * width * height, len(data), limits)
+        size = _jpeg_size(data, limits, ("YCbCr", "Gray"))
+        return size is not None and _jpeg_memory(size, data, limits) > 0
     except (ValueError, Refused):
         return False
-    return space in ("YCbCr", "Gray")
+
+
+def _jpeg_size(
+    data: Data, limits: Limits, spaces: Collection[str] = ("YCbCr", "RGB", "Gray")
+) -> tuple[int, int] | None:
+    """(width, height) of a JPEG; None if its colours are none of `spaces`. Raises ValueError if libjpeg
+    cannot read its header, and Refused."""
+    import simplejpeg
+
+    if "RGB" in spaces and (usual := usual_jpeg_size(data)):
+        return usual
+    _check_scans(data, limits)
+    height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    return (width, height) if space in spaces else None
+
+
+def _jpeg_memory(size: tuple[int, int], data: Data, limits: Limits) -> int:
+    """Bytes that decoding a JPEG takes. Raises Refused."""
+    width, height = size
+    return _checked(width, height, COST["JPEG"] * width * height, len(data), limits)
 
 
 def _decode_with_pillow(data: Data, limits: Limits, room: "Room") -> np.ndarray:
