@@ -4,8 +4,9 @@ that waits for a GPU does) at several ratios to decoding, through the plain loop
     PYTHONPATH=. python tests/benchmarks/bench_overlap.py [--copies 2] [--side 640] [--ray] [--threads 2]
 
 `of the slower`: samples per second of the pass, over those of decoding alone or the device alone, whichever
-is slower; 1 is perfect. Decoding alone is measured before and after each pass. `one after the other`: what a
-worker reaches that decodes, then computes.
+is slower; 1 is perfect. Decoding alone is measured before and after each pass. `of reading, too`: the same
+with a pass whose device takes no time, which reads tars and makes columns besides, in place of decoding
+alone. `one after the other`: what a worker reaches that decodes, then computes.
 """
 
 import argparse
@@ -103,8 +104,8 @@ def main() -> None:
     size = f"{args.side} pixels" if args.side else "their own size"
     print(f"{platform.processor() or platform.machine()}, {args.threads} threads, photos of {size}")
     print(
-        "\n| way | device : decode | decoding alone | samples/s | of the slower | one after the other |"
-        "\n|---|---|---|---|---|---|"
+        "\n| way | device : decode | decoding alone | no device | samples/s | of the slower | of reading, too "
+        "| one after the other |\n|---|---|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         pool = Path(folder)
@@ -119,12 +120,14 @@ def main() -> None:
             for ratio in RATIOS:
                 before = decode_seconds(pool, args.threads)
                 device = before * ratio
+                bare = 1 / rate(pool, 0.0, executor_of)
                 found = rate(pool, device, executor_of)
                 decode = (before + decode_seconds(pool, args.threads)) / 2
                 slower = max(decode, device)
                 print(
-                    f"| {name} | {ratio:g} | {1 / decode:,.0f} | {found:,.0f} | {found * slower:.2f} | "
-                    f"{slower / (decode + device):.2f} |",
+                    f"| {name} | {ratio:g} | {1 / decode:,.0f} | {1 / bare:,.0f} | {found:,.0f} "
+                    f"| {found * slower:.2f} | {found * max(bare, device):.2f} "
+                    f"| {slower / (decode + device):.2f} |",
                     flush=True,
                 )
 
