@@ -29,6 +29,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run.batches import Work
 from pipeline.run.executor import LITTLE, Asked, Report, log_begun
 from pipeline.run.ray.log import stderr_discarded
+from pipeline.run.ray.one_machine import small_head, with_helpers, without_helpers
 from pipeline.run.ray.task_flow import counting, merge_task, run_all, run_task, run_tree
 
 Item = TypeVar("Item")
@@ -48,7 +49,13 @@ class RayExecutor:
             if address:
                 check_address(address)
             with stderr_discarded():
-                connect(_init, address) if address else start(_init, cpus, gpus)
+                if address:
+                    connect(_init, address)
+                    with_helpers()
+                else:
+                    with small_head():
+                        start(_init, cpus, gpus)
+                    without_helpers()
         if recipe is not None and address:
             cluster.check_paths(recipe)
         if recipe is not None:

@@ -1,0 +1,115 @@
+"""Ray on this machine alone, without the processes that have nothing to do there.
+
+A pass of Ray Data has seven helper processes beside its workers, a second of CPU time and 100 MB each. Six of
+them serve a cluster. On one machine that Winnow starts Ray on, nothing can be scaled, every worker is on the
+same node, there is no dashboard that shows statistics, and no log is copied to the driver. So these are not
+started:
+
+    monitor              asks for more machines
+    log monitor          copies the workers' logs to drivers; the files themselves are written by the workers
+    API server           the dashboard's; without a dashboard it counts usage alone
+    autoscaler actor     collects the requests of Ray Data for more machines
+    statistics actor     collects what the dashboard shows of Ray Data
+    location actor       says on which node each worker of a pool is
+
+Ray has no settings for this. So functions of Ray 2.60 are replaced, each if it is there: on a Ray that calls
+them otherwise, its helper starts again, and a test says so (tests/pipeline/run/ray/test_one_machine.py). A
+cluster that Winnow connects to keeps everything.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+DATA = "ray.data._internal."
+Replaced = tuple[Any, str, Any]  # an object, the name of an attribute, and its value before
+_REPLACED: list[Replaced] = []
+
+
+@contextmanager
+def small_head() -> Iterator[None]:
+    """A Ray that is started in the block has no monitor, log monitor and API server."""
+    node = ray._private.node.Node
+    names = ("start_monitor", "start_log_monitor", "start_api_server")
+    replaced = [_replace(node, name, _nothing) for name in names if hasattr(node, name)]
+    try:
+        yield
+    finally:
+        _restore(replaced)
+
+
+def without_helpers() -> None:
+    """From now on Ray Data starts none of its actors, until `with_helpers` is called. Imports Ray Data, which
+    takes half a second."""
+    with_helpers()
+    pool = DATA + "execution.operators.actor_pool_map_operator"
+    others: dict[tuple[str, str], Callable[..., Any]] = {
+        (DATA + "stats", "get_or_create_stats_actor"): Nobody,
+        (pool, "get_or_create_actor_location_tracker"): Nobody,
+        (pool, "get_actor_locations"): _here,
+        (DATA + "execution.streaming_executor", "create_cluster_autoscaler"): _no_autoscaler,
+    }
+    for (module, name), other in others.items():
+        place = importlib.import_module(module)
+        if hasattr(place, name):
+            _REPLACED.append(_replace(place, name, other))
+
+
+def with_helpers() -> None:
+    """Ray Data as it is."""
+    _restore(_REPLACED)
+    _REPLACED.clear()
+
+
+class Nobody:
+    """In the place of an actor's handle. Its methods may be called with anything, and nothing happens."""
+
+    def __getattr__(self, name: str) -> "Nobody":
+        if name.startswith("__"):  # what pickle asks for
+            raise AttributeError(name)
+        return self
+
+    def remote(self, *_: Any, **__: Any) -> None:
+        """A call of a method."""
+
+
+def _here(workers: tuple[str, ...]) -> dict[str, str]:
+    """The node of each worker."""
+    return dict.fromkeys(workers, ray.get_runtime_context().get_node_id())
+
+
+def _no_autoscaler(*_: Any, **__: Any) -> Any:
+    """An autoscaler that asks for nothing. The machine has what Ray was started with."""
+    from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
+    from ray.data._internal.execution.interfaces import ExecutionResources
+
+    total = ExecutionResources.from_resource_dict(ray.cluster_resources())
+
+    class OneMachine(ClusterAutoscaler):  # type: ignore[misc]
+        """See `_no_autoscaler`."""
+
+        try_trigger_scaling = on_executor_shutdown = _nothing
+
+        def get_total_resources(self) -> ExecutionResources:
+            """The same always."""
+            return total
+
+    return OneMachine()
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Instead of a function that would start something."""
+
+
+def _replace(place: Any, name: str, other: Any) -> Replaced:
+    before = getattr(place, name)
+    setattr(place, name, other)
+    return place, name, before
+
+
+def _restore(replaced: list[Replaced]) -> None:
+    for place, name, before in reversed(replaced):
+        setattr(place, name, before)
