@@ -32,9 +32,13 @@ def test_nothing_is_drawn_and_constants_are_as_they_were():
     with unfilled():
         net = Small()
     assert torch.equal(torch.get_rng_state(), before)
-    assert net.linear.weight.shape == (4, 3) and net.scaled.shape == (2, 3) and net.scaled.requires_grad
-    assert net.linear.bias.tolist() == [7.0] * 4 and net.norm.weight.tolist() == [1.0] * 3
-    assert net.places.tolist() == [0, 1, 2, 3, 4] and net.mask.tolist() == [[0.0, -1.0], [0.0, 0.0]]
+    assert net.linear.weight.shape == (4, 3)
+    assert net.scaled.shape == (2, 3)
+    assert net.scaled.requires_grad
+    assert net.linear.bias.tolist() == [7.0] * 4
+    assert net.norm.weight.tolist() == [1.0] * 3
+    assert net.places.tolist() == [0, 1, 2, 3, 4]
+    assert net.mask.tolist() == [[0.0, -1.0], [0.0, 0.0]]
 
 
 def test_loaded_it_is_the_network_that_was_saved():
@@ -52,7 +56,8 @@ def test_outside_of_the_block_weights_are_drawn():
     with unfilled():
         pass
     torch.manual_seed(3)
-    assert len(torch.randn(9).unique()) == 9 and len(nn.Linear(3, 4).weight.unique()) == 12
+    assert len(torch.randn(9).unique()) == 9
+    assert len(nn.Linear(3, 4).weight.unique()) == 12
 
 
 def test_a_clip_has_the_weights_of_its_checkpoint(tiny_clip):

@@ -17,51 +17,41 @@ them otherwise, its helper starts again, and a test says so (tests/pipeline/run/
 cluster that Winnow connects to keeps everything.
 """
 
-import importlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import Any
 
 import ray
 
 DATA = "ray.data._internal."
-Replaced = tuple[Any, str, Any]  # an object, the name of an attribute, and its value before
-_REPLACED: list[Replaced] = []
+POOL = DATA + "execution.operators.actor_pool_map_operator"
+_SMALL = set[str]()  # nodes that `small_head` started, by id
 
 
 @contextmanager
 def small_head() -> Iterator[None]:
     """A Ray that is started in the block has no monitor, log monitor and API server."""
-    node = ray._private.node.Node
     names = ("start_monitor", "start_log_monitor", "start_api_server")
-    replaced = [_replace(node, name, _nothing) for name in names if hasattr(node, name)]
-    try:
+    with _replaced(ray._private.node.Node, dict.fromkeys(names, _nothing)):
         yield
-    finally:
-        _restore(replaced)
+    _SMALL.add(ray.get_runtime_context().get_node_id())
 
 
-def without_helpers() -> None:
-    """From now on Ray Data starts none of its actors, until `with_helpers` is called. Imports Ray Data, which
-    takes half a second."""
-    with_helpers()
-    pool = DATA + "execution.operators.actor_pool_map_operator"
-    others: dict[tuple[str, str], Callable[..., Any]] = {
-        (DATA + "stats", "get_or_create_stats_actor"): Nobody,
-        (pool, "get_or_create_actor_location_tracker"): Nobody,
-        (pool, "get_actor_locations"): _here,
-        (DATA + "execution.streaming_executor", "create_cluster_autoscaler"): _no_autoscaler,
-    }
-    for (module, name), other in others.items():
-        place = importlib.import_module(module)
-        if hasattr(place, name):
-            _REPLACED.append(_replace(place, name, other))
-
-
-def with_helpers() -> None:
-    """Ray Data as it is."""
-    _restore(_REPLACED)
-    _REPLACED.clear()
+@contextmanager
+def few_helpers() -> Iterator[None]:
+    """Ray Data starts none of its actors in the block, if `small_head` started Ray."""
+    with ExitStack() as stack:
+        if ray.get_runtime_context().get_node_id() in _SMALL:
+            autoscaler = {"create_cluster_autoscaler": _no_autoscaler}
+            locations = {"get_or_create_actor_location_tracker": Nobody, "get_actor_locations": _here}
+            for module, others in (
+                (DATA + "stats", {"get_or_create_stats_actor": Nobody}),
+                (DATA + "execution.streaming_executor", autoscaler),
+                (POOL, locations),
+            ):
+                stack.enter_context(_replaced(import_module(module), others))
+        yield
 
 
 class Nobody:
@@ -104,12 +94,14 @@ def _nothing(*_: Any, **__: Any) -> None:
     """Instead of a function that would start something."""
 
 
-def _replace(place: Any, name: str, other: Any) -> Replaced:
-    before = getattr(place, name)
-    setattr(place, name, other)
-    return place, name, before
-
-
-def _restore(replaced: list[Replaced]) -> None:
-    for place, name, before in reversed(replaced):
-        setattr(place, name, before)
+@contextmanager
+def _replaced(place: Any, others: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Others stand in the place of functions while the block runs, of those that are there."""
+    before = {name: getattr(place, name) for name in others if hasattr(place, name)}
+    for name in before:
+        setattr(place, name, others[name])
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(place, name, function)
