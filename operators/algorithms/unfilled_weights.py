@@ -23,7 +23,7 @@ DRAWN = {"rand", "randn"}
 BY_NAME = (".npz", ".npy")  # endings of checkpoints that open_clip reads by name
 
 
-class unfilled(TorchFunctionMode):  # type: ignore[misc]  # noqa: N801 - a context manager
+class unfilled(TorchFunctionMode):  # noqa: N801 - a context manager
     """While the block runs, this thread draws no random tensors of floats."""
 
     def __torch_function__(

@@ -17,7 +17,7 @@ them otherwise, its helper starts again, and a test says so (tests/pipeline/run/
 cluster that Winnow connects to keeps everything.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
@@ -25,7 +25,6 @@ from typing import Any
 import ray
 
 DATA = "ray.data._internal."
-POOL = DATA + "execution.operators.actor_pool_map_operator"
 _SMALL = set[str]()  # nodes that `small_head` started, by id
 
 
@@ -41,16 +40,17 @@ def small_head() -> Iterator[None]:
 @contextmanager
 def few_helpers() -> Iterator[None]:
     """Ray Data starts none of its actors in the block, if `small_head` started Ray."""
+    pool = import_module(DATA + "execution.operators.actor_pool_map_operator")
+    executor = import_module(DATA + "execution.streaming_executor")
     with ExitStack() as stack:
         if ray.get_runtime_context().get_node_id() in _SMALL:
-            autoscaler = {"create_cluster_autoscaler": _no_autoscaler}
-            locations = {"get_or_create_actor_location_tracker": Nobody, "get_actor_locations": _here}
-            for module, others in (
-                (DATA + "stats", {"get_or_create_stats_actor": Nobody}),
-                (DATA + "execution.streaming_executor", autoscaler),
-                (POOL, locations),
+            for place, others in (
+                (import_module(DATA + "stats"), {"get_or_create_stats_actor": Nobody}),
+                (executor, {"create_cluster_autoscaler": _no_autoscaler}),
+                (pool, {"get_or_create_actor_location_tracker": Nobody}),
+                (pool, {"get_actor_locations": _here}),
             ):
-                stack.enter_context(_replaced(import_module(module), others))
+                stack.enter_context(_replaced(place, others))
         yield
 
 
@@ -95,7 +95,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 @contextmanager
-def _replaced(place: Any, others: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+def _replaced(place: Any, others: Mapping[str, Any]) -> Iterator[None]:
     """Others stand in the place of functions while the block runs, of those that are there."""
     before = {name: getattr(place, name) for name in others if hasattr(place, name)}
     for name in before:
