@@ -29,6 +29,7 @@ from operators.algorithms.pooled_token import only_class_token
 from operators.algorithms.resample import Frame
 from operators.algorithms.text_contexts import ROWS, TextContexts
 from operators.algorithms.threads import torch_on_one_thread
+from operators.algorithms.unfilled_weights import BY_NAME, unfilled
 from pipeline.assets import local_file
 from pipeline.operator import Device
 
@@ -46,8 +47,6 @@ class ClipModel:
     def __init__(self, model: str, pretrained: str, device: Device, text_only: bool = False) -> None:
         import open_clip
         import torch
-
-        from operators.algorithms.unfilled_weights import BY_NAME, unfilled
 
         model, pretrained = _on_this_machine(model), _on_this_machine(pretrained)
         if why := why_no_tokenizer(model):

@@ -10,10 +10,8 @@ of a model; not if it finds no weights, and not of a big_vision checkpoint (.npz
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
-
-import torch
-from torch.overrides import TorchFunctionMode
 
 DRAWN_IN_PLACE = {
     *("normal_", "uniform_", "trunc_normal_", "orthogonal_"),
@@ -23,18 +21,24 @@ DRAWN = {"rand", "randn"}
 BY_NAME = (".npz", ".npy")  # endings of checkpoints that open_clip reads by name
 
 
-class unfilled(TorchFunctionMode):  # noqa: N801 - a context manager
+def unfilled() -> AbstractContextManager[Any]:
     """While the block runs, this thread draws no random tensors of floats."""
+    import torch
+    from torch.overrides import TorchFunctionMode
 
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Sequence[Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    class Unfilled(TorchFunctionMode):
         """Called by torch for each of its functions."""
-        name, named = getattr(function, "__name__", ""), dict(kwargs or {})
-        if name in DRAWN_IN_PLACE:
-            return args[0] if args else named["tensor"]
-        return (torch.empty if name in DRAWN else function)(*args, **named)
+
+        def __torch_function__(
+            self,
+            function: Callable[..., Any],
+            types: Sequence[Any],
+            args: Sequence[Any] = (),
+            kwargs: Mapping[str, Any] | None = None,
+        ) -> Any:
+            name, named = getattr(function, "__name__", ""), dict(kwargs or {})
+            if name in DRAWN_IN_PLACE:
+                return args[0] if args else named["tensor"]
+            return (torch.empty if name in DRAWN else function)(*args, **named)
+
+    return Unfilled()

@@ -18,7 +18,7 @@ cluster that Winnow connects to keeps everything.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -40,17 +40,11 @@ def small_head() -> Iterator[None]:
 @contextmanager
 def few_helpers() -> Iterator[None]:
     """Ray Data starts none of its actors in the block, if `small_head` started Ray."""
-    pool = import_module(DATA + "execution.operators.actor_pool_map_operator")
-    executor = import_module(DATA + "execution.streaming_executor")
     with ExitStack() as stack:
         if ray.get_runtime_context().get_node_id() in _SMALL:
-            for place, others in (
-                (import_module(DATA + "stats"), {"get_or_create_stats_actor": Nobody}),
-                (executor, {"create_cluster_autoscaler": _no_autoscaler}),
-                (pool, {"get_or_create_actor_location_tracker": Nobody}),
-                (pool, {"get_actor_locations": _here}),
-            ):
-                stack.enter_context(_replaced(place, others))
+            for module, others in _STAND_INS.items():
+                with suppress(ImportError):
+                    stack.enter_context(_replaced(import_module(DATA + module), others))
         yield
 
 
@@ -92,6 +86,16 @@ def _no_autoscaler(*_: Any, **__: Any) -> Any:
 
 def _nothing(*_: Any, **__: Any) -> None:
     """Instead of a function that would start something."""
+
+
+_STAND_INS: Mapping[str, Mapping[str, Any]] = {
+    "stats": {"get_or_create_stats_actor": Nobody},
+    "execution.streaming_executor": {"create_cluster_autoscaler": _no_autoscaler},
+    "execution.operators.actor_pool_map_operator": {
+        "get_or_create_actor_location_tracker": Nobody,
+        "get_actor_locations": _here,
+    },
+}
 
 
 @contextmanager
