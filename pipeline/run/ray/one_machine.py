@@ -1,7 +1,7 @@
 """Ray on this machine alone, without the processes that have nothing to do there.
 
-A pass of Ray Data has seven helper processes beside its workers, a second of CPU time and 100 MB each. Six of
-them serve a cluster. On one machine that Winnow starts Ray on, nothing can be scaled, every worker is on the
+Ray and Ray Data start helper processes beside the workers of a pass. Six of them serve a cluster, and cost 4.4
+CPU seconds together. On one machine that Winnow starts Ray on, nothing can be scaled, every worker is on the
 same node, there is no dashboard that shows statistics, and no log is copied to the driver. So these are not
 started:
 
