@@ -1,9 +1,9 @@
 """Ray on this machine alone, without the processes that have nothing to do there.
 
-Ray and Ray Data start helper processes beside the workers of a pass. Six of them serve a cluster, and cost 4.4
-CPU seconds together. On one machine that Winnow starts Ray on, nothing can be scaled, every worker is on the
-same node, there is no dashboard that shows statistics, and no log is copied to the driver. So these are not
-started:
+Ray and Ray Data start helper processes beside the workers of a pass. Six of them serve a cluster, and cost
+4.4 CPU seconds together. On one machine that Winnow starts Ray on, nothing can be scaled, every worker is on
+the same node, there is no dashboard that shows statistics, and no log is copied to the driver. So these are
+not started:
 
     monitor              asks for more machines
     log monitor          copies the workers' logs to drivers; the files themselves are written by the workers
@@ -41,7 +41,7 @@ def small_head() -> Iterator[None]:
 def few_helpers() -> Iterator[None]:
     """Ray Data starts none of its actors in the block, if `small_head` started Ray."""
     with ExitStack() as stack:
-        if ray.get_runtime_context().get_node_id() in _SMALL:
+        if _SMALL and ray.get_runtime_context().get_node_id() in _SMALL:
             for module, others in _STAND_INS.items():
                 with suppress(ImportError):
                     stack.enter_context(_replaced(import_module(DATA + module), others))
