@@ -61,7 +61,11 @@ ROOMS = {  # what each room of pipeline/ may import, besides itself and the door
     "view": ("recipe", "storage", "pool", "plan", "run", "decide", "export"),
     "search": ("recipe", "storage", "pool", "plan", "run", "decide", "export", "view"),
 }
-RAY = ("pipeline.run.on_ray", "pipeline.run.ray.data_flow")  # the only modules that import Ray
+RAY = (  # the only modules that import Ray
+    "pipeline.run.on_ray",
+    "pipeline.run.ray.data_flow",
+    "pipeline.run.ray.one_machine",
+)
 FOR_OPERATORS = {
     "pipeline.operator",
     "pipeline.schema",

@@ -1,10 +1,11 @@
-"""Passes and tasks on Ray; with `ray/data_flow.py` the only module that imports it.
+"""Passes and tasks on Ray. With `ray/data_flow.py` and `ray/one_machine.py` the only module that imports it.
 
 Facts about Ray 2.60 that this code relies on, beside those of `ray/data_flow.py`:
 
  7. An error in a task reaches the driver inside a RayTaskError. So the driver raises its cause.
  8. Ray's C++ core writes to the process's stderr, past Python's logging. So its start has none (ray/log.py).
  9. Workers import modules by name. Only the driver has the file of a plugin, so its classes travel by value.
+10. Of a worker that died Ray tells on the driver's stdout, among what `--json` prints. There is no setting.
 """
 
 import logging
@@ -29,6 +30,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run.batches import Work
 from pipeline.run.executor import LITTLE, Asked, Report, log_begun
 from pipeline.run.ray.log import stderr_discarded
+from pipeline.run.ray.one_machine import few_helpers, small_head
 from pipeline.run.ray.task_flow import counting, merge_task, run_all, run_task, run_tree
 
 Item = TypeVar("Item")
@@ -48,7 +50,11 @@ class RayExecutor:
             if address:
                 check_address(address)
             with stderr_discarded():
-                connect(_init, address) if address else start(_init, cpus, gpus)
+                if address:
+                    connect(_init, address)
+                else:
+                    with small_head():
+                        start(_init, cpus, gpus)
         if recipe is not None and address:
             cluster.check_paths(recipe)
         if recipe is not None:
@@ -73,7 +79,7 @@ class RayExecutor:
         log_begun(work.names, shards, ", ".join(f"{name} {count}" for name, count in workers.items()))
         from pipeline.run.ray.data_flow import run_flow, run_whole  # half a second: pandas and more
 
-        with _own_errors():
+        with _own_errors(), few_helpers():
             if pool:
                 run_whole(work, shards, stages, pool, report, PATIENCE)
             else:
@@ -169,7 +175,19 @@ def _own_errors() -> Iterator[None]:
 
 def _init(**options: Any) -> None:
     """ray.init, which says nothing itself."""
+    _say_on_stderr()
     ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+
+
+def _say_on_stderr() -> None:
+    """Let Ray say on stderr that a worker died (fact 10), from now on in this process."""
+    say = getattr(ray._private.worker, "print_to_stdstream", None)
+    if say is not None and not isinstance(say, partial):
+        ray._private.worker.print_to_stdstream = partial(_on_stderr, say)
+
+
+def _on_stderr(say: Callable[..., None], data: dict[str, Any], *others: Any, **named: Any) -> None:
+    say({**data, "is_err": True}, *others, **named)
 
 
 def _send_plugins_by_value(recipe: Recipe) -> None:

@@ -26,7 +26,7 @@ Facts about Ray 2.60 that this code relies on; a comment names the number at the
     its collector twice. So a collector counts each batch once (collector.py).
  6. Ray restarts the process of an actor with `max_restarts`, but not its state. So a collector reports a
     token of its process. If the token has changed, the shards that are not published are computed again.
-10. If the process of an actor dies in a call that yields, Ray repeats the call, and drops as many outputs as
+11. If the process of an actor dies in a call that yields, Ray repeats the call, and drops as many outputs as
     the driver has had, whatever they say. So calls of whole shards are not repeated by Ray: their errors are
     ignored (`max_errored_blocks`), and the driver hands out again what has not ended. Ray 2.64 will take
     `max_task_retries` in another way.
@@ -99,7 +99,7 @@ def _whole(
         fn_constructor_args=(work, stages, pool.threads),
         num_cpus=pool.cpus,
         memory=int(pool.memory * GIB) or None,
-        max_task_retries=0,  # fact 10
+        max_task_retries=0,  # fact 11
         compute=ActorPoolStrategy(
             size=pool.workers,  # fact 2
             max_tasks_in_flight_per_actor=CALLS,
@@ -223,7 +223,7 @@ def _set_up(patience: float, block_bytes: int, lost: int) -> None:
     """Ray Data's settings for this process, and its own progress display and warnings off. `lost`: calls that
     may fail, -1 for any number."""
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
-    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # fact 10
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # fact 11
     for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL if lost else logging.ERROR)
     context = DataContext.get_current()

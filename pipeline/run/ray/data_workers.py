@@ -55,10 +55,10 @@ ROW = pa.schema(
 def at_a_time(slow: bool) -> Mapping[str, Any]:
     """The calls of an actor, for Ray Data: they run on threads, side by side. An actor is handed some more
     batches than it works on, so that it need not wait for the driver. If batches are `slow`, as those of
-    images are on a CPU, it is not: the actor that starts first would take all of a small pool's, and the
-    others none."""
+    images are on a CPU, it gets one that it computes and one to decode: with more, the actor that starts
+    first would take all of a small pool's, and the others none."""
     return {
-        "max_tasks_in_flight_per_actor": IN_FLIGHT if slow else 2 * IN_FLIGHT,
+        "max_tasks_in_flight_per_actor": 2 if slow else 2 * IN_FLIGHT,
         "max_concurrent_calls_per_actor": IN_FLIGHT,
         "enable_true_multi_threading": True,
     }

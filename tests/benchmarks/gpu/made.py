@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from pipeline.recipe.load import parse
 from pipeline.recipe.sections import Recipe
 from tests.support.samples import picture
@@ -41,6 +39,7 @@ def random_clip(name: str, folder: Path, device: str) -> Clip:
     """A CLIP with random weights, made on the device. `name`: open_clip's, or `tiny`. A tokenizer that would
     be downloaded is replaced by open_clip's own."""
     import open_clip
+    import torch
     from safetensors.torch import save_file
 
     config = TINY if name == "tiny" else open_clip.get_model_config(name)
