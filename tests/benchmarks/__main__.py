@@ -52,7 +52,7 @@ QUICK = {
     "overlap": ["--copies", "1"],
     "perceptual": [PHOTOS],
     "plan": ["--shards", "500", "--times", "1", "--gigabytes", "0.1"],
-    "preprocess": [],
+    "preprocess": ["--large", "300"],
     "ray": ["--copies", "2", "--rounds", "1"],
     "report": ["--rows", "1000000"],
     "semantic": [],
