@@ -35,7 +35,7 @@ def run(folder: Path, *words: str) -> tuple[int, str]:
 
 
 SUM = """
-## `bench_sum.py`
+### `bench_sum.py`
 
 <!-- bench_sum.py: written by make bench -->
     python bench_sum.py --rows 3
@@ -48,7 +48,7 @@ A machine, torch 2; 2026-01-01; N s.
 <!-- end of bench_sum.py -->
 """
 PLAIN = """
-## `bench_plain.py`
+### `bench_plain.py`
 
 <!-- bench_plain.py: written by make bench -->
     python bench_plain.py
@@ -69,12 +69,12 @@ def test_blocks_are_appended(benchmarks):
 def test_a_block_is_replaced_and_what_is_around_it_stays(benchmarks):
     run(benchmarks)
     path = benchmarks / "RESULTS.md"
-    path.write_text(path.read_text().replace("## `bench_plain.py`", "A finding.\n\n## Plainly"))
+    path.write_text(path.read_text().replace("### `bench_plain.py`", "A finding.\n\n### Plainly"))
     status, page = run(benchmarks, "--full", "sum")
     full = SUM.replace("bench_sum.py --rows 3", "bench_sum.py").replace("| --rows 3 |", "| |")
     assert status == 0
     assert page.replace("|  |", "| |") == PAGE + full + PLAIN.replace(
-        "## `bench_plain.py`", "A finding.\n\n## Plainly"
+        "### `bench_plain.py`", "A finding.\n\n### Plainly"
     )
 
 

@@ -5,9 +5,9 @@
     python -m tests.benchmarks --full keep       # at the size of its own defaults
 
 Each has a block in RESULTS.md between two comments, which the next run replaces; the first appends it to the
-page. What people wrote around the blocks stays. The block has the tables that a benchmark printed, or all of
-its output if there is none. One that fails or takes longer than PATIENCE keeps its block, is named on stderr,
-and the exit status is 1.
+page, whose last section has them. What people wrote around the blocks stays. The block has the tables that a
+benchmark printed, or all of its output if there is none. One that fails or takes longer than PATIENCE keeps
+its block, is named on stderr, and the exit status is 1.
 """
 
 import argparse
@@ -48,7 +48,7 @@ QUICK = {
     "keep": ["--rows", "1000000"],
     "many": ["--shards", "500"],
     "memory": ["--per-shard", "2500"],
-    "outliers": ["--rows", "100000"],
+    "outliers": ["--rows", "30000", "--rounds", "2"],
     "overlap": ["--copies", "1"],
     "perceptual": [PHOTOS],
     "plan": ["--shards", "500", "--times", "1", "--gigabytes", "0.1"],
@@ -122,7 +122,7 @@ def replaced(page: str, name: str, block: str) -> str:
     begin, end = f"<!-- bench_{name}.py: written by make bench -->", f"<!-- end of bench_{name}.py -->"
     whole = f"{begin}\n{block}\n{end}"
     if begin not in page:
-        return f"{page.rstrip()}\n\n## `bench_{name}.py`\n\n{whole}\n"
+        return f"{page.rstrip()}\n\n### `bench_{name}.py`\n\n{whole}\n"
     before, rest = page.split(begin, 1)
     return f"{before}{whole}{rest.split(end, 1)[1]}"
 
