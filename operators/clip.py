@@ -87,9 +87,9 @@ class ClipWeights(Operator):
 class ClipImages(ClipWeights):
     """Base of operators that show images to a CLIP.
 
-    preprocess  `exact`: images are resized as open_clip does it, to the bit; `fast`: five times as fast on a
-                CPU, and on a GPU decoded and resized there; scores then differ a little (`winnow plan` says
-                by how much)
+    preprocess  `exact`: images are resized as open_clip does it, to the bit; `fast`: resized five times as
+                fast on a CPU, with decoding nearly three times; on a GPU decoded and resized there; scores
+                then differ a little (`winnow plan` says by how much)
     """
 
     preprocess: Annotated[Literal["exact", "fast"], YOUNG] = "exact"
