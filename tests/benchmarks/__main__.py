@@ -51,7 +51,7 @@ QUICK = {
     "outliers": ["--rows", "30000", "--rounds", "2"],
     "overlap": ["--copies", "1"],
     "perceptual": [PHOTOS],
-    "plan": ["--shards", "500", "--times", "1", "--gigabytes", "0.1"],
+    "plan": ["--shards", "200", "--times", "1", "--gigabytes", "1"],
     "preprocess": ["--large", "300"],
     "ray": ["--copies", "2", "--rounds", "1"],
     "report": ["--rows", "1000000"],
