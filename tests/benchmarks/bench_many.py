@@ -4,7 +4,8 @@ samples.
     python tests/benchmarks/bench_many.py [--shards 20000] [--folder DIR]
 
 Every step is a command in a process of its own, as a user types it. With --folder the pool is made once and
-left there, and so is the store. A step is linear if its milliseconds per shard stay the same as --shards grows.
+left there, and so is the store. A step is linear if its milliseconds per shard stay the same as --shards
+grows.
 """
 
 import argparse
