@@ -86,6 +86,14 @@ def test_one_that_fails_keeps_its_block_and_the_others_run(benchmarks, capfd):
     assert "bench_sum.py: no photos\n" in capfd.readouterr().err
 
 
+def test_one_that_lacks_a_package_keeps_its_block_and_is_no_failure(benchmarks, capfd):
+    run(benchmarks)
+    lacks = "import sys\nprint('needs openvino', file=sys.stderr)\nsys.exit(77)"
+    (benchmarks / "bench_sum.py").write_text(lacks)
+    assert run(benchmarks) == (0, PAGE + SUM + PLAIN)
+    assert "bench_sum.py: needs openvino\n" in capfd.readouterr().err
+
+
 def test_one_that_takes_too_long_is_stopped(benchmarks, capfd, monkeypatch):
     monkeypatch.setattr(runner, "PATIENCE", 1)
     (benchmarks / "bench_sum.py").write_text("import time; time.sleep(60)")

@@ -7,7 +7,8 @@
 Each has a block in RESULTS.md between two comments, which the next run replaces; the first appends it to the
 page, whose last section has them. What people wrote around the blocks stays. The block has the tables that a
 benchmark printed, or all of its output if there is none. One that fails or takes longer than PATIENCE keeps
-its block, is named on stderr, and the exit status is 1.
+its block and is named on stderr, and the exit status is 1. One that lacks a package ends with the status
+LACKS and a line that says which; it keeps its block, too, but is no failure.
 """
 
 import argparse
@@ -29,6 +30,7 @@ ROOT = HERE.parents[1]
 RESULTS = HERE / "RESULTS.md"
 PHOTOS = "../shared/data/photos"
 PATIENCE = 1800  # seconds of one benchmark
+LACKS = 77
 PACKAGES = ("torch", "open_clip_torch", "numpy", "polars", "pyarrow", "ray", "faiss-gpu", "pillow")
 # The arguments of a run that takes a few minutes at most on two cores
 QUICK = {
@@ -64,9 +66,13 @@ QUICK = {
 }
 
 
+class Lacking(Exception):
+    """A benchmark needs a package that is not installed; the message says which."""
+
+
 def run(name: str, arguments: Sequence[str], folder: Path = HERE) -> str:
     """The block of one benchmark, as lines of Markdown. Raises RuntimeError with the end of its output if it
-    fails."""
+    fails, and Lacking."""
     command = ["python", f"{os.path.relpath(folder, ROOT)}/bench_{name}.py", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = time.perf_counter()
@@ -81,6 +87,8 @@ def run(name: str, arguments: Sequence[str], folder: Path = HERE) -> str:
         )
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"has not ended after {PATIENCE} s") from None
+    if done.returncode == LACKS:
+        raise Lacking(done.stderr.strip())
     if done.returncode:
         raise RuntimeError("\n".join((done.stdout + done.stderr).splitlines()[-5:]))
     head = textwrap.fill(f"{machine()}; {time.perf_counter() - started:,.0f} s.", 110)
@@ -140,8 +148,8 @@ def main(words: Sequence[str] | None = None, results: Path = RESULTS, folder: Pa
         print(f"bench_{name}.py", flush=True)
         try:
             block = run(name, [] if asked.full else QUICK[name], folder)
-        except RuntimeError as error:
-            failed = True
+        except (RuntimeError, Lacking) as error:
+            failed |= isinstance(error, RuntimeError)
             print(f"bench_{name}.py: {error}", file=sys.stderr, flush=True)
             continue
         print(block, flush=True)
