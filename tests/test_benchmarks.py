@@ -94,6 +94,13 @@ def test_one_that_lacks_a_package_keeps_its_block_and_is_no_failure(benchmarks, 
     assert "bench_sum.py: needs openvino\n" in capfd.readouterr().err
 
 
+def test_those_that_read_photos_are_left_out_where_there_are_none(benchmarks, capfd, monkeypatch):
+    monkeypatch.setattr(runner, "READ_DATA", {"sum"})
+    monkeypatch.setattr(runner, "DATA", benchmarks / "nowhere")
+    assert run(benchmarks) == (0, PAGE + PLAIN)
+    assert re.search(r"^bench_sum.py: needs photos and captions in .*nowhere, ", capfd.readouterr().err)
+
+
 def test_one_that_takes_too_long_is_stopped(benchmarks, capfd, monkeypatch):
     monkeypatch.setattr(runner, "PATIENCE", 1)
     (benchmarks / "bench_sum.py").write_text("import time; time.sleep(60)")

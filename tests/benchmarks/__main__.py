@@ -8,7 +8,8 @@ Each has a block in RESULTS.md between two comments, which the next run replaces
 page, whose last section has them. What people wrote around the blocks stays. The block has the tables that a
 benchmark printed, or all of its output if there is none. One that fails or takes longer than PATIENCE keeps
 its block and is named on stderr, and the exit status is 1. One that lacks a package ends with the status
-LACKS and a line that says which; it keeps its block, too, but is no failure.
+LACKS and a line that says which; it keeps its block, too, but is no failure. Nor are those that read DATA
+where there is none.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = HERE / "RESULTS.md"
+DATA = ROOT.parent / "shared" / "data"
 PHOTOS = "../shared/data/photos"
 PATIENCE = 1800  # seconds of one benchmark
 LACKS = 77
@@ -66,13 +68,20 @@ QUICK = {
 }
 
 
+READ_DATA = {"captions", "clip", "copies", "corpus", "overlap", "perceptual", "preprocess", "ray", "tar"}
+READ_DATA |= {"text", "text_int8", "tiny"}
+
+
 class Lacking(Exception):
-    """A benchmark needs a package that is not installed; the message says which."""
+    """A benchmark needs a package that is not installed, or DATA; the message says so."""
 
 
 def run(name: str, arguments: Sequence[str], folder: Path = HERE) -> str:
     """The block of one benchmark, as lines of Markdown. Raises RuntimeError with the end of its output if it
     fails, and Lacking."""
+    if name in READ_DATA and not DATA.is_dir():
+        photos = os.path.relpath(DATA, ROOT)
+        raise Lacking(f"needs photos and captions in {photos}, or photos of your own: see its --help")
     command = ["python", f"{os.path.relpath(folder, ROOT)}/bench_{name}.py", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = time.perf_counter()

@@ -6,6 +6,7 @@ The tars are copied until there are as many bytes, and read from the page cache.
 in this one process, on one core; Ray Data has two. MB/s are of the tars' bytes, best of three runs.
 """
 
+import argparse
 import itertools
 import platform
 import shutil
@@ -136,11 +137,13 @@ def main() -> None:
     """Make the pool, measure, print."""
     import ray
 
-    source = Path(sys.argv[1]) if len(sys.argv) > 1 else PHOTOS
-    size = float(sys.argv[2]) if len(sys.argv) > 2 else 1.0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=PHOTOS, help="a folder of tars")
+    parser.add_argument("gigabytes", nargs="?", type=float, default=1.0)
+    asked = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        paths = replicate(source, Path(folder), int(size * 1e9))
+        paths = replicate(asked.folder, Path(folder), int(asked.gigabytes * 1e9))
         ray.init(num_cpus=2, logging_level="ERROR", log_to_driver=False)
         ray.data.DataContext.get_current().enable_progress_bars = False
         measure(paths)
