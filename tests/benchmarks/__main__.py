@@ -53,7 +53,7 @@ QUICK = {
     "many": ["--shards", "500"],
     "memory": ["--per-shard", "2500"],
     "outliers": ["--rows", "30000", "--rounds", "2"],
-    "overlap": ["--copies", "1"],
+    "overlap": ["--copies", "8"],
     "perceptual": [PHOTOS],
     "plan": ["--shards", "200", "--times", "1", "--gigabytes", "1"],
     "preprocess": ["--large", "300"],
