@@ -47,7 +47,7 @@ QUICK = {
     "faults": ["--runs", "1", "--faults", "worker killed", "--phases", "compute"],
     "forward": [],
     "groups": ["--rows", "1000000"],
-    "index": ["--rows", "50000", "--steps", "ours,bare"],
+    "index": ["--rows", "200000", "--width", "64", "--steps", "ours,bare"],
     "ingest": ["--urls", "500"],
     "keep": ["--rows", "1000000"],
     "many": ["--shards", "500"],

@@ -133,7 +133,7 @@ def main() -> None:
         print("seconds by the clock; CPU seconds and peak memory of the command, without Ray's own processes")
         timed("plan, nothing stored", shards, "plan", recipe)
         timed("compute --local", shards, "compute", recipe, "--local")
-        timed("compute, on Ray (other store)", shards, "compute", recipe, "--set", f"pool.store={folder}/ray")
+        timed("compute, Ray if it takes long", shards, "compute", recipe, "--set", f"pool.store={folder}/ray")
         timed("plan, all stored", shards, "plan", recipe)
         timed("plan, asked again", shards, "plan", recipe)
         timed("compute --local, all done", shards, "compute", recipe, "--local")
