@@ -77,8 +77,8 @@ class Cover(Group):
     limit             samples of a class; a larger one is split at random, by uid. A task takes 10 d `limit`
                       bytes of memory
 
-    Cost: moderate; no image is read: 4,100 rows per second on a CPU core in classes of 4,200 samples of 512
-    numbers, 35,500 with a `share` of 0.1, 6,300 with that and `compat: released`, which takes n d FLOP per
+    Cost: moderate; no image is read: 10,000 rows per second on a CPU core in classes of 4,200 samples of 512
+    numbers, 63,000 with a `share` of 0.1, 8,700 with that and `compat: released`, which takes n d FLOP per
     row in a class of n (measured).
     """
 

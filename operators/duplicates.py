@@ -114,7 +114,7 @@ class Exact(SummaryGroup):
     order  `highest`, or `lowest` if a lower number is better
     ranks  samples of a key that are told apart: all later ones have the rank `ranks` + 1
 
-    Cost: very cheap: 1.5 million rows per second on a CPU core, besides reading and writing columns. A key
+    Cost: very cheap: 3 million rows per second on a CPU core, besides reading and writing columns. A key
     takes about 60 bytes of memory for each of its best `ranks` samples, and nothing for the others, so that
     it may have any number of them.
     """
@@ -187,9 +187,9 @@ class Semantic(Group):
                 of its parts are missed. A task takes 4 limit^2 bytes of memory
     seed        of `keep: random`
 
-    Cost: moderate; no image is read. n d FLOP per row in a cluster of n samples: 12,600 rows per second on a
-    CPU core with 4,200 samples of 512 numbers in a cluster, 22,600 with `compat: released`; a bare product of
-    the same matrices makes 15,500 (measured).
+    Cost: moderate; no image is read. n d FLOP per row in a cluster of n samples: 18,600 rows per second on a
+    CPU core with 4,200 samples of 512 numbers in a cluster, 29,300 with `compat: released`; a bare product of
+    the same matrices makes 21,000 (measured).
     """
 
     embedding: Embedding

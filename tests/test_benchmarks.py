@@ -35,7 +35,7 @@ def run(folder: Path, *words: str) -> tuple[int, str]:
 
 
 SUM = """
-## `bench_sum.py`
+### `bench_sum.py`
 
 <!-- bench_sum.py: written by make bench -->
     python bench_sum.py --rows 3
@@ -48,7 +48,7 @@ A machine, torch 2; 2026-01-01; N s.
 <!-- end of bench_sum.py -->
 """
 PLAIN = """
-## `bench_plain.py`
+### `bench_plain.py`
 
 <!-- bench_plain.py: written by make bench -->
     python bench_plain.py
@@ -69,12 +69,12 @@ def test_blocks_are_appended(benchmarks):
 def test_a_block_is_replaced_and_what_is_around_it_stays(benchmarks):
     run(benchmarks)
     path = benchmarks / "RESULTS.md"
-    path.write_text(path.read_text().replace("## `bench_plain.py`", "A finding.\n\n## Plainly"))
+    path.write_text(path.read_text().replace("### `bench_plain.py`", "A finding.\n\n### Plainly"))
     status, page = run(benchmarks, "--full", "sum")
     full = SUM.replace("bench_sum.py --rows 3", "bench_sum.py").replace("| --rows 3 |", "| |")
     assert status == 0
     assert page.replace("|  |", "| |") == PAGE + full + PLAIN.replace(
-        "## `bench_plain.py`", "A finding.\n\n## Plainly"
+        "### `bench_plain.py`", "A finding.\n\n### Plainly"
     )
 
 
@@ -84,6 +84,21 @@ def test_one_that_fails_keeps_its_block_and_the_others_run(benchmarks, capfd):
     (benchmarks / "bench_plain.py").write_text("print('9 rows')")
     assert run(benchmarks) == (1, PAGE + SUM + PLAIN.replace("7 rows\n\n    8 rows", "9 rows"))
     assert "bench_sum.py: no photos\n" in capfd.readouterr().err
+
+
+def test_one_that_lacks_a_package_keeps_its_block_and_is_no_failure(benchmarks, capfd):
+    run(benchmarks)
+    lacks = "import sys\nprint('needs openvino', file=sys.stderr)\nsys.exit(77)"
+    (benchmarks / "bench_sum.py").write_text(lacks)
+    assert run(benchmarks) == (0, PAGE + SUM + PLAIN)
+    assert "bench_sum.py: needs openvino\n" in capfd.readouterr().err
+
+
+def test_those_that_read_photos_are_left_out_where_there_are_none(benchmarks, capfd, monkeypatch):
+    monkeypatch.setattr(runner, "READ_DATA", {"sum"})
+    monkeypatch.setattr(runner, "DATA", benchmarks / "nowhere")
+    assert run(benchmarks) == (0, PAGE + PLAIN)
+    assert re.search(r"^bench_sum.py: needs photos and captions in .*nowhere, ", capfd.readouterr().err)
 
 
 def test_one_that_takes_too_long_is_stopped(benchmarks, capfd, monkeypatch):

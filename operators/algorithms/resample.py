@@ -16,6 +16,7 @@ Differs: Pillow 13 takes rows before columns for some upright pictures, which sh
 """
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,16 +48,16 @@ class Frame(NamedTuple):
         return found[places]
 
     def quick(self, picture: np.ndarray) -> np.ndarray:
-        """(h, w, 3) uint8 -> (size, size, 3) uint8 on the CPU, by torchvision's resize of bytes: several
-        times as fast as Pillow's, with other rounding."""
+        """(h, w, 3) uint8 -> (size, size, 3) uint8 on the CPU, by torch's resize of bytes: several times as
+        fast as Pillow's, with other rounding."""
         import torch
-        from torchvision.transforms.v2 import InterpolationMode
-        from torchvision.transforms.v2.functional import center_crop, resize
 
-        size = [self.size] if self.crop else [self.size, self.size]
-        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)
-        small = resize(pixels, size, interpolation=InterpolationMode.BICUBIC, antialias=True)
-        return np.asarray(center_crop(small, [self.size, self.size]).permute(1, 2, 0))
+        down, across = self.spans(*picture.shape[:2])
+        pixels = torch.from_numpy(_unlocked(picture).reshape(1, *picture.shape)).permute(0, 3, 1, 2)
+        size = [down.length, across.length]
+        small = torch.nn.functional.interpolate(pixels, size, mode="bicubic", antialias=True)
+        whole = small[0].permute(1, 2, 0).numpy()
+        return whole[down.first : down.first + self.size, across.first : across.first + self.size]
 
     def _group(self, pictures: Sequence[Picture], device: str) -> Any:
         """The same for pictures of one product, in order."""
@@ -81,6 +82,13 @@ class Frame(NamedTuple):
         new = (self.size, long) if height <= width else (long, self.size)
         down, across = (Span(length, round((length - self.size) / 2)) for length in new)
         return down, across
+
+
+def _unlocked(picture: np.ndarray) -> np.ndarray:
+    """The same memory without the lock, to be read only. torch warns of locked arrays, and to copy 3 million
+    pixels takes half as long as to resize them."""
+    interface = {**picture.__array_interface__, "data": (picture.ctypes.data, False)}
+    return np.asarray(SimpleNamespace(__array_interface__=interface, owner=picture))
 
 
 class Span(NamedTuple):

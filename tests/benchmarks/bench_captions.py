@@ -67,9 +67,9 @@ def main() -> None:
         machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
         print(f"{machine}; {args.captions:,} captions in {args.shards} shards")
         for number in range(args.rounds):
-            for way, words in {"in the plain loop": ["--local"], "on Ray": []}.items():
-                store = f"pool.store={folder}/{number}{way[-3:]}"
-                timed(f"compute {way}", args.shards, "compute", recipe, *words, "--set", store)
+            for way, words in {"compute --local": ["--local"], "compute, Ray if it takes long": []}.items():
+                store = f"pool.store={folder}/{number}{len(words)}"
+                timed(way, args.shards, "compute", recipe, *words, "--set", store)
 
 
 if __name__ == "__main__":

@@ -94,21 +94,27 @@ def main() -> None:
     parser.add_argument("--pretrained", default=f"{MODEL}.safetensors")
     parser.add_argument("--embeddings", help="embeddings of different photos by another model")
     options = parser.parse_args()
+    others = np.load(options.embeddings) if options.embeddings else None
+    if others is not None and others.ndim != 2:
+        parser.error(
+            f"--embeddings {options.embeddings}: an array of shape {others.shape}; it must be (n, d)"
+        )
     images = list(photos(options.folder))
     clip = ClipScore(model=options.model, pretrained=options.pretrained)
     clip.setup({}, Device())
     own, vectors = digests(images), embeddings(clip, images)
     print(f"{len(images):,} photos, {Path(options.model).stem}")
     print(f"| change | same bytes | {' | '.join(f'> {t}' for t in options.thresholds)} |")
+    print("|---" * (2 + len(options.thresholds)) + "|")
     for name, change in {"nothing": lambda image: image, **CHANGES}.items():
         changed = [change(image) for image in images]
         exact = same_bytes(own, digests(changed))
         cosines = similarities(vectors, embeddings(clip, changed))
         print(line(f"{name} | {exact:.3f}", cosines, options.thresholds), flush=True)
-    others = {"different photos": vectors}
-    if options.embeddings:
-        others["OTHERS"] = pl.Series(np.load(options.embeddings))
-    for name, of in others.items():
+    sets = {"different photos": vectors}
+    if others is not None:
+        sets["OTHERS"] = pl.Series(others)
+    for name, of in sets.items():
         for compat in ("paper", "released"):
             dropped = similarities(of, compat=compat)
             print(line(f"{name}, dropped ({compat}) |", dropped, options.thresholds))

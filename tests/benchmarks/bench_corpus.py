@@ -185,9 +185,8 @@ def run(path: Path, captions: int, alone: dict[str, float]) -> None:
     from pipeline.storage.store import Store
 
     for name, speed in speeds(Store(f"{path.parent}/store")).items():
-        print(
-            f"  {name:12s} {speed.seconds:8.0f} worker seconds {speed.rows_per_second:12,.0f} texts/s of a worker"
-        )
+        rows = f"{speed.rows_per_second:12,.0f} texts/s of a worker" if speed.rows_per_second else ""
+        print(f"  {name:12s} {speed.seconds:8.1f} worker seconds {rows}".rstrip())
     published, count, *_ = alone.values()
     stages = speeds(Store(f"{path.parent}/store"))
     print(f"matching: {stages['entries'].rows_per_second / published:.2f} x MetaCLIP's way, per core")

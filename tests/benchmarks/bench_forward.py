@@ -91,20 +91,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         weights = checkpoint(args.model, Path(temporary))
         ours = ClipModel(args.model, weights, Device("cpu", threads=1))
-        half, _, transform = open_clip.create_model_and_transforms(
-            args.model, pretrained=weights, precision="bf16"
-        )
-        half.eval()
+        net, _, transform = open_clip.create_model_and_transforms(args.model, pretrained=weights)
+        half = open_clip.create_model(args.model, pretrained=weights, precision="bf16")
+        net.eval(), half.eval()
         images = [decode(jpeg)[0] for jpeg, _ in samples]
         captions = [caption for _, caption in samples]
         pixels = torch.stack([transform(Image.fromarray(image)) for image in images if image is not None])
         tokens = ours.captions(captions)[0]
-        net = ours.net
         ways: dict[str, tuple[Encode, Encode]] = {
             "open_clip, fp32, a loop": (in_batches(net.encode_image, 32), in_batches(net.encode_text, 32)),
             "winnow": (
                 lambda _: ours._in_chunks(
-                    pixels, lambda part: ours._forward(net.encode_image, part, ours.chunk)
+                    pixels, lambda part: ours._forward(ours.net.encode_image, part, ours.chunk)
                 ),
                 lambda _: ours.texts(captions)[0],
             ),

@@ -7,8 +7,8 @@ index to which the last shard is added (`grow`, compare with `ours`).
 
 The vectors are clustered and heavy-tailed, as CLIP's are: a cone, clusters whose sizes follow a power law,
 and whose widths do. They go the real way: a pool of tables, an operator whose column is in the store, a
-decision. Each step is a process of its own. Seconds are CPU seconds of all threads, so that a busy machine
-changes little; `took` is the clock's. `autofaiss`, no step by default, is the factory of its 2.18.
+decision. Each step is a process of its own. CPU seconds are of all threads, so that a busy machine changes
+little. `autofaiss`, no step by default, is the factory of its 2.18.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -262,19 +262,15 @@ def peak(who: int = resource.RUSAGE_SELF) -> int:
 def alone(step: str, folder: Path, rows: int, width: int) -> None:
     """One step, in this process: prints what it found."""
     began, clock = time.process_time(), time.perf_counter()
-    found = globals()[step](folder, rows, width)
+    found = globals()[step](folder, rows, width) or {}
     cpu = time.process_time() - began + sum(os.times()[2:4])
-    took = time.perf_counter() - clock
-    print(
-        json.dumps(
-            {"step": step, "cpu": round(cpu, 1), "took": round(took, 1), "peak, MB": peak(), **(found or {})}
-        )
-    )
+    took = round(time.perf_counter() - clock, 1)
+    print(json.dumps({"CPU seconds": round(cpu, 1), "seconds": took, "peak, MB": peak(), **found}))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(tempfile.gettempdir()) / "bench_index")
+    parser.add_argument("folder", type=Path, nargs="?", help="what is made here is used again")
     for name, default in (("rows", 200_000), ("width", 64)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--steps", default=",".join(STEPS))
@@ -283,17 +279,21 @@ def main() -> None:
     if options.alone:
         alone(options.alone, options.folder, options.rows, options.width)
         return
-    shared = [str(options.folder), "--rows", str(options.rows), "--width", str(options.width)]
-    first = [
-        step
-        for step, file in (("prepare", "store/decisions"), ("dump", "queries.npz"))
-        if not (options.folder / file).exists()
-    ]
-    for step in [*first, *options.steps.split(",")]:
-        done = subprocess.run(
-            [sys.executable, __file__, *shared, "--alone", step], capture_output=True, text=True
-        )
-        print(done.stdout.strip() or done.stderr[-3000:], f"load {os.getloadavg()[0]:.1f}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench_index") as temporary:
+        steps(options.folder or Path(temporary), options.rows, options.width, options.steps.split(","))
+
+
+def steps(folder: Path, rows: int, width: int, names: Sequence[str]) -> None:
+    """Each step in a process of its own, and what it found."""
+    made = {"prepare": "store/decisions", "dump": "queries.npz"}
+    first = [step for step, file in made.items() if not (folder / file).exists()]
+    print(f"{rows:,} vectors of {width} numbers")
+    for step in [*first, *names]:
+        command = [sys.executable, __file__, str(folder), "--rows", str(rows), "--width", str(width)]
+        done = subprocess.run([*command, "--alone", step], stdout=subprocess.PIPE, check=True)
+        print(f"{step}, load {os.getloadavg()[0]:.1f}")
+        for name, value in json.loads(done.stdout).items():
+            print(f"    {name}: {value}".replace("'", "").replace("{", "").replace("}", ""), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ samples.
     python tests/benchmarks/bench_many.py [--shards 20000] [--folder DIR]
 
 Every step is a command in a process of its own, as a user types it. With --folder the pool is made once and
-left there, and so is the store. A step is linear if its milliseconds a shard stay the same as --shards grows.
+left there, and so is the store. A step is linear if its milliseconds per shard stay the same as --shards
+grows.
 """
 
 import argparse
@@ -99,7 +100,7 @@ def make_recipe(folder: Path, shards: int) -> Path:
 
 
 def timed(label: str, shards: int, *words: object) -> None:
-    """Run one command; print its seconds, wall and CPU, and milliseconds of CPU a shard."""
+    """Run one command; print its seconds, wall and CPU, and milliseconds of CPU time per shard."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "jobs", *map(str, words)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
@@ -112,7 +113,7 @@ def timed(label: str, shards: int, *words: object) -> None:
     wall, cpu = time.perf_counter() - started, used.ru_utime + used.ru_stime
     peak = used.ru_maxrss / 2**10
     print(
-        f"{label:34s} {wall:8.1f} s {cpu:8.1f} CPU s {1000 * cpu / shards:8.2f} ms a shard {peak:7.0f} MiB",
+        f"{label:34s} {wall:8.1f} s {cpu:8.1f} CPU s {1000 * cpu / shards:8.2f} ms per shard {peak:7.0f} MiB",
         flush=True,
     )
 
@@ -129,9 +130,10 @@ def main() -> None:
         load = os.getloadavg()[0]
         machine = platform.processor() or platform.machine()
         print(f"{machine}, {os.cpu_count()} cores, load {load:.1f}; {shards:,} shards of {EACH} samples")
+        print("seconds by the clock; CPU seconds and peak memory of the command, without Ray's own processes")
         timed("plan, nothing stored", shards, "plan", recipe)
         timed("compute --local", shards, "compute", recipe, "--local")
-        timed("compute, on Ray (other store)", shards, "compute", recipe, "--set", f"pool.store={folder}/ray")
+        timed("compute, Ray if it takes long", shards, "compute", recipe, "--set", f"pool.store={folder}/ray")
         timed("plan, all stored", shards, "plan", recipe)
         timed("plan, asked again", shards, "plan", recipe)
         timed("compute --local, all done", shards, "compute", recipe, "--local")

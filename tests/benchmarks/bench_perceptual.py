@@ -115,11 +115,13 @@ def main() -> None:
     started = time.process_time()
     originals = hashed(images)
     print(
-        f"{len(images):,} photos; {(time.process_time() - started) / len(images) * 1e3:.2f} ms CPU per hash"
+        f"{len(images):,} photos; {(time.process_time() - started) / len(images) * 1e3:.2f} ms of CPU time per hash"
     )
     others = nearest_others(originals)
     print(f"{len(others):,} pairs of different photos; the nearest: {others[:5].tolist()} bits")
-    print("found within ".ljust(26), *(f"{radius:7}" for radius in options.radii), " without `cropped`")
+    print("the share of changed pictures whose original is within so many bits; right: without `cropped`")
+    bits = [f"{radius:7}" for radius in options.radii]
+    print("".ljust(26), *bits, "   ", *bits)
     for name, change in CHANGES.items():
         changed = hashed([change(image) for image in images])
         both, one = (

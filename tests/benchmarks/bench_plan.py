@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 from PIL import Image
@@ -34,6 +33,7 @@ S3_SHARDS = int(os.environ.get("S3_SHARDS", "1000"))  # at most: the loopback se
 EACH = 2  # samples in a tiny shard
 LARGE = 200 << 10  # bytes of a picture of the pool that is touched
 IN_A_TAR = 500  # of these, in each of its tars
+TOLD = 0.5  # seconds that a touch must take longer, so that a rate says something
 
 
 def jpeg(size: int = 0) -> bytes:
@@ -91,18 +91,18 @@ class Bench:
         path.write_text(yaml.safe_dump(recipe))
         return str(path)
 
-    def unchanged(self, recipe: str, counted: Callable[[], Any] = lambda: "") -> None:
-        """Compute once; then plan, and run again, with nothing to do. `counted`: requests since the last
-        call."""
+    def unchanged(self, recipe: str, counted: Callable[[int], str] = lambda commands: "") -> None:
+        """Compute once; then plan, and run again, with nothing to do. `counted`: requests per command since
+        the last call."""
         print(f"  start-up alone           {self.median('--version'):8.2f} s", flush=True)
-        counted()
+        counted(1)
         seconds = self.winnow("run", recipe, "--local")
-        print(f"  first run                {seconds:8.2f} s  {counted()}", flush=True)
+        print(f"  first run                {seconds:8.2f} s  {counted(1)}", flush=True)
         self.winnow("plan", recipe)
         for words in (("plan", recipe), ("keep", recipe), ("run", recipe, "--local")):
-            counted()
+            counted(1)
             seconds = self.median(*words)
-            print(f"  {words[0]:8} nothing to do   {seconds:8.2f} s  {counted()}", flush=True)
+            print(f"  {words[0]:8} nothing to do   {seconds:8.2f} s  {counted(self.times)}", flush=True)
 
     def median(self, *words: str) -> float:
         """The median of the command's seconds."""
@@ -120,7 +120,7 @@ def local(bench: Bench) -> None:
 
 
 def s3(bench: Bench) -> None:
-    """A pool and a store on a loopback S3, whose requests are counted; numbers are of one command."""
+    """A pool and a store on a loopback S3, whose requests are counted."""
     shards = min(bench.shards, S3_SHARDS)
     print(f"loopback S3, {shards:,} shards", flush=True)
     sys.path.insert(0, str(ROOT))
@@ -136,15 +136,18 @@ def s3(bench: Bench) -> None:
             data = b"".join(tar_of(shard, EACH, picture))
             client.put_object(Bucket="bench", Key=f"pool/{shard:06d}.tar", Body=data)
 
-        def counted() -> str:
+        def counted(commands: int) -> str:
             kinds = Counter(call.split(" ")[0] for call in server.calls)
-            lists = server.count("GET .*list-type")
-            requests = len(server.calls)
+            kinds["listings"] = server.count("GET .*list-type")
+            kinds["GET"] -= kinds["listings"]
+            requests = len(server.calls) / commands
             server.calls.clear()
-            return f"{requests:,} requests in all: {lists:,} listings, {dict(kinds)}"
+            each = ", ".join(
+                f"{count / commands:,.0f} {kind}" for kind, count in kinds.most_common() if count
+            )
+            return f"{requests:,.0f} requests: {each}"
 
         recipe = bench.recipe("s3://bench/pool/*.tar", "s3://bench/store", "s3")
-        print(f"  (requests are of {bench.times} commands, but for the first run)")
         bench.unchanged(recipe, counted)
 
 
@@ -166,8 +169,9 @@ def touch(bench: Bench, gigabytes: float) -> None:
         for path in pool.iterdir():
             os.utime(path)
         seconds = bench.winnow("run", recipe, "--local")
-    rate = size / max(seconds - idle, 1e-3)
-    print(f"  after the touch          {seconds:8.2f} s  {rate:.2f} GB/s over the time of nothing to do")
+    over = seconds - idle
+    rate = f"{size / over:.2f} GB/s over the time of nothing to do" if over > TOLD else "nothing that shows"
+    print(f"  after the touch          {seconds:8.2f} s  {rate}")
     print(f"  once more                {bench.winnow('run', recipe, '--local'):8.2f} s", flush=True)
 
 
@@ -193,7 +197,8 @@ def main() -> None:
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench_plan", dir=asked.folder))
     bench = Bench(asked.checkout.resolve(), asked.times, asked.shards, folder)
-    print(f"code: {bench.checkout}")
+    if bench.checkout != ROOT:
+        print(f"code: {bench.checkout}")
     try:
         for part in asked.only.split(","):
             {"local": local, "s3": s3, "touch": lambda b: touch(b, asked.gigabytes)}[part](bench)

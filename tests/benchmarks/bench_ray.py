@@ -135,6 +135,10 @@ def main() -> None:
         print(
             f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {args.model}", flush=True
         )
+        print(
+            "seconds to the first batch (start); samples per second after it (rate), with it (whole), per CPU "
+            "second,\nand of reading, decoding and the model alone"
+        )
         for number in range(args.rounds):
             for name, ways in WAYS.items():
                 words = [sys.executable, __file__, "--child"]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+from torchvision.transforms.v2 import functional
 
 from operators.algorithms.resample import Frame, Span
 
@@ -71,3 +72,17 @@ def test_the_quick_resize_of_one_picture_is_near(crop):
     assert found.shape == (64, 64, 3)
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - Frame(64, crop)([smooth], "cpu")[0].numpy()).max() <= 2
+
+
+@pytest.mark.filterwarnings("error")  # torch warns of locked arrays
+@pytest.mark.parametrize("side", [*SIDES, (1, 9), (9, 1), (24, 23)])
+@pytest.mark.parametrize("crop", [True, False])
+def test_the_quick_resize_is_torchvisions(side, crop):
+    (picture,) = pictures([side])
+    tensor = torch.from_numpy(picture.copy()).permute(2, 0, 1)
+    size = [24] if crop else [24, 24]
+    resized = functional.resize(tensor, size, InterpolationMode.BICUBIC, antialias=True)
+    expected = functional.center_crop(resized, [24, 24]).permute(1, 2, 0).numpy()
+    picture.flags.writeable = False
+    np.testing.assert_array_equal(Frame(24, crop).quick(picture), expected)
+    assert not picture.flags.writeable
