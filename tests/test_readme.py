@@ -37,7 +37,8 @@ def test_it_begins_with_the_two_commands() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_lines_fit_and_links_lead_somewhere(page: Path) -> None:
     text = page.read_text()
-    assert [line for line in text.splitlines() if len(line) > 110] == []
+    printed = "    " if page.name == "RESULTS.md" else "\0"  # what a benchmark printed stays as it is
+    assert [line for line in text.splitlines() if len(line) > 110 and not line.startswith(printed)] == []
     targets = re.findall(r"\]\(([^)#:]+)\)|^\[\w+\]: (\S+)$", text, re.MULTILINE)
     assert [t for pair in targets for t in pair if t and not (page.parent / t).exists()] == []
 
