@@ -12,9 +12,8 @@ not started:
     statistics actor     collects what the dashboard shows of Ray Data
     location actor       says on which node each worker of a pool is
 
-Ray has no settings for this. So functions of Ray 2.60 are replaced, each if it is there: on a Ray that calls
-them otherwise, its helper starts again, and a test says so (tests/pipeline/run/ray/test_one_machine.py). A
-cluster that Winnow connects to keeps everything.
+Ray has no settings for this. So private functions of Ray 2.60 are replaced. Every other version keeps all of
+its helpers, as does a cluster that Winnow connects to.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import Any
 
 import ray
 
+KNOWN = "2.60."  # with what the versions begin whose functions these are
 DATA = "ray.data._internal."
 _SMALL = set[str]()  # nodes that `small_head` started, by id
 
@@ -32,6 +32,9 @@ _SMALL = set[str]()  # nodes that `small_head` started, by id
 def small_head() -> Iterator[None]:
     """A Ray that is started in the block has no monitor, log monitor and API server."""
     names = ("start_monitor", "start_log_monitor", "start_api_server")
+    if not ray.__version__.startswith(KNOWN):
+        yield
+        return
     with _replaced(ray._private.node.Node, dict.fromkeys(names, _nothing)):
         yield
     _SMALL.add(ray.get_runtime_context().get_node_id())
@@ -100,10 +103,10 @@ _STAND_INS: Mapping[str, Mapping[str, Any]] = {
 
 @contextmanager
 def _replaced(place: Any, others: Mapping[str, Any]) -> Iterator[None]:
-    """Others stand in the place of functions while the block runs, of those that are there."""
-    before = {name: getattr(place, name) for name in others if hasattr(place, name)}
-    for name in before:
-        setattr(place, name, others[name])
+    """Others stand in the place of functions while the block runs."""
+    before = {name: getattr(place, name) for name in others}
+    for name, other in others.items():
+        setattr(place, name, other)
     try:
         yield
     finally:

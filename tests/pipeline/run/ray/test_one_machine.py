@@ -13,10 +13,13 @@ from ray.data._internal.execution.operators import actor_pool_map_operator
 
 from pipeline.recipe.load import parse
 from pipeline.run.ray import one_machine
-from pipeline.run.ray.one_machine import Nobody, few_helpers
+from pipeline.run.ray.one_machine import KNOWN, Nobody, few_helpers, small_head
 from tests.pipeline.run.ray_passes import run_on_ray
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # Ray's own
+    pytest.mark.skipif(not ray.__version__.startswith(KNOWN), reason="this Ray keeps its helpers"),
+]
 FUNCTIONS = [
     (stats, "get_or_create_stats_actor"),
     (streaming_executor, "create_cluster_autoscaler"),
@@ -64,6 +67,19 @@ def test_outside_of_a_pass_and_on_a_cluster_ray_data_is_as_it_is(monkeypatch: py
     monkeypatch.setattr(one_machine, "_SMALL", set())  # as if another had started Ray
     with few_helpers():
         assert [getattr(module, name) for module, name in FUNCTIONS] == before
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_other_versions_of_ray_keep_their_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = ray._private.node.Node
+    before = [getattr(node, name) for name in ("start_monitor", "start_log_monitor", "start_api_server")]
+    monkeypatch.setattr(one_machine, "_SMALL", set())
+    for version, small in (("2.61.0", False), ("2.60.0", True)):
+        monkeypatch.setattr(ray, "__version__", version)
+        with small_head():
+            now = [getattr(node, name) for name in ("start_monitor", "start_log_monitor", "start_api_server")]
+            assert (now != before) == small
+        assert bool(one_machine._SMALL) == small
 
 
 def test_nobody_takes_any_call_and_travels() -> None:
