@@ -85,8 +85,10 @@ class Frame(NamedTuple):
 
 
 def _unlocked(picture: np.ndarray) -> np.ndarray:
-    """The same memory without the lock, to be read only. torch warns of locked arrays, and to copy 3 million
-    pixels takes half as long as to resize them."""
+    """The same pixels without the lock, to be read only. torch warns of locked arrays, and to copy 3 million
+    pixels takes half as long as to resize them. Those of another order are copied: torch would take no
+    mirrored ones, and resize some by another kernel."""
+    picture = np.ascontiguousarray(picture)
     interface = {**picture.__array_interface__, "data": (picture.ctypes.data, False)}
     return np.asarray(SimpleNamespace(__array_interface__=interface, owner=picture))
 

@@ -89,14 +89,17 @@ def is_usual_jpeg(data: Data | None, limits: Limits) -> bool:
 def _jpeg_size(
     data: Data, limits: Limits, spaces: Collection[str] = ("YCbCr", "RGB", "Gray")
 ) -> tuple[int, int] | None:
-    """(width, height) of a JPEG; None if its colours are none of `spaces`. Raises ValueError if libjpeg
-    cannot read its header, and Refused."""
+    """(width, height) of a JPEG; None if its colours are none of `spaces`. Raises ValueError if
+    simplejpeg cannot read its header, and Refused."""
     import simplejpeg
 
     if "RGB" in spaces and (usual := usual_jpeg_size(data)):
         return usual
     _check_scans(data, limits)
-    height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except KeyError as unnamed:  # colours sampled 4:4:1, for which simplejpeg has no name
+        raise ValueError("an unknown sampling of colours") from unnamed
     return (width, height) if space in spaces else None
 
 

@@ -86,3 +86,13 @@ def test_the_quick_resize_is_torchvisions(side, crop):
     picture.flags.writeable = False
     np.testing.assert_array_equal(Frame(24, crop).quick(picture), expected)
     assert not picture.flags.writeable
+
+
+@pytest.mark.parametrize("side", [(2, 1), (1, 2), (9, 14)])
+@pytest.mark.parametrize("crop", [True, False])
+def test_the_quick_resize_heeds_the_pixels_whatever_their_order_in_memory(side, crop):
+    (picture,) = pictures([side])
+    expected = Frame(24, crop).quick(picture)
+    mirrored = np.ascontiguousarray(picture[::-1])[::-1]
+    for same in (np.asfortranarray(picture), mirrored, np.repeat(picture, 2, axis=1)[:, ::2]):
+        np.testing.assert_array_equal(Frame(24, crop).quick(same), expected)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.pool.fields import image_size, picture_formats
-from pipeline.run.decode import decode
+from pipeline.recipe.limits import DEFAULTS
+from pipeline.run.decode import decode, is_usual_jpeg
 from pipeline.run.stage.decoder import Decoder, pixel_slices
 from tests.support.bad_images import png_claims
 from tests.support.pictures import PICTURES, encoded, scene, transparent_palette
@@ -68,6 +69,19 @@ def test_refused_with_a_reason(data, reason):
     assert pixels is None
     assert why.startswith(reason)
     assert "\n" not in why
+
+
+def test_a_jpeg_whose_colours_are_sampled_4_4_1_is_decoded_by_pillow():
+    """A picture of one colour: its data is zeros however often the colours are sampled."""
+    file = io.BytesIO()
+    Image.new("RGB", (16, 32), (128, 128, 128)).save(file, "JPEG", subsampling=0)
+    picture = bytearray(file.getvalue())
+    picture[picture.index(b"\xff\xc0") + 11] = 0x14  # one column of four rows of grey for each of the colours
+    pixels, reason = decode(bytes(picture))
+    assert reason is None
+    assert pixels.shape == (32, 16, 3)
+    assert image_size(bytes(picture)) == (16, 32)
+    assert not is_usual_jpeg(bytes(picture), DEFAULTS)
 
 
 def test_heic_shows_the_scene():
