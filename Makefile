@@ -37,8 +37,8 @@ docs: install  ## make the pages that are generated: jobs/COMMANDS.md, the refer
 	$(BIN)/python -m jobs.commands.reference
 	$(BIN)/python -m tests.support.operators_page
 
-bench: install  ## run the benchmarks beside the alternatives, at a reduced size, into tests/benchmarks/RESULTS.md
-	$(BIN)/python -m tests.benchmarks
+bench: install  ## run the benchmarks (or ONLY="tar tiny") at a reduced size, into tests/benchmarks/RESULTS.md
+	$(BIN)/python -m tests.benchmarks $(ONLY)
 
 gpu:  ## measure what a GPU gives, into OUT (gpu/), without Ray or a network; on a CPU, a self-test
 	@mkdir -p $(OUT) && $(GPU_PYTHON) -m tests.benchmarks.gpu --out $(OUT)

@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -62,6 +63,7 @@ class Progress:
         self.bars = Bars(*_columns(remarks.width), console=remarks, disable=not self.live, expand=True)
         self.printed = time.monotonic()  # when a line of text was written last
         self._loop: Line | None = None
+        self._pass: _PassDisplay | None = None
         self._lock = threading.Lock()
         self._ticks = threading.Lock()  # loops tick in any thread
         self._timer: threading.Timer | None = None
@@ -97,8 +99,6 @@ class Progress:
         self._end_loop()
         return Line(self, label, unit, total)
 
-    # --- what is shown ---------------------------------------------------------------------------------
-
     def watch(self, what: str, total: int | None) -> Tick:
         """Show a loop of the engine in place of the one before; see `pipeline.progress.Watcher`."""
         if total == 0:
@@ -115,15 +115,18 @@ class Progress:
         return tick
 
     def _end_loop(self) -> None:
-        """Take the line of the last loop away."""
+        """Take the line of the last loop away, and say how the last pass ended."""
         if self._loop is not None:
             self._loop.remove()
             self._loop = None
+        if self._pass is not None:
+            self._pass.end()
 
     def begin_pass(self, planned: Pass) -> Report:
         """Show a pass; returns the callback for its events. A Stat is a loop of the engine."""
         if isinstance(planned, ScorePass):
-            return _PassDisplay(self, ", ".join(planned.names) or "samples", planned)
+            self._pass = _PassDisplay(self, ", ".join(planned.names) or "samples", planned)
+            return self._pass
         return lambda event: None
 
     @contextmanager
@@ -172,9 +175,8 @@ class Line:
         self.total = total
         self.done = 0
         self.started = time.monotonic()
-        self.first: tuple[float, float] | None = (
-            None  # since when it is estimated, and how much was done then
-        )
+        # Since when it is estimated, and how much was done then
+        self.first: tuple[float, float] | None = None
         whole = None if total is None else 1.0
         self.task = progress.bars.add_task(self.label, total=whole, count=self.count, note="", ends=None)
 
@@ -197,14 +199,9 @@ class Line:
         ends = None if left is None else now + left
         if self.task not in self.progress.bars.task_ids:
             return
-        self.progress.bars.update(
-            self.task,
-            total=None if share is None else 1.0,
-            completed=share or 0,
-            count=self.count,
-            note=note,
-            ends=ends,
-        )
+        whole = None if share is None else 1.0
+        fields: dict[str, Any] = {"count": self.count, "note": note, "ends": ends}
+        self.progress.bars.update(self.task, total=whole, completed=share or 0, **fields)
         if self.progress.quiet or self.progress.live:
             return
         if finished or now - self.progress.printed > EVERY:
@@ -237,6 +234,8 @@ class _PassDisplay:
         self.rows = 0
         self.failed = 0
         self.unread = 0  # shards that could not be read, or not be written
+        self.read = 0  # rows of the shards that were read: on Ray, before they are worked on
+        self.said = False  # how it ended
 
     def __call__(self, event: Event) -> None:
         """Count an event, and show the counts."""
@@ -246,13 +245,25 @@ class _PassDisplay:
         if event.read is not None:
             line.done += event.read.error is None
             self.unread += event.read.error is not None
+            self.read += event.read.rows if event.read.error is None else 0
         if self.amount is not None:
             self.amount.add(event)
+        self._show(self.rows >= self.read, event.took)
+
+    def end(self) -> None:
+        """The pass has ended. Rows that an earlier run has computed were read, and have not come."""
+        if not self.said:
+            self._show(whole=True)
+
+    def _show(self, whole: bool, took: float = 0.0) -> None:
+        """Show the counts. `whole`: all rows that were read have come; `took`: seconds of the last work."""
+        line = self.line
         rate = self.rows / max(time.monotonic() - line.started, 1e-9)
         unread = f"  {self.unread:,} not done" if self.unread else ""
         note = f"{self.rows:,} samples  {rate:,.0f}/s  {self.failed:,} failed{unread}"
-        finished = line.done + self.unread == line.total and event.read is not None
-        line.update(self._share(), note, finished, event.took)
+        finished = whole and not self.said and line.done + self.unread == line.total
+        self.said |= finished
+        line.update(self._share(), note, finished, took)
 
     def _share(self) -> float | None:
         """The part of the pass that is done; None if that is not known."""
@@ -261,25 +272,16 @@ class _PassDisplay:
         return (self.line.done + self.unread) / self.line.total if self.line.total else None
 
 
-# --- columns of the display ------------------------------------------------------------------------------
-
-
 def _columns(width: int) -> list[ProgressColumn]:
     """What a line shows on a screen of so many columns: numbers are whole, names are cut."""
-    columns: list[ProgressColumn] = [
-        TextColumn(
-            "{task.description}",
-            markup=False,
-            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-        ),
-        TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
-        TimeElapsedColumn(Column(no_wrap=True)),
-        _TimeLeft(Column(no_wrap=True)),
-    ]
+    cell = partial(Column, no_wrap=True)
+    name = TextColumn("{task.description}", markup=False, table_column=cell(ratio=1, overflow="ellipsis"))
+    count = TextColumn("{task.fields[count]}", markup=False, table_column=cell())
+    columns: list[ProgressColumn] = [name, count, TimeElapsedColumn(cell()), _TimeLeft(cell())]
     if width >= NARROW:
         columns.insert(1, BarColumn(bar_width=min(BAR, width // 8)))
     if width > WIDE:
-        note = Column(ratio=2, no_wrap=True, overflow="ellipsis")
+        note = cell(ratio=2, overflow="ellipsis")
         columns.append(TextColumn("{task.fields[note]}", markup=False, table_column=note))
     return columns
 

@@ -186,7 +186,7 @@ def speeds(books: Books, out: Console | None = None) -> None:
     """Seconds and samples per second by operator, over all runs on this store."""
     out = out or console
     columns = ("operator", "samples", "worker seconds", "samples/s per worker")
-    rows = table("Speed, over all runs on this store", *columns)
+    rows = table("Speed, as the runs on this store told (a killed one in part)", *columns)
     for name, speed in books.speeds.items():
         samples, rate = (f"{speed.rows:,}", f"{speed.rows_per_second:,.0f}") if speed.rows else ("-", "-")
         rows.add_row(name, samples, f"{speed.seconds:,.1f}", rate)
@@ -200,8 +200,10 @@ def bottleneck(found: Bottleneck | None, out: Console | None = None) -> None:
         return
     share, seconds = f"{found.busy:.0%}", f"{found.seconds:,.0f} s"
     said = f"busiest part of the run: {found.part}, at work {share} of {seconds}"
-    if found.busy < IDLE:
-        said += "; the rest was start-up, or waiting for storage"
+    if found.busy < IDLE and found.start > found.seconds / 3:
+        said += f"; the first {found.start:,.0f} s were start-up"
+    elif found.busy < IDLE:
+        said += "; the rest was waiting, for storage or workers"
     else:
         said += f"; to make it faster: {found.advice}"
     (out or console).print(said)

@@ -25,12 +25,14 @@ class Bottleneck:
     busy     share of `seconds` in which its workers were at work, in [0, 1]
     seconds  of these passes
     advice   settings that would make this part faster
+    start    seconds of these passes before the first sample was worked on: imports, models, workers
     """
 
     part: str
     busy: float
     seconds: float
     advice: str
+    start: float = 0.0
 
 
 def bottleneck(log: RunLog) -> Bottleneck | None:
@@ -40,7 +42,8 @@ def bottleneck(log: RunLog) -> Bottleneck | None:
     if not shares:
         return None
     part = max(shares, key=lambda name: shares[name])
-    return Bottleneck(part, round(shares[part], 3), round(seconds, 3), _advice(log, part))
+    start = round(min(log.start_seconds, seconds), 3)
+    return Bottleneck(part, round(shares[part], 3), round(seconds, 3), _advice(log, part), start)
 
 
 def _places(log: RunLog, part: str) -> int:
@@ -62,5 +65,5 @@ def _advice(log: RunLog, part: str) -> str:
     if resources.gpus:
         return f"more GPUs, or run.{part}.batch_size"
     if sees_images:
-        return f"run.{part}.gpus, or more CPUs"
+        return f"a GPU (run.{part}.gpus), or more CPUs"
     return "more CPUs" if log.workers else "more CPUs, or Ray (without --local)"

@@ -145,9 +145,13 @@ def _run_scores(
     """Run a pass of Scores."""
     work = Work.of(session.recipe, session.keys, planned).with_pieces(planned.shards)
     started = time.perf_counter()
-    counts = _PassCounts()
+    counts, idle = _PassCounts(), True
 
     def listen(event: Event) -> None:
+        nonlocal idle
+        if idle and event.work:
+            idle = False
+            log.start_seconds += max(0.0, time.perf_counter() - started - event.took)
         log.add_event(event)
         counts.add_event(event)
         report(event)

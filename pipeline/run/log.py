@@ -84,6 +84,7 @@ class RunLog:
         self.touched = 0
         self.workers: dict[str, int] = {}
         self.pass_seconds = 0.0  # of the passes of Scores, by the clock
+        self.start_seconds = 0.0  # of these, before the first sample was worked on
         self.pass_work: dict[str, float] = defaultdict(float)  # seconds of workers in them, by part
 
     def add_event(self, event: Event) -> None:

@@ -43,6 +43,33 @@ def test_a_line_every_ten_seconds_and_at_the_end(clock, capsys):
         assert capsys.readouterr().err == "samples: 1/2 shards, 200 samples  10/s  3 failed, 20 s left\n"
         report(Event(read=Read("b")))
         assert capsys.readouterr().err == "samples: 2/2 shards, 200 samples  10/s  3 failed\n"
+    assert capsys.readouterr().err == ""
+
+
+def test_the_end_is_told_when_the_rows_have_come_that_were_read(clock, capsys):
+    """On Ray a shard is read before its rows are worked on."""
+    with progress.Progress() as shown:
+        report = shown.begin_pass(PASS)
+        clock[0] = 5.0
+        report(Event(read=Read("a", rows=100)))
+        report(Event(read=Read("b", rows=60)))
+        report(Event(100))
+        assert capsys.readouterr().err == ""
+        report(Event(60))
+        assert capsys.readouterr().err == "samples: 2/2 shards, 160 samples  32/s  0 failed\n"
+
+
+def test_the_end_of_a_pass_that_goes_on_is_told_as_the_next_work_begins(clock, capsys):
+    """An earlier run has computed 100 of its rows."""
+    with progress.Progress() as shown:
+        report = shown.begin_pass(PASS)
+        clock[0] = 5.0
+        report(Event(60))
+        report(Event(read=Read("a", rows=60)))
+        report(Event(read=Read("b", rows=100)))
+        assert capsys.readouterr().err == ""
+        shown.watch("deciding", 3)
+        assert capsys.readouterr().err == "samples: 2/2 shards, 60 samples  12/s  0 failed\n"
 
 
 def test_quiet_prints_nothing(clock, capsys):

@@ -118,9 +118,11 @@ def test_the_caption_of_the_recipe_comes_first_and_then_the_others(printed):
 
 
 def test_the_busiest_part_of_a_run_is_said_with_what_would_move_it(printed):
-    for found in (Bottleneck("clip", 0.93, 120.4, "more GPUs"), Bottleneck("read", 0.2, 3.0, ""), None):
+    clip, read = Bottleneck("clip", 0.93, 120.4, "more GPUs"), Bottleneck("read", 0.2, 3.0, "")
+    for found in (clip, read, Bottleneck("clip", 0.2, 24.0, "more GPUs", start=16.8), None):
         tables.bottleneck(found)
     assert printed.file.getvalue().splitlines() == [
         "busiest part of the run: clip, at work 93% of 120 s; to make it faster: more GPUs",
-        "busiest part of the run: read, at work 20% of 3 s; the rest was start-up, or waiting for storage",
+        "busiest part of the run: read, at work 20% of 3 s; the rest was waiting, for storage or workers",
+        "busiest part of the run: clip, at work 20% of 24 s; the first 17 s were start-up",
     ]

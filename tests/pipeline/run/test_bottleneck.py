@@ -40,7 +40,7 @@ def test_the_part_whose_workers_were_busiest(tmp_path):
     """18 s of two workers in 10 s are nine tenths; 4 s of a single one, and 12 s of six threads, less."""
     made = recipe(tmp_path)
     log = log_of(made, {"boxes": 2, "caption": 1, "read": 4}, 8.0, boxes=18.0, caption=4.0, decode=12.0)
-    assert bottleneck(log) == Bottleneck("boxes", 0.9, 10.0, "run.boxes.gpus, or more CPUs")
+    assert bottleneck(log) == Bottleneck("boxes", 0.9, 10.0, "a GPU (run.boxes.gpus), or more CPUs")
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,5 @@ def test_a_pass_that_ran(tmp_path, pool):
     assert found.part == "boxes"
     assert 0 < found.busy <= 1
     assert found.seconds == round(log.pass_seconds, 3)
+    assert 0 < found.start < found.seconds
     assert bottleneck(compute(Session.open(session.recipe), LocalExecutor(threads=1))) is None
