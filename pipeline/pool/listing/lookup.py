@@ -167,6 +167,9 @@ def _other(path: str, suffixes: Suffixes) -> str:
 
 def _nothing(pattern: str, place: Place, at: Lookup, suffixes: Suffixes) -> str:
     """The message for a place without a shard. It names what was passed over there."""
+    if place.local and place.parts and not os.path.exists(place.path):
+        start = "" if os.path.isabs(pattern) else "; relative paths start at the current folder"
+        return f"pool.shards: there is no folder {place.path!r} (from {pattern!r}){start}"
     hint = ""
     if at.passed_over:
         path, reason = min(at.passed_over.items(), key=lambda item: (not reasons.is_loss(item[1]), item[0]))

@@ -32,7 +32,7 @@ from tests.benchmarks.gpu.made import (
     recipe,
     tar_of,
 )
-from tests.benchmarks.gpu.report import markdown
+from tests.benchmarks.gpu.report import in_words, markdown
 
 SIDE = 1024  # pixels of the longer side of larger photos
 LARGER = ("L/14", "tiny")  # the models for which these are measured, too
@@ -95,11 +95,11 @@ def of_model(
     size = model.net.visual.image_size
     size = size[0] if isinstance(size, tuple) else size
     found: dict[str, Any] = {"forward": rates.forward(model, size, machine)}
-    print(label, "forward", found["forward"], flush=True)
+    print(f"{label}, forward: {in_words(found['forward'])}", flush=True)
     rows = max(model.chunk, int(found["forward"]["both"] * args.seconds)) if machine.has_gpu else SELF_TEST
     rows = min(rows, MOST)
     found["device decode"] = rates.with_device_decode(model, samples, machine, rows)
-    print(label, "device decode", found["device decode"], flush=True)
+    print(f"{label}, device decode: {in_words(found['device decode'])}", flush=True)
     pool = photo_tars(args.photos, rates.emptied(folder / "pool"), rows)
     pools = {"": pool}
     if label in LARGER:
@@ -112,11 +112,11 @@ def of_model(
             store = rates.emptied(folder / "store")
             made = recipe(tars, store, clip, int(machine.has_gpu), preprocess=way)
             found[f"{way}{suffix}"] = rates.whole_pass(made, machine)
-            print(label, way, suffix, found[f"{way}{suffix}"], flush=True)
+            print(f"{label}, {way}{suffix}: {in_words(found[f'{way}{suffix}'])}", flush=True)
     if label in (args.models[0], "tiny"):
         rates.emptied(folder / "store")
         found["parts"] = rates.parts(model, samples, machine) | {"read, 1 thread": rates.reading(made)}
-        print(label, "parts", found["parts"], flush=True)
+        print(f"{label}, parts: {in_words(found['parts'])}", flush=True)
     found["fast against exact"] = agreement.fast_against_exact(clip, samples, machine)
     found["bf16"] = agreement.bf16_against_fp32(clip, samples, machine)
     del model

@@ -20,7 +20,19 @@ def markdown(found: Mapping[str, Any]) -> str:
         agreements(found),
         parts(found["models"]),
     ]
-    return "\n".join([" ".join(head), packages, *(line for table in tables for line in ("", *table))])
+    test = (
+        []
+        if machine["device"] != "none"
+        else ["", "**A self-test on a CPU**, with a tiny model: no figures of a GPU."]
+    )
+    return "\n".join([" ".join(head), packages, *test, *(line for table in tables for line in ("", *table))])
+
+
+def in_words(found: object) -> str:
+    """Figures with their names, to four digits, on one line."""
+    if isinstance(found, Mapping):
+        return ", ".join(f"{name} {in_words(value)}" for name, value in found.items())
+    return f"{found:,.4g}" if isinstance(found, float) else str(found)
 
 
 def speeds(models: Mapping[str, Any]) -> list[str]:
@@ -63,7 +75,7 @@ def agreements(found: Mapping[str, Any]) -> list[str]:
         cells = [f"{row[key]:.1e}" for key in ("mean", "p999", "spread")]
         cells += [f"{row['rank_correlation']:.6f}", f"{row['cut_changes']:.2%}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    others = [f"{name}: {found[name]}" for name in ("OCR", "FAISS") if name in found]
+    others = [f"{name}: {in_words(found[name])}" for name in ("OCR", "FAISS") if name in found]
     return [*lines, "", *others]
 
 

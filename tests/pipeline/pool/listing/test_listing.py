@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -110,6 +111,15 @@ def test_special_files_and_compressed_tars_are_refused_if_they_are_named(tmp_pat
         list_shards(f"{tmp_path}/a/0.tar.Z")
     with pytest.raises(ValueError, match=r"no \*\.tar matches .*; passed over: .*/a/0\.tar\.Z \(a tar in"):
         list_shards(f"{tmp_path}/a")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = re.escape(f"pool.shards: there is no folder '{tmp_path}/shard' (from 'shard/*.tar')")
+    with pytest.raises(ValueError, match=f"^{told}; relative paths start at the current folder$"):
+        list_shards("shard/*.tar")
+    with pytest.raises(ValueError, match=r"there is no folder '.*/shard' \(from '/.*/shard/\*\.tar'\)$"):
+        list_shards(f"{tmp_path}/shard/*.tar")
 
 
 def test_packed_tars_are_shards_named_like_others(tmp_path):
