@@ -85,7 +85,7 @@ class Progress:
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-        self._end_loop()
+        self._end_last()
         self.bars.stop()
 
     def _show(self) -> None:
@@ -96,13 +96,13 @@ class Progress:
 
     def line(self, label: str, unit: str = "", total: int | None = None) -> "Line":
         """A line of the display. `total`: how many of `unit` there are, None if that is not known."""
-        self._end_loop()
+        self._end_last()
         return Line(self, label, unit, total)
 
     def watch(self, what: str, total: int | None) -> Tick:
         """Show a loop of the engine in place of the one before; see `pipeline.progress.Watcher`."""
         if total == 0:
-            self._end_loop()
+            self._end_last()
             return lambda count: None
         line = self._loop = self.line(what, "", total)
 
@@ -110,11 +110,11 @@ class Progress:
             with self._ticks:
                 line.advance(count)
                 if line is self._loop and line.done == total:
-                    self._end_loop()
+                    self._end_last()
 
         return tick
 
-    def _end_loop(self) -> None:
+    def _end_last(self) -> None:
         """Take the line of the last loop away, and say how the last pass ended."""
         if self._loop is not None:
             self._loop.remove()

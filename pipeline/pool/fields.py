@@ -166,9 +166,10 @@ def pixels_of(column: str) -> pl.Expr:
 
 def image_size(data: bytes | memoryview) -> tuple[int | None, int | None]:
     """(width, height) in pixels from the header of an encoded image; (None, None) if it cannot be read."""
-    if data[:2] == b"\xff\xd8" and (usual := usual_jpeg_size(data)):
+    is_jpeg = data[:2] == b"\xff\xd8"
+    if is_jpeg and (usual := usual_jpeg_size(data)):
         return usual
-    for read in (_jpeg_size, _pillow_size) if data[:2] == b"\xff\xd8" else (_pillow_size,):
+    for read in (_jpeg_size, _pillow_size) if is_jpeg else (_pillow_size,):
         try:
             width, height = read(data)
         except Exception:  # noqa: BLE001, S112 - these libraries raise nearly anything on garbage

@@ -11,7 +11,7 @@ import io
 import re
 import struct
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,8 +65,10 @@ def _decode_jpeg(data: Data, limits: Limits, room: "Room") -> np.ndarray | None:
     import simplejpeg
 
     try:
-        if (size := _jpeg_size(data, limits)) is None:
-            return None
+        if (size := usual_jpeg_size(data)) is None:
+            size, space = _jpeg_header(data, limits)
+            if space not in ("YCbCr", "RGB", "Gray"):
+                return None
         with room.taken(_jpeg_memory(size, data, limits)):
             pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB")
             return pixels
@@ -74,33 +76,30 @@ def _decode_jpeg(data: Data, limits: Limits, room: "Room") -> np.ndarray | None:
         return None
 
 
-def is_usual_jpeg(data: Data | None, limits: Limits) -> bool:
+def fits_device(data: Data | None, limits: Limits) -> bool:
     """Whether an image is a JPEG within the limits, in colours that a device takes."""
     data = memoryview(data or b"").cast("B")  # as in `decode`
     if data[:2] != START:
         return False
     try:
-        size = _jpeg_size(data, limits, ("YCbCr", "Gray"))
-        return size is not None and _jpeg_memory(size, data, limits) > 0
+        size, space = _jpeg_header(data, limits)
+        _jpeg_memory(size, data, limits)
     except (ValueError, Refused):
         return False
+    return space in ("YCbCr", "Gray")
 
 
-def _jpeg_size(
-    data: Data, limits: Limits, spaces: Collection[str] = ("YCbCr", "RGB", "Gray")
-) -> tuple[int, int] | None:
-    """(width, height) of a JPEG; None if its colours are none of `spaces`. Raises ValueError if
-    simplejpeg cannot read its header, and Refused."""
+def _jpeg_header(data: Data, limits: Limits) -> tuple[tuple[int, int], str]:
+    """((width, height), colours) of a JPEG, as libjpeg reads them. Raises ValueError if simplejpeg cannot,
+    and Refused for too many scans."""
     import simplejpeg
 
-    if "RGB" in spaces and (usual := usual_jpeg_size(data)):
-        return usual
     _check_scans(data, limits)
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
     except KeyError as unnamed:  # colours sampled 4:4:1, for which simplejpeg has no name
         raise ValueError("an unknown sampling of colours") from unnamed
-    return (width, height) if space in spaces else None
+    return (width, height), space
 
 
 def _jpeg_memory(size: tuple[int, int], data: Data, limits: Limits) -> int:

@@ -17,7 +17,7 @@ its helpers, as does a cluster that Winnow connects to.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -46,8 +46,7 @@ def few_helpers() -> Iterator[None]:
     with ExitStack() as stack:
         if _SMALL and ray.get_runtime_context().get_node_id() in _SMALL:
             for module, others in _STAND_INS.items():
-                with suppress(ImportError):
-                    stack.enter_context(_replaced(import_module(DATA + module), others))
+                stack.enter_context(_replaced(import_module(DATA + module), others))
         yield
 
 

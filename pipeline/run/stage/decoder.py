@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.operator import DeviceDecoder
 from pipeline.recipe.limits import DEFAULTS, Limits
-from pipeline.run.decode import AT_ONCE, Data, Decoded, Room, decode, is_usual_jpeg
+from pipeline.run.decode import AT_ONCE, Data, Decoded, Room, decode, fits_device
 
 MAPPED = 16 << 20  # bytes: a larger block is asked of the system, and given back when it is freed
 KEPT = 64 << 20  # bytes of smaller blocks that are freed and kept for the next pictures, at most
@@ -148,4 +148,4 @@ class Decoder:
 
     def _fits(self, data: Data | None) -> bool:
         """Whether a device may decode an image."""
-        return is_usual_jpeg(data, self.limits)
+        return fits_device(data, self.limits)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.pool.fields import image_size, picture_formats
 from pipeline.recipe.limits import DEFAULTS
-from pipeline.run.decode import decode, is_usual_jpeg
+from pipeline.run.decode import decode, fits_device
 from pipeline.run.stage.decoder import Decoder, pixel_slices
 from tests.support.bad_images import png_claims
 from tests.support.pictures import PICTURES, encoded, scene, transparent_palette
@@ -81,7 +81,7 @@ def test_a_jpeg_whose_colours_are_sampled_4_4_1_is_decoded_by_pillow():
     assert reason is None
     assert pixels.shape == (32, 16, 3)
     assert image_size(bytes(picture)) == (16, 32)
-    assert not is_usual_jpeg(bytes(picture), DEFAULTS)
+    assert not fits_device(bytes(picture), DEFAULTS)
 
 
 def test_heic_shows_the_scene():
