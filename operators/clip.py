@@ -24,7 +24,7 @@ Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as i
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -43,6 +43,7 @@ from operators.algorithms.reasons import caption_error
 from operators.algorithms.torch_files import why_not_checkpoint
 from pipeline.operator import YOUNG, Device, DeviceDecoder, File, ImageScore, Operator
 
+_Found = tuple[Sequence[int], np.ndarray]  # rows, and the embedding of each
 DRIFT = (
     "preprocess: fast changes scores by 0.0001 on average on a CPU (99.9 % by less than 0.0014), and by 0.002 on "
     "a GPU (0.016), as much as its bf16 does; under 0.1 % of samples cross a top-30 % cut"
@@ -127,39 +128,44 @@ class ClipScore(ReadsCaptions, ClipImages, ImageScore):
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the columns above."""
-        rows = _Rows.of(batch[self.text], images)
-        found = self._clip.images([images[row] for row in rows.seen], self.preprocess == "fast")
-        texts, cut = self._clip.texts(rows.captions)
-        return self._columns(batch, rows, found, texts, cut)
+        seen = [row for row, image in enumerate(images) if image is not None]
+        read, captions = _captions(batch[self.text])
+        found = self._clip.images([images[row] for row in seen], self.preprocess == "fast")
+        texts, cut = self._clip.texts(captions)
+        return self._columns(batch, (seen, found), (read, texts), cut)
 
     def device_decoder(self) -> DeviceDecoder | None:
         """See ImageScore: with `preprocess: fast` on a GPU."""
         there = self.preprocess == "fast" and self._clip.ahead and self._clip.frame
         return DeviceJpegs(self._clip.device) if there else None
 
-    def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
-        """See ImageScore: all but the wait for a GPU."""
-        if not self._clip.ahead:
-            return None
-        rows = _Rows.of(batch[self.text], images)
-        pictures = [images[row] for row in rows.seen]
-        return rows, self._clip.launched(pictures, rows.captions, self.preprocess == "fast")
+    def works_ahead(self) -> bool:
+        """See ImageScore: on a GPU."""
+        return bool(self._clip.ahead)
 
-    def complete(self, batch: pl.DataFrame, prepared: Any) -> pl.DataFrame:
+    def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
+        """See ImageScore: the pictures as the network takes them, on the GPU."""
+        return self._clip.ready(images, self.preprocess == "fast")
+
+    def launch(self, batch: pl.DataFrame, prepared: Sequence[Any]) -> Any:
         """See ImageScore."""
-        rows, launched = prepared
-        images, texts = self._clip.encoded(launched)
-        return self._columns(batch, rows, images, texts, launched.cut)
+        read, captions = _captions(batch[self.text])
+        return read, self._clip.launched(prepared, captions)
+
+    def complete(self, batch: pl.DataFrame, launched: Any) -> pl.DataFrame:
+        """See ImageScore."""
+        read, on_its_way = launched
+        images, texts = self._clip.encoded(on_its_way)
+        return self._columns(batch, (on_its_way.seen, images), (read, texts), on_its_way.cut)
 
     def _columns(
-        self, batch: pl.DataFrame, rows: "_Rows", images: np.ndarray, texts: np.ndarray, cut: Sequence[bool]
+        self, batch: pl.DataFrame, images: "_Found", texts: "_Found", cut: Sequence[bool]
     ) -> pl.DataFrame:
         """The columns above, from the embeddings of the images and the captions that there are."""
-        image = _scatter(images, rows.seen, len(batch))
-        text = _scatter(texts, rows.read, len(batch))
+        image, text = (_scatter(found, rows, len(batch)) for rows, found in (images, texts))
         image_norm, text_norm = (np.linalg.norm(features, axis=1) for features in (image, text))
         image, text = unit(image), unit(text)
-        truncated = dict(zip(rows.read, cut, strict=True))
+        truncated = dict(zip(texts[0], cut, strict=True))
         return pl.DataFrame(
             {
                 "score": pl.Series((image * text).sum(1), dtype=pl.Float32),
@@ -179,20 +185,10 @@ class ClipScore(ReadsCaptions, ClipImages, ImageScore):
         )
 
 
-class _Rows(NamedTuple):
-    """The rows of a batch with an image, those with a caption, and their captions."""
-
-    seen: list[int]
-    read: list[int]
-    captions: list[str]
-
-    @classmethod
-    def of(cls, captions: pl.Series, images: Sequence[np.ndarray | None]) -> Self:
-        """Of a batch."""
-        texts = captions.to_list()
-        read = [row for row, text in enumerate(texts) if text is not None and text.strip()]
-        seen = [row for row, image in enumerate(images) if image is not None]
-        return cls(seen, read, [texts[row] for row in read])
+def _captions(texts: pl.Series) -> tuple[list[int], list[str]]:
+    """The rows with a caption, and their captions."""
+    found = [(row, text) for row, text in enumerate(texts.to_list()) if text is not None and text.strip()]
+    return [row for row, _ in found], [text for _, text in found]
 
 
 def _scatter(found: np.ndarray, rows: Sequence[int], length: int) -> np.ndarray:

@@ -227,40 +227,64 @@ class MaskedClipScore(ClipImages, ImageScore):
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the column above."""
+        masked = self._to_encode(batch, images)
+        rows = [row for row, image in enumerate(masked) if image is not None]
+        found = self._clip.images([masked[row] for row in rows], self.preprocess == "fast")
+        return self._columns(batch, [image is not None for image in images], rows, found)
+
+    def works_ahead(self) -> bool:
+        """See ImageScore: on a GPU."""
+        return bool(self._clip.ahead)
+
+    def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
+        """See ImageScore: which rows have a picture, and those to encode as the network takes them."""
+        ready = self._clip.ready(self._to_encode(batch, images), self.preprocess == "fast")
+        return [image is not None for image in images], ready
+
+    def launch(self, batch: pl.DataFrame, prepared: Sequence[Any]) -> Any:
+        """See ImageScore."""
+        there = [row for part, _ in prepared for row in part]
+        return there, self._clip.launched([ready for _, ready in prepared], [])
+
+    def complete(self, batch: pl.DataFrame, launched: Any) -> pl.DataFrame:
+        """See ImageScore."""
+        there, on_its_way = launched
+        return self._columns(batch, there, on_its_way.seen, self._clip.encoded(on_its_way)[0])
+
+    def _to_encode(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+        """By row, the image without its text; None if there is no image or boxes or caption, or if the plain
+        score is the score."""
         hint = f"; give `model` the model of {self.text_embedding}"
         check_width("text_embedding", batch[self.text_embedding], self._clip.width, self.model, hint)
-        scores: list[float | None] = [None] * len(batch)
         boxes = batch[self.boxes].to_list()
-        plain = self._plain(batch)
-        present = (batch[self.text_embedding].is_not_null() & batch[self.boxes].is_not_null()).to_list()
-        ready = [row for row, image in enumerate(images) if image is not None and present[row]]
-        again = [row for row in ready if boxes[row] or plain[row] is None]
-        for row in ready:
-            scores[row] = plain[row]
-        for row, score in zip(again, self._again(batch, again, images, boxes), strict=True):
-            scores[row] = score
-        return pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float32)})
+        ready = zip(self._present(batch), boxes, self._plain(batch), strict=True)
+        wanted = [present and (bool(lines) or plain is None) for present, lines, plain in ready]
+        rows = [row for row, image in enumerate(images) if image is not None and wanted[row]]
+        masked = self._over_images(self.masked, [images[i] for i in rows], [boxes[i] for i in rows])
+        found = dict(zip(rows, masked, strict=True))
+        return [found.get(row) for row in range(len(batch))]
+
+    def _present(self, batch: pl.DataFrame) -> list[bool]:
+        """(n,) whether a row has what belongs to its image."""
+        present = batch[self.text_embedding].is_not_null() & batch[self.boxes].is_not_null()
+        return present.to_list()
 
     def _plain(self, batch: pl.DataFrame) -> list[float | None]:
         """(n,) the plain scores; None if there is no such column."""
         return batch[self.plain].to_list() if self.plain else [None] * len(batch)
 
-    def _again(
-        self,
-        batch: pl.DataFrame,
-        rows: Sequence[int],
-        images: Sequence[np.ndarray | None],
-        boxes: Sequence[Any],
-    ) -> Sequence[float]:
-        """The scores of these rows, with their images masked and encoded."""
-        if not rows:
-            return []
-        texts = batch[self.text_embedding][list(rows)].to_numpy().astype(np.float32)
-        masked = list(self._over_images(self.masked, [images[i] for i in rows], [boxes[i] for i in rows]))
-        scores: list[float] = (
-            (unit(self._clip.images(masked, self.preprocess == "fast")) * texts).sum(1).tolist()
-        )
-        return scores
+    def _columns(
+        self, batch: pl.DataFrame, there: Sequence[bool], rows: Sequence[int], found: np.ndarray
+    ) -> pl.DataFrame:
+        """The column above. `there`: (n,) whether a row has an image; `found`: the embeddings of the images
+        of `rows` without their text."""
+        read = [image and ready for image, ready in zip(there, self._present(batch), strict=True)]
+        scores = [plain if ready else None for plain, ready in zip(self._plain(batch), read, strict=True)]
+        if rows:
+            texts = batch[self.text_embedding][list(rows)].to_numpy().astype(np.float32)
+            for row, score in zip(rows, (unit(found) * texts).sum(1).tolist(), strict=True):
+                scores[row] = score
+        return pl.DataFrame({"score": pl.Series(scores, dtype=pl.Float32)})
 
     def shown(self, row: pl.DataFrame, image: np.ndarray) -> np.ndarray | None:
         """The picture without its text."""

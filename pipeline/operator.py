@@ -195,15 +195,25 @@ class ImageScore(Writer):
         that decoder gives them, unless another operator of its stage takes arrays only. None by default."""
         return None
 
-    def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
-        """The part of `score` that a worker may do ahead, on other threads, several calls at once, while
-        `complete` ends earlier batches: for a GPU, all but the wait for its results. None, as by default:
-        there is no such part, and `score` is called. Not called if an operator of the same stage writes one
-        of the inputs."""
-        return None
+    def works_ahead(self) -> bool:
+        """Asked after `setup`: whether a worker calls `prepare`, `launch` and `complete` in place of `score`,
+        so that a device has the next rows before it has ended with these. Not if an operator of the same
+        stage writes one of the inputs. False by default."""
+        return False
 
-    def complete(self, batch: pl.DataFrame, prepared: Any) -> pl.DataFrame:
-        """The rest of `score`, from what `prepare` gave. Calls never overlap."""
+    def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
+        """What is needed of some rows' pictures, such as pixels of the size that a network takes: the
+        pictures themselves are not kept. Called for the parts of a batch in order, for several batches at
+        once."""
+        raise OperatorMissing(type(self), "prepare")
+
+    def launch(self, batch: pl.DataFrame, prepared: Sequence[Any]) -> Any:
+        """Give a batch to the device, without waiting for its results. `prepared`: what `prepare` returned
+        for each part, in order. Called for several batches at once. Returns `prepared` by default."""
+        return prepared
+
+    def complete(self, batch: pl.DataFrame, launched: Any) -> pl.DataFrame:
+        """The result of `score`, from what `launch` returned. Calls never overlap."""
         raise OperatorMissing(type(self), "complete")
 
 

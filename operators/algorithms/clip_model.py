@@ -18,11 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from operators.algorithms.clip_batches import Launched, Ready, joined
 from operators.algorithms.clip_tokens import Captions
 from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
 from operators.algorithms.pooled_token import only_class_token
@@ -96,7 +97,7 @@ class ClipModel:
         """n pictures, (h, w, 3) uint8 each -> (n, d) float32, of the lengths that the model gives them.
         `fast`: see `operators.clip.ClipImages`."""
         if self.ahead:
-            return self.encoded(self.launched(images, [], fast))[0]
+            return self.encoded(self.launched([self.ready(images, fast)], []))[0]
         return self._in_chunks(images, partial(self._images, fast=fast))
 
     def texts(self, texts: Sequence[str]) -> tuple[np.ndarray, list[bool]]:
@@ -112,13 +113,24 @@ class ClipModel:
         found[[row for _, rows in groups for row in rows]] = encoded
         return found, cut
 
-    def launched(self, images: Sequence[np.ndarray], texts: Sequence[str], fast: bool) -> "Launched":
-        """Pictures and captions of a batch, prepared and on their way through the device. May be called on
-        several threads: the device then has the next batch before it has ended with this one."""
+    def ready(self, images: Sequence[np.ndarray | None], fast: bool) -> Ready:
+        """The pictures of some rows, prepared and on their way to the device; None where there is none. May
+        be called on several threads."""
         import torch
 
+        seen = [row for row, image in enumerate(images) if image is not None]
+        pictures = [image for image in images if image is not None]
         with torch.cuda.stream(self.aside):  # of None: nothing
-            pixels = self.tail(self._ready_images(images, fast)).to(self.dtype) if images else None
+            return Ready(len(images), seen, self._pixels(pictures, fast) if seen else None)
+
+    def launched(self, parts: Sequence[Ready], texts: Sequence[str]) -> Launched:
+        """The pictures of all parts, and captions, on their way through the device. May be called on several
+        threads: the device then has the next batch before it has ended with this one."""
+        import torch
+
+        seen, there = joined(parts)
+        with torch.cuda.stream(self.aside):
+            pixels = self.tail(torch.cat(there)).to(self.dtype) if there else None
             tokens, cut = self.captions(texts) if texts else (None, [])
             tokens = None if tokens is None else tokens.to(self.device)
         with self.launching, torch.cuda.stream(self.main), torch.inference_mode():
@@ -127,9 +139,9 @@ class ClipModel:
             found_texts = self._on_host(self.net.encode_text, tokens)
             found_images = self._on_host(self.net.encode_image, pixels)
             done = None if self.main is None else self.main.record_event()
-        return Launched(found_images, found_texts, cut, done, (pixels, tokens))
+        return Launched(seen, found_images, found_texts, cut, done, (pixels, tokens))
 
-    def encoded(self, launched: "Launched") -> tuple[np.ndarray, np.ndarray]:
+    def encoded(self, launched: Launched) -> tuple[np.ndarray, np.ndarray]:
         """(n, d) float32 of the pictures, and of the captions, as soon as the device has them."""
         if launched.done is not None:
             launched.done.synchronize()
@@ -139,8 +151,8 @@ class ClipModel:
         )
         return images, texts
 
-    def _ready_images(self, images: Sequence[np.ndarray], fast: bool) -> Any:
-        """(n, s, s, 3) uint8 on the device."""
+    def _pixels(self, images: Sequence[np.ndarray], fast: bool) -> Any:
+        """(n, s, s, 3) uint8 on the device; at least one picture."""
         import torch
 
         if fast and self.frame is not None:
@@ -202,24 +214,12 @@ class ClipModel:
         import torch
 
         rows = len(batch)
-        padding = batch.new_zeros((chunk - rows, *batch.shape[1:]))
-        return encode(torch.cat([batch, padding]))[:rows].float()
-
-
-class Launched(NamedTuple):
-    """A batch on its way through the device.
-
-    images, texts  (n, d) float32 in the host's memory, or None if there are none; valid once `done` has come
-    cut            which captions have more tokens than fit
-    done           an event of CUDA; None: all is there
-    held           what the device may still read
-    """
-
-    images: Any | None
-    texts: Any | None
-    cut: list[bool]
-    done: Any | None
-    held: tuple[Any, ...]
+        try:
+            padding = batch.new_zeros((chunk - rows, *batch.shape[1:]))
+            return encode(torch.cat([batch, padding]))[:rows].float()
+        except torch.OutOfMemoryError:
+            self.chunk = max(1, self.chunk // 2)  # fewer rows, padded to so many, would need as much again
+            raise
 
 
 def unit(features: np.ndarray) -> np.ndarray:

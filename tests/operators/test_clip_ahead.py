@@ -1,16 +1,20 @@
-"""ClipScore in two halves, as a GPU's worker calls it, and with `preprocess: fast`."""
+"""ClipScore and MaskedClipScore step by step, as a GPU's worker calls them, and with `preprocess: fast`."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from polars.testing import assert_frame_equal
 
 from operators.clip import ClipScore
-from pipeline.operator import Device
+from operators.text import MaskedClipScore
+from pipeline.operator import Device, ImageScore
 from pipeline.plan.keys import cache_key, parameters
 from pipeline.run.decode import decode
+from tests.pipeline.run.stage_operators import stage
 from tests.support.samples import picture, samples
 from tests.support.tiny_clip import TinyClip
 
@@ -33,17 +37,97 @@ def images(rows: int) -> list[np.ndarray | None]:
     return [None if row == 2 else decode(picture(row, 90, 70, "JPEG"))[0] for row in range(rows)]
 
 
+def in_steps(operator: ImageScore, batch: pl.DataFrame, pictures: list, cuts: list[int]) -> pl.DataFrame:
+    """What a worker that works ahead gets, with the parts of the batch cut at these rows."""
+    edges = [0, *cuts, len(batch)]
+    parts = [
+        operator.prepare(batch[start:stop], pictures[start:stop]) for start, stop in itertools.pairwise(edges)
+    ]
+    return operator.complete(batch, operator.launch(batch, parts))
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [2, 3], [0, 5, 5]])
 @pytest.mark.parametrize("rows", [0, 1, 6])
-def test_both_halves_give_what_score_gives(tiny_clip, rows):
+def test_the_steps_give_what_score_gives(tiny_clip, rows, cuts):
     operator = made(tiny_clip)
     batch = samples(rows, text=CAPTIONS[:rows])
-    assert operator.prepare(batch, images(rows)) is None, "a CPU has nothing to wait for"
+    assert not operator.works_ahead(), "a CPU has nothing to wait for"
     operator._clip.contexts = None  # as on a GPU
     expected = operator.score(batch, images(rows))
     operator._clip.ahead = True
-    found = operator.complete(batch, operator.prepare(batch, images(rows)))
+    assert operator.works_ahead()
+    found = in_steps(operator, batch, images(rows), [min(cut, rows) for cut in cuts])
     assert_frame_equal(found, expected, check_exact=True)
     assert_frame_equal(operator.score(batch, images(rows)), expected, check_exact=True)
+
+
+@pytest.mark.parametrize("plain", ["", "clip.score"])
+def test_the_steps_of_masked_scores_give_what_score_gives(tiny_clip, plain):
+    box = [5, 5, 40, 5, 40, 20, 5, 20]
+    batch = samples(6, text=CAPTIONS)
+    clip = made(tiny_clip).score(batch, images(6))
+    batch = batch.with_columns(
+        clip["score"].alias("clip.score"),
+        clip["text_embedding"].alias("clip.text_embedding"),
+        pl.Series("text.boxes", [[box], [], [box], [box, box], [], None], pl.List(pl.List(pl.Int32))),
+    )
+    operator = MaskedClipScore(
+        model=tiny_clip.config,
+        pretrained=tiny_clip.weights,
+        boxes="text.boxes",
+        text_embedding="clip.text_embedding",
+        plain=plain,
+    )
+    operator.setup({}, Device(threads=2))
+    pictures = images(6)
+    expected = operator.score(batch, pictures)
+    # a picture without text keeps its plain score, if there is one; rows lack a caption, picture, or boxes
+    assert expected["score"].is_null().to_list() == [False, True, True, False, True, True]
+    operator._clip.ahead = True
+    for cuts in ([], [1, 4]):
+        assert_frame_equal(in_steps(operator, batch, pictures, cuts), expected, check_exact=True)
+
+
+def test_large_pictures_do_not_cut_a_forward_pass(tiny_clip, monkeypatch):
+    """A slice of decoded pixels has two of these pictures: four passes of 8 rows would be 32."""
+    for name in ("PIXEL_BUDGET", "PART_BUDGET"):
+        monkeypatch.setattr(f"pipeline.run.stage.runner.{name}", 2 * 90 * 70)
+    operator = made(tiny_clip)
+    operator._clip.contexts, operator._clip.ahead, operator._clip.chunk = None, True, 8
+    encode, rows = operator._clip.net.encode_image, []
+    monkeypatch.setattr(operator._clip.net, "encode_image", lambda x: rows.append(len(x)) or encode(x))
+    runner = stage(clip=operator)
+    pictures = [picture(row, 90, 70, "JPEG") for row in range(8)]
+    batch = samples(8, text=["a dog"] * 8).with_columns(width=pl.lit(90), height=pl.lit(70))
+    found, _ = runner.run(batch, pictures)
+    assert rows == [8]
+    expected = operator.score(batch, [decode(data)[0] for data in pictures])
+    assert found["clip.score"].to_list() == expected["score"].to_list()
+
+
+def test_after_it_ran_out_of_memory_a_forward_pass_has_half_as_many_rows(tiny_clip, monkeypatch, caplog):
+    operator = made(tiny_clip)
+    operator._clip.contexts, operator._clip.ahead = None, True
+    batch = samples(6, text=CAPTIONS)
+    expected = operator.score(batch, images(6))
+    operator._clip.chunk = 64
+    encode, rows = operator._clip.net.encode_image, []
+
+    def small(pixels):
+        rows.append(len(pixels))
+        if len(pixels) > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return encode(pixels)
+
+    monkeypatch.setattr(operator._clip.net, "encode_image", small)
+    runner = stage(clip=operator)
+    pictures = [None if row == 2 else picture(row, 90, 70, "JPEG") for row in range(6)]
+    found, tally = runner.run(batch, pictures)
+    assert rows[:4] == [64, 32, 16, 8], "fewer rows padded to as many would need as much"
+    assert set(rows[3:]) == {8}
+    assert tally.failed["clip"] == 3  # no picture, no caption, an empty one
+    assert found["clip.score"].to_list() == pytest.approx(expected["score"].to_list(), abs=1e-5)
+    assert "clip: out of memory, continues with 3 rows at a time" in caplog.text
 
 
 @pytest.mark.parametrize("ahead", [False, True])

@@ -6,7 +6,7 @@ run out of memory, else row by row.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -21,13 +21,6 @@ OUT_OF_MEMORY = re.compile(
 SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
 Images = Sequence[np.ndarray | None] | Sequence[memoryview | None]  # pixels, or encoded
 Written = TypeVar("Written", bound=Writer)
-
-
-class Prepared(NamedTuple):
-    """What `prepare` of an operator gave, or what it raised."""
-
-    value: Any = None
-    error: Exception | None = None
 
 
 def set_up(name: str, operator: Written, stats: Mapping[str, pl.DataFrame], device: Device) -> Written:
@@ -46,21 +39,18 @@ def score(
     operator: Writer,
     batch: pl.DataFrame,
     images: Images,
-    prepared: Prepared | None = None,
     halved: Callable[[int], None] = lambda rows: None,
 ) -> pl.DataFrame:
     """An operator's columns for a batch, by full name, `error` last. If the operator runs out of memory, it
     gets half of the batch at a time, and `halved` is told of how many rows that is. If it raises otherwise,
     it runs row by row, so that only the rows at fault are null. Raises OperatorError."""
-    result, batch_reason, where = _attempt(name, operator, batch, images, prepared)
+    result, batch_reason, where = _attempt(name, operator, batch, images)
     if result is not None:
         return result
     if OUT_OF_MEMORY.search(batch_reason) and len(batch) > 1:
         half = (len(batch) + 1) // 2
         halved(half)
-        parts = [
-            score(name, operator, batch[i : i + half], images[i : i + half], halved=halved) for i in (0, half)
-        ]
+        parts = [score(name, operator, batch[i : i + half], images[i : i + half], halved) for i in (0, half)]
         found = pl.concat(parts)
         if len(batch) >= SYSTEMATIC and _without_memory(name, operator, found):
             raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
@@ -83,12 +73,24 @@ def _without_memory(name: str, operator: Writer, found: pl.DataFrame) -> bool:
     return len(failed) == len(found)
 
 
+def completed(name: str, operator: ImageScore, batch: pl.DataFrame, launched: Any) -> pl.DataFrame | None:
+    """An operator's columns for a batch that is on its way, as those of `score`; None if it raises. Raises
+    OperatorError."""
+    try:
+        result = operator.complete(inputs_of(operator, batch), launched)
+    except OperatorError:
+        raise
+    except (Exception, SystemExit):
+        return None
+    return checked(name, operator, result, len(batch), "complete")
+
+
 def _attempt(
-    name: str, operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepared | None = None
+    name: str, operator: Writer, batch: pl.DataFrame, images: Images
 ) -> tuple[pl.DataFrame | None, str, str]:
     """(checked result, "", "") or, if the operator raises, (None, its error on one line, where it is)."""
     try:
-        result = _call(operator, batch, images, prepared)
+        result = _call(operator, batch, images)
     except OperatorError:
         raise
     except (Exception, SystemExit) as error:
@@ -102,19 +104,13 @@ def where(operator: Operator, error: BaseException) -> str:
     return f" ({at[0]}, line {at[1]})" if at else ""
 
 
-def _call(operator: Writer, batch: pl.DataFrame, images: Images, prepared: Prepared | None) -> pl.DataFrame:
-    """Call `score`, or `complete` if the batch is prepared, with the columns that the operator declares."""
+def _call(operator: Writer, batch: pl.DataFrame, images: Images) -> pl.DataFrame:
+    """Call `score` with the columns that the operator declares."""
     inputs = inputs_of(operator, batch)
-    if isinstance(operator, BytesScore):
+    if isinstance(operator, ImageScore | BytesScore):
         return operator.score(inputs, cast(Any, images))
-    if not isinstance(operator, ImageScore):
-        assert isinstance(operator, Score)
-        return operator.score(inputs)
-    if prepared is None:
-        return operator.score(inputs, cast(Any, images))
-    if prepared.error is not None:
-        raise prepared.error
-    return operator.complete(inputs, prepared.value)
+    assert isinstance(operator, Score)
+    return operator.score(inputs)
 
 
 def inputs_of(operator: Writer, batch: pl.DataFrame) -> pl.DataFrame:

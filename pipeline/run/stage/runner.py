@@ -2,12 +2,13 @@
 
 A stage is a group of operators that share workers. They run in order, so one may read a column of another,
 and all of them see the same decoded images. Large batches are worked on in slices, to bound the decoded
-pixels.
+pixels. If all operators of a stage work ahead, a slice has as many rows as they were given, and its pictures
+are decoded and prepared part by part: a network then runs on full batches, however large the pictures are.
 
 Several batches may be in one StageRunner at a time, each on a thread: while one is computed, the next are
-decoded and prepared, and the one before is packed and handed on. `AHEAD` bounds the decoded pixels that wait.
-An operator computes one slice at a time, whatever the number of threads. An operator that runs out of memory
-gets the same rows in smaller slices, so that no batch is lost.
+decoded, prepared and launched, and the one before is packed and handed on. `AHEAD` bounds the decoded pixels
+that wait. An operator computes one slice at a time, whatever the number of threads. An operator that runs out
+of memory gets the same rows in smaller slices, so that no batch is lost.
 
 The plain loop and the actors of Ray use the same StageRunner, so both give equal columns. If an operator
 raises on a row, that row is null in its columns, with a reason. If an operator breaks its contract, or
@@ -19,7 +20,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -29,13 +29,15 @@ from pipeline.progress import Tally
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import NO_IMAGE
-from pipeline.run.stage.calls import Images, Prepared, inputs_of, score, set_up, with_reasons
+from pipeline.run.stage.ahead import Ahead
+from pipeline.run.stage.calls import Images, score, set_up, with_reasons
 from pipeline.run.stage.decoder import Decoder, pixel_slices
 
 ALONE = (
     16_000_000  # pixels of a picture that makes a slice of its own: decoding it takes several times as much
 )
 PIXEL_BUDGET = 64_000_000  # pixels of a slice (192 MB), unless its one image has more
+PART_BUDGET = 16_000_000  # pixels of a part of a slice that the CPU decodes: freed memory serves the next one
 AHEAD = 2  # slices that are decoded and prepared while one is computed
 IN_FLIGHT = AHEAD + 2  # batches of a runner at a time: one is computed, one is packed and handed on
 LOG = logging.getLogger("winnow.run")
@@ -70,6 +72,13 @@ class StageRunner:
         there = [op.device_decoder() for op in self.operators.values() if isinstance(op, ImageScore)]
         self.decoder = Decoder(device.threads, limits, there[0] if there and all(there) else None)
         self.batch_size = batch_size
+        self.ahead = {
+            name: operator
+            for name, operator in self.operators.items()
+            if isinstance(operator, ImageScore)
+            and not set(operator.owners()) & self.operators.keys()
+            and operator.works_ahead()
+        }
         self._slices = threading.Semaphore(1 + AHEAD)  # decoded and not yet computed
         self._computing = threading.Lock()
         self._stopped = threading.Event()
@@ -78,6 +87,11 @@ class StageRunner:
     def sees_images(self) -> bool:
         """Whether any operator of the stage needs pixels."""
         return any(isinstance(operator, ImageScore) for operator in self.operators.values())
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether no operator needs the pictures of all rows of a slice at once."""
+        return len(self.ahead) == len(self.operators) > 0
 
     def run(
         self,
@@ -97,9 +111,10 @@ class StageRunner:
             else [0] * len(batch)
         )
         pixels = [PIXEL_BUDGET if size > ALONE else size for size in pixels]
-        for start, stop in pixel_slices(pixels, self.batch_size, PIXEL_BUDGET) or [(0, 0)]:
-            rows = batch.slice(start, stop - start)
-            slices.append(self._run_slice(rows, data[start:stop] if data is not None else None, tally))
+        weights = [0] * len(batch) if self.in_parts else pixels
+        for start, stop in pixel_slices(weights, self.batch_size, PIXEL_BUDGET) or [(0, 0)]:
+            some = data[start:stop] if data is not None else [None] * (stop - start)
+            slices.append(self._run_slice(batch[start:stop], pixels[start:stop], some, tally))
             done(stop - start)
         return pl.concat(slices, rechunk=True) if len(slices) > 1 else slices[0], tally
 
@@ -115,28 +130,51 @@ class StageRunner:
                 "%s: out of memory, continues with %d rows at a time (run.%s.batch_size)", name, rows, name
             )
 
-    def _run_slice(self, batch: pl.DataFrame, data: Data | None, tally: Tally) -> pl.DataFrame:
+    def _run_slice(
+        self, batch: pl.DataFrame, pixels: Sequence[int], data: Data, tally: Tally
+    ) -> pl.DataFrame:
         """Decode the images of some rows and run every operator on them; adds the work to `tally`."""
-        data = data if data is not None else [None] * len(batch)
         with self._slices:
-            images: list[np.ndarray | None] = []
+            budget = PIXEL_BUDGET if self.decoder.there else PART_BUDGET
+            whole = [(0, len(batch))]
+            parts = pixel_slices(pixels, len(batch), budget) or whole if self.in_parts else whole
+            ahead = Ahead(self.ahead, tally, partial(self._halved, rows=(len(batch) + 1) // 2))
+            images: Images = [None] * len(batch)
             reasons: list[str | None] = [None] * len(batch)
-            ahead: dict[str, Prepared] = {}
             if self.sees_images:
-                images, reasons = self._decode(data, tally)
-                ahead = self._prepare(batch, images, tally)
+                for start, stop in parts:
+                    images, reasons[start:stop] = self._decode(data[start:stop], tally)
+                    ahead.prepare(batch[start:stop], images)
+                ahead.launch(batch)
+            if self.in_parts:
+                images = []  # nobody needs those of the last part
             with self._computing:
                 for name, operator in self.operators.items():
                     if self._stopped.is_set():
                         raise Stopped
                     started = time.perf_counter()
-                    given = _views(data) if isinstance(operator, BytesScore) else images
-                    result = score(name, operator, batch, given, ahead.get(name), partial(self._halved, name))
+                    result = ahead.complete(name, batch)
+                    if result is None and self.in_parts:
+                        result = self._part_by_part(name, batch, data, parts)
+                    elif result is None:
+                        given = _views(data) if isinstance(operator, BytesScore) else images
+                        result = score(name, operator, batch, given, partial(self._halved, name))
                     result = with_reasons(name, operator, result, batch, _reasons(operator, data, reasons))
                     failed = len(result) - result[f"{name}.error"].null_count()
                     tally.add_call(name, started, len(batch), failed)
                     batch = batch.hstack(result)
         return batch
+
+    def _part_by_part(
+        self, name: str, batch: pl.DataFrame, data: Data, parts: Sequence[tuple[int, int]]
+    ) -> pl.DataFrame:
+        """An operator's columns for a slice; its pictures, which are gone, are decoded again."""
+        found = []
+        for start, stop in parts:
+            images = [pixels for pixels, _ in self.decoder(data[start:stop])]
+            halved = partial(self._halved, name)
+            found.append(score(name, self.operators[name], batch[start:stop], images, halved))
+        return pl.concat(found)
 
     def _decode(self, data: Data, tally: Tally) -> tuple[list[np.ndarray | None], list[str | None]]:
         """The images, and the reason of each that cannot be decoded; adds the work to `tally`."""
@@ -145,23 +183,6 @@ class StageRunner:
         started = time.perf_counter() - seconds
         tally.add_call("decode", started, len(data), sum(image is None for image in images))
         return images, [reason for _, reason in decoded]
-
-    def _prepare(self, batch: pl.DataFrame, images: Images, tally: Tally) -> dict[str, Prepared]:
-        """What operators prepare ahead, by name; adds the work to `tally`."""
-        ahead: dict[str, Prepared] = {}
-        for name, operator in self.operators.items():
-            if not isinstance(operator, ImageScore) or set(operator.owners()) & self.operators.keys():
-                continue
-            started = time.perf_counter()
-            try:
-                value = operator.prepare(inputs_of(operator, batch), cast(Any, images))
-            except Exception as error:
-                ahead[name] = Prepared(error=error)
-            else:
-                if value is not None:
-                    ahead[name] = Prepared(value)
-            tally.add_time(name, started)
-        return ahead
 
 
 def _views(data: Data) -> Sequence[memoryview | None]:

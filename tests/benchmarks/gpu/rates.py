@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from operators.algorithms.clip_model import ClipModel, Launched
+from operators.algorithms.clip_batches import Launched
+from operators.algorithms.clip_model import ClipModel
 from operators.algorithms.device_jpegs import DeviceJpegs
 from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
@@ -49,7 +50,7 @@ def _one_after_the_other(
     model: ClipModel, images: Sequence[Any], captions: Sequence[str], fast: bool
 ) -> None:
     """A batch through the device, as ClipScore takes it, with nothing beside."""
-    model.encoded(model.launched(images, captions, fast))
+    model.encoded(model.launched([model.ready(images, fast)], captions))
 
 
 def _threads(count: int) -> str:
@@ -88,7 +89,7 @@ def with_device_decode(model: ClipModel, samples: Samples, machine: Machine, row
 
     def launched(batch: Samples) -> Launched:
         pictures = [pixels for pixels, _ in decoder([jpeg for jpeg, _ in batch])]
-        return model.launched(pictures, [caption for _, caption in batch], True)
+        return model.launched([model.ready(pictures, True)], [caption for _, caption in batch])
 
     def run(count: int) -> None:
         with ThreadPoolExecutor(AHEAD) as pool:
