@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +104,20 @@ def read_and_decode_seconds(session: Session, threads: int) -> float:
     return (time.perf_counter() - started) / pictures
 
 
-def opened(pool: Path, store: str, seconds: float) -> Session:
+def opened(pool: Path, store: str, seconds: float, gpus: int = 0) -> Session:
     """A session on the pool with an empty store and one operator, in batches as a GPU's."""
     recipe = parse(
         {
             "plugins": [str(PLUGIN)],
             "pool": {"shards": f"{pool}/*.tar", "store": store},
             "compute": {"asleep": {"use": "bench_overlap.Asleep", "seconds": seconds}},
-            "run": {"asleep": {"workers": 1, "batch_size": ROWS["gpu"]}},
+            "run": {"asleep": {"workers": 1, "gpus": gpus, "batch_size": ROWS["gpu"]}},
         }
     )
     return Session.open(recipe)
 
 
-def pass_seconds(pool: Path, seconds: float, executor_of: Callable[[Recipe], Executor]) -> float:
+def pass_seconds(pool: Path, seconds: float, executor_of: Callable[[Recipe], Executor], gpus: int) -> float:
     """Seconds per sample of a pass, between a tenth and nine tenths of its work: the slope of the work over
     the time at which it is heard of. On Ray that is about once a second."""
     seen: list[tuple[float, float]] = []
@@ -126,7 +127,7 @@ def pass_seconds(pool: Path, seconds: float, executor_of: Callable[[Recipe], Exe
             seen.append((time.perf_counter(), event.work))
 
     with tempfile.TemporaryDirectory() as store:
-        session = opened(pool, store, seconds)
+        session = opened(pool, store, seconds, gpus)
         compute(session, executor_of(session.recipe), observe=lambda todo: hear)
     times, done = np.array(seen).T
     done = np.cumsum(done)
@@ -144,12 +145,15 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="make the longer side of the photos so many pixels")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--ray", action="store_true", help="on Ray, too")
+    parser.add_argument("--ratios", type=float, nargs="+", default=RATIOS, help="device : decoding")
     args = parser.parse_args()
-    ways = {"plain loop": lambda recipe: LocalExecutor(args.threads)}
+    ways: dict[str, tuple[Callable[[Recipe], Executor], int]] = {
+        "plain loop": (lambda recipe: LocalExecutor(args.threads), 0)
+    }
     if args.ray:
         from pipeline.run.on_ray import RayExecutor
 
-        ways["Ray"] = RayExecutor
+        ways["Ray"] = partial(RayExecutor, gpus=1), 1  # it does as if there were a GPU
     size = f"{args.side} pixels" if args.side else "their own size"
     print(f"{platform.processor() or platform.machine()}, {args.threads} threads, photos of {size}")
     print(
@@ -165,11 +169,11 @@ def main() -> None:
                 tar_of(enlarged(pictures_of(tar), args.side, args.threads), copy)
             else:
                 shutil.copy(pool / f"{number % len(tars):05d}.tar" if args.side else tar, copy)
-        for name, executor_of in ways.items():
-            for ratio in RATIOS:
+        for name, (executor_of, gpus) in ways.items():
+            for ratio in args.ratios:
                 before = alone(pool, args.threads)
                 device = before[0] * ratio
-                found = pass_seconds(pool, device, executor_of)
+                found = pass_seconds(pool, device, executor_of, gpus)
                 decode, read = np.mean([before, alone(pool, args.threads)], axis=0)
                 print(
                     f"| {name} | {ratio:g} | {1 / decode:,.0f} | {1 / read:,.0f} | {1 / found:,.0f} "
