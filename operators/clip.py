@@ -18,9 +18,10 @@ Columns
 Errors: `no caption`, `empty caption`; the image's own reason.
 Source: Radford et al. 2021 (arXiv 2103.00020); as a filter, LAION-400M (arXiv 2111.02114) and DataComp.
 Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as its trainer decodes them;
-    the cosine is taken in float32 before the embeddings are rounded to float16. Batches are padded to one
-    fixed size, so that a row's result does not depend on its neighbours or on `batch_size`. On a CPU the
-    padding behind a caption's end is left out, which changes no bit.
+    a GPU resizes them itself where it does so to the bit, which is checked at the start. The cosine is taken
+    in float32 before the embeddings are rounded to float16. Batches are padded to one fixed size, so that a
+    row's result does not depend on its neighbours or on `batch_size`. On a CPU the padding behind a caption's
+    end is left out, which changes no bit.
 """
 
 from collections.abc import Mapping, Sequence

@@ -100,14 +100,13 @@ class Operator(BaseModel):
         return ()
 
     def doubts(self, rows: pl.DataFrame) -> Sequence[str]:
-        """Sentences about `rows`, some of the pool's rows with the columns that it reads, that `winnow plan`
-        and the funnel print if there are such rows. May read local files. None by default."""
+        """Sentences about some of the pool's rows, for `winnow plan` and the funnel. May read local files."""
         return ()
 
     def why_missing(self, field: str, value: str) -> str:
-        """Why a value of a `File` field, not the path of a file, cannot be used: `winnow plan` and `winnow
-        compute` say it before the start. Empty if it can, such as a tag of published weights. May read local
-        files, not the network. By default, what has a slash or a suffix is a missing file."""
+        """Why a value of a `File` field, not the path of a file, cannot be used, said before the start. Empty
+        if it can, such as a tag of published weights. May read local files, not the network. By default, what
+        has a slash or a suffix is a missing file."""
         return f"there is no file {value}" if like_path(value) else ""
 
     def lacks(self) -> Sequence[str]:
@@ -116,8 +115,7 @@ class Operator(BaseModel):
         return ()
 
     def why_broken(self, field: str, value: str) -> str:
-        """Why the file on this machine that a `File` field names cannot be used, as far as its beginning
-        tells: `winnow plan` and `winnow compute` refuse it. Empty if it can, and by default."""
+        """Why the file here that a `File` field names cannot be used, as far as its start tells; or ""."""
         return ""
 
     def owners(self) -> tuple[str, ...]:
@@ -165,8 +163,8 @@ class Writer(Operator):
         return ()
 
     def shown(self, row: pl.DataFrame, image: np.ndarray) -> np.ndarray | None:
-        """The picture as this operator sees it, (h, w, 3) uint8; None if it sees it as it is. `row` as in
-        `evidence`, `image` as in `ImageScore.score`. Called without `setup`. None by default."""
+        """The picture as this operator sees it, (h, w, 3) uint8, if not as it is. `row` as in `evidence`,
+        `image` as in `ImageScore.score`. Called without `setup`. None by default."""
         return None
 
 
@@ -196,20 +194,16 @@ class ImageScore(Writer):
         return None
 
     def works_ahead(self) -> bool:
-        """Asked after `setup`: whether a worker calls `prepare`, `launch` and `complete` in place of `score`,
-        so that a device has the next rows before it has ended with these. Not if an operator of the same
-        stage writes one of the inputs. False by default."""
+        """Asked after `setup`: whether workers call the next three in place of `score`, so that a device has
+        work while others end. Not if an operator of the same stage writes an input. False by default."""
         return False
 
     def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
-        """What is needed of some rows' pictures, such as pixels of the size that a network takes: the
-        pictures themselves are not kept. Called for the parts of a batch in order, for several batches at
-        once."""
-        raise OperatorMissing(type(self), "prepare")
+        """What is needed of the pictures of a batch's next rows, which are not kept. Calls may overlap."""
 
     def launch(self, batch: pl.DataFrame, prepared: Sequence[Any]) -> Any:
-        """Give a batch to the device, without waiting for its results. `prepared`: what `prepare` returned
-        for each part, in order. Called for several batches at once. Returns `prepared` by default."""
+        """Give a whole batch to the device and wait for nothing. `prepared`: what `prepare` returned for each
+        part of it, in order. Calls for several batches may overlap. Returns `prepared` by default."""
         return prepared
 
     def complete(self, batch: pl.DataFrame, launched: Any) -> pl.DataFrame:
@@ -234,13 +228,12 @@ class Group(Writer):
 
     def keys(self) -> tuple[str, ...]:
         """The columns whose values, together, are the key, each among `inputs()`: integers, text, or bytes.
-        A single one may be a list, each element of which is a key: then a row belongs to several groups, and
-        `combine` must be defined."""
+        Or one list, each element of which is a key: a row then has several groups, for `combine` to join."""
         raise OperatorMissing(type(self), "keys")
 
     def most_rows(self) -> int | None:
-        """A larger group is split, by its rows' uids, into groups of about equal size, and the log says how
-        many were. None, the default, splits no group: then the largest one must fit into memory."""
+        """A larger group is split, by its rows' uids, into groups of about equal size; the log says how many
+        were. None, the default, splits no group: then the largest one must fit into memory."""
         return None
 
     def group(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -261,8 +254,7 @@ class SummaryGroup(Group):
     process holds all rows. The methods get any rows, in any order; results must not depend on it."""
 
     def partial(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The summary of these rows alone: a table with few rows for each key, which has the columns of the
-        key. `rows`: (n, uid and inputs)."""
+        """The summary of rows, (n, uid and inputs): few rows for each key, with the columns of the key."""
         raise OperatorMissing(type(self), "partial")
 
     def merge(self, parts: pl.DataFrame) -> pl.DataFrame:
@@ -270,8 +262,7 @@ class SummaryGroup(Group):
         raise OperatorMissing(type(self), "merge")
 
     def of_summary(self, rows: pl.DataFrame, summary: pl.DataFrame) -> pl.DataFrame:
-        """`summary`: the merged table of the whole groups of these rows (and of others). Returns (n, writes),
-        the same rows in the same order."""
+        """(n, writes), row by row. `summary`: the merged table of these rows' whole groups, and of others."""
         raise OperatorMissing(type(self), "of_summary")
 
     def group(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -293,8 +284,7 @@ class Stat(Operator):
         raise OperatorMissing(type(self), "merge")
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
-        """The table to store, from the one partial table of the pool, which it is by default. Sort it: equal
-        tables must be equal in row order, too."""
+        """The table to store, from the pool's one partial table, which it is by default. Sort its rows."""
         return merged
 
     def compare(

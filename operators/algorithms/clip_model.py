@@ -25,9 +25,9 @@ import numpy as np
 
 from operators.algorithms.clip_batches import Launched, Ready, joined
 from operators.algorithms.clip_tokens import Captions
+from operators.algorithms.clip_transform import agrees, split
 from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
 from operators.algorithms.pooled_token import only_class_token
-from operators.algorithms.resample import Frame
 from operators.algorithms.text_contexts import ROWS, TextContexts
 from operators.algorithms.threads import torch_on_one_thread
 from operators.algorithms.unfilled_weights import BY_NAME, unfilled
@@ -77,13 +77,15 @@ class ClipModel:
         self.net.eval()
         self.contexts = TextContexts(self.net) if device.name == "cpu" else None
         self.captions = Captions(_tokenizer(model))
-        self.head, self.tail, self.frame = _split(transform)
+        self.head, self.tail, self.frame = split(transform)
         self.device = device.name
         self.ahead = device.name != "cpu"
         cuda: Any = torch.cuda
         self.aside, self.main = (cuda.Stream(priority=p) if self.ahead else None for p in PRIORITIES)
         if self.ahead:
             cuda.synchronize()  # the weights are on their way on a third stream
+        # The device resizes to the bit as open_clip does on the CPU, which then only decodes
+        self.resizes = self.ahead and self.frame is not None and agrees(self.frame, self.head, self.device)
         self.launching = threading.Lock()
         self.chunk = CHUNK[device.name]
         self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
@@ -155,7 +157,7 @@ class ClipModel:
         """(n, s, s, 3) uint8 on the device; at least one picture."""
         import torch
 
-        if fast and self.frame is not None:
+        if self.frame is not None and (fast or self.resizes):
             return self.frame(images, self.device)
         ready = list(self.over_images(self.head, images))
         kind = torch.from_numpy(ready[0][:0].copy()).dtype
@@ -256,44 +258,3 @@ def _tokenizer(model: str) -> Any:
         return open_clip.get_tokenizer(model)
     except ImportError as error:
         raise ValueError(f"{TRANSFORMERS.format(model=model)} ({error})") from error
-
-
-def _split(
-    transform: Any,
-) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[Any], Any], Frame | None]:
-    """open_clip's transform in two parts: Pillow's steps, per image and on threads, and the arithmetic
-    (ToTensor, Normalize), per batch and on the device. The same operations in the same order give the same
-    numbers. And what the first part does, if it is a bicubic resize, with a centre crop or without."""
-    from PIL import Image
-    from torchvision.transforms import Normalize, ToTensor
-
-    *steps, last, normalize = transform.transforms
-    if not (isinstance(last, ToTensor) and isinstance(normalize, Normalize)):
-        return lambda image: transform(Image.fromarray(image)).numpy(), lambda batch: batch, None
-
-    def head(image: np.ndarray) -> np.ndarray:
-        picture = Image.fromarray(image)
-        for step in steps:
-            picture = step(picture)
-        return np.asarray(picture)
-
-    def tail(batch: Any) -> Any:
-        return normalize(batch.permute(0, 3, 1, 2).contiguous().float().div(255))
-
-    return head, tail, _frame(steps)
-
-
-def _frame(steps: Sequence[Any]) -> Frame | None:
-    """What the steps do, if a Frame does the same; others convert to RGB, which pictures are."""
-    from torchvision.transforms import CenterCrop, InterpolationMode, Resize
-
-    resize, *others = steps
-    if not isinstance(resize, Resize) or resize.interpolation is not InterpolationMode.BICUBIC:
-        return None
-    crops = [step for step in others if not callable(step) or isinstance(step, CenterCrop)]
-    size = resize.size
-    if isinstance(size, int) or len(size) == 1:
-        side = size if isinstance(size, int) else size[0]
-        cut = [tuple(step.size) for step in crops]
-        return Frame(side, crop=True) if cut == [(side, side)] else None
-    return Frame(size[0], crop=False) if size[0] == size[1] and not crops else None

@@ -8,14 +8,15 @@ and the matrices have zeros there, so that one product resizes a whole group. Th
 integers: its weights have 23 bits, each of which is split in two that float32 multiplies and adds without
 rounding. So a picture's result does not depend on its group, or on the device.
 
-Source: Pillow's libImaging/Resample.c: bicubic with a = -0.5, the support grows when a picture shrinks,
-    columns before rows, rounded to uint8 in between. The sizes are those of torchvision's Resize and
-    CenterCrop.
-Differs: Pillow 13 takes rows before columns for some upright pictures, which shows in the rounding in
-    between: of those, a fifth of the values differ, mostly by one. All others are equal to the bit.
+Source: Pillow's libImaging/Resample.c: bicubic with a = -0.5, the support grows when a picture shrinks, width
+    before height, rounded to uint8 in between; since Pillow 13 height before width, if a picture loses more
+    than twice as much of its height. The sizes are those of torchvision's Resize and CenterCrop.
+Differs: nothing. Results are those of the Pillow that is installed, to the bit.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import groupby
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ BITS = 22  # Pillow's weights are multiples of 2 ** -BITS
 LOW_BITS = 11  # of a weight, in the second product
 EXACT = 1 << 24  # float32 holds every integer up to here
 SUPPORT = 2.0  # of the bicubic kernel, in pixels of the larger scale
+HEIGHT_FIRST = 13  # the version of Pillow since which it may take the height first
 GROUP = 32  # pictures of one product: similar sizes, so that little is padding
 
 Picture = Any  # (h, w, 3) uint8: an array of numpy, or a tensor on the device
@@ -41,9 +43,18 @@ class Frame(NamedTuple):
         """n pictures, at least one, -> (n, size, size, 3) uint8 on the device."""
         import torch
 
-        order = sorted(range(len(pictures)), key=lambda place: tuple(pictures[place].shape))
-        groups = [order[start : start + GROUP] for start in range(0, len(order), GROUP)]
-        found = torch.cat([self._group([pictures[place] for place in group], device) for group in groups])
+        shapes = [tuple(picture.shape) for picture in pictures]
+        first = [self.height_first(*shape[:2]) for shape in shapes]
+        order = sorted(range(len(pictures)), key=lambda place: (first[place], shapes[place]))
+        groups = [
+            list(some)[start : start + GROUP]
+            for _, same in groupby(order, lambda place: first[place])
+            for some in [list(same)]
+            for start in range(0, len(some), GROUP)
+        ]
+        found = torch.cat(
+            [self._group([pictures[place] for place in group], first[group[0]], device) for group in groups]
+        )
         places = torch.tensor(np.argsort(order)).to(device, non_blocking=True)
         return found[places]
 
@@ -59,7 +70,7 @@ class Frame(NamedTuple):
         whole = small[0].permute(1, 2, 0).numpy()
         return whole[down.first : down.first + self.size, across.first : across.first + self.size]
 
-    def _group(self, pictures: Sequence[Picture], device: str) -> Any:
+    def _group(self, pictures: Sequence[Picture], height_first: bool, device: str) -> Any:
         """The same for pictures of one product, in order."""
         sides = [tuple(picture.shape[:2]) for picture in pictures]
         spans = [self.spans(*side) for side in sides]
@@ -68,10 +79,26 @@ class Frame(NamedTuple):
             Axis.of([side[axis] for side in sides], [span[axis] for span in spans], self.size, device)
             for axis in (0, 1)
         )
-        count, height, width, _ = padded.shape
-        lines = padded.permute(0, 1, 3, 2).reshape(count, height * 3, width)  # of one channel each
-        narrow = across.columns(lines).reshape(count, height, 3 * self.size)
-        return down.rows(narrow).reshape(count, self.size, 3, self.size).permute(0, 1, 3, 2)
+        if height_first:
+            return self._across(self._down(padded, down), across)
+        return self._down(self._across(padded, across), down)
+
+    def _across(self, pixels: Any, axis: "Axis") -> Any:
+        """(n, h, w, 3) -> (n, h, size, 3)."""
+        count, height, width, _ = pixels.shape
+        lines = pixels.permute(0, 1, 3, 2).reshape(count, height * 3, width)  # of one channel each
+        return axis.columns(lines).reshape(count, height, 3, self.size).permute(0, 1, 3, 2)
+
+    def _down(self, pixels: Any, axis: "Axis") -> Any:
+        """(n, h, w, 3) -> (n, size, w, 3)."""
+        count, height, width, _ = pixels.shape
+        return axis.rows(pixels.reshape(count, height, width * 3)).reshape(count, self.size, width, 3)
+
+    def height_first(self, height: int, width: int) -> bool:
+        """Whether Pillow resizes the height before the width."""
+        down, across = self.spans(height, width)
+        lost = height - down.length
+        return _pillow() >= HEIGHT_FIRST and lost > max(0, 2 * (width - across.length))
 
     def spans(self, height: int, width: int) -> tuple["Span", "Span"]:
         """How the sides, first down, then across, are resized and cut."""
@@ -82,6 +109,14 @@ class Frame(NamedTuple):
         new = (self.size, long) if height <= width else (long, self.size)
         down, across = (Span(length, round((length - self.size) / 2)) for length in new)
         return down, across
+
+
+@cache
+def _pillow() -> int:
+    """The major version of the Pillow that is installed."""
+    import PIL
+
+    return int(PIL.__version__.split(".")[0])
 
 
 def _unlocked(picture: np.ndarray) -> np.ndarray:

@@ -52,9 +52,9 @@ def speeds(sets: dict[str, Sequence[bytes]]) -> None:
     """Print images per CPU second of decoding and preparing, exact and fast."""
     from open_clip.transform import image_transform
 
-    from operators.algorithms.clip_model import _split
+    from operators.algorithms.clip_transform import split
 
-    head, _, frame = _split(image_transform(224, is_train=False))
+    head, _, frame = split(image_transform(224, is_train=False))
     assert frame is not None
     ways = [decode, lambda jpeg: head(decode(jpeg)[0]), lambda jpeg: frame.quick(decode(jpeg)[0])]
     print("| photos | decode | decode, prepare exact | decode, prepare fast | ratio | of the resize alone |")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
+from operators.algorithms.clip_transform import agrees
 from operators.clip import ClipScore
 from operators.text import MaskedClipScore
 from pipeline.operator import Device, ImageScore
@@ -56,8 +57,10 @@ def test_the_steps_give_what_score_gives(tiny_clip, rows, cuts):
     expected = operator.score(batch, images(rows))
     operator._clip.ahead = True
     assert operator.works_ahead()
-    found = in_steps(operator, batch, images(rows), [min(cut, rows) for cut in cuts])
-    assert_frame_equal(found, expected, check_exact=True)
+    for resizes in (False, True):
+        operator._clip.resizes = resizes
+        found = in_steps(operator, batch, images(rows), [min(cut, rows) for cut in cuts])
+        assert_frame_equal(found, expected, check_exact=True)
     assert_frame_equal(operator.score(batch, images(rows)), expected, check_exact=True)
 
 
@@ -86,6 +89,19 @@ def test_the_steps_of_masked_scores_give_what_score_gives(tiny_clip, plain):
     operator._clip.ahead = True
     for cuts in ([], [1, 4]):
         assert_frame_equal(in_steps(operator, batch, pictures, cuts), expected, check_exact=True)
+
+
+def test_a_device_resizes_if_it_does_so_to_the_bit(tiny_clip):
+    clip = made(tiny_clip)._clip
+    assert not clip.resizes, "a CPU takes Pillow"
+    assert agrees(clip.frame, clip.head, "cpu")
+
+    def off_by_one(picture):
+        found = clip.head(picture).copy()
+        found[-1, -1, -1] ^= picture.shape[0] == 900  # of one shape only
+        return found
+
+    assert not agrees(clip.frame, off_by_one, "cpu")
 
 
 def test_large_pictures_do_not_cut_a_forward_pass(tiny_clip, monkeypatch):

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional
 from operators.algorithms.resample import Frame, Span
 
 SIDES = [(30, 40), (40, 30), (24, 24), (90, 25), (25, 90), (200, 150), (17, 11), (64, 333)]  # height, width
+RANDOM = [tuple(side) for side in np.random.default_rng(1).integers(1, 200, (60, 2)).tolist()]
 
 
 def pictures(sides=SIDES) -> list[np.ndarray]:
@@ -17,29 +18,30 @@ def pictures(sides=SIDES) -> list[np.ndarray]:
     return [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in sides]
 
 
-def with_pillow(picture: np.ndarray, size: int) -> np.ndarray:
-    steps = Compose([Resize(size, InterpolationMode.BICUBIC), CenterCrop(size)])
+def with_pillow(picture: np.ndarray, size: int, crop: bool = True) -> np.ndarray:
+    resize = Resize(size if crop else (size, size), InterpolationMode.BICUBIC)
+    steps = Compose([resize, CenterCrop(size)] if crop else [resize])
     return np.asarray(steps(Image.fromarray(picture)))
 
 
-def test_equals_pillow_to_the_bit():
-    wide = pictures([side for side in SIDES if side[0] <= side[1]])  # Pillow 13 may turn others round
-    found = Frame(24, crop=True)(wide, "cpu").numpy()
-    assert found.shape == (len(wide), 24, 24, 3)
-    np.testing.assert_array_equal(found, [with_pillow(picture, 24) for picture in wide])
+@pytest.mark.parametrize("crop", [True, False])
+@pytest.mark.parametrize("size", [7, 24, 64])
+def test_equals_pillow_to_the_bit(size, crop):
+    many = pictures(SIDES + RANDOM)
+    found = Frame(size, crop)(many, "cpu").numpy()
+    assert found.shape == (len(many), size, size, 3)
+    np.testing.assert_array_equal(found, [with_pillow(picture, size, crop) for picture in many])
 
 
-def test_upright_pictures_are_as_good_as_equal():
-    found = Frame(24, crop=True)(pictures(), "cpu").numpy().astype(int)
-    off = np.abs(found - [with_pillow(picture, 24) for picture in pictures()])
-    assert off.mean() < 0.2
-
-
-def test_both_sides_to_one_size_without_a_crop():
-    wide = pictures([(30, 40), (25, 90), (24, 24)])
-    found = Frame(24, crop=False)(wide, "cpu").numpy()
-    expected = [np.asarray(Image.fromarray(p).resize((24, 24), Image.Resampling.BICUBIC)) for p in wide]
-    np.testing.assert_array_equal(found, expected)
+def test_what_pillow_13_takes_first(monkeypatch):
+    """It loses more than twice as much of its height as of its width: 66 and 33 are not, 67 and 33 are."""
+    frame = Frame(10, crop=False)
+    for version, first in (13, True), (12, False):
+        monkeypatch.setattr("operators.algorithms.resample._pillow", lambda version=version: version)
+        assert frame.height_first(77, 43) is first
+        assert not frame.height_first(76, 43)
+        assert not frame.height_first(10, 5)  # no height is lost
+        assert frame.height_first(11, 5) is first
 
 
 def test_a_picture_does_not_depend_on_its_group():

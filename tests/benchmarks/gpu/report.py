@@ -48,14 +48,15 @@ def speeds(models: Mapping[str, Any]) -> list[str]:
 def whole_passes(models: Mapping[str, Any]) -> list[str]:
     """Samples per second of `winnow compute --local`."""
     lines = [
-        "| whole pass | samples/s | of both towers | device busy | device GiB |",
-        "|---|---|---|---|---|",
+        "| whole pass | samples/s | of both towers | device busy | device GiB | resized on the device |",
+        "|---|---|---|---|---|---|",
     ]
     for label, model in models.items():
         for way, run in model.items():
             if way.startswith(WAYS) and "rate" in run:
                 share = run["rate"] / model["forward"]["both"]
                 told = ["" if run[name] is None else f"{run[name]:.2f}" for name in ("busy", "gib")]
+                told.append("yes" if run["resized on the device"] else "no")
                 lines.append(f"| {label}, {way} | {run['rate']:,.0f} | {share:.2f} | {' | '.join(told)} |")
     return lines
 
