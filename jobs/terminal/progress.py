@@ -1,11 +1,11 @@
 """A live display of what a command does: how far it is, how long it has taken and will take.
 
-    with showing_progress(quiet=json) as progress:
+    with showing_progress() as progress:
         report = progress.begin_pass(planned)   # call it with every Event of the pass
         decide(session)                         # its loops tell by themselves, see pipeline/progress.py
 
 Nothing is shown in the first second, so a fast command shows nothing at all. If stderr is not a terminal, the
-display is a line of text every ten seconds.
+display is a line of text every ten seconds. All of it goes to stderr, so a command with --json shows it too.
 """
 
 import threading
@@ -45,21 +45,20 @@ _SHOWN: ContextVar["Progress | None"] = ContextVar("progress", default=None)
 
 
 @contextmanager
-def showing_progress(quiet: bool = False) -> Iterator["Progress"]:
-    """The display of the command: the one that is shown already, if there is one. `quiet` shows nothing."""
+def showing_progress() -> Iterator["Progress"]:
+    """The display of the command: the one that is shown already, if there is one."""
     if (outer := _SHOWN.get()) is not None:
         yield outer
         return
-    with Progress(quiet) as progress:
+    with Progress() as progress:
         yield progress
 
 
 class Progress:
-    """A display with a line per pass, and one for the loop that the engine is in. `quiet` shows nothing."""
+    """A display with a line per pass, and one for the loop that the engine is in."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.live = not quiet and remarks.is_terminal
-        self.quiet = quiet
+    def __init__(self) -> None:
+        self.live = remarks.is_terminal
         self.bars = Bars(*_columns(remarks.width), console=remarks, disable=not self.live, expand=True)
         self.printed = time.monotonic()  # when a line of text was written last
         self._loop: Line | None = None
@@ -202,7 +201,7 @@ class Line:
         whole = None if share is None else 1.0
         fields: dict[str, Any] = {"count": self.count, "note": note, "ends": ends}
         self.progress.bars.update(self.task, total=whole, completed=share or 0, **fields)
-        if self.progress.quiet or self.progress.live:
+        if self.progress.live:
             return
         if finished or now - self.progress.printed > EVERY:
             self.progress.printed = now

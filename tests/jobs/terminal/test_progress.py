@@ -72,14 +72,6 @@ def test_the_end_of_a_pass_that_goes_on_is_told_as_the_next_work_begins(clock, c
         assert capsys.readouterr().err == "samples: 2/2 shards, 60 samples  12/s  0 failed\n"
 
 
-def test_quiet_prints_nothing(clock, capsys):
-    with progress.Progress(quiet=True) as shown:
-        report = shown.begin_pass(PASS)
-        clock[0] = 50.0
-        report(Event(10, read=Read("a")))
-    assert capsys.readouterr().err == ""
-
-
 def test_a_shard_that_could_not_be_read_is_not_done(clock, capsys):
     with progress.Progress() as shown:
         report = shown.begin_pass(PASS)
@@ -102,9 +94,7 @@ def test_loops_of_the_engine_are_shown(clock, capsys):
     with progress.showing_progress() as outer:
         for number in watched("deciding", range(4), 4):
             clock[0] += 11
-            with progress.showing_progress(
-                quiet=True
-            ) as inner:  # a step inside has the display of the command
+            with progress.showing_progress() as inner:  # a step inside has the display of the command
                 assert inner is outer
             assert number < 4
     assert capsys.readouterr().err == (
