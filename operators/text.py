@@ -128,6 +128,10 @@ class TextBoxes(ImageScore):
         missing = [name for name in needed if not importlib.util.find_spec(name)]
         return [f"precision: {MISSING.format(name)}" for name in missing]
 
+    def uses_gpu(self) -> bool:
+        """See Writer: int8 is for CPUs alone."""
+        return self.precision == "float32"
+
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the networks from RapidOCR's wheel."""
         self._reader = TextReader(
