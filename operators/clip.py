@@ -31,6 +31,7 @@ import polars as pl
 from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.captions import ReadsCaptions
+from operators.algorithms.clip_files import is_checkpoint, why_not_config
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.device_jpegs import DeviceJpegs
 from operators.algorithms.open_clip_names import (
@@ -81,7 +82,13 @@ class ClipWeights(Operator):
 
     def why_broken(self, field: str, value: str) -> str:
         """See Operator."""
-        return why_not_checkpoint(value) if field == "pretrained" else ""
+        if field == "model":
+            return why_not_config(value) if value.endswith(".json") else ""
+        return why_not_checkpoint(value) if field == "pretrained" and is_checkpoint(value) else ""
+
+    def uses_gpu(self) -> bool:
+        """See Writer."""
+        return True
 
 
 class ClipImages(ClipWeights):
