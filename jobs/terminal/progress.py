@@ -154,7 +154,7 @@ class Progress:
         """Show a download, whose number of shards is not known before the whole list is read; returns the
         callback for every shard that was downloaded."""
         display = _PassDisplay(self, "ingest", None)
-        display.lacking = lambda count: f"{count:,} not downloaded"
+        display.worded = lambda count: f"{count:,} not downloaded"
 
         def report(fetched: "Fetched") -> None:
             urls = fetched.stats.get("count", 0)
@@ -223,10 +223,10 @@ class Line:
         self.progress.bars.remove_task(self.task)
 
 
-def _lacking(count: int) -> str:
-    """How many samples of a pass have a reason instead of an operator's result. That is not what the funnel
-    calls failed: a rule may have dropped them before, and others may need no such value."""
-    return f"{count:,} lack{'s' if count == 1 else ''} a value"
+def _with_errors(count: int) -> str:
+    """How many samples of a pass have a reason in an operator's `error`. That is not what the funnel calls
+    failed: rules may have dropped them before, or read no column that has no value for them."""
+    return f"{count:,} with an error"
 
 
 class _PassDisplay:
@@ -238,8 +238,8 @@ class _PassDisplay:
         self.amount = PassAmount(planned.shards) if planned else None
         self.line = progress.line(label, "shards", len(planned.shards) if planned else total)
         self.rows = 0
-        self.lacking = _lacking  # words how many samples have not got what they should
-        self.lack = 0
+        self.worded = _with_errors  # how the number of samples with an error is told
+        self.errors = 0
         self.unread = 0  # shards that could not be read, or not be written
         self.read = 0  # rows of the shards that were read: on Ray, before they are worked on
         self.said = False  # how it ended
@@ -248,7 +248,7 @@ class _PassDisplay:
         """Count an event, and show the counts."""
         line = self.line
         self.rows += event.rows
-        self.lack += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
+        self.errors += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
         if event.read is not None:
             line.done += event.read.error is None
             self.unread += event.read.error is not None
@@ -266,9 +266,9 @@ class _PassDisplay:
         """Show the counts. `whole`: all rows that were read have come; `took`: seconds of the last work."""
         line = self.line
         rate = self.rows / max(time.monotonic() - line.started, 1e-9)
-        lack = f"  {self.lacking(self.lack)}" if self.lack else ""
+        errors = f"  {self.worded(self.errors)}" if self.errors else ""
         unread = f"  {self.unread:,} not done" if self.unread else ""
-        note = f"{self.rows:,} samples  {rate:,.0f}/s{lack}{unread}"
+        note = f"{self.rows:,} samples  {rate:,.0f}/s{errors}{unread}"
         finished = whole and not self.said and line.done + self.unread == line.total
         self.said |= finished
         line.update(self._share(), note, finished, took)

@@ -42,10 +42,10 @@ def test_a_line_every_ten_seconds_and_at_the_end(clock, capsys):
         clock[0] = 20.0
         report(Event(100))
         assert (
-            capsys.readouterr().err == "samples: 1/2 shards, 200 samples  10/s  3 lack a value, 20 s left\n"
+            capsys.readouterr().err == "samples: 1/2 shards, 200 samples  10/s  3 with an error, 20 s left\n"
         )
         report(Event(read=Read("b")))
-        assert capsys.readouterr().err == "samples: 2/2 shards, 200 samples  10/s  3 lack a value\n"
+        assert capsys.readouterr().err == "samples: 2/2 shards, 200 samples  10/s  3 with an error\n"
     assert capsys.readouterr().err == ""
 
 
@@ -75,8 +75,8 @@ def test_the_end_of_a_pass_that_goes_on_is_told_as_the_next_work_begins(clock, c
         assert capsys.readouterr().err == "samples: 2/2 shards, 60 samples  12/s\n"
 
 
-def test_samples_without_a_value_are_not_called_failed(clock, capsys):
-    """The funnel has another number by that name. The operator that lacks most counts; decoding is none."""
+def test_samples_with_an_error_are_not_called_failed(clock, capsys):
+    """The funnel has another number by that name. The operator with most errors counts; decoding is none."""
     tally = Tally()
     tally.failed.update(clip=1, caption=1, decode=9)
     with progress.Progress() as shown:
@@ -84,7 +84,7 @@ def test_samples_without_a_value_are_not_called_failed(clock, capsys):
         clock[0] = 20.0
         report(Event(100, tally, Read("a")))
     assert capsys.readouterr().err.startswith(
-        "samples: 1/2 shards, 100 samples  5/s  1 lacks a value, 20 s left\n"
+        "samples: 1/2 shards, 100 samples  5/s  1 with an error, 20 s left\n"
     )
 
 
