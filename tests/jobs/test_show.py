@@ -49,7 +49,7 @@ def test_a_sample_in_a_file(recipe, tmp_path):
     done = winnow("explain", recipe, uid(0)[:9], "--show", out)
     assert done.returncode == 0, done.stderr
     assert f"picture: {out}\n" in done.stderr
-    assert re.search(r"pictures: 1, 1 requests, 0\.0 MB$", done.stderr, re.MULTILINE)
+    assert re.search(r"pictures: 1, 1 request, 0\.0 MB$", done.stderr, re.MULTILINE)
     pixels = np.asarray(Image.open(out).convert("RGB")).astype(int)
     assert np.abs(pixels[20, 22] - (0, 0, 90)).max() < 8  # the picture itself
     assert (pixels[16, 20] == (255, 0, 200)).all()  # the mark on it

@@ -95,7 +95,7 @@ function sameCaption({ count: number, caption, pictures: different, shown }) {
     make(
       "p.facts",
       {},
-      [`${count(number)} samples`, different ? `${count(different)} different pictures, told by ${report.placeholders.told_by}` : null]
+      [`${count(number)} samples`, different ? `${count(different)} different pictures, told apart by ${report.placeholders.told_by}` : null]
         .filter(Boolean)
         .join(" · "),
     ),
