@@ -125,7 +125,7 @@ def test_a_terminal_with_sixel_shows_the_picture(recipe):
     status, output = in_terminal(recipe, b"\x1b[?62;4;22c")
     assert status == 0, output
     assert b"\x1bP" in output  # Sixel begins
-    assert b"pictures: 1, 1 requests" in output
+    assert b"pictures: 1, 1 request," in output
 
 
 def test_kitty_shows_the_picture(recipe, tmp_path):
