@@ -154,13 +154,12 @@ class Progress:
         """Show a download, whose number of shards is not known before the whole list is read; returns the
         callback for every shard that was downloaded."""
         display = _PassDisplay(self, "ingest", None)
-        display.worded = lambda count: f"{count:,} not downloaded"
+        display.fault = "not downloaded"
 
         def report(fetched: "Fetched") -> None:
             urls = fetched.stats.get("count", 0)
-            lost = urls - fetched.stats.get("successes", 0)
-            read = Read(fetched.name, urls, error=fetched.error)
-            display(Event(urls, Tally(failed=Counter(download=lost)), read))
+            tally = Tally(failed=Counter(download=urls - fetched.stats.get("successes", 0)))
+            display(Event(urls, tally, Read(fetched.name, urls, error=fetched.error)))
 
         return report
 
@@ -223,12 +222,6 @@ class Line:
         self.progress.bars.remove_task(self.task)
 
 
-def _with_errors(count: int) -> str:
-    """How many samples of a pass have a reason in an operator's `error`. That is not what the funnel calls
-    failed: rules may have dropped them before, or read no column that has no value for them."""
-    return f"{count:,} with an error"
-
-
 class _PassDisplay:
     """The line of one pass; `planned` is None if its shards are not known, `total` if their number is not."""
 
@@ -238,7 +231,7 @@ class _PassDisplay:
         self.amount = PassAmount(planned.shards) if planned else None
         self.line = progress.line(label, "shards", len(planned.shards) if planned else total)
         self.rows = 0
-        self.worded = _with_errors  # how the number of samples with an error is told
+        self.fault = "with an error"  # not `failed`: the funnel calls those so that a rule finds no value for
         self.errors = 0
         self.unread = 0  # shards that could not be read, or not be written
         self.read = 0  # rows of the shards that were read: on Ray, before they are worked on
@@ -246,11 +239,10 @@ class _PassDisplay:
 
     def __call__(self, event: Event) -> None:
         """Count an event, and show the counts."""
-        line = self.line
         self.rows += event.rows
         self.errors += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
         if event.read is not None:
-            line.done += event.read.error is None
+            self.line.done += event.read.error is None
             self.unread += event.read.error is not None
             self.read += event.read.rows if event.read.error is None else 0
         if self.amount is not None:
@@ -266,7 +258,7 @@ class _PassDisplay:
         """Show the counts. `whole`: all rows that were read have come; `took`: seconds of the last work."""
         line = self.line
         rate = self.rows / max(time.monotonic() - line.started, 1e-9)
-        errors = f"  {self.worded(self.errors)}" if self.errors else ""
+        errors = f"  {self.errors:,} {self.fault}" if self.errors else ""
         unread = f"  {self.unread:,} not done" if self.unread else ""
         note = f"{self.rows:,} samples  {rate:,.0f}/s{errors}{unread}"
         finished = whole and not self.said and line.done + self.unread == line.total
