@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from traceback import walk_tb
 
 from operators.algorithms.torch_files import why_not_checkpoint
@@ -81,6 +82,8 @@ def _said(error: Exception) -> str:
     """What is wrong, as far as an exception tells."""
     if isinstance(error, StopIteration):
         return "it holds no tensor"
+    if isinstance(error, UnpicklingError):  # torch advises to run what the file holds
+        return "it was cut, or holds more than tensors, which nothing here reads"
     text = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST]
     if isinstance(error, AttributeError | TypeError | LookupError):
         return f"it does not hold the tensors of a CLIP by name ({text})"
