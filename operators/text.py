@@ -128,6 +128,10 @@ class TextBoxes(ImageScore):
         missing = [name for name in needed if not importlib.util.find_spec(name)]
         return [f"precision: {MISSING.format(name)}" for name in missing]
 
+    def uses_gpu(self) -> bool:
+        """See Writer: int8 is for CPUs alone."""
+        return self.precision == "float32"
+
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the networks from RapidOCR's wheel."""
         self._reader = TextReader(
@@ -216,7 +220,6 @@ class MaskedClipScore(ClipImages, ImageScore):
 
     version = 2
     writes: ClassVar[Mapping[str, Any]] = {"score": pl.Float32}
-    _clip: Any = PrivateAttr(None)
     _over_images: Callable[..., Iterable[Any]] = PrivateAttr(map)
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
@@ -231,10 +234,6 @@ class MaskedClipScore(ClipImages, ImageScore):
         rows = [row for row, image in enumerate(masked) if image is not None]
         found = self._clip.images([masked[row] for row in rows], self.preprocess == "fast")
         return self._columns(batch, [image is not None for image in images], rows, found)
-
-    def works_ahead(self) -> bool:
-        """See ImageScore: on a GPU."""
-        return bool(self._clip.ahead)
 
     def prepare(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> Any:
         """See ImageScore: which rows have a picture, and those to encode as the network takes them."""

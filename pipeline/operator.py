@@ -40,8 +40,7 @@ Columns = Annotated[str | tuple[str, ...], Role("column")]  # one column, or sev
 Table = Annotated[str, Role("table")]
 File = Annotated[str, Role("file")]
 Files = Annotated[str | dict[str, str], Role("file")]  # one file, or several by name
-# Marks a field that an operator got later: stores of before are whole, as keys leave out its default
-YOUNG = "young"
+YOUNG = "young"  # marks a field that an operator got later: keys leave out its default, so stores stay whole
 
 
 class Device(NamedTuple):
@@ -145,16 +144,18 @@ class Writer(Operator):
         """Called once per worker, first: load models here, and import heavy libraries. `stats`: the table of
         each Stat among the inputs, by name. Nothing by default."""
 
+    def uses_gpu(self) -> bool:
+        """Whether it runs a network on the GPU that `setup` may get, so that a slow run advises one."""
+        return False
+
     def evidence(
         self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
     ) -> pl.DataFrame:
         """A small table for `winnow explain` by which a person can judge one row's result, such as its
-        nearest neighbours. A column `uid` in it names other samples of the pool.
+        nearest neighbours. A column `uid` names other samples. Called without `setup`. Empty by default.
 
         row      (1, inputs and own columns): inputs under their full names, own ones like `.words`
-        sources  the operators whose columns it reads, by name
-
-        Called without `setup`. Empty by default."""
+        sources  the operators whose columns it reads, by name"""
         return pl.DataFrame()
 
     def marks(self, row: pl.DataFrame) -> Sequence[Mark]:
@@ -189,8 +190,8 @@ class ImageScore(Writer):
         raise OperatorMissing(type(self), "score")
 
     def device_decoder(self) -> "DeviceDecoder | None":
-        """Asked after `setup`: what decodes images on this operator's device. It then takes all images as
-        that decoder gives them, unless another operator of its stage takes arrays only. None by default."""
+        """Asked after `setup`: what decodes images on this operator's device. It then takes all images so,
+        unless another operator of its stage takes arrays only. None by default."""
         return None
 
     def works_ahead(self) -> bool:

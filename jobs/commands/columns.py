@@ -35,7 +35,7 @@ def columns(
     from pipeline.view.one_column import one_column
     from pipeline.view.profile import profile
 
-    with showing_progress(json):
+    with showing_progress():
         session = steps.open_session(recipe, set_, shards)
         if column is None:
             whole = profile(session)

@@ -28,7 +28,7 @@ def compact(
     from jobs.upkeep import store_alone
     from pipeline.storage.upkeep.compact import compact as pack
 
-    with showing_progress(json) as progress:
+    with showing_progress() as progress:
         session = steps.open_session(recipe, set_, shards)
         names = [shard.name for shard in session.shards]
         folders = {}

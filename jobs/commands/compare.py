@@ -70,7 +70,7 @@ def compare(
     if out:
         _check(out, opened)
     label = " ".join([second, *(f"--set {shortened(change)}" for change in set_ or ())])
-    with showing_progress(json):
+    with showing_progress():
         decided = [steps.decide_complete(session) for session in opened]
         a, b = (one.session for one in decided)
         comparison, handfuls = compare_cuts(a, b, (recipe_a, label), pictures if out else 0, seed)

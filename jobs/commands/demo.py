@@ -23,6 +23,8 @@ def demo(
     jobs/recipes/demo.yaml on them, and compares the outcome with the truth:
     how many of each defect are removed, how well each score separates them,
     three samples explained, and a search in the FAISS index. Takes minutes.
+    FOLDER/demo.yaml is that recipe with the paths of FOLDER, for other
+    commands; the last lines name some to try next.
 
     Examples:
 

@@ -117,7 +117,7 @@ def ingest(
         raise RecipeError(f"--allow must be a network such as 10.0.0.0/8: {error}") from None
     folder = Folder(out)
     settings = Settings(_shared(out), size, rows, threads, timeout, retries, guard)
-    books = download(settings, urls, columns_of(column or ()), _workers(local, processes), quiet=json)
+    books = download(settings, urls, columns_of(column or ()), _workers(local, processes))
     if json:
         print_json(books.summary())
     else:

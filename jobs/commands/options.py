@@ -71,5 +71,10 @@ Verbose = Annotated[  # the callback does all: commands declare the flag and nee
     ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print the numbers as JSON on stdout, instead of tables and paths.")
+    bool,
+    typer.Option(
+        "--json",
+        help="Print the numbers as JSON on stdout, instead of tables and paths. Progress and errors stay on "
+        "stderr.",
+    ),
 ]

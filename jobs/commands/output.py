@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,7 +91,7 @@ def exit_if_incomplete(
     from jobs.terminal import tables
 
     if pending:
-        tables.pending(pending, " ".join(["winnow", *sys.argv[1:]]))
+        tables.pending(pending, shlex.join(["winnow", *sys.argv[1:]]))
     faulty = tables.faulty(losses, len(changed)) if losses is not None else ""
     if faulty and not allow_damaged:
         told = f"{faulty}: the exit status is 1 (with --allow-damaged: {1 if pending else 0})"

@@ -56,7 +56,7 @@ def plan(
     from pipeline.recipe.load import load
 
     machines = parse_cluster(cluster) if cluster else ()
-    with showing_progress(json) as progress:
+    with showing_progress() as progress:
         session = Session.listed(load(recipe, set_ or ()), shards)
         steps.check_exports(session)
         result = preview(session, machines, measure, hours, progress.begin_pass)

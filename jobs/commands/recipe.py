@@ -70,8 +70,8 @@ def compute(
     from pipeline.run.bottleneck import bottleneck
 
     session = steps.open_session(recipe, set_, shards)
-    with showing_progress(json):
-        log = steps.compute_missing(session, steps.executor_of(session, local), names or [], quiet=json)
+    with showing_progress():
+        log = steps.compute_missing(session, steps.executor_of(session, local), names or [])
         found = losses(log.session)
     if json:
         print_json(log.summary())
@@ -123,7 +123,7 @@ def keep(
     if subset:
         check_output_file("--subset", subset, session.recipe, session.kind, session.shards, session.searched)
         check_file(subset, "--subset")
-    with showing_progress(json):
+    with showing_progress():
         decided = steps.decide_complete(session)
         done = decided.session
         written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
@@ -190,7 +190,7 @@ def explain(
         from jobs.show import check_show, show_sample
 
         check_show(session, show)
-    with showing_progress(json):
+    with showing_progress():
         decided = steps.decide_complete(session)
         found = look_up(decided.session, words)
     if json:
@@ -233,7 +233,7 @@ def effects(
     from pipeline.decide.books import losses
     from pipeline.decide.effects import effects as compare
 
-    with showing_progress(json):
+    with showing_progress():
         decided = steps.decide_complete(steps.open_session(recipe, set_, shards))
         changes = compare(decided.session, steps.executor_of(decided.session, local))
     if json:
@@ -271,9 +271,9 @@ def export(
 
     session = steps.open_session(recipe, set_, shards)
     steps.check_exports(session)
-    with showing_progress(json):
+    with showing_progress():
         decided = steps.decide_complete(session)
         executor = steps.executor_of(decided.session, local)
-        written = steps.write_exports(decided.session, executor, quiet=json)
+        written = steps.write_exports(decided.session, executor)
     print_json(written) if json else steps.print_paths(written)
     exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)

@@ -116,7 +116,7 @@ def search(
 
     question = Question(text or (), image or (), like or (), unlike or (), each)
     question.check()
-    with showing_progress(json):
+    with showing_progress():
         target = open_target(index, Choice(name, set_ or (), trust, model, pretrained))
         session = target.session() if grid or export else target.session_if_there() if subset else None
         _check(session, grid, export, subset, k * len(question.names))
@@ -172,14 +172,14 @@ def _write(
     from pipeline.view.pictures import Cost
 
     results: dict[str, Any] = {}
-    with showing_progress(quiet):
+    with showing_progress():
         if session is not None and grid:
             cost = Cost()
             write_grid(session, found, grid, cost)
             results["grid"] = {"path": grid, "pictures": cost}
             say(cost.told)
         if session is not None and export:
-            results["export"] = _export(session, found, export, quiet)
+            results["export"] = _export(session, found, export)
         if subset:
             results["subset"] = write_subset_of(found, subset)
     for path in (path for path in (grid, export, subset) if path and not quiet):
@@ -189,13 +189,13 @@ def _write(
     return results
 
 
-def _export(session: "Session", found: "Found", out: str, quiet: bool) -> "TarsResult":
+def _export(session: "Session", found: "Found", out: str) -> "TarsResult":
     """Write tars, with a display of how many are done."""
     from jobs.terminal.progress import showing_progress
     from pipeline.run.executor import LocalExecutor
     from pipeline.search.exported import write_hits
 
-    with showing_progress(quiet) as progress, progress.export("export", 1, "shards") as report:
+    with showing_progress() as progress, progress.export("export", 1, "shards") as report:
         return write_hits(session, found, out, LocalExecutor(), report)
 
 

@@ -82,7 +82,7 @@ def report(
     _check(session, page, table)
     cost = Cost()
     results: dict[str, Any] = {}
-    with showing_progress(json):
+    with showing_progress():
         decided = steps.decide_complete(session)
         if page is not None:
             report = _write_page(decided.session, decided.pending, Options(seed, pictures), page, cost)

@@ -69,7 +69,7 @@ def recipe_of(subset: str, pool: Sequence[str], out: str, store: str, samples_pe
     )
 
 
-def reshard(session: Session, executor: Executor, quiet: bool = False) -> Resharding:
+def reshard(session: Session, executor: Executor) -> Resharding:
     """Write the shards of a session of `recipe_of`. Raises RecipeError if the subset file is not one."""
     out = Folder(session.recipe.export.shards or "")
     subset = str(session.recipe.operator("subset").model_dump()["file"])
@@ -78,8 +78,8 @@ def reshard(session: Session, executor: Executor, quiet: bool = False) -> Reshar
     check_exports(session)
     for name in (ASKED, LOST):
         check_file(_url(out, name), "OUT")
-    log = compute_missing(session, executor, quiet=quiet)
-    decided, written = decide_and_export(log.session, executor, log.pending, quiet)
+    log = compute_missing(session, executor)
+    decided, written = decide_and_export(log.session, executor, log.pending)
     _copy_subset(subset, out)
     lost = combine([subset, _url(out, AVAILABLE)], "minus", _url(out, LOST))
     return Resharding(

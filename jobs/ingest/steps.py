@@ -31,14 +31,14 @@ UNLIMITED = 1 << 62  # bytes of a chunk: chunks are cut by rows alone
 Columns = dict[str, str | int]  # field -> the list's column, by name or position
 
 
-def download(settings: Settings, urls: str, columns: Columns, each: Each, quiet: bool = False) -> Books:
+def download(settings: Settings, urls: str, columns: Columns, each: Each) -> Books:
     """Download the shards that are missing, and count all of them.
 
     Raises RecipeError for a wrong list or folder, ShardError if a worker process was killed.
     """
     LOG.info("download begun: %s to %s", urls, settings.out)
     books = Books()
-    with showing_progress(quiet) as progress:
+    with showing_progress() as progress:
         show = progress.ingest()
 
         def count(fetched: Fetched) -> None:

@@ -12,6 +12,7 @@ from pipeline.preflight.preview import IndexTask, Preview
 from pipeline.preflight.space import Space
 
 EXAMPLES = 3  # shards that are named
+UNMEASURED = "How long this takes is not known yet: add --measure 1, which tries what is missing on one shard"
 
 
 def plan(preview: Preview) -> None:
@@ -23,6 +24,8 @@ def plan(preview: Preview) -> None:
     _shards("files that do not exist", preview.missing)
     _shards("files written since they were read; those whose content differs are done anew", preview.doubtful)
     tables.console.print(_missing_passes(preview.passes) if preview.passes else "Everything is computed.")
+    if preview.measured is None and any(step.seconds is None for step in preview.passes):
+        tables.console.print(UNMEASURED)
     if preview.index:
         where = "" if preview.index.memory else ", on the machine with the most memory"
         tables.console.print(f"FAISS index: {_pool(preview.index)}{where}")

@@ -1,11 +1,11 @@
 """A live display of what a command does: how far it is, how long it has taken and will take.
 
-    with showing_progress(quiet=json) as progress:
+    with showing_progress() as progress:
         report = progress.begin_pass(planned)   # call it with every Event of the pass
         decide(session)                         # its loops tell by themselves, see pipeline/progress.py
 
 Nothing is shown in the first second, so a fast command shows nothing at all. If stderr is not a terminal, the
-display is a line of text every ten seconds.
+display is a line of text every ten seconds. All of it goes to stderr, so a command with --json shows it too.
 """
 
 import threading
@@ -45,21 +45,20 @@ _SHOWN: ContextVar["Progress | None"] = ContextVar("progress", default=None)
 
 
 @contextmanager
-def showing_progress(quiet: bool = False) -> Iterator["Progress"]:
-    """The display of the command: the one that is shown already, if there is one. `quiet` shows nothing."""
+def showing_progress() -> Iterator["Progress"]:
+    """The display of the command: the one that is shown already, if there is one."""
     if (outer := _SHOWN.get()) is not None:
         yield outer
         return
-    with Progress(quiet) as progress:
+    with Progress() as progress:
         yield progress
 
 
 class Progress:
-    """A display with a line per pass, and one for the loop that the engine is in. `quiet` shows nothing."""
+    """A display with a line per pass, and one for the loop that the engine is in."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.live = not quiet and remarks.is_terminal
-        self.quiet = quiet
+    def __init__(self) -> None:
+        self.live = remarks.is_terminal
         self.bars = Bars(*_columns(remarks.width), console=remarks, disable=not self.live, expand=True)
         self.printed = time.monotonic()  # when a line of text was written last
         self._loop: Line | None = None
@@ -155,12 +154,12 @@ class Progress:
         """Show a download, whose number of shards is not known before the whole list is read; returns the
         callback for every shard that was downloaded."""
         display = _PassDisplay(self, "ingest", None)
+        display.fault = "not downloaded"
 
         def report(fetched: "Fetched") -> None:
             urls = fetched.stats.get("count", 0)
-            failed = urls - fetched.stats.get("successes", 0)
-            read = Read(fetched.name, urls, error=fetched.error)
-            display(Event(urls, Tally(failed=Counter(download=failed)), read))
+            tally = Tally(failed=Counter(download=urls - fetched.stats.get("successes", 0)))
+            display(Event(urls, tally, Read(fetched.name, urls, error=fetched.error)))
 
         return report
 
@@ -202,7 +201,7 @@ class Line:
         whole = None if share is None else 1.0
         fields: dict[str, Any] = {"count": self.count, "note": note, "ends": ends}
         self.progress.bars.update(self.task, total=whole, completed=share or 0, **fields)
-        if self.progress.quiet or self.progress.live:
+        if self.progress.live:
             return
         if finished or now - self.progress.printed > EVERY:
             self.progress.printed = now
@@ -232,18 +231,18 @@ class _PassDisplay:
         self.amount = PassAmount(planned.shards) if planned else None
         self.line = progress.line(label, "shards", len(planned.shards) if planned else total)
         self.rows = 0
-        self.failed = 0
+        self.fault = "with an error"  # not `failed`: the funnel calls those so that a rule finds no value for
+        self.errors = 0
         self.unread = 0  # shards that could not be read, or not be written
         self.read = 0  # rows of the shards that were read: on Ray, before they are worked on
         self.said = False  # how it ended
 
     def __call__(self, event: Event) -> None:
         """Count an event, and show the counts."""
-        line = self.line
         self.rows += event.rows
-        self.failed += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
+        self.errors += max((n for name, n in event.tally.failed.items() if name != "decode"), default=0)
         if event.read is not None:
-            line.done += event.read.error is None
+            self.line.done += event.read.error is None
             self.unread += event.read.error is not None
             self.read += event.read.rows if event.read.error is None else 0
         if self.amount is not None:
@@ -259,8 +258,9 @@ class _PassDisplay:
         """Show the counts. `whole`: all rows that were read have come; `took`: seconds of the last work."""
         line = self.line
         rate = self.rows / max(time.monotonic() - line.started, 1e-9)
+        errors = f"  {self.errors:,} {self.fault}" if self.errors else ""
         unread = f"  {self.unread:,} not done" if self.unread else ""
-        note = f"{self.rows:,} samples  {rate:,.0f}/s  {self.failed:,} failed{unread}"
+        note = f"{self.rows:,} samples  {rate:,.0f}/s{errors}{unread}"
         finished = whole and not self.said and line.done + self.unread == line.total
         self.said |= finished
         line.update(self._share(), note, finished, took)

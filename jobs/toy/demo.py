@@ -2,17 +2,24 @@
 
 The demo draws 2,000 samples with known defects and runs `recipes/demo.yaml` on them. Then it compares the
 result with the defects that were planted: how many of each are removed, and how well each column finds them.
-It says how biased the pool is and what is kept of it, explains some samples and searches the FAISS index.
+It says how biased the pool is and what is kept of it, explains some samples and searches the FAISS index. The
+recipe as it ran is left beside the pool, for the commands that it names at the end.
 """
 
+import json
+import re
 import shlex
+import shutil
+import sys
 from collections import Counter
+from functools import reduce
 from pathlib import Path
 from textwrap import shorten
 
 import numpy as np
 import orjson
 import polars as pl
+import yaml
 from rich.text import Text
 
 from jobs import steps
@@ -23,6 +30,7 @@ from jobs.toy.sample_pool import make_pool
 from pipeline.decide.effects import Effects, effects
 from pipeline.decide.explain import explain
 from pipeline.errors import RecipeError
+from pipeline.export.places.file import writing_file
 from pipeline.plan.session import Session
 from pipeline.plan.stored import complete
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS
@@ -43,8 +51,9 @@ EXPLAINED = ("mismatched_caption", "truncated_jpeg", CLEAN)
 def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     """Run the demo; the pool, the store and the outputs go into `folder`."""
     console.rule(f"a pool of {samples:,} drawn samples, one third of them defective")
+    recipe = write_recipe(folder)
     make_pool(folder / "pool", shards=SHARDS, per_shard=-(-samples // SHARDS), seed=seed)
-    session = Session.open(load(str(RECIPE), overrides(folder)))
+    session = Session.open(load(recipe))
     console.rule("winnow run")
     result = steps.run_all(session, local, out=console)
     console.rule("what was planted, and what became of it")
@@ -61,11 +70,26 @@ def demo(folder: Path, samples: int, seed: int, local: bool) -> None:
     put(folder / "pool")
     put(folder / "store")
     steps.print_paths(result.written)
+    show_next(folder, recipe)
 
 
-def overrides(folder: Path) -> list[str]:
-    """The overrides that make the demo's recipe read and write in `folder`."""
-    values = {
+def write_recipe(folder: Path) -> str:
+    """Write the demo's recipe, with its comments and with the paths of `folder`, into that folder; returns
+    its path. One that was edited since the last time is set aside."""
+    text = RECIPE.read_text(encoding="utf-8")
+    written = yaml.safe_load(text)
+    paths = {reduce(dict.__getitem__, key.split("."), written): path for key, path in places(folder).items()}
+    named = re.compile("|".join(map(re.escape, sorted(paths, key=len, reverse=True))))
+    path = str(folder / RECIPE.name)
+    with writing_file(path, "FOLDER", {"export": "recipe"}) as aside:
+        own = named.sub(lambda found: json.dumps(str(paths[found[0]])), text)
+        Path(aside).write_text(own, encoding="utf-8")
+    return path
+
+
+def places(folder: Path) -> dict[str, Path | str]:
+    """Each key of the demo's recipe that is a path -> that path for a demo in `folder`."""
+    return {
         "pool.shards": folder / "pool" / "*.tar",
         "pool.store": folder / "store",
         "export.shards": folder / "shards",
@@ -75,7 +99,25 @@ def overrides(folder: Path) -> list[str]:
         **{f"compute.{name}.pretrained": f"{MODEL}.safetensors" for name in SCORERS},
         **{f"compute.{name}.words": MODEL.parents[1] / "words" / file for name, file in WORDS.items()},
     }
-    return [f"{key}={value}" for key, value in values.items()]
+
+
+def show_next(folder: Path, recipe: str) -> None:
+    """What to try next: commands that work as they stand in the folder in which the demo was run."""
+    console.rule("what to try next")
+    recipe, page = shlex.quote(recipe), shlex.quote(str(folder / "report.html"))
+    put("write a page that shows what each rule does, with pictures, and open it in a browser:")
+    put(f"  {program()} report {recipe} --out {page}")
+    put("try another threshold, which takes seconds:")
+    put(f"  {program()} keep {recipe} --set keep.clip.score.top=0.5")
+    put("for shards of your own, start with the recipe in README.md, under Your own pool")
+
+
+def program() -> str:
+    """How a shell starts this program again."""
+    if shutil.which("winnow"):
+        return "winnow"
+    script = Path(sys.argv[0])
+    return shlex.quote(str(script)) if script.stem == "winnow" else f"{shlex.quote(sys.executable)} -m jobs"
 
 
 def planted(session: Session) -> pl.DataFrame:
@@ -225,8 +267,8 @@ def show_search(session: Session) -> None:
         rows.add_row(hit["uid"], shorten(hit["caption"], 64), f"{hit['score']:.3f}")
     console.print(rows)
     path = shlex.quote(session.recipe.export.index.path)
-    command = f'winnow search {path} --text "a blue flower on striped wallpaper" --grid found.png'
-    console.print(f"search it yourself: {command}")
+    command = f'{program()} search {path} --text "a blue flower on striped wallpaper" --grid found.png'
+    put(f"search it yourself: {command}")
 
 
 def first_kept(session: Session) -> tuple[str, np.ndarray]:

@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from operators.algorithms.clip_batches import Launched, Ready, joined
+from operators.algorithms.clip_files import naming, registered
 from operators.algorithms.clip_tokens import Captions
 from operators.algorithms.clip_transform import agrees, split
 from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
@@ -52,9 +53,7 @@ class ClipModel:
         model, pretrained = _on_this_machine(model), _on_this_machine(pretrained)
         if why := why_no_tokenizer(model):
             raise ValueError(why)
-        if model.endswith(".json"):
-            open_clip.add_model_config(Path(model))
-            model = Path(model).stem
+        model = registered(model)
         pool = ThreadPoolExecutor(device.threads) if device.threads > 1 else None
         in_parallel: Callable[..., Iterable[Any]] = pool.map if pool else map
         self.over_chunks: Callable[..., Iterable[Any]] = map
@@ -65,7 +64,7 @@ class ClipModel:
         else:
             self.over_images = in_parallel
         precision = "bf16" if device.name == "cuda" else "fp32"
-        with nullcontext() if pretrained.endswith(BY_NAME) else unfilled():
+        with naming(model, pretrained), nullcontext() if pretrained.endswith(BY_NAME) else unfilled():
             options = {"pretrained": pretrained or None, "precision": precision, "require_pretrained": True}
             where = "cpu" if text_only else device.name
             self.net, _, transform = open_clip.create_model_and_transforms(model, device=where, **options)

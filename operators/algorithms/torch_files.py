@@ -21,7 +21,10 @@ import numpy as np
 from pipeline.assets import IN_MEMORY
 from pipeline.bounds import USUAL
 
+NEXT = "copy the file again, or name another"
 PICKLE = b"\x80"  # how a pickle of protocol 2 or later begins
+BEGINNING = 24  # bytes that are told of a file that is none
+ZIP = b"PK\x03\x04"  # how a zip begins
 NAMES = 4096  # bytes in which the pickle of an array has named numpy
 LONGEST_HEADER = 16 << 20  # bytes of a safetensors' header: 100,000 tensors
 ENCRYPTED = 1  # the flag of a zip's member
@@ -105,17 +108,29 @@ def _array(saved: Any, where: str, most: int) -> Any:
 
 
 def why_not_checkpoint(path: str) -> str:
-    """Why a local file is no checkpoint, as far as its beginning tells; empty if it may be one."""
+    """Why a local file is no checkpoint, as far as its beginning tells, and the next step; empty if it may be
+    one."""
     try:
-        if path.endswith(SAFETENSORS):
-            read_names(path)
-        elif zipfile.is_zipfile(path):
-            array_pickle(path, path)
-        elif not os.path.getsize(path):
-            return f"{path} is empty, must be a file of torch.save or safetensors"
+        fault = _fault(path)
     except (ValueError, OSError) as error:
-        return str(error)
-    return ""
+        fault = str(error)
+    return f"{fault}; {NEXT}" if fault else ""
+
+
+def _fault(path: str) -> str:
+    """What is wrong with a checkpoint, as far as its beginning tells. Raises ValueError and OSError."""
+    if path.endswith(SAFETENSORS):
+        return "" if read_names(path) else f"{path} holds no tensor"
+    if zipfile.is_zipfile(path):
+        array_pickle(path, path)
+        return ""
+    with open(path, "rb") as file:
+        start = file.read(BEGINNING)
+    if not start:
+        return f"{path} is empty, must be a file of torch.save or safetensors"
+    if start.startswith(ZIP):
+        return f"{path} was cut: it begins as a file of torch.save does, and its end is missing"
+    return "" if start.startswith(PICKLE) else f"{path} is not a file of torch.save: it begins with {start!r}"
 
 
 def load_safetensors(path: str) -> dict[str, np.ndarray]:

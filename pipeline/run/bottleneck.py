@@ -10,7 +10,7 @@ short for their start (imports, models, workers), or storage was slow to take re
 
 from dataclasses import dataclass
 
-from pipeline.operator import ImageScore
+from pipeline.operator import Writer
 from pipeline.run.log import RunLog
 from pipeline.run.stage.runner import AHEAD
 
@@ -61,9 +61,10 @@ def _advice(log: RunLog, part: str) -> str:
     if part == DECODE:
         return "preprocess: fast, or more CPUs"
     resources = log.session.recipe.resources(part)
-    sees_images = isinstance(log.session.recipe.compute[part].operator, ImageScore)
-    if resources.gpus:
+    operator = log.session.recipe.operator(part)
+    uses_gpu = isinstance(operator, Writer) and operator.uses_gpu()
+    if resources.gpus and uses_gpu:
         return f"more GPUs, or run.{part}.batch_size"
-    if sees_images:
+    if uses_gpu:
         return f"a GPU (run.{part}.gpus), or more CPUs"
     return "more CPUs" if log.workers else "more CPUs, or Ray (without --local)"

@@ -57,7 +57,7 @@ def decode(
     except Refused as refused:
         return None, str(refused)
     except Exception as error:  # Pillow's decoders raise nearly anything on garbage
-        return None, f"image cannot be decoded: {_first_line(error, data)}"
+        return None, _reason(error, data, limits)
 
 
 def _decode_jpeg(data: Data, limits: Limits, room: "Room") -> np.ndarray | None:
@@ -185,6 +185,17 @@ def _read_only(pixels: np.ndarray) -> np.ndarray:
     """The same array, locked: several operators see it."""
     pixels.flags.writeable = False
     return pixels
+
+
+def _reason(error: Exception, data: Data, limits: Limits) -> str:
+    """Why a picture could not be decoded. Of a JPEG that looked like one with a single scan, the scans are
+    counted now: libjpeg ends at the second one, and says no more than that the data are broken."""
+    try:
+        if data[:2] == START:
+            _check_scans(data, limits)
+    except Refused as refused:
+        return str(refused)
+    return f"image cannot be decoded: {_first_line(error, data)}"
 
 
 def _first_line(error: Exception, data: Data) -> str:

@@ -51,7 +51,8 @@ class Cost:
     @property
     def told(self) -> str:
         """The cost in words, as commands say it."""
-        return f"pictures: {self.pictures:,}, {self.requests:,} requests, {self.bytes / 1e6:,.1f} MB"
+        requests = "1 request" if self.requests == 1 else f"{self.requests:,} requests"
+        return f"pictures: {self.pictures:,}, {requests}, {self.bytes / 1e6:,.1f} MB"
 
     def add(self, other: "Cost") -> None:
         """Add what other pictures cost."""

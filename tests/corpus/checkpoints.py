@@ -149,7 +149,7 @@ KINDS = [
     Kind(
         "a .pth that is cut",
         weights(saved("head/data.pkl", bytes(9000))[:5000], "head.pth"),
-        at_setup("is not a file of tensors"),
+        refused("head.pth was cut", "copy the file again"),
     ),
     Kind(
         "a .pth that is encrypted",
@@ -167,6 +167,12 @@ KINDS = [
         refused("its zip has no data.pkl"),
     ),
     Kind("an empty .pth", weights(b"", "head.pth"), refused("is empty")),
+    Kind(
+        "a .pth that Git LFS has not fetched",
+        weights(b"version https://git-lfs.github.com/spec/v1", "head.pth"),
+        refused("is not a file of torch.save: it begins with b'version https://git-lfs.'"),
+    ),
+    Kind("a .safetensors of nothing", weights(header(b"{}")), refused("holds no tensor")),
     Kind("vectors", vectors(npy(embeddings(5)), "v.npy"), reads(0)),
     Kind(
         "vectors of whole numbers",

@@ -18,6 +18,7 @@ BROKEN = "image cannot be decoded: "
 WORDS = {  # kind of BAD -> why it fails; what is not here is read, or follows from its name
     "jpeg scans": "image has too many scans: over 100 (limits.image_scans)",
     "jpeg scans of a small picture": "image has too many scans: over 100 (limits.image_scans)",
+    "jpeg scans behind a whole one": "image has too many scans: over 100 (limits.image_scans)",
     "jpeg claims, largest": f"image too large: 60000 x 60000, {PIXELS} pixels (limits.image_pixels)",
     "png claims, largest": f"image too large: 3600000000 pixels, {PIXELS} (limits.image_pixels)",
     "gif claims, largest": f"image too large: 3600000000 pixels, {PIXELS} (limits.image_pixels)",

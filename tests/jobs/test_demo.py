@@ -2,28 +2,33 @@
 
 import json
 import re
+import shlex
+import sys
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
+import yaml
 
-from jobs.toy.demo import RECIPE, overrides
+from jobs.toy import scenes
+from jobs.toy.demo import program, write_recipe
 from jobs.toy.scenes import ACROSS, BACKGROUNDS, STACKED
 from pipeline.search.index import search
 from tests.support.command import winnow
 
+TOY = Path(scenes.__file__).parent
+NEXT = ("report", "keep", "search")  # commands that the demo names
 
-def test_demo(tmp_path: Path) -> None:
+
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = winnow("demo", tmp_path / "demo", "--samples", 400, "--local")
     assert done.returncode == 0, done.stderr
-    assert [Path(line).name for line in done.stdout.splitlines()[-5:]] == [
-        "pool",
-        "store",
-        "shards",
-        "subset.npy",
-        "index",
-    ]
+    lines = done.stdout.splitlines()
+    there = next(row for row, line in enumerate(lines) if "where things lie" in line)
+    names = [Path(line).name for line in lines[there + 1 : there + 6]]
+    assert names == ["pool", "store", "shards", "subset.npy", "index"]
     assert re.search(r"read 400 = kept \d+ \(\d+\.\d%\) \+ dropped \d+ \+ failed \d+", done.stdout)
     recall = {
         words[0]: float(words[4])
@@ -58,6 +63,41 @@ def test_demo(tmp_path: Path) -> None:
     assert kept > 160
     assert hits.rows["uid"].n_unique() == 3
     assert_captions_find_their_scenes(tmp_path / "demo")
+    assert_the_next_commands_work(lines, kept, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("found", "started", "named"),
+    [
+        ("/usr/bin/winnow", "/usr/bin/winnow", "winnow"),
+        (None, "my envs/bin/winnow", "'my envs/bin/winnow'"),  # in no folder of PATH, as after `make install`
+        (None, "/somewhere/jobs/__main__.py", f"{shlex.quote(sys.executable)} -m jobs"),
+    ],
+    ids=["installed", "beside", "a module"],
+)
+def test_how_a_shell_starts_the_program_again(found, started, named, monkeypatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: found)
+    monkeypatch.setattr("sys.argv", [started, "demo"])
+    assert program() == named
+
+
+def test_the_recipe_of_a_demo_is_the_demos_own_with_its_paths(tmp_path: Path) -> None:
+    """A name that YAML would read as something else; what a user has edited is not lost."""
+    folder = tmp_path / "my demo: #1"
+    path = Path(write_recipe(folder))
+    text = path.read_text()
+    assert text.startswith("# The demo: every method on a small pool")
+    found = yaml.safe_load(text)
+    assert found["pool"] == {"shards": f"{folder}/pool/*.tar", "store": f"{folder}/store"}
+    assert found["export"]["index"]["path"] == f"{folder}/index"
+    assert "jobs/toy" not in text.replace(str(TOY), "")
+    assert Path(found["compute"]["red"]["words"]).is_file()
+    write_recipe(folder)
+    assert not list(folder.glob("*.damaged*"))
+    path.write_text(f"{text}# mine")
+    write_recipe(folder)
+    assert path.read_text() == text
+    assert (folder / "demo.yaml.damaged1").read_text() == f"{text}# mine"
 
 
 def test_a_small_pool_may_lack_what_the_demo_explains(tmp_path: Path) -> None:
@@ -69,6 +109,24 @@ def test_a_small_pool_may_lack_what_the_demo_explains(tmp_path: Path) -> None:
     assert "winnow search" in done.stdout
 
 
+def assert_the_next_commands_work(
+    lines: list[str], kept: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo's last lines name commands; as they stand, each works, and answers about this demo."""
+    there = next(row for row, line in enumerate(lines) if "what to try next" in line)
+    report, keep = (shlex.split(line) for line in lines[there:] if line.startswith("  "))
+    search = shlex.split(next(line for line in lines if "search it yourself: " in line).partition(": ")[2])
+    assert [words[:2] for words in (report, keep, search)] == [["winnow", name] for name in NEXT]
+    monkeypatch.chdir(folder)
+    done = [winnow(*words[1:]) for words in (report, keep, search)]
+    assert [one.returncode for one in done] == [0, 0, 0], [one.stderr for one in done]
+    assert done[0].stdout == f"{folder}/demo/report.html\n"
+    assert f"{kept:,}</strong> of 400 samples are kept" in (folder / "demo" / "report.html").read_text()
+    assert "(top 50%)" in done[1].stdout
+    assert done[2].stdout == "found.png\n"
+    assert (folder / "found.png").exists()
+
+
 def assert_captions_find_their_scenes(folder: Path) -> None:
     """Of the first ten captions that tell of several things and what is behind them, `winnow search` brings
     the picture that was drawn from it first for nine."""
@@ -78,9 +136,8 @@ def assert_captions_find_their_scenes(folder: Path) -> None:
         pl.col("caption").str.to_lowercase().str.contains_any(behind),
         pl.col("caption").str.contains_any([*chain(*ACROSS, *STACKED)]),
     ).head(10)
-    flags = [word for override in overrides(folder) for word in ("--set", override)]
     texts = [word for caption in whole["caption"] for word in ("--text", caption)]
-    done = winnow("search", RECIPE, *flags, *texts, "--each", "--k", 1, "--json")
+    done = winnow("search", folder / "demo.yaml", *texts, "--each", "--k", 1, "--json")
     assert done.returncode == 0, done.stderr
     first = [query["hits"][0]["uid"] for query in json.loads(done.stdout)["queries"]]
     assert len(first) == 10

@@ -174,8 +174,8 @@ def test_a_cluster_gets_all_work_and_a_command_without_work_starts_nothing(sessi
     session = session_of("cluster")
     for _ in range(2):
         executor = steps.executor_of(session, local=False)
-        log = steps.compute_missing(session.refreshed(), executor, quiet=True)
-        steps.decide_and_export(log.session, executor, log.pending, quiet=True)
+        log = steps.compute_missing(session.refreshed(), executor)
+        steps.decide_and_export(log.session, executor, log.pending)
     assert [one.shards for one in made] == [[shard.name for shard in session.shards]]
 
 
@@ -191,5 +191,5 @@ def test_operators_of_plugins_go_to_ray(session_of, tmp_path, monkeypatch):
     other = Other()
     monkeypatch.setattr(on_ray, "RayExecutor", lambda recipe: other)
     session = session_of("mine", plugins=[str(tmp_path / "mine.py")], compute={"same": {"use": "mine.Same"}})
-    steps.compute_missing(session, steps.executor_of(session, local=False), quiet=True)
+    steps.compute_missing(session, steps.executor_of(session, local=False))
     assert other.shards == [shard.name for shard in session.shards]

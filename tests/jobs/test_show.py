@@ -49,7 +49,7 @@ def test_a_sample_in_a_file(recipe, tmp_path):
     done = winnow("explain", recipe, uid(0)[:9], "--show", out)
     assert done.returncode == 0, done.stderr
     assert f"picture: {out}\n" in done.stderr
-    assert re.search(r"pictures: 1, 1 requests, 0\.0 MB$", done.stderr, re.MULTILINE)
+    assert re.search(r"pictures: 1, 1 request, 0\.0 MB$", done.stderr, re.MULTILINE)
     pixels = np.asarray(Image.open(out).convert("RGB")).astype(int)
     assert np.abs(pixels[20, 22] - (0, 0, 90)).max() < 8  # the picture itself
     assert (pixels[16, 20] == (255, 0, 200)).all()  # the mark on it
@@ -125,7 +125,7 @@ def test_a_terminal_with_sixel_shows_the_picture(recipe):
     status, output = in_terminal(recipe, b"\x1b[?62;4;22c")
     assert status == 0, output
     assert b"\x1bP" in output  # Sixel begins
-    assert b"pictures: 1, 1 requests" in output
+    assert b"pictures: 1, 1 request," in output
 
 
 def test_kitty_shows_the_picture(recipe, tmp_path):

@@ -24,7 +24,7 @@ def session(write_pool, tmp_path) -> Session:
 
 
 def test_shards_that_are_not_complete_are_pending_with_the_reason(session):
-    steps.compute_missing(session.over(session.shards[:1]), LocalExecutor(), quiet=True)
+    steps.compute_missing(session.over(session.shards[:1]), LocalExecutor())
     decided = steps.decide_complete(session.refreshed(), {"c": "FileNotFoundError"})
     assert [shard.name for shard in decided.session.shards] == ["a"]
     assert (decided.decision.samples, decided.decision.kept) == (2, 1)
@@ -40,8 +40,8 @@ def test_nothing_is_complete(session):
 
 
 def test_decide_and_export(session, tmp_path):
-    log = steps.compute_missing(session, LocalExecutor(), quiet=True)
-    decided, written = steps.decide_and_export(log.session, LocalExecutor(), log.pending, quiet=True)
+    log = steps.compute_missing(session, LocalExecutor())
+    decided, written = steps.decide_and_export(log.session, LocalExecutor(), log.pending)
     assert (decided.session, decided.decision.kept, decided.pending) == (log.session, 3, {})
     assert list(written) == ["subset"]
     assert (tmp_path / "subset.npy").exists()

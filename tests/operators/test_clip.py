@@ -216,7 +216,7 @@ def test_a_checkpoint_with_code_is_refused_and_not_run(tiny_clip, tmp_path, kind
     weights, ran = tmp_path / "evil.pt", tmp_path / "EVIL"
     content = {"state_dict": {"logit_scale": torch.ones(())}, "extra": Evil(ran)}
     torch.save(content, weights) if kind == "torch" else weights.write_bytes(pickle.dumps(content, 2))
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ValueError, match=r"evil\.pt cannot be loaded .* holds more than tensors"):
         ClipModel(tiny_clip.config, str(weights), Device())
     entry = Entry("clip.ClipScore", ClipScore(model=tiny_clip.config, pretrained=str(weights)))
     with pytest.raises(OperatorError, match=r"^clip cannot be set up: "):
@@ -247,7 +247,7 @@ def test_weights_that_do_not_fit_are_refused(tiny_clip, tmp_path):
     state = load_file(tiny_clip.weights)
     del state["visual.proj"]
     save_file(state, tmp_path / "partial.safetensors")
-    with pytest.raises(RuntimeError, match=r"visual\.proj"):
+    with pytest.raises(ValueError, match=r"partial\.safetensors cannot be loaded .*visual\.proj"):
         ClipModel(tiny_clip.config, str(tmp_path / "partial.safetensors"), Device())
 
 

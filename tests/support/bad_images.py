@@ -40,6 +40,13 @@ def jpeg_scans(width: int, height: int, scans: int) -> bytes:
     return b"".join([*parts, scan * (scans - 1), b"\xff\xd9"])
 
 
+def jpeg_more_scans(scans: int) -> bytes:
+    """A baseline JPEG that is whole, and behind its only scan so many copies of it, which libjpeg refuses."""
+    data = _saved(_noise(64, 64), "JPEG")
+    scan = data[data.index(b"\xff\xda") : -2]
+    return data[:-2] + scan * scans + data[-2:]
+
+
 def jpeg_claims(width: int, height: int, progressive: bool = True) -> bytes:
     """A small JPEG whose header claims another size."""
     data = bytearray(_saved(_noise(64, 64), "JPEG", progressive=progressive))
@@ -240,6 +247,7 @@ def truncated(format: str, share: float = 0.6) -> bytes:
 BAD: dict[str, Callable[[], bytes]] = {
     "jpeg scans": lambda: jpeg_scans(SIDE, SIDE, 20_000),
     "jpeg scans of a small picture": lambda: jpeg_scans(64, 64, 40_000),
+    "jpeg scans behind a whole one": lambda: jpeg_more_scans(100),
     "jpeg scans, as many as may be": lambda: jpeg_scans(5_400, 5_400, 100),
     "jpeg claims, large": lambda: jpeg_claims(SIDE, SIDE),
     "jpeg claims, baseline, large": lambda: jpeg_claims(SIDE, SIDE, progressive=False),

@@ -72,7 +72,7 @@ def exports(root: str) -> dict:
 
 def run(session: Session) -> None:
     steps.check_exports(session)
-    steps.write_exports(session, LocalExecutor(), quiet=True)
+    steps.write_exports(session, LocalExecutor())
 
 
 def held(root: str) -> dict[str, bytes]:

@@ -59,7 +59,7 @@ def verify(
     """
     from jobs import upkeep
 
-    result = upkeep.verify(recipe, set_, deep, quiet=json)
+    result = upkeep.verify(recipe, set_, deep)
     if json:
         print_json(result)
     else:

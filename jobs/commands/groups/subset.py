@@ -162,7 +162,7 @@ def shards(
 
     with tempfile.TemporaryDirectory() as folder:
         session = Session.open(recipe_of(subset, [pool], out, store or folder, samples_per_shard))
-        result = reshard(session, executor_of(session, local), quiet=json)
+        result = reshard(session, executor_of(session, local))
         found = losses(session)
     if json:
         print_json(result)

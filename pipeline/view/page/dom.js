@@ -36,8 +36,13 @@ const COUNT = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 /** 1,234,567 */
 const count = (number) => COUNT.format(number);
 
-/** 51.5%, and `-` of nothing. */
-const share = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)}%` : "-");
+/** A part in percent, or "-" of nothing. A tie (72.25) is rounded as Python does it, so that the page says the
+ * same as the terminal. */
+function share(part, whole) {
+  if (!whole) return "-";
+  const percent = (part / whole) * 100;
+  return `${(percent % 1 === 0.25 ? percent - 0.05 : percent).toFixed(1)}%`;
+}
 
 /** +1,234, −12 or ±0 */
 function difference(number) {

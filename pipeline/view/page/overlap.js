@@ -86,13 +86,13 @@ function overlapWords(overlap, rules) {
       ? make(
           "li",
           {},
-          `The pair that most often fails together, and nothing else with it, is `,
-          `${pair.fails.join(" and ")}: ${count(pair.count)} samples.`,
+          `Of samples that fail two rules and no other, most fail `,
+          `${pair.fails.join(" and ")}: ${count(pair.count)}.`,
         )
       : null,
     covered.length
-      ? make("li", {}, `Redundant here, since other rules drop all that they drop: ${list(covered)}.`)
+      ? make("li", {}, `Without any one of these, nothing more would be kept, since other rules fail all that it fails: ${list(covered)}.`)
       : null,
-    idle.length ? make("li", {}, `Drops nothing: ${list(idle)}.`) : null,
+    idle.length ? make("li", {}, `No sample fails: ${list(idle)}.`) : null,
   );
 }

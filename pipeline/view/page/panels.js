@@ -34,7 +34,7 @@ class Panel {
 
   chart() {
     const shape = this.rule.histogram;
-    if (!shape) return make("p.note", {}, "There is no distribution of this column.");
+    if (!shape) return make("p.note", {}, "No sample has a value for this rule, so there is no chart.");
     if (shape.labels) return bars(shape, `${this.rule.column}: all samples, and kept ones`);
     this.drawing = make("div.histogram-box");
     this.paint(false);
@@ -131,7 +131,7 @@ class Panel {
         "p.note",
         {},
         "This rule has no slider: ",
-        this.rule.kind === "chance" ? "its draw is fixed by uid and seed." : "its bound is a list.",
+        this.rule.kind === "chance" ? "each sample is drawn, by its uid and the seed." : "its bound is a list.",
       );
     }
     const last = this.slider.set.length - 1;

@@ -78,7 +78,7 @@ function placeholderSection() {
 /** Which pictures are looked for: this is no comparison of their bytes. */
 function toldBy(by) {
   const missed = by === "URL" ? "from another URL" : "that was encoded anew";
-  return `Pictures of equal ${by} are looked for: the pool has no digest of their bytes. A copy ${missed} is not found.`;
+  return `Pictures of equal ${by} count as the same, since the pool has no digest of their bytes. A copy ${missed} is not found.`;
 }
 
 function samePicture({ count: number, captions: different, shown, checked, identical }) {
@@ -95,7 +95,7 @@ function sameCaption({ count: number, caption, pictures: different, shown }) {
     make(
       "p.facts",
       {},
-      [`${count(number)} samples`, different ? `${count(different)} different pictures, told by ${report.placeholders.told_by}` : null]
+      [`${count(number)} samples`, different ? `${count(different)} different pictures, told apart by ${report.placeholders.told_by}` : null]
         .filter(Boolean)
         .join(" · "),
     ),

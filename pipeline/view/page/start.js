@@ -49,7 +49,7 @@ const bar = {
             make("span", { id: "whatif-dropped" }, about + count(dropped)),
             " dropped.",
           ]
-        : [`${cuts} together are not known: the page has no sample to estimate from.`]),
+        : [`What these ${moved.size} cuts keep together is not known: the page has no sample to estimate it from.`]),
     );
     breakable(this.code, whatif.options());
   },

@@ -15,7 +15,7 @@ function tabs(rule, groups, highIsGood) {
   const sets = groups
     .filter((group) => !edge.includes(group))
     .map((group) => [NAMES[group.kind] || group.title, [group]]);
-  if (edge.length) sets.unshift(["At the cut", edge]);
+  if (edge.length) sets.unshift(["At the recipe's cut", edge]);
   const place = make("div.groups");
   const buttons = sets.map(([name, chosen]) =>
     make(

@@ -106,6 +106,18 @@ def test_what_an_index_will_be_and_cost(shown):
     assert "unknown" in text
 
 
+def test_measure_is_named_where_no_speed_is_known(shown):
+    unknown, counts = replace(PASS, seconds=None, costs={}), replace(preview([]), measured=None)
+    hint = "How long this takes is not known yet: add --measure 1, which tries what is missing on one shard"
+    assert hint in shown(replace(counts, passes=[PASS, unknown]))
+    for known in (
+        replace(counts, passes=[PASS]),
+        counts,  # everything is computed
+        preview([unknown]),  # it was measured
+    ):
+        assert not any("--measure 1" in line for line in shown(known))
+
+
 def test_nothing_is_known_and_nothing_is_missing(shown):
     unknown = replace(PASS, operators=(), samples=None, seconds=None, costs={})
     lines = shown(replace(preview([unknown]), samples=None, indexed=0))

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from jobs.ingest.download import Fetched
 from jobs.terminal import progress
 from jobs.terminal.amount import PassAmount
 from jobs.terminal.console import Console
@@ -40,9 +41,11 @@ def test_a_line_every_ten_seconds_and_at_the_end(clock, capsys):
         assert capsys.readouterr().err == ""
         clock[0] = 20.0
         report(Event(100))
-        assert capsys.readouterr().err == "samples: 1/2 shards, 200 samples  10/s  3 failed, 20 s left\n"
+        assert (
+            capsys.readouterr().err == "samples: 1/2 shards, 200 samples  10/s  3 with an error, 20 s left\n"
+        )
         report(Event(read=Read("b")))
-        assert capsys.readouterr().err == "samples: 2/2 shards, 200 samples  10/s  3 failed\n"
+        assert capsys.readouterr().err == "samples: 2/2 shards, 200 samples  10/s  3 with an error\n"
     assert capsys.readouterr().err == ""
 
 
@@ -56,7 +59,7 @@ def test_the_end_is_told_when_the_rows_have_come_that_were_read(clock, capsys):
         report(Event(100))
         assert capsys.readouterr().err == ""
         report(Event(60))
-        assert capsys.readouterr().err == "samples: 2/2 shards, 160 samples  32/s  0 failed\n"
+        assert capsys.readouterr().err == "samples: 2/2 shards, 160 samples  32/s\n"
 
 
 def test_the_end_of_a_pass_that_goes_on_is_told_as_the_next_work_begins(clock, capsys):
@@ -69,15 +72,28 @@ def test_the_end_of_a_pass_that_goes_on_is_told_as_the_next_work_begins(clock, c
         report(Event(read=Read("b", rows=100)))
         assert capsys.readouterr().err == ""
         shown.watch("deciding", 3)
-        assert capsys.readouterr().err == "samples: 2/2 shards, 60 samples  12/s  0 failed\n"
+        assert capsys.readouterr().err == "samples: 2/2 shards, 60 samples  12/s\n"
 
 
-def test_quiet_prints_nothing(clock, capsys):
-    with progress.Progress(quiet=True) as shown:
+def test_samples_with_an_error_are_not_called_failed(clock, capsys):
+    """The funnel has another number by that name. The operator with most errors counts; decoding is none."""
+    tally = Tally()
+    tally.failed.update(clip=1, caption=1, decode=9)
+    with progress.Progress() as shown:
         report = shown.begin_pass(PASS)
-        clock[0] = 50.0
-        report(Event(10, read=Read("a")))
-    assert capsys.readouterr().err == ""
+        clock[0] = 20.0
+        report(Event(100, tally, Read("a")))
+    assert capsys.readouterr().err.startswith(
+        "samples: 1/2 shards, 100 samples  5/s  1 with an error, 20 s left\n"
+    )
+
+
+def test_urls_that_are_lost_are_not_downloaded(clock, capsys):
+    with progress.Progress() as shown:
+        report = shown.ingest()
+        clock[0] = 20.0
+        report(Fetched("00000", {"count": 10, "successes": 7}))
+    assert capsys.readouterr().err.startswith("ingest: 1 shards, 10 samples  0/s  3 not downloaded\n")
 
 
 def test_a_shard_that_could_not_be_read_is_not_done(clock, capsys):
@@ -85,9 +101,9 @@ def test_a_shard_that_could_not_be_read_is_not_done(clock, capsys):
         report = shown.begin_pass(PASS)
         clock[0] = 20.0
         report(Event(100, read=Read("a")))
-        assert capsys.readouterr().err == "samples: 1/2 shards, 100 samples  5/s  0 failed, 20 s left\n"
+        assert capsys.readouterr().err == "samples: 1/2 shards, 100 samples  5/s, 20 s left\n"
         report(Event(read=Read("b", error="FileNotFoundError")))
-        assert capsys.readouterr().err == "samples: 1/2 shards, 100 samples  5/s  0 failed  1 not done\n"
+        assert capsys.readouterr().err == "samples: 1/2 shards, 100 samples  5/s  1 not done\n"
 
 
 def test_an_export_counts_its_kind_of_task(clock, capsys):
@@ -95,16 +111,14 @@ def test_an_export_counts_its_kind_of_task(clock, capsys):
         clock[0] = 20.0
         report(TaskReport("0", rows=400))
         said = capsys.readouterr().err
-    assert said == "filling the index: 1/3 parts, 400 samples  20/s  0 failed, 40 s left\n"
+    assert said == "filling the index: 1/3 parts, 400 samples  20/s, 40 s left\n"
 
 
 def test_loops_of_the_engine_are_shown(clock, capsys):
     with progress.showing_progress() as outer:
         for number in watched("deciding", range(4), 4):
             clock[0] += 11
-            with progress.showing_progress(
-                quiet=True
-            ) as inner:  # a step inside has the display of the command
+            with progress.showing_progress() as inner:  # a step inside has the display of the command
                 assert inner is outer
             assert number < 4
     assert capsys.readouterr().err == (

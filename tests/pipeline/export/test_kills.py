@@ -37,7 +37,7 @@ def session_of(root: Path, letter: str, folder: Path) -> Session:
 def write(root: Path, letter: str, folder: Path) -> None:
     """Export one decision; in a process of its own, which says when it begins."""
     (root / "begun").touch()
-    steps.write_exports(session_of(root, letter, folder), LocalExecutor(), quiet=True)
+    steps.write_exports(session_of(root, letter, folder), LocalExecutor())
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def expected(tmp_path) -> dict[str, dict[str, bytes]]:
     for letter, least in RULES.items():
         folder = tmp_path / "fresh"
         session = decided(tmp_path, export_of(folder), keep={"caption.characters": {"min": least}})
-        steps.write_exports(session, LocalExecutor(), quiet=True)
+        steps.write_exports(session, LocalExecutor())
         found[letter] = contents(folder)
         shutil.rmtree(folder)
     return found

@@ -56,7 +56,7 @@ def at(tmp_path, name: str):
 
 
 def write_again(session) -> None:
-    steps.write_exports(session, LocalExecutor(), quiet=True)
+    steps.write_exports(session, LocalExecutor())
 
 
 def test_a_source_that_changed_leaves_the_earlier_tars(tar_session, tar_folder, tmp_path):
@@ -118,7 +118,7 @@ def test_a_decision_over_no_shards_writes_and_removes_nothing(tmp_path, name):
     before = contents(tmp_path / "out")
     with pytest.raises(ShardError, match="nothing to export: no shard of the pool could be read"):
         WRITERS[name](session.over(()))
-    assert steps.write_exports(session.over(()), LocalExecutor(), quiet=True) == {}
+    assert steps.write_exports(session.over(()), LocalExecutor()) == {}
     assert contents(tmp_path / "out") == before
 
 

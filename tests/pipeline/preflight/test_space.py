@@ -54,7 +54,7 @@ def test_once_it_is_decided(tmp_path, everything):
 def test_an_export_that_is_complete_needs_nothing_and_an_earlier_one_counts(tmp_path, everything):
     rows = {"00000": 7, "00001": 0, "00002": 5}
     session = decided(tmp_path, everything)
-    steps.write_exports(session, LocalExecutor(), quiet=True)
+    steps.write_exports(session, LocalExecutor())
     assert sizes(session, rows) == {}
     other = decided(tmp_path, everything, keep={"caption.characters": {"min": 17}})
     tars = sum(path.stat().st_size for path in (tmp_path / "shards").iterdir())

@@ -15,13 +15,20 @@ from pipeline.run.executor import Event, LocalExecutor
 from pipeline.run.log import RunLog
 
 BOXES, CAPTION = {"use": "text.TextBoxes"}, {"use": "caption.Caption"}
+CLIP = {"model": "ViT-B-32", "pretrained": "openai"}
+DIGITS = {
+    "use": "digits.NumberFreeScore",
+    "image_embedding": "clip.image_embedding",
+    "plain": "clip.score",
+    **CLIP,
+}
 
 
-def recipe(folder: Path, pool: str = "unused.tar", **run) -> Recipe:
+def recipe(folder: Path, pool: str = "unused.tar", compute=None, **run) -> Recipe:
     return parse(
         {
             "pool": {"shards": pool, "store": str(folder / "store")},
-            "compute": {"boxes": BOXES, "caption": CAPTION},
+            "compute": compute or {"boxes": BOXES, "caption": CAPTION},
             "run": run,
         }
     )
@@ -57,6 +64,22 @@ def test_the_part_whose_workers_were_busiest(tmp_path):
 def test_what_would_make_it_faster(tmp_path, workers, run, seconds, part, advice):
     found = bottleneck(log_of(recipe(tmp_path, **run), workers, **{"reading": 0.0, **seconds}))
     assert (found.part, found.advice) == (part, advice)
+
+
+@pytest.mark.parametrize(
+    ("entry", "gpus", "advice"),
+    [
+        ({**BOXES, "precision": "int8"}, 0, "more CPUs"),  # for CPUs alone
+        ({**BOXES, "precision": "int8"}, 1, "more CPUs"),
+        ({"use": "pdq.PdqHash"}, 0, "more CPUs"),  # an ImageScore, too
+        (DIGITS, 0, "a GPU (run.it.gpus), or more CPUs"),  # it reads no image
+        (DIGITS, 1, "more GPUs, or run.it.batch_size"),
+    ],
+)
+def test_a_gpu_is_advised_only_to_what_uses_one(tmp_path, entry, gpus, advice):
+    compute = {"clip": {"use": "clip.ClipScore", **CLIP}, "it": entry}
+    found = bottleneck(log_of(recipe(tmp_path, compute=compute, it={"gpus": gpus}), {"it": 1}, 0.0, it=9.0))
+    assert found.advice == advice
 
 
 def test_a_pass_that_ran(tmp_path, pool):

@@ -20,7 +20,7 @@ from pipeline.recipe.sections import Entry
 from pipeline.run.decode import Room, decode
 from pipeline.run.stage.decoder import Decoder
 from pipeline.run.stage.runner import StageRunner
-from tests.support.bad_images import BAD, jpeg_scans, jpeg_segment, png, tiff_tile
+from tests.support.bad_images import BAD, jpeg_more_scans, jpeg_scans, jpeg_segment, png, tiff_tile
 from tests.support.pictures import PICTURES, encoded, scene
 from tests.support.samples import picture, samples
 
@@ -150,6 +150,15 @@ def test_scans_at_the_bound():
     assert decode(jpeg_scans(64, 64, 12), Limits(image_scans=12))[1] is None
     reason = "image has too many scans: over 11 (limits.image_scans)"
     assert decode(jpeg_scans(64, 64, 12), Limits(image_scans=11)) == (None, reason)
+
+
+def test_scans_behind_a_whole_one_are_counted_too():
+    """Its header is that of a JPEG with one scan, so they are counted when libjpeg has refused it. At the
+    bound, one and ten more, the reason is libjpeg's."""
+    reason = "image has too many scans: over 10 (limits.image_scans)"
+    assert decode(jpeg_more_scans(10), Limits(image_scans=10)) == (None, reason)
+    reason = decode(jpeg_more_scans(10), Limits(image_scans=11))[1]
+    assert reason.startswith("image cannot be decoded: ")
 
 
 def test_views_of_arrow_are_bounded_too():

@@ -195,6 +195,16 @@ def test_a_kind_of_pictures_is_chosen_by_its_tab(show):
     assert first.locator(".card .value").nth(1).text_content() == "0.125"
 
 
+@pytest.mark.parametrize(("kept", "said"), [(289, "72.2%"), (291, "72.8%"), (3, "0.8%"), (133, "33.2%")])
+def test_a_share_is_rounded_as_the_terminal_rounds_it(show, kept, said):
+    """Of 400 these are 72.25, 72.75, 0.75 and 33.25 %: ties, which Python rounds to the even digit."""
+    report = plant().report
+    report["books"] |= {"kept": kept, "samples": 400}
+    page = show(report)
+    assert page.locator(".tiles .number").nth(3).text_content() == said == f"{kept / 400:.1%}"
+    assert f"({said})" in page.locator(".lead").text_content()
+
+
 def test_the_overlap_as_a_plot_and_as_a_table(show):
     planted = plant(rules=3)
     page = show(planted.report)

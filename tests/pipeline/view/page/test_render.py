@@ -102,3 +102,25 @@ def test_a_section_that_is_missing_is_left_out(section):
     page = render(report).decode()
     assert f'<section id="{section}"' not in page
     assert f'href="#{section}"' not in page
+
+
+@pytest.mark.parametrize(
+    ("sample", "said", "unsaid"),
+    [
+        ({"exact": True, "rows": 600}, "are exact however many cuts you move", "drawn at random"),
+        ({"exact": False, "rows": 200}, "those with “about” are estimated from 200 samples", "however many"),
+        (None, "what they keep together is not known", "drawn at random"),
+    ],
+    ids=["the whole pool", "a sample", "none"],
+)
+def test_how_far_the_numbers_of_moved_cuts_are_exact(sample, said, unsaid):
+    report = plant().report
+    report["sample"] = sample and {**report["sample"], **sample}
+    page = render(report).decode()
+    rules = " ".join(page[page.index('<section id="rules"') : page.index('<div id="panels"')].split())
+    assert said in rules
+    assert unsaid not in rules
+    assert (
+        "To keep what you see, give the <code>--set</code> below the slider to <code>winnow keep</code>."
+        in rules
+    )

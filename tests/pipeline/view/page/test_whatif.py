@@ -158,7 +158,7 @@ def test_a_rule_that_cannot_be_moved_is_shown(show):
     del report["sample"]["stop"]["rule 2"]
     page = show(report)
     assert page.locator("input[type=range]").count() == 1
-    assert "its draw is fixed" in page.locator("#rule-1").text_content()
+    assert "each sample is drawn, by its uid and the seed" in page.locator("#rule-1").text_content()
     move(page, "rule 1", 2)
     slider = panel("rule 1")["slider"]
     assert others(page, "rule 2")["rule 1"][0] >= slider["passes"][2] - ROWS
