@@ -172,8 +172,8 @@ class Writer(Operator):
 class Score(Writer):
     """Computes columns from columns, row by row. `score` returns exactly the columns of `writes`, the same
     rows in the same order. It must not let one row affect another, or results depend on how rows are cut into
-    batches. If it raises, it is called row by row; rows that raise are null, with the exception as their
-    reason. An OperatorError ends the pass if a frame has another shape or dtype, or if all of 16 rows raise."""
+    batches. If it raises, it is called row by row; rows that raise are null, with the exception as reason.
+    An OperatorError ends the pass if a frame has another shape or dtype, or if all of 16 rows raise."""
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """`batch`: (n, inputs), the input columns under their full names; n may be 0. Returns (n, writes)."""
