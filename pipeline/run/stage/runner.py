@@ -2,8 +2,8 @@
 
 A stage is a group of operators that share workers. They run in order, so one may read a column of another,
 and all of them see the same decoded images. Large batches are worked on in slices, to bound the decoded
-pixels. If all operators of a stage work ahead, a slice has as many rows as they were given, and its pictures
-are decoded and prepared part by part: a network then runs on full batches, however large the pictures are.
+pixels. If all operators that see them work ahead, a slice has as many rows as they were given, and its
+pictures are decoded and prepared part by part: a network then runs on full batches, however large they are.
 
 Several batches may be in one StageRunner at a time, each on a thread: while one is computed, the next are
 decoded, prepared and launched, and the one before is packed and handed on. `AHEAD` bounds the decoded pixels
@@ -37,6 +37,7 @@ ALONE = (
     16_000_000  # pixels of a picture that makes a slice of its own: decoding it takes several times as much
 )
 PIXEL_BUDGET = 64_000_000  # pixels of a slice (192 MB), unless its one image has more
+ON_GPU = 4  # times as many on a GPU's worker: a network that gets few rows at a time runs for nothing
 PART_BUDGET = 16_000_000  # pixels of a part of a slice that the CPU decodes: freed memory serves the next one
 AHEAD = 2  # slices that are decoded and prepared while one is computed
 IN_FLIGHT = AHEAD + 2  # batches of a runner at a time: one is computed, one is packed and handed on
@@ -72,6 +73,7 @@ class StageRunner:
         there = [op.device_decoder() for op in self.operators.values() if isinstance(op, ImageScore)]
         self.decoder = Decoder(device.threads, limits, there[0] if there and all(there) else None)
         self.batch_size = batch_size
+        self.pixels_of_slice = PIXEL_BUDGET * (ON_GPU if device.name != "cpu" else 1)
         self.ahead = {
             name: operator
             for name, operator in self.operators.items()
@@ -90,8 +92,9 @@ class StageRunner:
 
     @property
     def in_parts(self) -> bool:
-        """Whether no operator needs the pictures of all rows of a slice at once."""
-        return len(self.ahead) == len(self.operators) > 0
+        """Whether pictures are seen by operators alone that need not those of a whole slice at once."""
+        seeing = {name for name, operator in self.operators.items() if isinstance(operator, ImageScore)}
+        return bool(seeing) and seeing <= self.ahead.keys()
 
     def run(
         self,
@@ -110,9 +113,9 @@ class StageRunner:
             if self.sees_images
             else [0] * len(batch)
         )
-        pixels = [PIXEL_BUDGET if size > ALONE else size for size in pixels]
+        pixels = [self.pixels_of_slice if size > ALONE else size for size in pixels]
         weights = [0] * len(batch) if self.in_parts else pixels
-        for start, stop in pixel_slices(weights, self.batch_size, PIXEL_BUDGET) or [(0, 0)]:
+        for start, stop in pixel_slices(weights, self.batch_size, self.pixels_of_slice) or [(0, 0)]:
             some = data[start:stop] if data is not None else [None] * (stop - start)
             slices.append(self._run_slice(batch[start:stop], pixels[start:stop], some, tally))
             done(stop - start)
@@ -154,7 +157,7 @@ class StageRunner:
                         raise Stopped
                     started = time.perf_counter()
                     result = ahead.complete(name, batch)
-                    if result is None and self.in_parts:
+                    if result is None and self.in_parts and isinstance(operator, ImageScore):
                         result = self._part_by_part(name, batch, data, parts)
                     elif result is None:
                         given = _views(data) if isinstance(operator, BytesScore) else images

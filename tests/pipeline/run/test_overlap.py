@@ -1,7 +1,6 @@
 """While a stage computes one batch, it decodes and prepares the next; an operator computes one at a time."""
 
 import threading
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,27 +17,11 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 from pipeline.run.stage.decoder import Decoder
 from pipeline.run.stage.runner import AHEAD, Stopped
-from tests.pipeline.run.stage_operators import Mean, gray, stage
+from tests.pipeline.run.stage_operators import Ahead, Mean, gray, stage
 from tests.support.folders import tree
 from tests.support.samples import picture, samples
 
 PATIENCE = 60  # seconds that a test waits for another thread
-
-
-class Ahead(Mean):
-    """Takes its means ahead."""
-
-    def works_ahead(self):
-        return True
-
-    def prepare(self, batch, images):
-        return super().score(batch, images)
-
-    def complete(self, batch, launched):
-        return pl.concat(launched)
-
-    def score(self, batch, images):
-        raise AssertionError("the batch was prepared")
 
 
 class Device(Ahead):
@@ -105,32 +88,6 @@ def test_an_operator_computes_one_batch_at_a_time():
     assert values(stage(it=Alone()), 8) == [[float(n), 100.0 + n] for n in range(8)]
 
 
-@pytest.mark.parametrize("step", ["prepare", "launch", "complete"])
-def test_a_picture_that_cannot_be_worked_on_is_null_and_spares_the_others(step, small_parts):
-    class Refusing(Ahead):
-        def prepare(self, batch, images):
-            return self.refused("prepare", Mean.score(self, batch, images))
-
-        def launch(self, batch, prepared):
-            return [self.refused("launch", part) for part in prepared]
-
-        def complete(self, batch, launched):
-            return self.refused("complete", pl.concat(launched))
-
-        def score(self, batch, images):
-            return self.refused(step, Mean.score(self, batch, images))
-
-        def refused(self, at, found):
-            if at == step and 1 in found["value"].to_list():
-                raise ValueError("one is enough")
-            return found
-
-    frame, tally = stage(it=Refusing()).run(samples(6), [gray(n) for n in range(6)])
-    assert frame["it.value"].to_list() == [0.0, None, 2.0, 3.0, 4.0, 5.0]
-    assert frame["it.error"].drop_nulls().to_list() == ["ValueError: one is enough"]
-    assert (tally.rows["it"], tally.failed["it"], tally.rows["decode"]) == (6, 1, 6)
-
-
 def test_nothing_is_prepared_that_waits_for_a_column_of_the_stage():
     class Later(Mean):
         needs = ("first.value",)
@@ -143,86 +100,6 @@ def test_nothing_is_prepared_that_waits_for_a_column_of_the_stage():
 
     frame, _ = stage(first=Mean(), later=Later()).run(samples(1), [gray(7)])
     assert frame["later.value"].to_list() == [8.0]
-
-
-# --- parts of a batch -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_parts(monkeypatch):
-    """A slice and a part have two of the pictures that `gray` makes."""
-    for name in ("PIXEL_BUDGET", "PART_BUDGET"):
-        monkeypatch.setattr(f"pipeline.run.stage.runner.{name}", 2 * 24 * 16)
-
-
-def test_a_batch_is_prepared_part_by_part_and_launched_whole(small_parts):
-    asked = []
-
-    class Watching(Ahead):
-        def prepare(self, batch, images):
-            asked.append(("prepare", len(batch), len(images)))
-            return super().prepare(batch, images)
-
-        def launch(self, batch, prepared):
-            asked.append(("launch", len(batch), len(prepared)))
-            return prepared
-
-    data = [gray(n) for n in range(5)]
-    data[3] = None
-    runner = stage(it=Watching())
-    frame, tally = runner.run(samples(5), data)
-    assert asked == [*[("prepare", 2, 2)] * 2, ("prepare", 1, 1), ("launch", 5, 3)]
-    assert frame["it.value"].to_list() == [0.0, 1.0, 2.0, None, 4.0]
-    assert frame["it.error"].to_list() == [None, None, None, "no image", None]
-    assert (tally.rows["decode"], runner.decoder.decoded) == (5, 4)
-
-
-def test_the_pictures_of_a_part_are_gone_when_the_next_is_decoded(small_parts):
-    alive: list[weakref.ref] = []
-
-    class Watching(Ahead):
-        def prepare(self, batch, images):
-            assert [kept() for kept in alive if kept() is not None] == []
-            alive.extend(weakref.ref(image) for image in images)
-            return super().prepare(batch, images)
-
-        def complete(self, batch, launched):
-            assert [kept() for kept in alive if kept() is not None] == []
-            return super().complete(batch, launched)
-
-    frame, _ = stage(it=Watching()).run(samples(6), [gray(n) for n in range(6)])
-    assert frame["it.value"].to_list() == [float(n) for n in range(6)]
-
-
-def test_an_operator_beside_it_that_needs_all_pictures_at_once_gets_slices(small_parts):
-    asked = []
-
-    class Watching(Ahead):
-        def launch(self, batch, prepared):
-            asked.append((len(batch), len(prepared)))
-            return prepared
-
-    frame, _ = stage(ahead=Watching(), plain=Mean()).run(samples(5), [gray(n) for n in range(5)])
-    assert asked == [(2, 1), (2, 1), (1, 1)]
-    assert frame["ahead.value"].to_list() == frame["plain.value"].to_list() == [0.0, 1.0, 2.0, 3.0, 4.0]
-
-
-def test_a_device_that_cannot_hold_a_launched_batch_gets_smaller_ones(small_parts, caplog):
-    class Small(Ahead):
-        def launch(self, batch, prepared):
-            if len(batch) > 3:
-                raise MemoryError("2 GiB")
-            return prepared
-
-        def score(self, batch, images):
-            return Mean.score(self, batch, images)
-
-    runner = stage(it=Small())
-    for _ in range(2):
-        frame, tally = runner.run(samples(10), [gray(n) for n in range(10)])
-        assert frame["it.value"].to_list() == [float(n) for n in range(10)]
-        assert tally.failed["it"] == 0
-    assert [message.split("with ")[1].split(" rows")[0] for message in caplog.messages] == ["5", "3"]
 
 
 def test_after_the_stop_nothing_is_computed():
