@@ -22,9 +22,9 @@ class Launched(NamedTuple):
     """A batch on its way through the device.
 
     seen           the rows with a picture
-    images, texts  (n, d) float32 in the host's memory, or None if there are none; valid once `done` has come
+    images, texts  (n, d) float32 in the host's memory, or None if there are none; valid after `done`
     cut            which captions have more tokens than fit
-    done           an event of CUDA; None: all is there
+    done           events of the device, all of which must have come
     held           what the device may still read
     """
 
@@ -32,7 +32,7 @@ class Launched(NamedTuple):
     images: Any | None
     texts: Any | None
     cut: list[bool]
-    done: Any | None
+    done: list[Any]
     held: tuple[Any, ...]
 
 

@@ -8,8 +8,8 @@ The last block of the image tower is computed for the pooled token alone (pooled
 rows go through the network side by side, one thread each, and a caption takes as much of the text tower's
 context as it needs (text_contexts.py).
 
-A GPU has two streams: images are resized and tokens copied on one, the networks run on the other. `launched`
-waits for neither, so that the GPU has work while Python packs the results of one batch and makes the next.
+A GPU has three streams: images are resized and tokens copied on one, and each tower runs on one of its own.
+`launched` waits for none, so that the GPU has work while Python packs one batch's results and makes the next.
 """
 
 import threading
@@ -35,7 +35,7 @@ from operators.algorithms.unfilled_weights import BY_NAME, unfilled
 from pipeline.assets import local_file
 from pipeline.operator import Device
 
-PRIORITIES = (-1, 0)  # of the streams aside and main: small kernels do not queue behind the networks'
+PRIORITIES = (-1, 0, 0)  # of the streams: the small kernels aside do not queue behind the towers'
 CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, so results do not either
 
 
@@ -80,7 +80,9 @@ class ClipModel:
         self.device = device.name
         self.ahead = device.name != "cpu"
         cuda: Any = torch.cuda
-        self.aside, self.main = (cuda.Stream(priority=p) if self.ahead else None for p in PRIORITIES)
+        self.aside, self.for_images, self.for_texts = (
+            cuda.Stream(priority=priority) if self.ahead else None for priority in PRIORITIES
+        )
         if self.ahead:
             cuda.synchronize()  # the weights are on their way on a third stream
         # The device resizes to the bit as open_clip does on the CPU, which then only decodes
@@ -134,18 +136,16 @@ class ClipModel:
             pixels = self.tail(torch.cat(there)).to(self.dtype) if there else None
             tokens, cut = self.captions(texts) if texts else (None, [])
             tokens = None if tokens is None else tokens.to(self.device)
-        with self.launching, torch.cuda.stream(self.main), torch.inference_mode():
-            if self.main is not None and self.aside is not None:
-                self.main.wait_stream(self.aside)
-            found_texts = self._on_host(self.net.encode_text, tokens)
-            found_images = self._on_host(self.net.encode_image, pixels)
-            done = None if self.main is None else self.main.record_event()
+        with self.launching, torch.inference_mode():
+            found_texts, texts_done = self._on_host(self.net.encode_text, tokens, self.for_texts)
+            found_images, images_done = self._on_host(self.net.encode_image, pixels, self.for_images)
+        done = [event for event in (texts_done, images_done) if event is not None]
         return Launched(seen, found_images, found_texts, cut, done, (pixels, tokens))
 
     def encoded(self, launched: Launched) -> tuple[np.ndarray, np.ndarray]:
         """(n, d) float32 of the pictures, and of the captions, as soon as the device has them."""
-        if launched.done is not None:
-            launched.done.synchronize()
+        for event in launched.done:
+            event.synchronize()
         images, texts = (
             np.empty((0, self.width), np.float32) if found is None else found.numpy().copy()
             for found in (launched.images, launched.texts)
@@ -165,15 +165,19 @@ class ClipModel:
         np.stack(ready, out=pixels.numpy())
         return pixels.to(self.device, non_blocking=True)
 
-    def _on_host(self, encode: Callable[[Any], Any], batch: Any) -> Any:
-        """(n, d) float32 in the host's memory, once the stream has come so far; None of None."""
+    def _on_host(self, encode: Callable[[Any], Any], batch: Any, stream: Any) -> tuple[Any, Any]:
+        """(n, d) float32 in the host's memory, once the event beside it has come; None of None."""
         import torch
 
         if batch is None:
-            return None
-        found = torch.cat([self._launched(encode, part, self.chunk) for part in self._chunks(batch)])
-        pinned = self.main is not None
-        return torch.empty(found.shape, pin_memory=pinned).copy_(found, non_blocking=pinned)
+            return None, None
+        with torch.cuda.stream(stream):  # of None: nothing
+            if stream is not None:
+                stream.wait_stream(self.aside)
+            found = torch.cat([self._launched(encode, part, self.chunk) for part in self._chunks(batch)])
+            host = torch.empty(found.shape, pin_memory=stream is not None)
+            host.copy_(found, non_blocking=stream is not None)
+            return host, None if stream is None else stream.record_event()
 
     def _chunks(self, items: Any) -> list[Any]:
         """The items, `self.chunk` at a time."""
