@@ -209,7 +209,7 @@ class MaskedClipScore(ClipImages, ImageScore):
     ring            width of the ring, as a share of the box's shorter side
 
     Cost: expensive. It decodes pixels and runs the image tower again; with `plain`, only for images with
-    text. A GPU's forward pass has 256 rows: larger batches (`run.masked.batch_size: 1024`) fill it with these.
+    text. A GPU's forward pass has 256 rows: larger batches (`run.masked.batch_size: 1024`) fill it then.
     """
 
     boxes: Column
