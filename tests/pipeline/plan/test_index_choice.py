@@ -8,6 +8,7 @@ from pipeline.errors import RecipeError
 from pipeline.export.indexes import faiss_build
 from pipeline.plan.cluster import GIB
 from pipeline.plan.index_choice import Shape, choose, cut, part_rows, shape_of, why_not_built
+from tests.support.unordered_codes import leave_codes_unordered
 
 
 @pytest.mark.parametrize(
@@ -76,15 +77,13 @@ FACTORIES = [
 
 def hasten(index):
     """Leave out what takes FAISS most of its training, and changes no size: 49 of the 50 steps in which a
-    rotation is learned, and the order of the codes that lets them be compared as bits."""
+    rotation is learned, and the order of codes."""
     chain = index.chain if isinstance(index, faiss.IndexPreTransform) else None
     for at in range(chain.size() if chain else 0):
         step = faiss.downcast_VectorTransform(chain.at(at))
         if isinstance(step, faiss.OPQMatrix):
             step.niter = step.niter_pq = step.niter_pq_0 = 1
-    behind = faiss_build.inner(index)
-    if hasattr(behind, "do_polysemous_training"):
-        behind.do_polysemous_training = False
+    leave_codes_unordered(index)
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
