@@ -81,6 +81,26 @@ def operator(entry: Callable[..., Entry]) -> Callable[[str], Any]:
     return make
 
 
+@pytest.fixture(scope="module")
+def results() -> dict[str, pl.DataFrame]:
+    """What `whole` has computed."""
+    return {}
+
+
+@pytest.fixture
+def whole(
+    operator: Callable[[str], Any], results: dict[str, pl.DataFrame]
+) -> Callable[[str], pl.DataFrame]:
+    """What an operator makes of `batch()` as a whole; each is asked once, since some take seconds."""
+
+    def made(use: str) -> pl.DataFrame:
+        if use not in results:
+            results[use] = run(operator(use), *batch())
+        return results[use]
+
+    return made
+
+
 def run(operator: Any, frame: pl.DataFrame, images: list[np.ndarray | None]) -> pl.DataFrame:
     if isinstance(operator, BytesScore):
         data = [None if image is None else memoryview(image.tobytes()) for image in images]
@@ -110,23 +130,20 @@ def test_rows_and_types(use, operator):
 
 
 @pytest.mark.parametrize("use", SCORES)
-def test_permuting_rows_permutes_the_output(use, operator):
-    made = operator(use)
+def test_permuting_rows_permutes_the_output(use, operator, whole):
     frame, images = batch()
     order = np.random.default_rng(0).permutation(ROWS)
-    exactly(run(made, frame[order], [images[row] for row in order]), run(made, frame, images)[order])
+    exactly(run(operator(use), frame[order], [images[row] for row in order]), whole(use)[order])
 
 
 @pytest.mark.parametrize("use", SCORES)
 @pytest.mark.parametrize("size", [1, 5, 32])
-def test_splitting_a_batch_changes_nothing(use, size, operator):
+def test_splitting_a_batch_changes_nothing(use, size, operator, whole):
     made = operator(use)
     frame, images = batch()
     parts = [run(made, frame[i : i + size], images[i : i + size]) for i in range(0, ROWS, size)]
-    exactly(
-        pl.concat(parts, how="vertical_relaxed").cast(run(made, frame, images).schema),
-        run(made, frame, images),
-    )
+    expected = whole(use)
+    exactly(pl.concat(parts, how="vertical_relaxed").cast(expected.schema), expected)
 
 
 @pytest.mark.parametrize("use", SCORES)
@@ -141,10 +158,10 @@ def test_an_empty_batch(use, operator):
 
 @pytest.mark.parametrize("use", SCORES)
 @pytest.mark.parametrize("bad", [0, 17, ROWS - 1])
-def test_one_bad_row_is_null_and_leaves_its_neighbours_alone(use, bad, operator):
+def test_one_bad_row_is_null_and_leaves_its_neighbours_alone(use, bad, operator, whole):
     made = operator(use)
     frame, images = batch()
-    whole = run(made, frame, images)
+    expected = whole(use)
     lost = pl.col("row") == bad
     holes = frame.with_columns(
         pl.when(~lost).then(pl.col(c)).alias(c)
@@ -153,7 +170,7 @@ def test_one_bad_row_is_null_and_leaves_its_neighbours_alone(use, bad, operator)
     )
     result = run(made, holes, [None if row == bad else image for row, image in enumerate(images)])
     others = [row for row in range(ROWS) if row != bad]
-    exactly(result[others].cast(whole.schema), whole[others])
+    exactly(result[others].cast(expected.schema), expected[others])
     if set(made.inputs()) != {"uid"}:  # of what has only a name, a score can still be known
         assert all(result[name][bad] is None for name in made.writes)
 
