@@ -31,7 +31,7 @@ from pipeline.run.stage.runner import StageRunner
 from tests.operators.contract_changes import CHANGES
 from tests.operators.contract_files import ROWS
 from tests.operators.contract_parameters import PARAMETERS
-from tests.operators.contract_rows import STATS, bad, batch
+from tests.operators.contract_rows import STATS, bad, batch, exactly, run
 from tests.support.merging import any_cuts, merged_anyhow
 from tests.support.samples import picture
 from tests.support.tiny_clip import TinyClip
@@ -88,9 +88,7 @@ def results() -> dict[str, pl.DataFrame]:
 
 
 @pytest.fixture
-def whole(
-    operator: Callable[[str], Any], results: dict[str, pl.DataFrame]
-) -> Callable[[str], pl.DataFrame]:
+def whole(operator: Callable[[str], Any], results: dict[str, pl.DataFrame]) -> Callable[[str], pl.DataFrame]:
     """What an operator makes of `batch()` as a whole; each is asked once, since some take seconds."""
 
     def made(use: str) -> pl.DataFrame:
@@ -99,19 +97,6 @@ def whole(
         return results[use]
 
     return made
-
-
-def run(operator: Any, frame: pl.DataFrame, images: list[np.ndarray | None]) -> pl.DataFrame:
-    if isinstance(operator, BytesScore):
-        data = [None if image is None else memoryview(image.tobytes()) for image in images]
-        return operator.score(frame, data)
-    return operator.score(frame, images) if isinstance(operator, ImageScore) else operator.score(frame)
-
-
-def exactly(one: pl.DataFrame, two: pl.DataFrame) -> None:
-    assert_frame_equal(one, two, check_exact=True)
-    for name in one.columns:  # floats compare equal as 0.0 and -0.0; bytes do not
-        assert one[name].to_arrow().equals(two[name].to_arrow())
 
 
 # --- scores ----------------------------------------------------------------------------------------
