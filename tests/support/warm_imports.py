@@ -35,7 +35,6 @@ WARMED = (  # all that takes long to import, and starts no threads of polars
     "pydantic.type_adapter",
     "simplejpeg",
     "typer._adapters",
-    "webdataset",
 )
 
 
