@@ -19,6 +19,7 @@ from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
 from tests.support.paths import DATA, PLUGINS
 from tests.support.ray_files import starts_ray
+from tests.support.remembered import remember
 from tests.support.samples import picture, store_given
 from tests.support.sizes import FULL, either
 from tests.support.tiny_clip import TINY, TinyClip
@@ -31,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.pop("COLUMNS", None)  # pytest-xdist says 80, and tables of a test are as wide as in a file
 
 skip_syncs()
+remember()
 
 settings.register_profile(
     "ours",

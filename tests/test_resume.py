@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -15,6 +17,7 @@ from pipeline.storage.disk import is_temporary
 from tests.support.killable_run import outputs, write_recipe
 from tests.support.paths import ROOT
 from tests.support.sizes import either
+from tests.support.warm import Warm
 
 
 def published(folder: Path) -> dict[str, int]:
@@ -43,44 +46,64 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def warm() -> Iterator[Warm]:
+    """A process that has imported everything."""
+    with Warm() as warm:
+        yield warm
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pool: Path, warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    recipe = write_recipe(folder, pool)
-    subprocess.run(command("run", str(recipe), "--local"), check=True, cwd=ROOT, capture_output=True)
+    done = warm.winnow("run", write_recipe(folder, pool), "--local")
+    assert done.returncode == 0, done.stderr
     return outputs(folder)
 
 
-def kill_often(folder: Path, words: list[str], kills: int, longest: float, seed: int) -> int:
-    """Start, SIGKILL at a random moment, start again, `kills` times; then let it finish. Returns how often
-    it was still running when killed. Asserts that no published file was ever written again."""
-    rng, seen, hit = random.Random(seed), published(folder), 0
-    for _ in range(kills):
-        process = subprocess.Popen(
-            command(*words),
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(rng.uniform(0.7, longest))
-        hit += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+def kill_often(
+    folder: Path,
+    killed: Callable[[float], bool],
+    finish: Callable[[], CompletedProcess[str]],
+    waits: list[float],
+) -> int:
+    """Start, SIGKILL after each of some `waits`, start again; then let it finish. Returns how often it was
+    still running when killed. Asserts that no published file was ever written again."""
+    seen, hit = published(folder), 0
+    for wait in waits:
+        hit += killed(wait)
         now = published(folder)
         assert {name: now.get(name) for name in seen} == seen, "a finished file was written again"
         seen = now
-    done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True)
+    done = finish()
     assert done.returncode == 0, done.stderr
     now = published(folder)
     assert {name: now.get(name) for name in seen} == seen, "a finished file was written again"
     return hit
 
 
-def test_killed_in_compute_keep_and_export(pool: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+def draw(seed: int, kills: int, shortest: float, longest: float) -> list[float]:
+    """Seconds from each start to the kill."""
+    rng = random.Random(seed)
+    return [rng.uniform(shortest, longest) for _ in range(kills)]
+
+
+def test_killed_in_compute_keep_and_export(
+    pool: Path, warm: Warm, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
     recipe = str(write_recipe(tmp_path, pool))
-    hits = kill_often(tmp_path, ["compute", recipe, "--local"], kills=either(5, 20), longest=1.6, seed=0)
-    hits += kill_often(tmp_path, ["keep", recipe], kills=either(2, 10), longest=1.5, seed=1)
-    hits += kill_often(tmp_path, ["export", recipe, "--local"], kills=either(4, 14), longest=2.5, seed=2)
+
+    def often(words: tuple[str, ...], waits: list[float]) -> int:
+        def killed(wait: float) -> bool:
+            run = warm.start(*words)
+            time.sleep(wait)
+            run.kill()
+            return run.wait().returncode == -signal.SIGKILL
+
+        return kill_often(tmp_path, killed, lambda: warm.winnow(*words), waits)
+
+    hits = often(("compute", recipe, "--local"), draw(0, either(5, 20), 0, 0.9))
+    hits += often(("keep", recipe), draw(1, either(2, 10), 0, 0.4))
+    hits += often(("export", recipe, "--local"), draw(2, either(4, 14), 0, 0.8))
     made = outputs(tmp_path)
     assert made.keys() == undisturbed.keys()
     assert [name for name in made if made[name] != undisturbed[name]] == []
@@ -89,8 +112,21 @@ def test_killed_in_compute_keep_and_export(pool: Path, undisturbed: dict[str, by
 
 @pytest.mark.ray
 def test_killed_on_ray(pool: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    recipe = str(write_recipe(tmp_path, pool))
+    words = command("run", str(write_recipe(tmp_path, pool)))
     kills = either(1, 6)
-    hits = kill_often(tmp_path, ["run", recipe], kills, longest=20.0, seed=3)
+
+    def killed(wait: float) -> bool:
+        devnull = subprocess.DEVNULL
+        process = subprocess.Popen(words, cwd=ROOT, stdout=devnull, stderr=devnull, start_new_session=True)
+        time.sleep(wait)
+        running = process.poll() is None
+        process.kill()
+        process.wait()
+        return running
+
+    def finish() -> CompletedProcess[str]:
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+
+    hits = kill_often(tmp_path, killed, finish, draw(3, kills, 0.7, 20.0))
     assert outputs(tmp_path) == undisturbed
     assert hits == kills

@@ -68,12 +68,12 @@ def with_text(keyword: bytes, text: bytes = b"x") -> bytes:
 def claiming(side: int, claimed: int) -> bytes:
     """A HEIC of side x side pixels of one colour whose header claims others."""
     out = io.BytesIO()
-    Image.new("RGB", (side, side)).save(out, "HEIF")
+    Image.new("RGB", (side, side)).save(out, "HEIF", enc_params={"preset": "ultrafast"})
     return out.getvalue().replace(struct.pack(">II", side, side), struct.pack(">II", claimed, claimed))
 
 
 def lying_heic() -> bytes:
-    """38 kB whose pixels take 400 MB, were they decoded."""
+    """15 kB whose pixels take 400 MB, were they decoded."""
     return claiming(8000, 16)
 
 

@@ -2,11 +2,13 @@
 operators."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
+from polars.testing import assert_frame_equal
 
-from pipeline.operator import Stat
+from pipeline.operator import BytesScore, ImageScore, Stat
 from pipeline.recipe.lookup import build
 from pipeline.run.decode import decode
 from tests.operators.contract_files import ROWS, WIDTH
@@ -144,3 +146,18 @@ STATS["bank"] = made_table("hubs.Bank", **BOTH, size=9)
 STATS["patterns"] = made_table(
     "bias.Patterns", attributes="near.cluster", labels=["clip.score", "masked.score"]
 )
+
+
+def run(operator: Any, frame: pl.DataFrame, images: list[np.ndarray | None]) -> pl.DataFrame:
+    """What an operator makes of a batch."""
+    if isinstance(operator, BytesScore):
+        data = [None if image is None else memoryview(image.tobytes()) for image in images]
+        return operator.score(frame, data)
+    return operator.score(frame, images) if isinstance(operator, ImageScore) else operator.score(frame)
+
+
+def exactly(one: pl.DataFrame, two: pl.DataFrame) -> None:
+    """Assert that two tables are equal to the bit."""
+    assert_frame_equal(one, two, check_exact=True)
+    for name in one.columns:  # floats compare equal as 0.0 and -0.0; bytes do not
+        assert one[name].to_arrow().equals(two[name].to_arrow())

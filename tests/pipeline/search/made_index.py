@@ -9,6 +9,7 @@ import polars as pl
 
 from pipeline.export.places.contents import local_content, sealed
 from tests.support.decided_pool import uid
+from tests.support.unordered_codes import leave_codes_unordered
 
 KEPT = [0, 1, 3, 4, 6, 7, 9, 10]  # samples of `ordinary` that are kept
 ABOUT = {
@@ -68,6 +69,7 @@ def _write_part(folder: Path, names: tuple[str, str], stored: np.ndarray, start:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     index = faiss.index_factory(stored.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    leave_codes_unordered(index)
     index.train(stored)
     index.add(stored)
     faiss.write_index(index, str(folder / names[0]))

@@ -46,9 +46,10 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def server(place, monkeypatch) -> S3:
-    """The server without faults, whose client gives up soon."""
+    """The server without faults, whose client gives up soon: s3fs asks twice, and botocore below it once,
+    since that waits up to a second between two times."""
     monkeypatch.setattr("pipeline.storage.retry.BACKOFF", 0.01)
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 2)
     place[0].reset()
     s3fs.S3FileSystem.clear_instance_cache()
