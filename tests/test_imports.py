@@ -220,20 +220,6 @@ def test_deciding_needs_neither_torch_nor_ray(command, write_pool, tmp_path, tin
     assert loaded(code) == set()
 
 
-def test_a_run_on_captions_that_exports_tars_needs_no_torch(write_pool, tmp_path):
-    write_pool(["a dog", "a cat"])
-    recipe = tmp_path / "r.yaml"
-    recipe.write_text(
-        f"pool: {{shards: {tmp_path}/pool, store: {tmp_path}/store}}\n"
-        "compute: {caption: {use: caption.Caption}}\nkeep: {caption.words: {min: 2}}\n"
-        f"export: {{shards: {tmp_path}/out}}\n"
-    )
-    arguments = ["run", str(recipe), "--local", "--json"]
-    code = f"from jobs.app import app\nassert not app({arguments!r}, standalone_mode=False)"
-    assert loaded(code).isdisjoint({"torch", "webdataset", "ray"})
-    assert len(list(tmp_path.glob("out/*.tar"))) == 1
-
-
 @pytest.mark.parametrize("module", ["pipeline", "operators", "jobs"])
 def test_no_wildcards(module):
     for name in modules(module):

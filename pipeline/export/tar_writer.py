@@ -5,18 +5,16 @@ become paths, and equal keys of two shards cannot meet. If only the json holds t
 added, since open_clip skips a sample without one. If the recipe chooses another caption than the txt, `txt`
 holds that one, and the earlier one is `source_txt`. Members over 256 MiB are left out.
 
-The tar equals, byte for byte, one by webdataset's TarWriter with fixed headers. A sample's members are sorted
-by name. The format is pax, which for names this short equals ustar. webdataset itself would import torch.
+webdataset's TarWriter writes the tar, with fixed headers. It sorts a sample's members by name. It writes the
+pax format, which for names this short equals ustar byte for byte.
 """
 
-import io
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -150,27 +148,20 @@ class TarBuilder:
         self, tar: OutputTar, frame: pl.DataFrame, keys: Sequence[str], file: HashedFile
     ) -> Iterator[JsonTexts]:
         """Write the tar, sample by sample; yields the texts of each sample's json."""
+        from webdataset import TarWriter
+
         rows = zip(keys, frame.iter_rows(named=True), strict=True)
-        with tarfile.open(fileobj=cast("IO[bytes]", file), mode="w|") as writer:
+        with TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True) as writer:
             for run in tar.runs:
                 with self.kind.members(run.shard) as members_of:
                     for key, row in islice(rows, run.stop - run.start):
                         fields = members_of(row)
                         chosen = with_caption(fields, row["text"]) if self.chooses else fields
-                        add_sample(writer, key, members(chosen, row["text"]))
+                        writer.write({"__key__": key, **members(chosen, row["text"])})
                         yield json_texts(fields, self.kind.limits.json_bytes)
 
 
 # --- one sample -----------------------------------------------------------------------------------
-
-
-def add_sample(tar: tarfile.TarFile, key: str, contents: Mapping[str, Data]) -> None:
-    """Add the files of a sample, by extension, in the order of their names. Headers hold name and size; their
-    owner, time and mode are those of a new TarInfo: nobody, 1970, 0644."""
-    for extension, data in sorted(contents.items()):
-        info = tarfile.TarInfo(f"{key}.{extension}")
-        info.size = len(data)
-        tar.addfile(info, io.BytesIO(data))
 
 
 def output_keys(uids: pl.Series) -> list[str]:

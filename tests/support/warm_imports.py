@@ -35,6 +35,7 @@ WARMED = (  # all that takes long to import, and starts no threads of polars
     "pydantic.type_adapter",
     "simplejpeg",
     "typer._adapters",
+    "webdataset",
 )
 
 

@@ -1,6 +1,5 @@
 """Filtered shards: the input's bytes, the files beside them, the same bytes every time."""
 
-import io
 import json
 import os
 import pickle
@@ -10,10 +9,9 @@ import tarfile
 import numpy as np
 import polars as pl
 import pytest
-from webdataset import TarWriter
 
 from pipeline.errors import RecipeError
-from pipeline.export.tar_writer import ShardRows, add_sample
+from pipeline.export.tar_writer import ShardRows
 from pipeline.export.tars import TarsResult, cut_tars, export_shards
 from pipeline.pool.shards import Shard
 from pipeline.run.executor import LocalExecutor
@@ -45,22 +43,6 @@ def test_members_are_the_inputs_byte_for_byte(tar_session, tar_folder, tmp_path)
     assert found == [
         (f"{uid(i)}.{suffix}", given[f"{i:09d}.{suffix}"]) for i in KEPT for suffix in ("jpg", "json", "txt")
     ]
-
-
-def test_a_tar_is_that_of_webdataset():
-    samples = {
-        "00ff": {"txt": b"a dog", "jpg": bytes(700), "_x": b"1", "json": memoryview(b"{}")},
-        "01": {"png": b""},
-    }
-    ours, theirs = io.BytesIO(), io.BytesIO()
-    with tarfile.open(fileobj=ours, mode="w|") as tar:
-        for key, files in samples.items():
-            add_sample(tar, key, files)
-    fixed = {"user": "", "group": "", "mode": 0o644, "mtime": 0, "encoder": False, "keep_meta": True}
-    with TarWriter(theirs, **fixed) as tar:
-        for key, files in samples.items():
-            tar.write({"__key__": key, **files})
-    assert ours.getvalue() == theirs.getvalue()
 
 
 def test_headers_are_fixed_ustar(tar_session, tar_folder):
