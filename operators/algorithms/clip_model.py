@@ -222,8 +222,9 @@ class ClipModel:
         try:
             padding = batch.new_zeros((chunk - rows, *batch.shape[1:]))
             return encode(torch.cat([batch, padding]))[:rows].float()
-        except torch.OutOfMemoryError:
-            self.chunk = max(1, self.chunk // 2)  # fewer rows, padded to so many, would need as much again
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error):  # of cuBLAS
+                self.chunk = max(1, self.chunk // 2)  # fewer rows, padded to so many, would need as much
             raise
 
 

@@ -121,7 +121,16 @@ def test_large_pictures_do_not_cut_a_forward_pass(tiny_clip, monkeypatch):
     assert found["clip.score"].to_list() == expected["score"].to_list()
 
 
-def test_after_it_ran_out_of_memory_a_forward_pass_has_half_as_many_rows(tiny_clip, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_after_it_ran_out_of_memory_a_forward_pass_has_half_as_many_rows(
+    tiny_clip, monkeypatch, caplog, error
+):
     operator = made(tiny_clip)
     operator._clip.contexts, operator._clip.ahead = None, True
     batch = samples(6, text=CAPTIONS)
@@ -132,7 +141,7 @@ def test_after_it_ran_out_of_memory_a_forward_pass_has_half_as_many_rows(tiny_cl
     def small(pixels):
         rows.append(len(pixels))
         if len(pixels) > 10:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            raise error
         return encode(pixels)
 
     monkeypatch.setattr(operator._clip.net, "encode_image", small)
