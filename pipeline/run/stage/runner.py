@@ -148,9 +148,8 @@ class StageRunner:
                 for start, stop in parts:
                     images, reasons[start:stop] = self._decode(data[start:stop], tally)
                     ahead.prepare(batch[start:stop], images)
+                    images = [] if self.in_parts else images  # gone before the next are decoded
                 ahead.launch(batch)
-            if self.in_parts:
-                images = []  # nobody needs those of the last part
             with self._computing:
                 for name, operator in self.operators.items():
                     if self._stopped.is_set():

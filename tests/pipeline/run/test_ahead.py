@@ -42,20 +42,32 @@ def test_a_batch_is_prepared_part_by_part_and_launched_whole(small_parts):
 
 
 def test_the_pictures_of_a_part_are_gone_when_the_next_is_decoded(small_parts):
-    alive: list[weakref.ref] = []
+    made: list[weakref.ref] = []
+
+    def alive() -> int:
+        return sum(picture() is not None for picture in made)
 
     class Watching(Ahead):
         def prepare(self, batch, images):
-            assert [kept() for kept in alive if kept() is not None] == []
-            alive.extend(weakref.ref(image) for image in images)
+            made.extend(weakref.ref(image) for image in images)
+            assert alive() == 2
             return super().prepare(batch, images)
 
         def complete(self, batch, launched):
-            assert [kept() for kept in alive if kept() is not None] == []
+            assert alive() == 0
             return super().complete(batch, launched)
 
-    frame, _ = stage(it=Watching()).run(samples(6), [gray(n) for n in range(6)])
+    runner = stage(it=Watching())
+    decode = runner.decoder.timed
+
+    def watching(data):
+        assert alive() == 0
+        return decode(data)
+
+    runner.decoder.timed = watching
+    frame, _ = runner.run(samples(6), [gray(n) for n in range(6)])
     assert frame["it.value"].to_list() == [float(n) for n in range(6)]
+    assert len(made) == 6
 
 
 def test_an_operator_of_columns_beside_it_changes_nothing(small_parts):
