@@ -193,6 +193,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     runs = [measured(seed, options) for seed in range(options.seeds)]
     print(f"| subset | {' | '.join(COLUMNS)} |")
+    print(f"|---{'|---' * len(COLUMNS)}|")
     for name in runs[0]:
         figures = np.array([run[name] for run in runs])
         cells = zip(figures.mean(0), figures.std(0), strict=True)
