@@ -29,6 +29,7 @@ from operators.algorithms.clip_tokens import Captions
 from operators.algorithms.clip_transform import agrees, split
 from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
 from operators.algorithms.pooled_token import only_class_token
+from operators.algorithms.resample import LONG
 from operators.algorithms.text_contexts import ROWS, TextContexts
 from operators.algorithms.threads import torch_on_one_thread
 from operators.algorithms.unfilled_weights import BY_NAME, unfilled
@@ -157,7 +158,8 @@ class ClipModel:
         import torch
 
         if self.frame is not None and (fast or self.resizes):
-            return self.frame(images, self.device)
+            short = [self.head(image) if max(image.shape) > LONG else image for image in images]
+            return self.frame(short, self.device)
         ready = list(self.over_images(self.head, images))
         kind = torch.from_numpy(ready[0][:0].copy()).dtype
         shape = (len(ready), *ready[0].shape)

@@ -104,6 +104,29 @@ def test_a_device_resizes_if_it_does_so_to_the_bit(tiny_clip):
     assert not agrees(clip.frame, off_by_one, "cpu")
 
 
+def test_a_picture_whose_weights_would_fill_a_device_is_resized_by_pillow(tiny_clip, monkeypatch):
+    monkeypatch.setattr("operators.algorithms.clip_model.LONG", 80)
+    clip = made(tiny_clip)._clip
+    clip.ahead = clip.resizes = True
+    head, shapes = clip.head, []
+    monkeypatch.setattr(clip, "head", lambda image: shapes.append(image.shape) or head(image))
+    sides = [(90, 70), (60, 80), (40, 81)]
+    pictures = [decode(picture(row, *side, "PNG"))[0] for row, side in enumerate(sides)]
+    found = clip.ready(pictures, fast=False).pixels.numpy()
+    assert shapes == [(70, 90, 3), (81, 40, 3)]
+    np.testing.assert_array_equal(found, [head(image) for image in pictures])
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_line_of_pixels_needs_no_more_memory_than_a_picture(tiny_clip, monkeypatch, fast):
+    """Resized before the crop it would take 8 GB, which Pillow and torch would ask for."""
+    for name in ("torchvision.transforms.Resize.forward", "torch.nn.functional.interpolate"):
+        monkeypatch.setattr(name, None)
+    clip = made(tiny_clip)._clip
+    line = np.random.default_rng(0).integers(0, 256, (1, 1_000_000, 3), np.uint8)
+    assert np.isfinite(clip.images([line], fast)).all()
+
+
 def test_large_pictures_do_not_cut_a_forward_pass(tiny_clip, monkeypatch):
     """A slice of decoded pixels has two of these pictures: four passes of 8 rows would be 32."""
     for name in ("PIXEL_BUDGET", "PART_BUDGET"):
