@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 from operators.algorithms.clip_transform import agrees
 from operators.clip import ClipScore
 from operators.text import MaskedClipScore
+from pipeline.errors import OperatorError
 from pipeline.operator import Device, ImageScore
 from pipeline.plan.keys import cache_key, parameters
 from pipeline.run.decode import decode
@@ -161,12 +162,25 @@ def test_after_it_ran_out_of_memory_a_forward_pass_has_half_as_many_rows(tiny_cl
     monkeypatch.setattr(operator._clip.net, "encode_image", small)
     runner = stage(clip=operator)
     pictures = [None if row == 2 else picture(row, 90, 70, "JPEG") for row in range(6)]
-    found, tally = runner.run(batch, pictures)
-    assert rows[:4] == [64, 32, 16, 8], "fewer rows padded to as many would need as much"
-    assert set(rows[3:]) == {8}
-    assert tally.failed["clip"] == 3  # no picture, no caption, an empty one
-    assert found["clip.score"].to_list() == pytest.approx(expected["score"].to_list(), abs=1e-5)
-    assert "clip: out of memory, continues with 3 rows at a time" in caplog.text
+    for _ in range(2):
+        found, tally = runner.run(batch, pictures)
+        assert tally.failed["clip"] == 3  # no picture, no caption, an empty one
+        assert found["clip.score"].to_list() == pytest.approx(expected["score"].to_list(), abs=1e-5)
+    assert rows == [64, 32, 16, 8, 8], "5 pictures, padded to 8"
+    assert (runner.batch_size, runner.decoder.decoded) == (256, 10), "no batch is lost, or made smaller"
+    assert caplog.messages[-1] == "CLIP: out of memory, continues with 8 rows per forward pass"
+
+
+def test_without_memory_for_one_row_the_pass_stops(tiny_clip, monkeypatch):
+    operator = made(tiny_clip)
+    operator._clip.contexts, operator._clip.ahead = None, True
+
+    def none(pixels):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(operator._clip.net, "encode_image", none)
+    with pytest.raises(OperatorError, match="clip fails on every row of a batch: OutOfMemoryError"):
+        stage(clip=operator).run(samples(16, text=["a"] * 16), [picture(0, 90, 70, "JPEG")] * 16)
 
 
 @pytest.mark.parametrize("ahead", [False, True])
