@@ -5,7 +5,8 @@ run out of memory, else row by row.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -27,11 +28,18 @@ def set_up(name: str, operator: Written, stats: Mapping[str, pl.DataFrame], devi
     """A copy of an operator that is ready for use. `stats`: the tables that it reads, and others. Raises
     OperatorError."""
     ready = operator.model_copy()
-    try:
+    with setting_up(name, ready):
         ready.setup({need: stats[need] for need in ready.inputs() if need in stats}, device)
-    except (Exception, SystemExit) as error:
-        raise OperatorError(f"{name} cannot be set up: {worded(error)}{where(ready, error)}") from error
     return ready
+
+
+@contextmanager
+def setting_up(name: str, operator: Operator) -> Iterator[None]:
+    """Within the block an operator is set up, or asked what it can do. Raises OperatorError if it raises."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise OperatorError(f"{name} cannot be set up: {worded(error)}{where(operator, error)}") from error
 
 
 def score(

@@ -25,13 +25,13 @@ import numpy as np
 import polars as pl
 
 from pipeline.errors import OperatorError
-from pipeline.operator import BytesScore, Device, ImageScore, Score, Writer
+from pipeline.operator import BytesScore, Device, DeviceDecoder, ImageScore, Score, Writer
 from pipeline.progress import Tally
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import NO_IMAGE
 from pipeline.run.stage.ahead import Ahead
-from pipeline.run.stage.calls import SYSTEMATIC, Images, score, set_up, with_reasons
+from pipeline.run.stage.calls import SYSTEMATIC, Images, score, set_up, setting_up, with_reasons
 from pipeline.run.stage.decoder import Decoder, pixel_slices
 
 ALONE = (
@@ -71,17 +71,17 @@ class StageRunner:
         for name, entry in entries.items():
             assert isinstance(entry.operator, Score | ImageScore | BytesScore)
             self.operators[name] = set_up(name, entry.operator, stats, device)
-        there = [op.device_decoder() for op in self.operators.values() if isinstance(op, ImageScore)]
+        self.ahead: dict[str, ImageScore] = {}
+        there: list[DeviceDecoder | None] = []
+        for name, operator in self.operators.items():
+            if isinstance(operator, ImageScore):
+                with setting_up(name, operator):
+                    there.append(operator.device_decoder())
+                    if not set(operator.owners()) & self.operators.keys() and operator.works_ahead():
+                        self.ahead[name] = operator
         self.decoder = Decoder(device.threads, limits, there[0] if there and all(there) else None)
         self.batch_size = batch_size
         self.pixels_of_slice = PIXEL_BUDGET * (ON_GPU if device.name != "cpu" else 1)
-        self.ahead = {
-            name: operator
-            for name, operator in self.operators.items()
-            if isinstance(operator, ImageScore)
-            and not set(operator.owners()) & self.operators.keys()
-            and operator.works_ahead()
-        }
         self._slices = threading.Semaphore(1 + AHEAD)  # decoded and not yet computed
         self._computing = threading.Lock()
         self._stopped = threading.Event()

@@ -135,6 +135,15 @@ def test_a_device_that_cannot_hold_a_launched_batch_gets_smaller_ones(small_part
     assert [message.split("with ")[1].split(" rows")[0] for message in caplog.messages] == ["5", "3"]
 
 
+@pytest.mark.parametrize("method", ["works_ahead", "device_decoder"])
+def test_an_operator_that_cannot_say_how_it_works_is_not_set_up(method):
+    def fails(self):
+        raise ValueError("no device")
+
+    with pytest.raises(OperatorError, match=r"^it cannot be set up: ValueError: no device"):
+        stage(it=type("Broken", (Ahead,), {method: fails})())
+
+
 @pytest.mark.parametrize("rows", [1, 5])
 def test_a_small_slice_without_memory_halves_large_ones_and_no_more(rows, small_parts):
     """The last rows of a shard take a device as much as a full batch, to which they are padded."""
