@@ -26,7 +26,7 @@ def why_not_config(path: str) -> str:
     """Why a local file is not a config of open_clip; empty if it is one."""
     try:
         with open(path, "rb") as file:
-            config = json.loads(file.read(MOST_CONFIG + 1))
+            config = json.loads(file.read(MOST_CONFIG + 1).decode())  # as open_clip reads it: not UTF-16
     except OSError as error:
         return str(error)
     except (ValueError, RecursionError) as error:

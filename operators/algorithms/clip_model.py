@@ -12,6 +12,7 @@ A GPU has three streams: images are resized and tokens copied on one, and each t
 `launched` waits for none, so that the GPU has work while Python packs one batch's results and makes the next.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from operators.algorithms.clip_tokens import Captions
 from operators.algorithms.clip_transform import agrees, split
 from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
 from operators.algorithms.pooled_token import only_class_token
+from operators.algorithms.resample import LONG
 from operators.algorithms.text_contexts import ROWS, TextContexts
 from operators.algorithms.threads import torch_on_one_thread
 from operators.algorithms.unfilled_weights import BY_NAME, unfilled
@@ -37,6 +39,8 @@ from pipeline.operator import Device
 
 PRIORITIES = (-1, 0, 0)  # of the streams: the small kernels aside do not queue behind the towers'
 CHUNK = {"cpu": 16, "cuda": 256}  # rows per forward pass, padded: shapes never vary, so results do not either
+
+LOG = logging.getLogger("winnow.run")
 
 
 class ClipModel:
@@ -109,7 +113,7 @@ class ClipModel:
             return np.empty((0, self.width), np.float32), []
         tokens, cut = self.captions(texts)
         if self.contexts is None:
-            return self._in_chunks(tokens, self._texts), cut
+            return self._texts(tokens), cut
         groups = self.contexts.groups(tokens)
         encoded = np.concatenate(list(self.over_chunks(partial(self._short_texts, tokens), groups)))
         found = np.empty_like(encoded)
@@ -157,7 +161,8 @@ class ClipModel:
         import torch
 
         if self.frame is not None and (fast or self.resizes):
-            return self.frame(images, self.device)
+            short = [self.head(image) if max(image.shape) > LONG else image for image in images]
+            return self.frame(short, self.device)
         ready = list(self.over_images(self.head, images))
         kind = torch.from_numpy(ready[0][:0].copy()).dtype
         shape = (len(ready), *ready[0].shape)
@@ -174,18 +179,32 @@ class ClipModel:
         with torch.cuda.stream(stream):  # of None: nothing
             if stream is not None:
                 stream.wait_stream(self.aside)
-            found = torch.cat([self._launched(encode, part, self.chunk) for part in self._chunks(batch)])
+            found = self._all(encode, batch)
             host = torch.empty(found.shape, pin_memory=stream is not None)
             host.copy_(found, non_blocking=stream is not None)
             return host, None if stream is None else stream.record_event()
 
-    def _chunks(self, items: Any) -> list[Any]:
-        """The items, `self.chunk` at a time."""
-        return [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]
+    def _all(self, encode: Callable[[Any], Any], batch: Any) -> Any:
+        """(n, d) float32 on the device, which may still be at work: `encode` of a batch, at least one row. If
+        the device has no memory for a forward pass, that has half as many rows from then on."""
+        import torch
+
+        while True:
+            chunk = self.chunk  # another thread may halve it
+            try:
+                parts = (batch[start : start + chunk] for start in range(0, len(batch), chunk))
+                return torch.cat([_padded(encode, part, chunk) for part in parts])
+            except RuntimeError as error:
+                full = isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)  # of cuBLAS
+                if chunk == 1 or not full:
+                    raise
+                self.chunk = min(self.chunk, chunk // 2)
+                LOG.warning("CLIP: out of memory, continues with %d rows per forward pass", self.chunk)
 
     def _in_chunks(self, items: Sequence[Any], encode: Callable[[Sequence[Any]], Any]) -> np.ndarray:
         """(n, d) float32: the items encoded, `self.chunk` of them per forward pass."""
-        encoded = list(self.over_chunks(encode, self._chunks(items)))
+        chunks = [items[i : i + self.chunk] for i in range(0, len(items), self.chunk)]
+        encoded = list(self.over_chunks(encode, chunks))
         return np.concatenate(encoded) if encoded else np.empty((0, self.width), np.float32)
 
     def _images(self, images: Sequence[np.ndarray], fast: bool) -> np.ndarray:
@@ -198,8 +217,11 @@ class ClipModel:
         return self._forward(self.net.encode_image, self.tail(pixels).to(self.dtype), self.chunk)
 
     def _texts(self, tokens: Any) -> np.ndarray:
-        """(n, d) float32 of at most a chunk of token rows."""
-        return self._forward(self.net.encode_text, tokens.to(self.device), self.chunk)
+        """(n, d) float32 of token rows, at least one."""
+        import torch
+
+        with torch.inference_mode():
+            return np.asarray(self._all(self.net.encode_text, tokens.to(self.device)).cpu())
 
     def _short_texts(self, tokens: Any, group: tuple[int, list[int]]) -> np.ndarray:
         """(rows, d) float32 of rows that need a context of the same length; see TextContexts."""
@@ -212,20 +234,15 @@ class ClipModel:
         import torch
 
         with torch.inference_mode():
-            return np.asarray(self._launched(encode, batch, chunk).cpu())
+            return np.asarray(_padded(encode, batch, chunk).cpu())
 
-    def _launched(self, encode: Callable[[Any], Any], batch: Any, chunk: int) -> Any:
-        """(rows, d) float32 on the device, which may still be at work: `encode` of a batch, padded."""
-        import torch
 
-        rows = len(batch)
-        try:
-            padding = batch.new_zeros((chunk - rows, *batch.shape[1:]))
-            return encode(torch.cat([batch, padding]))[:rows].float()
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error):  # of cuBLAS
-                self.chunk = max(1, self.chunk // 2)  # fewer rows, padded to so many, would need as much
-            raise
+def _padded(encode: Callable[[Any], Any], batch: Any, chunk: int) -> Any:
+    """(rows, d) float32 on the device, which may still be at work: `encode` of a batch, padded to `chunk`."""
+    import torch
+
+    padding = batch.new_zeros((chunk - len(batch), *batch.shape[1:]))
+    return encode(torch.cat([batch, padding]))[: len(batch)].float()
 
 
 def unit(features: np.ndarray) -> np.ndarray:

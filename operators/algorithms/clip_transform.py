@@ -32,7 +32,11 @@ def split(
     if not (isinstance(last, ToTensor) and isinstance(normalize, Normalize)):
         return lambda image: transform(Image.fromarray(image)).numpy(), lambda batch: batch, None
 
+    frame = _frame(steps)
+
     def head(image: np.ndarray) -> np.ndarray:
+        if frame is not None and frame.is_huge(*image.shape[:2]):
+            return np.asarray(frame([image], "cpu")[0])  # the same bytes
         picture = Image.fromarray(image)
         for step in steps:
             picture = step(picture)
@@ -41,7 +45,7 @@ def split(
     def tail(batch: Any) -> Any:
         return normalize(batch.permute(0, 3, 1, 2).contiguous().float().div(255))
 
-    return head, tail, _frame(steps)
+    return head, tail, frame
 
 
 def _frame(steps: Sequence[Any]) -> Frame | None:

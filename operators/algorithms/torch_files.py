@@ -20,6 +20,7 @@ import numpy as np
 
 from pipeline.assets import IN_MEMORY
 from pipeline.bounds import USUAL
+from pipeline.npy import PACKINGS
 
 NEXT = "copy the file again, or name another"
 PICKLE = b"\x80"  # how a pickle of protocol 2 or later begins
@@ -64,9 +65,12 @@ def _is_array(start: bytes) -> bool:
 
 
 def _check_archive(infos: list[zipfile.ZipInfo], size: int, address: str) -> None:
-    """Raises ValueError for an archive that is encrypted or unpacks to far more than its bytes."""
+    """Raises ValueError for an archive that is encrypted, unpacks to far more than its bytes, or is packed as
+    torch packs nothing."""
     if any(info.flag_bits & ENCRYPTED for info in infos):
         raise ValueError(f"{address} is encrypted, must not be")
+    if other := {info.compress_type for info in infos} - set(PACKINGS):
+        raise ValueError(f"{address} is packed by method {min(other)}, must be stored or deflated")
     unpacked = sum(info.file_size for info in infos)
     if unpacked > USUAL.most_unpacked(size):
         raise ValueError(

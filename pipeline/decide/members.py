@@ -35,7 +35,7 @@ def members(session: Session, places: Sequence[Place]) -> dict[Place, dict[str, 
     sample no group, or that are not computed, are left out. The decision must be stored. Reads the keys of
     the whole pool, once for each Group."""
     found: dict[Place, dict[str, GroupOf]] = {place: {} for place in places}
-    for name in _groups(session):
+    for name in _groups(session) if places else ():
         for place, group in _of_one(session, name, places):
             found[place][name] = group
     return found

@@ -157,6 +157,11 @@ KINDS = [
         refused("is encrypted"),
     ),
     Kind(
+        "a .pth packed as torch packs none",
+        weights(saved("head/data.pkl", b"x", packing=zipfile.ZIP_LZMA), "head.pth"),
+        refused("is packed by method 14, must be stored or deflated"),
+    ),
+    Kind(
         "a .pth of zeros, packed",
         weights(lambda: saved("head/data/0", bytes(400 << 20), packing=zipfile.ZIP_DEFLATED), "head.pth"),
         refused("unpack to 419,430,400"),

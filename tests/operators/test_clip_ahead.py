@@ -12,6 +12,7 @@ from polars.testing import assert_frame_equal
 from operators.algorithms.clip_transform import agrees
 from operators.clip import ClipScore
 from operators.text import MaskedClipScore
+from pipeline.errors import OperatorError
 from pipeline.operator import Device, ImageScore
 from pipeline.plan.keys import cache_key, parameters
 from pipeline.run.decode import decode
@@ -104,6 +105,29 @@ def test_a_device_resizes_if_it_does_so_to_the_bit(tiny_clip):
     assert not agrees(clip.frame, off_by_one, "cpu")
 
 
+def test_a_picture_whose_weights_would_fill_a_device_is_resized_by_pillow(tiny_clip, monkeypatch):
+    monkeypatch.setattr("operators.algorithms.clip_model.LONG", 80)
+    clip = made(tiny_clip)._clip
+    clip.ahead = clip.resizes = True
+    head, shapes = clip.head, []
+    monkeypatch.setattr(clip, "head", lambda image: shapes.append(image.shape) or head(image))
+    sides = [(90, 70), (60, 80), (40, 81)]
+    pictures = [decode(picture(row, *side, "PNG"))[0] for row, side in enumerate(sides)]
+    found = clip.ready(pictures, fast=False).pixels.numpy()
+    assert shapes == [(70, 90, 3), (81, 40, 3)]
+    np.testing.assert_array_equal(found, [head(image) for image in pictures])
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_line_of_pixels_needs_no_more_memory_than_a_picture(tiny_clip, monkeypatch, fast):
+    """Resized before the crop it would take 8 GB, which Pillow and torch would ask for."""
+    for name in ("torchvision.transforms.Resize.forward", "torch.nn.functional.interpolate"):
+        monkeypatch.setattr(name, None)
+    clip = made(tiny_clip)._clip
+    line = np.random.default_rng(0).integers(0, 256, (1, 1_000_000, 3), np.uint8)
+    assert np.isfinite(clip.images([line], fast)).all()
+
+
 def test_large_pictures_do_not_cut_a_forward_pass(tiny_clip, monkeypatch):
     """A slice of decoded pixels has two of these pictures: four passes of 8 rows would be 32."""
     for name in ("PIXEL_BUDGET", "PART_BUDGET"):
@@ -147,12 +171,25 @@ def test_after_it_ran_out_of_memory_a_forward_pass_has_half_as_many_rows(
     monkeypatch.setattr(operator._clip.net, "encode_image", small)
     runner = stage(clip=operator)
     pictures = [None if row == 2 else picture(row, 90, 70, "JPEG") for row in range(6)]
-    found, tally = runner.run(batch, pictures)
-    assert rows[:4] == [64, 32, 16, 8], "fewer rows padded to as many would need as much"
-    assert set(rows[3:]) == {8}
-    assert tally.failed["clip"] == 3  # no picture, no caption, an empty one
-    assert found["clip.score"].to_list() == pytest.approx(expected["score"].to_list(), abs=1e-5)
-    assert "clip: out of memory, continues with 3 rows at a time" in caplog.text
+    for _ in range(2):
+        found, tally = runner.run(batch, pictures)
+        assert tally.failed["clip"] == 3  # no picture, no caption, an empty one
+        assert found["clip.score"].to_list() == pytest.approx(expected["score"].to_list(), abs=1e-5)
+    assert rows == [64, 32, 16, 8, 8], "5 pictures, padded to 8"
+    assert (runner.batch_size, runner.decoder.decoded) == (256, 10), "no batch is lost, or made smaller"
+    assert caplog.messages[-1] == "CLIP: out of memory, continues with 8 rows per forward pass"
+
+
+def test_without_memory_for_one_row_the_pass_stops(tiny_clip, monkeypatch):
+    operator = made(tiny_clip)
+    operator._clip.contexts, operator._clip.ahead = None, True
+
+    def none(pixels):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(operator._clip.net, "encode_image", none)
+    with pytest.raises(OperatorError, match="clip fails on every row of a batch: OutOfMemoryError"):
+        stage(clip=operator).run(samples(16, text=["a"] * 16), [picture(0, 90, 70, "JPEG")] * 16)
 
 
 @pytest.mark.parametrize("ahead", [False, True])

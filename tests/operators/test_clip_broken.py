@@ -105,12 +105,17 @@ def test_weights_by_name_are_no_file_of_torch(tiny_clip, tmp_path):
         ("", " is empty, must be a config of open_clip; copy it again, or name a model such as ViT-B-32"),
         ('{"embed_dim": 32', " is not JSON (Expecting "),
         ('{"embed_dim": 32}', " is not a config of open_clip: it lacks vision_cfg, text_cfg"),
+        (
+            b"\xff\xfe{\0}\0",
+            " is not JSON ('utf-8' codec can't decode byte 0xff ",
+        ),  # open_clip knows UTF-8 only
+        (b"\xef\xbb\xbf{}", " is not JSON (Unexpected UTF-8 BOM "),
         ("[]", " is not a config of open_clip: it lacks embed_dim, vision_cfg, text_cfg"),
     ],
 )
 def test_configs(text, fault, tiny_clip, tmp_path):
     path = tmp_path / "mine.json"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     operator = ClipScore(model=str(path), pretrained=tiny_clip.weights)
     assert operator.why_broken("model", str(path)).startswith(f"{path}{fault}")
     with pytest.raises(ValueError, match=f"^{re.escape(f'{path}{fault}')}"):

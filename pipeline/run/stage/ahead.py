@@ -21,7 +21,7 @@ class Ahead:
     """One slice, for operators by name.
 
     tally     the seconds of `prepare` and `launch` are added to it
-    too_much  is told of an operator that has run out of memory
+    too_much  is told of an operator that has run out of memory for the whole slice
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Ahead:
         OperatorError."""
         for name, parts in list(self.prepared.items()):
             started = time.perf_counter()
-            with self._left_out_if_it_raises(name):
+            with self._left_out_if_it_raises(name, whole=False):
                 operator = self.operators[name]
                 parts.append(operator.prepare(inputs_of(operator, part), cast(Any, images)))
             self.tally.add_time(name, started)
@@ -66,8 +66,9 @@ class Ahead:
         return result
 
     @contextmanager
-    def _left_out_if_it_raises(self, name: str) -> Iterator[None]:
-        """Within the block an operator may raise. Raises OperatorError."""
+    def _left_out_if_it_raises(self, name: str, whole: bool = True) -> Iterator[None]:
+        """Within the block an operator may raise. `whole`: it has work on the whole slice: a part that is too
+        large for it would be so in a smaller slice, too. Raises OperatorError."""
         try:
             yield
         except OperatorError:
@@ -75,5 +76,5 @@ class Ahead:
         except (Exception, SystemExit) as error:
             self.prepared.pop(name, None)
             self.launched.pop(name, None)
-            if OUT_OF_MEMORY.search(worded(error)):
+            if whole and OUT_OF_MEMORY.search(worded(error)):
                 self.too_much(name)

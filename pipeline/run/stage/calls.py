@@ -5,7 +5,8 @@ run out of memory, else row by row.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -27,11 +28,18 @@ def set_up(name: str, operator: Written, stats: Mapping[str, pl.DataFrame], devi
     """A copy of an operator that is ready for use. `stats`: the tables that it reads, and others. Raises
     OperatorError."""
     ready = operator.model_copy()
-    try:
+    with setting_up(name, ready):
         ready.setup({need: stats[need] for need in ready.inputs() if need in stats}, device)
-    except (Exception, SystemExit) as error:
-        raise OperatorError(f"{name} cannot be set up: {worded(error)}{where(ready, error)}") from error
     return ready
+
+
+@contextmanager
+def setting_up(name: str, operator: Operator) -> Iterator[None]:
+    """Within the block an operator is set up, or asked what it can do. Raises OperatorError if it raises."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise OperatorError(f"{name} cannot be set up: {worded(error)}{where(operator, error)}") from error
 
 
 def score(
@@ -40,22 +48,31 @@ def score(
     batch: pl.DataFrame,
     images: Images,
     halved: Callable[[int], None] = lambda rows: None,
+    raised: list[str] | None = None,
 ) -> pl.DataFrame:
     """An operator's columns for a batch, by full name, `error` last. If the operator runs out of memory, it
-    gets half of the batch at a time, and `halved` is told of how many rows that is. If it raises otherwise,
-    it runs row by row, so that only the rows at fault are null. Raises OperatorError."""
+    gets half of the batch at a time, and `halved` is told of how many rows that is, if each row could be
+    computed: one that no memory holds says nothing of the others. If it raises otherwise, it runs row by row,
+    so that only the rows at fault are null; `raised` gets the error of each. Raises OperatorError."""
     result, batch_reason, where = _attempt(name, operator, batch, images)
     if result is not None:
         return result
+    raised = [] if raised is None else raised
     if OUT_OF_MEMORY.search(batch_reason) and len(batch) > 1:
         half = (len(batch) + 1) // 2
-        halved(half)
-        parts = [score(name, operator, batch[i : i + half], images[i : i + half], halved) for i in (0, half)]
-        found = pl.concat(parts)
-        if len(batch) >= SYSTEMATIC and _without_memory(name, operator, found):
+        before = len(raised)
+        parts = [
+            score(name, operator, batch[i : i + half], images[i : i + half], halved, raised)
+            for i in (0, half)
+        ]
+        alone = sum(bool(OUT_OF_MEMORY.search(reason)) for reason in raised[before:])
+        if len(batch) >= SYSTEMATIC and alone == len(batch):
             raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
-        return found
+        if not alone:
+            halved(half)
+        return pl.concat(parts)
     attempts = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
+    raised.extend(f"{why}{at}" for row, why, at in attempts if row is None)
     if len(attempts) >= SYSTEMATIC and all(row is None for row, _, _ in attempts):
         raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
     empty, reason, where = _attempt(name, operator, batch.clear(), [])  # has the columns' types
@@ -63,26 +80,6 @@ def score(
         raise OperatorError(f"{name} fails even on an empty batch: {reason}{where}")
     rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why, _ in attempts]
     return pl.concat([empty, *rows], how="diagonal")
-
-
-def _without_memory(name: str, operator: Writer, found: pl.DataFrame) -> bool:
-    """Whether each row is null because memory was used up for it alone: any other reason is its own."""
-    empty = pl.all_horizontal(pl.col(f"{name}.{column}").is_null() for column in operator.writes)
-    reasons = found.filter(empty)[f"{name}.error"]
-    failed = [reason for reason in reasons if reason and OUT_OF_MEMORY.search(reason)]
-    return len(failed) == len(found)
-
-
-def completed(name: str, operator: ImageScore, batch: pl.DataFrame, launched: Any) -> pl.DataFrame | None:
-    """An operator's columns for a batch that is on its way, as those of `score`; None if it raises. Raises
-    OperatorError."""
-    try:
-        result = operator.complete(inputs_of(operator, batch), launched)
-    except OperatorError:
-        raise
-    except (Exception, SystemExit):
-        return None
-    return checked(name, operator, result, len(batch), "complete")
 
 
 def _attempt(

@@ -24,13 +24,14 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from pipeline.operator import BytesScore, Device, ImageScore, Score, Writer
+from pipeline.errors import OperatorError
+from pipeline.operator import BytesScore, Device, DeviceDecoder, ImageScore, Score, Writer
 from pipeline.progress import Tally
 from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import NO_IMAGE
 from pipeline.run.stage.ahead import Ahead
-from pipeline.run.stage.calls import Images, score, set_up, with_reasons
+from pipeline.run.stage.calls import SYSTEMATIC, Images, score, set_up, setting_up, with_reasons
 from pipeline.run.stage.decoder import Decoder, pixel_slices
 
 ALONE = (
@@ -70,17 +71,17 @@ class StageRunner:
         for name, entry in entries.items():
             assert isinstance(entry.operator, Score | ImageScore | BytesScore)
             self.operators[name] = set_up(name, entry.operator, stats, device)
-        there = [op.device_decoder() for op in self.operators.values() if isinstance(op, ImageScore)]
+        self.ahead: dict[str, ImageScore] = {}
+        there: list[DeviceDecoder | None] = []
+        for name, operator in self.operators.items():
+            if isinstance(operator, ImageScore):
+                with setting_up(name, operator):
+                    there.append(operator.device_decoder())
+                    if not set(operator.owners()) & self.operators.keys() and operator.works_ahead():
+                        self.ahead[name] = operator
         self.decoder = Decoder(device.threads, limits, there[0] if there and all(there) else None)
         self.batch_size = batch_size
         self.pixels_of_slice = PIXEL_BUDGET * (ON_GPU if device.name != "cpu" else 1)
-        self.ahead = {
-            name: operator
-            for name, operator in self.operators.items()
-            if isinstance(operator, ImageScore)
-            and not set(operator.owners()) & self.operators.keys()
-            and operator.works_ahead()
-        }
         self._slices = threading.Semaphore(1 + AHEAD)  # decoded and not yet computed
         self._computing = threading.Lock()
         self._stopped = threading.Event()
@@ -115,9 +116,12 @@ class StageRunner:
         )
         pixels = [self.pixels_of_slice if size > ALONE else size for size in pixels]
         weights = [0] * len(batch) if self.in_parts else pixels
-        for start, stop in pixel_slices(weights, self.batch_size, self.pixels_of_slice) or [(0, 0)]:
+        rows = self.batch_size
+        halved = partial(self._halved, rows=(rows + 1) // 2)
+        for start, stop in pixel_slices(weights, rows, self.pixels_of_slice) or [(0, 0)]:
             some = data[start:stop] if data is not None else [None] * (stop - start)
-            slices.append(self._run_slice(batch[start:stop], pixels[start:stop], some, tally))
+            ahead = Ahead(self.ahead, tally, halved)
+            slices.append(self._run_slice(batch[start:stop], pixels[start:stop], some, ahead))
             done(stop - start)
         return pl.concat(slices, rechunk=True) if len(slices) > 1 else slices[0], tally
 
@@ -134,18 +138,20 @@ class StageRunner:
             )
 
     def _run_slice(
-        self, batch: pl.DataFrame, pixels: Sequence[int], data: Data, tally: Tally
+        self, batch: pl.DataFrame, pixels: Sequence[int], data: Data, ahead: Ahead
     ) -> pl.DataFrame:
-        """Decode the images of some rows and run every operator on them; adds the work to `tally`."""
+        """Decode the images of some rows and run every operator on them; adds the work to the tally of
+        `ahead`."""
+        tally = ahead.tally
         with self._slices:
             budget = PIXEL_BUDGET if self.decoder.there else PART_BUDGET
             whole = [(0, len(batch))]
             parts = pixel_slices(pixels, len(batch), budget) or whole if self.in_parts else whole
-            ahead = Ahead(self.ahead, tally, partial(self._halved, rows=(len(batch) + 1) // 2))
             images: Images = [None] * len(batch)
             reasons: list[str | None] = [None] * len(batch)
             if self.sees_images:
                 for start, stop in parts:
+                    images = []  # those of the part before are gone as these are decoded
                     images, reasons[start:stop] = self._decode(data[start:stop], tally)
                     ahead.prepare(batch[start:stop], images)
                     images = [] if self.in_parts else images  # gone before the next are decoded
@@ -170,12 +176,16 @@ class StageRunner:
     def _part_by_part(
         self, name: str, batch: pl.DataFrame, data: Data, parts: Sequence[tuple[int, int]]
     ) -> pl.DataFrame:
-        """An operator's columns for a slice; its pictures, which are gone, are decoded again."""
-        found = []
+        """An operator's columns for a slice; its pictures, which are gone, are decoded again. Raises
+        OperatorError, also if the operator raises on every row of all parts, each of which may be small."""
+        found: list[pl.DataFrame] = []
+        raised: list[str] = []
         for start, stop in parts:
             images = [pixels for pixels, _ in self.decoder(data[start:stop])]
             halved = partial(self._halved, name)
-            found.append(score(name, self.operators[name], batch[start:stop], images, halved))
+            found.append(score(name, self.operators[name], batch[start:stop], images, halved, raised))
+        if len(raised) == len(batch) >= SYSTEMATIC:
+            raise OperatorError(f"{name} fails on every row of a batch: {raised[0]}")
         return pl.concat(found)
 
     def _decode(self, data: Data, tally: Tally) -> tuple[list[np.ndarray | None], list[str | None]]:

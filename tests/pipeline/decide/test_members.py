@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain
-from pipeline.decide.members import SHOWN
+from pipeline.decide.members import SHOWN, members
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
@@ -61,6 +61,14 @@ def test_the_members_of_a_group_the_one_that_is_kept_first(session):
         {"uid": uid(2), "keep": False, "size": 3, "rank": 2, "first": uid(0)},
         {"uid": uid(4), "keep": False, "size": 3, "rank": 3, "first": uid(0)},
     ]
+
+
+def test_a_sample_that_is_not_there_is_in_no_group(session):
+    assert members(session, []) == {}
+    done = winnow("explain", str(session.recipe.pool.store).replace("store", "recipe.yaml"), "nothing")
+    assert done.returncode == 2
+    assert "no sample of the pool has the uid" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_of_a_large_group_a_few_are_shown(session):

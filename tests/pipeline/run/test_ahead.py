@@ -5,8 +5,10 @@ import weakref
 import polars as pl
 import pytest
 
+from pipeline.errors import OperatorError
 from pipeline.operator import Device, Score
 from pipeline.recipe.sections import Entry
+from pipeline.run.stage.calls import SYSTEMATIC
 from pipeline.run.stage.runner import StageRunner
 from tests.pipeline.run.stage_operators import Ahead, Mean, gray, stage
 from tests.support.samples import samples
@@ -129,12 +131,77 @@ def test_a_device_that_cannot_hold_a_launched_batch_gets_smaller_ones(small_part
         def score(self, batch, images):
             return Mean.score(self, batch, images)
 
-    runner = stage(it=Small())
+    runner = stage(10, it=Small())
     for _ in range(2):
         frame, tally = runner.run(samples(10), [gray(n) for n in range(10)])
         assert frame["it.value"].to_list() == [float(n) for n in range(10)]
         assert tally.failed["it"] == 0
     assert [message.split("with ")[1].split(" rows")[0] for message in caplog.messages] == ["5", "3"]
+
+
+@pytest.mark.parametrize("method", ["works_ahead", "device_decoder"])
+def test_an_operator_that_cannot_say_how_it_works_is_not_set_up(method):
+    def fails(self):
+        raise ValueError("no device")
+
+    with pytest.raises(OperatorError, match=r"^it cannot be set up: ValueError: no device"):
+        stage(it=type("Broken", (Ahead,), {method: fails})())
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_small_slice_without_memory_halves_large_ones_and_no_more(rows, small_parts):
+    """The last rows of a shard take a device as much as a full batch, to which they are padded."""
+
+    class Full(Ahead):
+        def launch(self, batch, prepared):
+            raise MemoryError("2 GiB")
+
+        def score(self, batch, images):
+            return Mean.score(self, batch, images)
+
+    runner = stage(it=Full())
+    runner.run(samples(rows), [gray(n) for n in range(rows)])
+    assert runner.batch_size == 128
+
+
+@pytest.mark.parametrize("rows", [10, 40])
+def test_pictures_that_no_memory_holds_leave_the_slices_as_they_are(rows, small_parts):
+    class Large(Ahead):
+        def prepare(self, batch, images):
+            return self.score(batch, images)
+
+        def score(self, batch, images):
+            found = Mean.score(self, batch, images)
+            if 1.0 in found["value"].to_list():
+                raise MemoryError("40 GiB")
+            return found
+
+    runner = stage(it=Large())
+    for _ in range(3):
+        frame, tally = runner.run(samples(rows), [gray(n) for n in range(rows)])
+        assert frame["it.error"].drop_nulls().to_list() == ["MemoryError: 40 GiB"]
+        assert tally.failed["it"] == 1
+    assert runner.batch_size == 256
+
+
+@pytest.mark.parametrize("step", ["prepare", "launch"])
+def test_an_operator_that_fails_on_every_row_of_small_parts_stops_the_pass(step, small_parts):
+    class Broken(Ahead):
+        def score(self, batch, images):
+            if len(batch):
+                raise RuntimeError("CUDA error: an illegal memory access")
+            return Mean.score(self, batch, images)
+
+    def fails(self, *_):
+        raise RuntimeError("CUDA error")
+
+    broken = type("Broken", (Broken,), {step: fails})()
+    with pytest.raises(
+        OperatorError, match=r"^it fails on every row of a batch: RuntimeError: CUDA error: an"
+    ):
+        stage(it=broken).run(samples(SYSTEMATIC), [gray(n) for n in range(SYSTEMATIC)])
+    frame, _ = stage(it=broken).run(samples(SYSTEMATIC - 1), [gray(n) for n in range(SYSTEMATIC - 1)])
+    assert frame["it.value"].null_count() == SYSTEMATIC - 1
 
 
 @pytest.mark.parametrize("step", ["prepare", "launch", "complete"])

@@ -90,7 +90,9 @@ def test_a_row_that_no_memory_holds_is_null_and_its_neighbours_are_not():
                 raise MemoryError("40 GiB")
             return super().score(batch)
 
-    result, _ = stage(large=Large(room=100)).run(samples(20, text=[*"1234", "x", *"5" * 15]), None)
+    runner = stage(large=Large(room=100))
+    result, _ = runner.run(samples(20, text=[*"1234", "x", *"5" * 15]), None)
+    assert runner.batch_size == 256, "the others fit"
     assert result["large.error"].drop_nulls().to_list() == ["MemoryError: 40 GiB"]
     assert result["large.value"].null_count() == 1
 
