@@ -3,7 +3,7 @@ BIN := .venv/bin
 SECONDS ?= 60
 OUT ?= gpu
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
-PROCESSES ?= 2
+PROCESSES ?= 3
 PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadscope --no-loadscope-reorder
 
 # Hundreds of processes import Winnow: none of them compiles it anew, whatever the machine's environment says
@@ -24,7 +24,7 @@ install: .venv/.installed  ## make .venv with all dependencies (8 GB, some minut
 demo: install  ## make a pool, run the main recipe on it, compare the result with the planted defects
 	$(BIN)/winnow demo
 
-test: install  ## run the tests, in PROCESSES processes (2), with the same random examples each time
+test: install  ## run the tests, in PROCESSES processes (3), with the same random examples each time
 	@$(PYTEST)
 
 test-full: install  ## run the tests with every case of the slow proofs: more kills, faults, clusters and examples
