@@ -25,7 +25,7 @@ from tests.support.sizes import FULL, either
 from tests.support.tiny_clip import TINY, TinyClip
 from tests.support.unsynced import skip_syncs
 
-# Threads of OpenMP wait asleep: processes that share two cores would else spend most of their time waiting busily
+# Threads of OpenMP wait asleep: processes that share cores would else spend most of their time waiting busily
 # for each other. Set here, since torch, faiss and scikit-learn read it when they are imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
