@@ -196,8 +196,10 @@ def main() -> None:
     print(f"|---{'|---' * len(COLUMNS)}|")
     for name in runs[0]:
         figures = np.array([run[name] for run in runs])
-        cells = zip(figures.mean(0), figures.std(0), strict=True)
-        print(f"| {name} | {' | '.join(f'{mean:.3f} ± {spread:.3f}' for mean, spread in cells)} |")
+        cells = [f"{mean:.3f}" for mean in figures.mean(0)]
+        if len(runs) > 1:
+            cells = [f"{mean} ± {spread:.3f}" for mean, spread in zip(cells, figures.std(0), strict=True)]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

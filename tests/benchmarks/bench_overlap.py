@@ -7,7 +7,7 @@ waits for the batch's end. The device sleeps for one batch after the other.
 `decoding`: samples per second of decoding alone, of pictures in memory. `reading, too`: the same of reading
 tars and decoding side by side, with nothing else. Both are measured before and after each pass. `of ...`:
 samples per second of the pass, over those of that or of the device alone, whichever is slower; 1 is perfect.
-`one after the other`: what a worker reaches of the first that decodes, then computes.
+`in turns`: what a worker reaches of the first that decodes, then computes.
 """
 
 import argparse
@@ -158,7 +158,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {args.threads} threads, photos of {size}")
     print(
         "\n| way | device : decoding | decoding | reading, too | samples/s | of decoding | of reading, too "
-        "| one after the other |\n|---|---|---|---|---|---|---|---|"
+        "| in turns |\n|---|---|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         pool = Path(folder)
