@@ -24,6 +24,7 @@ from tests.support.samples import picture, store_given
 from tests.support.sizes import FULL, either
 from tests.support.tiny_clip import TINY, TinyClip
 from tests.support.unsynced import skip_syncs
+from tests.support.warm import Warm
 
 # Threads of OpenMP wait asleep: processes that share cores would else spend most of their time waiting busily
 # for each other. Set here, since torch, faiss and scikit-learn read it when they are imported.
@@ -115,6 +116,13 @@ def local_ray() -> None:
     from tests.support.ray_nodes import start_local
 
     start_local()
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """A process that has imported everything."""
+    with Warm() as warm:
+        yield warm
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -14,7 +14,7 @@ import pytest
 
 from jobs.toy.sample_pool import make_pool
 from pipeline.storage.disk import is_temporary
-from tests.support.killable_run import outputs, write_recipe
+from tests.support.killable_run import command, killed, outputs, write_recipe
 from tests.support.paths import ROOT
 from tests.support.sizes import either
 from tests.support.warm import Warm
@@ -34,22 +34,11 @@ def published(folder: Path) -> dict[str, int]:
     }
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "jobs", *words]
-
-
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pool")
     make_pool(folder, shards=12, per_shard=50, seed=3, image_size=32)
     return folder
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    """A process that has imported everything."""
-    with Warm() as warm:
-        yield warm
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +82,13 @@ def test_killed_in_compute_keep_and_export(
     recipe = str(write_recipe(tmp_path, pool))
 
     def often(words: tuple[str, ...], waits: list[float]) -> int:
-        def killed(wait: float) -> bool:
+        def killed_fork(wait: float) -> bool:
             run = warm.start(*words)
             time.sleep(wait)
             run.kill()
             return run.wait().returncode == -signal.SIGKILL
 
-        return kill_often(tmp_path, killed, lambda: warm.winnow(*words), waits)
+        return kill_often(tmp_path, killed_fork, lambda: warm.winnow(*words), waits)
 
     hits = often(("compute", recipe, "--local"), draw(0, either(5, 20), 0, 0.9))
     hits += often(("keep", recipe), draw(1, either(2, 10), 0, 0.4))
@@ -115,18 +104,9 @@ def test_killed_on_ray(pool: Path, undisturbed: dict[str, bytes], tmp_path: Path
     words = command("run", str(write_recipe(tmp_path, pool)))
     kills = either(1, 6)
 
-    def killed(wait: float) -> bool:
-        devnull = subprocess.DEVNULL
-        process = subprocess.Popen(words, cwd=ROOT, stdout=devnull, stderr=devnull, start_new_session=True)
-        time.sleep(wait)
-        running = process.poll() is None
-        process.kill()
-        process.wait()
-        return running
-
     def finish() -> CompletedProcess[str]:
         return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
 
-    hits = kill_often(tmp_path, killed, finish, draw(3, kills, 0.7, 20.0))
+    hits = kill_often(tmp_path, partial(killed, words), finish, draw(3, kills, 0.7, 20.0))
     assert outputs(tmp_path) == undisturbed
     assert hits == kills

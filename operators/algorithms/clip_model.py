@@ -88,9 +88,10 @@ class ClipModel:
             cuda.Stream(priority=priority) if self.ahead else None for priority in PRIORITIES
         )
         if self.ahead:
-            cuda.synchronize()  # the weights are on their way on a third stream
+            cuda.synchronize()  # the weights are on their way on another stream
         # The device resizes to the bit as open_clip does on the CPU, which then only decodes
-        self.resizes = self.ahead and self.frame is not None and agrees(self.frame, self.head, self.device)
+        sees = self.ahead and not text_only
+        self.resizes = sees and self.frame is not None and agrees(self.frame, self.head, self.device)
         self.launching = threading.Lock()
         self.chunk = CHUNK[device.name]
         self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32

@@ -52,7 +52,7 @@ class Frame(NamedTuple):
             picture[down.start : down.stop, across.start : across.stop]
             for picture, (down, across) in zip(pictures, axes, strict=True)
         ]
-        first = [self.height_first(*side) for side in sides]
+        first = [down.goes_first(across) for down, across in axes]
         groups = list(_groups([tuple(picture.shape[:2]) for picture in seen], first))
         found = [
             self._group(
@@ -101,12 +101,6 @@ class Frame(NamedTuple):
         """(n, h, w, 3) -> (n, size, w, 3)."""
         count, height, width, _ = pixels.shape
         return axis.rows(pixels.reshape(count, height, width * 3)).reshape(count, self.size, width, 3)
-
-    def height_first(self, height: int, width: int) -> bool:
-        """Whether Pillow resizes the height before the width."""
-        down, across = self.spans(height, width)
-        lost = height - down.length
-        return _pillow() >= HEIGHT_FIRST and lost > max(0, 2 * (width - across.length))
 
     def axes(self, height: int, width: int) -> tuple["Axis", "Axis"]:
         """What is needed of the sides, first down, then across."""
@@ -196,6 +190,11 @@ class Axis(NamedTuple):
         start = max(0, int((span.first + 0.5) * scale - reach + 0.5))
         stop = min(source, int((span.first + size - 0.5) * scale + reach + 0.5))
         return cls(source, span.length, span.first, start, stop)
+
+    def goes_first(self, across: "Axis") -> bool:
+        """Whether Pillow resizes this height before the width `across`."""
+        lost, lost_across = self.source - self.length, across.source - across.length
+        return _pillow() >= HEIGHT_FIRST and lost > max(0, 2 * lost_across)
 
 
 class Weights(NamedTuple):

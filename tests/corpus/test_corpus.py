@@ -1,8 +1,6 @@
 """Every kind of input, through the commands: what comes of it, and the laws. `make test-full` and
 `python -m tests.corpus` take each kind through plan, run, keep, explain, export and report."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.corpus.families import ALONE, FAMILIES
@@ -17,13 +15,6 @@ KINDS = [
     pytest.param((kind, number % EACH == 0), id=f"{family}: {kind.name}")
     for number, (family, kind) in enumerate(ALL)
 ]
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    """A process that has imported everything."""
-    with Warm() as warm:
-        yield warm
 
 
 @pytest.fixture(scope="module")

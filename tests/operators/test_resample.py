@@ -36,13 +36,17 @@ def test_equals_pillow_to_the_bit(size, crop):
 
 def test_what_pillow_13_takes_first(monkeypatch):
     """It loses more than twice as much of its height as of its width: 66 and 33 are not, 67 and 33 are."""
-    frame = Frame(10, crop=False)
+
+    def height_first(height: int, width: int) -> bool:
+        down, across = Frame(10, crop=False).axes(height, width)
+        return down.goes_first(across)
+
     for version, first in (13, True), (12, False):
         monkeypatch.setattr("operators.algorithms.resample._pillow", lambda version=version: version)
-        assert frame.height_first(77, 43) is first
-        assert not frame.height_first(76, 43)
-        assert not frame.height_first(10, 5)  # no height is lost
-        assert frame.height_first(11, 5) is first
+        assert height_first(77, 43) is first
+        assert not height_first(76, 43)
+        assert not height_first(10, 5)  # no height is lost
+        assert height_first(11, 5) is first
 
 
 def test_a_picture_does_not_depend_on_its_group():

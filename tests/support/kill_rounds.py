@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from jobs.toy.sample_pool import make_pool
 from tests.support.folders import is_states
 from tests.support.ingest_runs import LOOPBACK, write_list
-from tests.support.killable_run import outputs, write_recipe
+from tests.support.killable_run import command, killed, outputs, write_recipe
 from tests.support.paths import ROOT
 from tests.support.place import Place
 from tests.support.warm import Warm
@@ -197,13 +197,13 @@ def on_ray(root: Path, kills: int, seed: int) -> tuple[int, list[str]]:
     rng, hit, wrong = random.Random(seed), 0, list[str]()
     (root / "undisturbed").mkdir()
     recipe = write_recipe(root / "undisturbed", root / "ray_pool")
-    subprocess.run(_command("run", str(recipe), "--local"), check=True, cwd=ROOT, capture_output=True)
+    subprocess.run(command("run", str(recipe), "--local"), check=True, cwd=ROOT, capture_output=True)
     expected = outputs(root / "undisturbed")
     for start in range(0, kills, 5):
         folder = root / f"ray{start}"
         folder.mkdir()
-        words = _command("run", str(write_recipe(folder, root / "ray_pool")))
-        hit += sum(_kill_process(words, rng.uniform(4, 25)) for _ in range(min(5, kills - start)))
+        words = command("run", str(write_recipe(folder, root / "ray_pool")))
+        hit += sum(killed(words, rng.uniform(4, 25)) for _ in range(min(5, kills - start)))
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         found = outputs(folder)
         names = [n for n in sorted({*found, *expected}) if found.get(n) != expected.get(n)]
@@ -212,22 +212,6 @@ def on_ray(root: Path, kills: int, seed: int) -> tuple[int, list[str]]:
         print(f"on Ray: {start + 5} kills, {hit} hit, {len(wrong)} wrong", flush=True)
         shutil.rmtree(folder)
     return hit, wrong
-
-
-def _kill_process(words: list[str], seconds: float) -> bool:
-    """Start a process and kill it after some time; whether it was still running."""
-    devnull = subprocess.DEVNULL
-    process = subprocess.Popen(words, cwd=ROOT, stdout=devnull, stderr=devnull, start_new_session=True)
-    time.sleep(seconds)
-    running = process.poll() is None
-    process.kill()
-    process.wait()
-    return running
-
-
-def _command(*words: str) -> list[str]:
-    """A command in a process of its own."""
-    return [sys.executable, "-m", "jobs", *words]
 
 
 def main() -> int:

@@ -1,11 +1,14 @@
 """A recipe that runs long enough to be killed in the middle, and every byte that a run of it publishes."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import yaml
 
 from tests.support.folders import placeless, tree
-from tests.support.paths import PLUGINS
+from tests.support.paths import PLUGINS, ROOT
 from tests.support.sizes import either
 
 
@@ -39,6 +42,22 @@ def write_recipe(folder: Path, pool: Path) -> Path:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     return path
+
+
+def command(*words: str) -> list[str]:
+    """A command in a process of its own."""
+    return [sys.executable, "-m", "jobs", *words]
+
+
+def killed(words: list[str], wait: float) -> bool:
+    """Start a process and kill it after so many seconds; whether it was still running."""
+    devnull = subprocess.DEVNULL
+    process = subprocess.Popen(words, cwd=ROOT, stdout=devnull, stderr=devnull, start_new_session=True)
+    time.sleep(wait)
+    running = process.poll() is None
+    process.kill()
+    process.wait()
+    return running
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

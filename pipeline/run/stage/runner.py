@@ -151,7 +151,6 @@ class StageRunner:
             reasons: list[str | None] = [None] * len(batch)
             if self.sees_images:
                 for start, stop in parts:
-                    images = []  # those of the part before are gone as these are decoded
                     images, reasons[start:stop] = self._decode(data[start:stop], tally)
                     ahead.prepare(batch[start:stop], images)
                     images = [] if self.in_parts else images  # gone before the next are decoded

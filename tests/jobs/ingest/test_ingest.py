@@ -9,7 +9,6 @@ import sys
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -61,13 +60,6 @@ class World:
             self.words = (self.list, self.out, "--rows", 20, *HERE)
             patience = ("--timeout", 2, "--retries", 0, "--threads", 16)
             self.books = ingest(*self.words, *patience, *LOOPBACK, warm=warm)
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    """A process that has imported everything."""
-    with Warm() as warm:
-        yield warm
 
 
 @pytest.fixture(scope="module")
