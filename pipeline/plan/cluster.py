@@ -27,6 +27,8 @@ READ_BYTES = 64 << 20  # per read task: reading so many takes ten times as long 
 TASKS_PER_READER = 8  # at least, so that all readers end at about the same time
 MOST_TASKS = 20_000  # per pass: the driver holds 10 KB for each task and hands them out one by one
 BLOCK_BYTES = 1 << 20  # of Ray's blocks: less than a batch of images, so that an actor is handed one batch
+MOST_BLOCK_BYTES = 16 << 20  # for GPUs: one or more batches of web images; with 32 MiB nothing is gained
+BLOCKS_EACH = 16  # per worker with a GPU: the last block is a sixteenth of its work, at most
 BATCH_BYTES = 1 << 20  # 64 samples of 16 KB: small for web images
 SHARDS_EACH = 8  # per worker that takes whole shards: the last shard is an eighth of its work, at most
 RETRIES = 8  # of a call whose worker dies: enough for spot machines, and an end if it kills every worker
@@ -102,6 +104,17 @@ def read_tasks(shards: Sequence[Shard], readers: int) -> int:
     """Number of tasks that read these shards: one per large shard, one for several small ones."""
     by_bytes = sum(READ_BYTES if shard.size is None else shard.size for shard in shards) // READ_BYTES
     return min(len(shards), MOST_TASKS, max(by_bytes, TASKS_PER_READER * readers))
+
+
+def block_bytes(shards: Sequence[Shard], placed: Sequence[Placement]) -> int:
+    """Of Ray's blocks in a pass whose batches flow from readers to workers. Ray's driver works some 10 ms for
+    each, so workers with GPUs take several batches at a time. A worker that decodes on CPUs takes longer for
+    a batch, and all are to have some."""
+    if not all(pool.gpus for pool in placed):
+        return BLOCK_BYTES
+    size = sum(READ_BYTES if shard.size is None else shard.size for shard in shards)
+    workers = sum(pool.workers for pool in placed)
+    return min(MOST_BLOCK_BYTES, max(BLOCK_BYTES, size // (BLOCKS_EACH * workers)))
 
 
 def batches_of(shards: Sequence[Shard]) -> int:

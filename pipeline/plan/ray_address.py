@@ -20,6 +20,9 @@ from typing import Any
 from pipeline.errors import RecipeError, WinnowError, brief, shortened, worded
 
 SECONDS = 20.0  # to wait for the greeting; a busy head of a large cluster takes one or two
+IDLE_MS = (
+    60_000  # a process without a task stays, since another takes seconds to start; Ray's default is 1,000
+)
 SELF = ("auto", "local")  # addresses that Ray looks up itself
 NEXT_STEP = (
     "; give the address of a running cluster, unset RAY_ADDRESS to start Ray on this machine, or use --local"
@@ -88,8 +91,9 @@ def connect(init: Callable[..., Any], address: str) -> None:
 def start(init: Callable[..., Any], cpus: int | None, gpus: int | None) -> None:
     """Start Ray on this machine with `init`, which is ray.init. Raises RecipeError if its folder's path is
     too long for sockets, WinnowError if it cannot be started for another reason."""
+    settings = {"idle_worker_killing_time_threshold_ms": IDLE_MS}
     try:
-        init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False)
+        init(address="local", num_cpus=cpus, num_gpus=gpus, include_dashboard=False, _system_config=settings)
     except Exception as error:
         if "AF_UNIX" in str(error):
             raise RecipeError(

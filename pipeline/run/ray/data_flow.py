@@ -21,7 +21,7 @@ Facts about Ray 2.60 that this code relies on; a comment names the number at the
  3. Ray Data starts an actor whose process died again, without end, and gives it the same block. So a pass
     fails if no operator makes progress for PATIENCE seconds.
  4. Ray Data cuts and joins blocks by their bytes, but never cuts a row. So a batch travels as one row, and
-    blocks are kept below the size of a batch of images, so that each holds one of these.
+    the size of blocks says how many a worker is handed (plan/cluster.py).
  5. Ray runs a task again if its process, or the machine that holds its results, is lost. A batch may reach
     its collector twice. So a collector counts each batch once (collector.py).
  6. Ray restarts the process of an actor with `max_restarts`, but not its state. So a collector reports a
@@ -45,7 +45,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from pipeline.errors import ShardError
 from pipeline.operator import reads_images
 from pipeline.plan import cluster
-from pipeline.plan.cluster import BLOCK_BYTES, GIB, Node, Placement
+from pipeline.plan.cluster import GIB, Node, Placement
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.run.batches import Read, Work
@@ -124,7 +124,7 @@ def run_flow(
     """Run a pass with so many readers and a pool of workers for each stage. If Ray restarts a collector, the
     rows that it held are lost. The shards that are then not published are computed again, up to ATTEMPTS
     times. Raises ShardError if nothing was done for `patience` seconds, OperatorError, and Ray's errors."""
-    _set_up(patience, BLOCK_BYTES, lost=0)
+    _set_up(patience, cluster.block_bytes(shards, [pool for _, pool in pools]), lost=0)
     for _ in range(ATTEMPTS):
         unread = set[str]()
         with _collectors(work, cluster.collectors_beside(nodes)) as collectors:

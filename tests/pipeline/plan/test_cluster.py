@@ -4,7 +4,16 @@ cluster."""
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.plan.cluster import MOST_TASKS, Node, Placement, check_paths, place, read_tasks, shard_workers
+from pipeline.plan.cluster import (
+    MOST_TASKS,
+    Node,
+    Placement,
+    block_bytes,
+    check_paths,
+    place,
+    read_tasks,
+    shard_workers,
+)
 from pipeline.plan.passes import Stage
 from pipeline.pool.shards import Shard
 from pipeline.recipe.load import parse
@@ -65,6 +74,15 @@ def test_small_shards_share_a_task() -> None:
     assert read_tasks(shards(1000, 16 << 20), 4) == 250
     assert read_tasks(shards(1000, None), 4) == 1000
     assert read_tasks(shards(100_000, 300 << 20), 400) == MOST_TASKS
+
+
+def test_a_gpu_takes_several_batches_at_a_time_of_a_large_pool() -> None:
+    gpu, cpu = Placement(2, 1, 1, 4), Placement(2, 1, 0, 1)
+    shards = [Shard(f"{number}", f"{number}.tar", 64 << 20) for number in range(100)]
+    assert block_bytes(shards, [gpu]) == 16 << 20
+    assert block_bytes(shards[:2], [gpu]) == 4 << 20
+    assert block_bytes(shards[:1], [Placement(400, 1, 1, 4)]) == 1 << 20
+    assert block_bytes(shards, [cpu]) == block_bytes(shards, [gpu, cpu]) == 1 << 20
 
 
 def test_workers_take_whole_shards_if_there_are_eight_for_each() -> None:
