@@ -6,12 +6,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from jobs.terminal.console import only_our_stdout
+
 IN_TERMINAL = "-"  # the value of `--show` alone
 FILE = re.compile(r"[^-].*\.\w{2,5}", re.DOTALL)  # what follows `--show` if it has a value
 
 
 class Command(TyperCommand):
-    """A command whose `--show` may stand without a value, which typer does not know."""
+    """A command whose `--show` may stand without a value, which typer does not know. Its stdout has only what
+    the command itself prints."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See click."""
@@ -21,6 +24,11 @@ class Command(TyperCommand):
             for word, behind in zip(args, following, strict=True)
         ]
         return super().parse_args(ctx, named)
+
+    def invoke(self, ctx: Any) -> Any:
+        """See click."""
+        with only_our_stdout():
+            return super().invoke(ctx)
 
 
 RecipePath = Annotated[

@@ -14,6 +14,8 @@ every text is shown with what is not printable escaped (`pipeline.errors.printab
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from io import TextIOWrapper
 from typing import IO, Any, NoReturn
 
@@ -95,22 +97,32 @@ def say(line: str) -> None:
 def put(text: object) -> None:
     """Print a line on stdout: exactly, for programs; escaped if people look at it. Ends the command if nobody
     reads any more (`| head -1`). Raises WinnowError if stdout cannot be written."""
-    line = str(text)
-    if sys.stdout is None:
-        return
+    line, stdout = str(text), console.file
     try:
-        if sys.stdout.isatty():
-            print("\n".join(map(printable, line.split("\n"))), flush=True)
-        elif (binary := getattr(sys.stdout, "buffer", None)) is None:
-            print(line)
+        if stdout.isatty():
+            print("\n".join(map(printable, line.split("\n"))), file=stdout, flush=True)
+        elif (binary := getattr(stdout, "buffer", None)) is None:
+            print(line, file=stdout)
         else:
-            sys.stdout.flush()
+            stdout.flush()
             binary.write(f"{line}\n".encode("utf-8", "surrogateescape"))
             binary.flush()
     except BrokenPipeError:
-        _stop_writing(sys.stdout)
+        _stop_writing(stdout)
     except OSError as error:
         raise _unwritable(error) from None
+
+
+@contextmanager
+def only_our_stdout() -> Iterator[None]:
+    """Within the block stdout gets what `console` and `put` print and nothing else. What plugins and
+    libraries print goes to stderr, so that a program can read stdout."""
+    console.file = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        console.file = None  # type: ignore[assignment]  # rich: whatever sys.stdout is
 
 
 def any_characters() -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from jobs.terminal.console import Console
+from jobs.terminal.console import console
 from pipeline.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def check_terminal() -> None:
 
 def show(image: "Image") -> None:
     """Show a picture on stdout. Raises RecipeError as `check_terminal` does."""
-    Console(stderr=False).print(_renderable()(image))
+    console.print(_renderable()(image))
 
 
 def _renderable() -> type:
     """textual-image's class for this terminal."""
-    if sys.stdout is None or not sys.stdout.isatty() or sys.stdin is None or not sys.stdin.isatty():
+    if not console.file.isatty() or sys.stdin is None or not sys.stdin.isatty():
         raise RecipeError(f"--show: this is not a terminal; {FILE_INSTEAD}")
     try:
         from textual_image import renderable
@@ -39,6 +39,6 @@ def _renderable() -> type:
         raise RecipeError(
             f"--show: this terminal understands neither Kitty's graphics nor Sixel; {FILE_INSTEAD}"
         )
-    if not os.get_terminal_size(sys.stdout.fileno()).columns:  # textual-image would divide by it
+    if not os.get_terminal_size(console.file.fileno()).columns:  # textual-image would divide by it
         raise RecipeError(f"--show: this terminal does not tell its size; {FILE_INSTEAD}")
     return renderable.Image

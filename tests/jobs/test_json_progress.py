@@ -70,3 +70,23 @@ def test_an_error_goes_to_stderr(place):
     done = winnow("run", "r.yaml", "--set", "keep.clip.score.top=30", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: keep.clip.score.top must be in (0, 1]")
+
+
+def test_what_a_plugin_prints_goes_to_stderr(place):
+    (place / "talks.py").write_text(
+        "import polars as pl\nfrom pipeline.operator import Score\nprint('imported')\n\n\n"
+        "class Talks(Score):\n"
+        "    writes = {'words': pl.Int64}\n"
+        "    def inputs(self):\n        return ['text']\n"
+        "    def score(self, batch):\n"
+        "        print('scored')\n"
+        "        return batch.select(words=pl.col('text').str.len_bytes().cast(pl.Int64))\n"
+    )
+    recipe = yaml.safe_load((place / "r.yaml").read_text())
+    del recipe["export"]
+    recipe |= {"plugins": ["talks.py"], "compute": {"talks": {"use": "talks.Talks"}}}
+    recipe["keep"] = {"talks.words": {"min": 1}}
+    (place / "talks.yaml").write_text(yaml.safe_dump(recipe))
+    done = winnow("run", "talks.yaml", "--local", "--json")
+    assert isinstance(json.loads(done.stdout), dict)
+    assert {"imported", "scored"} <= set(done.stderr.splitlines())
