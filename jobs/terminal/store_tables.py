@@ -1,9 +1,11 @@
-"""Tables of `winnow store`."""
+"""Tables of `winnow store` and `winnow compact`."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from jobs.terminal.console import console, remarks
 from jobs.terminal.tables import counted, table
+from pipeline.storage.upkeep.compact import FileCounts
 from pipeline.storage.upkeep.removal import Removal
 
 if TYPE_CHECKING:
@@ -22,6 +24,14 @@ def info(store: "StoreInfo") -> None:
     if store.foreign:
         named = ", ".join(list(store.foreign)[:MOST_SHARDS])
         console.print(f"{counted(len(store.foreign), 'file')} that are not results of this pool: {named}")
+
+
+def compacted(folders: Mapping[str, FileCounts]) -> None:
+    """How many files each folder of the store had before `winnow compact`, and has after it; on stderr."""
+    rows = table("Files of parts", "folder", "before", "after")
+    for folder, files in folders.items():
+        rows.add_row(folder, f"{files.before:,}", f"{files.after:,}")
+    remarks.print(rows)
 
 
 def removal(title: str, removed: Removal) -> None:
