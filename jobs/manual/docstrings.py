@@ -118,6 +118,11 @@ def meanings(cls: type) -> dict[str, str]:
     return found
 
 
+def listed(text: str) -> str:
+    """As `joined`, but each paragraph, and each item of a list, which begins with a dash, is a line."""
+    return "\n".join(joined(line) for line in re.split(r"\n(?=\s*- )|\n\s*\n", text.strip()))
+
+
 def joined(text: str) -> str:
     """A text on one line, with single spaces."""
     return " ".join(text.split())

@@ -16,6 +16,7 @@ from jobs.manual.docstrings import (
     Module,
     columns,
     joined,
+    listed,
     meanings,
     modules,
     operators_of,
@@ -130,7 +131,7 @@ def in_recipe(block: str) -> str:
 def _manual(use: str, cls: type[Operator], module: Module, written: Sequence[Column]) -> Manual:
     """The manual of a class."""
     sections = {
-        name: joined("\n".join(lines)) for name, lines in module.sections.items() if name != "Columns"
+        name: listed("\n".join(lines)) for name, lines in module.sections.items() if name != "Columns"
     }
     return Manual(
         use=use,

@@ -19,7 +19,7 @@ def info(store: "StoreInfo") -> None:
     rows = table(f"{store.store}: {size(store.bytes)}", "results", "", "shards", "packed", "rows", "", text=2)
     for unit in store.units:
         counts = [f"{n:,}" if n is not None else "" for n in (unit.shards, unit.packed, unit.rows)]
-        rows.add_row(unit.unit, "" if unit.needed else "not needed", *counts, size(unit.bytes))
+        rows.add_row(unit.unit, "" if unit.needed else "not of this recipe", *counts, size(unit.bytes))
     console.print(rows)
     if store.foreign:
         named = ", ".join(list(store.foreign)[:MOST_SHARDS])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobs.manual.docstrings import modules, operators_of
+from jobs.manual.docstrings import listed, modules, operators_of
 from tests.support.command import winnow
 
 USES = {use: cls for module in modules() for use, cls in operators_of(module).items()}
@@ -13,8 +13,8 @@ USES = {use: cls for module in modules() for use, cls in operators_of(module).it
 def test_every_operator_is_listed_with_its_first_sentence():
     done = winnow("operators")
     assert (done.returncode, done.stderr) == (0, "")
-    listed = [line.split()[0] for line in done.stdout.splitlines() if line.strip().partition(" ")[0] in USES]
-    assert listed == list(USES)
+    found = [line.split()[0] for line in done.stdout.splitlines() if line.strip().partition(" ")[0] in USES]
+    assert found == list(USES)
     clip = next(line for line in done.stdout.splitlines() if " clip.ClipScore " in line)
     assert "ImageScore  How well an image and its caption match, by the cosine of their CLIP" in clip
 
@@ -90,3 +90,11 @@ def test_the_operators_of_plugins(tmp_path):
     assert ["factor", "number", "`2.0`"] in words
     assert [".level", "Float32"] in words
     assert winnow("operators", "mine.Shout").returncode == 2
+
+
+def test_each_item_of_a_list_has_a_line_of_its_own():
+    text = "so many:\n    - half the\n      size: 1\n    - in grey - or not: 2\n\n    And\n    more."
+    assert listed(text) == "so many:\n- half the size: 1\n- in grey - or not: 2\nAnd more."
+    shown = winnow("operators", "duplicates.Exact").stdout.splitlines()
+    assert "- half the size: 1.00, 1.00, 1.00, 1.00" in [line.rstrip() for line in shown]
+    assert listed("one\n    line") == "one line"
