@@ -16,7 +16,6 @@ from jobs.manual.docstrings import (
     Module,
     columns,
     joined,
-    listed,
     meanings,
     modules,
     operators_of,
@@ -24,6 +23,7 @@ from jobs.manual.docstrings import (
     paragraphs,
     parse_docstring,
     parse_module,
+    section_parts,
 )
 from jobs.manual.fields import default_of, dtype_text, kind_of, reads
 from pipeline.errors import RecipeError, brief
@@ -128,11 +128,15 @@ def in_recipe(block: str) -> str:
     return "\n".join(["compute:", *(f"  {line}" for line in lines[:end]), *lines[end:]])
 
 
+def _section(lines: list[str]) -> str:
+    """A section's text; each item of its list is a line."""
+    before, items, after = section_parts(lines)
+    return "\n".join([before, *(f"- {item}" for item in items), *([after] if after else [])])
+
+
 def _manual(use: str, cls: type[Operator], module: Module, written: Sequence[Column]) -> Manual:
     """The manual of a class."""
-    sections = {
-        name: listed("\n".join(lines)) for name, lines in module.sections.items() if name != "Columns"
-    }
+    sections = {name: _section(lines) for name, lines in module.sections.items() if name != "Columns"}
     return Manual(
         use=use,
         kind=kind_name(cls),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobs.manual.docstrings import listed, modules, operators_of
+from jobs.manual.docstrings import modules, operators_of, section_parts
 from tests.support.command import winnow
 
 USES = {use: cls for module in modules() for use, cls in operators_of(module).items()}
@@ -93,8 +93,16 @@ def test_the_operators_of_plugins(tmp_path):
 
 
 def test_each_item_of_a_list_has_a_line_of_its_own():
-    text = "so many:\n    - half the\n      size: 1\n    - in grey - or not: 2\n\n    And\n    more."
-    assert listed(text) == "so many:\n- half the size: 1\n- in grey - or not: 2\nAnd more."
+    lines = [
+        "so",
+        "    many:",
+        "    - half the",
+        "      size: 1",
+        "    - in grey - or not: 2",
+        "    And",
+        "    more.",
+    ]
+    assert section_parts(lines) == ("so many:", ["half the size: 1", "in grey - or not: 2"], "And more.")
+    assert section_parts(["one", "    line"]) == ("one line", [], "")
     shown = winnow("operators", "duplicates.Exact").stdout.splitlines()
     assert "- half the size: 1.00, 1.00, 1.00, 1.00" in [line.rstrip() for line in shown]
-    assert listed("one\n    line") == "one line"
