@@ -119,8 +119,8 @@ def meanings(cls: type) -> dict[str, str]:
 
 
 def section_parts(lines: list[str]) -> tuple[str, list[str], str]:
-    """What a section says before its list, the items of the list, and what it says after it, each on one line.
-    An item begins with a dash, and its other lines are indented; most sections have no list."""
+    """What a section says before its list, the list's items, and what it says after it, each on one line. An
+    item begins with a dash, and its other lines are indented; most sections have no list."""
     text = textwrap.dedent("\n".join(["    " + lines[0], *lines[1:]]))
     before, *items = re.split(r"\n(?=- )", text)
     if not items:
