@@ -39,7 +39,7 @@ BROKEN = {
     "not a mapping": ("- a\n- b", ["must be a mapping with the keys name, pool, compute, keep, export, limits, run, plugins"]),
     "empty": ("", ["must be a mapping"]),
     "invalid YAML": ("pool: {shards: [", ["not valid YAML: line 2: while parsing a flow node"]),
-    "tab": ("pool:\n\tshards: a", ["not valid YAML", "line 2"]),
+    "tab": ("pool:\n\tshards: a", ["not valid YAML: line 2: a character that nothing begins with, such as a tab (indent with spaces)"]),
     "not UTF-8 friendly": ("pool: \x00", ["not valid YAML: character 7 is not allowed: control characters"]),
     "duplicate key": (keep("given.f32: {top: 0.3}", "given.f32: {min: 1}"), ["given.f32 is given twice, in lines 6 and 7"]),
     "duplicate operator": (compute("a: {use: planted.Length}", "a: {use: planted.Given}"), ["a is given twice, in lines 4 and 5"]),
