@@ -290,7 +290,7 @@ def _columns_read(shuffle: Shuffle | None) -> str:
     if shuffle is None:
         return "columns"
     size = "" if shuffle.bytes is None else f", {shuffle.bytes / 1e6:,.0f} MB"
-    return f"columns, by key{size}; {shuffle.memory:g} GiB a task"
+    return f"columns, grouped by key{size}; {shuffle.memory:g} GiB per task"
 
 
 def _worded(noun: str, size: int | None) -> str:
