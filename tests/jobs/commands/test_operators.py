@@ -106,3 +106,11 @@ def test_each_item_of_a_list_has_a_line_of_its_own():
     assert section_parts(["one", "    line"]) == ("one line", [], "")
     shown = winnow("operators", "duplicates.Exact").stdout.splitlines()
     assert "- half the size: 1.00, 1.00, 1.00, 1.00" in [line.rstrip() for line in shown]
+
+
+def test_a_word_that_is_no_operator_leads_to_the_modules_that_mention_it():
+    """The one that says it most often first."""
+    done = winnow("operators", "SemDeDup")
+    assert done.returncode == 2
+    assert "'SemDeDup' is not an operator; modules that mention it: duplicates" in done.stderr
+    assert "'xyzzy' is not an operator; modules: aesthetic, bias," in winnow("operators", "xyzzy").stderr
