@@ -121,7 +121,7 @@ BROKEN = {
     "percent": (keep("given.f32: {top: 30}"), ["keep.given.f32.top must be in (0, 1], got 30 (did you mean 0.30?)"]),
     "percent at the bottom": (keep("given.f32: {bottom: 5}"), ["keep.given.f32.bottom must be in (0, 1], got 5 (did you mean 0.05?)"]),
     "zero share": (keep("given.f32: {top: 0}"), ["keep.given.f32.top must be in (0, 1], got 0"]),
-    "two bounds": (keep("given.f32: {min: 1, max: 2}"), ["keep.given.f32 must have exactly one of min, max, top, bottom, among, chance, got min and max"]),
+    "two bounds": (keep("given.f32: {min: 1, max: 2}"), ["keep.given.f32 must have exactly one of min, max, top, bottom, among, chance, got min and max; give the other a rule of its own, under another name with `column`"]),
     "no bound": (keep("given.f32: {missing: keep}"), ["keep.given.f32 must have exactly one of", "got none"]),
     "rule without a body": (keep("given.f32:"), ["keep.given.f32 must be a mapping, got None"]),
     "bare number": (keep("given.f32: 0.3"), ["keep.given.f32 must be a mapping, got 0.3"]),
