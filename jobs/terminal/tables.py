@@ -238,7 +238,7 @@ def explanation(sample: Explanation) -> None:
     for why in dict.fromkeys(rule.why for rule in sample.rules if rule.why):
         columns = dict.fromkeys(rule.column for rule in sample.rules if rule.why == why)
         console.print(f"no value of {', '.join(columns)}: {why}")
-    for operator, entries in sample.evidence.items():
+    for operator, entries in sample.further_evidence.items():
         if len(entries[0]) == 1:
             (name,) = entries[0]
             console.print(

@@ -10,6 +10,7 @@ from jobs.terminal.console import Console
 from pipeline.decide.books import Losses
 from pipeline.decide.decision import Decision, RuleCount
 from pipeline.decide.explain import Explanation, RuleVerdict
+from pipeline.decide.members import GroupOf
 from pipeline.progress import Tally
 from pipeline.run.bottleneck import Bottleneck
 from pipeline.run.log import RunSummary
@@ -121,6 +122,28 @@ def test_a_missing_value_has_its_reason_and_a_boolean_is_a_number(printed):
         "no value of caption.words: no caption",
     ]
     assert "copy.copy 1 (true) <= 0 fails" in lines
+
+
+def test_what_a_group_shows_is_not_said_twice(printed):
+    """`same` repeats the sample's row in its group; `near` has a distance that its group does not show."""
+    mine, other = "1" * 32, "2" * 32
+    members = [
+        {"uid": other, "keep": True, "size": 2, "rank": 1, "first": None},
+        {"uid": mine, "keep": False, "size": 2, "rank": 2, "first": other},
+    ]
+    evidence = {
+        "same": [{"copies": 2, "rank": 2, "uid": other}],
+        "near": [{"uid": other, "distance": 14}],
+        "alone": [{"uid": other, "rank": 2}],
+    }
+    groups = {"same": GroupOf(2, members), "near": GroupOf(2, members)}
+    sample = {"text": "a", "url": None, "width": None, "height": None, "keep": False, "rules": []}
+    one = Explanation(mine, "s", 0, "k", **sample, evidence=evidence, groups=groups)
+    assert list(one.further_evidence) == ["near", "alone"]
+    tables.explanation(one)
+    lines = [" ".join(line.split()) for line in printed.file.getvalue().splitlines()]
+    assert (lines.count("same"), lines.count("near")) == (0, 1)
+    assert "same: 2 rows of the pool have its key" in lines
 
 
 def test_what_became_of_the_pool(printed):
