@@ -24,7 +24,7 @@ from pipeline.decide.effects import effects
 from pipeline.errors import RecipeError, ShardError
 from pipeline.plan.doubts import doubts
 from pipeline.plan.session import Session
-from pipeline.plan.stored import complete
+from pipeline.plan.stored import complete, gone
 from pipeline.pool.shards import Shard
 from pipeline.progress import begun
 from pipeline.recipe.load import load
@@ -197,7 +197,7 @@ def run_all(session: Session, local: bool, quiet: bool = False, out: Console = r
     if not quiet:
         tables.funnel(balance, balance, balance.lost, out)
         tables.doubts(said, out)
-        tables.rewritten(log.rewritten, log.changed, log.touched, out)
+        tables.rewritten(log, gone(session), out)
         tables.effects(changes, "summary", out)
         tables.speeds(balance, out)
     return RunResult(written, balance)

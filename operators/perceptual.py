@@ -112,7 +112,7 @@ class Neighbours(Group):
     best     a column of numbers: the higher, the better, such as clip.score; without it, and among equals,
              the lowest uid is the best
     order    `highest`, or `lowest` if a lower number is better
-    radius   bits that may differ. 31 is usual for lists of hashes; see the table above for others
+    radius   bits that may differ. 31 is usual for lists of hashes; `Measured` says what others find
     most     better samples that are noted per band: the best ones. So a sample has `count` x `most` at most
     limit    samples that share a band and are compared; more are split at random, by uid
 

@@ -175,11 +175,19 @@ class WordFrequencyScore(ReadsCaptions, Score):
     def evidence(
         self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
     ) -> pl.DataFrame:
-        """`word`, `count`: the words that count, each once, and how often the pool has them; null if that is
-        below the table's floor."""
+        """The first words of the caption, each once: `word`; `count_in_pool`, null if that is below the
+        table's floor; `weight`, 1 - P(w): what the word adds to the score, 0 if it is too rare to count."""
         words = row.select(word=words_of(pl.col(self.text)).list.head(self.first).explode()).drop_nulls()
-        return words.unique(maintain_order=True).join(
-            stats[self.frequency], on="word", how="left", maintain_order="left"
+        table = stats[self.frequency]
+        share = pl.col("count") / max(1, table["count"].sum())
+        return (
+            words.unique(maintain_order=True)
+            .join(table, on="word", how="left", maintain_order="left")
+            .select(
+                "word",
+                count_in_pool="count",
+                weight=pl.when(share >= self.t).then((self.t / share).sqrt()).otherwise(0.0),
+            )
         )
 
     def _scores(self, words: pl.Series) -> np.ndarray:

@@ -98,7 +98,8 @@ class Rule(BaseModel):
         given = [bound for bound in BOUNDS if getattr(self, bound) is not None]
         if len(given) != 1:
             names = " and ".join(given) or "none (null in place of the whole rule switches it off)"
-            raise ValueError(f"must have exactly one of {', '.join(BOUNDS)}, got {names}")
+            more = "; give the other a rule of its own, under another name with `column`" if given else ""
+            raise ValueError(f"must have exactly one of {', '.join(BOUNDS)}, got {names}{more}")
         if "seed" in self.model_fields_set and self.chance is None:
             raise ValueError("has a seed, which only a chance rule uses")
         if "ties" in self.model_fields_set and not self.needs_cut:

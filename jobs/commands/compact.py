@@ -2,7 +2,7 @@
 
 from jobs.commands.options import Json, Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import print_json
-from jobs.terminal.console import put, remarks
+from jobs.terminal.console import put
 
 
 def compact(
@@ -23,7 +23,7 @@ def compact(
       winnow compact recipe.yaml
     """
     from jobs import steps
-    from jobs.terminal import tables
+    from jobs.terminal import store_tables
     from jobs.terminal.progress import showing_progress
     from jobs.upkeep import store_alone
     from pipeline.storage.upkeep.compact import compact as pack
@@ -38,5 +38,5 @@ def compact(
     if json:
         print_json([{"folder": folder, **files._asdict()} for folder, files in folders.items()])
     else:
-        tables.compacted(folders, remarks)
+        store_tables.compacted(folders)
         put(session.store.root.base)

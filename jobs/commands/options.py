@@ -39,8 +39,8 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change one key of the recipe for this call, such as keep.clip.score.top=0.2; null takes a rule "
-        "or operator out: keep.clip.score=null. Repeatable.",
+        help="Change one key of the recipe for this call, such as keep.clip.score.top=0.2, which replaces "
+        "the bound of that rule; null takes a rule or operator out: keep.clip.score=null. Repeatable.",
     ),
 ]
 Limit = Annotated[

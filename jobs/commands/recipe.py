@@ -67,6 +67,7 @@ def compute(
     from jobs.terminal import tables
     from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
+    from pipeline.plan.stored import gone
     from pipeline.run.bottleneck import bottleneck
 
     session = steps.open_session(recipe, set_, shards)
@@ -77,7 +78,7 @@ def compute(
         print_json(log.summary())
     else:
         tables.faults(found, remarks)
-        tables.rewritten(log.rewritten, log.changed, log.touched, remarks)
+        tables.rewritten(log, gone(session), remarks)
         tables.bottleneck(bottleneck(log), remarks)
         put(session.store.root.base)
     exit_if_incomplete(log.pending, found, log.changed, allow_damaged)

@@ -118,6 +118,17 @@ def meanings(cls: type) -> dict[str, str]:
     return found
 
 
+def section_parts(lines: list[str]) -> tuple[str, list[str], str]:
+    """What a section says before its list, the list's items, and what it says after it, each on one line. An
+    item begins with a dash, and its other lines are indented; most sections have no list."""
+    text = textwrap.dedent("\n".join(["    " + lines[0], *lines[1:]]))
+    before, *items = re.split(r"\n(?=- )", text)
+    if not items:
+        return joined(before), [], ""
+    last, *after = re.split(r"\n(?!  )", items.pop())
+    return joined(before), [joined(item[2:]) for item in (*items, last)], joined(" ".join(after))
+
+
 def joined(text: str) -> str:
     """A text on one line, with single spaces."""
     return " ".join(text.split())

@@ -7,6 +7,7 @@ plugged(recipe)              # the operators of a recipe's plugins
 
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,11 +24,14 @@ from jobs.manual.docstrings import (
     paragraphs,
     parse_docstring,
     parse_module,
+    section_parts,
 )
 from jobs.manual.fields import default_of, dtype_text, kind_of, reads
 from pipeline.errors import RecipeError, brief
 from pipeline.operator import BytesScore, Group, ImageScore, Operator, Score, Stat, Writer
 from pipeline.recipe.sections import Recipe
+
+MOST_MENTIONS = 5  # modules that are named if a word is no operator
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def plugged(recipe: Recipe) -> list[Manual]:
 
 def of(name: str, manuals: Sequence[Manual]) -> list[Manual]:
     """The manuals that a name means: `clip`, `clip.ClipScore` or `ClipScore`. Raises RecipeError if there are
-    none."""
+    none, and names those that mention the name, such as `dedup`."""
     names: dict[str, list[Manual]] = {}
     for manual in manuals:
         module, _, cls = manual.use.rpartition(".")
@@ -107,9 +111,23 @@ def of(name: str, manuals: Sequence[Manual]) -> list[Manual]:
         return names[lower[name.lower()]]
     close = get_close_matches(name.lower(), lower, 1)
     hint = f" (did you mean {lower[close[0]]}?)" if close else ""
-    known = ", ".join(dict.fromkeys(manual.use.rpartition(".")[0] for manual in manuals))
+    mentions = _mentions(name, manuals)
+    found = [module for module, count in mentions.most_common(MOST_MENTIONS) if count and not close]
+    where = f"modules that mention it: {', '.join(found)}" if found else f"modules: {', '.join(mentions)}"
     raise RecipeError(
-        f"operators: {brief(name)} is not an operator{hint}; modules: {known}. `winnow operators` lists all"
+        f"operators: {brief(name)} is not an operator{hint}; {where}. `winnow operators` lists all"
+    )
+
+
+def _mentions(word: str, manuals: Sequence[Manual]) -> Counter[str]:
+    """Module -> how often it says a word; what belongs to the module counts once."""
+    texts: dict[str, set[str]] = {}
+    for manual in manuals:
+        said = texts.setdefault(manual.use.rpartition(".")[0], set())
+        said.update((manual.about, manual.usage, *manual.notes, *manual.sections.values()))
+    word = word.strip().lower()
+    return Counter(
+        {module: sum(text.lower().count(word) for text in said if word) for module, said in texts.items()}
     )
 
 
@@ -127,11 +145,15 @@ def in_recipe(block: str) -> str:
     return "\n".join(["compute:", *(f"  {line}" for line in lines[:end]), *lines[end:]])
 
 
+def _section(lines: list[str]) -> str:
+    """A section's text; each item of its list is a line."""
+    before, items, after = section_parts(lines)
+    return "\n".join([before, *(f"- {item}" for item in items), *([after] if after else [])])
+
+
 def _manual(use: str, cls: type[Operator], module: Module, written: Sequence[Column]) -> Manual:
     """The manual of a class."""
-    sections = {
-        name: joined("\n".join(lines)) for name, lines in module.sections.items() if name != "Columns"
-    }
+    sections = {name: _section(lines) for name, lines in module.sections.items() if name != "Columns"}
     return Manual(
         use=use,
         kind=kind_name(cls),

@@ -12,7 +12,7 @@ from pipeline.view.profile import COUNTED, LENGTH, NUMBER, SHOWN, VECTOR, Column
 BAR = 30  # characters of the longest bar
 FEW = 3  # values and reasons that are named in a table
 MOST = 24  # characters of a value that is named
-LONG = 80  # the same where each value has a line of its own
+LONG = 80  # the same of a reason, and where each value has a line of its own
 ALL_DIFFER = "all values are different"
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 SPREAD = ("25%", "50%", "75%")
@@ -70,7 +70,7 @@ def _missing(found: Sequence[ColumnProfile]) -> None:
     reasons: dict[tuple[str, str], list[str]] = {}
     for column in found:
         operator, _, short = column.column.partition(".")
-        reasons.setdefault((operator, _named(column.reasons)), []).append(short)
+        reasons.setdefault((operator, _named(column.reasons, LONG)), []).append(short)
     rows = table("Why values are missing", "columns", "reasons", text=2)
     for (operator, why), shorts in reasons.items():
         rows.add_row(f"{operator}: {', '.join(shorts)}", why)
@@ -78,10 +78,10 @@ def _missing(found: Sequence[ColumnProfile]) -> None:
         console.print(rows)
 
 
-def _named(counts: Mapping[str, int]) -> str:
+def _named(counts: Mapping[str, int], most: int = MOST) -> str:
     """The most frequent values with their counts."""
-    most = ", ".join(f"{count:,} x {_short(value)}" for value, count in list(counts.items())[:FEW])
-    return most + (", ..." if len(counts) > FEW else "")
+    first = ", ".join(f"{count:,} x {_short(value, most)}" for value, count in list(counts.items())[:FEW])
+    return first + (", ..." if len(counts) > FEW else "")
 
 
 def _short(value: object, most: int = MOST) -> str:

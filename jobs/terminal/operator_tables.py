@@ -30,7 +30,10 @@ def manuals(shown: Sequence[Manual]) -> None:
             console.print(note)
         for name, text in of_module[0].sections.items():
             console.print()
-            console.print(styled(f"{name}:", "bold"), text)
+            first, *lines = text.split("\n")
+            console.print(styled(f"{name}:", "bold"), first)
+            for line in lines:
+                console.print(line)
 
 
 def _operator(manual: Manual) -> None:

@@ -137,7 +137,8 @@ def _summary(preview: Preview) -> None:
     megabytes = sum(step.bytes or 0 for step in preview.passes) / 1e6
     workers = ""
     if whole.workers is not None:
-        workers = f"; {counted(whole.workers, 'worker')} would take {whole.hours:g} h"
+        verb = "finishes" if whole.workers == 1 else "finish"
+        workers = f"; {counted(whole.workers, 'worker')} {verb} within {whole.hours:g} h"
     tables.console.print(
         f"{passes}, {megabytes:,.0f} MB to read; one worker takes {_duration(whole.seconds)}{workers}; "
         f"bottleneck: {whole.bottleneck}",
@@ -145,8 +146,10 @@ def _summary(preview: Preview) -> None:
 
 
 def _duration(seconds: float | None) -> str:
-    """`3m 05s`, `2h 10m`"""
+    """`3m 05s`, `2h 10m`, `under 1 s`"""
     if seconds is None:
         return "unknown"
+    if seconds < 1:
+        return "under 1 s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}h {minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m {rest:02d}s"

@@ -1,9 +1,11 @@
-"""Tables of `winnow store`."""
+"""Tables of `winnow store` and `winnow compact`."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from jobs.terminal.console import console, remarks
 from jobs.terminal.tables import counted, table
+from pipeline.storage.upkeep.compact import FileCounts
 from pipeline.storage.upkeep.removal import Removal
 
 if TYPE_CHECKING:
@@ -17,11 +19,19 @@ def info(store: "StoreInfo") -> None:
     rows = table(f"{store.store}: {size(store.bytes)}", "results", "", "shards", "packed", "rows", "", text=2)
     for unit in store.units:
         counts = [f"{n:,}" if n is not None else "" for n in (unit.shards, unit.packed, unit.rows)]
-        rows.add_row(unit.unit, "" if unit.needed else "not needed", *counts, size(unit.bytes))
+        rows.add_row(unit.unit, "" if unit.needed else "not of this recipe", *counts, size(unit.bytes))
     console.print(rows)
     if store.foreign:
         named = ", ".join(list(store.foreign)[:MOST_SHARDS])
         console.print(f"{counted(len(store.foreign), 'file')} that are not results of this pool: {named}")
+
+
+def compacted(folders: Mapping[str, FileCounts]) -> None:
+    """How many files each folder of the store had before `winnow compact`, and has after it; on stderr."""
+    rows = table("Files of parts", "folder", "before", "after")
+    for folder, files in folders.items():
+        rows.add_row(folder, f"{files.before:,}", f"{files.after:,}")
+    remarks.print(rows)
 
 
 def removal(title: str, removed: Removal) -> None:

@@ -19,7 +19,7 @@ from pipeline.errors import unmistakable
 from pipeline.pool.img2dataset import NOT_PUBLIC
 from pipeline.pool.listing.reasons import is_loss, skipped
 from pipeline.run.bottleneck import Bottleneck
-from pipeline.storage.upkeep.compact import FileCounts
+from pipeline.run.log import RunLog, RunSummary
 
 if TYPE_CHECKING:
     from jobs.ingest.books import DownloadSummary
@@ -32,7 +32,9 @@ COUNTED_ONCE = (
     "Each sample is counted once: as dropped at the first rule that it fails, or as failed at the first rule "
     "that finds no value to judge."
 )
-CHANGED = "changed while they were read; read again"
+ANEW = "with other content than an earlier run read; done anew"
+AGAIN = "rewritten during this run; read again"
+GONE = "of an earlier run not in the pool any more; what they held does not count"
 
 
 def table(
@@ -51,14 +53,6 @@ def share(part: int, whole: int) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 shard`, `1,200 shards`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def compacted(folders: Mapping[str, FileCounts], out: Console | None = None) -> None:
-    """How many files each folder of the store had before `winnow compact`, and has after it."""
-    rows = table("Files of parts", "folder", "before", "after")
-    for folder, files in folders.items():
-        rows.add_row(folder, f"{files.before:,}", f"{files.after:,}")
-    (out or console).print(rows)
 
 
 def funnel(
@@ -116,20 +110,22 @@ def faults(losses: Losses | Books, out: Console | None = None) -> None:
         )
 
 
-def rewritten(
-    shards: Mapping[str, str], changed: Mapping[str, str], touched: int, out: Console | None = None
-) -> None:
-    """What became of the pool since it was read before: how many shards were done anew and why, and how many
-    files were only touched."""
+def rewritten(log: RunLog | RunSummary, gone: Sequence[str], out: Console | None = None) -> None:
+    """How many shards were done anew since they were read before, are gone, or were only touched."""
     out = out or console
-    for name, what in ((shards, "rewritten since they were read before; done anew"), (changed, CHANGED)):
-        if name:
-            examples = "; ".join(f"{shard}: {reason}" for shard, reason in list(name.items())[:EXAMPLES])
-            more = "; ..." if len(name) > EXAMPLES else ""
-            text = f"{counted(len(name), 'shard')} {what} ({examples}{more})"
-            out.print(styled("  changed", "yellow"), text)
-    if touched:
-        out.print(f"  touched, with the same content: {counted(touched, 'shard')}")
+    lost = dict.fromkeys(gone, "")
+    for noun, names, what in (
+        ("changed", log.rewritten, ANEW),
+        ("changed", log.changed, AGAIN),
+        ("gone", lost, GONE),
+    ):
+        if names:
+            examples = [": ".join(filter(None, example)) for example in list(names.items())[:EXAMPLES]]
+            more = "; ..." if len(names) > EXAMPLES else ""
+            text = f"{counted(len(names), 'shard')} {what} ({'; '.join(examples)}{more})"
+            out.print(styled(f"  {noun}", "yellow"), text)
+    if log.touched:
+        out.print(f"  touched, with the same content: {counted(log.touched, 'shard')}")
 
 
 def faulty(losses: Losses | Books, changed: int) -> str:
@@ -186,7 +182,7 @@ def speeds(books: Books, out: Console | None = None) -> None:
     """Seconds and samples per second by operator, over all runs on this store."""
     out = out or console
     columns = ("operator", "samples", "worker seconds", "samples/s per worker")
-    rows = table("Speed, as the runs on this store told (a killed one in part)", *columns)
+    rows = table("Speed, over all runs on this store", *columns)
     for name, speed in books.speeds.items():
         samples, rate = (f"{speed.rows:,}", f"{speed.rows_per_second:,.0f}") if speed.rows else ("-", "-")
         rows.add_row(name, samples, f"{speed.seconds:,.1f}", rate)
@@ -195,8 +191,8 @@ def speeds(books: Books, out: Console | None = None) -> None:
 
 
 def bottleneck(found: Bottleneck | None, out: Console | None = None) -> None:
-    """What bounded the speed of a run, in one line."""
-    if found is None:
+    """What bounded the speed of a run, in one line. Of a run under a second there is nothing to say."""
+    if found is None or found.seconds < 1:
         return
     share, seconds = f"{found.busy:.0%}", f"{found.seconds:,.0f} s"
     said = f"busiest part of the run: {found.part}, at work {share} of {seconds}"
@@ -237,11 +233,12 @@ def explanation(sample: Explanation) -> None:
     rows = table("", "rule", "value", "bound", "verdict", text=4)
     for rule in sample.rules:
         drawn = "" if rule.draw is None else f": draw {_value(rule.draw)}"
-        rows.add_row(rule.rule, _value(rule.value), f"{rule.bound}{drawn}", rule.verdict)
+        rows.add_row(rule.rule, _judged(rule.value), f"{rule.bound}{drawn}", rule.verdict)
     console.print(rows)
     for why in dict.fromkeys(rule.why for rule in sample.rules if rule.why):
-        console.print(f"no value because: {why}")
-    for operator, entries in sample.evidence.items():
+        columns = dict.fromkeys(rule.column for rule in sample.rules if rule.why == why)
+        console.print(f"no value of {', '.join(columns)}: {why}")
+    for operator, entries in sample.further_evidence.items():
         if len(entries[0]) == 1:
             (name,) = entries[0]
             console.print(
@@ -278,6 +275,11 @@ def pending(shards: Mapping[str, str], command: str) -> None:
 def _words(name: str) -> str:
     """The name of a field in words."""
     return name.replace("_", " ")
+
+
+def _judged(value: object) -> str:
+    """A value as a rule compares it: true is 1."""
+    return f"{value:d} ({str(value).lower()})" if isinstance(value, bool) else _value(value)
 
 
 def _value(value: object) -> str:

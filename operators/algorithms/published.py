@@ -92,4 +92,6 @@ def ending_of(address: str, known: Sequence[str]) -> str:
 def _hint(address: str) -> str:
     """Where the published file of that name is to be had; empty if none has the name."""
     published = ADDRESSES.get(os.path.basename(urlsplit(address).path))
+    if published == address:
+        return ", or this machine cannot reach it: download it elsewhere, and give the path of the file"
     return f"; it is published at {published}: download it, or give this URL as the path" if published else ""

@@ -82,6 +82,23 @@ class Explanation:
             return "kept"
         return "failed" if any(rule.verdict == NO_VALUE for rule in self.rules) else "dropped"
 
+    @property
+    def further_evidence(self) -> dict[str, Sequence[Mapping[str, object]]]:
+        """`evidence` without that of a Group of which `groups` says the same: whose values are all in the
+        sample's own row there."""
+        own = {
+            name: list(member.values())
+            for name, group in self.groups.items()
+            if group.rows > 1
+            for member in group.members
+            if member["uid"] == self.uid
+        }
+        return {
+            name: entries
+            for name, entries in self.evidence.items()
+            if not all(value in own.get(name, ()) for entry in entries for value in entry.values())
+        }
+
 
 @dataclass(frozen=True)
 class Found:

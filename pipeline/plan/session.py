@@ -35,6 +35,7 @@ class Session:
     root         the folder below which shards are named
     passed_over  path -> why it is not a shard
     searched     the places where the pool was looked for
+    limited      whether these are the first shards of a pool that has more
     """
 
     recipe: Recipe
@@ -42,6 +43,7 @@ class Session:
     root: str = ""
     passed_over: Mapping[str, str] = field(default_factory=dict)
     searched: tuple[Area, ...] = ()
+    limited: bool = False
 
     @classmethod
     def open(cls, recipe: Recipe, limit: int | None = None) -> "Session":
@@ -53,7 +55,8 @@ class Session:
     def listed(cls, recipe: Recipe, limit: int | None = None) -> "Session":
         """As `open`, but the store is not asked yet. Raises RecipeError."""
         listing = list_pool(recipe)
-        return cls(recipe, listing.shards[:limit], listing.root, listing.passed_over, listing.searched)
+        shards, limited = listing.shards[:limit], limit is not None and limit < len(listing.shards)
+        return cls(recipe, shards, listing.root, listing.passed_over, listing.searched, limited)
 
     def looked_up(self) -> "Session":
         """The same session with what the store knows of the shards. Raises RecipeError if the store belongs

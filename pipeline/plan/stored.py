@@ -40,6 +40,15 @@ def current_parts(session: Session, folder: str) -> set[str]:
     return {name for name, footer in footers.items() if is_current(footer, known[name])}
 
 
+def gone(session: Session) -> list[str]:
+    """The shards that an earlier run read and the pool no longer has. `session`: as it was opened, over all
+    shards of the pool; of one over the first shards alone nothing is known."""
+    if session.limited or not session.sample_folders:
+        return []
+    (folder, *_) = session.sample_folders
+    return sorted(session.store.part_names(folder) - {shard.name for shard in session.shards})
+
+
 def is_whole(session: Session, folder: str) -> bool:
     """Whether every shard has a part in a folder that was computed from its content."""
     return len(current_parts(session, folder)) == len(session.shards)

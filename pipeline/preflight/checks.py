@@ -21,6 +21,7 @@ from pipeline.errors import RecipeError, brief
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
+from pipeline.plan.stored import gone
 from pipeline.pool.shards import PACKED_TARS
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.storage import layout
@@ -131,6 +132,16 @@ def check_states(session: Session) -> list[str]:
         f"{session.kind.key}: the storage of {len(unknown):,} shards (such as {unknown[0].path}) tells neither "
         "an ETag nor a time of change, so it shows only when they are read that they were rewritten; "
         "`winnow store verify --deep` reads them"
+    ]
+
+
+def check_gone(session: Session) -> list[str]:
+    """A warning if the pool lacks shards that an earlier run read."""
+    if not (names := gone(session)):
+        return []
+    return [
+        f"{session.kind.key}: the pool lacks shards that an earlier run read: {len(names):,} (such as {names[0]}); "
+        "their samples do not count, and `winnow store clean` removes their results"
     ]
 
 

@@ -7,7 +7,7 @@ a Stat over a few shards is another table than the Stat over the pool, under ano
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.errors import ShardError
 from pipeline.plan.doubts import doubts
@@ -64,19 +64,11 @@ def measure(
         rows = {shard.name: shard.rows for shard in sample.refreshed().shards if shard.content}
         if not rows:
             raise ShardError(f"nothing to measure: {next(iter(log.pending.values()), 'no shard')}")
-        samples = sum(rows.values())
-        measured = {
-            name: speed if speed.rows or name not in names else _over(speed, samples)
-            for name, speed in speeds(sample.store).items()
-        }
         read = [shard for shard in lacking if shard.name in rows]
         said = doubts(sample.refreshed())
-        return Measured(measured, MeasuredOn(len(rows), samples), total_bytes(read), said)
-
-
-def _over(speed: Speed, samples: int) -> Speed:
-    """The speed of a Stat, whose runs log seconds alone, over so many samples."""
-    return replace(speed, rows=samples, rows_per_second=samples / max(speed.seconds, 1e-9))
+        return Measured(
+            speeds(sample.store), MeasuredOn(len(rows), sum(rows.values())), total_bytes(read), said
+        )
 
 
 def total_bytes(shards: Sequence[Shard]) -> int | None:

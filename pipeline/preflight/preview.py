@@ -24,6 +24,7 @@ from pipeline.plan.stored import list_stored
 from pipeline.preflight.captions import caption_line, caption_warnings, looked_for_captions
 from pipeline.preflight.checks import (
     check_cluster,
+    check_gone,
     check_packed,
     check_parts,
     check_shards,
@@ -105,6 +106,7 @@ def preview(
     storage_warnings = check_storage(session)
     session = session.looked_up()
     doubtful = {shard.name: shard.differs for shard in session.shards if shard.differs}
+    pool_warnings = [*check_states(session), *check_gone(session)]
     session = _trusting(session) if doubtful else session
     stored = list_stored(session)
     missing = plan(session.recipe, session.shards, session.keys, stored)
@@ -138,7 +140,7 @@ def preview(
         warnings=[
             *storage_warnings,
             *absent,
-            *check_states(session),
+            *pool_warnings,
             *caption_warnings(session, looked),
             *check_packed(session),
             *check_shards(missing, pools),
@@ -288,7 +290,7 @@ def _columns_read(shuffle: Shuffle | None) -> str:
     if shuffle is None:
         return "columns"
     size = "" if shuffle.bytes is None else f", {shuffle.bytes / 1e6:,.0f} MB"
-    return f"columns, by key{size}; {shuffle.memory:g} GiB a task"
+    return f"columns, grouped by key{size}; {shuffle.memory:g} GiB per task"
 
 
 def _worded(noun: str, size: int | None) -> str:

@@ -48,6 +48,8 @@ def worded_yaml(error: yaml.YAMLError) -> str:
     """What is wrong with a text that is not YAML, and in which line, on one line."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         why = " ".join(filter(None, (error.context, error.problem)))
+        if "cannot start any token" in why:  # of either parser; what a tab at the start of a line leads to
+            why = "a character that nothing begins with, such as a tab (indent with spaces), @ or ` (use quotes)"
         return shortened(f"line {error.problem_mark.line + 1}: {why}")
     if isinstance(error, yaml.reader.ReaderError):
         return f"character {error.position + 1} is not allowed: {error.reason}"

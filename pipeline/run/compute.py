@@ -217,7 +217,7 @@ def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunL
     session.store.root.publish_json(layout.stat_meta(planned.name, key), session.describe(planned.name))
     session.store.write(layout.stat(planned.name, key), table)
     seconds = time.perf_counter() - started
-    log.add_stat(planned.name, seconds)
+    log.add_stat(planned.name, seconds, sum(shard.rows for shard in planned.shards))
     LOG.info("pass done: %s; rows of its table: %s; %.1f s", planned.name, f"{len(table):,}", seconds)
 
 

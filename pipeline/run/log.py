@@ -54,9 +54,9 @@ class RunSummary:
 class Speed:
     """How fast an operator is, over some runs.
 
-    rows             rows it has worked on; 0 for a Stat, whose runs log seconds alone
-    seconds          spent by its workers, added up
-    rows_per_second  of one worker; 0 for a Stat
+    rows             rows it has worked on; 0 for a Stat in the logs of earlier versions
+    seconds          spent by its workers, added up; of a Stat and a Group, by the clock
+    rows_per_second  of one worker; 0 without rows
     busy             seconds during which its workers, side by side, were at work
     """
 
@@ -100,9 +100,10 @@ class RunLog:
         if time.time() - self.flushed > FLUSH:
             self.write()
 
-    def add_stat(self, name: str, seconds: float) -> None:
-        """Count the reduction of a Stat."""
+    def add_stat(self, name: str, seconds: float, rows: int) -> None:
+        """Count the reduction of a Stat over so many rows."""
         self.tally.seconds[name] += seconds
+        self.tally.rows[name] += rows
 
     def add_group(self, name: str, seconds: float, rows: int, failed: int) -> None:
         """Count the pass of a Group."""

@@ -83,18 +83,21 @@ def test_the_caption_without_numbers():
     assert operator.evidence(same, {}, {}).is_empty()
 
 
-def test_words_with_their_counts():
+def test_words_with_their_counts_and_weights():
+    """`a` is 9 of the 12 words that count: sqrt(.03 / .75) = .2; `dog` is 3: sqrt(.03 / .25)."""
     table = WordFrequency(minimum_count=2).finish(
         pl.DataFrame({"word": ["a", "dog", "rare"], "count": [9, 3, 1]})
     )
-    operator = WordFrequencyScore(frequency="words", first=4)
+    operator = WordFrequencyScore(frequency="words", first=4, t=0.03)
     row = pl.DataFrame({"text": ["A rare dog, a dog"]})
     assert operator.evidence(row, {"words": table}, {}).rows() == [
-        ("a", 9),
-        ("rare", None),
-        ("dog", 3),
-        (",", None),
+        ("a", 9, pytest.approx(0.2)),
+        ("rare", None, 0.0),
+        ("dog", 3, pytest.approx(0.12**0.5)),
+        (",", None, 0.0),
     ]
+    rarer = WordFrequencyScore(frequency="words", t=0.5).evidence(row, {"words": table}, {})
+    assert rarer["weight"].to_list() == [pytest.approx((2 / 3) ** 0.5), 0.0, 0.0, 0.0]  # dog: .25 < .5
     assert operator.evidence(
         pl.DataFrame({"text": pl.Series([None], dtype=pl.String)}), {"words": table}, {}
     ).is_empty()

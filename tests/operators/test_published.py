@@ -62,5 +62,10 @@ def test_an_error_says_where_a_missing_file_is_published(tmp_path):
         match=rf"lid\.176\.bin does not exist; it is published at {FASTTEXT}: download it, or give this URL as",
     ):
         asset(f"{tmp_path}/lid.176.bin")
+    MEMORY.rm("/assets/published.txt")
+    with pytest.raises(
+        FileNotFoundError, match=rf"{URL} does not exist, or this machine cannot reach it: download"
+    ):
+        asset(URL)  # it is the published address itself
     with pytest.raises(FileNotFoundError, match=r"mine\.npy does not exist$"):
         asset(f"{tmp_path}/mine.npy")

@@ -5,7 +5,6 @@
 `jobs/manual/` reads the docstrings.
 """
 
-import re
 import textwrap
 from collections.abc import Iterator
 
@@ -21,6 +20,7 @@ from jobs.manual.docstrings import (
     paragraph,
     paragraphs,
     parse_module,
+    section_parts,
 )
 from jobs.manual.fields import default_of, kind_of, reads
 from jobs.manual.manual import in_recipe, kind_name
@@ -56,13 +56,11 @@ def fill(text: str, first: str = "", rest: str = "") -> str:
 
 def section(name: str, lines: list[str]) -> str:
     """A section of a module's docstring, which may hold a list, as Markdown."""
-    text = textwrap.dedent("\n".join(["    " + lines[0], *lines[1:]]))
-    before, *items = re.split(r"\n(?=- )", text)
-    blocks = [fill(joined(f"**{name}**: {before}"))]
+    before, items, after = section_parts(lines)
+    blocks = [fill(f"**{name}**: {before}")]
     if items:
-        last, *after = re.split(r"\n(?!  )", items.pop())
-        blocks.append("\n".join(bullet(joined(item[2:])) for item in (*items, last)))
-        blocks.append(fill(joined(" ".join(after))))
+        blocks.append("\n".join(map(bullet, items)))
+        blocks.append(fill(after))
     return "\n\n".join(blocks)
 
 

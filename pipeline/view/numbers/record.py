@@ -88,6 +88,9 @@ def _rule(name: str, rule: Rule) -> dict[str, Any]:
     for bound in ("top", "bottom"):
         if isinstance(samples := getattr(rule, bound), int):
             fields[bound] = f"{samples} samples"
+    for bound in ("min", "max"):
+        if isinstance(value := fields.get(bound), float) and value.is_integer():
+            fields[bound] = int(value)
     return fields
 
 

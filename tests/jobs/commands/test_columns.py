@@ -116,3 +116,17 @@ def test_an_unknown_column(recipe):
 def test_nothing_is_computed(recipe, tmp_path):
     done = winnow("columns", recipe, "--set", f"pool.store={tmp_path}/other")
     assert (done.returncode, "run `winnow compute` first" in done.stderr) == (2, True)
+
+
+def test_reasons_are_whole(tmp_path):
+    """`image header cannot be read` has 27 characters, more than are shown of a value."""
+    write_tar(
+        tmp_path / "pool" / "a.tar", [*sample(0), ("1.jpg", b"no picture"), ("1.txt", b"a caption of words")]
+    )
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        f"pool: {{shards: {tmp_path}/pool, store: {tmp_path}/store}}\ncompute: {{caption: {{use: caption.Caption}}}}\n"
+    )
+    assert winnow("compute", path, "--local").returncode == 0
+    shown = winnow("columns", path).stdout
+    assert "caption: side, aspect 1 x image header cannot be read" in " ".join(shown.split())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jobs.manual.docstrings import modules, operators_of
+from jobs.manual.docstrings import modules, operators_of, section_parts
 from tests.support.command import winnow
 
 USES = {use: cls for module in modules() for use, cls in operators_of(module).items()}
@@ -13,8 +13,8 @@ USES = {use: cls for module in modules() for use, cls in operators_of(module).it
 def test_every_operator_is_listed_with_its_first_sentence():
     done = winnow("operators")
     assert (done.returncode, done.stderr) == (0, "")
-    listed = [line.split()[0] for line in done.stdout.splitlines() if line.strip().partition(" ")[0] in USES]
-    assert listed == list(USES)
+    found = [line.split()[0] for line in done.stdout.splitlines() if line.strip().partition(" ")[0] in USES]
+    assert found == list(USES)
     clip = next(line for line in done.stdout.splitlines() if " clip.ClipScore " in line)
     assert "ImageScore  How well an image and its caption match, by the cosine of their CLIP" in clip
 
@@ -90,3 +90,27 @@ def test_the_operators_of_plugins(tmp_path):
     assert ["factor", "number", "`2.0`"] in words
     assert [".level", "Float32"] in words
     assert winnow("operators", "mine.Shout").returncode == 2
+
+
+def test_each_item_of_a_list_has_a_line_of_its_own():
+    lines = [
+        "so",
+        "    many:",
+        "    - half the",
+        "      size: 1",
+        "    - in grey - or not: 2",
+        "    And",
+        "    more.",
+    ]
+    assert section_parts(lines) == ("so many:", ["half the size: 1", "in grey - or not: 2"], "And more.")
+    assert section_parts(["one", "    line"]) == ("one line", [], "")
+    shown = winnow("operators", "duplicates.Exact").stdout.splitlines()
+    assert "- half the size: 1.00, 1.00, 1.00, 1.00" in [line.rstrip() for line in shown]
+
+
+def test_a_word_that_is_no_operator_leads_to_the_modules_that_mention_it():
+    """The one that says it most often first."""
+    done = winnow("operators", "SemDeDup")
+    assert done.returncode == 2
+    assert "'SemDeDup' is not an operator; modules that mention it: duplicates" in done.stderr
+    assert "'xyzzy' is not an operator; modules: aesthetic, bias," in winnow("operators", "xyzzy").stderr

@@ -61,7 +61,7 @@ def test_another_bound_by_set_is_another_page(place):
         "keep.caption.characters.min=1",
     )
     assert json.loads(done.stdout)["books"]["kept"] == 12
-    assert "min: 1.0" in json.loads(done.stdout)["record"]["recipe_yaml"]
+    assert "min: 1\n" in json.loads(done.stdout)["record"]["recipe_yaml"]
 
 
 @pytest.mark.parametrize("name", ["page.txt", "page", "r.yaml", "subset.npy"])

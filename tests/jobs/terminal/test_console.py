@@ -31,8 +31,9 @@ from pipeline.pool.listing.reasons import PassedOver
 from pipeline.preflight.estimate import Estimate, MissingPass, OperatorCost, StagePool
 from pipeline.preflight.preview import Preview
 from pipeline.preflight.space import Space
+from pipeline.progress import Tally
 from pipeline.run.bottleneck import Bottleneck
-from pipeline.run.log import Speed
+from pipeline.run.log import RunSummary, Speed
 from pipeline.storage.upkeep.compact import FileCounts
 from pipeline.storage.upkeep.removal import Removal
 
@@ -112,14 +113,14 @@ SHOWN = {
     "run": lambda t: tables.funnel(books(t), books(t), {t: 1}),
     "keep": lambda t: tables.funnel(decision(t), NONE),
     "overlap": lambda t: tables.overlap(decision(t)),
-    "changed": lambda t: tables.rewritten({t: t}, {t: t}, 1),
+    "changed": lambda t: tables.rewritten(RunSummary(1, 0, {}, {}, {t: t}, {t: t}, 1, Tally()), [t]),
     "speeds": lambda t: tables.speeds(books(t)),
     "pending": lambda t: tables.pending({t: t}, t),
     "ingest": lambda t: tables.ingested(DownloadSummary(2, 1, 1, {t: 1}, {t: t}, {t: t})),
     "effects": lambda t: tables.effects(Effects(t, {t: {t: pl.DataFrame({whole(t): [whole(t)], "n": [1]})}})),
     "explain kept": lambda t: tables.explanation(explanation(t, True)),
     "explain dropped": lambda t: tables.explanation(explanation(t, False)),
-    "compact": lambda t: tables.compacted({t: FileCounts(2, 1)}),
+    "compact": lambda t: store_tables.compacted({t: FileCounts(2, 1)}),
     "plan": lambda t: plan_tables.plan(preview(t)),
     "store info": lambda t: store_tables.info(StoreInfo(t, [t], 1, [UnitInfo(t, 1, 1, 1, 1, True)], {t: 1})),
     "store clean": lambda t: store_tables.removal(t, Removal({t: 1}, {t: {t: 1}}, {t: [t]})),

@@ -59,7 +59,8 @@ def test_what_it_costs(shown):
     assert "clip 2h 00m 80% 1" in lines
     assert "measured here on 500 samples in 1 shard" in lines
     assert (
-        "1 pass, 120 MB to read; one worker takes 2h 30m; 2 workers would take 2 h; bottleneck: clip" in lines
+        "1 pass, 120 MB to read; one worker takes 2h 30m; 2 workers finish within 2 h; bottleneck: clip"
+        in lines
     )
     assert lines[-1] == "warning run.clip: too [many] workers"
 

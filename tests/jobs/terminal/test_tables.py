@@ -9,8 +9,11 @@ from jobs.terminal import tables
 from jobs.terminal.console import Console
 from pipeline.decide.books import Losses
 from pipeline.decide.decision import Decision, RuleCount
-from pipeline.decide.explain import Explanation
+from pipeline.decide.explain import Explanation, RuleVerdict
+from pipeline.decide.members import GroupOf
+from pipeline.progress import Tally
 from pipeline.run.bottleneck import Bottleneck
+from pipeline.run.log import RunSummary
 
 
 @pytest.mark.parametrize("width", [100, 120])
@@ -102,6 +105,60 @@ def test_evidence_is_worded_and_a_sign_is_no_missing_value(printed):
     assert '"-" -' in lines
 
 
+def test_a_missing_value_has_its_reason_and_a_boolean_is_a_number(printed):
+    """One line per reason, with the columns that it explains, each once."""
+    rules = [
+        RuleVerdict("clip.score", "clip.score", None, ">= 0.2", "no value", "cut off"),
+        RuleVerdict("other", "clip.score", None, "<= 0.9", "no value", "cut off"),
+        RuleVerdict("pdq.quality", "pdq.quality", None, ">= 5", "no value", "cut off"),
+        RuleVerdict("caption.words", "caption.words", None, ">= 3", "no value", "no caption"),
+        RuleVerdict("copy.copy", "copy.copy", True, "<= 0", "fails", None),
+    ]
+    sample = {"text": "a", "url": None, "width": None, "height": None}
+    tables.explanation(Explanation("0" * 32, "s", 0, "k", **sample, keep=False, rules=rules, evidence={}))
+    lines = [" ".join(line.split()) for line in printed.file.getvalue().splitlines()]
+    assert lines[-2:] == [
+        "no value of clip.score, pdq.quality: cut off",
+        "no value of caption.words: no caption",
+    ]
+    assert "copy.copy 1 (true) <= 0 fails" in lines
+
+
+def test_what_a_group_shows_is_not_said_twice(printed):
+    """`same` repeats the sample's row in its group; `near` has a distance that its group does not show."""
+    mine, other = "1" * 32, "2" * 32
+    members = [
+        {"uid": other, "keep": True, "size": 2, "rank": 1, "first": None},
+        {"uid": mine, "keep": False, "size": 2, "rank": 2, "first": other},
+    ]
+    evidence = {
+        "same": [{"copies": 2, "rank": 2, "uid": other}],
+        "near": [{"uid": other, "distance": 14}],
+        "alone": [{"uid": other, "rank": 2}],
+    }
+    groups = {"same": GroupOf(2, members), "near": GroupOf(2, members)}
+    sample = {"text": "a", "url": None, "width": None, "height": None, "keep": False, "rules": []}
+    one = Explanation(mine, "s", 0, "k", **sample, evidence=evidence, groups=groups)
+    assert list(one.further_evidence) == ["near", "alone"]
+    tables.explanation(one)
+    lines = [" ".join(line.split()) for line in printed.file.getvalue().splitlines()]
+    assert (lines.count("same"), lines.count("near")) == (0, 1)
+    assert "same: 2 rows of the pool have its key" in lines
+
+
+def test_what_became_of_the_pool(printed):
+    said = {str(shard): "size 3 -> 4 bytes" for shard in range(4)}
+    tables.rewritten(RunSummary(9.0, 0, {}, {}, said, {"7": "size 1 -> 2 bytes"}, 1, Tally()), ["8"])
+    example = "size 3 -> 4 bytes"
+    assert " ".join(printed.file.getvalue().split()) == (
+        "changed 4 shards with other content than an earlier run read; done anew "
+        f"(0: {example}; 1: {example}; 2: {example}; ...) "
+        "changed 1 shard rewritten during this run; read again (7: size 1 -> 2 bytes) "
+        "gone 1 shard of an earlier run not in the pool any more; what they held does not count (8) "
+        "touched, with the same content: 1 shard"
+    )
+
+
 def test_the_caption_of_the_recipe_comes_first_and_then_the_others(printed):
     sample = {"text": "best", "url": None, "width": None, "height": None}
     one = Explanation("0" * 32, "s", 0, "k", **sample, keep=True, rules=[], evidence={}, captions=("a", "b"))
@@ -119,7 +176,8 @@ def test_the_caption_of_the_recipe_comes_first_and_then_the_others(printed):
 
 def test_the_busiest_part_of_a_run_is_said_with_what_would_move_it(printed):
     clip, read = Bottleneck("clip", 0.93, 120.4, "more GPUs"), Bottleneck("read", 0.2, 3.0, "")
-    for found in (clip, read, Bottleneck("clip", 0.2, 24.0, "more GPUs", start=16.8), None):
+    short = Bottleneck("read", 0.4, 0.3, "more workers")  # nothing worth saying
+    for found in (clip, read, Bottleneck("clip", 0.2, 24.0, "more GPUs", start=16.8), short, None):
         tables.bottleneck(found)
     assert printed.file.getvalue().splitlines() == [
         "busiest part of the run: clip, at work 93% of 120 s; to make it faster: more GPUs",

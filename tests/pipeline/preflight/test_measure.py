@@ -1,6 +1,7 @@
 """Estimates: rates from a few shards, hours and workers for the pool."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from jobs.app import app
 from pipeline.errors import ShardError
 from pipeline.plan.session import Session
+from pipeline.plan.stored import gone
 from pipeline.pool.shards import Shard
 from pipeline.preflight.estimate import MissingPass, estimate
 from pipeline.preflight.measure import MeasuredOn, total_bytes
@@ -16,6 +18,7 @@ from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.run.log import speeds
 
 CHAIN = {
     "bright": {"use": "planted.Brightness"},
@@ -65,6 +68,42 @@ def test_only_what_is_missing_is_run(session, tmp_path):
     session = compute(session, LocalExecutor()).session
     done = preview(session, count=2, hours=1)
     assert (done.passes, done.measured, done.estimate.seconds) == ([], None, None)
+
+
+def test_a_run_tells_the_speed_of_its_stats(session, write_pool):
+    """After a run, what a new shard costs is known without another measurement: 24 samples for the Stat and
+    what reads it, 4 for the rest."""
+    compute(session, LocalExecutor())
+    assert speeds(session.store)["histogram"].rows == 20
+    write_pool(["a", "bb", "ccc", None], shard="5")
+    found = preview(Session.open(session.recipe))
+    assert [(step.samples, step.seconds is None) for step in found.passes] == [
+        (4, False),
+        (24, False),
+        (24, False),
+    ]
+    assert found.estimate.seconds == pytest.approx(sum(step.seconds for step in found.passes))
+
+
+def test_a_file_that_was_touched_is_still_watched(session):
+    """Its storage tells when it is rewritten, though the plan takes it for one with the same content."""
+    compute(session, LocalExecutor())
+    os.utime(session.shards[1].path, ns=(1, 1))
+    found = preview(Session.open(session.recipe))
+    assert list(found.doubtful) == ["1"]
+    assert not [text for text in found.warnings if "ETag" in text]
+
+
+def test_a_shard_that_left_the_pool_is_named(session):
+    """By a session over all of its shards; one that is asked for fewer does not know."""
+    compute(session, LocalExecutor())
+    Path(session.shards[3].path).unlink()
+    now = Session.open(session.recipe)
+    assert gone(now) == ["3"]
+    assert "the pool lacks shards that an earlier run read: 1 (such as 3)" in "".join(preview(now).warnings)
+    first = Session.open(session.recipe, 2)
+    assert (gone(first), [text for text in preview(first).warnings if "lacks" in text]) == ([], [])
+    assert gone(Session.open(session.recipe, 4)) == ["3"]  # all that there are
 
 
 def test_shards_that_are_done_are_passed_over(session):
@@ -121,4 +160,4 @@ def test_the_command(session, tmp_path):
     done = CliRunner().invoke(app, ["plan", str(recipe), "--measure", "2", "--hours", "1"])
     assert done.exit_code == 0, done.output
     assert "measured here on 8 samples in 2 shards" in done.output
-    assert "; 1 worker would take 1 h; bottleneck:" in done.output.replace("\n", " ")
+    assert "; 1 worker finishes within 1 h; bottleneck:" in done.output.replace("\n", " ")

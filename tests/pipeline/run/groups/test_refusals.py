@@ -140,7 +140,7 @@ def test_a_plan_shows_what_meets(tmp_path):
     other = opened(tmp_path, {"both": {**GROUPS["both"], "key": "url"}})
     (group,) = preview(other).passes
     assert (group.operators, group.samples, group.shuffled) == (("both",), 3, 3 * 64)
-    assert group.reads == "columns, by key, 0 MB; 1 GiB a task"
+    assert group.reads == "columns, grouped by key, 0 MB; 1 GiB per task"
 
 
 def test_a_plan_warns_of_too_many_cells(tmp_path):
