@@ -83,8 +83,8 @@ def run(name: str, arguments: Sequence[str], folder: Path = HERE) -> str:
         photos = os.path.relpath(DATA, ROOT)
         raise Lacking(f"needs photos and captions in {photos}, or photos of your own: see its --help")
     command = ["python", f"{os.path.relpath(folder, ROOT)}/bench_{name}.py", *arguments]
-    folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]  # packages of peers may lie in others
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    given = os.environ.get("PYTHONPATH", "")  # folders of packages that are for a benchmark alone
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), given]))}
     started = time.perf_counter()
     try:
         done = subprocess.run(

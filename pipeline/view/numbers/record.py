@@ -17,6 +17,7 @@ from pipeline.recipe.sections import Entry, Recipe
 from pipeline.rule import Rule
 
 PACKAGES = ("winnow-curation", "polars", "numpy", "pyarrow", "torch", "open_clip_torch", "ray")
+WHOLE = 1e15  # from here on a number is shown with an exponent
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _rule(name: str, rule: Rule) -> dict[str, Any]:
         if isinstance(samples := getattr(rule, bound), int):
             fields[bound] = f"{samples} samples"
     for bound in ("min", "max"):
-        if isinstance(value := fields.get(bound), float) and value.is_integer():
+        if isinstance(value := fields.get(bound), float) and value.is_integer() and abs(value) < WHOLE:
             fields[bound] = int(value)
     return fields
 
