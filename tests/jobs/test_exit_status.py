@@ -69,7 +69,7 @@ def test_a_faulty_pool_gives_1_unless_that_is_allowed(recipe, fault):
 
 
 def test_other_files_beside_shards_do_no_harm(recipe):
-    for name in ("good_stats.json", "good.parquet", "README.md"):
+    for name in ("good_stats.json", "good.parquet", "other_stats.json", "README.md"):
         (recipe.parent / "pool" / name).write_text("{}")
     assert statuses(recipe) == [0] * 5
     found = json.loads(winnow("run", recipe, "--json").stdout)["books"]

@@ -141,13 +141,15 @@ def _literal(place: Place, tree: ListedTree) -> tuple[Place, File | None]:
 
 
 def _chosen(place: Place, tree: Tree, suffixes: Suffixes) -> Lookup:
-    """The files of a folder or glob that are shards by their names; all others are passed over."""
+    """The files of a folder or glob that are shards by their names; all others are passed over, but for those
+    that describe a shard."""
     full, parts = place.full(place.path), place.parts or (ANY_DEPTH,)
     found = search(tree, place.path, parts, suffixes.beside)
     named = [path for path in found.files if not reasons.is_note(path)]
     first = {path for path in named if path.endswith(suffixes.first)}
     chosen = first or {path for path in named if path.endswith(suffixes.second)}
-    others = {path: _other(path, suffixes) for path in found.files.keys() - chosen}
+    describing = {suffixes.describing(path) for path in chosen}
+    others = {path: _other(path, suffixes) for path in found.files.keys() - chosen - describing}
     passed_over = {place.full(path): why for path, why in (found.passed_over | others).items()}
     files = {place.full(path): tree.file(found.files[path]) for path in chosen}
     for path in chosen if found.described else ():

@@ -62,7 +62,7 @@ def test_the_layout_of_hugging_faces_cache(tmp_path):
 
 
 def test_what_is_not_a_shard_is_passed_over_with_a_reason(tmp_path):
-    touch(tmp_path, "0.tar", "0.parquet", "0_stats.json", "1.tar.Z", "2.taz", ".3.tar", "a/b")
+    touch(tmp_path, "0.tar", "0.parquet", "0_stats.json", "9_stats.json", "1.tar.Z", "2.taz", ".3.tar", "a/b")
     os.mkfifo(tmp_path / "4.tar")
     os.symlink(tmp_path / "gone", tmp_path / "5.tar")
     with socket.socket(socket.AF_UNIX) as made:
@@ -71,7 +71,7 @@ def test_what_is_not_a_shard_is_passed_over_with_a_reason(tmp_path):
     assert [shard.name for shard in listing.shards] == ["0"]
     assert passed_over(listing, tmp_path) == {
         "0.parquet": "a table beside tars: taken for a description of them",
-        "0_stats.json": "not a shard",
+        "9_stats.json": "not a shard",
         "1.tar.Z": "a tar in a packing that is not read; unpack it, or pack it with gzip",
         "2.taz": "a tar in a packing that is not read; unpack it, or pack it with gzip",
         "4.tar": "a FIFO",
