@@ -61,6 +61,8 @@ class Rule(BaseModel):
     min, max    keep values >= / <= this number
     top, bottom keep the highest / lowest values: a share in (0, 1] of the samples that have a value, or a
                 number of samples, written `3840000 samples`
+    of          of `top` and `bottom`: which samples count. `all` (default): those of the pool; `remaining`:
+                those that pass every rule without `of: remaining`
     among       keep texts that are in this list: [en, de]
     chance      true: the column is a probability, and a sample is kept with it, by a draw that depends on its
                 uid and `seed` alone
@@ -81,6 +83,7 @@ class Rule(BaseModel):
     among: tuple[str, ...] | None = None
     chance: bool | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    of: Literal["all", "remaining"] = "all"
     ties: Literal["keep", "uid", "datacomp"] = "keep"
     missing: Literal["drop", "keep"] = "drop"
 
@@ -102,12 +105,15 @@ class Rule(BaseModel):
             raise ValueError(f"must have exactly one of {', '.join(BOUNDS)}, got {names}{more}")
         if "seed" in self.model_fields_set and self.chance is None:
             raise ValueError("has a seed, which only a chance rule uses")
-        if "ties" in self.model_fields_set and not self.needs_cut:
-            raise ValueError("has ties, which only top and bottom use")
+        for key in ("of", "ties"):
+            if key in self.model_fields_set and not self.needs_cut:
+                raise ValueError(f"has {key}, which only top and bottom use")
         if self.ties == "datacomp" and not (isinstance(self.top, float) and self.top < 1):
             raise ValueError(
                 "has ties: datacomp, which is for `top` with a share below 1 only, as in its baselines"
             )
+        if self.ties == "datacomp" and self.of == "remaining":
+            raise ValueError("has ties: datacomp, which cuts a share of all samples, and of: remaining")
         return self
 
     @property
@@ -119,6 +125,16 @@ class Rule(BaseModel):
     def needs_cut(self) -> bool:
         """Whether the bound is a share or a number of samples, which `decide.cuts` must turn into a value."""
         return self.bound in ("top", "bottom")
+
+    @property
+    def of_remaining(self) -> bool:
+        """Whether the share is one of the samples that other rules keep."""
+        return self.of == "remaining"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a decision's key covers. `of` came later: a rule without it has the key that it always had."""
+        return self.model_dump(mode="json", exclude=None if self.of_remaining else {"of"})
 
     @property
     def needs_uid(self) -> bool:
@@ -133,7 +149,7 @@ class Rule(BaseModel):
             case "max":
                 return f"<= {self.max:g}"
             case "top" | "bottom" as side:
-                share = f"{side} {_amount(getattr(self, side))}{_TIES[self.ties]}"
+                share = f"{side} {_amount(getattr(self, side))}{_OF[self.of]}{_TIES[self.ties]}"
                 sign = ">=" if side == "top" else "<="
                 return share if cut is None else f"{sign} {cut:.6g} ({share})"
             case "among":
@@ -161,6 +177,7 @@ class Rule(BaseModel):
         return pl.Series(draw(self.seed, uids)) < values.cast(pl.Float64)
 
 
+_OF = {"all": "", "remaining": " of what remains"}
 _TIES = {"keep": "", "uid": ", ties by uid", "datacomp": ", as DataComp"}
 
 

@@ -1,6 +1,6 @@
 """Shares of a pool turned into cuts: the value that the best 30 % reach, exactly and in bounded memory.
 
-    cuts = resolve_cuts({"clip.score": Rule(column="clip.score", top=0.3)}, session.columns, names)
+    cuts = cuts_of(session.recipe.keep, session.columns, names)
     cuts["clip.score"].value
 
 This is radix selection. Sorting would need every value of the pool in memory. Instead the cut is looked up
@@ -15,10 +15,12 @@ sample that is kept is looked up in the same way, as two more numbers of 64 bits
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from pipeline.decide.counts import verdict_table
 from pipeline.ordered_map import threaded_map
 from pipeline.pool.columns import Columns
 from pipeline.progress import watched
@@ -30,14 +32,51 @@ FEW = 1 << 20  # so many candidates are collected and sorted instead of counted 
 _ONES = 2**64 - 1
 
 
-def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, Cut]:
-    """The cut of each rule, by the rule's name: the k-th highest (lowest) of the values that exist, where
-    `rank_from_top` says k. All rules
-    are resolved in the same passes over the shards. Raises FileNotFoundError if a column is not stored."""
+def cuts_of(keep: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, Cut]:
+    """The cut of each rule with a share, by the rule's name. `keep`: all rules of a recipe. Shares of the
+    pool come first, then those of what remains. Raises FileNotFoundError if a column is not stored."""
+    others = {name: rule for name, rule in keep.items() if not rule.of_remaining}
+    cuts = resolve_cuts({name: rule for name, rule in others.items() if rule.needs_cut}, columns, shards)
+    last = {name: rule for name, rule in keep.items() if rule.of_remaining}
+    return cuts | resolve_cuts(last, columns, shards, Remaining(others, cuts))
+
+
+class Remaining(NamedTuple):
+    """The samples that pass these rules, whose cuts are known."""
+
+    rules: Mapping[str, Rule]
+    cuts: Mapping[str, Cut]
+
+    @property
+    def columns(self) -> list[str]:
+        """What tells them from the others."""
+        uid = ["uid"] if any(rule.needs_uid for rule in self.rules.values()) else []
+        return [*uid, *(rule.column for rule in self.rules.values())]
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of these samples."""
+        if not self.rules:
+            return frame
+        uids = frame["uid"] if "uid" in frame.columns else pl.Series([], dtype=pl.String)
+        verdicts = [
+            rule.verdict(frame[rule.column], uids, self.cuts.get(name)) for name, rule in self.rules.items()
+        ]
+        return frame.filter(verdict_table(self.rules, verdicts, len(frame))["keep"])
+
+
+ALL = Remaining({}, {})
+
+
+def resolve_cuts(
+    rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str], remaining: Remaining = ALL
+) -> dict[str, Cut]:
+    """The cut of each rule, by the rule's name: the k-th highest (lowest) of the values that exist among the
+    samples that remain, where `rank_from_top` says k. All rules are resolved in the same passes over the
+    shards. Raises FileNotFoundError if a column is not stored."""
     selections = {name: Selection(rule) for name, rule in rules.items()}
     groups = list(columns.groups(shards)) if rules else []
     while unresolved := {name: s for name, s in selections.items() if s.cut is None}:
-        count = partial(_count_shards, columns, unresolved)
+        count = partial(_count_shards, columns, unresolved, remaining)
         parts = watched("finding cuts", threaded_map(count, groups), len(groups))
         counted = _by_rule(parts, unresolved)
         for name, selection in unresolved.items():
@@ -149,11 +188,12 @@ class Selection:
 
 
 def _count_shards(
-    columns: Columns, selections: Mapping[str, Selection], shards: list[str]
+    columns: Columns, selections: Mapping[str, Selection], remaining: Remaining, shards: list[str]
 ) -> dict[str, np.ndarray]:
     """Rule -> what its selection needs to know of some shards."""
     uid = ["uid"] if any(selection.words for selection in selections.values()) else []
-    frame = columns.read_many(shards, [*uid, *(s.rule.column for s in selections.values())])
+    needed = [*uid, *remaining.columns, *(s.rule.column for s in selections.values())]
+    frame = remaining.of(columns.read_many(shards, list(dict.fromkeys(needed))))
     uids = frame["uid"] if uid else pl.Series([], dtype=pl.String)
     return {name: s.count_rows(frame[s.rule.column], uids) for name, s in selections.items()}
 

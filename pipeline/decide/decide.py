@@ -14,7 +14,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.decide.counts import Counts, count_verdicts, verdict_table
-from pipeline.decide.cuts import resolve_cuts
+from pipeline.decide.cuts import cuts_of
 from pipeline.decide.decision import Decision
 from pipeline.errors import ShardError
 from pipeline.ordered_map import threaded_map
@@ -56,8 +56,7 @@ def decide(session: Session) -> Decision:
     if (stored := stored_decision(session)) is not None:
         return stored
     names = [shard.name for shard in session.shards]
-    rules = {name: rule for name, rule in session.recipe.keep.items() if rule.needs_cut}
-    cuts = resolve_cuts(rules, session.columns, names)
+    cuts = cuts_of(session.recipe.keep, session.columns, names)
     counts = Counts()
     decided = list[DecidedShard]()
     groups = list(session.columns.groups(names))

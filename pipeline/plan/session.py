@@ -153,7 +153,7 @@ class Session:
         owners = sorted({o for c in self.columns_read() if (o := owner(c)) is not None})
         covered = [
             DECISIONS,
-            [(name, rule.model_dump(mode="json")) for name, rule in self.recipe.keep.items()],
+            [(name, rule.identity) for name, rule in self.recipe.keep.items()],
             {owner: self.keys[owner] for owner in owners},
             identities(self.shards),
         ]

@@ -149,8 +149,8 @@ def _drop_other_bounds(rule: dict[str, Any], bound: str) -> None:
     if bound == "chance":
         kept.add("seed")
     if bound in ("top", "bottom"):
-        kept.add("ties")
-    for key in {*BOUNDS, "seed", "ties"} - kept:
+        kept |= {"of", "ties"}
+    for key in {*BOUNDS, "seed", "of", "ties"} - kept:
         rule.pop(key, None)
 
 

@@ -136,7 +136,8 @@ def _count(session: Session, mine: ColumnProfile, edges: np.ndarray, shards: Seq
 def _marks(session: Session, column: str, shards: Sequence[str]) -> Iterator[Mark]:
     """The rules that read the column, with their cuts."""
     rules = {name: rule for name, rule in session.recipe.keep.items() if rule.column == column}
-    cuts = resolve_cuts({n: r for n, r in rules.items() if r.needs_cut}, session.columns, shards)
+    shares = {n: r for n, r in rules.items() if r.needs_cut and not r.of_remaining}  # for that: other columns
+    cuts = resolve_cuts(shares, session.columns, shards)
     for name, rule in rules.items():
         cut = cuts[name].value if name in cuts else None
         value = cut if rule.needs_cut else rule.min if rule.min is not None else rule.max

@@ -59,6 +59,7 @@ class RulePanel:
     bound: str
     kind: str
     missing: str
+    of_remaining: bool
     cut: float | None
     passes: int
     fails: int
@@ -159,7 +160,7 @@ def _bound(rule: Rule, decision: Decision, name: str) -> float | None:
 def _stops(session: Session, survey: _Survey) -> dict[str, Stops]:
     """Rule -> the stops of its slider; reads the pool if a share must become a value."""
     rules, extents = survey.extents.rules, survey.extents.of
-    ranks = Ranks(rules, extents, wanted_ranks(rules, extents))
+    ranks = Ranks(session.recipe.keep, extents, wanted_ranks(rules, extents))
     if ranks.rules:
         gather(session, [ranks])
     ranked = ranks.found()
@@ -204,6 +205,7 @@ def _panel(rule: Rule, decision: Decision, name: str, sliders: Sliders, histogra
         bound=counts.bound,
         kind=rule.bound,
         missing=rule.missing,
+        of_remaining=rule.of_remaining,
         cut=counts.cut,
         passes=counts.passes,
         fails=counts.fails,

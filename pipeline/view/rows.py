@@ -69,6 +69,15 @@ def verdict(rule: str) -> str:
     return f"rule:{rule}"
 
 
+def remaining(frame: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
+    """The rows of `frames` of which rules with `of: remaining` take a share; all if there is none."""
+    if not any(rule.of_remaining for rule in rules.values()):
+        return frame
+    others = {name: rule for name, rule in rules.items() if not rule.of_remaining}
+    passes = [pl.col(verdict(name)).fill_null(rule.missing == "keep") for name, rule in others.items()]
+    return frame.filter(*passes)
+
+
 def verdict_columns(rules: Mapping[str, Rule]) -> list[pl.Expr]:
     """The verdicts of a table in the store, under their names here."""
     return [pl.col(rule).alias(verdict(rule)) for rule in rules]

@@ -90,6 +90,8 @@ def test_exactly_one_bound(bounds):
         {"top": 0}, {"top": 1.01}, {"bottom": -0.1}, {"top": float("nan")}, {"min": float("nan")},
         {"max": float("inf")}, {"min": True}, {"chance": False}, {"chance": True, "seed": -1},
         {"min": 1, "seed": 0}, {"min": 1, "missing": "maybe"}, {"among": "en"}, {"min": 1, "other": 2},
+        {"min": 1, "of": "remaining"}, {"top": 0.3, "of": "others"},
+        {"top": 0.3, "of": "remaining", "ties": "datacomp"},
     ],
 )  # fmt: skip
 def test_refused(fields):
@@ -107,6 +109,7 @@ def test_refused(fields):
         ({"top": 0.3}, None, "top 30%"),
         ({"top": "1_000 samples"}, 2.0, ">= 2 (top 1,000 samples)"),
         ({"bottom": 0.3, "ties": "uid"}, 2.0, "<= 2 (bottom 30%, ties by uid)"),
+        ({"top": 0.3, "of": "remaining"}, 2.0, ">= 2 (top 30% of what remains)"),
         ({"among": ["en", "de"]}, None, "in en, de"),
         ({"chance": True, "seed": 4}, None, "draw(seed 4, uid) < value"),
     ],
@@ -140,3 +143,9 @@ def test_a_boolean_counts_as_nought_and_one() -> None:
     flags, uids = pl.Series([True, False, None]), pl.Series(["0" * 32] * 3)
     assert Rule(column="flag", max=0).verdict(flags, uids).to_list() == [False, True, None]
     assert Rule(column="flag", min=1).verdict(flags, uids).to_list() == [True, False, None]
+
+
+def test_a_rule_without_of_has_the_key_that_it_had_before_there_was_one():
+    assert "of" not in Rule(column="x", top=0.3).identity
+    assert "of" not in Rule(column="x", top=0.3, of="all").identity
+    assert Rule(column="x", top=0.3, of="remaining").identity["of"] == "remaining"

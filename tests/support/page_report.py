@@ -147,6 +147,7 @@ def _panel(
         "passes": int(passes.sum()),
         "fails": int((~passes & ~numpy.isnan(own)).sum()),
         "fails_only": slider["fails_only"][5],
+        "of_remaining": False,
         "dropped": 10,
         "failed": {REASON: int(numpy.isnan(own).sum())},
         "cut": None,

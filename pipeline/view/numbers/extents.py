@@ -14,6 +14,7 @@ import polars as pl
 
 from pipeline.rule import Rule
 from pipeline.view.numbers.values import keeps_high, numbers, slides
+from pipeline.view.rows import remaining
 
 BITS = 22
 BINS = 1 << BITS
@@ -33,9 +34,10 @@ class Extent:
     """The values of a sliding rule's column.
 
     rows        rows of the pool
-    count       rows that have a value
+    count       rows that have a value; of `of: remaining`, those that other rules keep
     low, high   the lowest and highest finite value; NaN if there is none
-    histogram   (BINS,) int64 of `top` and `bottom`: how many values are in which bin, better ones last
+    histogram   (BINS,) int64 of `top` and `bottom`: how many of these values are in which bin, better ones
+                last
     """
 
     dtype: pl.DataType = field(default_factory=pl.Float64)
@@ -62,13 +64,18 @@ class Extents:
     """Finds the extent of every sliding rule. A gatherer (see gather.py)."""
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
+        self.all_rules = rules
         self.rules = {name: rule for name, rule in rules.items() if slides(rule)}
         self.columns = [rule.column for rule in self.rules.values()]
         self.of = {name: Extent() for name in self.rules}
 
     def look(self, frame: pl.DataFrame) -> dict[str, _Seen]:
         """See Gatherer."""
-        return {name: _seen(rule, frame[rule.column]) for name, rule in self.rules.items()}
+        rest = remaining(frame, self.all_rules)
+        return {
+            name: _seen(rule, frame[rule.column], (rest if rule.of_remaining else frame)[rule.column])
+            for name, rule in self.rules.items()
+        }
 
     def add(self, seen: dict[str, _Seen]) -> None:
         """See Gatherer."""
@@ -85,12 +92,13 @@ class Extents:
                 extent.histogram[part.bins] += part.counts
 
 
-def _seen(rule: Rule, column: pl.Series) -> _Seen:
-    """The extent of some rows."""
+def _seen(rule: Rule, column: pl.Series, counted: pl.Series) -> _Seen:
+    """The extent of some rows. `counted`: the values of which the rule takes a share."""
     values = numbers(column)
-    values = values[~np.isnan(values)]
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (np.nan, np.nan)
+    values = numbers(counted)
+    values = values[~np.isnan(values)]
     bins, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
     if rule.needs_cut:
         bins, counts = np.unique(_bins(_better(rule, values)), return_counts=True)
@@ -98,12 +106,13 @@ def _seen(rule: Rule, column: pl.Series) -> _Seen:
 
 
 class Ranks:
-    """Finds the values that have the wanted ranks, from the best. `ranks`: rule -> ranks, from 1 to the
-    extent's `count`. A gatherer (see gather.py)."""
+    """Finds the values that have the wanted ranks, from the best. `rules`: all of a recipe; `ranks`: rule ->
+    ranks, from 1 to the extent's `count`. A gatherer (see gather.py)."""
 
     def __init__(
         self, rules: Mapping[str, Rule], of: Mapping[str, Extent], ranks: Mapping[str, Sequence[int]]
     ):
+        self.all_rules = rules
         self.rules = {name: rules[name] for name in ranks if len(ranks[name])}
         self.columns = [rule.column for rule in self.rules.values()]
         self.ranks = {name: np.array(ranks[name], np.int64) for name in self.rules}
@@ -114,7 +123,11 @@ class Ranks:
 
     def look(self, frame: pl.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """See Gatherer. The distinct values in wanted bins, and how many rows have each."""
-        return {name: self._look(rule, frame[rule.column], name) for name, rule in self.rules.items()}
+        rest = remaining(frame, self.all_rules)
+        return {
+            name: self._look(rule, (rest if rule.of_remaining else frame)[rule.column], name)
+            for name, rule in self.rules.items()
+        }
 
     def add(self, seen: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
         """See Gatherer."""

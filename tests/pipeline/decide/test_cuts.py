@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.decide.cuts import rank_from_top, resolve_cuts
+from pipeline.decide.cuts import cuts_of, rank_from_top, resolve_cuts
 from pipeline.rule import Rule
+from tests.support.reference_draw import reference_draw
 
 NAN = float("nan")
 
@@ -161,3 +162,49 @@ def test_several_rules_of_different_depth_at_once(monkeypatch):
     cuts = resolve_cuts(rules, Table(shards), list(shards))  # type: ignore[arg-type]
     for name, rule in rules.items():
         assert same(cuts[name].value, sorted_cut(rule, [frame[rule.column] for frame in shards.values()]))
+
+
+def test_shares_of_what_remains(depth):
+    """The rules without `of: remaining` decide who remains, one of them by a share of the pool and one by a
+    draw; two others take their shares of these, whatever the other one takes."""
+    rng = np.random.default_rng(5)
+    rows = 900
+    frame = pl.DataFrame(
+        {
+            "uid": [f"{number:032x}" for number in rng.permutation(rows)],
+            "word": pl.Series(rng.integers(0, 3, rows)).replace_strict({0: "en", 1: "de", 2: None}),
+            "share": rng.normal(size=rows),
+            "luck": rng.random(rows),
+            "score": pl.Series(rng.integers(0, 40, rows) / 8).replace(1.0, None),
+            "other": rng.normal(size=rows).astype(np.float32),
+        }
+    )
+    shards = {f"{i}": frame[i::9] for i in range(9)}
+    keep = {
+        "score": Rule(column="score", top="100 samples", of="remaining", ties="uid"),
+        "word": Rule(column="word", among=("en",), missing="keep"),
+        "share": Rule(column="share", bottom=0.8),
+        "luck": Rule(column="luck", chance=True, seed=3),
+        "other": Rule(column="other", bottom=0.25, of="remaining"),
+    }
+    cuts = cuts_of(keep, Table(shards), list(shards))  # type: ignore[arg-type]
+    below = sorted(frame["share"])[math.ceil(0.8 * rows) - 1]
+    lucky = {row["uid"] for row in frame.iter_rows(named=True) if reference_draw(3, row["uid"]) < row["luck"]}
+    rest = [
+        row
+        for row in frame.iter_rows(named=True)
+        if row["word"] != "de" and row["share"] <= below and row["uid"] in lucky
+    ]
+    assert 150 < len(rest) < 450
+    best = sorted((-row["score"], row["uid"]) for row in rest if row["score"] is not None)[:100]
+    passed = frame.filter(keep["score"].verdict(frame["score"], frame["uid"], cuts["score"]))
+    assert {row["uid"] for row in rest} & set(passed["uid"]) == {uid for _, uid in best}
+    lowest = sorted(row["other"] for row in rest)
+    assert cuts["other"].value == lowest[math.ceil(0.25 * len(rest)) - 1]
+    assert cuts["share"].value == below
+
+
+def test_a_share_of_nothing_that_remains():
+    frame = pl.DataFrame({"x": [1.0, 2.0], "y": [1.0, 1.0]})
+    keep = {"y": Rule(column="y", min=2), "x": Rule(column="x", top=0.5, of="remaining")}
+    assert math.isnan(cuts_of(keep, Table({"0": frame}), ["0"])["x"].value)  # type: ignore[arg-type]

@@ -64,6 +64,14 @@ POOLS = {
             "given.f64": {"top": 0.5, "ties": "uid"},
         },
     ),
+    "of what remains": (
+        frames(8),
+        {
+            "given.word": {"among": ["en"], "missing": "keep"},
+            "given.f32": {"top": 0.6, "of": "remaining"},
+            "given.f64": {"top": "20 samples", "of": "remaining", "ties": "uid", "missing": "keep"},
+        },
+    ),
     "as DataComp": (
         frames(3),
         {"given.f32": {"top": 0.3, "ties": "datacomp"}, "given.u32": {"top": 0.95, "ties": "datacomp"}},
