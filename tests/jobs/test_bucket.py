@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from jobs.toy.sample_pool import make_pool
-from tests.support.ray_head import free_port, short_folder, submit, wait_for
+from tests.support.ray_head import free_port, kill, short_folder, submit, wait_for
 from tests.support.s3_server import s3
 from tests.test_readme import README, ROOT, blocks
 
@@ -85,8 +85,7 @@ def test_from_a_bucket_to_filtered_shards(tmp_path: Path) -> None:
                         assert "recipe nowhere.yaml: no such file" in failed.stdout + failed.stderr
         finally:
             if head is not None:
-                head.terminate()
-                head.wait(60)
+                kill(head)
         assert {"winnow plan", "ray start", "ray job", "winnow keep"} <= seen
         sizes = yaml.safe_load((folder / "shards" / "sizes.json").read_text())
         assert sizes

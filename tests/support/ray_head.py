@@ -7,6 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 
 def submit(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command, again while the head's job agent is not ready: it starts some seconds after its port is
@@ -29,6 +31,14 @@ def free_port() -> int:
 def short_folder() -> str:
     """A folder for Ray's sockets, whose paths have at most 107 bytes."""
     return tempfile.mkdtemp(prefix="ray")
+
+
+def kill(head: subprocess.Popen[bytes]) -> None:
+    """End a head and all that it has started. A head that is asked to end waits half a minute for them."""
+    for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    head.wait()
 
 
 def wait_for(port: int) -> None:
