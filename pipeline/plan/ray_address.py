@@ -20,9 +20,7 @@ from typing import Any
 from pipeline.errors import RecipeError, WinnowError, brief, shortened, worded
 
 SECONDS = 20.0  # to wait for the greeting; a busy head of a large cluster takes one or two
-IDLE_MS = (
-    60_000  # a process without a task stays, since another takes seconds to start; Ray's default is 1,000
-)
+IDLE_MS = 60_000  # so long a process without a task stays: another takes seconds to start. Ray's own: 1,000
 SELF = ("auto", "local")  # addresses that Ray looks up itself
 NEXT_STEP = (
     "; give the address of a running cluster, unset RAY_ADDRESS to start Ray on this machine, or use --local"

@@ -75,7 +75,7 @@ def remaining(frame: pl.DataFrame, rules: Mapping[str, Rule]) -> pl.DataFrame:
         return frame
     others = {name: rule for name, rule in rules.items() if not rule.of_remaining}
     passes = [pl.col(verdict(name)).fill_null(rule.missing == "keep") for name, rule in others.items()]
-    return frame.filter(*passes)
+    return frame.filter(pl.lit(True), *passes)
 
 
 def verdict_columns(rules: Mapping[str, Rule]) -> list[pl.Expr]:

@@ -72,6 +72,7 @@ POOLS = {
             "given.f64": {"top": "20 samples", "of": "remaining", "ties": "uid", "missing": "keep"},
         },
     ),
+    "of what remains, and nothing else": (frames(9), {"given.f32": {"bottom": 0.4, "of": "remaining"}}),
     "as DataComp": (
         frames(3),
         {"given.f32": {"top": 0.3, "ties": "datacomp"}, "given.u32": {"top": 0.95, "ties": "datacomp"}},
