@@ -22,7 +22,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from pipeline.decide.lookup import Place
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, unknown
 from pipeline.operator import Writer
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
@@ -30,7 +30,7 @@ from pipeline.progress import begun
 from pipeline.recipe.check import column_types
 from pipeline.schema import owner
 from pipeline.uids import draw
-from pipeline.view.grammar import WHERE, Parser, is_number, unknown, without_nan
+from pipeline.view.grammar import WHERE, Parser, is_number, without_nan
 from pipeline.view.rows import count as rows_of
 from pipeline.view.rows import frames
 
@@ -66,7 +66,7 @@ def check_column(name: str, session: Session, key: str = WHERE) -> PolarsDataTyp
     """The type of a column of the recipe. Raises RecipeError if it has none of this name."""
     types = _types(session)
     if name not in types:
-        raise RecipeError(unknown(key, name, "a column of the recipe", types))
+        raise RecipeError(f"{key}: {unknown(name, 'a column of the recipe', types)}")
     return types[name]
 
 
