@@ -8,9 +8,9 @@ like an entry in a dictionary: first its volume, then its page, then its line. A
 how many values begin with each of the 65,536 possible first 16 bits; the counts tell how the cut begins, and
 the next pass looks only at the values that begin so.
 
-As soon as a million candidates or fewer are left, they are collected and sorted. So
-two passes are the rule, and four the most for one number of 64 bits. If ties go by uid, the uid of the last
-sample that is kept is looked up in the same way, as two more numbers of 64 bits.
+As soon as a million candidates or fewer are left, they are collected and sorted. So two passes are the rule,
+and four the most for one number of 64 bits. If ties go by uid, the uid of the last sample that is kept is
+looked up in the same way, as two more numbers of 64 bits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +32,8 @@ _ONES = 2**64 - 1
 
 def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, Cut]:
     """The cut of each rule, by the rule's name: the k-th highest (lowest) of the values that exist, where
-    `rank_from_top` says k. All rules
-    are resolved in the same passes over the shards. Raises FileNotFoundError if a column is not stored."""
+    `rank_from_top` says k. All rules are resolved in the same passes over the shards. Raises
+    FileNotFoundError if a column is not stored."""
     selections = {name: Selection(rule) for name, rule in rules.items()}
     groups = list(columns.groups(shards)) if rules else []
     while unresolved := {name: s for name, s in selections.items() if s.cut is None}:
