@@ -10,8 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pipeline.errors import RecipeError, ShardError, printable, shortened
-from pipeline.export.places.file import check_file, writing_file
-from pipeline.plan.outputs import check_output_file
+from pipeline.export.places.file import check_new_file, writing_file
 from pipeline.plan.session import Session
 from pipeline.search.hits import Found
 from pipeline.search.samples import Shown, pictures
@@ -38,8 +37,7 @@ def check_grid(session: Session, out: str, count: int) -> None:
         raise RecipeError(
             f"{GRID}: a {suffix} holds at most {most} pictures, and --k asks for {count:,}{other}"
         )
-    check_output_file(GRID, out, session.recipe, session.kind, session.shards, session.searched)
-    check_file(out, GRID)
+    check_new_file(session, out, GRID)
 
 
 def write_grid(session: Session, found: Found, out: str, cost: Cost) -> None:

@@ -20,7 +20,7 @@ import orjson
 
 from pipeline.decide.lookup import Place
 from pipeline.errors import RecipeError
-from pipeline.export.places.file import check_file, writing_file
+from pipeline.export.places.file import check_new_file, writing_file
 from pipeline.export.places.folder import MANIFEST, ExportFolder
 from pipeline.export.places.stage import Stage
 from pipeline.plan.outputs import check_output_file
@@ -69,8 +69,7 @@ def check_gallery(session: Session, out: str, count: int, pairs: bool) -> None:
     if suffix in FORMATS:
         check_count(count, pairs, out)
     if suffix in FORMATS or suffix in PAGE:
-        check_output_file(OUT, out, session.recipe, session.kind, session.shards, session.searched)
-        check_file(out, OUT)
+        check_new_file(session, out, OUT)
     elif suffix and not out.endswith("/"):
         endings = ", ".join((*PAGE, *FORMATS))
         raise RecipeError(f"{OUT}: must end in {endings}, or be a folder, got {out}; a folder may end in /")
