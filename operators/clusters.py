@@ -11,8 +11,8 @@
 A web pool holds a few kinds of pictures very often (logos, product shots) and most kinds rarely. Balancing
 takes less of the large clusters and all of the small ones, but keeps their order: what is frequent stays more
 frequent. To take samples of small clusters several times, let `cap` be more than 1 and export with
-`repeats: balance.repeats`. For a trainer that draws samples itself, `export.table`
-without the rule holds the probability of every sample (README.md, "One table instead of tars").
+`repeats: balance.repeats`. For a trainer that draws samples itself, `export.table` without the rule holds the
+probability of every sample (README.md, "One table instead of tars").
 
 Columns
     Nearest  cluster     Int32    the number of the nearest centre, from 0; null if the embedding is missing,
