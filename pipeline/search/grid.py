@@ -15,7 +15,7 @@ from pipeline.plan.session import Session
 from pipeline.search.hits import Found
 from pipeline.search.samples import Shown, pictures
 from pipeline.view.gallery.labels import MOST_CAPTION, NO_CAPTION, Label, plain
-from pipeline.view.gallery.page import Group, page, with_pictures
+from pipeline.view.gallery.page import Section, page, with_pictures
 from pipeline.view.gallery.sheet import FORMATS, SIDE, most_cells, sheet
 from pipeline.view.pictures import Cost
 
@@ -53,7 +53,7 @@ def write_grid(session: Session, found: Found, out: str, cost: Cost) -> None:
     title = shortened(f"{', '.join(found.names)} ({len(cells):,} found)")
     if is_page:
         samples = [with_pictures(card, label) for card, label in cells]
-        data = page(printable(title), [Group(samples)] if samples else [], None, PAGE_SIDE)
+        data = page(printable(title), [Section(samples)] if samples else [], None, PAGE_SIDE)
     else:
         image = sheet([card for card, _ in cells], [label for _, label in cells], title, False)
         file = io.BytesIO()
