@@ -43,6 +43,7 @@ from operators.algorithms.balance import compare as compare_counts
 from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.matching import Matchers, Spacing, lists, read_entries
 from operators.algorithms.reasons import no_caption
+from operators.algorithms.tables import table_of
 from pipeline.operator import YOUNG, Column, Device, Files, Operator, Score, Stat, Table
 from pipeline.schema import owner
 from pipeline.uids import draw
@@ -213,6 +214,10 @@ class _Balanced(Operator):
 
     _balance: Any = PrivateAttr(None)
 
+    def _table(self, stats: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """The counts. Raises ValueError for the table of another Stat."""
+        return table_of(stats, "counts", self.counts, ("language", "entry", "count"))
+
     def _rows(self, batch: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """The entries of all rows as places in the table of counts, and how many each row has."""
         ids = batch[self.entries].fill_null([])
@@ -261,7 +266,7 @@ class BalanceProbability(_Balanced, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Each entry's probability."""
-        self._balance = Balance(stats[self.counts], self.t, self.tail_of)
+        self._balance = Balance(self._table(stats), self.t, self.tail_of)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) lists of ids -> (n,) probabilities."""
@@ -289,7 +294,7 @@ class BalanceThreshold(_Balanced, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Each entry's count."""
-        self._balance = Balance(stats[self.counts])
+        self._balance = Balance(self._table(stats))
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) lists of ids -> (n,) thresholds."""

@@ -46,6 +46,7 @@ import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
 from operators.algorithms import reference as arithmetic
+from operators.algorithms.tables import table_of
 from operators.algorithms.vectors import check_width, features
 from pipeline.operator import Device, Embedding, Numbers, Operator, Score, Stat, Table
 from pipeline.uids import draw
@@ -181,7 +182,7 @@ class _Against(Operator):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Prepare the reference's draws."""
-        self._table = stats[self.reference]
+        self._table = table_of(stats, "reference", self.reference, ("draw", "vector", "k_distance", "lid"))
         if len(self._table) and self._table["scaled"][0] != bool(self.norm):
             must = "must not have `norm`: it has none" if self.norm else "must have `norm`, as it has"
             raise ValueError(f"{must} (reference: {self.reference})")
