@@ -32,8 +32,8 @@ _ONES = 2**64 - 1
 
 def resolve_cuts(rules: Mapping[str, Rule], columns: Columns, shards: Sequence[str]) -> dict[str, Cut]:
     """The cut of each rule, by the rule's name: the k-th highest (lowest) of the values that exist, where
-    `rank_from_top` says k. All rules are resolved in the same passes over the shards. Raises
-    FileNotFoundError if a column is not stored."""
+    `rank_from_top` says k. All rules
+    are resolved in the same passes over the shards. Raises FileNotFoundError if a column is not stored."""
     selections = {name: Selection(rule) for name, rule in rules.items()}
     groups = list(columns.groups(shards)) if rules else []
     while unresolved := {name: s for name, s in selections.items() if s.cut is None}:
