@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from jobs.manual.docstrings import (
     Column,
@@ -24,7 +25,7 @@ from jobs.manual.docstrings import (
     parse_module,
 )
 from jobs.manual.fields import default_of, dtype_text, kind_of, reads
-from pipeline.errors import RecipeError, brief, guess
+from pipeline.errors import RecipeError, brief
 from pipeline.operator import BytesScore, Group, ImageScore, Operator, Score, Stat, Writer
 from pipeline.recipe.sections import Recipe
 
@@ -104,10 +105,11 @@ def of(name: str, manuals: Sequence[Manual]) -> list[Manual]:
     lower = {known.lower(): known for known in names}
     if name.lower() in lower:
         return names[lower[name.lower()]]
-    modules = ", ".join(dict.fromkeys(manual.use.rpartition(".")[0] for manual in manuals))
+    close = get_close_matches(name.lower(), lower, 1)
+    hint = f" (did you mean {lower[close[0]]}?)" if close else ""
+    known = ", ".join(dict.fromkeys(manual.use.rpartition(".")[0] for manual in manuals))
     raise RecipeError(
-        f"operators: {brief(name)} is not an operator{guess(name, names)}; modules: {modules}. "
-        "`winnow operators` lists all"
+        f"operators: {brief(name)} is not an operator{hint}; modules: {known}. `winnow operators` lists all"
     )
 
 
