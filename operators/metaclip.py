@@ -38,7 +38,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from operators.algorithms.balance import Balance, critical_t, keep_probability
+from operators.algorithms.balance import COUNTS, Balance, critical_t, keep_probability
 from operators.algorithms.balance import compare as compare_counts
 from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.matching import Matchers, Spacing, lists, read_entries
@@ -214,10 +214,6 @@ class _Balanced(Operator):
 
     _balance: Any = PrivateAttr(None)
 
-    def _table(self, stats: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """The counts. Raises ValueError for the table of another Stat."""
-        return table_of(stats, "counts", self.counts, ("language", "entry", "count"))
-
     def _rows(self, batch: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """The entries of all rows as places in the table of counts, and how many each row has."""
         ids = batch[self.entries].fill_null([])
@@ -266,7 +262,7 @@ class BalanceProbability(_Balanced, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Each entry's probability."""
-        self._balance = Balance(self._table(stats), self.t, self.tail_of)
+        self._balance = Balance(table_of(stats, "counts", self.counts, COUNTS), self.t, self.tail_of)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) lists of ids -> (n,) probabilities."""
@@ -294,7 +290,7 @@ class BalanceThreshold(_Balanced, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Each entry's count."""
-        self._balance = Balance(self._table(stats))
+        self._balance = Balance(table_of(stats, "counts", self.counts, COUNTS))
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) lists of ids -> (n,) thresholds."""
