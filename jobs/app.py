@@ -21,8 +21,8 @@ from jobs.commands.options import Command
 from jobs.commands.output import warnings_on_stderr
 from jobs.commands.plan import plan
 from jobs.commands.recipe import compute, effects, explain, export, keep, run
+from jobs.commands.report import report
 from jobs.commands.search import search
-from jobs.commands.view import report
 from jobs.terminal.console import any_characters, put, say
 from pipeline.errors import WinnowError, refusal, worded
 from pipeline.storage.retry import from_storage

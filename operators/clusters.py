@@ -11,8 +11,8 @@
 A web pool holds a few kinds of pictures very often (logos, product shots) and most kinds rarely. Balancing
 takes less of the large clusters and all of the small ones, but keeps their order: what is frequent stays more
 frequent. To take samples of small clusters several times, let `cap` be more than 1 and export with
-`repeats: balance.repeats`. For a trainer that draws samples itself, `export.table`
-without the rule holds the probability of every sample (README.md, "One table instead of tars").
+`repeats: balance.repeats`. For a trainer that draws samples itself, `export.table` without the rule holds the
+probability of every sample (README.md, "One table instead of tars").
 
 Columns
     Nearest  cluster     Int32    the number of the nearest centre, from 0; null if the embedding is missing,
@@ -40,9 +40,8 @@ from pydantic import Field, PrivateAttr
 
 from operators.algorithms.clusters import copies, k_means, least_draws, sizes_compared
 from operators.algorithms.neighbours import Points
-from operators.algorithms.reference import features
 from operators.algorithms.tables import table_of
-from operators.algorithms.vectors import check_width
+from operators.algorithms.vectors import check_width, features
 from operators.concepts import ZeroShot
 from pipeline.operator import Device, Embedding, Operator, Score, Stat, Table, WholeNumbers
 from pipeline.schema import owner

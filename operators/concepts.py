@@ -35,8 +35,7 @@ from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.clip_model import ClipModel, unit
 from operators.algorithms.neighbours import Points
-from operators.algorithms.reference import features
-from operators.algorithms.vectors import check_width
+from operators.algorithms.vectors import check_width, features
 from operators.clip import ClipWeights
 from pipeline.assets import read_bytes
 from pipeline.operator import Device, Embedding, File, Score
@@ -123,7 +122,7 @@ class ZeroShot(ClipWeights, Score):
         return pl.Series(cosines).fill_nan(None)
 
     def _features(self, batch: pl.DataFrame, field: str) -> tuple[np.ndarray, pl.Series, pl.Series]:
-        """See `reference.features`. Raises ValueError for embeddings of another width than the names'."""
+        """See `vectors.features`. Raises ValueError for embeddings of another width than the names'."""
         column, width = batch[getattr(self, field)], self._points.vectors.shape[1]
         check_width(field, column, width, self.model, ": it must be of the same model")
         return features(column, None, True)

@@ -65,9 +65,9 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from operators.algorithms import ranks as arithmetic
 from operators.algorithms.groups import spans
-from operators.algorithms.reference import features
 from operators.algorithms.semantic import joins_earlier, nearest_earlier
 from operators.algorithms.threads import blas_threads
+from operators.algorithms.vectors import features
 from pipeline.operator import (
     BytesScore,
     Column,

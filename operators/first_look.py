@@ -39,6 +39,7 @@ from pydantic import Field, PrivateAttr
 
 from operators.algorithms.clusters import least_draws
 from operators.algorithms.reasons import no_direction
+from operators.algorithms.tables import table_of
 from operators.algorithms.threads import blas_threads
 from operators.algorithms.vectors import check_width, projected, unit_column
 from pipeline.operator import Device, Embedding, Numbers, Operator, Score, Stat, Table
@@ -150,7 +151,7 @@ class Worthwhile(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Take the probe."""
-        table = stats[self.probe]
+        table = table_of(stats, "probe", self.probe, ("weight", "bias", "bound"))
         self._probe = _Linear(table["weight"].to_numpy()[0], table["bias"][0])
         self._bound = table["bound"][0]
 

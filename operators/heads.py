@@ -36,7 +36,7 @@ from operators.algorithms.linear_heads import (
     why_not_head,
 )
 from operators.algorithms.published import PublishedFiles, models_of
-from operators.algorithms.reference import NOT_FINITE
+from operators.algorithms.reasons import NOT_FINITE
 from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
 from pipeline.operator import YOUNG, Device, Embedding, File, Numbers, Operator, Score

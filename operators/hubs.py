@@ -42,6 +42,7 @@ from pydantic import Field, PrivateAttr
 from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.clusters import least_draws
 from operators.algorithms.reasons import no_direction
+from operators.algorithms.tables import table_of
 from operators.algorithms.vectors import Chunks, check_width, projected, unit_column
 from pipeline.operator import Device, Embedding, Operator, Score, Stat, Table
 from pipeline.uids import draw, text_uids
@@ -138,7 +139,8 @@ class Hubness(ReadsCaptions, Score):
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Place the captions; measure the bank's own pictures."""
         self._chunks = Chunks(device, ROWS)
-        self._bank = _Bank(stats[self.bank], self._chunks)
+        table = table_of(stats, "bank", self.bank, ("caption", "image", "text"))
+        self._bank = _Bank(table, self._chunks)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) pictures -> (n,) the columns above."""

@@ -38,11 +38,12 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from operators.algorithms.balance import Balance, critical_t, keep_probability
+from operators.algorithms.balance import COUNTS, Balance, critical_t, keep_probability
 from operators.algorithms.balance import compare as compare_counts
 from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.matching import Matchers, Spacing, lists, read_entries
 from operators.algorithms.reasons import no_caption
+from operators.algorithms.tables import table_of
 from pipeline.operator import YOUNG, Column, Device, Files, Operator, Score, Stat, Table
 from pipeline.schema import owner
 from pipeline.uids import draw
@@ -261,7 +262,7 @@ class BalanceProbability(_Balanced, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Each entry's probability."""
-        self._balance = Balance(stats[self.counts], self.t, self.tail_of)
+        self._balance = Balance(table_of(stats, "counts", self.counts, COUNTS), self.t, self.tail_of)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) lists of ids -> (n,) probabilities."""
@@ -289,7 +290,7 @@ class BalanceThreshold(_Balanced, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Each entry's count."""
-        self._balance = Balance(stats[self.counts])
+        self._balance = Balance(table_of(stats, "counts", self.counts, COUNTS))
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) lists of ids -> (n,) thresholds."""

@@ -35,6 +35,7 @@ import polars as pl
 from pydantic import Field, PrivateAttr
 
 from operators.algorithms.reasons import no_direction
+from operators.algorithms.tables import table_of
 from operators.algorithms.vectors import Chunks, directed, unit, unit_column
 from pipeline.operator import Device, Embedding, Score, Stat, Table
 from pipeline.uids import draw
@@ -139,7 +140,8 @@ class NegClipLoss(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Lay out the others, in blocks."""
-        table = stats[self.reference]
+        columns = ("batch", "uid", "image_embedding", "text_embedding")
+        table = table_of(stats, "reference", self.reference, columns)
         self._chunks = Chunks(device, ROWS)
         self._places = table.select("uid").with_row_index("place").cast({"place": pl.Int64})
         ends = table["batch"].rle().struct.field("len").cum_sum().to_list()

@@ -46,7 +46,8 @@ import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
 from operators.algorithms import reference as arithmetic
-from operators.algorithms.vectors import check_width
+from operators.algorithms.tables import table_of
+from operators.algorithms.vectors import check_width, features
 from pipeline.operator import Device, Embedding, Numbers, Operator, Score, Stat, Table
 from pipeline.uids import draw
 
@@ -119,11 +120,11 @@ class Reference(Stat):
 
     def partial(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> those that a draw may hold: `uid`, `shard`, `row`, `text`, `vector`, `text_vector`."""
-        vectors, good, _ = arithmetic.features(*_columns(batch, self.embedding, self.norm), self.normalise)
+        vectors, good, _ = features(*_columns(batch, self.embedding, self.norm), self.normalise)
         rows = batch.filter(good).select(self.needs).with_columns(vector=pl.Series(vectors))
         if self.text_embedding:
             columns = _columns(batch, self.text_embedding, self.text_norm)
-            texts, present, _ = arithmetic.features(*columns, self.normalise)
+            texts, present, _ = features(*columns, self.normalise)
             place = (present.cum_sum() - 1).zip_with(present, pl.repeat(None, len(present), eager=True))
             rows = rows.with_columns(text_vector=pl.Series(texts).gather(place.filter(good)))
         return self._drawn(rows)
@@ -181,7 +182,7 @@ class _Against(Operator):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Prepare the reference's draws."""
-        self._table = stats[self.reference]
+        self._table = table_of(stats, "reference", self.reference, ("draw", "vector", "k_distance", "lid"))
         if len(self._table) and self._table["scaled"][0] != bool(self.norm):
             must = "must not have `norm`: it has none" if self.norm else "must have `norm`, as it has"
             raise ValueError(f"{must} (reference: {self.reference})")
@@ -191,7 +192,7 @@ class _Against(Operator):
         """(n,) embeddings -> (n,) scores."""
         usable = len(self._table) > 0 and self._table["k"][0] > 0
         normalise = usable and self._table["normalised"][0]
-        vectors, good, error = arithmetic.features(*_columns(batch, self.embedding, self.norm), normalise)
+        vectors, good, error = features(*_columns(batch, self.embedding, self.norm), normalise)
         scores = np.full(len(batch), np.nan)
         if usable:
             width = self._table["vector"].dtype.shape[0]
@@ -208,7 +209,7 @@ class _Against(Operator):
         """The nearest points of the reference: `uid`, `modality`, `distance`, `caption`."""
         table = stats[self.reference]
         normalise = len(table) > 0 and table["normalised"][0]
-        vectors, _, _ = arithmetic.features(*_columns(row, self.embedding, self.norm), normalise)
+        vectors, _, _ = features(*_columns(row, self.embedding, self.norm), normalise)
         if not len(vectors) or table.is_empty():
             return pl.DataFrame()
         return arithmetic.nearest_points(table, vectors[0], row["uid"][0]).head(SHOWN)

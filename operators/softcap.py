@@ -31,6 +31,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
+from operators.algorithms.tables import table_of
 from pipeline.operator import Device, Numbers, Score, Stat, Table
 from pipeline.uids import draw
 
@@ -105,7 +106,7 @@ class Repeats(Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Find the time at which all draws are made."""
-        table = stats[self.scores]
+        table = table_of(stats, "scores", self.scores, ("bin", "count"))
         self._time = self._time_of(table["bin"].to_numpy() * STEP, table["count"].to_numpy())
 
     def _time_of(self, scores: np.ndarray, counts: np.ndarray) -> float:

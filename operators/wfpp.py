@@ -33,6 +33,7 @@ from pydantic import Field, PrivateAttr
 
 from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.reasons import EMPTY_CAPTION, NO_CAPTION
+from operators.algorithms.tables import table_of
 from pipeline.operator import Device, Operator, Score, Stat, Table
 
 PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
@@ -151,7 +152,7 @@ class WordFrequencyScore(ReadsCaptions, Score):
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Sort the words for binary search, so that no batch pays for a hash table of all of them. The empty
         string comes before every word and stands for unknown words, P = 1."""
-        table = stats[self.frequency].sort("word")
+        table = table_of(stats, "frequency", self.frequency, ("word", "count")).sort("word")
         share = table["count"].to_numpy() / max(1, table["count"].sum())
         probability = np.array([1.0, *(1 - np.sqrt(self.t / share))])
         probability[probability < 0] = 1.0

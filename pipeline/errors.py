@@ -16,6 +16,8 @@ either: the samples before the break are used, and the books name the break.
 
 import errno
 import os
+from collections.abc import Collection
+from difflib import get_close_matches
 
 # What a disk refuses, and the next step. To run the same command again would not help by itself.
 _REFUSALS = {
@@ -90,6 +92,19 @@ def brief(value: object) -> str:
         return shortened(repr(value))
     except ValueError:  # Python refuses to write a number of over 4,300 digits
         return f"a {type(value).__name__} of very many digits"
+
+
+def guess(name: str, known: Collection[str]) -> str:
+    """` (did you mean ...?)` with the known name that is closest, in either case; empty if none is close."""
+    lower = {one.lower(): one for one in sorted(known)}
+    close = get_close_matches(name.lower(), lower, 1)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
+
+
+def unknown(name: str, what: str, known: Collection[str]) -> str:
+    """That a name is not `what`; with the known name that is closest, else with all of them."""
+    hint = guess(name, known) or f"; there are: {', '.join(known) or 'none'}"
+    return f"{shortened(name)} is not {what}{hint}"
 
 
 class WinnowError(Exception):

@@ -88,14 +88,12 @@ def compare(
 def _check(out: str, sessions: Iterable["Session"]) -> None:
     """Raises RecipeError if a page must not be written to a path."""
     from pipeline.errors import RecipeError, brief
-    from pipeline.export.places.file import check_file
-    from pipeline.plan.outputs import check_output_file
+    from pipeline.export.places.file import check_new_file
 
     if not out.lower().endswith((".html", ".htm")):
         raise RecipeError(f"{OUT} must end in .html, got {brief(out)}")
     for session in sessions:
-        check_output_file(OUT, out, session.recipe, session.kind, session.shards, session.searched)
-    check_file(out, OUT)
+        check_new_file(session, out, OUT)
 
 
 def _write(

@@ -58,10 +58,10 @@ def gallery(
     from jobs.terminal.progress import showing_progress
     from pipeline.view.cards import Cost
     from pipeline.view.gallery.write import Choice, check_gallery, check_masked, write_gallery
-    from pipeline.view.where import count_and_choose, every, parse
+    from pipeline.view.where import EVERY, count_and_choose, parse
 
     session = steps.open_session(recipe, set_, shards)
-    condition = parse(where, session, "--where") if where.strip() else every(session)
+    condition = parse(where, session, "--where") if where.strip() else EVERY
     check_masked(session, masked)
     check_gallery(session, out, count, masked is not None)
     with showing_progress():

@@ -115,15 +115,13 @@ def keep(
     from jobs.terminal import tables
     from jobs.terminal.progress import showing_progress
     from pipeline.decide.books import losses
-    from pipeline.export.places.file import check_file
+    from pipeline.export.places.file import check_new_file
     from pipeline.export.subset import write_subset
     from pipeline.plan.doubts import doubts
-    from pipeline.plan.outputs import check_output_file
 
     session = steps.open_session(recipe, set_, shards)
     if subset:
-        check_output_file("--subset", subset, session.recipe, session.kind, session.shards, session.searched)
-        check_file(subset, "--subset")
+        check_new_file(session, subset, "--subset")
     with showing_progress():
         decided = steps.decide_complete(session)
         done = decided.session

@@ -24,7 +24,7 @@ from pipeline.recipe.lookup import find
 from pipeline.recipe.sections import Index, Recipe
 from pipeline.schema import owner
 from pipeline.search.index import SearchIndex
-from pipeline.search.manifest import AGAIN
+from pipeline.search.manifest import AGAIN, MissingIndexError
 from pipeline.search.samples import has_changed, session_of
 from pipeline.storage.digests import file_digest
 
@@ -129,9 +129,7 @@ def open_target(word: str, choice: Choice) -> Target:
     path = section.path
     try:
         index = SearchIndex.open(path, choice.trust, f"{section.stem}.json")
-    except RecipeError as error:
-        if "is not an index: it has no" not in str(error):
-            raise
+    except MissingIndexError:
         raise RecipeError(f"there is no index at {path} yet: run `winnow export {word}` first") from None
     if (made := index.about.embedding) != section.embedding:
         raise RecipeError(

@@ -12,6 +12,7 @@ import polars as pl
 
 STEPS = 64  # of Newton's method at most; it converges from one side, usually in five
 CLOSE = 1e-13  # relative size of the last step
+COUNTS = ("language", "entry", "count")  # columns of a table of counts
 
 
 class Balance:

@@ -11,6 +11,8 @@ import polars as pl
 NO_CAPTION = "no caption"
 EMPTY_CAPTION = "empty caption"
 NO_EMBEDDING = "no embedding"
+ZERO_VECTOR = "a zero vector has no direction"
+NOT_FINITE = "the embedding is not finite"
 
 
 def no_caption(text: str) -> pl.Expr:

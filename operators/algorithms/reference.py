@@ -1,5 +1,4 @@
-"""A reference's table: features of stored embeddings, densities among the points of a draw, and the scores of
-rows against it.
+"""A reference's table: densities among the points of a draw, and the scores of rows against it.
 
 The table is that of `operators.outliers.Reference`. A draw's points are the images of its samples in the
 order of uids, then their texts.
@@ -16,37 +15,6 @@ from operators.algorithms.outliers import SCORES, lid, scores
 from pipeline.operator import Device
 
 ROWS = 2048  # searched at a time
-ZERO_VECTOR = "a zero vector has no direction"
-NOT_FINITE = "the embedding is not finite"
-
-
-def features(
-    embedding: pl.Series, norm: pl.Series | None, normalise: bool
-) -> tuple[np.ndarray, pl.Series, pl.Series]:
-    """(n,) embeddings, and (n,) their lengths if they are stored at length 1 -> (m, d) float32 features of
-    the rows that have one, (n,) which rows these are, (n,) why others that are not null have none."""
-    width = embedding.dtype.shape[0]  # type: ignore[attr-defined]
-    present = embedding.is_not_null() & (norm.is_not_null() if norm is not None else True)
-    vectors = embedding.filter(present).to_numpy().astype(np.float32).reshape(-1, width)
-    if norm is not None:
-        vectors = vectors * norm.filter(present).to_numpy().astype(np.float32)[:, None]
-    length = np.sqrt(np.square(vectors, dtype=np.float64).sum(1))
-    if normalise:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            vectors = (vectors / length[:, None]).astype(np.float32)
-    usable = np.isfinite(length) & ((length > 0) | (not normalise))
-    places = present.arg_true().to_numpy()
-    good, zero = np.zeros((2, len(embedding)), bool)
-    good[places] = usable
-    zero[places] = length == 0
-    error = pl.select(
-        pl.when(pl.Series(good) | ~present)
-        .then(pl.lit(None, pl.String))
-        .when(pl.Series(zero))
-        .then(pl.lit(ZERO_VECTOR))
-        .otherwise(pl.lit(NOT_FINITE))
-    ).to_series()
-    return vectors[usable], pl.Series(good), error
 
 
 def points_of(samples: pl.DataFrame) -> pl.DataFrame:

@@ -23,9 +23,7 @@ from pipeline.npy import Header, check_size, open_member, read_header
 from pipeline.parquet import Parquet, garbled
 
 ENDINGS = (".npy", ".npz", ".parquet", ".pt", ".pth")
-FEATURES = (
-    "image_features"  # the tensor that is meant if a .pt has several: OpenAI's and DataComp's name for it
-)
+FEATURES = "image_features"  # the tensor that is meant if a .pt has several, as OpenAI and DataComp name it
 FLOATS = (2, 4, 8)  # bytes of one
 ROWS = 8192  # rows of a .parquet that are unpacked together
 

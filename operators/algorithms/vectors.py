@@ -1,5 +1,5 @@
-"""Embeddings as unit vectors, and the loop that runs a function of tensors over them in chunks of one
-shape.
+"""Embeddings as vectors, at unit length or as they are, and which rows have one; and the loop that runs a
+function of tensors over them in chunks of one shape.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from operators.algorithms.reasons import NOT_FINITE, ZERO_VECTOR
 from operators.algorithms.threads import torch_on_one_thread
 from pipeline.operator import Device
 
@@ -54,6 +55,35 @@ def directed(column: pl.Series) -> np.ndarray:
     column may have a gigabyte."""
     blocks = (column[start : start + BLOCK] for start in range(0, len(column), BLOCK))
     return np.concatenate([*(unit_column(block)[1] for block in blocks), np.zeros(0, bool)])
+
+
+def features(
+    embedding: pl.Series, norm: pl.Series | None, normalise: bool
+) -> tuple[np.ndarray, pl.Series, pl.Series]:
+    """(n,) embeddings, and (n,) their lengths if they are stored at length 1 -> (m, d) float32 features of
+    the rows that have one, (n,) which rows these are, (n,) why others that are not null have none."""
+    width = embedding.dtype.shape[0]  # type: ignore[attr-defined]
+    present = embedding.is_not_null() & (norm.is_not_null() if norm is not None else True)
+    vectors = embedding.filter(present).to_numpy().astype(np.float32).reshape(-1, width)
+    if norm is not None:
+        vectors = vectors * norm.filter(present).to_numpy().astype(np.float32)[:, None]
+    length = np.sqrt(np.square(vectors, dtype=np.float64).sum(1))
+    if normalise:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            vectors = (vectors / length[:, None]).astype(np.float32)
+    usable = np.isfinite(length) & ((length > 0) | (not normalise))
+    places = present.arg_true().to_numpy()
+    good, zero = np.zeros((2, len(embedding)), bool)
+    good[places] = usable
+    zero[places] = length == 0
+    error = pl.select(
+        pl.when(pl.Series(good) | ~present)
+        .then(pl.lit(None, pl.String))
+        .when(pl.Series(zero))
+        .then(pl.lit(ZERO_VECTOR))
+        .otherwise(pl.lit(NOT_FINITE))
+    ).to_series()
+    return vectors[usable], pl.Series(good), error
 
 
 def projected(column: pl.Series, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,9 @@ like an entry in a dictionary: first its volume, then its page, then its line. A
 how many values begin with each of the 65,536 possible first 16 bits; the counts tell how the cut begins, and
 the next pass looks only at the values that begin so.
 
-As soon as a million candidates or fewer are left, they are collected and sorted. So
-two passes are the rule, and four the most for one number of 64 bits. If ties go by uid, the uid of the last
-sample that is kept is looked up in the same way, as two more numbers of 64 bits.
+As soon as a million candidates or fewer are left, they are collected and sorted. So two passes are the rule,
+and four the most for one number of 64 bits. If ties go by uid, the uid of the last sample that is kept is
+looked up in the same way, as two more numbers of 64 bits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

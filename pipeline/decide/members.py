@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from pipeline.decide.lookup import Place
 from pipeline.operator import Group
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
@@ -17,8 +18,6 @@ from pipeline.progress import watched
 from pipeline.recipe.check import column_types
 
 SHOWN = 8  # members of a group: those that are kept come first
-
-Place = tuple[str, int]  # (shard, row)
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,9 @@ def _shown(session: Session, name: str, rows: pl.DataFrame) -> list[Mapping[str,
     """SHOWN rows of a group. Verdicts are read of the first rows of the pool, SHOWN shards at most beyond
     those that are shown."""
     shown: list[dict[str, object]] = []
-    writes = session.recipe.operator(name).writes  # type: ignore[attr-defined]
-    columns = {f"{name}.{short}": short for short, dtype in writes.items() if not dtype.is_nested()}
+    operator = session.recipe.operator(name)
+    assert isinstance(operator, Group)
+    columns = {f"{name}.{short}": short for short, dtype in operator.writes.items() if not dtype.is_nested()}
     for number, (shard, found) in enumerate(rows.group_by("shard", maintain_order=True)):
         kept = session.store.kept(session.decisions, str(shard[0])).gather(found["at"]).alias("keep")
         found = found.with_columns(kept).sort("keep", descending=True, maintain_order=True).head(SHOWN)

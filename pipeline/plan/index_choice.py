@@ -103,7 +103,7 @@ def shape_of(factory: str, dimension: int) -> Shape:
     """The shape of the index that a factory string describes, one that `check_factory` takes."""
     words, width, head, rest = factory.split(","), dimension, 0, 0.0
     while (found := TRANSFORM.fullmatch(words[0])) and len(words) > 1:
-        after = next((int(found[name]) for name in ("width", "reduced", "size") if found[name]), width)
+        after = _width_after(found, width)
         head += FLOAT_BYTES * width * after if not words[0].startswith(("Pad", "L2norm")) else 1
         width = after
         words.pop(0)
@@ -137,7 +137,7 @@ def why_not_built(factory: str, dimension: int, rows: int | None) -> str:
     width, most = dimension, float("inf") if rows is None else rows
     for word in factory.split(","):
         if transform := TRANSFORM.fullmatch(word):
-            after = next((int(transform[n]) for n in ("width", "reduced", "size") if transform[n]), width)
+            after = _width_after(transform, width)
             if word.startswith("PCA") and after > width:
                 return f"{word} makes {after} numbers of {width}; it can make {width} at most"
             if word.startswith("PCA") and after > most:
@@ -156,6 +156,11 @@ def why_not_built(factory: str, dimension: int, rows: int | None) -> str:
         if parts and bits and 1 << bits > most:
             return f"{word} is trained on {1 << bits:,} vectors or more, and there are {most:,}"
     return ""
+
+
+def _width_after(transform: re.Match[str], width: int) -> int:
+    """Numbers of a vector behind a transform of vectors of `width` numbers."""
+    return next((int(transform[name]) for name in ("width", "reduced", "size") if transform[name]), width)
 
 
 def _graph_bytes(links: str | None) -> int:

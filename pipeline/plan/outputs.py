@@ -23,13 +23,13 @@ DEEP = re.compile(
     rf"{STORE}|export\.index\.path|export\.indexes\..*"
 )  # their tables lie in folders of their own
 OWN = ("samples", "columns", "stats", "decisions", "effects", "packs")  # a store's folders with tables
-FILES = ("export.subset", "export.table")  # outputs that are one file
 TABLES, TARS = (".parquet",), (".tar", ".parquet")
 
 
 class Output(NamedTuple):
     """A path that a recipe writes: the key that names it, as it is written there, and in its real form.
-    `files`: the names of the files in it, if it is an export's folder (see Destination)."""
+    `files`: the names of the files in it, if it is an export's folder (see Destination); empty for one file,
+    and for the store."""
 
     key: str
     path: str
@@ -39,7 +39,7 @@ class Output(NamedTuple):
     @property
     def is_file(self) -> bool:
         """Whether it is one file and not a folder."""
-        return self.key in FILES or self.key.startswith("--")
+        return self.key != STORE and not self.files
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -50,8 +50,9 @@ class Output(NamedTuple):
 def check_outputs(recipe: Recipe, kind: PoolKind, listing: Listing) -> None:
     """Raises RecipeError if a path that the recipe writes is one that it reads, or if two are in each other's
     way. Reads nothing but what lies at these paths."""
-    for key, path in ((STORE, recipe.pool.store), *_exports(recipe)):
-        check_output_path(path, key, folder=key not in FILES)
+    check_output_path(recipe.pool.store, STORE, folder=True)
+    for key, (path, mark) in recipe.export.destinations().items():
+        check_output_path(path, key, folder=bool(mark.files))
     outputs = _written(recipe)
     _check_pairs(outputs)
     _check_files(outputs, recipe, kind, listing.shards)
@@ -96,12 +97,6 @@ def check_not_in_store(flag: str, path: str, store: str) -> None:
     _check_pairs([Output(flag, path, real_path(path)), Output(STORE, store, real)])
 
 
-def _exports(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """The keys and paths of a recipe's exports."""
-    for key, (path, _) in recipe.export.destinations().items():
-        yield key, path
-
-
 def _written(recipe: Recipe) -> list[Output]:
     """The paths that a recipe writes."""
     exports = recipe.export.destinations().items()
@@ -123,7 +118,7 @@ def _check_pairs(outputs: Sequence[Output]) -> None:
         for inner, outer in ((one, other), (other, one)):
             if not _inside(inner.real, outer.real):
                 continue
-            if outer.key in FILES or inner.key not in FILES or outer.key == STORE:
+            if outer.is_file or not inner.is_file or outer.key == STORE:
                 raise RecipeError(
                     f"{inner.key}: {inner.path} lies in {outer.path}, which {outer.key} writes; "
                     "name a path outside of it"

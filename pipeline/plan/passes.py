@@ -4,8 +4,8 @@
 
 A ScorePass reads some shards once and fills columns for them; a StatPass reduces columns to one table; in a
 GroupPass rows meet that share a key. Stats and Groups are barriers: operators that read them run in a later
-pass. Shards that lack different columns (after a kill, or
-after an operator is added) are in different passes, so that nothing is computed twice.
+pass. Shards that lack different columns (after a kill, or after an operator is added) are in different
+passes, so that nothing is computed twice.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -53,7 +53,7 @@ def cache_of(file: Opened) -> Any:
     return getattr(file.file, "cache", None) if file.path is None else None
 
 
-def watched(path: str, stack: ExitStack, fetch: Fetch | None) -> Opened:
+def open_counted(path: str, stack: ExitStack, fetch: Fetch | None) -> Opened:
     """A file that is open until a stack is closed. What it is asked for is counted then."""
     first = 0 if fetch is None else asks_first(path)
     file = Opened(path, stack)

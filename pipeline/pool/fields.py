@@ -1,4 +1,5 @@
-"""Fields of a sample that come from untrusted metadata: JSON objects, strings, sides in pixels.
+"""Fields of a sample that come from untrusted bytes: JSON objects, strings, and the format and size of a
+picture; and the limits that they are read within (`pool.limits`).
 
 Parsing never raises; bad values become None.
 """

@@ -85,10 +85,9 @@ def list_shards(patterns: str | Sequence[str]) -> Listing:
 
     A path that exists is never taken for a pattern. Folders are searched to any depth for *.tar, packed
     (*.tar.gz) or not, and only if there is none, for tables: beside the tars of img2dataset lie parquet files
-    that describe them. The same
-    goes for globs. Links are followed. A file that does not exist and that is named as it is, or by braces,
-    is a shard with the state MISSING. Raises ValueError if nothing matches a pattern, if a name is unsafe,
-    and if there are both tars and tables.
+    that describe them. The same goes for globs. Links are followed. A file that does not exist and that is
+    named as it is, or by braces, is a shard with the state MISSING. Raises ValueError if nothing matches a
+    pattern, if a name is unsafe, and if there are both tars and tables.
     """
     texts = [patterns] if isinstance(patterns, str) else list(patterns)
     if not texts:

@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RecipeError, brief
@@ -23,6 +22,7 @@ from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
 from pipeline.plan.stored import gone
 from pipeline.pool.shards import PACKED_TARS
+from pipeline.preflight.space import existing_above
 from pipeline.recipe.check import INDEX_TASK
 from pipeline.storage import layout
 from pipeline.storage.faults import failure
@@ -190,25 +190,16 @@ def _list_store(url: str) -> None:
     """List a folder of the store, if it is there. Raises what storage raises."""
     root = Store(url).root
     if root.local:
-        folder = _above(root)
-        os.listdir(folder)
+        os.listdir(existing_above(root.base))
     else:
         root.listing(layout.RUNS)  # of few files
 
 
 def _read_only(root: Folder) -> list[str]:
     """A warning if a local store can be read but not written."""
-    if not root.local or os.access(folder := _above(root), os.W_OK | os.X_OK):
+    if not root.local or os.access(folder := existing_above(root.base), os.W_OK | os.X_OK):
         return []
     return [
         f"pool.store: {folder} cannot be written: commands that only read work, one that computes would stop; "
         "make it writable, or name another store"
     ]
-
-
-def _above(root: Folder) -> str:
-    """The folder of a local store, or if it does not exist, the first one above it that does."""
-    folder = Path(root.base).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return str(folder)

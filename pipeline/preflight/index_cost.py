@@ -1,7 +1,7 @@
 """What the indexes of a recipe will be and cost, before they are built: for `winnow plan`.
 
-    for index in planned_indexes(session, stored, rates): print(index.factory, index.bytes,
-    index.train_seconds)
+    for index in planned_indexes(session, stored, rates):
+        print(index.factory, index.bytes, index.train_seconds)
 
 Seconds are CPU seconds of one core; a task with more cores takes less by about their number. They follow from
 three rates, which were measured on one core of a virtual machine with AVX2 (`HERE`) or, with
@@ -65,9 +65,9 @@ class PlannedIndex:
     parts          tasks that fill it
     joined         whether the parts fit the memory of the recipe, and become one file
     training_rows  vectors that it is trained on
-    train_seconds, add_seconds   of one core: reading the column once and training; reading it once more,
-                                 adding,
-                   and comparing every row with the queries that measure recall
+    train_seconds  of one core: reading the column once, and training
+    add_seconds    of one core: reading it once more, adding, and comparing every row with the queries that
+                   measure recall
     measured       whether the seconds follow from rates measured here
     added_rows     rows that are added to an index that grows; `rows` are those that it then has. None if it
                    is built anew

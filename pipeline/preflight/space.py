@@ -28,13 +28,7 @@ UID_BYTES = 16  # of a row of a subset file; as many again while rows are sorted
 NUMBER_BYTES = 4  # of a dimension of an embedding
 TEXT_BYTES = 200  # of a sample's caption, URL, uid and key, compressed, about
 SCORE_BYTES = 8  # of a score
-KEYS = {
-    "export.shards": "_winnow.json",
-    "export.urls": "_winnow.json",
-    "export.subset": ".winnow.json",
-    "export.table": ".winnow.json",
-}  # export -> where its manifest is: in its folder, or what the name of the file beside it ends in. Of an index
-# it is `<kind>.json`
+MANIFEST = "_winnow.json"  # of a folder, other than an index's
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,8 @@ def check_space(session: Session, rows: Mapping[str, int]) -> tuple[list[Space],
     decided = _kept_by_shard(session) if len(rows) == len(session.shards) else None
     spaces = [
         Space(key, path, _bytes(session, key, decided, samples), decided is None, _size(path), _free(path))
-        for key, (path, _) in session.recipe.export.destinations().items()
-        if Folder(path).local and not _is_current(session, key, path)
+        for key, (path, mark) in session.recipe.export.destinations().items()
+        if Folder(path).local and not _is_current(session, key, path, is_file=not mark.files)
     ]
     return spaces, list(_warnings(spaces))
 
@@ -135,20 +129,20 @@ def _vector_bytes(session: Session, column: str | None) -> int:
     return NUMBER_BYTES * int(getattr(dtype, "size", 0))
 
 
-def _is_current(session: Session, key: str, path: str) -> bool:
+def _is_current(session: Session, key: str, path: str, is_file: bool) -> bool:
     """Whether the manifest at a path is that of the session's decision, and complete."""
     index = _index_at(session, key)
+    in_folder = f"{index.stem}.json" if index else MANIFEST
     try:
-        manifest = _manifest(path, f"{index.stem}.json" if index else KEYS[key])
+        manifest = _manifest(f"{path}{layout.NOTE}" if is_file else f"{path}/{in_folder}")
     except (OSError, ValueError):
         return False
     is_dict = isinstance(manifest, dict)
     return is_dict and manifest.get("decision") == session.decisions and manifest.get("complete", True)
 
 
-def _manifest(path: str, name: str) -> Any:
+def _manifest(file: str) -> Any:
     """The manifest of an export. Raises what reading raises."""
-    file = f"{path}{name}" if name.startswith(".") else f"{path}/{name}"
     if not os.path.isfile(Folder(file).base):
         raise FileNotFoundError(file)
     return orjson.loads(Folder(file).read(""))
@@ -163,7 +157,7 @@ def _size(path: str) -> int:
     return sum(os.lstat(file).st_size for file in files)
 
 
-def _above(path: str) -> str:
+def existing_above(path: str) -> str:
     """The path itself if something is there, else the nearest folder above that exists."""
     base = os.path.abspath(Folder(path).base)
     while not os.path.exists(base):
@@ -173,14 +167,14 @@ def _above(path: str) -> str:
 
 def _free(path: str) -> int:
     """Bytes that are free on the disk of a local path."""
-    return shutil.disk_usage(_above(path)).free
+    return shutil.disk_usage(existing_above(path)).free
 
 
 def _warnings(spaces: Iterable[Space]) -> Iterable[str]:
     """A warning for each disk that has less room than its exports need together."""
     disks: dict[int, list[Space]] = {}
     for space in spaces:
-        disks.setdefault(os.stat(_above(space.path)).st_dev, []).append(space)
+        disks.setdefault(os.stat(existing_above(space.path)).st_dev, []).append(space)
     for group in disks.values():
         needed, free = sum(space.bytes or 0 for space in group), group[0].free
         if needed > free:

@@ -4,14 +4,13 @@ must not need each other in a circle.
 
 import re
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 import polars as pl
 from polars._typing import PolarsDataType
 
-from pipeline.errors import RecipeError, brief, shortened
+from pipeline.errors import RecipeError, brief, shortened, unknown
 from pipeline.operator import Group, Stat, Writer
 from pipeline.recipe.addresses import addresses, check_address
 from pipeline.recipe.own_names import own_name
@@ -171,9 +170,7 @@ def _check_name(key: str, value: str, allowed: Collection[str], what: str) -> No
         raise RecipeError(
             f"{shortened(key)}: {value} are there if pool.caption says where, such as [txt, json.captions]"
         )
-    close = get_close_matches(value, allowed, 1)
-    hint = f" (did you mean {close[0]}?)" if close else f"; there are: {', '.join(allowed) or 'none'}"
-    raise RecipeError(f"{shortened(key)}: {shortened(value)} is not {what}{hint}")
+    raise RecipeError(f"{shortened(key)}: {unknown(value, what, allowed)}")
 
 
 def _in_order(compute: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -8,7 +8,6 @@ Every mistake in it is a RecipeError here, before any work begins.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import fsspec
 import yaml
 from pydantic import ValidationError
 
-from pipeline.errors import RecipeError, brief, shortened, worded
+from pipeline.errors import RecipeError, brief, guess, shortened, worded
 from pipeline.recipe.check import check
 from pipeline.recipe.lookup import build
 from pipeline.recipe.pool_section import MOST_NAME
@@ -138,9 +137,9 @@ def _take_out(data: dict[str, Any], key: str, told: str) -> bool:
         return True
     if name.rpartition(".")[0] in known:  # a key of an entry
         return False
-    close = get_close_matches(name, known, 1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    raise RecipeError(f"{told}: {section} has no {name}{hint}; there are: {', '.join(known) or 'none'}")
+    raise RecipeError(
+        f"{told}: {section} has no {name}{guess(name, known)}; there are: {', '.join(known) or 'none'}"
+    )
 
 
 def _drop_other_bounds(rule: dict[str, Any], bound: str) -> None:

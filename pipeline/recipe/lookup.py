@@ -13,14 +13,13 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.errors import PLUGIN, RecipeError, brief, place, shortened, worded
+from pipeline.errors import PLUGIN, RecipeError, brief, guess, place, shortened, worded
 from pipeline.operator import Operator, Stat, Writer
 from pipeline.recipe.sections import Entry
 from pipeline.recipe.wording import messages
@@ -96,9 +95,8 @@ def _operators(module_name: str, use: str, key: str) -> ModuleType:
     if not exists:
         folder = Path(importlib.import_module(_ROOT).__path__[0])
         modules = sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
-        close = get_close_matches(module_name, modules, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(modules)}"
-        raise RecipeError(f"{key}: no module {module_name} under operators or plugins, for {use} ({hint})")
+        hint = guess(module_name, modules) or f"; there are: {', '.join(modules)}"
+        raise RecipeError(f"{key}: no module {module_name} under operators or plugins, for {use}{hint}")
     return importlib.import_module(full)
 
 

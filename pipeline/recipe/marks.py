@@ -16,7 +16,7 @@ class Destination:
     """Marks a field of `export` as the path of one export.
 
     images   whether the export copies the pool's images
-    files    the names of what it writes into its folder, as a regular expression
+    files    the names of what it writes into its folder, as a regular expression; empty if it writes one file
     """
 
     images: bool = False

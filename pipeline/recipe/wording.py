@@ -5,12 +5,11 @@ keep.clip.score.top must be in (0, 1], got 30 (did you mean 0.30?)
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import brief, shortened
+from pipeline.errors import brief, guess, shortened
 
 _PLAIN = {  # pydantic's words -> ours
     "Input should be": "must be",
@@ -44,8 +43,7 @@ def _message(key: str, item: Any, model: type[BaseModel]) -> str:
         return f"{key} is missing"
     if kind == "extra_forbidden":
         allowed = _fields_at(model, item["loc"][:-1])
-        close = get_close_matches(str(item["loc"][-1]), allowed, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = guess(str(item["loc"][-1]), allowed)
         return f"{key} is not a known key{hint}; allowed: {', '.join(allowed) or 'none'}"
     if kind == "value_error":
         return f"{key} {item['ctx']['error']}"

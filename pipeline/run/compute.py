@@ -165,23 +165,25 @@ def _run_scores(
     log.workers.update(executor.scores(work, planned.shards, planned.stages, listen))
     seconds = time.perf_counter() - started
     log.pass_seconds += seconds
-    _check_files(session, work, planned)
+    _check_files(session, planned.names, work.column_folders, planned.shards)
     failed = _unfinished(work, planned, counts)
     _log_done(planned.names, seconds, counts, failed)
     return _Outcome(failed, counts.changed, opened)
 
 
-def _check_files(session: Session, work: Work, planned: ScorePass) -> None:
-    """Raises ShardError if a file that an operator of the pass names was rewritten meanwhile; then the parts
-    of the pass, which may be of either content, are removed."""
-    if _same_files(session, planned.names):
+def _check_files(
+    session: Session, names: Collection[str], folders: Sequence[str], shards: Sequence[Shard]
+) -> None:
+    """Raises ShardError if a file that these operators name is not the one that their keys cover: it was
+    rewritten during their pass. Then the parts of these shards in `folders`, which may be of either content,
+    are removed."""
+    if all(session.contents[name] == session.digests_of(name) for name in names):
         return
-    for folder in work.column_folders:
-        _remove_parts(session, folder, planned.shards)
-    names = ", ".join(planned.names)
+    for folder in folders:
+        _remove_parts(session, folder, shards)
     raise ShardError(
-        f"a file that compute ({names}) reads was rewritten while it was used; what this pass computed is "
-        "removed: run the command again"
+        f"a file that compute ({', '.join(names)}) reads was rewritten while it was used; what this pass "
+        "computed is removed: run the command again"
     )
 
 
@@ -189,11 +191,6 @@ def _remove_parts(session: Session, folder: str, shards: Sequence[Shard]) -> Non
     """Remove the parts of these shards from a folder of the store."""
     written = session.store.root.file_names(folder, ".parquet") & {shard.name for shard in shards}
     session.store.root.remove([layout.part(folder, shard) for shard in sorted(written)])
-
-
-def _same_files(session: Session, names: Collection[str]) -> bool:
-    """Whether the files that these operators name are those that their keys cover."""
-    return all(session.contents[name] == session.digests_of(name) for name in names)
 
 
 def _unfinished(work: Work, planned: ScorePass, counts: _PassCounts) -> dict[str, str]:
@@ -208,11 +205,7 @@ def _run_stat(session: Session, executor: Executor, planned: StatPass, log: RunL
     started = time.perf_counter()
     LOG.info("pass begun: %s (Stat); shards: %s", planned.name, f"{len(planned.shards):,}")
     table = reduced(executor, StatTask(session, planned.name), planned.shards)
-    if not _same_files(session, [planned.name]):
-        raise ShardError(
-            f"a file that compute ({planned.name}) reads was rewritten while it was used; nothing of it is "
-            "stored: run the command again"
-        )
+    _check_files(session, [planned.name], (), ())
     key = session.keys[planned.name]
     session.store.root.publish_json(layout.stat_meta(planned.name, key), session.describe(planned.name))
     session.store.write(layout.stat(planned.name, key), table)
@@ -232,12 +225,7 @@ def _run_group(session: Session, executor: Executor, planned: GroupPass, log: Ru
     session.store.root.publish_json(layout.meta(folder), session.describe(name))
     session.store.drop_packed(folder, sorted(missing))
     rows, failed = meet(session, executor, name, missing)
-    if not _same_files(session, [name]):
-        _remove_parts(session, folder, planned.missing)
-        raise ShardError(
-            f"a file that compute ({name}) reads was rewritten while it was used; what this pass computed is "
-            "removed: run the command again"
-        )
+    _check_files(session, [name], [folder], planned.missing)
     seconds = time.perf_counter() - started
     log.add_group(name, seconds, rows, failed)
     _log_done([name], seconds, _PassCounts(rows, Counter({name: failed})), {})

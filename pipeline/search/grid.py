@@ -10,13 +10,12 @@ from pathlib import PurePath
 from typing import Any
 
 from pipeline.errors import RecipeError, ShardError, printable, shortened
-from pipeline.export.places.file import check_file, writing_file
-from pipeline.plan.outputs import check_output_file
+from pipeline.export.places.file import check_new_file, writing_file
 from pipeline.plan.session import Session
 from pipeline.search.hits import Found
 from pipeline.search.samples import Shown, pictures
 from pipeline.view.gallery.labels import MOST_CAPTION, NO_CAPTION, Label, plain
-from pipeline.view.gallery.page import Group, page, with_pictures
+from pipeline.view.gallery.page import Section, page, with_pictures
 from pipeline.view.gallery.sheet import FORMATS, SIDE, most_cells, sheet
 from pipeline.view.pictures import Cost
 
@@ -38,8 +37,7 @@ def check_grid(session: Session, out: str, count: int) -> None:
         raise RecipeError(
             f"{GRID}: a {suffix} holds at most {most} pictures, and --k asks for {count:,}{other}"
         )
-    check_output_file(GRID, out, session.recipe, session.kind, session.shards, session.searched)
-    check_file(out, GRID)
+    check_new_file(session, out, GRID)
 
 
 def write_grid(session: Session, found: Found, out: str, cost: Cost) -> None:
@@ -55,7 +53,7 @@ def write_grid(session: Session, found: Found, out: str, cost: Cost) -> None:
     title = shortened(f"{', '.join(found.names)} ({len(cells):,} found)")
     if is_page:
         samples = [with_pictures(card, label) for card, label in cells]
-        data = page(printable(title), [Group(samples)] if samples else [], None, PAGE_SIDE)
+        data = page(printable(title), [Section(samples)] if samples else [], None, PAGE_SIDE)
     else:
         image = sheet([card for card, _ in cells], [label for _, label in cells], title, False)
         file = io.BytesIO()

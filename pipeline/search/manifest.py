@@ -25,6 +25,10 @@ Count = Annotated[int, Field(ge=0, lt=2**40)]
 Inside = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.\-]*(/[A-Za-z0-9_][\w.\-]*)*$", max_length=200)]
 
 
+class MissingIndexError(RecipeError):
+    """There is no index in a folder."""
+
+
 class Part(BaseModel):
     """One FAISS file, and the table of its rows: row i of the table is id i of the file."""
 
@@ -106,7 +110,7 @@ def read_about(path: str, name: str | None = None) -> tuple[About, Mapping[str, 
     try:
         noted = read_noted(folder, name, STATES_FILE)
         if noted.manifest is None:
-            raise RecipeError(
+            raise MissingIndexError(
                 f"{path} is not an index: it has no {name}; run `winnow export` first, or name its folder"
             )
         about = About.model_validate(noted.manifest)

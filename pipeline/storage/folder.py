@@ -18,7 +18,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import fsspec
@@ -44,7 +44,7 @@ FOOTER_GUESS = 64 << 10  # bytes asked of the end of a parquet file on object st
 
 class Folder:
     """A folder on any fsspec file system. Paths given to its methods are relative to it; "" is the folder's
-    own path, which a single file may have (`publish_at`)."""
+    own path, which may be that of a single file."""
 
     def __init__(self, root: str) -> None:
         self.fs, base = fsspec.core.url_to_fs(os.path.expanduser(root))
@@ -256,16 +256,6 @@ class Folder:
 
 
 # --- single files ---------------------------------------------------------------------------------
-
-
-def publish_at(path: str, data: bytes) -> None:
-    """Write one file, a path or URL, so that it appears whole or not at all."""
-    Folder(path).publish("", data)
-
-
-def publishing_at(path: str) -> AbstractContextManager[str]:
-    """As `Folder.publishing`, for one file by its path or URL."""
-    return Folder(path).publishing("")
 
 
 @contextmanager

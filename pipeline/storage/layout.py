@@ -20,8 +20,9 @@
     sources.json                              states of files that changed without a change of content
     digests.json                              digests of large files that operators name (see digests.py)
     datacomp.json                             state, rows and content of each file of a DataComp folder
+    downloads.json                            URLs that a download did not fetch (see pool/img2dataset.py)
     damaged/<path>                            a file that was not as it was written, set aside
-    .winnow.lock                              who is writing to the store; gone at the end (see lock.py)
+    .winnow.lock                              who is writing to the store; gone at the end (see locks/lock.py)
 
 A part is the table of one shard in `samples`, or in a folder of `columns`. Paths are relative to the store.
 Every file carries a seal over its bytes (seals.py).

@@ -33,12 +33,11 @@ import pyarrow.parquet as pq
 
 from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError, brief
-from pipeline.export.places.file import check_file, writing_file
+from pipeline.export.places.file import check_new_file, writing_file
 from pipeline.export.scores import ScoreColumns
 from pipeline.export.table import pool_scores
 from pipeline.operator import Writer
 from pipeline.ordered_map import threaded_map
-from pipeline.plan.outputs import check_output_file
 from pipeline.plan.session import Session
 from pipeline.progress import begun, watched
 from pipeline.schema import SAMPLE_COLUMNS
@@ -100,8 +99,7 @@ def check(session: Session, path: str) -> None:
     """Raises RecipeError if the table must not be written to a path. For before any work."""
     if not path.lower().endswith(SUFFIX):
         raise RecipeError(f"{KEY} must end in {SUFFIX}, got {brief(path)}")
-    check_output_file(KEY, path, session.recipe, session.kind, session.shards, session.searched)
-    check_file(path, KEY)
+    check_new_file(session, path, KEY)
 
 
 def embedding_column(session: Session, wanted: str | None = None) -> str | None:

@@ -6,15 +6,14 @@ parser.condition(), parser.columns
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from typing import Any, NamedTuple
 
 import polars as pl
 from polars._typing import PolarsDataType
 
-from pipeline.errors import RecipeError, brief, shortened
+from pipeline.errors import RecipeError, brief, unknown
 from pipeline.rule import Rule
 from pipeline.view.rows import DROPPED, FAILED, FATE, KEPT, fails_only, verdict
 
@@ -161,7 +160,7 @@ class Parser:
             self._at += (lengths or [1])[0] - 1
             name = " ".join(words[: (lengths or [1])[0]])
         if name not in self.rules:
-            raise RecipeError(unknown(self.key, name, "a rule of the recipe", self.rules))
+            raise RecipeError(f"{self.key}: {unknown(name, 'a rule of the recipe', self.rules)}")
         return name
 
     def _comparison(self) -> pl.Expr:
@@ -170,7 +169,7 @@ class Parser:
         name = token.text
         if name not in self.types:
             known = [*self.types, *("kept", "dropped", "failed", "passes", "not")]
-            raise RecipeError(unknown(self.key, name, "a column of the recipe", known))
+            raise RecipeError(f"{self.key}: {unknown(name, 'a column of the recipe', known)}")
         self.columns.append(name)
         dtype = self.types[name]
         column = without_nan(pl.col(name), dtype)
@@ -240,10 +239,3 @@ def is_number(dtype: PolarsDataType) -> bool:
 def without_nan(column: pl.Expr, dtype: PolarsDataType) -> pl.Expr:
     """A column in which NaN counts as missing, as it does for rules."""
     return column.fill_nan(None) if dtype.is_float() else column
-
-
-def unknown(key: str, name: str, what: str, allowed: Collection[str]) -> str:
-    """What is said of a name that does not exist."""
-    close: Sequence[str] = get_close_matches(name, allowed, 1)
-    hint = f" (did you mean {close[0]}?)" if close else f"; there are: {', '.join(allowed) or 'none'}"
-    return f"{key}: {shortened(name)} is not {what}{hint}"

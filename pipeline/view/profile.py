@@ -11,14 +11,13 @@ are the same on every run, and exact if the pool has no more rows. A list stands
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from typing import NamedTuple
 
 import polars as pl
 
 from pipeline.decide.counts import NO_VALUE
-from pipeline.errors import RecipeError, shortened
+from pipeline.errors import RecipeError, unknown
 from pipeline.operator import Writer
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
@@ -149,9 +148,7 @@ def _check_stored(column: str, stored: StoredColumns) -> None:
         return
     if (operator := owner(column)) in stored.missing:
         raise RecipeError(f"columns: {operator} is not computed yet; run `winnow compute` first")
-    close = get_close_matches(column, stored.columns, 1)
-    hint = f" (did you mean {close[0]}?)" if close else f"; there are: {', '.join(stored.columns)}"
-    raise RecipeError(f"columns: {shortened(column)} is not a column of the pool{hint}")
+    raise RecipeError(f"columns: {unknown(column, 'a column of the pool', stored.columns)}")
 
 
 # --- one group of shards ---------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Which samples to look at: a condition in words, and a choice among those that it is true of.
 
     condition = parse('dropped only by masked.score and caption.words < 4', session)
-    places = choose(session, condition, 60, sort="clip.score", descending=True)
+    total, places = count_and_choose(session, condition, 60, sort="clip.score", descending=True)
 
     kept, dropped, failed         what became of a sample, as the funnel counts it
     passes RULE, dropped by RULE  the rule's verdict; `no value for RULE`
@@ -22,7 +22,7 @@ import polars as pl
 from polars._typing import PolarsDataType
 
 from pipeline.decide.lookup import Place
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, unknown
 from pipeline.operator import Writer
 from pipeline.plan.session import Session
 from pipeline.plan.stored import require
@@ -30,7 +30,7 @@ from pipeline.progress import begun
 from pipeline.recipe.check import column_types
 from pipeline.schema import owner
 from pipeline.uids import draw
-from pipeline.view.grammar import WHERE, Parser, is_number, unknown, without_nan
+from pipeline.view.grammar import WHERE, Parser, is_number, without_nan
 from pipeline.view.rows import count as rows_of
 from pipeline.view.rows import frames
 
@@ -47,6 +47,9 @@ class Condition:
     expr: pl.Expr
 
 
+EVERY = Condition("", (), pl.lit(True))  # true of every sample
+
+
 def parse(text: str, session: Session, key: str = WHERE) -> Condition:
     """A condition over a session's columns and rules. Raises RecipeError, which says what is allowed; `key`:
     what the condition is called there."""
@@ -57,33 +60,12 @@ def parse(text: str, session: Session, key: str = WHERE) -> Condition:
     return Condition(text, tuple(dict.fromkeys(parser.columns)), expr)
 
 
-def every(session: Session) -> Condition:
-    """The condition that is true of every sample."""
-    return Condition("", (), pl.lit(True))
-
-
 def check_column(name: str, session: Session, key: str = WHERE) -> PolarsDataType:
     """The type of a column of the recipe. Raises RecipeError if it has none of this name."""
     types = _types(session)
     if name not in types:
-        raise RecipeError(unknown(key, name, "a column of the recipe", types))
+        raise RecipeError(f"{key}: {unknown(name, 'a column of the recipe', types)}")
     return types[name]
-
-
-def choose(
-    session: Session,
-    condition: Condition,
-    count: int,
-    sort: str | None = None,
-    descending: bool = False,
-    seed: int = 0,
-) -> list[Place]:
-    """(shard, row) of at most `count` samples that a condition is true of, the lowest value of the column
-    `sort` first, or the highest if `descending`; samples without a value come last. Without `sort`, and among
-    equal values, the seeded draw of the uid decides, so that the same samples are chosen every time. The
-    decision must be stored. However large the pool, only `count` rows are held. Raises RecipeError if a
-    column is not computed."""
-    return count_and_choose(session, condition, count, sort, descending, seed)[1]
 
 
 def count_and_choose(
@@ -94,7 +76,11 @@ def count_and_choose(
     descending: bool = False,
     seed: int = 0,
 ) -> tuple[int, list[Place]]:
-    """As `choose`, with the number of all samples that the condition is true of."""
+    """How many samples a condition is true of, and (shard, row) of at most `count` of them, the lowest value
+    of the column `sort` first, or the highest if `descending`; samples without a value come last. Without
+    `sort`, and among equal values, the seeded draw of the uid decides, so that the same samples are chosen
+    every time. The decision must be stored. However large the pool, only `count` rows are held. Raises
+    RecipeError if a column is not computed."""
     if sort is not None:
         _check_sortable(sort, check_column(sort, session, "--sort"))
     columns = tuple(dict.fromkeys((*condition.columns, *([sort] if sort else []))))

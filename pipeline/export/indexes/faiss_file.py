@@ -27,10 +27,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.export.indexes import faiss_build
-from pipeline.plan.index_choice import FLOAT_BYTES, Shape
+from pipeline.plan.index_choice import FLOAT_BYTES, ID_BYTES, Shape
 
 BLOCK = 256 << 20  # bytes of codes and ids held in memory
-ID_BYTES = 8  # of a row's number
 FLAT_HEAD = 37  # bytes of a Flat index before its rows and the count of their numbers
 ROWS_AT = 8  # where the number of rows stands in the head of an index
 NO_ROWS = struct.pack("<Q", 0)  # the end of a Flat index without rows

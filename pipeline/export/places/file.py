@@ -34,6 +34,8 @@ from pipeline.export.places.contents import (
     sealed,
 )
 from pipeline.export.places.stage import matches
+from pipeline.plan.outputs import check_output_file
+from pipeline.plan.session import Session
 from pipeline.storage.disk import remove_left_beside
 from pipeline.storage.folder import Folder, working_beside
 from pipeline.storage.identity import local_state, remote_state
@@ -58,6 +60,13 @@ def check_file(path: str, key: str) -> None:
     kind, wanted = (note or {}).get("export"), key.removeprefix("export.").removeprefix("--")
     if kind in FILES and wanted in OTHERS and kind != wanted:
         raise RecipeError(f"{key}: {target.base} is an export.{kind}: move it or name another file")
+
+
+def check_new_file(session: Session, path: str, key: str) -> None:
+    """Raises RecipeError if the file that the flag `key` names must not be written: if it is one that the
+    recipe reads or writes, would be read as part of the pool, or as `check_file` does."""
+    check_output_file(key, path, session.recipe, session.kind, session.shards, session.searched)
+    check_file(path, key)
 
 
 def note_of(path: str, key: str) -> About | None:

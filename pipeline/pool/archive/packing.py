@@ -49,12 +49,12 @@ class Unpacker(Protocol):
     """As bz2.BZ2Decompressor."""
 
     @property
-    def eof(self) -> bool: ...  # noqa: D102
+    def eof(self) -> bool: ...
     @property
-    def unused_data(self) -> bytes: ...  # noqa: D102
+    def unused_data(self) -> bytes: ...
     @property
-    def needs_input(self) -> bool: ...  # noqa: D102
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...  # noqa: D102
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
 class _Inflate:

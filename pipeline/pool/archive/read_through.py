@@ -25,14 +25,8 @@ from pipeline.storage.ranges import RUN_AGAIN, ByteRanges
 Fields = list[tuple[str, memoryview]]  # (suffix as written, contents), in order
 
 
-def iter_fields(raw: bytes | memoryview, key: str) -> Fields:
-    """The files in one sample's byte range. Members of other keys that lie between are left out, and so are
-    those over MAX_MEMBER and links that lead out of the range."""
-    return _fields(list(walk(raw)), key)
-
-
 def _fields(members: list[Member], key: str) -> Fields:
-    """Those of the members that belong to a key and have contents."""
+    """Those of the members that belong to a key and have contents. Members over MAX_MEMBER have none."""
     named = ((_suffix(member, key), member.data) for member in members)
     return [(suffix, data) for suffix, data in named if suffix and data is not None]
 

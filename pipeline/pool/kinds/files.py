@@ -202,25 +202,25 @@ def _runs(ordered: Sequence[str]) -> Iterator[Sequence[str]]:
         yield ordered[start:stop]
 
 
-class Group(NamedTuple):
+class SampleFiles(NamedTuple):
     """The files of one sample: names as the file system has them, by suffix in lower case."""
 
     key: str
     names: dict[str, str]
 
 
-def _grouped(names: Iterable[str]) -> list[Group]:
+def _grouped(names: Iterable[str]) -> list[SampleFiles]:
     """The samples that file names make, in the order of the names."""
     ordered = sorted(names)
     named = (Member(name, at, at, 0, None) for at, name in enumerate(ordered))
     return [
-        Group(key, {suffix: ordered[member.offset] for suffix, member in members.items()})
+        SampleFiles(key, {suffix: ordered[member.offset] for suffix, member in members.items()})
         for key, members, _ in group(named)
         if not OF_A_ROW.isdisjoint(members)
     ]
 
 
-def _in_span(first: str, last: str, names: Iterable[str]) -> list[Group]:
+def _in_span(first: str, last: str, names: Iterable[str]) -> list[SampleFiles]:
     """The samples of a shard, from its first and last file and the names in its folder. Few more names are
     held than the shard has."""
     stems = {_stem(first), _stem(last)}  # all names with one stem decide together where their keys end
@@ -259,10 +259,10 @@ class File(NamedTuple):
     content: str
 
 
-def _files(folder: _Folder) -> Iterator[tuple[Group, list[File]]]:
+def _files(folder: _Folder) -> Iterator[tuple[SampleFiles, list[File]]]:
     """The samples of a shard, and their files; on object storage many are read at a time."""
 
-    def read(sample: Group) -> tuple[Group, list[File]]:
+    def read(sample: SampleFiles) -> tuple[SampleFiles, list[File]]:
         names = sample.names.items()
         return sample, [_read(folder.path, n, folder.sizes[n], suffix in OF_A_ROW) for suffix, n in names]
 

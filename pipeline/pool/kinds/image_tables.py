@@ -25,7 +25,7 @@ import pyarrow as pa
 from pipeline.arrow_columns import decoded, is_bytes, stored
 from pipeline.errors import ChangedError, ColumnError, RecipeError
 from pipeline.parquet import Parquet
-from pipeline.pool.fetching import Fetch, watched
+from pipeline.pool.fetching import Fetch, open_counted
 from pipeline.pool.fields import UNKNOWN_IMAGE, Limits, image_size, image_suffix, string
 from pipeline.pool.kinds.kind import CaptionPlaces, Fields, MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
@@ -86,7 +86,7 @@ class ImageTables(PoolKind):
     def members(self, shard: Shard, fetch: Fetch | None = None) -> Iterator[MembersOf]:
         """See PoolKind."""
         with ExitStack() as stack:
-            file = watched(shard.path, stack, fetch)
+            file = open_counted(shard.path, stack, fetch)
             if shard.state and (change := state_difference(shard.state, file.state)):
                 raise ChangedError(f"{shard.path} has changed since it was listed ({change}): {RUN_AGAIN}")
             with reading(file):

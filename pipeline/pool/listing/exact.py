@@ -17,9 +17,9 @@ from pipeline.pool.listing.patterns import Place
 from pipeline.pool.listing.tree import File
 from pipeline.storage.identity import MISSING, UNTOLD, listed_state, local_state
 from pipeline.storage.retry import from_storage
+from pipeline.storage.web import GONE
 
 REQUESTS = 32  # requests at a time
-GONE = (404, 410)  # answers of web servers that have no such file
 ABSENT = File(None, MISSING)
 UNKNOWN = File(None, "")  # storage does not let one ask
 

@@ -88,11 +88,11 @@ def _tell_splits(name: str, session: Session, met: Collection[Met]) -> None:
     if not groups:
         return
     operator = session.recipe.operator(name)
-    most = operator.most_rows() if hasattr(operator, "most_rows") else None
+    assert isinstance(operator, Group)
     LOG.warning(
         "%s: groups of more than %s rows were split: %s groups, with %s rows in all",
         name,
-        f"{most:,}",
+        f"{operator.most_rows():,}",
         f"{groups:,}",
         f"{rows:,}",
     )

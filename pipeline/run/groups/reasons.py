@@ -12,7 +12,7 @@ def reasons_of(work: GroupWork, number: int) -> pl.DataFrame:
     """For each row of a run: `inputs`, the reason of an input that has no value, null if none has one; and
     `keys`, why the row is in no group, which is told for every row."""
     keys = work.operator.keys()
-    errors = {name: f"{owner(name)}.error" for name in work.reads if owner(name) not in (None, "datacomp")}
+    errors = {name: f"{owner(name)}.error" for name in work.reads if owner(name) is not None}
     read = list(dict.fromkeys([*errors.values(), *(keys if len(keys) > 1 else ())]))
     rows = (
         pl.int_range(sum(shard.rows for shard in work.runs[number]), eager=True)

@@ -15,6 +15,7 @@ import orjson
 import polars as pl
 
 from pipeline.operator import Device, Group, Stat
+from pipeline.plan.cluster import GIB
 from pipeline.plan.keys import identities
 from pipeline.plan.session import Session
 from pipeline.pool.columns import Columns
@@ -25,7 +26,6 @@ from pipeline.storage import layout
 
 MEMORY = 1.0  # GiB of a task, unless the recipe says otherwise
 COPIES = 8  # of its rows that a task holds at the same time: read, sorted, joined, cut, and their results
-GIB = 1 << 30
 TEXT = 32  # bytes of a text, a digest or a uid, about
 WIDE = 1024  # bytes of an embedding whose width is not known before its model is loaded
 LOOKED_AT = 8192  # rows by which the bytes of a row are told

@@ -12,7 +12,7 @@ SIDE = 224  # pixels of the longer side of a thumbnail
 
 
 @dataclass(frozen=True)
-class Group:
+class Section:
     """The cards of some samples that one side keeps and the other does not.
 
     other  `A` or `B`: the side that does not keep them
@@ -28,11 +28,13 @@ class Group:
 
 def page(a: Session, b: Session, comparison: Comparison, handfuls: Sequence[Handful], cost: Cost) -> bytes:
     """The page as UTF-8. What the pictures cost is added to `cost`."""
-    groups = [group for handful in handfuls for group in _groups(a, b, comparison, handful, cost)]
-    return render("compare.html", **vars(comparison), groups=groups).encode()
+    sections = [section for handful in handfuls for section in _sections(a, b, comparison, handful, cost)]
+    return render("compare.html", **vars(comparison), sections=sections).encode()
 
 
-def _groups(a: Session, b: Session, comparison: Comparison, handful: Handful, cost: Cost) -> Iterator[Group]:
+def _sections(
+    a: Session, b: Session, comparison: Comparison, handful: Handful, cost: Cost
+) -> Iterator[Section]:
     """The cards of one side, by the other side's rules in their order. A card explains the decision of the
     side that does not keep the sample, unless its pool lacks it."""
     own, other, loss, name = (
@@ -41,7 +43,7 @@ def _groups(a: Session, b: Session, comparison: Comparison, handful: Handful, co
     for rule, counts in loss.rules.items():
         if rule in handful.places:
             shown = cards(other, handful.places[rule], SIDE, cost)
-            yield Group(name, f"first stopped by {rule} {counts.bound}", counts.first, shown)
+            yield Section(name, f"first stopped by {rule} {counts.bound}", counts.first, shown)
     if ABSENT in handful.places:
         shown = cards(own, handful.places[ABSENT], SIDE, cost)
-        yield Group(name, f"not in the pool of {name}", loss.absent, shown)
+        yield Section(name, f"not in the pool of {name}", loss.absent, shown)

@@ -1,7 +1,6 @@
 """HTML out of the templates in `view/templates/`. Every value is escaped: captions, keys and reasons come
 from strangers."""
 
-import base64
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 MOST_CHARACTERS = 10_000  # of a text that is shown
-SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
 
 
 def render(template: str, **values: Any) -> str:
@@ -29,7 +27,7 @@ def _environment() -> "jinja2.Environment":
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"shown": shown, "value": value, "words": words, "uri": data_uri, "share": share}
+    environment.filters |= {"shown": shown, "value": value, "words": words, "share": share}
     return environment
 
 
@@ -50,15 +48,6 @@ def words(name: str) -> str:
     return shown(name.replace("_", " "))
 
 
-def share(part: int, whole: int) -> str:
+def share(part: float, whole: float) -> str:
     """A part in percent, `-` of nothing."""
     return f"{part / whole:.1%}" if whole else "-"
-
-
-def data_uri(picture: bytes) -> str:
-    """An encoded picture as an address that holds it. Raises ValueError if it is neither JPEG, PNG nor
-    WebP."""
-    for signature, kind in SIGNATURES.items():
-        if picture.startswith(signature):
-            return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
-    raise ValueError("a picture must be JPEG, PNG or WebP")

@@ -28,7 +28,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Group:
+class Section:
     """Samples that belong together. `sheet`: the file of their pictures, or empty if they have them on the
     page."""
 
@@ -41,12 +41,12 @@ def with_pictures(card: Pictured, label: Label) -> Sample:
     return Sample(label, _uri(card.picture), _uri(card.masked))
 
 
-def page(title: str, groups: Sequence[Group], masked: str | None, side: int) -> bytes:
+def page(title: str, sections: Sequence[Section], masked: str | None, side: int) -> bytes:
     """The page. `masked`: the operator as which pictures are shown, too; `side`: pixels of a picture."""
-    sheets = any(group.sheet for group in groups)
+    sheets = any(section.sheet for section in sections)
     images = "'self' file:" if sheets else "data:"
     width = 2 * side if masked and not sheets else side
-    text: str = _template().render(title=title, groups=groups, masked=masked, images=images, width=width)
+    text: str = _template().render(title=title, sections=sections, masked=masked, images=images, width=width)
     return text.encode()
 
 

@@ -11,8 +11,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.decide.explain import Explanation
 from pipeline.errors import RecipeError
-from pipeline.export.places.file import check_file, writing_file
-from pipeline.plan.outputs import check_output_file
+from pipeline.export.places.file import check_new_file, writing_file
 from pipeline.plan.session import Session
 from pipeline.view.cards import Card, Cost, cards
 from pipeline.view.gallery.drawing import clipped, legible, opened, wrapped, write_text
@@ -41,8 +40,7 @@ def check_sample(session: Session, out: str) -> None:
     """Raises RecipeError if a picture cannot be written to `out`; before any work."""
     if PurePath(out).suffix.lower() not in FORMATS:
         raise RecipeError(f"{SHOW}: must end in {', '.join(FORMATS)}, got {out}")
-    check_output_file(SHOW, out, session.recipe, session.kind, session.shards, session.searched)
-    check_file(out, SHOW)
+    check_new_file(session, out, SHOW)
 
 
 def sample_picture(session: Session, explanation: Explanation, cost: Cost) -> Image.Image:

@@ -20,7 +20,7 @@ import orjson
 
 from pipeline.decide.lookup import Place
 from pipeline.errors import RecipeError
-from pipeline.export.places.file import check_file, writing_file
+from pipeline.export.places.file import check_new_file, writing_file
 from pipeline.export.places.folder import MANIFEST, ExportFolder
 from pipeline.export.places.stage import Stage
 from pipeline.plan.outputs import check_output_file
@@ -29,7 +29,7 @@ from pipeline.plan.stored import require
 from pipeline.progress import Tick, begun
 from pipeline.view.cards import Card, Cost, cards, painters
 from pipeline.view.gallery.labels import Label, label, values
-from pipeline.view.gallery.page import Group, Sample, page, with_pictures
+from pipeline.view.gallery.page import Sample, Section, page, with_pictures
 from pipeline.view.gallery.sheet import FORMATS, SIDE, check_count, sheet
 
 OUT = "--out"
@@ -69,8 +69,7 @@ def check_gallery(session: Session, out: str, count: int, pairs: bool) -> None:
     if suffix in FORMATS:
         check_count(count, pairs, out)
     if suffix in FORMATS or suffix in PAGE:
-        check_output_file(OUT, out, session.recipe, session.kind, session.shards, session.searched)
-        check_file(out, OUT)
+        check_new_file(session, out, OUT)
     elif suffix and not out.endswith("/"):
         endings = ", ".join((*PAGE, *FORMATS))
         raise RecipeError(f"{OUT}: must end in {endings}, or be a folder, got {out}; a folder may end in /")
@@ -101,7 +100,7 @@ def write_gallery(session: Session, choice: Choice, out: str, cost: Cost) -> str
     made = _cards(session, choice, choice.places, PAGE_SIDE if suffix in PAGE else SIDE, cost)
     if suffix in PAGE:
         samples = [with_pictures(card, text) for card, text in made]
-        data = page(choice.title, [Group(samples)] if samples else [], choice.masked, PAGE_SIDE)
+        data = page(choice.title, [Section(samples)] if samples else [], choice.masked, PAGE_SIDE)
     else:
         data = _sheet(made, choice, choice.title, FORMATS[suffix])
     with writing_file(out, OUT, {"export": "gallery"}) as path, open(path, "wb") as file:
@@ -145,15 +144,15 @@ def _write_sheets(
     session: Session, choice: Choice, pages: Sequence[Sequence[Place]], stage: Stage, cost: Cost
 ) -> int:
     """Write all files; returns how many samples have no picture: another run may find them."""
-    groups, without = [], 0
+    sections, without = [], 0
     tick = begun("drawing sheets", len(choice.places))
     for number, places in enumerate(pages):
         made = _cards(session, choice, places, SIDE, cost, tick)
         title = f"{choice.title} - {number + 1} of {len(pages)}"
         stage.publish(_name(number), _sheet(made, choice, title, "JPEG"))
-        groups.append(Group([Sample(text) for _, text in made], _name(number)))
+        sections.append(Section([Sample(text) for _, text in made], _name(number)))
         without += sum(card.picture is None for card, _ in made)
-    stage.publish(INDEX, page(choice.title, groups, choice.masked, SIDE))
+    stage.publish(INDEX, page(choice.title, sections, choice.masked, SIDE))
     return without
 
 

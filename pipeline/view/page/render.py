@@ -18,6 +18,8 @@ from typing import Any
 import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.view.door.html import share
+
 HERE = Path(__file__).parent
 STYLES = ("page.css", "parts.css")
 SCRIPTS = (
@@ -73,7 +75,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"count": "{:,}".format, "number": _number, "share": _share, "times": _times}
+    environment.filters |= {"count": "{:,}".format, "number": _number, "share": share, "times": _times}
     return environment
 
 
@@ -142,11 +144,6 @@ def _paths(told: Mapping[str, Any]) -> str:
 def _told(what: object) -> str:
     """A reason, or a count with separators."""
     return f"{what:,}" if isinstance(what, int) else str(what)
-
-
-def _share(part: float, whole: float) -> str:
-    """A part in percent, `-` of nothing."""
-    return f"{part / whole:.1%}" if whole else "-"
 
 
 def _number(value: object) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.pool import webdataset
-from pipeline.pool.archive.read_through import iter_fields
+from pipeline.pool.archive.read_through import TarFiles
 from tests.pipeline.pool.made_samples import JPEG, one
 
 # --- grouping
@@ -95,8 +95,8 @@ def test_fields_of_a_range(tmp_path, read_tar):
         ("a.b.jpg", b"2"),
         ("a.c.jpg", b"3"),
     )
-    data = (tmp_path / "0.tar").read_bytes()
-    fields = [iter_fields(data[r["offset"] : r["offset"] + r["length"]], r["key"]) for r in rows]
+    with TarFiles(str(tmp_path / "0.tar"), "") as files:
+        fields = [files.of(r["key"], r["offset"], r["length"]) for r in rows]
     assert [[(suffix, bytes(value)) for suffix, value in found] for found in fields] == [
         [("seg.png", JPEG), ("JPG", JPEG), ("txt", b"1")],
         [("jpg", JPEG)],

@@ -8,7 +8,6 @@ import pytest
 
 from jobs import steps
 from pipeline.plan.session import Session
-from pipeline.preflight import space as module
 from pipeline.preflight.preview import preview
 from pipeline.preflight.space import check_space
 from pipeline.run.executor import LocalExecutor
@@ -90,10 +89,3 @@ def test_a_manifest_that_is_not_ours_is_no_obstacle(tmp_path, content):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "_winnow.json").write_bytes(content)
     assert list(sizes(session, {})) == ["export.shards"]
-
-
-def test_every_export_has_a_manifest(everything):
-    from pipeline.recipe.sections import Export
-
-    found = set(Export.model_validate(everything).destinations())
-    assert found == module.KEYS.keys() | {"export.index.path"}  # that of an index follows from its kind

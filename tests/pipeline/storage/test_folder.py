@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.storage.folder import Folder, publish_at, publishing_at, working_beside
+from pipeline.storage.folder import Folder, working_beside
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -94,8 +94,8 @@ def test_a_footer_longer_than_the_guess(monkeypatch):
 
 
 def test_single_files(root):
-    publish_at(f"{root}/a.txt", b"a")
-    with publishing_at(f"{root}/b.txt") as path:
+    Folder(f"{root}/a.txt").publish("", b"a")
+    with Folder(f"{root}/b.txt").publishing("") as path:
         Path(path).write_bytes(b"b")
     with working_beside(f"{root}/c.txt") as folder:
         (Path(folder) / "c").write_bytes(b"c")

@@ -9,7 +9,7 @@ from pipeline.decide.decide import decide
 from pipeline.errors import RecipeError
 from pipeline.uids import draw
 from pipeline.view.rows import frames
-from pipeline.view.where import choose, every, parse
+from pipeline.view.where import EVERY, count_and_choose, parse
 from tests.support.samples import uid
 
 FRAMES = {
@@ -119,16 +119,21 @@ def test_what_is_refused(session, text, message):
     assert str(caught.value).startswith(message)
 
 
+def choose(session, *args, **options):
+    """The places alone."""
+    return count_and_choose(session, *args, **options)[1]
+
+
 def test_the_choice_follows_the_value_then_the_draw(session):
-    assert choose(session, every(session), 3, "given.f32") == [(A, 0), (B, 0), (A, 1)]
+    assert choose(session, EVERY, 3, "given.f32") == [(A, 0), (B, 0), (A, 1)]
     tie = sorted([3, 4], key=lambda row: draw(0, pl.Series([uid("a", row)]))[0])
     assert choose(session, parse("given.f32 > 0.5", session), 9, "given.f32", descending=True) == [
         *((A, row) for row in tie),
         (B, 1),
     ]
-    assert choose(session, every(session), 9, "given.f32")[-1] == (A, 2)  # without a value
-    assert choose(session, every(session), 9, "given.f32", descending=True)[-1] == (A, 2)
-    assert choose(session, every(session), 9, "given.word")[:2] == [(A, 3), (A, 1)]
+    assert choose(session, EVERY, 9, "given.f32")[-1] == (A, 2)  # without a value
+    assert choose(session, EVERY, 9, "given.f32", descending=True)[-1] == (A, 2)
+    assert choose(session, EVERY, 9, "given.word")[:2] == [(A, 3), (A, 1)]
 
 
 def test_the_choice_without_a_column_is_a_seeded_draw(session):
@@ -136,13 +141,13 @@ def test_the_choice_without_a_column_is_a_seeded_draw(session):
     for seed in (0, 7):
         drawn = draw(seed, pl.Series([uid(shard, row) for shard, row in places]))
         expected = [places[at] for at in drawn.argsort()]
-        assert choose(session, every(session), 4, seed=seed) == expected[:4]
-        assert choose(session, every(session), 99, seed=seed) == expected
+        assert choose(session, EVERY, 4, seed=seed) == expected[:4]
+        assert choose(session, EVERY, 99, seed=seed) == expected
 
 
 def test_what_cannot_be_sorted_by(session):
     with pytest.raises(RecipeError) as caught:
-        choose(session, every(session), 1, "given.f")
+        choose(session, EVERY, 1, "given.f")
     assert str(caught.value).startswith("--sort: given.f is not a column of the recipe (did you mean given.f")
 
 

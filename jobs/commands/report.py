@@ -100,8 +100,7 @@ def report(
 
 def _check(session: "Session", page: str | None, table: str | None) -> None:
     """Raises RecipeError if a path cannot be written to. For before any work."""
-    from pipeline.export.places.file import check_file
-    from pipeline.plan.outputs import check_output_file
+    from pipeline.export.places.file import check_new_file
     from pipeline.view.embedding_table import check
 
     if table is not None:
@@ -109,8 +108,7 @@ def _check(session: "Session", page: str | None, table: str | None) -> None:
     if page is not None:
         if not page.lower().endswith((".html", ".htm")):
             raise RecipeError(f"--out: {page} must end in .html")
-        check_output_file("--out", page, session.recipe, session.kind, session.shards, session.searched)
-        check_file(page, "--out")
+        check_new_file(session, page, "--out")
 
 
 def _write_page(
