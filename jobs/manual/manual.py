@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from jobs.manual.docstrings import (
     Column,
@@ -27,7 +26,7 @@ from jobs.manual.docstrings import (
     section_parts,
 )
 from jobs.manual.fields import default_of, dtype_text, kind_of, reads
-from pipeline.errors import RecipeError, brief
+from pipeline.errors import RecipeError, brief, guess
 from pipeline.operator import BytesScore, Group, ImageScore, Operator, Score, Stat, Writer
 from pipeline.recipe.sections import Recipe
 
@@ -109,10 +108,9 @@ def of(name: str, manuals: Sequence[Manual]) -> list[Manual]:
     lower = {known.lower(): known for known in names}
     if name.lower() in lower:
         return names[lower[name.lower()]]
-    close = get_close_matches(name.lower(), lower, 1)
-    hint = f" (did you mean {lower[close[0]]}?)" if close else ""
+    hint = guess(name, names)
     mentions = _mentions(name, manuals)
-    found = [module for module, count in mentions.most_common(MOST_MENTIONS) if count and not close]
+    found = [module for module, count in mentions.most_common(MOST_MENTIONS) if count and not hint]
     where = f"modules that mention it: {', '.join(found)}" if found else f"modules: {', '.join(mentions)}"
     raise RecipeError(
         f"operators: {brief(name)} is not an operator{hint}; {where}. `winnow operators` lists all"

@@ -1,7 +1,7 @@
 """From a table of verdicts to the counts of the funnel. Pure functions; nothing is read or written here."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 
@@ -59,6 +59,19 @@ class Counts:
             passes_with={other: self.passes_both[name, other] for other in rules if other != name},
             failed={reason: rows for (rule, reason), rows in sorted(self.failed.items()) if rule == name},
         )
+
+
+def judged_by(rules: Collection[Rule]) -> list[str]:
+    """The columns by which rules judge: their own, and `uid` if one needs it."""
+    uid = ["uid"] if any(rule.needs_uid for rule in rules) else []
+    return [*uid, *(rule.column for rule in rules)]
+
+
+def judge(rules: Mapping[str, Rule], cuts: Mapping[str, Cut], columns: pl.DataFrame) -> pl.DataFrame:
+    """The `verdict_table` of some rows, which have the columns of `judged_by`."""
+    uids = columns["uid"] if "uid" in columns.columns else pl.Series([], dtype=pl.String)
+    verdicts = [rule.verdict(columns[rule.column], uids, cuts.get(name)) for name, rule in rules.items()]
+    return verdict_table(rules, verdicts, len(columns))
 
 
 def verdict_table(rules: Mapping[str, Rule], verdicts: Sequence[pl.Series], rows: int) -> pl.DataFrame:

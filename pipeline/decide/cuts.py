@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from pipeline.decide.counts import verdict_table
+from pipeline.decide.counts import judge, judged_by
 from pipeline.ordered_map import threaded_map
 from pipeline.pool.columns import Columns
 from pipeline.progress import watched
@@ -47,21 +47,11 @@ class Remaining(NamedTuple):
     rules: Mapping[str, Rule]
     cuts: Mapping[str, Cut]
 
-    @property
-    def columns(self) -> list[str]:
-        """What tells them from the others."""
-        uid = ["uid"] if any(rule.needs_uid for rule in self.rules.values()) else []
-        return [*uid, *(rule.column for rule in self.rules.values())]
-
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of these samples."""
         if not self.rules:
             return frame
-        uids = frame["uid"] if "uid" in frame.columns else pl.Series([], dtype=pl.String)
-        verdicts = [
-            rule.verdict(frame[rule.column], uids, self.cuts.get(name)) for name, rule in self.rules.items()
-        ]
-        return frame.filter(verdict_table(self.rules, verdicts, len(frame))["keep"])
+        return frame.filter(judge(self.rules, self.cuts, frame)["keep"])
 
 
 ALL = Remaining({}, {})
@@ -192,7 +182,7 @@ def _count_shards(
 ) -> dict[str, np.ndarray]:
     """Rule -> what its selection needs to know of some shards."""
     uid = ["uid"] if any(selection.words for selection in selections.values()) else []
-    needed = [*uid, *remaining.columns, *(s.rule.column for s in selections.values())]
+    needed = [*uid, *judged_by(remaining.rules.values()), *(s.rule.column for s in selections.values())]
     frame = remaining.of(columns.read_many(shards, list(dict.fromkeys(needed))))
     uids = frame["uid"] if uid else pl.Series([], dtype=pl.String)
     return {name: s.count_rows(frame[s.rule.column], uids) for name, s in selections.items()}

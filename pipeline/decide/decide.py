@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.decide.counts import Counts, count_verdicts, verdict_table
+from pipeline.decide.counts import Counts, count_verdicts, judge, judged_by
 from pipeline.decide.cuts import cuts_of
 from pipeline.decide.decision import Decision
 from pipeline.errors import ShardError
@@ -114,9 +114,7 @@ def _decide_group(
     The verdicts go into one file: ten thousand files of ten rows would take longer than all the rest."""
     rules = session.recipe.keep
     columns = _read_columns(session, group)
-    uids = columns["uid"] if "uid" in columns.columns else pl.Series([], dtype=pl.String)
-    verdicts = [rule.verdict(columns[rule.column], uids, cuts.get(name)) for name, rule in rules.items()]
-    decided = verdict_table(rules, verdicts, len(columns))
+    decided = judge(rules, cuts, columns)
     session.store.write(layout.verdicts(session.decisions, group[0]), decided)
     return count_verdicts(rules, decided, columns), _decided_shards(group, columns["shard"], decided["keep"])
 
@@ -125,10 +123,9 @@ def _read_columns(session: Session, group: Sequence[str]) -> pl.DataFrame:
     """Of some shards, one below the other: `shard`, the columns that rules read, and their operators'
     errors."""
     rules = session.recipe.keep.values()
-    uid = ["uid"] if any(rule.needs_uid for rule in rules) else []
-    columns = [rule.column for rule in rules]
-    errors = [f"{operator}.error" for column in columns if (operator := owner(column)) is not None]
-    return session.columns.read_many(group, ["shard", *uid, *columns, *errors])
+    owners = [owner(rule.column) for rule in rules]
+    errors = [f"{operator}.error" for operator in owners if operator is not None]
+    return session.columns.read_many(group, ["shard", *judged_by(rules), *errors])
 
 
 def _decided_shards(group: Sequence[str], shards: pl.Series, keep: pl.Series) -> list[DecidedShard]:

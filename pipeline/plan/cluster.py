@@ -102,8 +102,13 @@ def collectors_beside(nodes: Sequence[Node]) -> int:
 
 def read_tasks(shards: Sequence[Shard], readers: int) -> int:
     """Number of tasks that read these shards: one per large shard, one for several small ones."""
-    by_bytes = sum(READ_BYTES if shard.size is None else shard.size for shard in shards) // READ_BYTES
+    by_bytes = _bytes_of(shards) // READ_BYTES
     return min(len(shards), MOST_TASKS, max(by_bytes, TASKS_PER_READER * readers))
+
+
+def _bytes_of(shards: Sequence[Shard]) -> int:
+    """Of the files of shards; one of unknown size counts as READ_BYTES."""
+    return sum(READ_BYTES if shard.size is None else shard.size for shard in shards)
 
 
 def block_bytes(shards: Sequence[Shard], placed: Sequence[Placement]) -> int:
@@ -112,9 +117,8 @@ def block_bytes(shards: Sequence[Shard], placed: Sequence[Placement]) -> int:
     a batch, and all are to have some."""
     if not all(pool.gpus for pool in placed):
         return BLOCK_BYTES
-    size = sum(READ_BYTES if shard.size is None else shard.size for shard in shards)
     workers = sum(pool.workers for pool in placed)
-    return min(MOST_BLOCK_BYTES, max(BLOCK_BYTES, size // (BLOCKS_EACH * workers)))
+    return min(MOST_BLOCK_BYTES, max(BLOCK_BYTES, _bytes_of(shards) // (BLOCKS_EACH * workers)))
 
 
 def batches_of(shards: Sequence[Shard]) -> int:

@@ -28,7 +28,6 @@ UID_BYTES = 16  # of a row of a subset file; as many again while rows are sorted
 NUMBER_BYTES = 4  # of a dimension of an embedding
 TEXT_BYTES = 200  # of a sample's caption, URL, uid and key, compressed, about
 SCORE_BYTES = 8  # of a score
-MANIFEST = "_winnow.json"  # of a folder, other than an index's
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _vector_bytes(session: Session, column: str | None) -> int:
 def _is_current(session: Session, key: str, path: str, is_file: bool) -> bool:
     """Whether the manifest at a path is that of the session's decision, and complete."""
     index = _index_at(session, key)
-    in_folder = f"{index.stem}.json" if index else MANIFEST
+    in_folder = f"{index.stem}.json" if index else layout.MANIFEST
     try:
         manifest = _manifest(f"{path}{layout.NOTE}" if is_file else f"{path}/{in_folder}")
     except (OSError, ValueError):

@@ -59,6 +59,7 @@ _UNITS = [  # every path that Winnow writes in a store; the group is the unit
         r"((?:digests|datacomp|store|sources|downloads|footers/stats)\.json)",
     )
 ]
+MANIFEST = "_winnow.json"  # of an exported folder, other than an index's
 NOTE = ".winnow.json"  # what the name of the note beside a single exported file ends in
 
 

@@ -53,10 +53,11 @@ from pipeline.export.places.contents import (
 from pipeline.export.places.foreign import NEXT, check_is_folder, in_transit, of_desktop
 from pipeline.export.places.stage import COMPLETE, REPLACES, STAYS, Manifest, Stage, matches
 from pipeline.export.places.transfer import move, remove_empty
+from pipeline.storage import layout
 from pipeline.storage.folder import Folder
 from pipeline.storage.locks.lock import Lock, held
 
-MANIFEST = "_winnow.json"
+MANIFEST = layout.MANIFEST
 LOCK = ".winnow.lock"
 
 

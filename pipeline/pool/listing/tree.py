@@ -17,13 +17,14 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from pipeline.pool.listing import reasons
+from pipeline.storage import layout
 from pipeline.storage.identity import MISSING, listed_state, local_state
 
 FILE, FOLDER = "file", "folder"
 _BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # errors of a link that leads nowhere
 
 # Files that only Winnow writes; and pairs of which the first alone may be part of a sample
-_MANIFEST, _STORE = "_winnow.json", "store.json"
+_MANIFEST, _STORE = layout.MANIFEST, layout.POOL
 _INDEX = ("image.json", "image.index"), ("text.json", "text.index")
 _PARTS = "parts"  # the folder of an index that was left in parts
 _STORE_KEYS, _INDEX_KEYS = {"format", "pool"}, {"decision", "embedding"}  # of `store.json`, of a manifest

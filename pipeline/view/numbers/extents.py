@@ -71,11 +71,8 @@ class Extents:
 
     def look(self, frame: pl.DataFrame) -> dict[str, _Seen]:
         """See Gatherer."""
-        rest = remaining(frame, self.all_rules)
-        return {
-            name: _seen(rule, frame[rule.column], (rest if rule.of_remaining else frame)[rule.column])
-            for name, rule in self.rules.items()
-        }
+        counted = _counted(self.rules, frame, self.all_rules)
+        return {name: _seen(rule, frame[rule.column], counted[name]) for name, rule in self.rules.items()}
 
     def add(self, seen: dict[str, _Seen]) -> None:
         """See Gatherer."""
@@ -123,11 +120,8 @@ class Ranks:
 
     def look(self, frame: pl.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """See Gatherer. The distinct values in wanted bins, and how many rows have each."""
-        rest = remaining(frame, self.all_rules)
-        return {
-            name: self._look(rule, (rest if rule.of_remaining else frame)[rule.column], name)
-            for name, rule in self.rules.items()
-        }
+        counted = _counted(self.rules, frame, self.all_rules)
+        return {name: self._look(rule, counted[name], name) for name, rule in self.rules.items()}
 
     def add(self, seen: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
         """See Gatherer."""
@@ -173,6 +167,14 @@ class Ranks:
         sign = 1 if keeps_high(self.rules[name]) else -1
         at = np.searchsorted(reached, self.ranks[name])
         return [Ranked(sign * float(values[i]), int(reached[i] - counts[i]), int(reached[i])) for i in at]
+
+
+def _counted(
+    rules: Mapping[str, Rule], frame: pl.DataFrame, all_rules: Mapping[str, Rule]
+) -> dict[str, pl.Series]:
+    """Rule -> the values of some rows of which it takes a share."""
+    rest = remaining(frame, all_rules)
+    return {name: (rest if rule.of_remaining else frame)[rule.column] for name, rule in rules.items()}
 
 
 def _better(rule: Rule, values: np.ndarray) -> np.ndarray:
