@@ -23,8 +23,8 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
-from operators.algorithms.linear_heads import Layer, outputs, product, read_head, why_not_head
-from operators.algorithms.vectors import check_width
+from operators.algorithms.embeddings.vectors import check_width
+from operators.algorithms.files.linear_heads import Layer, outputs, product, read_head, why_not_head
 from operators.heads import Fitted, MadeForOneClip
 from pipeline.operator import Device, Embedding, File, Score
 

@@ -32,17 +32,17 @@ import polars as pl
 from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.captions import ReadsCaptions
-from operators.algorithms.clip_files import is_checkpoint, why_not_config
-from operators.algorithms.clip_model import load, unit
-from operators.algorithms.device_jpegs import DeviceJpegs
-from operators.algorithms.open_clip_names import (
+from operators.algorithms.clip.device_jpegs import DeviceJpegs
+from operators.algorithms.clip.files import is_checkpoint, why_not_config
+from operators.algorithms.clip.model import load, unit
+from operators.algorithms.clip.open_clip_names import (
     REFERENCES,
     why_no_tokenizer,
     why_not_model,
     why_not_weights,
 )
+from operators.algorithms.files.torch_files import why_not_checkpoint
 from operators.algorithms.reasons import caption_error
-from operators.algorithms.torch_files import why_not_checkpoint
 from pipeline.operator import YOUNG, Device, DeviceDecoder, File, ImageScore, Operator
 
 _Found = tuple[Sequence[int], np.ndarray]  # rows, and the embedding of each

@@ -47,10 +47,10 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
-from operators.algorithms.cover import Class, Picks, Weights, exact, released
+from operators.algorithms.embeddings.cover import Class, Picks, Weights, exact, released
+from operators.algorithms.embeddings.vectors import features
 from operators.algorithms.groups import spans
 from operators.algorithms.threads import blas_threads
-from operators.algorithms.vectors import features
 from pipeline.operator import Column, Device, Embedding, Group, Numbers
 
 Weight = Annotated[float, Field(allow_inf_nan=False)]

@@ -38,10 +38,10 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
-from operators.algorithms.clusters import copies, k_means, least_draws, sizes_compared
-from operators.algorithms.neighbours import Points
+from operators.algorithms.embeddings.clusters import copies, k_means, least_draws, sizes_compared
+from operators.algorithms.embeddings.neighbours import Points
+from operators.algorithms.embeddings.vectors import check_width, features
 from operators.algorithms.tables import table_of
-from operators.algorithms.vectors import check_width, features
 from operators.concepts import ZeroShot
 from pipeline.operator import Device, Embedding, Operator, Score, Stat, Table, WholeNumbers
 from pipeline.schema import owner

@@ -33,9 +33,9 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
-from operators.algorithms.clip_model import ClipModel, unit
-from operators.algorithms.neighbours import Points
-from operators.algorithms.vectors import check_width, features
+from operators.algorithms.clip.model import ClipModel, unit
+from operators.algorithms.embeddings.neighbours import Points
+from operators.algorithms.embeddings.vectors import check_width, features
 from operators.clip import ClipWeights
 from pipeline.assets import read_bytes
 from pipeline.operator import Device, Embedding, File, Score

@@ -31,10 +31,10 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
-from operators.algorithms.published import models_of
+from operators.algorithms.embeddings.vectors import check_width, projected
+from operators.algorithms.files.published import models_of
+from operators.algorithms.files.vector_files import read_vectors, rows_of, why_not_vectors
 from operators.algorithms.reasons import no_direction
-from operators.algorithms.vector_files import read_vectors, rows_of, why_not_vectors
-from operators.algorithms.vectors import check_width, projected
 from operators.heads import Fitted, MadeForOneClip
 from pipeline.operator import Device, Embedding, File, Score
 

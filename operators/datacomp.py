@@ -40,9 +40,9 @@ import polars as pl
 from pydantic import PrivateAttr, model_validator
 
 from operators.algorithms.captions import ReadsCaptions
-from operators.algorithms.published import PublishedFiles, asset
+from operators.algorithms.files.published import PublishedFiles, asset
+from operators.algorithms.files.vector_files import read_vectors, why_not_vectors
 from operators.algorithms.reasons import NO_EMBEDDING, no_caption
-from operators.algorithms.vector_files import read_vectors, why_not_vectors
 from operators.algorithms.wordnet import FirstSynset
 from pipeline.operator import Device, Embedding, File, Files, Score
 

@@ -43,9 +43,9 @@ import polars as pl
 from pydantic import PrivateAttr
 
 from operators.algorithms.captions import ReadsCaptions
-from operators.algorithms.clip_model import ClipModel, unit
+from operators.algorithms.clip.model import ClipModel, unit
+from operators.algorithms.embeddings.vectors import check_width
 from operators.algorithms.reasons import caption_error
-from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
 from pipeline.operator import Device, Embedding, Numbers, Operator, Score
 

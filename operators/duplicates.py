@@ -64,10 +64,10 @@ import polars as pl
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from operators.algorithms import ranks as arithmetic
+from operators.algorithms.embeddings.semantic import joins_earlier, nearest_earlier
+from operators.algorithms.embeddings.vectors import features
 from operators.algorithms.groups import spans
-from operators.algorithms.semantic import joins_earlier, nearest_earlier
 from operators.algorithms.threads import blas_threads
-from operators.algorithms.vectors import features
 from pipeline.operator import (
     BytesScore,
     Column,

@@ -37,11 +37,11 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
-from operators.algorithms.clusters import least_draws
+from operators.algorithms.embeddings.clusters import least_draws
+from operators.algorithms.embeddings.vectors import check_width, projected, unit_column
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.tables import table_of
 from operators.algorithms.threads import blas_threads
-from operators.algorithms.vectors import check_width, projected, unit_column
 from pipeline.operator import Device, Embedding, Numbers, Operator, Score, Stat, Table
 from pipeline.uids import draw
 

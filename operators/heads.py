@@ -27,7 +27,8 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
-from operators.algorithms.linear_heads import (
+from operators.algorithms.embeddings.vectors import check_width
+from operators.algorithms.files.linear_heads import (
     number_of_outputs,
     outputs,
     product,
@@ -35,9 +36,8 @@ from operators.algorithms.linear_heads import (
     why_not_bias,
     why_not_head,
 )
-from operators.algorithms.published import PublishedFiles, models_of
+from operators.algorithms.files.published import PublishedFiles, models_of
 from operators.algorithms.reasons import NOT_FINITE
-from operators.algorithms.vectors import check_width
 from operators.clip import ClipWeights
 from pipeline.operator import YOUNG, Device, Embedding, File, Numbers, Operator, Score
 from pipeline.schema import owner

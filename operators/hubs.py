@@ -40,10 +40,10 @@ import polars as pl
 from pydantic import Field, PrivateAttr
 
 from operators.algorithms.captions import ReadsCaptions
-from operators.algorithms.clusters import least_draws
+from operators.algorithms.embeddings.clusters import least_draws
+from operators.algorithms.embeddings.vectors import Chunks, check_width, projected, unit_column
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.tables import table_of
-from operators.algorithms.vectors import Chunks, check_width, projected, unit_column
 from pipeline.operator import Device, Embedding, Operator, Score, Stat, Table
 from pipeline.uids import draw, text_uids
 

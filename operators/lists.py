@@ -38,8 +38,8 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.files.value_lists import values_of
 from operators.algorithms.hamming import BITS, bytes_of
-from operators.algorithms.value_lists import values_of
 from pipeline.operator import Bytes, Device, File, Role, Score
 from pipeline.threads import faiss_threads
 

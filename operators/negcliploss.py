@@ -34,9 +34,9 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
+from operators.algorithms.embeddings.vectors import Chunks, directed, unit, unit_column
 from operators.algorithms.reasons import no_direction
 from operators.algorithms.tables import table_of
-from operators.algorithms.vectors import Chunks, directed, unit, unit_column
 from pipeline.operator import Device, Embedding, Score, Stat, Table
 from pipeline.uids import draw
 

@@ -26,9 +26,9 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr
 
+from operators.algorithms.embeddings.vectors import Chunks, check_width, unit, unit_column
+from operators.algorithms.files.vector_files import read_vectors, why_not_vectors
 from operators.algorithms.reasons import no_direction
-from operators.algorithms.vector_files import read_vectors, why_not_vectors
-from operators.algorithms.vectors import Chunks, check_width, unit, unit_column
 from pipeline.operator import Device, Embedding, Files, Score
 
 ROWS = 1024  # rows of one product

@@ -33,9 +33,9 @@ Source: Huang et al. 2025 (ICLR), Detecting Backdoor Samples in Contrastive Lang
     k-distance, SLOF, DAO (k = 16), LID (k = 64), isolation forest; Euclidean distance of the model's own
     outputs, not normalised; the reference is a batch of 2,048, images or images and texts.
 Differs: neighbours and their densities are those of the definitions; the released code mixes up indices
-    (`algorithms.outliers.published` computes its scores as it does). There a row is compared with the batch
-    that it happened to be in, here with samples drawn by uid, several of them to average over. Ties and
-    duplicates have finite scores, there 1000 or 0.
+    (`algorithms.embeddings.outliers.published` computes its scores as it does). There a row is compared with
+    the batch that it happened to be in, here with samples drawn by uid, several of them to average over. Ties
+    and duplicates have finite scores, there 1000 or 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,9 +45,9 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr, model_validator
 
-from operators.algorithms import reference as arithmetic
+from operators.algorithms.embeddings import reference as arithmetic
+from operators.algorithms.embeddings.vectors import check_width, features
 from operators.algorithms.tables import table_of
-from operators.algorithms.vectors import check_width, features
 from pipeline.operator import Device, Embedding, Numbers, Operator, Score, Stat, Table
 from pipeline.uids import draw
 

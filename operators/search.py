@@ -26,10 +26,10 @@ import numpy as np
 import polars as pl
 from pydantic import PrivateAttr, model_validator
 
-from operators.algorithms.queries import NONE, Asked, directions, load_for
+from operators.algorithms.embeddings.queries import NONE, Asked, directions, load_for
+from operators.algorithms.embeddings.vectors import Chunks, check_width, unit_column
+from operators.algorithms.files.vector_files import read_vectors, why_not_vectors
 from operators.algorithms.reasons import no_direction
-from operators.algorithms.vector_files import read_vectors, why_not_vectors
-from operators.algorithms.vectors import Chunks, check_width, unit_column
 from operators.clip import ClipWeights
 from pipeline.assets import read_bytes
 from pipeline.operator import Device, Embedding, File, Files, Score

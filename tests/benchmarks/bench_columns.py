@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from operators.algorithms.neighbours import Points
+from operators.algorithms.embeddings.neighbours import Points
 from operators.bias import Mentions, MomentMatching, Patterns
 from operators.concepts import ZeroShot
 from operators.content import Inappropriate

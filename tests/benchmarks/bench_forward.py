@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from operators.algorithms.clip_model import ClipModel, unit
+from operators.algorithms.clip.model import ClipModel, unit
 from pipeline.operator import Device
 from pipeline.run.decode import decode
 from tests.benchmarks.bench_clip import SHARED, checkpoint

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from operators.algorithms.clip_model import load
+from operators.algorithms.clip.model import load
 from operators.clip import ClipScore
 from pipeline.operator import Device
 from pipeline.run.decode import decode
@@ -52,7 +52,7 @@ def speeds(sets: dict[str, Sequence[bytes]]) -> None:
     """Print images per CPU second of decoding and preparing, exact and fast."""
     from open_clip.transform import image_transform
 
-    from operators.algorithms.clip_transform import split
+    from operators.algorithms.clip.transform import split
 
     head, _, frame = split(image_transform(224, is_train=False))
     assert frame is not None

@@ -28,8 +28,8 @@ import numpy as np
 import polars as pl
 from PIL import Image, ImageDraw, ImageFont
 
-from operators.algorithms.masking import text_mask
-from operators.algorithms.ocr import TextReader
+from operators.algorithms.ocr.lines import TextReader
+from operators.algorithms.ocr.masking import text_mask
 from operators.parrot import CoEmbeddedText
 from pipeline.operator import Device
 

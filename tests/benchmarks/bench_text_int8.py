@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from bench_text import Found, Scene, figures, lemmas, photos, rendered, street_scenes
 
-from operators.algorithms.ocr import Line, TextReader
+from operators.algorithms.ocr.lines import Line, TextReader
 from operators.text import TextBoxes
 from pipeline.operator import Device
 from tests.benchmarks.__main__ import LACKS

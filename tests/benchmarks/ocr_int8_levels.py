@@ -21,10 +21,10 @@ from blake3 import blake3
 from openvino import opset13
 from safetensors.numpy import save_file
 
-from operators.algorithms.ocr import WIDEST, TextReader, padded, strip
-from operators.algorithms.ocr_files import path_of
-from operators.algorithms.ocr_int8 import DETECTORS, LAYERS, LEVELS, prepared
-from operators.algorithms.ocr_looks import CLOSER, GLANCE, scaled, sharpened, standard
+from operators.algorithms.ocr.int8 import DETECTORS, LAYERS, LEVELS, prepared
+from operators.algorithms.ocr.lines import WIDEST, TextReader, padded, strip
+from operators.algorithms.ocr.looks import CLOSER, GLANCE, scaled, sharpened, standard
+from operators.algorithms.ocr.networks import path_of
 from pipeline.operator import Device
 
 FLOAT = ("Conv.54", "Conv.55", "Conv.56")  # of the recogniser's head: small, and worse in integers

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from jobs.ingest.guard import Guard, ascii_url
-from operators.algorithms.vector_files import read_vectors
+from operators.algorithms.files.vector_files import read_vectors
 from pipeline.errors import ChangedError, WinnowError, printable
 from pipeline.export.subset import read_subset
 from pipeline.pool.archive.read_through import TarFiles

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operators.algorithms.clip_model import ClipModel
+from operators.algorithms.clip.model import ClipModel
 from operators.clip import ClipScore
 from pipeline.errors import OperatorError
 from pipeline.operator import Device
@@ -293,7 +293,7 @@ def test_gpu_is_close_to_cpu(clip, tiny_clip):
 def test_the_tokenizer_forgets(clip, monkeypatch):
     model, captions, bound = clip._clip, clip._clip.captions, len(clip._clip.captions.special) + 5
     before = model.texts(["a photograph of one zebra"])[0]
-    monkeypatch.setattr("operators.algorithms.clip_tokens.WORDS", bound)
+    monkeypatch.setattr("operators.algorithms.clip.tokens.WORDS", bound)
     model.texts([f"word{chr(97 + n)}{chr(98 + n)}" for n in range(24)])
     assert len(captions.tokenizer.cache) > bound
     assert np.array_equal(model.texts(["a photograph of one zebra"])[0], before)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
-from operators.algorithms.clip_transform import agrees
+from operators.algorithms.clip.transform import agrees
 from operators.clip import ClipScore
 from operators.text import MaskedClipScore
 from pipeline.errors import OperatorError
@@ -32,7 +32,7 @@ def made(tiny_clip: TinyClip, preprocess: str = "exact") -> ClipScore:
 @pytest.fixture(autouse=True)
 def _a_model_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests change their model."""
-    monkeypatch.setattr("operators.algorithms.clip_model._LOADED", {})
+    monkeypatch.setattr("operators.algorithms.clip.model._LOADED", {})
 
 
 def images(rows: int) -> list[np.ndarray | None]:
@@ -106,7 +106,7 @@ def test_a_device_resizes_if_it_does_so_to_the_bit(tiny_clip):
 
 
 def test_a_picture_whose_weights_would_fill_a_device_is_resized_by_pillow(tiny_clip, monkeypatch):
-    monkeypatch.setattr("operators.algorithms.clip_model.LONG", 80)
+    monkeypatch.setattr("operators.algorithms.clip.model.LONG", 80)
     clip = made(tiny_clip)._clip
     clip.ahead = clip.resizes = True
     head, shapes = clip.head, []

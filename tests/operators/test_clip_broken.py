@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from operators.algorithms.clip_model import ClipModel
+from operators.algorithms.clip.model import ClipModel
 from operators.clip import ClipScore
 from pipeline.operator import Device
 from tests.support.tiny_clip import TinyClip

@@ -23,8 +23,8 @@ from open_clip.transform import PreprocessCfg
 from PIL import Image
 from safetensors.torch import save_file
 
-from operators.algorithms.clip_model import ClipModel, unit
-from operators.algorithms.clip_tokens import Captions
+from operators.algorithms.clip.model import ClipModel, unit
+from operators.algorithms.clip.tokens import Captions
 from operators.clip import ClipScore
 from pipeline.operator import Device
 from pipeline.run.decode import decode

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.algorithms.clip_model import unit
-from operators.algorithms.cover import Class, Weights, exact, released
+from operators.algorithms.clip.model import unit
+from operators.algorithms.embeddings.cover import Class, Weights, exact, released
 from operators.clipcov import Cover
 from tests.support.groups import run_group
 from tests.support.samples import samples

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from operators.algorithms.clusters import copies, factor, least_draws
+from operators.algorithms.embeddings.clusters import copies, factor, least_draws
 from operators.clusters import Balance, Centroids, Nearest, Sizes
 from pipeline.operator import Device
 from pipeline.threads import faiss_threads

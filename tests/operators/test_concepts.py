@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from operators.algorithms.balance import tail_parts
-from operators.algorithms.clip_model import ClipModel, unit
+from operators.algorithms.clip.model import ClipModel, unit
 from operators.clusters import Nearest, Sizes
 from operators.concepts import ZeroShot
 from pipeline.operator import Device

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs.toy.sample_pool import CODES
-from operators.algorithms.clip_model import ClipModel, unit
+from operators.algorithms.clip.model import ClipModel, unit
 from operators.clip import ClipScore
 from operators.digits import NumberFreeScore, without_numbers
 from pipeline.operator import Device

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from operators.aesthetic import AestheticScore
-from operators.algorithms.linear_heads import outputs, read_head, why_not_head
+from operators.algorithms.files.linear_heads import outputs, read_head, why_not_head
 from operators.heads import Linear
 from pipeline.errors import RecipeError
 from pipeline.operator import Device

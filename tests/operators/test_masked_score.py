@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operators.algorithms.clip_model import load
-from operators.algorithms.masking import fill_ring
+from operators.algorithms.clip.model import load
+from operators.algorithms.ocr.masking import fill_ring
 from operators.clip import ClipScore
 from operators.text import MaskedClipScore, TextBoxes
 from pipeline.operator import Device

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import outliers
-from operators.algorithms.neighbours import Points
-from operators.algorithms.outliers import SCORES, lid, published, scores
+from operators.algorithms.embeddings.neighbours import Points
+from operators.algorithms.embeddings.outliers import SCORES, lid, published, scores
 from operators.outliers import Reference
 from pipeline.operator import Device
 from pipeline.uids import draw

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operators.algorithms.clip_model import ClipModel, unit
+from operators.algorithms.clip.model import ClipModel, unit
 from operators.recaption import BestCaption, RefClipScore, ref_clip_score
 from pipeline.operator import Device
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from operators.algorithms.clip_model import load
-from operators.algorithms.queries import Asked, directions
+from operators.algorithms.clip.model import load
+from operators.algorithms.embeddings.queries import Asked, directions
 from operators.search import Query
 from pipeline.operator import Device
 from tests.support.samples import picture

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from operators.algorithms.masking import text_mask
-from operators.algorithms.ocr import TextReader, is_large, strip
+from operators.algorithms.ocr.lines import TextReader, is_large, strip
+from operators.algorithms.ocr.masking import text_mask
 from operators.text import TextBoxes
 from pipeline.errors import OperatorError
 from pipeline.operator import Device

@@ -88,7 +88,7 @@ def of_model(
     """The figures of one model."""
     import torch
 
-    from operators.algorithms.clip_model import load
+    from operators.algorithms.clip.model import load
 
     clip = random_clip(MODELS.get(label, label), folder, machine.device)
     with torch.device(machine.device):  # random numbers for a billion weights take a CPU half a minute

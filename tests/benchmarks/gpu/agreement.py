@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from operators.algorithms.clip_model import load
-from operators.algorithms.neighbours import Points
-from operators.algorithms.resample import Frame
+from operators.algorithms.clip.model import load
+from operators.algorithms.clip.resample import Frame
+from operators.algorithms.embeddings.neighbours import Points
 from operators.clip import ClipScore
 from pipeline.operator import Device
 from pipeline.run.decode import decode

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from operators.algorithms.clip_batches import Launched
-from operators.algorithms.clip_model import ClipModel
-from operators.algorithms.device_jpegs import DeviceJpegs
+from operators.algorithms.clip.batches import Launched
+from operators.algorithms.clip.device_jpegs import DeviceJpegs
+from operators.algorithms.clip.model import ClipModel
 from pipeline.ordered_map import ordered_map
 from pipeline.plan.session import Session
 from pipeline.recipe.sections import Recipe

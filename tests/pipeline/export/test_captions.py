@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from jobs.toy import sample_pool
-from operators.algorithms.clip_model import ClipModel, unit
+from operators.algorithms.clip.model import ClipModel, unit
 from pipeline.decide.decide import decide
 from pipeline.decide.explain import explain_rows
 from pipeline.errors import RecipeError

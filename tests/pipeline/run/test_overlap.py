@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operators.algorithms.device_jpegs import DeviceJpegs
+from operators.algorithms.clip.device_jpegs import DeviceJpegs
 from pipeline.operator import ImageScore
 from pipeline.plan.session import Session
 from pipeline.recipe.limits import Limits

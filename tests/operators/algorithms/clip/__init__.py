@@ -1,0 +1,1 @@
+"""Tests of what a CLIP is made of."""
