@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from jobs.app import app
 from jobs.toy.sample_pool import make_pool
 from pipeline.view.notebook import open_recipe
+from tests.support.decided_pool import write_tar
 from tests.support.paths import ROOT
 
 RECIPES = ROOT / "jobs" / "recipes"
@@ -19,9 +20,10 @@ MODEL = ROOT / "jobs" / "toy" / "models" / "scene_clip"
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two shards of pictures, of which some are broken and some are copies of others."""
+    """Two shards of pictures, of which some are copies of others, and one broken picture."""
     folder = tmp_path_factory.mktemp("recipes") / "pool"
     make_pool(folder, shards=2, per_shard=60, seed=3, image_size=96)
+    write_tar(folder / "broken.tar", [("a.jpg", b"not a picture"), ("a.txt", b"a caption of the picture")])
     return folder
 
 
@@ -81,6 +83,4 @@ def test_duplicates(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(copies) > 0
     assert set(copies["copy.leader"]) <= set(frame.filter(fate="kept")["uid"])
     assert set(copies["fate"]) == {"dropped"}
-    broken = frame.filter(pl.col("pdq.hash").is_null())
-    assert len(broken) > 1
-    assert set(broken["fate"]) == {"failed"}
+    assert frame.filter(shard="broken")["fate"].to_list() == ["failed"]
