@@ -16,7 +16,7 @@
 
 `rank: {max: 1}` keeps one of each, so a group never loses its last member to it. All samples of the pool are
 ranked: if another rule drops the best of a group, the others do not take its place. Let `best` be the column
-that the strictest rule reads, or run a second recipe over what the first one exported. `size: {max: 20}`
+that the strictest rule reads, or a `ranking.Eligible` of the bounds of the other rules. `size: {max: 20}`
 drops all of a group: a picture that is in a pool a hundred times is a placeholder ("this image is no longer
 available"), and its captions do not describe it.
 

@@ -69,11 +69,12 @@ class Operator(BaseModel):
     needs: ClassVar[tuple[str, ...]] = ()
 
     def fields_of(self, kind: str) -> Iterator[tuple[str, Any]]:
-        """(field, value) of each field with that role that is not empty, once for each value of a tuple."""
+        """(field, value) of each field with that role, for each value of a tuple and column of a dict."""
         for name, info in type(self).model_fields.items():
-            marked = any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata)
-            if marked and (value := getattr(self, name)):
-                yield from ((name, one) for one in (value if isinstance(value, tuple) else (value,)))
+            value = getattr(self, name)
+            if value and any(isinstance(mark, Role) and mark.kind == kind for mark in info.metadata):
+                several = isinstance(value, (tuple, dict) if kind == "column" else tuple)
+                yield from ((name, one) for one in (value if several else (value,)))
 
     def unfit(self, columns: Mapping[str, PolarsDataType]) -> Iterator[tuple[str, str, str]]:
         """(field, column, what it must be) of each column whose dtype does not suit its field."""
@@ -109,8 +110,7 @@ class Operator(BaseModel):
         return f"there is no file {value}" if like_path(value) else ""
 
     def lacks(self) -> Sequence[str]:
-        """What this machine lacks, such as a package: lines that begin with a field's name, said before the
-        start. May read local files, not the network. Nothing by default."""
+        """What this machine lacks: lines that begin with a field's name. May read local files."""
         return ()
 
     def why_broken(self, field: str, value: str) -> str:

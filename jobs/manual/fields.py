@@ -12,6 +12,7 @@ from pipeline.operator import BytesScore, ImageScore, Operator, Role
 ROLES = {
     "column": "a column's name",
     "columns": "a column's name, or a list of them",
+    "bounds": "columns' names, each with a bound",
     "table": "a Stat's name",
     "file": "a file",
     "files": "a file, or several by name",
@@ -26,6 +27,8 @@ def kind_of(field: FieldInfo) -> str:
     """A field's type in words: `whole number >= 1`."""
     annotation = field.annotation
     if role := next((mark.kind for mark in field.metadata if isinstance(mark, Role)), ""):
+        if role == "column" and get_origin(annotation) is dict:
+            return ROLES["bounds"]
         return ROLES[role if annotation is str else f"{role}s"]
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(annotation))

@@ -111,7 +111,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise RecipeError(f"{told}: the value is not valid YAML") from None
     if value is None and _take_out(data, key, told):
         return
-    *names, last = _split(key, whole_rule=isinstance(value, dict))
+    *names, last = _split(data, key, whole_rule=isinstance(value, dict))
     target: Any = data
     for name in names:
         if target.get(name) is None:
@@ -153,11 +153,18 @@ def _drop_other_bounds(rule: dict[str, Any], bound: str) -> None:
         rule.pop(key, None)
 
 
-def _split(key: str, whole_rule: bool) -> list[str]:
-    """A dotted key as a path. Only the names of rules contain dots: keep.clip.score.top is (keep, clip.score,
-    top). `whole_rule`: the key ends with a rule's name."""
+def _split(data: Mapping[str, Any], key: str, whole_rule: bool) -> list[str]:
+    """A dotted key as a path. Names of rules contain dots: keep.clip.score.top is (keep, clip.score, top); so
+    may a name that is in `data`. `whole_rule`: the key ends with a rule's name."""
     section, _, rest = key.partition(".")
-    if section != "keep" or not rest:
-        return key.split(".")
-    name, _, field = rest.rpartition(".")
-    return [section, rest] if whole_rule or not name else [section, name, field]
+    if section == "keep" and rest:
+        name, _, field = rest.rpartition(".")
+        return [section, rest] if whole_rule or not name else [section, name, field]
+    path, words, target = list[str](), key.split("."), data
+    while words:
+        names = (".".join(words[:length]) for length in range(len(words), 0, -1))
+        path.append(next((name for name in names if name in target), words[0]))
+        words = words[path[-1].count(".") + 1 :]
+        inner = target.get(path[-1])
+        target = inner if isinstance(inner, dict) else {}
+    return path

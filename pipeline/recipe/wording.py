@@ -15,7 +15,6 @@ _PLAIN = {  # pydantic's words -> ours
     "Input should be": "must be",
     "String should": "must",
     "a valid dictionary": "a mapping",
-    " or instance of Rule": "",
     "a valid tuple": "a list",
     "Keys should be strings": "is not a text: quote it",
     "Unable to parse input string as an integer, exceeded maximum size": "must be a smaller whole number",
@@ -25,6 +24,7 @@ _PLAIN = {  # pydantic's words -> ours
     "less than": "<",
 }
 _WORDS = re.compile("|".join(_PLAIN))
+_CLASS = re.compile(r" or instance of \w+")
 
 
 def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -48,7 +48,9 @@ def _message(key: str, item: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return f"{key} {item['ctx']['error']}"
     share = key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal")
-    allowed_text = "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], item["msg"])
+    allowed_text = (
+        "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], _CLASS.sub("", item["msg"]))
+    )
     return f"{key} {allowed_text}, got {brief(value)}{_guess(value, share)}"
 
 

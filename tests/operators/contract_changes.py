@@ -23,6 +23,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "by": "rank",
         "missing": "unknown",
     },
+    "ranking.Eligible": {"by": "masked.score", "bounds": {"caption.words": {"min": 3}}},
     "first_look.Probe": {
         "embedding": "other.image_embedding",
         "found": "other.score",

@@ -43,6 +43,10 @@ PARAMETERS: Mapping[str, Parameters] = {
         "weights": [1, 2],
         "scales": "scales",
     },
+    "ranking.Eligible": lambda clip: {
+        "by": "clip.score",
+        "bounds": {"masked.score": {"min": 0.1, "max": 0.6}, "at.language": {"among": ["en"]}},
+    },
     "first_look.Probe": lambda clip: {
         "embedding": "clip.image_embedding",
         "found": "clip.score",

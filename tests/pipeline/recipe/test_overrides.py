@@ -56,6 +56,15 @@ def test_set_on_a_recipe_without_the_section(recipe):
     assert checked.pool.store == "other"
 
 
+def test_a_bound_whose_column_has_dots(recipe):
+    entry = (
+        "compute.fit={use: ranking.Eligible, by: width, bounds: {width: {min: 9}, caption.words: {min: 3}}}"
+    )
+    checked = recipe(GOOD, entry, "compute.fit.bounds.caption.words.min=5", "compute.fit.by=height")
+    fit = checked.operator("fit")
+    assert (fit.by, fit.bounds["width"].min, fit.bounds["caption.words"].min) == ("height", 9, 5)
+
+
 def test_values_are_yaml(recipe):
     assert recipe(GOOD, "pool.store=a=b").pool.store == "a=b"
     assert recipe(GOOD, "pool.shards=[a.tar, b.tar]").pool.shards == ("a.tar", "b.tar")
