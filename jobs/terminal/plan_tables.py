@@ -39,6 +39,10 @@ def plan(preview: Preview) -> None:
         _summary(preview)
     if preview.exports:
         tables.console.print(_exports(preview.exports))
+    if preview.refused:
+        tables.console.print(styled("A run on this machine would be refused:", "red"))
+    for reason in preview.refused:
+        tables.console.print(f"  {reason}")
     for warning in preview.warnings:
         tables.console.print(styled("warning", "yellow"), warning)
 

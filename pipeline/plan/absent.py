@@ -1,9 +1,9 @@
 """What passes need and is not there: files that operators name, models that nobody published, GPUs.
 
-    warnings = absent_files(session, passes) + absent_gpus(passes, nodes)
+    refused = absent_files(session, passes) + absent_gpus(passes, nodes)
     check_present(session, passes, lambda: executor.nodes)
 
-`winnow plan` warns of them; a command that computes raises a RecipeError before any work. Nothing here asks
+`winnow plan` names them; a command that computes raises a RecipeError before any work. Nothing here asks
 a server: the session has looked at every file already, for the operators' keys. An operator itself says
 whether a value that is not a file can be used (`Operator.why_missing`), which packages it lacks
 (`Operator.lacks`), and whether a file on this machine begins as it must (`Operator.why_broken`): a broken

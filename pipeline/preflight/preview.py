@@ -74,6 +74,7 @@ class Preview:
     measured   how much the speeds were measured on, if `winnow plan --measure` asked for it
     captions   where the first samples have captions, in words, if the recipe says where they are
     exports    the exports that would be written to local disks, and the room they need
+    refused    what a run on this machine would be refused for; a machine of the cluster may have it
     warnings   what would run badly, each with the setting to change
     """
 
@@ -90,6 +91,7 @@ class Preview:
     measured: MeasuredOn | None
     captions: str
     exports: Sequence[Space]
+    refused: Sequence[str]
     warnings: Sequence[str]
 
 
@@ -112,7 +114,6 @@ def preview(
     missing = plan(session.recipe, session.shards, session.keys, stored)
     pools, index = check_cluster(session, missing, cluster) if cluster else ([], None)
     check_files(session, missing)
-    absent = _missing_here(session, missing, bool(cluster))
     measured = measure(session, count, missing, stored, observe) if count and missing else None
     rates = {**speeds(session.store), **(measured.speeds if measured else {})}
     sizes = _Sizes(stored.rows, measured)
@@ -137,9 +138,9 @@ def preview(
         measured=measured.on if measured else None,
         captions=caption_line(looked),
         exports=exports,
+        refused=_missing_here(session, missing, bool(cluster)),
         warnings=[
             *storage_warnings,
-            *absent,
             *pool_warnings,
             *caption_warnings(session, looked),
             *check_packed(session),

@@ -36,7 +36,7 @@ def preview(passes: list[MissingPass], hours: float | None = None, exports: Sequ
     whole = estimate(passes, hours)
     on = MeasuredOn(1, 500)
     return Preview(
-        3, 1, 1000, {}, {}, {}, passes, None, [], whole, on, "", exports, ["run.clip: too [many] workers"]
+        3, 1, 1000, {}, {}, {}, passes, None, [], whole, on, "", exports, [], ["run.clip: too [many] workers"]
     )
 
 
@@ -49,6 +49,13 @@ def test_the_room_that_exports_need(shown):
     assert "export path needs earlier one free" in lines
     assert "export.shards out/[a] about 12.3 GB 5.0 MB 900.0 GB" in lines
     assert "export.subset a.npy ? - 900.0 GB" in lines
+
+
+def test_what_a_run_would_be_refused_for_comes_before_warnings(shown):
+    reason = "compute.clip.model: open_clip does not know the model [x]"
+    lines = shown(replace(preview([PASS]), refused=[reason]))
+    at = lines.index("A run on this machine would be refused:")
+    assert lines[at + 1 :] == [reason, "warning run.clip: too [many] workers"]
 
 
 def test_what_it_costs(shown):

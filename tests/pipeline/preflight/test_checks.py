@@ -246,15 +246,16 @@ FILES = [
 ]
 
 
-def test_all_that_is_missing_is_a_warning(lacking):
+def test_all_that_is_missing_is_said(lacking):
     gpu = "run.clip.gpus asks for 1, this machine has 0 (on CPU: --set run.clip.gpus=0)"
-    assert preview(lacking).warnings == [*FILES, gpu]
+    found = preview(lacking)
+    assert (found.refused, found.warnings) == ([*FILES, gpu], [])
 
 
 def test_the_gpus_of_a_cluster_are_not_those_of_this_machine(lacking, monkeypatch):
-    assert [w for w in preview(lacking, [Node(8, 1)]).warnings if "upload" not in w] == FILES
+    assert preview(lacking, [Node(8, 1)]).refused == FILES
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    assert preview(lacking).warnings == FILES
+    assert preview(lacking).refused == FILES
 
 
 def test_nothing_can_be_measured_then(lacking):
