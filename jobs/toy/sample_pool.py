@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import webdataset
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from jobs.toy.scenes import describe, random_scene, render
+from pipeline.export.webdataset_writer import tar_writer
 
 SHARES = {  # of all samples; the other two thirds are clean
     "mismatched_caption": 0.08,
@@ -256,7 +256,7 @@ def write_shard(folder: Path, per_shard: int, seed: int, image_size: int, shard:
     aside = path.with_suffix(".part")
     with aside.open("wb") as stream:
         fixed = {"encoder": False, "user": "winnow", "group": "winnow", "mode": 0o644, "mtime": 0}
-        with webdataset.TarWriter(stream, **fixed) as writer:
+        with tar_writer()(stream, **fixed) as writer:
             for index in range(per_shard):
                 writer.write(make_sample(seed, shard, index, image_size))
     return aside.replace(path)

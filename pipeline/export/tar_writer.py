@@ -25,6 +25,7 @@ from pipeline.export.exporter import TaskReport
 from pipeline.export.kept import WrittenRows, captioned, read_captioned
 from pipeline.export.places.contents import HashedFile, content_of
 from pipeline.export.scores import ScoreColumns
+from pipeline.export.webdataset_writer import tar_writer
 from pipeline.plan.session import Session
 from pipeline.pool.fields import USUAL, parse
 from pipeline.pool.kinds.kind import MEMBER_COLUMNS
@@ -148,10 +149,10 @@ class TarBuilder:
         self, tar: OutputTar, frame: pl.DataFrame, keys: Sequence[str], file: HashedFile
     ) -> Iterator[JsonTexts]:
         """Write the tar, sample by sample; yields the texts of each sample's json."""
-        from webdataset import TarWriter
-
         rows = zip(keys, frame.iter_rows(named=True), strict=True)
-        with TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True) as writer:
+        with tar_writer()(
+            file, user="", group="", mode=0o644, mtime=0, encoder=False, keep_meta=True
+        ) as writer:
             for run in tar.runs:
                 with self.kind.members(run.shard) as members_of:
                     for key, row in islice(rows, run.stop - run.start):

@@ -29,7 +29,7 @@ def main() -> None:
         if given.family in family and given.name in kind.name
     ]
     bad = 0
-    with Warm() as warm, tempfile.TemporaryDirectory(prefix="corpus") as root:
+    with Warm(torch=True) as warm, tempfile.TemporaryDirectory(prefix="corpus") as root:
         alone = walk(warm, ALONE, Path(root, "alone"))
         for number, (family, kind) in enumerate(chosen):
             walked = walk(warm, kind, Path(root, str(number)))

@@ -2,12 +2,14 @@
 
 import gc
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
 import polars as pl
 import pyarrow as pa
 
+from pipeline.export.webdataset_writer import tar_writer
 from tests.support.remembered import remember
 from tests.support.unsynced import skip_syncs
 
@@ -36,15 +38,15 @@ WARMED = (  # all that takes long to import, and starts no threads of polars
     "pydantic.type_adapter",
     "simplejpeg",
     "typer._adapters",
-    "webdataset",
 )
 
 
-def warm_up() -> None:
-    """Import everything, so that forks of this process need not."""
+def warm_up(more: Sequence[str] = ()) -> None:
+    """Import everything but torch, and `more`, so that forks of this process need not."""
     _import_schema()
-    for name in WARMED:
+    for name in (*more, *WARMED):
         importlib.import_module(name)
+    tar_writer()
     _remember()
     skip_syncs()
     assert not _polars_threads(), "threads of polars would not live in a fork: import less"

@@ -63,6 +63,13 @@ class World:
 
 
 @pytest.fixture(scope="module")
+def warm():
+    """A process that has imported torch, as img2dataset does."""
+    with Warm(torch=True) as warm:
+        yield warm
+
+
+@pytest.fixture(scope="module")
 def world(tmp_path_factory, warm) -> World:
     return World(tmp_path_factory.mktemp("ingest"), warm)
 
