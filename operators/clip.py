@@ -35,6 +35,7 @@ from operators.algorithms.captions import ReadsCaptions
 from operators.algorithms.clip.device_jpegs import DeviceJpegs
 from operators.algorithms.clip.files import is_checkpoint, why_not_config
 from operators.algorithms.clip.model import load, unit
+from operators.algorithms.clip.network import Precision
 from operators.algorithms.clip.open_clip_names import (
     REFERENCES,
     why_no_tokenizer,
@@ -50,6 +51,10 @@ DRIFT = (
     "preprocess: fast changes scores by 0.0001 on average on a CPU (99.9 % by less than 0.0014), and by 0.002 on "
     "a GPU (0.016), as much as its bf16 does; under 0.1 % of samples cross a top-30 % cut"
 )
+BFLOAT16 = (
+    "precision: bfloat16 changes scores by 0.001 to 0.002 on average (99.9 % by less than 0.014); about 1 % of "
+    "samples cross a top-30 % cut"
+)
 
 
 class ClipWeights(Operator):
@@ -57,10 +62,14 @@ class ClipWeights(Operator):
 
     model       an open_clip name (ViT-L-14), a `hf-hub:` or `local-dir:` reference, or a config file (.json)
     pretrained  a tag of that model (openai) or a checkpoint file; empty for references, which bring their own
+    precision   of the network: `auto`, bfloat16 on a GPU and float32 on a CPU; their scores differ a little,
+                so name one if a pool is done on both. `bfloat16` halves the time of a CPU that multiplies it
+                (avx512_bf16, amx_bf16); `winnow plan` says how far scores then differ
     """
 
     model: File
     pretrained: File = ""
+    precision: Annotated[Precision, YOUNG] = "auto"
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
@@ -92,6 +101,10 @@ class ClipWeights(Operator):
         """See Writer."""
         return True
 
+    def warnings(self) -> Sequence[str]:
+        """See Operator: how far scores drift, as bench_forward.py and `make gpu` measured it."""
+        return [BFLOAT16] if self.precision == "bfloat16" else []
+
 
 class ClipImages(ClipWeights):
     """Base of operators that show images to a CLIP.
@@ -111,7 +124,7 @@ class ClipImages(ClipWeights):
 
     def warnings(self) -> Sequence[str]:
         """See Operator: how far scores drift, as bench_preprocess.py and `make gpu` measured it on photos."""
-        return [DRIFT] if self.preprocess == "fast" else []
+        return [*super().warnings(), *([DRIFT] if self.preprocess == "fast" else [])]
 
 
 class ClipScore(ReadsCaptions, ClipImages, ImageScore):
@@ -137,7 +150,7 @@ class ClipScore(ReadsCaptions, ClipImages, ImageScore):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the model."""
-        self._clip = load(self.model, self.pretrained, device)
+        self._clip = load(self.model, self.pretrained, device, self.precision)
 
     def score(self, batch: pl.DataFrame, images: Sequence[np.ndarray | None]) -> pl.DataFrame:
         """(n,) rows and their images -> the columns above."""

@@ -90,7 +90,7 @@ class ZeroShot(ClipWeights, Score):
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Encode the names."""
         names = self.class_names()
-        clip = ClipModel(self.model, self.pretrained, device, text_only=True)
+        clip = ClipModel(self.model, self.pretrained, device, self.precision, text_only=True)
         vectors = unit(clip.texts([self.template.replace("{}", name) for name in names])[0])
         self._points = Points(vectors, np.arange(len(vectors)), device)
 

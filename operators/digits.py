@@ -127,7 +127,7 @@ class NumberFreeScore(ReadsCaptions, ClipWeights, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the text tower."""
-        self._clip = ClipModel(self.model, self.pretrained, device, text_only=True)
+        self._clip = ClipModel(self.model, self.pretrained, device, self.precision, text_only=True)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""

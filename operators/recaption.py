@@ -87,7 +87,7 @@ class BestCaption(ClipWeights, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the text tower."""
-        self._clip = ClipModel(self.model, self.pretrained, device, text_only=True)
+        self._clip = ClipModel(self.model, self.pretrained, device, self.precision, text_only=True)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""
@@ -146,7 +146,7 @@ class RefClipScore(ClipWeights, ReadsCaptions, Score):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the text tower."""
-        self._clip = ClipModel(self.model, self.pretrained, device, text_only=True)
+        self._clip = ClipModel(self.model, self.pretrained, device, self.precision, text_only=True)
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) rows -> the columns above."""

@@ -121,7 +121,7 @@ class Query(ClipWeights, Score):
         unlike = Asked(
             self.not_texts, [*map(_picture, unlike_images.values())], _rows(self.not_vectors, self.array)
         )
-        clip = load_for([wanted, unlike], self.model, self.pretrained, device)
+        clip = load_for([wanted, unlike], self.model, self.pretrained, device, self.precision)
         self._chunks = Chunks(device, ROWS)
         queries = directions(wanted, unlike, self.mean, clip)
         self._width = queries.shape[1]

@@ -219,7 +219,7 @@ class MaskedClipScore(ClipImages, ImageScore):
 
     def setup(self, stats: Mapping[str, pl.DataFrame], device: Device) -> None:
         """Load the model, or share it with another operator of this worker."""
-        self._clip = load(self.model, self.pretrained, device)
+        self._clip = load(self.model, self.pretrained, device, self.precision)
         if device.threads > 1:
             self._over_images = ThreadPoolExecutor(device.threads).map
 

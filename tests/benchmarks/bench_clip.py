@@ -2,7 +2,7 @@
 loop as a user would write it, in one process run, on the same shards. Also checks that the scores agree.
 
     python tests/benchmarks/bench_clip.py [--samples 1500] [--ray] [--clip-retrieval DIR]
-        [--shards "DIR/*.tar"] [--model ViT-B-32] [--threads 2] [--rounds 1]
+        [--bfloat16] [--shards "DIR/*.tar"] [--model ViT-B-32] [--threads 2] [--rounds 1]
 
 Takes the first samples of the shards. The runs take turns, and the quickest of each counts. CPU seconds
 change less on a busy machine; Ray's are not known, since its workers have ended. Both hold the loading of the
@@ -30,6 +30,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run.compute import compute
 from pipeline.run.executor import Executor, LocalExecutor
 
+RAY = "winnow, Ray"
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "photos"
 
 
@@ -57,12 +59,13 @@ def checkpoint(model: str, folder: Path) -> str:
     return str(path)
 
 
-def direct(shards: str, model: str, weights: str, batch: int = 32) -> np.ndarray:
+def direct(shards: str, model: str, weights: str, precision: str, batch: int = 32) -> np.ndarray:
     """The plain loop: webdataset, Pillow, open_clip's transform and tokenizer, in batches. -> scores."""
     import open_clip
     import webdataset
 
-    net, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=weights)
+    kind = {"float32": "fp32", "bfloat16": "bf16"}[precision]
+    net, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=weights, precision=kind)
     net.eval()
     tokenizer = open_clip.get_tokenizer(model)
     scores: list[np.ndarray] = []
@@ -73,10 +76,10 @@ def direct(shards: str, model: str, weights: str, batch: int = 32) -> np.ndarray
     )
     with torch.inference_mode():
         for images, texts in data.batched(batch, collation_fn=lambda rows: list(zip(*rows, strict=True))):
-            pixels = torch.stack([preprocess(image) for image in images])
+            pixels = torch.stack([preprocess(image) for image in images]).to(getattr(torch, precision))
             image = torch.nn.functional.normalize(net.encode_image(pixels), dim=-1)
             text = torch.nn.functional.normalize(net.encode_text(tokenizer(list(texts))), dim=-1)
-            scores.append((image * text).sum(-1).numpy())
+            scores.append((image.float() * text.float()).sum(-1).numpy())
     return np.concatenate(scores)
 
 
@@ -170,6 +173,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--ray", action="store_true", help="on Ray, too")
+    parser.add_argument("--bfloat16", action="store_true", help="each way with the network in bfloat16, too")
     parser.add_argument("--clip-retrieval", metavar="PACKAGES")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -179,28 +183,35 @@ def main() -> None:
         shards = first_samples(args.shards, args.samples, folder / "pool")
         stores = itertools.count()
 
-        def recipe() -> Recipe:
-            clip = {"use": "clip.ClipScore", "model": args.model, "pretrained": weights}
+        def recipe(precision: str) -> Recipe:
+            clip = {
+                "use": "clip.ClipScore",
+                "model": args.model,
+                "pretrained": weights,
+                "precision": precision,
+            }
             return parse(
                 {"pool": {"shards": shards, "store": f"{folder}/{next(stores)}"}, "compute": {"clip": clip}}
             )
 
-        def loop() -> np.ndarray:
+        def loop(precision: str) -> np.ndarray:
             torch.set_num_threads(args.threads)
-            return direct(shards, args.model, weights)
+            return direct(shards, args.model, weights, precision)
 
-        def on_ray() -> np.ndarray:
+        def here(precision: str) -> np.ndarray:
+            return winnow(recipe(precision), LocalExecutor(args.threads))
+
+        def on_ray(precision: str) -> np.ndarray:
             from pipeline.run.on_ray import RayExecutor
 
-            made = recipe()
+            made = recipe(precision)
             return winnow(made, RayExecutor(made))
 
-        ways: dict[str, Callable[[], np.ndarray]] = {
-            "open_clip loop": loop,
-            "winnow, plain loop": lambda: winnow(recipe(), LocalExecutor(args.threads)),
-        }
-        if args.ray:
-            ways["winnow, Ray"] = on_ray
+        plain = {"open_clip loop": loop, "winnow, plain loop": here, **({RAY: on_ray} if args.ray else {})}
+        ways: dict[str, Callable[[], np.ndarray]] = {}
+        for precision in ("float32", "bfloat16") if args.bfloat16 else ("float32",):
+            more = "" if precision == "float32" else f", {precision}"
+            ways |= {f"{name}{more}": partial(way, precision) for name, way in plain.items()}
         found: dict[str, list[Timed]] = {way: [] for way in ways}
         for _ in range(args.rounds):
             for way, run in ways.items():
@@ -213,7 +224,7 @@ def main() -> None:
         for way, runs in found.items():
             seconds, cpu = (min(run[at] for run in runs) for at in (0, 1))
             worst = float(np.nanmax(np.abs(runs[0][2] - expected)))
-            spent = " | " if way == "winnow, Ray" else f"{cpu:.1f} | {base_cpu / cpu:.2f}"
+            spent = " | " if way.startswith(RAY) else f"{cpu:.1f} | {base_cpu / cpu:.2f}"
             print(f"| {way} | {seconds:.1f} | {base / seconds:.2f} | {spent} | {worst:.1e} |", flush=True)
         if args.clip_retrieval:
             cpu = cpu_seconds()

@@ -70,7 +70,12 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "norm": "clip.score",
         **MADE_FOR,
     },
-    "clip.ClipScore": {"model": "ViT-B-32", "pretrained": "openai", "preprocess": "fast"},
+    "clip.ClipScore": {
+        "model": "ViT-B-32",
+        "pretrained": "openai",
+        "preprocess": "fast",
+        "precision": "bfloat16",
+    },
     "wfpp.WordFrequency": {"minimum_count": 3},
     "wfpp.WordFrequencyScore": {"frequency": "other", "t": 1e-3, "first": 20, "normalise": False},
     "metaclip.EntryMatch": {
@@ -102,6 +107,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
         "mean": True,
         "model": "ViT-B-32",
         "pretrained": "openai",
+        "precision": "float32",
     },
     "softcap.ScoreCount": {"logit": "masked.score"},
     "softcap.Repeats": {
@@ -117,6 +123,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "concepts.ZeroShot": {
         "model": "ViT-B-32",
         "pretrained": "openai",
+        "precision": "float32",
         "names": "other.txt",
         **OTHER_BOTH,
         "template": "{}",
@@ -171,6 +178,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "digits.NumberFreeScore": {
         "model": "ViT-B-32",
         "pretrained": "openai",
+        "precision": "float32",
         "combine": "min",
         "image_embedding": "other.image_embedding",
         "plain": "other.score",
@@ -178,12 +186,14 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "recaption.BestCaption": {
         "model": "ViT-B-32",
         "pretrained": "openai",
+        "precision": "float32",
         "image_embedding": "other.image_embedding",
     },
     "recaption.RefClipScore": {
         "text": "best.text",
         "model": "ViT-B-32",
         "pretrained": "openai",
+        "precision": "float32",
         "image_embedding": "other.image_embedding",
     },
     "outliers.Reference": {
@@ -238,6 +248,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {  # another valid value for each fie
     "text.MaskedClipScore": {
         "model": "ViT-B-32",
         "pretrained": "openai",
+        "precision": "float32",
         "boxes": "parrot.boxes",
         "text_embedding": "other.text_embedding",
         "plain": "clip.score",

@@ -16,7 +16,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,13 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from operators.algorithms.clip.batches import Launched, Ready, joined
-from operators.algorithms.clip.files import naming, registered
+from operators.algorithms.clip.files import registered
+from operators.algorithms.clip.network import Precision, network, settled
 from operators.algorithms.clip.open_clip_names import TRANSFORMERS, why_no_tokenizer
-from operators.algorithms.clip.pooled_token import only_class_token
 from operators.algorithms.clip.resample import LONG
 from operators.algorithms.clip.text_contexts import ROWS, TextContexts
 from operators.algorithms.clip.tokens import Captions
 from operators.algorithms.clip.transform import agrees, split
-from operators.algorithms.clip.unfilled_weights import BY_NAME, unfilled
 from operators.algorithms.threads import torch_on_one_thread
 from pipeline.assets import local_file
 from pipeline.operator import Device
@@ -44,14 +42,20 @@ LOG = logging.getLogger("winnow.run")
 
 
 class ClipModel:
-    """An open_clip model with its transform and tokenizer, on one device: bf16 on GPU, fp32 on CPU.
+    """An open_clip model with its transform and tokenizer, on one device.
 
-    `model` and `pretrained` are those of ClipWeights. Checkpoints are read as safetensors or with
-    weights_only. `text_only` drops the image tower once it is read: ViT-L-14 then takes 0.6 GB, not 1.6.
+    `model`, `pretrained` and `precision` are those of ClipWeights. Checkpoints are read as safetensors, or
+    with weights_only. `text_only` drops the image tower once it is read: ViT-L-14 then takes 0.6 GB, not 1.6.
     """
 
-    def __init__(self, model: str, pretrained: str, device: Device, text_only: bool = False) -> None:
-        import open_clip
+    def __init__(
+        self,
+        model: str,
+        pretrained: str,
+        device: Device,
+        precision: Precision = "auto",
+        text_only: bool = False,
+    ) -> None:
         import torch
 
         model, pretrained = _on_this_machine(model), _on_this_machine(pretrained)
@@ -67,17 +71,8 @@ class ClipModel:
             self.over_chunks = in_parallel
         else:
             self.over_images = in_parallel
-        precision = "bf16" if device.name == "cuda" else "fp32"
-        with naming(model, pretrained), nullcontext() if pretrained.endswith(BY_NAME) else unfilled():
-            options = {"pretrained": pretrained or None, "precision": precision, "require_pretrained": True}
-            where = "cpu" if text_only else device.name
-            self.net, _, transform = open_clip.create_model_and_transforms(model, device=where, **options)
-        if text_only:
-            del self.net.visual
-            self.net.to(device.name)
-        else:
-            only_class_token(self.net.visual)
-        self.net.eval()
+        precision = settled(precision, device.name)
+        self.net, transform = network(model, pretrained, device.name, precision, text_only)
         self.contexts = TextContexts(self.net) if device.name == "cpu" else None
         self.captions = Captions(_tokenizer(model))
         self.head, self.tail, self.frame = split(transform)
@@ -94,7 +89,7 @@ class ClipModel:
         self.resizes = sees and self.frame is not None and agrees(self.frame, self.head, self.device)
         self.launching = threading.Lock()
         self.chunk = CHUNK[device.name]
-        self.dtype = torch.bfloat16 if device.name == "cuda" else torch.float32
+        self.dtype = getattr(torch, precision)
 
     @cached_property
     def width(self) -> int:
@@ -262,11 +257,11 @@ def _on_this_machine(name: str) -> str:
 _LOADED: WeakValueDictionary[tuple[Any, ...], ClipModel] = WeakValueDictionary()
 
 
-def load(model: str, pretrained: str, device: Device) -> ClipModel:
+def load(model: str, pretrained: str, device: Device, precision: Precision = "auto") -> ClipModel:
     """The model, one for all operators of a worker that ask for the same, as long as one of them lives."""
     files = [path.stat().st_mtime_ns for path in (Path(model), Path(pretrained)) if path.is_file()]
-    key = (model, pretrained, device, *files)
-    loaded = _LOADED.get(key) or ClipModel(model, pretrained, device)
+    key = (model, pretrained, device, precision, *files)
+    loaded = _LOADED.get(key) or ClipModel(model, pretrained, device, precision)
     _LOADED[key] = loaded
     return loaded
 

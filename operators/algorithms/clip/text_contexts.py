@@ -56,9 +56,10 @@ class TextContexts:
             return self._net.encode_text(tokens)
         length = tokens.shape[1]
         rows, ends = torch.arange(len(tokens)), self._ends(tokens)
-        mask = tower.attn_mask[:length, :length]
+        mask = tower.attn_mask[:length, :length].to(tower.transformer.get_cast_dtype())
         *blocks, last = tower.transformer.resblocks
-        x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+        dtype = tower.transformer.get_cast_dtype()
+        x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)
         for block in blocks:
             x = block(x, attn_mask=mask)
         sees = mask[ends].repeat_interleave(last.attn.num_heads, dim=0).unsqueeze(1)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.algorithms.clip.model import ClipModel
+from operators.algorithms.clip.network import Precision
 from operators.algorithms.embeddings.vectors import unit
 from pipeline.operator import Device
 
@@ -31,13 +32,15 @@ class Asked(NamedTuple):
     vectors: np.ndarray = NONE
 
 
-def load_for(sides: Sequence[Asked], model: str, pretrained: str, device: Device) -> ClipModel | None:
+def load_for(
+    sides: Sequence[Asked], model: str, pretrained: str, device: Device, precision: Precision = "auto"
+) -> ClipModel | None:
     """The CLIP that encodes what is asked for, without its image tower if there are texts alone; None if
     nothing must be encoded. Raises what loading a model raises."""
     pictures = any(side.pictures for side in sides)
     if not pictures and not any(side.texts for side in sides):
         return None
-    return ClipModel(model, pretrained, device, text_only=not pictures)
+    return ClipModel(model, pretrained, device, precision, text_only=not pictures)
 
 
 def directions(wanted: Asked, unlike: Asked, mean: bool, clip: ClipModel | None) -> np.ndarray:

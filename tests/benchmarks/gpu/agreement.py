@@ -21,38 +21,25 @@ Samples = Sequence[tuple[bytes, str]]
 
 
 def bf16_against_fp32(clip: Clip, samples: Samples, machine: Machine) -> dict[str, float]:
-    """Scores of ClipScore as it runs on the device, and of the same operator with its network in float32."""
-    captions = pl.DataFrame({"text": [caption for _, caption in samples]})
-    images = [decode(jpeg)[0] for jpeg, _ in samples]
-    operator = ClipScore(model=clip.config, pretrained=clip.weights)
-    operator.setup({}, Device(machine.device, machine.threads))
-    scores = operator.score(captions, images)["score"]
-    _in_float32(operator, clip)
-    machine.wait()
-    exact = operator.score(captions, images)["score"]
-    return drift(scores.to_numpy(), exact.to_numpy())
+    """Scores of ClipScore with `precision: bfloat16`, and with `float32`, both on the device."""
+    return _drift_of(clip, samples, machine, {"precision": "bfloat16"}, {"precision": "float32"})
 
 
 def fast_against_exact(clip: Clip, samples: Samples, machine: Machine) -> dict[str, float]:
     """Scores of ClipScore with `preprocess: fast`, and as it is by default, both on the device."""
+    return _drift_of(clip, samples, machine, {"preprocess": "fast"}, {"preprocess": "exact"})
+
+
+def _drift_of(clip: Clip, samples: Samples, machine: Machine, *fields: dict[str, Any]) -> dict[str, float]:
+    """How far scores with the first fields drift from those with the second."""
     captions = pl.DataFrame({"text": [caption for _, caption in samples]})
     images = [decode(jpeg)[0] for jpeg, _ in samples]
     found = []
-    for preprocess in ("fast", "exact"):
-        operator = ClipScore(model=clip.config, pretrained=clip.weights, preprocess=preprocess)
+    for more in fields:
+        operator = ClipScore(model=clip.config, pretrained=clip.weights, **more)
         operator.setup({}, Device(machine.device, machine.threads))
         found.append(operator.score(captions, images)["score"].to_numpy())
     return drift(*found)
-
-
-def _in_float32(operator: ClipScore, clip: Clip) -> None:
-    """Give the operator's network the checkpoint's own precision."""
-    import torch
-    from safetensors.torch import load_file
-
-    model = operator._clip
-    model.net.float().load_state_dict(load_file(clip.weights))
-    model.dtype = torch.float32
 
 
 def device_decode(clip: Clip, samples: Samples, machine: Machine) -> dict[str, float]:
