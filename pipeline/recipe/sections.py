@@ -153,7 +153,8 @@ def _marked(section: Section, kind: type[Mark], key: str) -> Iterator[tuple[str,
 
 
 class Resources(Section):
-    """`run.<operator>`: how fast an operator runs. No key here changes results.
+    """`run.<operator>`: how fast an operator runs. No key here changes results, but for the precision of
+    networks, which may be another one on a GPU: the operator says so.
 
         run:
           clip:    {gpus: 1, batch_size: 512}
