@@ -28,7 +28,7 @@ from operators.algorithms.clip_batches import Launched, Ready, joined
 from operators.algorithms.clip_files import naming, registered
 from operators.algorithms.clip_tokens import Captions
 from operators.algorithms.clip_transform import agrees, split
-from operators.algorithms.open_clip_names import TRANSFORMERS, why_no_tokenizer
+from operators.algorithms.open_clip_names import TRANSFORMERS, local_files, why_no_tokenizer
 from operators.algorithms.pooled_token import only_class_token
 from operators.algorithms.resample import LONG
 from operators.algorithms.text_contexts import ROWS, TextContexts
@@ -264,7 +264,8 @@ _LOADED: WeakValueDictionary[tuple[Any, ...], ClipModel] = WeakValueDictionary()
 
 def load(model: str, pretrained: str, device: Device) -> ClipModel:
     """The model, one for all operators of a worker that ask for the same, as long as one of them lives."""
-    files = [path.stat().st_mtime_ns for path in (Path(model), Path(pretrained)) if path.is_file()]
+    paths = [Path(path) for path in (model, pretrained, *local_files(model).values())]
+    files = [path.stat().st_mtime_ns for path in paths if path.is_file()]
     key = (model, pretrained, device, *files)
     loaded = _LOADED.get(key) or ClipModel(model, pretrained, device)
     _LOADED[key] = loaded
