@@ -26,7 +26,7 @@ SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
 # All captions of a sample, the first of which is its `text`, if the recipe says where they are
 CAPTIONS_COLUMN: Mapping[str, PolarsDataType] = {"captions": pl.List(pl.String)}
 
-_NOT_STORED = (pl.Object, pl.Unknown)
+_NOT_STORED = (pl.Object, pl.Unknown, pl.Int128, pl.UInt128)  # Arrow knows none of them
 SUFFIX = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,10}$")  # .pt, .safetensors; not the .5 of a version
 
 # Columns that a kind of pool brings along beside the sample's own. Their names begin with the kind's, so no
@@ -74,7 +74,7 @@ EMPTY = pl.DataFrame(_ONE_ROW).clear()
 
 def is_storable(dtype: object) -> bool:
     """Whether a table can have a column of a type: one of polars, and not Object, of which only addresses in
-    memory would be stored. A type may leave its parts open, as `pl.Array` leaves its width."""
+    memory would be stored, nor a number of 128 bits. It may leave a part open, as `pl.Array` its width."""
     if isinstance(dtype, type) and issubclass(dtype, pl.DataType):
         return not issubclass(dtype, _NOT_STORED)
     inner = [field.dtype for field in dtype.fields] if isinstance(dtype, pl.Struct) else []

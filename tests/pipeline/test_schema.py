@@ -37,7 +37,16 @@ def test_types_that_a_column_can_have(dtype):
     "dtype",
     [
         *(float, "f32", None, 3, np.float32, np.dtype("f4"), pl.DataFrame, [pl.Int8]),
-        *(pl.Object, pl.Object(), pl.Unknown, pl.List(pl.Object), pl.Struct({"a": pl.List(pl.Object)})),
+        *(
+            pl.Object,
+            pl.Object(),
+            pl.Unknown,
+            pl.Int128,
+            pl.UInt128(),
+            pl.List(pl.Int128),
+            pl.List(pl.Object),
+            pl.Struct({"a": pl.List(pl.Object)}),
+        ),
     ],
 )
 def test_types_that_no_column_can_have(dtype):
