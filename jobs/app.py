@@ -24,7 +24,7 @@ from jobs.commands.recipe import compute, effects, explain, export, keep, run
 from jobs.commands.report import report
 from jobs.commands.search import search
 from jobs.terminal.console import any_characters, put, say
-from pipeline.errors import WinnowError, refusal, worded
+from pipeline.errors import OperatorError, WinnowError, place, refusal, worded
 from pipeline.storage.retry import from_storage
 
 MOST_LINES = 50  # of an error: a recipe or pool may have as many mistakes as lines
@@ -45,7 +45,7 @@ Exit status:
   0    done
   1    some shards are missing or damaged, or storage failed: run it again
   2    the recipe, a flag or a setting is wrong
-  3    an operator failed on every row of a batch, or returned a wrong table
+  3    an operator failed on every row of a batch, or returned a wrong table; a plugin failed
   130  stopped by Ctrl-C
 """
 
@@ -106,6 +106,9 @@ def start() -> None:
             say(f"error: ... and {len(lines) - MOST_LINES:,} more")
         sys.exit(error.exit_code)
     except Exception as error:
+        if (at := place(error)) is not None:
+            say(f"error: a plugin fails: {at[0]}, line {at[1]}: {worded(error)}")
+            sys.exit(OperatorError.exit_code)
         if not from_storage(error):
             raise
         say(f"error: storage: {worded(error)}")

@@ -24,7 +24,7 @@ Differs: nothing. Preprocessing is open_clip's own transform on RGB pixels, as i
     end is left out, which changes float32 by rounding alone (2e-6).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -38,6 +38,7 @@ from operators.algorithms.clip.model import load, unit
 from operators.algorithms.clip.network import Precision
 from operators.algorithms.clip.open_clip_names import (
     REFERENCES,
+    local_files,
     why_no_tokenizer,
     why_not_model,
     why_not_weights,
@@ -82,6 +83,11 @@ class ClipWeights(Operator):
         if not self.pretrained and not self.model.startswith(REFERENCES):
             raise ValueError("needs `pretrained`: a tag of the model (such as openai) or a checkpoint file")
 
+    def fields_of(self, kind: str) -> Iterator[tuple[str, Any]]:
+        """See Operator. A `local-dir:` reference stands for its files, so that they count by content."""
+        files = local_files(self.model) if kind == "file" else {}
+        yield from ((f, files if files and f == "model" else value) for f, value in super().fields_of(kind))
+
     def why_missing(self, field: str, value: str) -> str:
         """See Operator: open_clip must know the model, and the tag for that model."""
         return why_not_model(value) if field == "model" else why_not_weights(self.model, value)
@@ -94,7 +100,7 @@ class ClipWeights(Operator):
     def why_broken(self, field: str, value: str) -> str:
         """See Operator."""
         if field == "model":
-            return why_not_config(value) if value.endswith(".json") else ""
+            return why_not_config(value) if value == self.model and value.endswith(".json") else ""
         return why_not_checkpoint(value) if field == "pretrained" and is_checkpoint(value) else ""
 
     def uses_gpu(self) -> bool:

@@ -39,7 +39,17 @@ MOST_WORDED = 1000  # characters of an error; some quote what they have read
 
 def worded(error: BaseException) -> str:
     """Any exception on one line, for a message or a reason."""
-    return refusal(error) or shortened(" ".join(f"{type(error).__name__}: {error}".split()), MOST_WORDED)
+    try:
+        said = str(error)
+    except Exception as unsaid:  # an error of a plugin or a library may fail at saying what it is
+        said = f"its text cannot be made: {type(unsaid).__name__}"
+    return refusal(error) or shortened(" ".join(f"{type(error).__name__}: {said}".split()), MOST_WORDED)
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an error is a fault of the code that raised it, and not a stop from outside. Two faults are no
+    `Exception`: `exit()`, and a panic in a library that is written in Rust, such as polars."""
+    return not isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
 def refusal(error: BaseException) -> str | None:
@@ -56,13 +66,15 @@ def refusal(error: BaseException) -> str | None:
 PLUGIN = "winnow_plugin_"  # what the names of plugins' modules begin with
 
 
-def place(error: BaseException, module: str) -> tuple[str, int] | None:
-    """The file and the last line of a module that led to an error; None if none did, or the module is not a
-    plugin's. The authors of a plugin look for the line, all others for what to do."""
+def place(error: BaseException, module: str = PLUGIN) -> tuple[str, int] | None:
+    """The file and the last line of a module, by default of any plugin's, that led to an error; None if none
+    did, or the module is not a plugin's. The authors of a plugin look for the line, all others for what to
+    do."""
     found = None
     trace = error.__traceback__ if module.startswith(PLUGIN) else None
     while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__") == module:
+        name = str(trace.tb_frame.f_globals.get("__name__"))
+        if name == module or (module == PLUGIN and name.startswith(PLUGIN)):
             found = (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
         trace = trace.tb_next
     return found

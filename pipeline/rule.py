@@ -68,7 +68,8 @@ class Rule(BaseModel):
                 uid and `seed` alone
     seed        of `chance`: a whole number >= 0; default 0
     ties        of `top` and `bottom`: which of the values equal to the cut are kept. `keep` (default): all;
-                `uid`: those with the lowest uids, so that exactly as many samples remain as were asked for;
+                `uid`: those with the lowest uids, so that exactly as many samples remain as were asked for
+                (samples that share a uid are kept or dropped together);
                 `datacomp`: as its baselines cut, for `top` with a share (`decide.cuts.rank_from_top`)
     missing     `drop` (default) or `keep` the samples without a value
     """

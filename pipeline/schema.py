@@ -26,6 +26,7 @@ SAMPLE_COLUMNS: Mapping[str, PolarsDataType] = {
 # All captions of a sample, the first of which is its `text`, if the recipe says where they are
 CAPTIONS_COLUMN: Mapping[str, PolarsDataType] = {"captions": pl.List(pl.String)}
 
+_NOT_STORED = (pl.Object, pl.Unknown, pl.Int128, pl.UInt128)  # Arrow knows none of them
 SUFFIX = re.compile(r"[^.]\.[A-Za-z][A-Za-z0-9]{0,10}$")  # .pt, .safetensors; not the .5 of a version
 
 # Columns that a kind of pool brings along beside the sample's own. Their names begin with the kind's, so no
@@ -69,6 +70,17 @@ SAMPLE_SCHEMA = pa.schema(
 # Made from one row: from none, pyarrow would import pandas, which takes half a second.
 _ONE_ROW = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema=SAMPLE_SCHEMA)
 EMPTY = pl.DataFrame(_ONE_ROW).clear()
+
+
+def is_storable(dtype: object) -> bool:
+    """Whether a table can have a column of a type: one of polars, and not Object, of which only addresses in
+    memory would be stored, nor a number of 128 bits. It may leave a part open, as `pl.Array` its width."""
+    if isinstance(dtype, type) and issubclass(dtype, pl.DataType):
+        return not issubclass(dtype, _NOT_STORED)
+    inner = [field.dtype for field in dtype.fields] if isinstance(dtype, pl.Struct) else []
+    if isinstance(dtype, pl.List | pl.Array):
+        inner.append(dtype.inner)
+    return isinstance(dtype, pl.DataType) and is_storable(type(dtype)) and all(map(is_storable, inner))
 
 
 def like_path(value: str) -> bool:

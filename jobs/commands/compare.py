@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.commands.options import Json, Limit, RecipePath, Verbose
+from jobs.commands.options import MOST_SEED, Json, Limit, RecipePath, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json
 from jobs.terminal.console import console, put, remarks, say
 from jobs.terminal.progress import showing_progress
@@ -42,7 +42,9 @@ def compare(
     pictures: Annotated[
         int, typer.Option(metavar="N", min=0, max=100, help="Most pictures per rule and side on the page.")
     ] = 6,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the choice of pictures.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=MOST_SEED, help="Of the choice of pictures.")
+    ] = 0,
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Local, Verbose
+from jobs.commands.options import MOST_SEED, Local, Verbose
 
 
 def demo(
@@ -13,7 +13,9 @@ def demo(
         Path, typer.Argument(metavar="FOLDER", help="Folder for the pool, the store and the exports.")
     ] = Path("demo"),
     samples: Annotated[int, typer.Option(metavar="N", min=20, help="Samples in the pool.")] = 2000,
-    seed: Annotated[int, typer.Option(metavar="N", help="Another seed draws another pool.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=MOST_SEED, help="Another seed draws another pool.")
+    ] = 0,
     local: Local = False,
     verbose: Verbose = False,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Limit, Overrides, RecipePath, Verbose
+from jobs.commands.options import MOST_SEED, Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import exit_if_incomplete
 from jobs.terminal.console import put, say, shown
 
@@ -36,7 +36,7 @@ def gallery(
             "text.MaskedClipScore, so that masks can be checked by eye.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=MOST_SEED, help="Of the draw.")] = 0,
     set_: Overrides = None,
     shards: Limit = None,
     verbose: Verbose = False,

@@ -9,6 +9,7 @@ from typer.core import TyperCommand
 from jobs.terminal.console import only_our_stdout
 
 IN_TERMINAL = "-"  # the value of `--show` alone
+MOST_SEED = 2**31 - 1  # FAISS takes no larger one
 FILE = re.compile(r"[^-].*\.\w{2,5}", re.DOTALL)  # what follows `--show` if it has a value
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.commands.options import AllowDamaged, Json, Limit, Overrides, RecipePath, Verbose
+from jobs.commands.options import MOST_SEED, AllowDamaged, Json, Limit, Overrides, RecipePath, Verbose
 from jobs.commands.output import exit_if_incomplete, print_json, utf8
 from jobs.terminal.console import put, say
 from jobs.terminal.progress import showing_progress
@@ -37,7 +37,8 @@ def report(
         ),
     ] = 500,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Another seed chooses other samples to show.")
+        int,
+        typer.Option(metavar="N", min=0, max=MOST_SEED, help="Another seed chooses other samples to show."),
     ] = 0,
     table: Annotated[
         str | None,

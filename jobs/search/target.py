@@ -7,8 +7,9 @@ target.session()          # the pool, for pictures and exports
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -225,13 +226,20 @@ def _check_key(operator: ClipWeights, use: str, index: SearchIndex) -> None:
     is in the manifest. Of an operator that reads others' columns the key cannot be told."""
     if operator.owners() or index.trusted:
         return
-    contents = {field: file_digest(path) for field, path in operator.fields_of("file")}
+    contents = {field: _content(paths) for field, paths in operator.fields_of("file")}
     known = {field: digest for field, digest in contents.items() if digest is not None}
     if not index.about.columns.endswith(f"-{cache_key(use, operator, {}, known)}"):
         raise RecipeError(
             f"the model {operator.model} is not the one that made {index.path}: its files, or the pool's limits, "
             "are others; name the recipe instead of the index's folder, or add --trust"
         )
+
+
+def _content(paths: str | Mapping[str, str]) -> Any:
+    """As the key of an operator has it: the digest of a file, of several by name; None of another value."""
+    if isinstance(paths, str):
+        return file_digest(paths)
+    return {name: file_digest(path) or path for name, path in paths.items()}
 
 
 def _as_clip(operator: Operator, use: str, index: SearchIndex) -> ClipWeights:

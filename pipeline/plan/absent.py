@@ -115,7 +115,7 @@ def _files(session: Session, name: str) -> Iterator[tuple[str, str, str, bool]]:
         digests: Any = contents.get(field)
         values = {field: (named, digests)}
         if isinstance(named, dict):
-            values = {f"{field}.{key}": (path, digests[key]) for key, path in named.items()}
+            values = {f"{field}.{key}": (path, digests.get(key)) for key, path in named.items()}
         for key, (value, digest) in values.items():
             if not value.startswith(WEB):
                 yield field, key, value, digest not in (None, value)

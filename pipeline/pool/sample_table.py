@@ -8,8 +8,9 @@
 Samples are published unless the store has samples of the same content; then only the content is compared. A
 row group is written as soon as it is full, so a table of millions of rows is never held as a whole.
 
-The footer notes the state of the shard's file and its content (storage/identity.py). If the file has another
-state later, but still that content, `sources.json` notes the new state.
+The footer notes the state of the shard's file and its content (storage/identity.py), and with which limits it
+was read if they are not the usual ones. If the file has another state later, but still that content,
+`sources.json` notes the new state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ from pipeline.storage.footers import footer_notes
 from pipeline.storage.identity import MISSING, Seen, state_difference
 from pipeline.storage.seals import sealed_parquet
 from pipeline.storage.store import ROW_GROUP, Store, to_arrow
+
+READING = "reading"  # the note that tells with which limits a shard was read
+OTHER_LIMITS = "read with other `limits`"
 
 
 class SampleTable(Protocol):
@@ -85,11 +89,13 @@ class StoredSamples(SampleTable):
 
     folders = (layout.SAMPLES,)
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reading: str = "") -> None:
         self.store = store
+        self.reading = reading  # a digest of how shards are read, see PoolKind
 
     def known(self, shards: Sequence[Shard]) -> list[Shard]:
-        """See SampleTable. Reads `sources.json` only if the state of a file differs from the noted one."""
+        """See SampleTable. Reads `sources.json` only if the state of a file differs from the noted one, or if
+        it was read with other limits."""
         footers = self.store.footers(layout.SAMPLES, [shard.name for shard in shards])
         touched: dict[str, list[str]] | None = None
         known = list[Shard]()
@@ -99,11 +105,13 @@ class StoredSamples(SampleTable):
                 known.append(shard.known_as("", 0))
                 continue
             content, state = footer.notes.get("content", ""), footer.notes.get("state", "")
-            if shard.state not in ("", state):
+            same_reading = footer.notes.get(READING, "") == self.reading
+            if shard.state not in ("", state) or not same_reading:
                 if touched is None:
                     touched = self.store.root.read_json(layout.SOURCES) or {}
-                if touched.get(shard.name) != [shard.state, content]:
-                    known.append(shard.known_as("", 0, state_difference(state, shard.state)))
+                if touched.get(shard.name) != _source(shard.state, content, self.reading):
+                    differs = state_difference(state, shard.state) if shard.state else ""
+                    known.append(shard.known_as("", 0, differs or OTHER_LIMITS))
                     continue
             known.append(shard.known_as(content, footer.rows))
         return known
@@ -151,10 +159,17 @@ class SampleWriter(Protocol):
         """All rows have come. `notes` go into the footer as JSON."""
 
 
-def note_sources(store: Store, seen: Mapping[str, Seen]) -> None:
-    """Note that these shards' files, as they were seen, have the content whose samples are stored."""
-    sources = (store.root.read_json(layout.SOURCES) or {}) | {shard: list(s) for shard, s in seen.items()}
+def note_sources(store: Store, seen: Mapping[str, Seen], reading: str = "") -> None:
+    """Note that these shards' files, as they were seen, have the content whose samples are stored. `reading`:
+    how they were read, see PoolKind."""
+    sources = store.root.read_json(layout.SOURCES) or {}
+    sources |= {shard: _source(*source, reading) for shard, source in seen.items()}
     note_json(store.root, layout.SOURCES, sources)
+
+
+def _source(state: str, content: str, reading: str) -> list[str]:
+    """An entry of `sources.json`."""
+    return [state, content, *([reading] if reading else [])]
 
 
 @contextmanager

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 import fsspec
 
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, brief
 
 if TYPE_CHECKING:
     from pipeline.recipe.sections import Recipe
 
 
 def check_address(key: str, address: str) -> None:
-    """Raises RecipeError for a URL of a file system that fsspec does not know or that is not installed, and
-    for a chained URL (`zip://a::s3://b`). `key`: of the recipe, or the flag, that names it."""
+    """Raises RecipeError for a URL of a file system that fsspec does not know or that is not installed, for a
+    chained URL (`zip://a::s3://b`), and for a path that no system has. `key`: of the recipe, or the flag,
+    that names it."""
+    if "\0" in address:
+        raise RecipeError(f"{key}: {brief(address)} has a zero byte, which no path has")
     if "::" in address:
         raise RecipeError(
             f"{key}: {address} is a chained URL, which Winnow does not read or write; unpack or copy the files, and "

@@ -84,6 +84,8 @@ def _check_keys(name: str, operator: Group, columns: Mapping[str, PolarsDataType
     """The columns by which rows meet have values that can be equal; one that is a list is alone."""
     names = operator.keys()
     for key in names:
+        if key not in columns:  # fields are checked, but for an empty text
+            raise RecipeError(f"compute.{name}: rows meet by the column {key!r}; name one of this recipe")
         dtype = columns[key]
         inner = getattr(dtype, "inner", None) if dtype == pl.List else dtype
         if not (inner is not None and (inner.is_integer() or inner in (pl.String, pl.Binary, pl.Boolean))):

@@ -12,21 +12,25 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.errors import PLUGIN, RecipeError, brief, guess, place, shortened, worded
+from pipeline.errors import PLUGIN, RecipeError, brief, guess, is_fault, place, shortened, worded
 from pipeline.operator import Operator, Stat, Writer
+from pipeline.recipe.imports import own_imports
 from pipeline.recipe.sections import Entry
 from pipeline.recipe.wording import messages
+from pipeline.schema import is_storable
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")  # of an operator in a recipe: it names folders
 MOST_USE = 200  # characters of `use`
 _USE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_]*")  # module.Class
+_IMPORTED: dict[str, str] = {}  # modules of the user's own that plugins import -> digest of the file
+ERROR = "error"  # the column that every operator may add to those that it declares
 _ROOT = "operators"  # the package that `use:` looks in
 
 
@@ -51,11 +55,36 @@ def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
             operator.inputs()  # what a plugin made of it must not fail later, where nobody looks for it
     except ValidationError as error:
         raise RecipeError("\n".join(messages(error, cls, f"compute.{name}."))) from None
-    except (Exception, SystemExit) as error:
-        if source is None:
+    except BaseException as error:
+        if source is None or not is_fault(error):
             raise
         raise RecipeError(f"compute.{name}: {use} fails: {_worded(error, cls.__module__)}") from error
+    if isinstance(operator.needs, str):
+        raise RecipeError(
+            f"compute.{name}: {use}.needs must be a tuple of names, such as ({operator.needs!r},), "
+            f"got {brief(operator.needs)}"
+        )
+    if isinstance(operator, Writer):
+        _check_writes(f"compute.{name}: {use}.writes", operator.writes)
     return Entry(use, operator, source)
+
+
+def _check_writes(key: str, writes: Any) -> None:
+    """An operator's columns have names and types that a table can have. Raises RecipeError."""
+    if not isinstance(writes, Mapping):
+        raise RecipeError(f"{key} must map names of columns to types of polars, got {brief(writes)}")
+    for column, dtype in writes.items():
+        if not isinstance(column, str) or not column:
+            raise RecipeError(f"{key}: a column's name must be a text, got {brief(column)}")
+        if column == ERROR:
+            raise RecipeError(
+                f"{key}: `{ERROR}` is the reason of a row without a result; name another column"
+            )
+        if not is_storable(dtype):
+            raise RecipeError(
+                f"{key}: the type of {shortened(column)} must be one of polars that a file can hold, "
+                f"such as pl.Float32 or pl.List(pl.String), got {brief(dtype)}"
+            )
 
 
 def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], str | None]:
@@ -118,12 +147,16 @@ def _plugin(module_name: str, plugins: Sequence[str]) -> tuple[ModuleType, str] 
 
 
 def _load_plugin(file: Path) -> tuple[ModuleType, str]:
-    """Import a file under a name that holds its digest, so that an edited file is another module. Raises
-    RecipeError with the line if it fails, or ends the process."""
+    """Import a file under a name that holds its digest, so that an edited file is another module; the digest
+    covers the user's own modules that it imports, too. Raises RecipeError with the line if it fails, or ends
+    the process."""
     try:
-        digest = hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
+        source = file.read_bytes()
+        imported = {name: _digest(path.read_bytes()) for name, path in own_imports(file).items()}
     except OSError as error:
         raise RecipeError(f"plugins: {file} cannot be read: {error.strerror}") from None
+    _forget_edited(imported)
+    digest = _digest(source + "".join(f"\n{one} {own}" for one, own in imported.items()).encode())
     name = f"{PLUGIN}{file.stem}_{digest}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
@@ -133,10 +166,28 @@ def _load_plugin(file: Path) -> tuple[ModuleType, str]:
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             del sys.modules[name]
             raise RecipeError(f"plugins: {file} fails on import: {_worded(error, name)}") from error
     return sys.modules[name], digest
+
+
+def _forget_edited(imported: Mapping[str, str]) -> None:
+    """Let Python import a plugin's modules anew if one of them was edited since it was imported: a process
+    may go on, such as that of a notebook. `imported`: name -> digest."""
+    if any(_IMPORTED.get(name, digest) != digest for name, digest in imported.items()):
+        for name in imported:
+            sys.modules.pop(name, None)
+            package, _, short = name.rpartition(".")
+            vars(sys.modules.get(package, ModuleType(package))).pop(short, None)
+    _IMPORTED.update(imported)
+
+
+def _digest(data: bytes) -> str:
+    """16 hex digits."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _worded(error: BaseException, module: str) -> str:

@@ -98,7 +98,7 @@ class Work:
     @property
     def pieces_folder(self) -> str:
         """The folder of the store for pieces of this pass."""
-        return pieces.folder_of(self.column_folders, self.batch_rows)
+        return pieces.folder_of(self.column_folders, self.batch_rows, self.kind.reading)
 
     def with_pieces(self, shards: Collection[Shard]) -> "Work":
         """The same work without what the store has of these shards already."""

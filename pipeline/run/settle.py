@@ -60,7 +60,7 @@ def settle(session: Session, executor: Executor, log: RunLog) -> Session:
         if (state := seen[shard.name]) and state.content == noted[shard.name].notes.get("content")
     }
     if unchanged:
-        note_sources(session.store, unchanged)
+        note_sources(session.store, unchanged, session.kind.reading)
     log.touched += len(unchanged)
     log.rewritten.update({s.name: s.differs for s in doubtful if s.name not in unchanged})
     rows = {name: noted[name].rows for name in unchanged}

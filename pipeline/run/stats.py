@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
-from pipeline.errors import OperatorError, worded
+from pipeline.errors import OperatorError, is_fault, worded
 from pipeline.operator import Operator, Stat
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.progress import begun
 from pipeline.run.executor import Executor
 from pipeline.run.stage.calls import where
+from pipeline.schema import is_storable
 
 ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
 SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces
@@ -57,11 +58,21 @@ class StatTask:
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
         """One partial table out of several."""
-        return called(self.name, self.operator, "merge", [pl.concat(parts)])
+        return called(self.name, self.operator, "merge", [joined(self.name, parts)])
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
         """The table to store."""
         return called(self.name, self.operator, "finish", [merged])
+
+
+def joined(name: str, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Partial tables of an operator, one below the other. Raises OperatorError if they differ in columns."""
+    try:
+        return pl.concat(parts)
+    except pl.exceptions.PolarsError as error:
+        raise OperatorError(
+            f"{name}: partial() and merge() must always return the same columns and types: {worded(error)}"
+        ) from error
 
 
 def called(name: str, operator: Operator, method: str, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -69,9 +80,14 @@ def called(name: str, operator: Operator, method: str, frames: Sequence[pl.DataF
     gives anything else."""
     try:
         table = getattr(operator, method)(*frames)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_fault(error):
+            raise
         raise OperatorError(f"{name}: {method}() fails: {worded(error)}{where(operator, error)}") from error
     if not isinstance(table, pl.DataFrame):
         kind = type(table).__name__
         raise OperatorError(f"{name}: {method}() must return a polars DataFrame, got {kind}")
+    for column, dtype in table.schema.items():
+        if not is_storable(dtype):
+            raise OperatorError(f"{name}: {method}() returned {column} as {dtype}, which no file can hold")
     return table

@@ -1,4 +1,5 @@
-"""Storage that fails before any work: what can do without it, and what is said of it.
+"""Storage that fails before any work: what can do without it, and what is said of it; and tables that do not
+go together.
 
 note_json(store.root, layout.DIGESTS, entries)      # if storage takes it
 with naming("pool.store", "s3://mine/store"):       # a StorageError names the key and the address
@@ -6,13 +7,15 @@ with naming("pool.store", "s3://mine/store"):       # a StorageError names the k
 """
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
+import polars as pl
 
-from pipeline.errors import StorageError, WinnowError, refusal, worded
+from pipeline.errors import OperatorError, StorageError, WinnowError, refusal, worded
 from pipeline.storage.folder import Folder
 from pipeline.storage.retry import from_storage
 
@@ -53,3 +56,15 @@ def failure(address: str, error: Exception) -> str:
     if "://" in address:
         step = f"check the spelling, the endpoint and the credentials, then {step}"
     return f"{address}: {worded(error)}; {step}"
+
+
+def unlike(relatives: Sequence[str], error: BaseException) -> BaseException:
+    """What is raised if several sound tables cannot be read as one: an OperatorError if their columns differ
+    in type, as those of workers that do not know each other may; else the error itself."""
+    if not isinstance(error, pl.exceptions.SchemaError):
+        return error
+    found = worded(error).removeprefix("SchemaError: ").partition(", hint:")[0]
+    return OperatorError(
+        f"{os.path.dirname(relatives[0])}: an operator must write one type in all shards; {found}; correct it, or "
+        "forget its results (winnow store forget) and compute them again"
+    )

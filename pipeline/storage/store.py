@@ -24,6 +24,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.storage import layout, seals
+from pipeline.storage.faults import unlike
 from pipeline.storage.folder import Folder
 from pipeline.storage.footers import REQUESTS, Damage, Footer, footer_notes, parse_footer, read_footers, whole
 from pipeline.storage.packs import PackIndex, lost_packs, read_pack_index
@@ -103,8 +104,7 @@ class Store:
         return self.read_many([relative], columns)
 
     def read_many(self, relatives: Sequence[str], columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Several published frames of equal columns, one below the other. Raises FileNotFoundError,
-        DamagedError."""
+        """Several published frames of equal columns, one below the other. Raises as `read`, and `unlike`."""
         sources: list[Any] = [self.root.path(relative) for relative in relatives]
         if not self.root.local:
             with ThreadPoolExecutor(min(REQUESTS, len(relatives))) as pool:
@@ -114,9 +114,9 @@ class Store:
         wanted = list(columns) if columns is not None else None
         try:
             frame = pl.read_parquet(sources, columns=wanted, glob=False)
-        except UNREADABLE:
+        except UNREADABLE as error:
             self._blame(relatives)
-            raise
+            raise unlike(relatives, error) from None
         return frame if wanted is None else frame.select(wanted)
 
     def whole(self, relatives: Collection[str]) -> set[str]:

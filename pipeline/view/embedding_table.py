@@ -160,9 +160,13 @@ def _projected(session: Session, chosen: pl.DataFrame, column: str | None) -> pl
     for shard, rows in _by_shard(chosen):
         parts.append(session.columns.rows_at(shard, rows, [column])[column])
     vectors = pl.concat(parts)
-    there = vectors.is_not_null().to_numpy()
+    with np.errstate(over="ignore"):
+        numbers = vectors.drop_nulls().to_numpy().astype(np.float32)
+    finite = np.isfinite(numbers).all(axis=1)  # a model may give NaN, and float64 may be too large
+    there = vectors.is_not_null().to_numpy(writable=True)
+    there[there] = finite
     plane = np.full((len(vectors), 2), np.nan, np.float32)
-    plane[there] = principal_plane(vectors.drop_nulls().to_numpy().astype(np.float32))
+    plane[there] = principal_plane(numbers[finite])
     columns = [pl.Series(name, plane[:, axis]).fill_nan(None) for axis, name in enumerate((X, Y))]
     return chosen.with_columns(columns)
 

@@ -16,11 +16,12 @@ from pipeline.decide.cuts import resolve_cuts
 from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
 from pipeline.progress import watched
+from pipeline.recipe.yaml_values import yaml_values
 from pipeline.rule import Rule
-from pipeline.view.profile import NUMBER, PERCENT, TEXT, ColumnProfile, figure, profile, stored_columns
+from pipeline.view.profile import NUMBER, PERCENT, ColumnProfile, figure, profile, stored_columns
 
 BINS = 20  # of a histogram, about
-PLAIN = re.compile(r"[A-Za-z0-9_-]{1,20}")  # a text that a shell takes as it stands
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,19}")  # a text that a shell takes as it stands
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,9 @@ def _overrides(session: Session, mine: ColumnProfile) -> Iterator[str]:
     if mine.kind == NUMBER and mine.quantiles:
         yield from _bound(f"keep.{mine.column}.min", mine, "10%")
         yield f"keep.{mine.column}.top=0.3"
-    elif mine.kind == TEXT and mine.frequent and PLAIN.fullmatch(best := next(iter(mine.frequent))):
-        yield f"keep.{mine.column}.among=[{best}]"
+    elif mine.dtype == "String" and mine.frequent and PLAIN.fullmatch(best := next(iter(mine.frequent))):
+        word = best if yaml_values(best) == best else f'"{best}"'  # no is Norwegian, and YAML's false
+        yield f"keep.{mine.column}.among=[{word}]"
 
 
 def _bound(key: str, mine: ColumnProfile, quantile: str) -> Iterator[str]:

@@ -201,7 +201,8 @@ def _part(session: Session, columns: Sequence[str], shards: Sequence[str]) -> _P
     errors = sorted({f"{operator}.error" for name in read if (operator := owner(name)) is not None})
     frame = session.columns.read_many(shards, ["uid", *read, *errors])
     dtypes = frame.schema
-    frame = frame.with_columns(pl.col(pl.Binary).bin.encode("hex"))  # digests are shown as text
+    shown = pl.col(pl.Binary).bin.encode("hex"), pl.col(pl.Duration).dt.to_string()  # digests, as texts
+    frame = frame.with_columns(*shown)
     kinds = {name: VECTOR if name in vectors else kind_of(frame.schema[name]) for name in columns}
     counts = {
         name: _count(frame, name, kinds[name], dtypes[name]) if name in read else _Count("vector", None)

@@ -57,6 +57,14 @@ def test_addresses_that_nothing_can_read(place: Place, key: str, address: str, w
     assert not place.store.exists()
 
 
+def test_a_file_that_no_system_has(place: Place) -> None:
+    said = told(
+        place.winnow("plan", "--set", 'compute.listed={use: lists.Listed, column: uid, file: "a\\0b"}'),
+        status=2,
+    )["said"]
+    assert said == "error: compute.listed.file: 'a\\x00b' has a zero byte, which no path has\n"
+
+
 def test_a_flag_with_such_an_address(place: Place) -> None:
     place.winnow("compute")
     said = told(place.winnow("keep", "--subset", "foo://x"), status=2)["said"]

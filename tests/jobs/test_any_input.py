@@ -223,3 +223,15 @@ def test_damaged_json_of_a_store_is_healed_or_one_line(damage, recipe, tmp_path,
             shutil.copytree(tmp_path / "whole", tmp_path / "store")
         else:
             file.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    "words", [("report", "r.yaml", "--out", "o.html"), ("gallery", "r.yaml", "--where", "kept", "--out", "o.html"),
+              ("compare", "r.yaml", "--set", "keep={}"), ("datacomp", "pool", "out", "--captions", "c.txt"),
+              ("datacomp", "centroids", "r.yaml", "c.npy"), ("demo", "out")],
+)  # fmt: skip
+@pytest.mark.parametrize("seed", [-1, 2**31, 10**30])
+def test_a_seed_that_no_library_takes(words, seed, tmp_path):
+    done = winnow(*words, f"--seed={seed}")
+    assert done.returncode == 2
+    assert f"'--seed': Input should be {'greater' if seed < 0 else 'less'} than or equal to" in done.stderr

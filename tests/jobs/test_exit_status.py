@@ -12,6 +12,7 @@ from jobs.app import app
 from pipeline.errors import RecipeError
 from tests.support import command
 from tests.support.decided_pool import sample, write_tar
+from tests.support.paths import PLUGINS
 
 COMMANDS = ("run", "compute", "keep", "effects", "export")
 
@@ -117,3 +118,12 @@ def test_a_command_that_ctrl_c_stops_says_what_to_do(recipe, monkeypatch):
     monkeypatch.setattr("jobs.steps.run_all", stop)
     done = command.winnow("run", recipe, "--local")
     assert (done.returncode, done.stderr) == (130, "stopped; run the same command again to go on\n")
+
+
+def test_a_plugin_that_fails_outside_of_its_score(recipe):
+    """`warnings` and the like are asked by many commands: one line says which file, and which line of it."""
+    recipe.write_text(recipe.read_text() + f"plugins: [{PLUGINS}]\n")
+    done = command.winnow("plan", recipe, "--set", "compute.worried={use: faulty.Worried}")
+    line = 1 + (PLUGINS / "faulty.py").read_text().splitlines().index('        raise KeyError("nothing")')
+    assert done.returncode == 3
+    assert done.stderr == f"error: a plugin fails: {PLUGINS}/faulty.py, line {line}: KeyError: 'nothing'\n"

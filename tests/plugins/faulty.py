@@ -118,3 +118,27 @@ class NotATable(NoMerge):
 
     def partial(self, batch):
         return super().partial(batch)["n"]
+
+
+class Moody(NotATable):
+    """Returns another type for some shards."""
+
+    def partial(self, batch):
+        return batch.select(sum=pl.len().cast(pl.Int32 if "aa" in batch["text"] else pl.Int64))
+
+    def merge(self, parts):
+        return parts
+
+
+class Things(NotATable):
+    """Returns Python's objects, which no file can hold."""
+
+    def partial(self, batch):
+        return pl.DataFrame({"sum": pl.Series([object()], dtype=pl.Object)})
+
+
+class Worried(Slow):
+    """Fails at telling what it would warn of."""
+
+    def warnings(self):
+        raise KeyError("nothing")

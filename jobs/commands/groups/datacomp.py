@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Overrides, Verbose
+from jobs.commands.options import MOST_SEED, Overrides, Verbose
 from jobs.terminal.console import put
 
 app = typer.Typer(no_args_is_help=True)
@@ -47,7 +47,9 @@ def pool(
             metavar="N", min=2, help="Numbers per embedding. Default: the model's, 512 for b32, 768 for l14."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed draws another pool.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=MOST_SEED, help="Another seed draws another pool.")
+    ] = 0,
 ) -> None:
     """Make a synthetic metadata folder of any size.
 
@@ -93,7 +95,9 @@ def centroids(
             help="Cluster only this share of each shard, drawn with replacement. Default: every kept sample.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the draw and of k-means.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=MOST_SEED, help="Seed of the draw and of k-means.")
+    ] = 0,
     verbose: Verbose = False,
 ) -> None:
     """Cluster the embeddings of the samples that a recipe keeps.

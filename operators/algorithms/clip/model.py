@@ -26,7 +26,7 @@ import numpy as np
 from operators.algorithms.clip.batches import Launched, Ready, joined
 from operators.algorithms.clip.files import registered
 from operators.algorithms.clip.network import Precision, network, settled
-from operators.algorithms.clip.open_clip_names import TRANSFORMERS, why_no_tokenizer
+from operators.algorithms.clip.open_clip_names import TRANSFORMERS, local_files, why_no_tokenizer
 from operators.algorithms.clip.resample import LONG
 from operators.algorithms.clip.text_contexts import ROWS, TextContexts
 from operators.algorithms.clip.tokens import Captions
@@ -259,7 +259,8 @@ _LOADED: WeakValueDictionary[tuple[Any, ...], ClipModel] = WeakValueDictionary()
 
 def load(model: str, pretrained: str, device: Device, precision: Precision = "auto") -> ClipModel:
     """The model, one for all operators of a worker that ask for the same, as long as one of them lives."""
-    files = [path.stat().st_mtime_ns for path in (Path(model), Path(pretrained)) if path.is_file()]
+    paths = [Path(path) for path in (model, pretrained, *local_files(model).values())]
+    files = [path.stat().st_mtime_ns for path in paths if path.is_file()]
     key = (model, pretrained, device, precision, *files)
     loaded = _LOADED.get(key) or ClipModel(model, pretrained, device, precision)
     _LOADED[key] = loaded

@@ -49,6 +49,19 @@ def why_not_model(model: str) -> str:
     return f"open_clip does not know the model {model}{_guess(_dashed(model), models())}"
 
 
+def local_files(model: str) -> dict[str, str]:
+    """The files of a `local-dir:` reference, by name: config, weights and tokenizer; empty for other models
+    and without the folder. Hidden files and descriptions (.md) are left out."""
+    if not model.startswith(LOCAL):
+        return {}
+    try:
+        paths = sorted(Path(model.removeprefix(LOCAL)).iterdir())
+    except OSError:
+        return {}
+    named = [path for path in paths if not path.name.startswith(".") and path.suffix != ".md"]
+    return {path.name: str(path) for path in named if path.is_file()}
+
+
 def why_not_weights(model: str, pretrained: str) -> str:
     """Why there are no such weights for a model, for a value that is not a file; empty if there are, or if
     the model itself is the mistake. open_clip reads a tag with any case, and - for _."""

@@ -118,6 +118,7 @@ def is_current(path: str, key: str, about: About, defaults: Mapping[str, Any] = 
     with file_lock(target, key):
         if _read_note(target, key).manifest != note:
             return False  # another process has just written the file
+        _remove_left(target)
         if noted.fault:
             LOG.warning("%s%s %s; it is written again", target.base, NOTE, noted.fault)
             _publish_note(target, note)
@@ -133,9 +134,7 @@ def writing_file(path: str, key: str, about: About, purpose: str = "") -> Iterat
     check_file(path, key)
     with file_lock(target, purpose or key), working_beside(path) as folder:
         check_file(path, key)
-        if target.local:
-            for name in _beside(target)[1:]:
-                remove_left_beside(f"{os.path.dirname(target.base)}/{name}")
+        _remove_left(target)
         yield f"{folder}/new"
         _replace(target, f"{folder}/new", about, key)
 
@@ -153,6 +152,13 @@ def _lock_of(target: Folder) -> tuple[Folder, str]:
     parent, name = copy(target), os.path.basename(target.base)
     parent.base = os.path.dirname(target.base)
     return parent, f".{name}.winnow.lock"
+
+
+def _remove_left(target: Folder) -> None:
+    """Remove what killed processes have left beside a file, its note and its state. Its lock must be held."""
+    if target.local:
+        for name in (os.path.basename(target.base), *_beside(target)[1:]):
+            remove_left_beside(f"{os.path.dirname(target.base)}/{name}")
 
 
 def _lock_is_left(target: Folder) -> bool:

@@ -39,7 +39,7 @@ from pipeline.pool.shards import Listing, Shard
 from pipeline.pool.tar import MAX_MEMBER, Member
 from pipeline.pool.tar_reader import cut
 from pipeline.pool.webdataset import Ranges, Sample, describe, group
-from pipeline.storage.identity import Digest, Seen, noted
+from pipeline.storage.identity import Digest, Seen
 from pipeline.storage.ranges import READ_AGAIN, RUN_AGAIN, identify, local_path
 
 SAMPLES = 10_000  # of a shard, at most: as many as in img2dataset's folders
@@ -99,7 +99,7 @@ class Files(PoolKind):
         places = list(map(str, self.places))
         yield from cut(_described(shard, folder, digest, self.limits, places), rows, images=images)
         folder.check(READ_AGAIN)
-        notes |= noted(self.read_as(Seen(folder.state, digest.hexdigest())))
+        notes |= self.notes_of(Seen(folder.state, digest.hexdigest()))
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""

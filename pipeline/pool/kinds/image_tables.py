@@ -34,7 +34,7 @@ from pipeline.pool.table_reader import describe, identify_table, reading, seen_e
 from pipeline.pool.tar import MAX_MEMBER
 from pipeline.pool.tar_reader import BATCH_BYTES
 from pipeline.pool.webdataset import LARGE_IMAGE
-from pipeline.storage.identity import Seen, noted, state_difference
+from pipeline.storage.identity import Seen, state_difference
 from pipeline.storage.ranges import RUN_AGAIN, Opened, Watched
 
 USUAL = ("image", "img", "jpg", "png", "jpeg", "webp", "picture", "photo")
@@ -76,7 +76,7 @@ class ImageTables(PoolKind):
                 samples = _samples(self._open(file, stack), shard.name, self.limits)
                 yield from _cut(samples, rows, images)
                 file.check()
-        notes |= noted(self.read_as(seen))
+        notes |= self.notes_of(seen)
 
     def identify(self, shard: Shard) -> Seen:
         """See PoolKind."""

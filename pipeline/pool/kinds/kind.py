@@ -23,11 +23,11 @@ from polars._typing import PolarsDataType
 from pipeline.pool.captions import KEY, TXT
 from pipeline.pool.fetching import Fetch
 from pipeline.pool.fields import USUAL, Limits, parse, string
-from pipeline.pool.sample_table import SampleTable, StoredSamples
+from pipeline.pool.sample_table import READING, SampleTable, StoredSamples
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, TABLES, Listing, Shard
 from pipeline.pool.table_reader import column_names
 from pipeline.schema import CAPTIONS_COLUMN, EMPTY
-from pipeline.storage.identity import Digest, Seen
+from pipeline.storage.identity import Digest, Seen, noted
 from pipeline.storage.ranges import local_path
 from pipeline.storage.store import Store
 
@@ -168,13 +168,27 @@ class PoolKind(Protocol):
         return seen._replace(content=digest.hexdigest())
 
     @property
+    def reading(self) -> str:
+        """A digest of the limits with which shards are read; empty for the usual ones. The file of a shard
+        that was read with others has not changed, so its state does not tell."""
+        if self.limits == USUAL:
+            return ""
+        digest = Digest()
+        digest.update(orjson.dumps(asdict(self.limits), option=orjson.OPT_SORT_KEYS))
+        return digest.hexdigest()
+
+    def notes_of(self, seen: Seen) -> dict[str, str]:
+        """What was read, and how, as notes in the footer of a shard's samples."""
+        return noted(self.read_as(seen)) | ({READING: self.reading} if self.reading else {})
+
+    @property
     def empty(self) -> pl.DataFrame:
         """No samples, with the columns that `read` gives them."""
         return EMPTY.hstack(pl.DataFrame(schema=CAPTIONS_COLUMN)) if self.places else EMPTY
 
     def samples(self, store: Store) -> SampleTable:
         """The table of the samples: by default what was published in the store as the shards were read."""
-        return StoredSamples(store)
+        return StoredSamples(store, self.reading)
 
     def members(self, shard: Shard, fetch: Fetch | None = None) -> AbstractContextManager[MembersOf]:
         """Within the block, a function from a sample's MEMBER_COLUMNS to its files. It raises ShardError if

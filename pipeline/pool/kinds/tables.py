@@ -7,7 +7,7 @@ from pipeline.errors import RecipeError
 from pipeline.pool.kinds.kind import PoolKind, SampleBatch
 from pipeline.pool.shards import Listing, Shard, list_shards
 from pipeline.pool.table_reader import check_table, identify_table, read_table
-from pipeline.storage.identity import Seen, noted
+from pipeline.storage.identity import Seen
 
 
 class Tables(PoolKind):
@@ -40,7 +40,7 @@ class Tables(PoolKind):
         for frame in reader:
             yield frame, None
         if reader.seen:
-            notes |= noted(self.read_as(reader.seen))
+            notes |= self.notes_of(reader.seen)
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
 

@@ -12,7 +12,7 @@ from pipeline.pool.img2dataset import lost_beside
 from pipeline.pool.kinds.kind import MembersOf, PoolKind, SampleBatch
 from pipeline.pool.shards import PACKED_TARS, SUFFIX, Listing, Shard, list_shards
 from pipeline.pool.tar_reader import read_samples
-from pipeline.storage.identity import Seen, noted
+from pipeline.storage.identity import Seen
 from pipeline.storage.ranges import identify
 
 
@@ -41,7 +41,7 @@ class Tars(PoolKind):
         reader = read_samples(shard, batch_rows=rows, images=images, limits=self.limits, places=places)
         yield from reader
         if reader.seen:
-            notes |= noted(self.read_as(reader.seen))
+            notes |= self.notes_of(reader.seen)
         if reader.damage:
             notes["damage"] = reader.damage._asdict()
 

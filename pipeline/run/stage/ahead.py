@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import polars as pl
 
-from pipeline.errors import OperatorError, worded
+from pipeline.errors import OperatorError, is_fault, worded
 from pipeline.operator import ImageScore
 from pipeline.progress import Tally
 from pipeline.run.stage.calls import OUT_OF_MEMORY, Images, checked, inputs_of
@@ -73,7 +73,9 @@ class Ahead:
             yield
         except OperatorError:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             self.prepared.pop(name, None)
             self.launched.pop(name, None)
             if whole and OUT_OF_MEMORY.search(worded(error)):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import polars as pl
 
-from pipeline.errors import OperatorError, place, worded
+from pipeline.errors import OperatorError, is_fault, place, worded
 from pipeline.operator import BytesScore, Device, ImageScore, Operator, Score, Writer
 
 # The errors of torch, NumPy, FAISS, ONNX Runtime and cuBLAS, in this order, when memory is used up
@@ -38,7 +38,9 @@ def setting_up(name: str, operator: Operator) -> Iterator[None]:
     """Within the block an operator is set up, or asked what it can do. Raises OperatorError if it raises."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_fault(error):
+            raise
         raise OperatorError(f"{name} cannot be set up: {worded(error)}{where(operator, error)}") from error
 
 
@@ -79,7 +81,19 @@ def score(
     if empty is None:
         raise OperatorError(f"{name} fails even on an empty batch: {reason}{where}")
     rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why, _ in attempts]
+    for row in rows:
+        check_alike(empty, row)
     return pl.concat([empty, *rows], how="diagonal")
+
+
+def check_alike(first: pl.DataFrame, other: pl.DataFrame) -> None:
+    """Two results of an operator have columns of the same types: it may have left a part of one open, as
+    `pl.Array` leaves its width. Raises OperatorError."""
+    for column in first.columns:
+        if column in other.columns and (got := other[column].dtype) != (before := first[column].dtype):
+            raise OperatorError(
+                f"{column} was {before} for some rows and is {got} for others: it must be one type"
+            )
 
 
 def _attempt(
@@ -90,7 +104,9 @@ def _attempt(
         result = _call(operator, batch, images)
     except OperatorError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_fault(error):
+            raise
         return None, worded(error), where(operator, error)
     return checked(name, operator, result, len(batch)), "", ""
 
@@ -134,6 +150,7 @@ def checked(
     for column, dtype in operator.writes.items():
         if result[column].dtype != dtype:
             raise OperatorError(f"{name}.{column} must be {dtype}, got {result[column].dtype}")
+        _check_array(f"{name}.{column}", result[column].dtype)
     named = [result[column].alias(f"{name}.{column}") for column in operator.writes]
     reasons = result["error"] if "error" in result.columns else pl.Series([None] * rows, dtype=pl.String)
     try:
@@ -141,6 +158,14 @@ def checked(
     except pl.exceptions.PolarsError:
         raise OperatorError(f"{name}.error must be String, got {reasons.dtype}") from None
     return pl.DataFrame([*named, reasons.alias(f"{name}.error")])
+
+
+def _check_array(column: str, dtype: pl.DataType) -> None:
+    """An Array is a vector of numbers. Raises OperatorError for another one."""
+    if isinstance(dtype, pl.Array) and not (
+        len(dtype.shape) == 1 and dtype.size and dtype.inner.is_numeric()
+    ):
+        raise OperatorError(f"{column} must hold vectors of numbers, one or more, got {dtype}")
 
 
 def with_reasons(

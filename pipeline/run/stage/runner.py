@@ -31,7 +31,7 @@ from pipeline.recipe.limits import DEFAULTS, Limits
 from pipeline.recipe.sections import Entry
 from pipeline.run.decode import NO_IMAGE
 from pipeline.run.stage.ahead import Ahead
-from pipeline.run.stage.calls import SYSTEMATIC, Images, score, set_up, setting_up, with_reasons
+from pipeline.run.stage.calls import SYSTEMATIC, Images, check_alike, score, set_up, setting_up, with_reasons
 from pipeline.run.stage.decoder import Decoder, pixel_slices
 
 ALONE = (
@@ -82,6 +82,7 @@ class StageRunner:
         self.decoder = Decoder(device.threads, limits, there[0] if there and all(there) else None)
         self.batch_size = batch_size
         self.pixels_of_slice = PIXEL_BUDGET * (ON_GPU if device.name != "cpu" else 1)
+        self._first: dict[str, pl.DataFrame] = {}  # the columns of each operator's first result
         self._slices = threading.Semaphore(1 + AHEAD)  # decoded and not yet computed
         self._computing = threading.Lock()
         self._stopped = threading.Event()
@@ -166,6 +167,7 @@ class StageRunner:
                     elif result is None:
                         given = _views(data) if isinstance(operator, BytesScore) else images
                         result = score(name, operator, batch, given, partial(self._halved, name))
+                    check_alike(self._first.setdefault(name, result.clear()), result)
                     result = with_reasons(name, operator, result, batch, _reasons(operator, data, reasons))
                     failed = len(result) - result[f"{name}.error"].null_count()
                     tally.add_call(name, started, len(batch), failed)
@@ -183,6 +185,7 @@ class StageRunner:
             images = [pixels for pixels, _ in self.decoder(data[start:stop])]
             halved = partial(self._halved, name)
             found.append(score(name, self.operators[name], batch[start:stop], images, halved, raised))
+            check_alike(found[0], found[-1])
         if len(raised) == len(batch) >= SYSTEMATIC:
             raise OperatorError(f"{name} fails on every row of a batch: {raised[0]}")
         return pl.concat(found)

@@ -54,6 +54,28 @@ def test_one_column_with_the_cut_of_its_rule(recipe):
         assert winnow(*line.split()[1:]).returncode == 0
 
 
+@pytest.mark.parametrize("word", ["no", "null", "12", "1e3", "en", "no-NO", "_"])
+def test_a_text_that_is_suggested_can_be_set(recipe, tmp_path, word):
+    """Of YAML's words, `no` is the code of Norwegian."""
+    (tmp_path / "words.py").write_text(
+        "import polars as pl\nfrom pipeline.operator import Score\n"
+        "class Word(Score):\n    needs = ('text',)\n    writes = {'it': pl.String, 'nap': pl.Duration('us')}\n"
+        "    def score(self, batch): return batch.select("
+        f"it=pl.col('text').str.replace_all('(?s).+', '{word}'),"
+        " nap=pl.duration(seconds=pl.col('text').str.len_chars()))\n"
+    )
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        f"pool: {{shards: {recipe.parent}/pool, store: {tmp_path}/store}}\n"
+        f"plugins: [{tmp_path}]\ncompute: {{word: {{use: words.Word}}}}\n"
+    )
+    assert winnow("compute", path, "--local").returncode == 0
+    assert winnow("columns", path).returncode == 0  # with the durations
+    lines = winnow("columns", path, "word.it").stdout.splitlines()
+    done = winnow(*shlex.split(lines[-1])[1:], "--json")
+    assert json.loads(done.stdout)["kept"] == 12
+
+
 def test_texts_name_their_rule(recipe):
     shown = winnow("columns", recipe, "caption.language").stdout
     assert "rule caption.language: in en" in shown

@@ -48,6 +48,41 @@ def test_an_edited_plugin_is_read_again(tmp_path):
     assert found[0][1] != found[1][1]
 
 
+def test_the_key_of_a_plugin_covers_the_modules_that_it_imports(tmp_path, monkeypatch):
+    """A helper that is edited makes other results. In a process that goes on, it is imported anew."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "mine.py").write_text(LENGTH.format(1) + "from package.inner import times\ntimes = times()\n")
+    (tmp_path / "package/inner.py").write_text("from package import deep\ndef times(): return deep.TIMES\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found: list[tuple[Any, Any]] = []
+    for times in (1, 2):
+        (tmp_path / "package/deep.py").write_text(f"TIMES = {times}\n# {'-' * times}")
+        found.append(find("mine.Length", "k", [str(tmp_path / "mine.py")]))
+    assert [sys.modules[cls.__module__].times for cls, _ in found] == [1, 2]
+    assert found[0][1] != found[1][1]
+    assert find("mine.Length", "k", [str(tmp_path / "mine.py")]) == found[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("writes = {'v': float}", "writes: the type of v must be one of polars.*, got <class 'float'>"),
+        ("writes = {'v': pl.Object}", "writes: the type of v must be .* that a file can hold.*, got Object"),
+        ("writes = {'error': pl.String}", "writes: `error` is the reason of a row without a result"),
+        ("writes = {3: pl.Int8}", "writes: a column's name must be a text, got 3"),
+        ("writes = ['v']", r"writes must map names of columns to types of polars, got \['v'\]"),
+        ("needs = 'text'", r"needs must be a tuple of names, such as \('text',\), got 'text'"),
+    ],
+)
+def test_what_an_operator_declares_is_checked_before_anything_runs(tmp_path, body, message):
+    (tmp_path / "odd.py").write_text(
+        "import polars as pl\nfrom pipeline.operator import Score\n"
+        f"class Odd(Score):\n    {body}\n    def score(self, batch): ...\n"
+    )
+    with pytest.raises(RecipeError, match=rf"^compute.x: odd.Odd.{message}"):
+        build("x", {"use": "odd.Odd"}, [str(tmp_path)])
+
+
 def test_a_plugin_that_fails_is_tried_again_once_mended(tmp_path):
     file = tmp_path / "mended.py"
     file.write_text("1 / 0")

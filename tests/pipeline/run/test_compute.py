@@ -233,6 +233,8 @@ def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, open
         ("NoPartial", "plugins/faulty.py, line "),
         ("NoMerge", 'ColumnNotFoundError: unable to find column "m"'),
         ("NotATable", "partial() must return a polars DataFrame, got Series"),
+        ("Moody", "partial() and merge() must always return the same columns and types: SchemaError"),
+        ("Things", "partial() returned sum as Object, which no file can hold"),
     ],
 )
 def test_a_stat_that_fails_names_itself(pool, opened, stat, reason):

@@ -80,6 +80,7 @@ def test_pieces_count_for_the_file_and_the_batches_that_they_were_made_of(tmp_pa
     store = Store(str(tmp_path))
     folder = folder_of(["columns/op-k"], 2)
     assert folder != folder_of(["columns/op-k"], 4) != folder_of(["columns/op-l"], 4)
+    assert folder == folder_of(["columns/op-k"], 2, "") != folder_of(["columns/op-k"], 2, "other limits")
     write_piece(store, folder, "a/s", "5 1 1", {0: batch(0).frame, 2: batch(2).frame})
     write_piece(store, folder, "a/s", "5 1 1", {4: batch(4).frame})
     store.root.publish(f"{folder}/a/s/x.parquet", store.root.read(f"{folder}/a/s/000000004.parquet"))

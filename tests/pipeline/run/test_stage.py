@@ -157,6 +157,29 @@ def test_reasons_are_one_line():
     assert result["lines.error"].to_list() == ["ValueError: first second"]
 
 
+def test_a_panic_of_a_library_in_rust_loses_its_own_row_alone():
+    """Such a panic is no `Exception`, and a hostile caption may cause one."""
+
+    class Panics(Root):
+        def score(self, batch):
+            if "0" in batch["text"]:
+                raise pl.exceptions.PanicException("out of bounds")
+            return super().score(batch)
+
+    result, _ = stage(panics=Panics()).run(samples(3, text=["1", "0", "4"]), None)
+    assert result["panics.value"].to_list() == [1.0, None, 0.25]
+    assert result["panics.error"].to_list() == [None, "PanicException: out of bounds", None]
+
+
+def test_ctrl_c_in_an_operator_is_no_fault():
+    class Stopped(Root):
+        def score(self, batch):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage(stopped=Stopped()).run(samples(3), None)
+
+
 # --- broken contracts ------------------------------------------------------------------------------
 
 

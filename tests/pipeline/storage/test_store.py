@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
+from pipeline.errors import OperatorError
 from pipeline.storage.store import Store
 
 FRAME = pl.DataFrame(
@@ -43,6 +44,19 @@ def test_what_is_not_there(root):
     for read in (store.read, store.root.read):
         with pytest.raises(FileNotFoundError):
             read("samples/s.parquet")
+
+
+def test_shards_whose_columns_differ_in_type(root):
+    """Two workers of Ray may each see one width of an embedding; each part is sound."""
+    store = Store(root)
+    for shard, width in (("a", 2), ("b", 3)):
+        vectors = pl.Series("x.v", [[1.0] * width], dtype=pl.Array(pl.Float32, width))
+        store.write(f"columns/x-1/{shard}.parquet", vectors.to_frame())
+        assert store.read(f"columns/x-1/{shard}.parquet").width == 1
+    with pytest.raises(
+        OperatorError, match=r"^columns/x-1: an operator must write one type in all shards; .*x\.v"
+    ):
+        store.read_many(["columns/x-1/a.parquet", "columns/x-1/b.parquet"])
 
 
 def test_names_and_rows(root):

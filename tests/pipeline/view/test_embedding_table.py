@@ -107,6 +107,16 @@ def test_a_plane_of_nothing_is_zero(vectors, shape):
     assert not plane.any()
 
 
+def test_embeddings_that_are_not_finite_have_no_place_in_the_plane(session, tmp_path, monkeypatch):
+    """bf16 may overflow, and a float64 be too large for float32. The others are projected without them."""
+    given = pl.Series([[1.0, 0.0], [float("nan"), 1.0], [3.0, 0.0], [1e300, 0.0], [None, 1.0], None])
+    parts = iter(given.cast(pl.Array(pl.Float64, 2)).to_frame("v").iter_slices(1))
+    monkeypatch.setattr(type(session.columns), "rows_at", lambda *_: next(parts))
+    chosen = pl.DataFrame({"shard": list("abcdef"), "row": [0] * 6})
+    found = embedding_table._projected(session, chosen, "v")
+    assert found["projection_x"].to_list() == [-1.0, None, 1.0, None, None, None]
+
+
 def test_samples_without_an_embedding_or_a_picture_have_null(tmp_path, write_pool):
     write_pool(["one", "two", "three"], images=[None, b"no picture", picture(1)])
     session = Session.open(load(str(computed(write_recipe(tmp_path)))))

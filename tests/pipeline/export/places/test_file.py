@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import fsspec
@@ -10,6 +11,7 @@ import pytest
 from pipeline.errors import HeldError, RecipeError
 from pipeline.export.places import contents as contents_module
 from pipeline.export.places.file import check_file, file_lock, is_current, writing_file
+from pipeline.storage import disk
 from pipeline.storage.folder import Folder
 from tests.support.folders import contents
 from tests.support.kill_steps import killed_after
@@ -199,13 +201,25 @@ def test_large_files_are_read_in_chunks(tmp_path, monkeypatch):
     assert is_current(str(tmp_path / "a"), "export.x", {"export": "x"})
 
 
-def test_the_lock_that_a_killed_process_left_is_removed(tmp_path):
+def test_what_a_killed_process_left_is_removed_although_the_file_is_current(tmp_path):
+    """It was to write another decision, which may have filled the disk."""
     path = tmp_path / "a.npy"
     write(path, b"first", decision=1)
     (tmp_path / ".a.npy.winnow.lock").write_bytes(b"")
+    process = subprocess.Popen(["true"])
+    process.wait()
+    left = f".winnow-tmp.{disk.HOST}.{process.pid}.1."
+    (tmp_path / f"{left}a.npy").mkdir()
+    (tmp_path / f"{left}a.npy" / "new").write_bytes(b"half")
+    (tmp_path / f"{left}a.npy.winnow.json").write_bytes(b"half a note")
+    (tmp_path / f"{left}b.npy").write_bytes(b"of another file")
     before = contents(tmp_path)
     assert is_current(str(path), "export.x", {"decision": 1})
-    assert before.keys() - contents(tmp_path).keys() == {".a.npy.winnow.lock"}
+    assert before.keys() - contents(tmp_path).keys() == {
+        ".a.npy.winnow.lock",
+        f"{left}a.npy/new",
+        f"{left}a.npy.winnow.json",
+    }
 
 
 def test_a_note_is_mended_by_one_process_at_a_time(tmp_path):

@@ -59,6 +59,10 @@ def test_an_operator_that_breaks_its_contract_ends_the_pass(tmp_path, use, messa
             "compute.place: size.value is Float64; rows meet by integers, text or bytes, or lists of them",
         ),
         (
+            {"compute": {"place": {"use": "meeting.Place", "key": ""}}},
+            "compute.place: rows meet by the column ''; name one of this recipe",
+        ),
+        (
             {
                 "compute": {
                     "words": GROUPS["words"],
