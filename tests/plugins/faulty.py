@@ -100,6 +100,9 @@ class NoPartial(Stat):
     def partial(self, batch):
         return pl.DataFrame({"n": [len(batch)]}).nonsense()
 
+    def merge(self, parts):
+        return parts.sum()
+
 
 class NoMerge(Stat):
     """`merge` raises."""

@@ -155,7 +155,7 @@ def checked(
     for column, dtype in operator.writes.items():
         if result[column].dtype != dtype:
             raise OperatorError(
-                f"{name}.{column} must be {dtype}, as `writes` says, got {result[column].dtype}: "
+                f"{name}.{column} must be {dtype}, got {result[column].dtype}: "
                 "cast it, or make the frame with schema=dict(self.writes)"
             )
     named = [result[column].alias(f"{name}.{column}") for column in operator.writes]

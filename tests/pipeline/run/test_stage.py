@@ -192,11 +192,11 @@ def returns(frame: object) -> Writer:
         (pl.DataFrame({"value": [1.0] * 3, "more": [1] * 3}), r"extra \['more'\]$"),
         (
             pl.DataFrame({"value": [1, 2, 3]}),
-            r"^x.value must be Float64, as `writes` says, got Int64: cast it",
+            r"^x.value must be Float64, got Int64: cast it",
         ),
         (
             pl.DataFrame({"value": [None] * 3}),
-            r"^x.value must be Float64, as `writes` says, got Null: cast it",
+            r"^x.value must be Float64, got Null: cast it",
         ),
         (
             pl.DataFrame({"value": [0.0] * 3, "error": [["a"]] * 3}),
