@@ -72,3 +72,15 @@ def _wrong_columns(writes: Any) -> Iterator[str]:
         ):
             ours = _POLARS.get(dtype, "pl.Float32") if isinstance(dtype, type) else "pl.Float32"
             yield f"must give writes[{brief(column)}] as a polars type such as {ours}, got {brief(dtype)}"
+        elif not _can_be_stored(dtype):
+            yield (
+                f"cannot store writes[{brief(column)}] as {dtype}: numbers of 64 bits at most, texts (pl.String), "
+                "bytes (pl.Binary), and lists of them can be stored"
+            )
+
+
+def _can_be_stored(dtype: Any) -> bool:
+    """Whether the store can hold such values. The bytes of an Object are an address in memory."""
+    while (inner := getattr(dtype, "inner", None)) is not None:
+        dtype = inner
+    return all(dtype != bad for bad in (pl.Object, pl.Int128, pl.Duration))

@@ -17,7 +17,7 @@ from pipeline.ordered_map import threaded_map
 from pipeline.plan.session import Session
 from pipeline.progress import watched
 from pipeline.rule import Rule
-from pipeline.view.profile import NUMBER, PERCENT, TEXT, ColumnProfile, figure, profile, stored_columns
+from pipeline.view.profile import NUMBER, PERCENT, ColumnProfile, figure, profile, stored_columns
 
 BINS = 20  # of a histogram, about
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,20}")  # a text that a shell takes as it stands
@@ -161,7 +161,7 @@ def _overrides(session: Session, mine: ColumnProfile) -> Iterator[str]:
     if mine.kind == NUMBER and mine.quantiles:
         yield from _bound(f"keep.{mine.column}.min", mine, "10%")
         yield f"keep.{mine.column}.top=0.3"
-    elif mine.kind == TEXT and mine.frequent and PLAIN.fullmatch(best := next(iter(mine.frequent))):
+    elif mine.dtype == "String" and mine.frequent and PLAIN.fullmatch(best := next(iter(mine.frequent))):
         yield f"keep.{mine.column}.among=[{best}]"
 
 

@@ -40,6 +40,8 @@ def test_a_whole_class_is_taken(tmp_path):
         (WRITES, 'writes = ["score"]', "must give `writes` as a mapping of columns to polars types, such as"),
         (WRITES, 'writes = {"n": int}', "must give writes['n'] as a polars type such as pl.Int64, got <class 'int'>"),
         (WRITES, 'writes = {"n": "f4"}', "must give writes['n'] as a polars type such as pl.Float32, got 'f4'"),
+        (WRITES, 'writes = {"n": pl.Object}', "cannot store writes['n'] as Object: numbers of 64 bits at most"),
+        (WRITES, 'writes = {"n": pl.List(pl.Duration("ms"))}', "cannot store writes['n'] as List(Duration"),
         (WRITES, 'writes = {"error": pl.String}', "cannot call a column of `writes` 'error'"),
         ("def score", "def scores", "is a Score and must define score() (did you mean scores?)"),
         ("class Mine(Score)", "class Mine(Group)", "is a Group and must define keys()"),

@@ -135,3 +135,10 @@ def test_what_is_suggested_is_not_what_is_so(session):
         }
         other = replace(session, recipe=session.recipe.model_copy(update={"keep": keep}))
         assert detail.one_column(other, "caption.words").override == [suggested, "keep.caption.words=null"]
+
+
+def test_among_is_suggested_for_texts_alone(session):
+    """The rule refuses bytes, whose digits are shown."""
+    shown = replace(detail.one_column(session, "text").profile, frequent={"beef": 2}, dtype="String")
+    assert list(detail._overrides(session, shown)) == ["keep.text.among=[beef]"]
+    assert list(detail._overrides(session, replace(shown, dtype="Binary"))) == []
