@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
-from pipeline.errors import OperatorError, worded
+from pipeline.errors import OperatorError
 from pipeline.operator import Operator, Stat
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.progress import begun
 from pipeline.run.executor import Executor
-from pipeline.run.stage.calls import where
+from pipeline.run.stage.calls import where, with_columns
 
 ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
 SHARDS_PER_PARTIAL = 16  # shards that one task of a Stat reduces
@@ -56,12 +56,29 @@ class StatTask:
         return self.columns.batches(shard.name, self.operator.inputs(), ROWS_PER_PARTIAL)
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
-        """One partial table out of several."""
-        return called(self.name, self.operator, "merge", [pl.concat(parts)])
+        """One partial table out of several. It may be among the parts of the next call, so it must look as
+        they do: a Stat that breaks this works on a few shards, and ends a run over many."""
+        self._check_alike(parts[0], parts[1:], "partial() and merge() must always give")
+        merged = called(self.name, self.operator, "merge", [pl.concat(parts)])
+        self._check_alike(parts[0], [merged], "merge() must give")
+        return merged
+
+    def _check_alike(self, table: pl.DataFrame, others: Sequence[pl.DataFrame], rule: str) -> None:
+        """Raises OperatorError unless the tables have the same columns and types."""
+        for other in others:
+            if other.schema != table.schema:
+                raise OperatorError(
+                    f"{self.name}: {rule} the same columns and types, got {_columns(other)} after {_columns(table)}"
+                )
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
         """The table to store."""
         return called(self.name, self.operator, "finish", [merged])
+
+
+def _columns(table: pl.DataFrame) -> str:
+    """The columns of a table with their types, in words."""
+    return ", ".join(f"{name} {dtype}" for name, dtype in table.schema.items()) or "no column"
 
 
 def called(name: str, operator: Operator, method: str, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -70,7 +87,8 @@ def called(name: str, operator: Operator, method: str, frames: Sequence[pl.DataF
     try:
         table = getattr(operator, method)(*frames)
     except (Exception, SystemExit) as error:
-        raise OperatorError(f"{name}: {method}() fails: {worded(error)}{where(operator, error)}") from error
+        why = with_columns(operator, error)
+        raise OperatorError(f"{name}: {method}() fails: {why}{where(operator, error)}") from error
     if not isinstance(table, pl.DataFrame):
         kind = type(table).__name__
         raise OperatorError(f"{name}: {method}() must return a polars DataFrame, got {kind}")

@@ -121,3 +121,23 @@ class NotATable(NoMerge):
 
     def partial(self, batch):
         return super().partial(batch)["n"]
+
+
+class Renames(NoMerge):
+    """`merge` gives its table another column."""
+
+    def merge(self, parts):
+        return parts.select(total=pl.col("n").sum())
+
+
+class Uneven(NoMerge):
+    """`partial` gives a column another type for every second shard."""
+
+    needs = ("shard",)
+
+    def partial(self, batch):
+        odd = batch["shard"][0][-1] in "13579"
+        return pl.DataFrame({"n": [float(len(batch)) if odd else len(batch)]})
+
+    def merge(self, parts):
+        return parts.sum()

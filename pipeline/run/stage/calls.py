@@ -30,12 +30,21 @@ Images = Sequence[np.ndarray | None] | Sequence[memoryview | None]  # pixels, or
 Written = TypeVar("Written", bound=Writer)
 
 
+class _Tables(dict[str, pl.DataFrame]):
+    """The Stats that an operator reads."""
+
+    def __missing__(self, name: str) -> pl.DataFrame:
+        raise KeyError(
+            f"{name} is not among the Stats that fields of type Table name: {', '.join(self) or '-'}"
+        )
+
+
 def set_up(name: str, operator: Written, stats: Mapping[str, pl.DataFrame], device: Device) -> Written:
     """A copy of an operator that is ready for use. `stats`: the tables that it reads, and others. Raises
     OperatorError."""
     ready = operator.model_copy()
     with setting_up(name, ready):
-        ready.setup({need: stats[need] for need in ready.inputs() if need in stats}, device)
+        ready.setup(_Tables({need: stats[need] for need in ready.inputs() if need in stats}), device)
     return ready
 
 
@@ -107,13 +116,17 @@ def _attempt(
         result = _call(operator, batch, images)
     except OperatorError:
         raise
-    except pl.exceptions.ColumnNotFoundError as error:
-        read = ", ".join(operator.inputs()) or "nothing"
-        hint = f"; `needs` and fields name what it reads, which is {read}"
-        return None, f"{worded(error)}{hint}", where(operator, error)
     except (Exception, SystemExit) as error:
-        return None, worded(error), where(operator, error)
+        return None, with_columns(operator, error), where(operator, error)
     return checked(name, operator, result, len(batch)), "", ""
+
+
+def with_columns(operator: Operator, error: BaseException) -> str:
+    """An error on one line; of a column that was not found, with those that the operator is given."""
+    if not isinstance(error, pl.exceptions.ColumnNotFoundError):
+        return worded(error)
+    read = ", ".join(operator.inputs()) or "nothing"
+    return f"{worded(error)}; `needs` and fields name what it reads, which is {read}"
 
 
 def where(operator: Operator, error: BaseException) -> str:

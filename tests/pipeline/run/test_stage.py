@@ -155,6 +155,17 @@ def test_a_setup_that_sets_a_public_attribute_is_told_how_to():
         stage(sets=Sets())
 
 
+def test_a_setup_that_asks_for_a_stat_that_no_field_names_is_told_so():
+    class Asks(Root):
+        def setup(self, stats, device):
+            stats["counts"]
+
+    with pytest.raises(
+        OperatorError, match=r"counts is not among the Stats that fields of type Table name: -"
+    ):
+        stage(asks=Asks())
+
+
 def test_reasons_are_one_line():
     class Lines(Root):
         def score(self, batch):
