@@ -193,7 +193,7 @@ def run_all(session: Session, local: bool, quiet: bool = False, out: Console = r
         decided, written = decide_and_export(log.session, executor, log.pending)
         changes = effects(decided.session, executor)
         balance = books(decided.session, decided.decision, decided.pending, log)
-        said = doubts(decided.session)
+        said = [*doubts(decided.session), *decided.decision.doubts()]
     if not quiet:
         tables.funnel(balance, balance, balance.lost, out)
         tables.doubts(said, out)

@@ -44,9 +44,9 @@ def gallery(
     """Write pictures of samples, each with its fate and the reason.
 
     A condition is made of: kept, dropped, failed; passes RULE, dropped by RULE,
-    dropped only by RULE, dropped first by RULE, no value for RULE; COLUMN < 4,
-    and <=, >, >=, ==, != with numbers, true, false or quoted texts; COLUMN
-    contains "x"; COLUMN is missing; and, or, not, brackets.
+    dropped only by RULE, dropped first by RULE, failed at RULE, no value for
+    RULE; COLUMN < 4, and <=, >, >=, ==, != with numbers, true, false or quoted
+    texts; COLUMN contains "x"; COLUMN is missing; and, or, not, brackets.
 
     Examples:
 

@@ -127,7 +127,7 @@ def keep(
         done = decided.session
         written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
         found = losses(done)
-        said = doubts(done)
+        said = [*doubts(done), *decided.decision.doubts()]
     if json:
         faults = {"damaged": found.damaged, "passed_over": found.passed_over, "unwatched": found.unwatched}
         print_json(
@@ -239,7 +239,13 @@ def effects(
         print_json(changes.to_rows())
     else:
         tables.effects(changes)
-        say(f"all tables: {decided.session.store.root.path(changes.folder)}")
+        if changes.tables:
+            say(f"all tables: {decided.session.store.root.path(changes.folder)}")
+        else:
+            say(
+                "nothing to compare: the recipe has no Stat that says what a decision did, such as "
+                "wfpp.WordFrequency, metaclip.EntryCount or bias.Patterns"
+            )
     exit_if_incomplete(decided.pending, losses(decided.session), allow_damaged=allow_damaged)
 
 

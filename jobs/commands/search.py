@@ -78,7 +78,9 @@ def search(
     model: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help="The CLIP of embeddings that came with the pool, as ClipScore names it."
+            metavar="NAME",
+            help="The CLIP of embeddings that came with the pool, as ClipScore names it; or where the index's own "
+            "lies now, if its path has changed.",
         ),
     ] = "",
     pretrained: Annotated[

@@ -113,7 +113,8 @@ def of(name: str, manuals: Sequence[Manual]) -> list[Manual]:
     found = [module for module, count in mentions.most_common(MOST_MENTIONS) if count and not hint]
     where = f"modules that mention it: {', '.join(found)}" if found else f"modules: {', '.join(mentions)}"
     raise RecipeError(
-        f"operators: {brief(name)} is not an operator{hint}; {where}. `winnow operators` lists all"
+        f"operators: {brief(name)} is not an operator{hint}; {where}. `winnow operators` lists all, and with "
+        "--recipe those of its plugins, too"
     )
 
 

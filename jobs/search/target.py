@@ -37,7 +37,8 @@ OTHERWISE = "--like searches without a model"
 @dataclass(frozen=True)
 class Choice:
     """Which index: `name`, if a recipe has several; `overrides` of the recipe; `trust`: see SearchIndex.
-    `model`, `pretrained`: of embeddings that came with the pool, as clip.ClipScore has them."""
+    `model`, `pretrained`: of embeddings that came with the pool, as clip.ClipScore has them; or where the
+    files are that the index names at another path."""
 
     name: str | None = None
     overrides: Sequence[str] = ()
@@ -154,14 +155,10 @@ def _chosen(recipe: Recipe, word: str, name: str | None) -> Index:
 
 
 def _named(index: SearchIndex, choice: Choice) -> ClipWeights:
-    """The model that the command names. Raises RecipeError if the index knows its own."""
+    """The model that the command names. Raises RecipeError if it is another than the index's own."""
     if index.about.operator:
-        known = " ".join(
-            str(index.about.operator[name]) for name in ("use", *WEIGHTS) if name in index.about.operator
-        )
-        raise RecipeError(
-            f"--model: {index.path} knows what made its embeddings ({known}); leave --model out"
-        )
+        given = {"model": choice.model, "pretrained": choice.pretrained}
+        return _of_index(index, {name: value for name, value in given.items() if value})
     if not choice.model:
         raise RecipeError("--pretrained: of which model? Add --model, such as ViT-L-14")
     try:
@@ -196,8 +193,9 @@ def _how_to_name(embedding: str) -> str:
     return f"name it: --model {model} --pretrained {pretrained}"
 
 
-def _of_index(index: SearchIndex) -> ClipWeights:
-    """The model that the index names, if its files are those that made the index."""
+def _of_index(index: SearchIndex, given: Mapping[str, str] | None = None) -> ClipWeights:
+    """The model that the index names, if its files are those that made the index. `given`: where they are
+    now, by field, if not where they were then."""
     made = index.about.operator
     if made is None:
         raise RecipeError(
@@ -214,9 +212,15 @@ def _of_index(index: SearchIndex) -> ClipWeights:
     if not issubclass(cls, ClipWeights):
         raise _cannot(use, index)
     try:
-        operator = cls(**{name: value for name, value in made.items() if name in cls.model_fields})
+        fields = {name: value for name, value in made.items() if name in cls.model_fields}
+        operator = cls(**{**fields, **(given or {})})
     except ValueError as error:
         raise RecipeError(f"{index.path}: operator is garbled: {shortened(str(error))}") from None
+    if given and operator.owners() and not index.trusted:
+        raise RecipeError(
+            f"--model: {index.path} knows what made its embeddings ({use}), and whether another path holds the "
+            "same files cannot be told; leave --model out, or add --trust"
+        )
     _check_key(operator, use, index)
     return _as_clip(operator, use, index)
 
@@ -227,6 +231,13 @@ def _check_key(operator: ClipWeights, use: str, index: SearchIndex) -> None:
     if operator.owners() or index.trusted:
         return
     contents = {field: _content(paths) for field, paths in operator.fields_of("file")}
+    for field, path in operator.fields_of("file"):
+        absent = contents[field] is None and "://" not in path
+        if absent and (why := operator.why_missing(field, path)):
+            raise RecipeError(
+                f"the {field} of {index.about.embedding}: {why}; relative paths start at the current folder: start "
+                f"where the recipe ran, or say where the file is, as in --{field} PATH"
+            )
     known = {field: digest for field, digest in contents.items() if digest is not None}
     if not index.about.columns.endswith(f"-{cache_key(use, operator, {}, known)}"):
         raise RecipeError(

@@ -24,6 +24,8 @@ def plan(preview: Preview) -> None:
     _shards("files that do not exist", preview.missing)
     _shards("files written since they were read; those whose content differs are done anew", preview.doubtful)
     tables.console.print(_missing_passes(preview.passes) if preview.passes else "Everything is computed.")
+    for name, why in preview.renewed.items():
+        tables.console.print(styled("anew", "yellow"), f"compute.{name}: {why}")
     if preview.measured is None and any(step.seconds is None for step in preview.passes):
         tables.console.print(UNMEASURED)
     if preview.index:

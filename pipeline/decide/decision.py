@@ -44,6 +44,16 @@ class Decision:
     failed: int
     rules: Mapping[str, RuleCount]
 
+    def doubts(self) -> list[str]:
+        """A line for each rule that no sample passes, though some have a value. As a rule its bound is
+        mistyped, or the column has another range than was thought."""
+        return [
+            f"keep.{name}: no sample passes {rule.bound}; `winnow columns RECIPE {rule.column}` shows what "
+            "there is"
+            for name, rule in self.rules.items()
+            if rule.fails and not rule.passes
+        ]
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Decision":
         """The decision that a `rules.json` holds, as `Folder.read_json` reads it."""

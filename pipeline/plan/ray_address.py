@@ -25,6 +25,7 @@ SELF = ("auto", "local")  # addresses that Ray looks up itself
 NEXT_STEP = (
     "; give the address of a running cluster, unset RAY_ADDRESS to start Ray on this machine, or use --local"
 )
+GUARDED = "; a cluster with a token needs RAY_AUTH_MODE=token and its ~/.ray/auth_token here, too"
 _ADDRESS = re.compile(r"(?:ray://)?(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/\[\]@?#]+)):([0-9]{1,5})")
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # with empty SETTINGS
 _HEAD = 9  # bytes of a frame's head; the fourth is its type
@@ -81,8 +82,9 @@ def connect(init: Callable[..., Any], address: str) -> None:
         init()
     except Exception as error:
         reason = shortened(worded(error))
+        token = "" if os.environ.get("RAY_AUTH_MODE") == "token" else GUARDED
         raise RecipeError(
-            f"RAY_ADDRESS is {brief(address)}: Ray cannot connect ({reason}){NEXT_STEP}"
+            f"RAY_ADDRESS is {brief(address)}: Ray cannot connect ({reason}){token}{NEXT_STEP}"
         ) from None
 
 

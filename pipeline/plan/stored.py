@@ -136,7 +136,10 @@ def _nothing(session: Session) -> str:
             "with the same --shards if there is one"
         )
     if doubtful is None:
-        return "nothing to decide on: no shard has every column yet; run `winnow compute` first"
+        return (
+            "nothing to decide on: no shard has every column yet; run `winnow compute` first (`winnow plan` says "
+            "what is missing, and why)"
+        )
     return (
         f"nothing to decide on: files were written since they were read ({doubtful.path}: "
         f"{doubtful.differs}); run `winnow compute` first: if their content is the same, that takes as long as "

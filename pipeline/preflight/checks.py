@@ -203,3 +203,12 @@ def _read_only(root: Folder) -> list[str]:
         f"pool.store: {folder} cannot be written: commands that only read work, one that computes would stop; "
         "make it writable, or name another store"
     ]
+
+
+def check_operators(session: Session) -> list[str]:
+    """The operators' own warnings."""
+    return [
+        f"compute.{name}: {warning}"
+        for name in session.recipe.compute
+        for warning in session.recipe.operator(name).warnings()
+    ]

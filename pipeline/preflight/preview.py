@@ -25,6 +25,7 @@ from pipeline.preflight.captions import caption_line, caption_warnings, looked_f
 from pipeline.preflight.checks import (
     check_cluster,
     check_gone,
+    check_operators,
     check_packed,
     check_parts,
     check_shards,
@@ -34,6 +35,7 @@ from pipeline.preflight.checks import (
 from pipeline.preflight.estimate import Estimate, MissingPass, StagePool, estimate
 from pipeline.preflight.index_cost import HERE, PlannedIndex, measured_rates, planned_indexes
 from pipeline.preflight.measure import Measured, MeasuredOn, measure, total_bytes
+from pipeline.preflight.renewed import renewed
 from pipeline.preflight.space import Space, check_space
 from pipeline.preflight.upload import check_upload
 from pipeline.run.compute import Observe, unobserved
@@ -65,6 +67,7 @@ class Preview:
     """The stored results of a recipe, and the passes that would run. Figures that are not known are None.
 
     indexed    shards whose samples are known, which have so many `samples` in all
+    renewed    operator -> what differs from it in the results that the store has under its name
     doubtful   shard -> how its file differs from the one that was read. Its content is compared first, and
                the shard is done anew only if that differs, too; the passes leave this out
     missing    shard -> the path of its file, which does not exist
@@ -81,6 +84,7 @@ class Preview:
     shards: int
     indexed: int
     samples: int | None
+    renewed: Mapping[str, str]
     doubtful: Mapping[str, str]
     missing: Mapping[str, str]
     operators: Mapping[str, str]
@@ -128,6 +132,7 @@ def preview(
         shards=len(session.shards),
         indexed=len(stored.rows),
         samples=sum(stored.rows.values()) if stored.rows else None,
+        renewed=renewed(session, [name for step in passes for name in step.operators]),
         doubtful=doubtful,
         missing={shard.name: shard.path for shard in session.shards if shard.state == MISSING},
         operators={name: session.folder(name).split("/")[1] for name in session.recipe.compute},
@@ -150,7 +155,7 @@ def preview(
             *_shuffle_warnings(passes),
             *_index_warnings(indexes),
             *(check_upload(".") if cluster else []),
-            *_operator_warnings(session),
+            *check_operators(session),
             *(doubts(session) or (measured.doubts if measured else [])),
         ],
     )
@@ -212,15 +217,6 @@ def _index_warnings(indexes: Sequence[PlannedIndex]) -> list[str]:
         "factory with shorter codes"
         for index in indexes
         if index.joined is False and index.bytes is not None
-    ]
-
-
-def _operator_warnings(session: Session) -> list[str]:
-    """The operators' own warnings."""
-    return [
-        f"compute.{name}: {warning}"
-        for name in session.recipe.compute
-        for warning in session.recipe.operator(name).warnings()
     ]
 
 

@@ -172,6 +172,8 @@ def _check_name(key: str, value: str, allowed: Collection[str], what: str) -> No
         raise RecipeError(
             f"{shortened(key)}: {value} are there if pool.caption says where, such as [txt, json.captions]"
         )
+    if value == "caption" and "text" in allowed:
+        raise RecipeError(f"{shortened(key)}: {value} is not {what}: captions are in the column `text`")
     raise RecipeError(f"{shortened(key)}: {unknown(value, what, allowed)}")
 
 

@@ -111,6 +111,8 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise RecipeError(f"{told}: the value is not valid YAML") from None
     if value is None and _take_out(data, key, told):
         return
+    if meant := _meant(data, key, value):
+        raise RecipeError(f"{told}: did you mean {meant}?")
     *names, last = _split(data, key, whole_rule=isinstance(value, dict))
     target: Any = data
     for name in names:
@@ -122,6 +124,23 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if names[:1] == ["keep"] and last in BOUNDS:
         _drop_other_bounds(target, last)
     target[last] = value
+
+
+def _meant(data: Mapping[str, Any], key: str, value: Any) -> str:
+    """The override that was meant, if this one names a rule but not its bound, or begins with the name of a
+    rule or an operator instead of a section; else empty."""
+    rules, operators = (
+        {**each} if isinstance(each := data.get(s), dict) else {} for s in ("keep", "compute")
+    )
+    top, _, rest = key.partition(".")
+    if top == "keep" and rest in rules and not isinstance(value, dict) and isinstance(rules[rest], dict):
+        bound = next((bound for bound in BOUNDS if bound in rules[rest]), BOUNDS[0])
+        return f"keep.{rest}.{bound}=..."
+    if top in Recipe.model_fields:
+        return ""
+    if key in rules or key.rpartition(".")[0] in rules:
+        return f"keep.{key}=..."
+    return f"compute.{key}=..." if top in operators and rest else ""
 
 
 def _take_out(data: dict[str, Any], key: str, told: str) -> bool:

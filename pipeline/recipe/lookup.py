@@ -17,20 +17,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import PydanticUserError, ValidationError
 
 from pipeline.errors import PLUGIN, RecipeError, brief, guess, is_fault, place, shortened, worded
 from pipeline.operator import Operator, Stat, Writer
 from pipeline.recipe.imports import own_imports
+from pipeline.recipe.plugin_class import check_class
 from pipeline.recipe.sections import Entry
 from pipeline.recipe.wording import messages
-from pipeline.schema import is_storable
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")  # of an operator in a recipe: it names folders
 MOST_USE = 200  # characters of `use`
 _USE = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)*\.[A-Za-z_][A-Za-z0-9_]*")  # module.Class
 _IMPORTED: dict[str, str] = {}  # modules of the user's own that plugins import -> digest of the file
-ERROR = "error"  # the column that every operator may add to those that it declares
+_BASES = "Score, ImageScore, BytesScore, Stat or Group"  # what an operator is derived from
 _ROOT = "operators"  # the package that `use:` looks in
 
 
@@ -52,39 +52,17 @@ def build(name: str, spec: Any, plugins: Sequence[str]) -> Entry:
     try:
         operator = cls(**{key: value for key, value in spec.items() if key != "use"})
         if source is not None:
+            check_class(operator, f"compute.{name}: {use}")
             operator.inputs()  # what a plugin made of it must not fail later, where nobody looks for it
     except ValidationError as error:
         raise RecipeError("\n".join(messages(error, cls, f"compute.{name}."))) from None
+    except RecipeError:
+        raise
     except BaseException as error:
         if source is None or not is_fault(error):
             raise
         raise RecipeError(f"compute.{name}: {use} fails: {_worded(error, cls.__module__)}") from error
-    if isinstance(operator.needs, str):
-        raise RecipeError(
-            f"compute.{name}: {use}.needs must be a tuple of names, such as ({operator.needs!r},), "
-            f"got {brief(operator.needs)}"
-        )
-    if isinstance(operator, Writer):
-        _check_writes(f"compute.{name}: {use}.writes", operator.writes)
     return Entry(use, operator, source)
-
-
-def _check_writes(key: str, writes: Any) -> None:
-    """An operator's columns have names and types that a table can have. Raises RecipeError."""
-    if not isinstance(writes, Mapping):
-        raise RecipeError(f"{key} must map names of columns to types of polars, got {brief(writes)}")
-    for column, dtype in writes.items():
-        if not isinstance(column, str) or not column:
-            raise RecipeError(f"{key}: a column's name must be a text, got {brief(column)}")
-        if column == ERROR:
-            raise RecipeError(
-                f"{key}: `{ERROR}` is the reason of a row without a result; name another column"
-            )
-        if not is_storable(dtype):
-            raise RecipeError(
-                f"{key}: the type of {shortened(column)} must be one of polars that a file can hold, "
-                f"such as pl.Float32 or pl.List(pl.String), got {brief(dtype)}"
-            )
 
 
 def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], str | None]:
@@ -93,11 +71,13 @@ def find(use: str, key: str, plugins: Sequence[str]) -> tuple[type[Operator], st
     if len(use) > MOST_USE or not _USE.fullmatch(use):
         raise RecipeError(f"{key} must be an import path such as clip.ClipScore, got {brief(use)}")
     module_name, class_name = use.rsplit(".", 1)
-    module, source = _plugin(module_name, plugins) or (_operators(module_name, use, key), None)
+    module, source = _plugin(module_name, plugins) or (_operators(module_name, use, key, plugins), None)
     cls = getattr(module, class_name, None)
     if not (isinstance(cls, type) and issubclass(cls, Operator) and cls.__module__ == module.__name__):
         offered = ", ".join(f"{module_name}.{c}" for c in _offered(module)) or "none"
-        raise RecipeError(f"{key}: {use} is not an operator; {module_name} has: {offered}")
+        own = isinstance(cls, type) and cls.__module__ == module.__name__ and source is not None
+        hint = f"; derive it from {_BASES} of pipeline.operator" if own else ""
+        raise RecipeError(f"{key}: {use} is not an operator{hint}; {module_name} has: {offered}")
     if not issubclass(cls, Writer | Stat):
         raise RecipeError(f"{key}: {use} must be a Score, ImageScore, Stat or Group")
     return cls, source
@@ -114,7 +94,7 @@ def _offered(module: ModuleType) -> Iterator[str]:
             yield name
 
 
-def _operators(module_name: str, use: str, key: str) -> ModuleType:
+def _operators(module_name: str, use: str, key: str, plugins: Sequence[str]) -> ModuleType:
     """The module of that name under `operators`. Raises RecipeError."""
     full = f"{_ROOT}.{module_name}"
     try:
@@ -125,7 +105,8 @@ def _operators(module_name: str, use: str, key: str) -> ModuleType:
         folder = Path(importlib.import_module(_ROOT).__path__[0])
         modules = sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
         hint = guess(module_name, modules) or f"; there are: {', '.join(modules)}"
-        raise RecipeError(f"{key}: no module {module_name} under operators or plugins, for {use}{hint}")
+        own = "" if plugins else "; for an operator of your own, `plugins: [FOLDER]` says where its file is"
+        raise RecipeError(f"{key}: no module {module_name} under operators or plugins, for {use}{hint}{own}")
     return importlib.import_module(full)
 
 
@@ -170,7 +151,8 @@ def _load_plugin(file: Path) -> tuple[ModuleType, str]:
             if not is_fault(error):
                 raise
             del sys.modules[name]
-            raise RecipeError(f"plugins: {file} fails on import: {_worded(error, name)}") from error
+            why = _worded(error, name) + _advice(error, file)
+            raise RecipeError(f"plugins: {file} fails on import: {why}") from error
     return sys.modules[name], digest
 
 
@@ -195,6 +177,23 @@ def _worded(error: BaseException, module: str) -> str:
     process would take the command with it."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: SyntaxError: {error.msg}" if error.lineno else worded(error)
+    if isinstance(error, PydanticUserError) and error.code == "model-field-missing-annotation":
+        field = error.message.partition("`")[2].partition("`")[0]  # such as threshold = 3
+        return (
+            f"{shortened(field)} has no type: a parameter needs one, as in `threshold: int = 3`, and a constant "
+            "ClassVar[int], or a place outside of the class"
+        )
     at = place(error, module)
     what = "it ends the process (exit)" if isinstance(error, SystemExit) else shortened(worded(error))
     return f"line {at[1]}: {what}" if at else what
+
+
+def _advice(error: BaseException, file: Path) -> str:
+    """What to do about a plugin that imports a file beside it: the cache key covers the plugin's own source
+    alone, so that results would stay when the other file changes."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if not missing or not file.with_name(f"{missing.partition('.')[0]}.py").is_file():
+        return ""
+    return (
+        f"; a plugin is one file: put what it needs of {missing} into it, or install {missing} as a package"
+    )

@@ -23,6 +23,7 @@ _PLAIN = {  # pydantic's words -> ours
     "greater than": ">",
     "less than": "<",
 }
+LARGE = 1e9  # bounds below it are repeated in an example
 _WORDS = re.compile("|".join(_PLAIN))
 _CLASS = re.compile(r" or instance of \w+")
 
@@ -48,10 +49,12 @@ def _message(key: str, item: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return f"{key} {item['ctx']['error']}"
     share = key.endswith((".top", ".bottom")) and kind in ("greater_than", "less_than_equal")
-    allowed_text = (
-        "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], _CLASS.sub("", item["msg"]))
-    )
-    return f"{key} {allowed_text}, got {brief(value)}{_guess(value, share)}"
+    words = _CLASS.sub("", item["msg"])
+    allowed_text = "must be in (0, 1]" if share else _WORDS.sub(lambda m: _PLAIN[m[0]], words)
+    bare = allowed_text.endswith(" a mapping") and key.startswith("keep.") and type(value) in (int, float)
+    bare = bare and abs(value) < LARGE
+    example = f", such as {{min: {value}}}" if bare else ""
+    return f"{key} {allowed_text}{example}, got {brief(value)}{_guess(value, share)}"
 
 
 def _guess(value: Any, share: bool) -> str:

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
-from pipeline.errors import OperatorError, is_fault, worded
+from pipeline.errors import OperatorError, is_fault
 from pipeline.operator import Operator, Stat
 from pipeline.plan.session import Session
 from pipeline.pool.shards import Shard
 from pipeline.progress import begun
 from pipeline.run.executor import Executor
-from pipeline.run.stage.calls import where
+from pipeline.run.stage.calls import where, with_columns
 from pipeline.schema import is_storable
 
 ROWS_PER_PARTIAL = 65_536  # rows that a Stat sees at a time, at most
@@ -58,21 +58,34 @@ class StatTask:
 
     def merge(self, parts: list[pl.DataFrame]) -> pl.DataFrame:
         """One partial table out of several."""
-        return called(self.name, self.operator, "merge", [joined(self.name, parts)])
+        return merged_parts(self.name, self.operator, parts)
 
     def finish(self, merged: pl.DataFrame) -> pl.DataFrame:
         """The table to store."""
         return called(self.name, self.operator, "finish", [merged])
 
 
-def joined(name: str, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Partial tables of an operator, one below the other. Raises OperatorError if they differ in columns."""
-    try:
-        return pl.concat(parts)
-    except pl.exceptions.PolarsError as error:
-        raise OperatorError(
-            f"{name}: partial() and merge() must always return the same columns and types: {worded(error)}"
-        ) from error
+def merged_parts(name: str, operator: Operator, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """One partial table out of several. It may be among the parts of the next call, so it must look as they
+    do: an operator that breaks this works on a few shards, and ends a run over many. Raises OperatorError."""
+    _check_alike(name, parts[0], parts[1:], "partial() and merge() must always give")
+    merged = called(name, operator, "merge", [pl.concat(parts)])
+    _check_alike(name, parts[0], [merged], "merge() must give")
+    return merged
+
+
+def _check_alike(name: str, table: pl.DataFrame, others: Sequence[pl.DataFrame], rule: str) -> None:
+    """Raises OperatorError unless the tables have the same columns and types."""
+    for other in others:
+        if other.schema != table.schema:
+            raise OperatorError(
+                f"{name}: {rule} the same columns and types, got {_columns(other)} after {_columns(table)}"
+            )
+
+
+def _columns(table: pl.DataFrame) -> str:
+    """The columns of a table with their types, in words."""
+    return ", ".join(f"{name} {dtype}" for name, dtype in table.schema.items()) or "no column"
 
 
 def called(name: str, operator: Operator, method: str, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -83,7 +96,8 @@ def called(name: str, operator: Operator, method: str, frames: Sequence[pl.DataF
     except BaseException as error:
         if not is_fault(error):
             raise
-        raise OperatorError(f"{name}: {method}() fails: {worded(error)}{where(operator, error)}") from error
+        why = with_columns(operator, error)
+        raise OperatorError(f"{name}: {method}() fails: {why}{where(operator, error)}") from error
     if not isinstance(table, pl.DataFrame):
         kind = type(table).__name__
         raise OperatorError(f"{name}: {method}() must return a polars DataFrame, got {kind}")

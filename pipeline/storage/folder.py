@@ -220,6 +220,18 @@ class Folder:
             path[len(base) :].removesuffix(suffix) for path in self._find(base) if _published(path, suffix)
         }
 
+    def folder_names(self, folder: str) -> set[str]:
+        """The folders directly in a folder, as `folder/name`. One listing, whatever they hold."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self.path(folder), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        names = (
+            str(info["name"]).rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory"
+        )
+        return {f"{folder}/{name}" for name in names}
+
     def listing(self, folder: str, suffix: str = "") -> dict[str, Mapping[str, Any]]:
         """The same names on other storage than a local disk, each with what the file system's listing says of
         the file (`size`, and what fsspec passes on: etag, time of change)."""

@@ -31,6 +31,7 @@ Every file carries a seal over its bytes (seals.py).
 import re
 
 SAMPLES = "samples"
+COLUMNS = "columns"
 MEETINGS = "groups"
 RUNS = "runs"
 DIGESTS = "digests.json"
@@ -65,7 +66,12 @@ NOTE = ".winnow.json"  # what the name of the note beside a single exported file
 
 def columns_folder(name: str, key: str) -> str:
     """The folder that holds an operator's parts."""
-    return f"columns/{name}-{key}"
+    return f"{COLUMNS}/{name}-{key}"
+
+
+def is_columns_of(name: str, folder: str) -> bool:
+    """Whether a folder holds parts of an operator of that name, under whatever key."""
+    return re.fullmatch(rf"{COLUMNS}/{re.escape(name)}-[0-9a-f]{{16}}", folder) is not None
 
 
 def part(folder: str, shard: str) -> str:

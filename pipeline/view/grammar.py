@@ -28,7 +28,7 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-WORDS = ("kept", "dropped", "failed", "passes", "no value for", "not", "a column")
+WORDS = ("kept", "dropped", "failed", "failed at", "passes", "no value for", "not", "a column")
 BOOLEANS = {"true": True, "false": False}
 DEEPEST = 50  # brackets and nots within each other
 WHERE = "where"
@@ -128,6 +128,8 @@ class Parser:
         """What is said of a sample's fate, of a rule's verdict, or of a column."""
         if self._take("kept"):
             return pl.col(FATE) == KEPT
+        if self._take("failed", "at"):
+            return self._fails_to_judge(self._rule())
         if self._take("failed"):
             return pl.col(FATE) == FAILED
         if self._take("passes"):
@@ -147,6 +149,14 @@ class Parser:
         names = list(self.rules)
         earlier = [~_fails(name) for name in names[: names.index(rule)]]
         return reduce(lambda one, other: one & other, earlier, (pl.col(FATE) == DROPPED) & _fails(rule))
+
+    def _fails_to_judge(self, rule: str) -> pl.Expr:
+        """Whether a sample counts as failed at this rule: the first that needs a value and finds none."""
+        names = [name for name, each in self.rules.items() if each.missing == "drop"]
+        if rule not in names:
+            return pl.lit(value=False)
+        earlier = [pl.col(verdict(name)).is_not_null() for name in names[: names.index(rule)]]
+        return reduce(lambda one, other: one & other, earlier, pl.col(verdict(rule)).is_null())
 
     def _rule(self) -> str:
         """The name of a rule: in quotes, or as many words as make the longest one."""

@@ -150,9 +150,12 @@ def _overrides(session: Session, mine: ColumnProfile) -> Iterator[str]:
     rules = {name: rule for name, rule in session.recipe.keep.items() if rule.column == mine.column}
     for name, rule in rules.items():
         if rule.bound in ("min", "max"):
-            yield from _bound(f"keep.{name}.{rule.bound}", mine, "10%" if rule.bound == "min" else "90%")
+            quantiles = ("10%", "25%", "50%") if rule.bound == "min" else ("90%", "75%", "50%")
+            other = [q for q in quantiles if _shown(mine, q) != rule.min and _shown(mine, q) != rule.max]
+            yield from _bound(f"keep.{name}.{rule.bound}", mine, *other[:1])
         elif rule.bound in ("top", "bottom"):
-            yield f"keep.{name}.{rule.bound}=0.5"
+            share = next(share for share in (0.5, 0.3) if share not in (rule.top, rule.bottom))
+            yield f"keep.{name}.{rule.bound}={share}"
         yield f"keep.{name}=null"
     if rules:
         return
@@ -164,7 +167,13 @@ def _overrides(session: Session, mine: ColumnProfile) -> Iterator[str]:
         yield f"keep.{mine.column}.among=[{word}]"
 
 
-def _bound(key: str, mine: ColumnProfile, quantile: str) -> Iterator[str]:
-    """A quantile as a bound, if there is one: bounds are finite."""
-    if math.isfinite(value := mine.quantiles.get(quantile, math.inf)):
-        yield f"{key}={value:.4g}"
+def _bound(key: str, mine: ColumnProfile, *quantiles: str) -> Iterator[str]:
+    """Quantiles as bounds, if there are any: bounds are finite."""
+    for quantile in quantiles:
+        if math.isfinite(value := _shown(mine, quantile)):
+            yield f"{key}={value:.4g}"
+
+
+def _shown(mine: ColumnProfile, quantile: str) -> float:
+    """A quantile to four digits, as it is shown; infinite if it is not known."""
+    return float(f"{mine.quantiles.get(quantile, math.inf):.4g}")

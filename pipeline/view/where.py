@@ -7,6 +7,7 @@
     passes RULE, dropped by RULE  the rule's verdict; `no value for RULE`
     dropped only by RULE          it passes all other rules
     dropped first by RULE         the first rule that it fails, by which the funnel counts it
+    failed at RULE                the first rule that finds no value to judge, at which the funnel counts it
     COLUMN < 4                    also <=, >, >=, ==, != and texts in quotes
     COLUMN contains "x"           of a text, or of a list of texts: one of its texts is "x"
     COLUMN is missing             also `is not missing`

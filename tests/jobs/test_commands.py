@@ -115,6 +115,21 @@ def test_what_was_asked_for_is_on_stdout(ran: dict[str, dict], place: Path) -> N
     assert "samples read" in run.stderr
 
 
+def test_a_bound_that_nothing_passes_is_a_doubt(ran: dict[str, dict], place: Path) -> None:
+    more = ("--allow-damaged", "--set", "keep.caption.words.min=1000")
+    text = "keep.caption.words: no sample passes >= 1000; `winnow columns RECIPE caption.words` shows what"
+    assert f"doubt {text}" in " ".join(winnow("keep", place / "recipe.yaml", *more).stdout.split())
+    (said,) = json.loads(winnow("keep", place / "recipe.yaml", *more, "--json").stdout)["doubts"]
+    assert said.startswith(text)
+
+
+def test_effects_without_a_stat_says_so(ran: dict[str, dict], place: Path) -> None:
+    done = winnow("effects", place / "recipe.yaml", "--local", "--allow-damaged")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing to compare: the recipe has no Stat" in done.stderr
+    assert "all tables" not in done.stderr
+
+
 def test_a_missing_shard_is_pending_and_the_rest_is_done(ran: dict[str, dict], place: Path) -> None:
     more = f"pool.shards={place}/pool/{{00000..00003}}.tar"
     done = winnow(

@@ -55,7 +55,8 @@ SCORES = [use for use in PARAMETERS if use not in (*TOTALS, *GROUPS)]
 
 def test_every_operator_is_under_contract():
     missing = set(FOUND) - PARAMETERS.keys()
-    assert not missing, f"add {sorted(missing)} to PARAMETERS (and its fields to CHANGES)"
+    told = "add to contract_parameters.py a function such as `lambda clip: {}`, its fields to contract_changes.py"
+    assert not missing, f"{sorted(missing)}: {told}"
 
 
 @pytest.fixture
@@ -220,7 +221,8 @@ def test_the_key_changes_with_every_field_and_the_version_and_nothing_else(use, 
     plain = entry(use).operator
     captions = {"text": "best.text"} if isinstance(plain, ReadsCaptions) else {}
     changes = {**CHANGES.get(use, {}), **captions}
-    assert changes.keys() == type(plain).model_fields.keys(), f"CHANGES[{use!r}] must cover every field"
+    told = f"CHANGES[{use!r}] in contract_changes.py must have another value of every field"
+    assert changes.keys() == type(plain).model_fields.keys(), told
     assert key(entry(use).operator) == key(plain) == key(plain.model_copy())
     together = [  # a field that is only allowed beside others comes with them
         value if isinstance(value, dict) and field in value else {field: value}
@@ -250,6 +252,10 @@ def test_the_module_says_what_it_measures(module):
     doc = importlib.import_module(f"operators.{module}").__doc__
     first = doc.split("\n")[0]
     assert first.endswith(".") or doc.split("\n\n")[0].rstrip().endswith(".")
+    absent = [part for part in ("Columns", "Source", "Differs") if part not in doc]
+    assert not absent, (
+        f"the docstring of operators/{module}.py lacks {absent}: see CONTRIBUTING.md, Add an operator"
+    )
     parts = [doc.index(part) for part in ("Columns", "Source", "Differs")]
     assert parts == sorted(parts)
     for use in defined(module):

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 import yaml
 
+from jobs.manual.docstrings import parse_docstring
 from jobs.manual.fields import dtype_text
 from jobs.toy.sample_pool import make_pool
 from pipeline.decide.decide import decide
 from pipeline.decide.effects import effects
 from pipeline.decide.explain import explain
-from pipeline.operator import Operator, Score, Stat
+from pipeline.operator import ImageScore, Operator, Score, Stat
 from pipeline.plan.session import Session
 from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
@@ -25,6 +26,9 @@ from tests.support import operators_page as page
 
 BY_HAND, _, REFERENCE = page.README.read_text().partition(page.MARK)
 USES = {use: cls for module in page.modules() for use, cls in page.operators_of(module).items()}
+
+
+FORM = "CONTRIBUTING.md shows the form under Add an operator"
 
 
 def blocks(text: str, kind: str) -> list[str]:
@@ -52,11 +56,18 @@ def test_lines_are_short():
 @pytest.mark.parametrize("use", USES)
 def test_every_operator_says_what_when_and_at_what_cost(use: str):
     cls = USES[use]
-    assert re.match(r"[A-Z].*[.:]", page.joined(page.paragraphs(cls)[0]))
-    assert page.paragraph(cls, "Use it ")
-    assert page.paragraph(cls, "Cost: ")
-    assert bool(page.paragraph(cls, "Table: ")) == issubclass(cls, Stat)
-    assert page.meanings(cls).keys() == cls.model_fields.keys(), "each field has a meaning, and nothing else"
+    assert re.match(r"[A-Z].*[.:]", page.joined(page.paragraphs(cls)[0])), (
+        f"{use} begins with a sentence; {FORM}"
+    )
+    for part in ("Use it ", "Cost: "):
+        assert page.paragraph(cls, part), f"the docstring of {use} has a paragraph `{part}...`; {FORM}"
+    table = bool(page.paragraph(cls, "Table: "))
+    assert table == issubclass(cls, Stat), (
+        f"a Stat, and nothing else, has a paragraph `Table: ...`: {use}; {FORM}"
+    )
+    assert page.meanings(cls).keys() == cls.model_fields.keys(), (
+        f"each field of {use} has a meaning in its docstring, and nothing else has; {FORM}"
+    )
 
 
 @pytest.mark.parametrize("name", page.modules())
@@ -64,11 +75,13 @@ def test_every_column_has_its_type_and_meaning(name: str):
     uses = page.operators_of(name)
     for use, columns in page.columns(page.parse_module(name), uses).items():
         writes = getattr(uses[use], "writes", {})
-        assert [column.name for column in columns] == list(writes)
+        assert [column.name for column in columns] == list(writes), (
+            f"the list under `Columns` in operators/{name}.py must name what {use} writes, in that order; {FORM}"
+        )
         for column in columns:
             said, dtype = column.dtype, dtype_text(writes[column.name])
             assert said == dtype or said.startswith(f"{dtype}("), (use, column)
-            assert "null" in column.meaning, (use, column)
+            assert "null" in column.meaning, f"{use}: say when {column.name} is null"
 
 
 @pytest.mark.parametrize("name", page.modules())
@@ -77,8 +90,29 @@ def test_recipes_parse_and_use_every_operator(name: str):
     recipes = [parsed(text) for text in found]
     used = {entry.use for recipe in recipes for entry in recipe.compute.values()}
     siblings = {use for use, cls in page.operators_of(name).items() if cls.__base__ is not Score}
-    assert used & set(page.operators_of(name))
-    assert used >= {use for use in siblings if issubclass(USES[use], Stat)}
+    assert used & set(page.operators_of(name)), (
+        f"the docstring of operators/{name}.py must show a recipe that uses it, indented; {FORM}"
+    )
+    left_out = {use for use in siblings if issubclass(USES[use], Stat)} - used
+    assert not left_out, (
+        f"the recipe in the docstring of operators/{name}.py must use {sorted(left_out)}, too"
+    )
+
+
+def test_the_form_that_contributors_are_shown_is_the_form():
+    """CONTRIBUTING.md has the docstring of a module, and a class with its own."""
+    text = (page.FOLDER.parent / "CONTRIBUTING.md").read_text()
+    module_text, class_text = blocks(text, "python")
+    scope: dict[str, Any] = {"ImageScore": ImageScore, "__name__": "operators.sharpness"}
+    exec(class_text + "    size: int = 3\n    writes = {'score': pl.Float32}\n", {**scope, "pl": pl}, scope)
+    cls = scope["Sharpness"]
+    module = parse_docstring("sharpness", module_text.strip().strip('"'))
+    (column,) = page.columns(module, {"sharpness.Sharpness": cls})["sharpness.Sharpness"]
+    assert (column.name, column.dtype) == ("score", "Float32")
+    assert module.sections.keys() == {"Columns", "Errors", "Source", "Differs"}
+    assert page.meanings(cls) == {"size": "width of the filter in pixels"}
+    assert page.paragraph(cls, "Use it ")
+    assert page.paragraph(cls, "Cost: ")
 
 
 class Bare(Operator):

@@ -100,6 +100,9 @@ class NoPartial(Stat):
     def partial(self, batch):
         return pl.DataFrame({"n": [len(batch)]}).nonsense()
 
+    def merge(self, parts):
+        return parts.sum()
+
 
 class NoMerge(Stat):
     """`merge` raises."""
@@ -120,16 +123,6 @@ class NotATable(NoMerge):
         return super().partial(batch)["n"]
 
 
-class Moody(NotATable):
-    """Returns another type for some shards."""
-
-    def partial(self, batch):
-        return batch.select(sum=pl.len().cast(pl.Int32 if "aa" in batch["text"] else pl.Int64))
-
-    def merge(self, parts):
-        return parts
-
-
 class Things(NotATable):
     """Returns Python's objects, which no file can hold."""
 
@@ -142,3 +135,23 @@ class Worried(Slow):
 
     def warnings(self):
         raise KeyError("nothing")
+
+
+class Renames(NoMerge):
+    """`merge` gives its table another column."""
+
+    def merge(self, parts):
+        return parts.select(total=pl.col("n").sum())
+
+
+class Uneven(NoMerge):
+    """`partial` gives a column another type for every second shard."""
+
+    needs = ("shard",)
+
+    def partial(self, batch):
+        odd = batch["shard"][0][-1] in "13579"
+        return pl.DataFrame({"n": [float(len(batch)) if odd else len(batch)]})
+
+    def merge(self, parts):
+        return parts.sum()

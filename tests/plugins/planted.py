@@ -62,7 +62,7 @@ class Histogram(Stat):
         return merged.sort("value")
 
 
-class Nested(Stat):
+class Nested(Histogram):
     """Breaks the law: a Stat that reads a Stat."""
 
     table: Table

@@ -17,7 +17,7 @@ from pipeline.run.groups.reasons import reasons_of
 from pipeline.run.groups.splitting import Splits, parts_of, splits_of
 from pipeline.run.groups.work import GroupWork
 from pipeline.run.stage.calls import checked
-from pipeline.run.stats import called, joined
+from pipeline.run.stats import called, merged_parts
 from pipeline.storage import layout
 from pipeline.storage.retry import persist
 
@@ -223,7 +223,7 @@ def summary_of(name: str, operator: SummaryGroup, slices: Iterable[pl.DataFrame]
     for rows in slices:
         part = called(name, operator, "partial", [rows.drop("run", "at")])
         if summary is not None:
-            part = called(name, operator, "merge", [joined(name, [summary, part])])
+            part = merged_parts(name, operator, [summary, part])
         summary = compact(part)
     return summary
 

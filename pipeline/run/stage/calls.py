@@ -11,17 +11,32 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import polars as pl
+from pydantic import ValidationError
 
 from pipeline.errors import OperatorError, is_fault, place, worded
 from pipeline.operator import BytesScore, Device, ImageScore, Operator, Score, Writer
+from pipeline.schema import owner
 
 # The errors of torch, NumPy, FAISS, ONNX Runtime and cuBLAS, in this order, when memory is used up
 OUT_OF_MEMORY = re.compile(
     r"^OutOfMemoryError|^MemoryError|^_ArrayMemoryError|Failed to allocate memory|CUBLAS_STATUS_ALLOC_FAILED"
 )
+NOT_A_FIELD = (
+    "a method may set private attributes only, whose names begin with _: declare it as "
+    "_words: Any = PrivateAttr(None), and set self._words"
+)
 SYSTEMATIC = 16  # rows: a batch of at least as many that all fail is the operator's fault, not the data's
 Images = Sequence[np.ndarray | None] | Sequence[memoryview | None]  # pixels, or encoded
 Written = TypeVar("Written", bound=Writer)
+
+
+class _Tables(dict[str, pl.DataFrame]):
+    """The Stats that an operator reads."""
+
+    def __missing__(self, name: str) -> pl.DataFrame:
+        raise KeyError(
+            f"{name} is not among the Stats that fields of type Table name: {', '.join(self) or '-'}"
+        )
 
 
 def set_up(name: str, operator: Written, stats: Mapping[str, pl.DataFrame], device: Device) -> Written:
@@ -29,7 +44,7 @@ def set_up(name: str, operator: Written, stats: Mapping[str, pl.DataFrame], devi
     OperatorError."""
     ready = operator.model_copy()
     with setting_up(name, ready):
-        ready.setup({need: stats[need] for need in ready.inputs() if need in stats}, device)
+        ready.setup(_Tables({need: stats[need] for need in ready.inputs() if need in stats}), device)
     return ready
 
 
@@ -41,7 +56,9 @@ def setting_up(name: str, operator: Operator) -> Iterator[None]:
     except BaseException as error:
         if not is_fault(error):
             raise
-        raise OperatorError(f"{name} cannot be set up: {worded(error)}{where(operator, error)}") from error
+        frozen = isinstance(error, ValidationError) and error.errors()[0]["type"] == "frozen_instance"
+        why = NOT_A_FIELD if frozen else worded(error)
+        raise OperatorError(f"{name} cannot be set up: {why}{where(operator, error)}") from error
 
 
 def score(
@@ -51,11 +68,14 @@ def score(
     images: Images,
     halved: Callable[[int], None] = lambda rows: None,
     raised: list[str] | None = None,
+    reasons: Sequence[str | None] | None = None,
 ) -> pl.DataFrame:
     """An operator's columns for a batch, by full name, `error` last. If the operator runs out of memory, it
     gets half of the batch at a time, and `halved` is told of how many rows that is, if each row could be
     computed: one that no memory holds says nothing of the others. If it raises otherwise, it runs row by row,
-    so that only the rows at fault are null; `raised` gets the error of each. Raises OperatorError."""
+    so that only the rows at fault are null. One that lacks an input has that input's reason, and is not the
+    operator's fault; `raised` gets the error of each other one. `reasons`: by row, why there is no image, for
+    an operator that sees images. Raises OperatorError."""
     result, batch_reason, where = _attempt(name, operator, batch, images)
     if result is not None:
         return result
@@ -64,8 +84,9 @@ def score(
         half = (len(batch) + 1) // 2
         before = len(raised)
         parts = [
-            score(name, operator, batch[i : i + half], images[i : i + half], halved, raised)
+            score(name, operator, batch[i : i + half], images[i : i + half], halved, raised, some)
             for i in (0, half)
+            for some in (reasons[i : i + half] if reasons is not None else None,)
         ]
         alone = sum(bool(OUT_OF_MEMORY.search(reason)) for reason in raised[before:])
         if len(batch) >= SYSTEMATIC and alone == len(batch):
@@ -74,13 +95,18 @@ def score(
             halved(half)
         return pl.concat(parts)
     attempts = [_attempt(name, operator, batch[i : i + 1], images[i : i + 1]) for i in range(len(batch))]
-    raised.extend(f"{why}{at}" for row, why, at in attempts if row is None)
-    if len(attempts) >= SYSTEMATIC and all(row is None for row, _, _ in attempts):
+    lacking = _reasons_of_inputs(operator, batch, reasons)
+    tried = [attempt for attempt, lack in zip(attempts, lacking, strict=True) if lack is None]
+    raised.extend(f"{why}{at}" for row, why, at in tried if row is None)
+    if len(tried) >= SYSTEMATIC and all(row is None for row, _, _ in tried):
         raise OperatorError(f"{name} fails on every row of a batch: {batch_reason}{where}")
     empty, reason, where = _attempt(name, operator, batch.clear(), [])  # has the columns' types
     if empty is None:
         raise OperatorError(f"{name} fails even on an empty batch: {reason}{where}")
-    rows = [pl.DataFrame({f"{name}.error": [why]}) if row is None else row for row, why, _ in attempts]
+    rows = [
+        pl.DataFrame({f"{name}.error": [lack or why]}) if row is None else row
+        for (row, why, _), lack in zip(attempts, lacking, strict=True)
+    ]
     for row in rows:
         check_alike(empty, row)
     return pl.concat([empty, *rows], how="diagonal")
@@ -107,8 +133,16 @@ def _attempt(
     except BaseException as error:
         if not is_fault(error):
             raise
-        return None, worded(error), where(operator, error)
+        return None, with_columns(operator, error), where(operator, error)
     return checked(name, operator, result, len(batch)), "", ""
+
+
+def with_columns(operator: Operator, error: BaseException) -> str:
+    """An error on one line; of a column that was not found, with those that the operator is given."""
+    if not isinstance(error, pl.exceptions.ColumnNotFoundError):
+        return worded(error)
+    read = ", ".join(operator.inputs()) or "nothing"
+    return f"{worded(error)}; `needs` and fields name what it reads, which is {read}"
 
 
 def where(operator: Operator, error: BaseException) -> str:
@@ -149,7 +183,10 @@ def checked(
         )
     for column, dtype in operator.writes.items():
         if result[column].dtype != dtype:
-            raise OperatorError(f"{name}.{column} must be {dtype}, got {result[column].dtype}")
+            raise OperatorError(
+                f"{name}.{column} must be {dtype}, got {result[column].dtype}: "
+                "cast it, or make the frame with schema=dict(self.writes)"
+            )
         _check_array(f"{name}.{column}", result[column].dtype)
     named = [result[column].alias(f"{name}.{column}") for column in operator.writes]
     reasons = result["error"] if "error" in result.columns else pl.Series([None] * rows, dtype=pl.String)
@@ -178,15 +215,42 @@ def with_reasons(
     """Fill in `<name>.error` of rows without a result that have no reason yet: with the image's reason,
     else with the reason of an input. `reasons`: by row, None for an operator that sees no images."""
     error = f"{name}.error"
-    columns = [f"{name}.{column}" for column in operator.writes]
-    if not any(result[column].null_count() for column in columns):
+    absent = [_absent(result, f"{name}.{column}") for column in operator.writes]
+    empty = result.select(pl.any_horizontal(absent)).to_series()
+    if not empty.any():
         return result
-    inherited = [pl.col(f"{owner}.error") for owner in operator.owners() if f"{owner}.error" in batch.columns]
-    if reasons is None and not inherited:
-        return result
-    image = pl.Series("image", reasons if reasons is not None else [None] * len(batch), pl.String)
-    empty = result.select(pl.any_horizontal(pl.col(c).is_null() for c in columns)).to_series()
-    reason = batch.with_columns(image).select(pl.coalesce(pl.col("image"), *inherited)).to_series()
+    reason = _coalesced(batch, reasons, [pl.col(column) for column in _inherited(operator, batch)])
     return result.with_columns(
         pl.when(pl.col(error).is_null() & empty).then(reason).otherwise(pl.col(error)).alias(error)
     )
+
+
+def _reasons_of_inputs(
+    operator: Writer, batch: pl.DataFrame, reasons: Sequence[str | None] | None
+) -> list[str | None]:
+    """By row, why it lacks its image, or a column that the operator reads; None if it lacks none."""
+    inherited = []
+    for column in _inherited(operator, batch):
+        read = [c for c in operator.inputs() if f"{owner(c)}.error" == column and c in batch.columns]
+        absent = pl.any_horizontal(pl.lit(value=False), *(_absent(batch, c) for c in read))
+        inherited.append(pl.when(absent).then(pl.col(column)))
+    return _coalesced(batch, reasons, inherited).to_list()
+
+
+def _inherited(operator: Writer, batch: pl.DataFrame) -> list[str]:
+    """The columns of reasons of the operators that an operator reads."""
+    return [f"{source}.error" for source in operator.owners() if f"{source}.error" in batch.columns]
+
+
+def _coalesced(
+    batch: pl.DataFrame, reasons: Sequence[str | None] | None, inherited: Sequence[pl.Expr]
+) -> pl.Series:
+    """By row, the first reason that there is: the image's, then those of inputs."""
+    image = pl.Series("image", reasons if reasons is not None else [None] * len(batch), pl.String)
+    return batch.with_columns(image).select(pl.coalesce(pl.col("image"), *inherited)).to_series()
+
+
+def _absent(frame: pl.DataFrame, column: str) -> pl.Expr:
+    """Where a column has no value: null, or NaN."""
+    is_null = pl.col(column).is_null()
+    return is_null | pl.col(column).is_nan() if frame.schema[column].is_float() else is_null

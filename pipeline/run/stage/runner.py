@@ -161,14 +161,16 @@ class StageRunner:
                     if self._stopped.is_set():
                         raise Stopped
                     started = time.perf_counter()
+                    lacks = _reasons(operator, data, reasons)
                     result = ahead.complete(name, batch)
                     if result is None and self.in_parts and isinstance(operator, ImageScore):
                         result = self._part_by_part(name, batch, data, parts)
                     elif result is None:
                         given = _views(data) if isinstance(operator, BytesScore) else images
-                        result = score(name, operator, batch, given, partial(self._halved, name))
+                        halved = partial(self._halved, name)
+                        result = score(name, operator, batch, given, halved, reasons=lacks)
                     check_alike(self._first.setdefault(name, result.clear()), result)
-                    result = with_reasons(name, operator, result, batch, _reasons(operator, data, reasons))
+                    result = with_reasons(name, operator, result, batch, lacks)
                     failed = len(result) - result[f"{name}.error"].null_count()
                     tally.add_call(name, started, len(batch), failed)
                     batch = batch.hstack(result)
@@ -181,12 +183,17 @@ class StageRunner:
         OperatorError, also if the operator raises on every row of all parts, each of which may be small."""
         found: list[pl.DataFrame] = []
         raised: list[str] = []
+        seen = 0
         for start, stop in parts:
-            images = [pixels for pixels, _ in self.decoder(data[start:stop])]
+            decoded = self.decoder(data[start:stop])
+            images = [pixels for pixels, _ in decoded]
+            reasons = [reason for _, reason in decoded]
             halved = partial(self._halved, name)
-            found.append(score(name, self.operators[name], batch[start:stop], images, halved, raised))
+            rows = batch[start:stop]
+            found.append(score(name, self.operators[name], rows, images, halved, raised, reasons))
             check_alike(found[0], found[-1])
-        if len(raised) == len(batch) >= SYSTEMATIC:
+            seen += reasons.count(None)
+        if len(raised) == seen >= SYSTEMATIC:
             raise OperatorError(f"{name} fails on every row of a batch: {raised[0]}")
         return pl.concat(found)
 

@@ -113,4 +113,8 @@ def test_a_word_that_is_no_operator_leads_to_the_modules_that_mention_it():
     done = winnow("operators", "SemDeDup")
     assert done.returncode == 2
     assert "'SemDeDup' is not an operator; modules that mention it: duplicates" in done.stderr
-    assert "'xyzzy' is not an operator; modules: aesthetic, bias," in winnow("operators", "xyzzy").stderr
+    said = winnow("operators", "xyzzy").stderr
+    assert "'xyzzy' is not an operator; modules: aesthetic, bias," in said
+    assert "`winnow operators` lists all, and with --recipe those of its plugins, too" in " ".join(
+        said.split()
+    )

@@ -88,10 +88,9 @@ def test_a_model_of_embeddings_that_came_with_the_pool(place, made, tiny_clip):
     model takes no other."""
     named = ("--model", tiny_clip.config, "--pretrained", tiny_clip.weights)
     expected = hits(made / "index", "--text", "x")
-    known = line(made / "index", "--text", "x", *named)
-    assert known.startswith(
-        f"--model: {made}/index knows what made its embeddings (clip.ClipScore {tiny_clip.config}"
-    )
+    assert hits(made / "index", "--text", "x", *named) == expected
+    tag = ("--model", "ViT-B-32", "--pretrained", "openai")
+    assert "the model ViT-B-32 is not the one that made" in line(made / "index", "--text", "x", *tag)
     path = described(place, operator={}, embedding="datacomp.l14_image_embedding")
     assert line(path, "--text", "x") == (
         f"{path}: datacomp.l14_image_embedding came with the pool, and the index does not say from which model; "
@@ -127,6 +126,7 @@ def test_a_model_that_does_not_match(place, tiny_clip, tmp_path):
         "name the recipe instead of the index's folder, or add --trust"
     )
     assert len(hits(path, "--text", "x", "--trust")[0]) == 10
+    assert "is not the one that made" in line(path, "--text", "x", "--pretrained", other)
     said = line(place / "r.yaml", "--text", "x", "--set", "compute.clip.preprocess=fast")
     assert re.fullmatch(
         r".*index was made from columns/clip-\w+, and with the recipe's model clip\.image_embedding would be "
@@ -139,6 +139,26 @@ def test_a_model_that_does_not_match(place, tiny_clip, tmp_path):
         f"{vector}: vector.embedding is made by caption.Caption, which has no text tower to ask; --like searches "
         "without a model"
     )
+
+
+def test_a_model_that_lies_elsewhere_now(place, tiny_clip, tmp_path):
+    """The recipe had relative paths, and the command starts in another folder, or on another machine."""
+    made = json.loads((place / "index" / "image.json").read_bytes())["operator"]
+    expected = hits(place / "index", "--text", "x")
+    path = described(
+        place, operator={**made, "model": "elsewhere.json", "pretrained": "elsewhere.safetensors"}
+    )
+    assert line(path, "--text", "x") == (
+        "the model of clip.image_embedding: there is no file elsewhere.json; relative paths start at the current "
+        "folder: start where the recipe ran, or say where the file is, as in --model PATH"
+    )
+    assert "the pretrained of clip.image_embedding: " in line(
+        path, "--text", "x", "--model", tiny_clip.config
+    )
+    named = ("--model", tiny_clip.config, "--pretrained", tiny_clip.weights)
+    assert hits(path, "--text", "x", *named) == expected
+    hub = described(place, operator={**made, "model": "hf-hub:some/model", "pretrained": ""})
+    assert "relative paths" not in line(hub, "--text", "x")
 
 
 def test_a_model_of_another_width(place, tmp_path):

@@ -88,7 +88,8 @@ def preview(t: str) -> Preview:
     step = MissingPass([t], "score", t, 1, 1, 1, 1.0, {t: 1.0}, [StagePool([t], 1, 1, 0, 0)])
     whole = Estimate(1.0, 1.0, 1, t, {t: OperatorCost(1.0, 1.0, 1)})
     space = Space(t, t, 1, True, 1, 1)
-    return Preview(1, 1, 1, {t: t}, {t: t}, {t: t}, [step], None, [], whole, None, t, [space], [t], [t])
+    parts = {t: t}
+    return Preview(1, 1, 1, parts, parts, parts, parts, [step], None, [], whole, None, t, [space], [t], [t])
 
 
 def explanation(t: str, keep: bool) -> Explanation:

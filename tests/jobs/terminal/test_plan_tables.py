@@ -36,7 +36,8 @@ def preview(passes: list[MissingPass], hours: float | None = None, exports: Sequ
     whole = estimate(passes, hours)
     on = MeasuredOn(1, 500)
     return Preview(
-        3, 1, 1000, {}, {}, {}, passes, None, [], whole, on, "", exports, [], ["run.clip: too [many] workers"]
+        *(3, 1, 1000, {}, {}, {}, {}, passes, None, [], whole, on, "", exports, []),
+        ["run.clip: too [many] workers"],
     )
 
 

@@ -244,6 +244,19 @@ def test_no_values_at_all_keeps_nothing(stored, side):
     assert decide(session) == result  # as it comes back from disk
 
 
+def test_a_rule_that_no_sample_passes_is_doubted(stored):
+    """Not one whose samples all lack a value: the funnel gives their reasons."""
+    frames = {"a": pl.DataFrame({"u32": [1, 2, None], "f32": [0.1, 0.2, 0.3], "f64": [None, None, NAN]})}
+    keep = {
+        "given.u32": {"max": 0},
+        "some": {"column": "given.f32", "min": 0.3},
+        "none": {"column": "given.f64", "min": 0},
+    }
+    assert decide(stored(frames, keep)).doubts() == [
+        "keep.given.u32: no sample passes <= 0; `winnow columns RECIPE given.u32` shows what there is"
+    ]
+
+
 def test_ties_at_the_cut_are_all_kept(stored):
     frame = pl.DataFrame({"u32": [1, 2, 2, 2, 3]})
     assert decide(stored({"a": frame}, {"given.u32": {"top": 0.4}})).kept == 4

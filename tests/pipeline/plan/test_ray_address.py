@@ -113,6 +113,11 @@ def test_what_ray_says_about_the_connection_and_its_start_is_a_line(monkeypatch)
         RecipeError, match=r"^RAY_ADDRESS is 'auto': Ray cannot connect \(ConnectionError: no od"
     ):
         connect(fails(ConnectionError("no\nod")), "auto")
+    for mode, told in (("", True), ("token", False)):
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+        with pytest.raises(RecipeError) as raised:
+            connect(fails(ConnectionError("no")), "head:6379")
+        assert ("a cluster with a token needs RAY_AUTH_MODE=token" in str(raised.value)) == told
     with pytest.raises(RecipeError, match="set RAY_TMPDIR to a folder with a short path, or use --local"):
         start(fails(OSError("AF_UNIX path length cannot exceed 107 bytes: /x")), None, None)
     with pytest.raises(

@@ -99,7 +99,7 @@ BROKEN = {
     ),
     "Stat called as a sample column": (compute("text: {use: planted.Histogram, of: width}"), ["compute.text: this name is a column of every sample; choose another for a Stat"]),
     "Stat that reads a Stat": (
-        compute("h: {use: planted.Histogram, of: width}", "n: {use: planted.Nested, table: h}"),
+        compute("h: {use: planted.Histogram, of: width}", "n: {use: planted.Nested, of: width, table: h}"),
         ["compute.n: a Stat may read columns only, and h is a Stat"],
     ),
     "circle": (
@@ -114,7 +114,9 @@ BROKEN = {
     "half a worker": (compute("a: {use: planted.Length}") + "run: {a: {workers: 0.5}}", ["run.a.workers must be a valid integer", "got 0.5"]),
     # plugins
     "plugin that does not exist": (POOL + "plugins: [no/where.py]\ncompute: {a: {use: where.X}}", ["plugins: no/where.py does not exist"]),
+    "own operator without plugins": (POOL + "compute: {a: {use: mine.X}}", ["no module mine under operators or plugins, for mine.X", "`plugins: [FOLDER]` says where its file is"]),
     # rules
+    "caption for text": (keep("r: {column: caption, among: [a]}"), ["keep.r: caption is not a column of this recipe: captions are in the column `text`"]),
     "unknown column": (keep("given.f23: {min: 1}"), ["keep.given.f23: given.f23 is not a column of this recipe (did you mean given.f32?)"]),
     "unknown column by key": (keep("r: {column: x.y, min: 1}"), ["keep.r: x.y is not a column of this recipe; there are: shard"]),
     "error column": (keep("given.error: {among: [x]}"), ["keep.given.error: given.error is not a column"]),
@@ -124,7 +126,7 @@ BROKEN = {
     "two bounds": (keep("given.f32: {min: 1, max: 2}"), ["keep.given.f32 must have exactly one of min, max, top, bottom, among, chance, got min and max; give the other a rule of its own, under another name with `column`"]),
     "no bound": (keep("given.f32: {missing: keep}"), ["keep.given.f32 must have exactly one of", "got none"]),
     "rule without a body": (keep("given.f32:"), ["keep.given.f32 must be a mapping, got None"]),
-    "bare number": (keep("given.f32: 0.3"), ["keep.given.f32 must be a mapping, got 0.3"]),
+    "bare number": (keep("given.f32: 0.3"), ["keep.given.f32 must be a mapping, such as {min: 0.3}, got 0.3"]),
     "nan": (keep("given.f32: {min: .nan}"), ["keep.given.f32.min must be a finite number, got nan"]),
     "infinite": (keep("given.f32: {max: .inf}"), ["keep.given.f32.max must be a finite number, got inf"]),
     "text for a bound": (keep("given.f32: {min: high}"), ["keep.given.f32.min must be a valid number", "got 'high'"]),

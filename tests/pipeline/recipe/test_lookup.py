@@ -63,26 +63,6 @@ def test_the_key_of_a_plugin_covers_the_modules_that_it_imports(tmp_path, monkey
     assert find("mine.Length", "k", [str(tmp_path / "mine.py")]) == found[1]
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("writes = {'v': float}", "writes: the type of v must be one of polars.*, got <class 'float'>"),
-        ("writes = {'v': pl.Object}", "writes: the type of v must be .* that a file can hold.*, got Object"),
-        ("writes = {'error': pl.String}", "writes: `error` is the reason of a row without a result"),
-        ("writes = {3: pl.Int8}", "writes: a column's name must be a text, got 3"),
-        ("writes = ['v']", r"writes must map names of columns to types of polars, got \['v'\]"),
-        ("needs = 'text'", r"needs must be a tuple of names, such as \('text',\), got 'text'"),
-    ],
-)
-def test_what_an_operator_declares_is_checked_before_anything_runs(tmp_path, body, message):
-    (tmp_path / "odd.py").write_text(
-        "import polars as pl\nfrom pipeline.operator import Score\n"
-        f"class Odd(Score):\n    {body}\n    def score(self, batch): ...\n"
-    )
-    with pytest.raises(RecipeError, match=rf"^compute.x: odd.Odd.{message}"):
-        build("x", {"use": "odd.Odd"}, [str(tmp_path)])
-
-
 def test_a_plugin_that_fails_is_tried_again_once_mended(tmp_path):
     file = tmp_path / "mended.py"
     file.write_text("1 / 0")

@@ -233,7 +233,8 @@ def test_a_pass_has_a_line_as_it_begins_and_one_when_it_is_done(write_pool, open
         ("NoPartial", "plugins/faulty.py, line "),
         ("NoMerge", 'ColumnNotFoundError: unable to find column "m"'),
         ("NotATable", "partial() must return a polars DataFrame, got Series"),
-        ("Moody", "partial() and merge() must always return the same columns and types: SchemaError"),
+        ("Renames", "merge() must give the same columns and types, got total Int64 after n Int64"),
+        ("Uneven", "partial() and merge() must always give the same columns and types, got n "),
         ("Things", "partial() returned sum as Object, which no file can hold"),
     ],
 )

@@ -146,6 +146,26 @@ def test_a_failing_setup_names_the_operator():
         stage(broken=Broken())
 
 
+def test_a_setup_that_sets_a_public_attribute_is_told_how_to():
+    class Sets(Root):
+        def setup(self, stats, device):
+            self.words = {"a"}
+
+    with pytest.raises(OperatorError, match=r"declare it as _words: Any = PrivateAttr\(None\)"):
+        stage(sets=Sets())
+
+
+def test_a_setup_that_asks_for_a_stat_that_no_field_names_is_told_so():
+    class Asks(Root):
+        def setup(self, stats, device):
+            stats["counts"]
+
+    with pytest.raises(
+        OperatorError, match=r"counts is not among the Stats that fields of type Table name: -"
+    ):
+        stage(asks=Asks())
+
+
 def test_reasons_are_one_line():
     class Lines(Root):
         def score(self, batch):
@@ -204,8 +224,14 @@ def returns(frame: object) -> Writer:
             r"^x: score\(\) must return \['value'\]; missing \['value'\], extra \['other'\]$",
         ),
         (pl.DataFrame({"value": [1.0] * 3, "more": [1] * 3}), r"extra \['more'\]$"),
-        (pl.DataFrame({"value": [1, 2, 3]}), r"^x.value must be Float64, got Int64$"),
-        (pl.DataFrame({"value": [None] * 3}), r"^x.value must be Float64, got Null$"),
+        (
+            pl.DataFrame({"value": [1, 2, 3]}),
+            r"^x.value must be Float64, got Int64: cast it",
+        ),
+        (
+            pl.DataFrame({"value": [None] * 3}),
+            r"^x.value must be Float64, got Null: cast it",
+        ),
         (
             pl.DataFrame({"value": [0.0] * 3, "error": [["a"]] * 3}),
             r"^x.error must be String, got List\(String\)$",

@@ -34,6 +34,14 @@ def test_what_is_published_is_listed_and_read(root, tmp_path):
     assert folder.file_names() == {"b/d.json"}
 
 
+def test_folders_directly_in_a_folder(root):
+    folder = Folder(root)
+    assert folder.folder_names("columns") == set()
+    for name in ("columns/a-1/x/deep.txt", "columns/b-2/meta.json", "columns/file.txt", "other/c-3/x.txt"):
+        folder.publish(name, b"1")
+    assert folder.folder_names("columns") == {"columns/a-1", "columns/b-2"}
+
+
 def test_names_are_never_patterns(root):
     folder = Folder(root)
     names = ["a[b]c.txt", "ab.txt", "abc.txt", "x*.txt", "xy.txt", "q?.txt", "qr.txt"]

@@ -1,10 +1,14 @@
 """Columns summed up: exact counts, quantiles of the rows that are drawn, exact ones on demand."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from pipeline.errors import RecipeError
+from pipeline.rule import Rule
 from pipeline.view import one_column as detail
 from pipeline.view import profile as profiles
 from tests.support.decided_pool import decided, sample, write_tar
@@ -112,3 +116,29 @@ def test_an_unknown_column(session):
         profiles.profile(session, ["caption.word"])
     with pytest.raises(RecipeError, match="zzz is not a column of the pool; there are: text, url"):
         detail.one_column(session, "zzz")
+
+
+def test_what_is_suggested_is_not_what_is_so(session):
+    """Of the 21 counts in order, 0 1 1 2 2 3 ..., 10 % is the third and 25 % the sixth."""
+    quantiles = detail.one_column(session, "caption.words").profile.quantiles
+    assert (quantiles["10%"], quantiles["25%"]) == (1, 3)
+    for change, suggested in {
+        "caption.words: {min: 3}": "keep.caption.words.min=1",
+        "caption.words: {min: 1}": "keep.caption.words.min=3",
+        "caption.words: {top: 0.3}": "keep.caption.words.top=0.5",
+        "caption.words: {top: 0.5}": "keep.caption.words.top=0.3",
+        "caption.words: {bottom: 0.5}": "keep.caption.words.bottom=0.3",
+    }.items():
+        keep = {
+            name: Rule.model_validate({"column": name, **keys})
+            for name, keys in yaml.safe_load(f"{{{change}}}").items()
+        }
+        other = replace(session, recipe=session.recipe.model_copy(update={"keep": keep}))
+        assert detail.one_column(other, "caption.words").override == [suggested, "keep.caption.words=null"]
+
+
+def test_among_is_suggested_for_texts_alone(session):
+    """The rule refuses bytes, whose digits are shown."""
+    shown = replace(detail.one_column(session, "text").profile, frequent={"beef": 2}, dtype="String")
+    assert list(detail._overrides(session, shown)) == ["keep.text.among=[beef]"]
+    assert list(detail._overrides(session, replace(shown, dtype="Binary"))) == []

@@ -63,6 +63,9 @@ def chosen(session, text):
         ("dropped by 'few and far'", "a3 b0"),
         ("dropped only by given.f32", "a0"),
         ("dropped first by few and far", "a3"),
+        ("failed at given.f32", "a2"),
+        ("failed at few and far", "a4"),
+        ("failed at given.word", ""),
         ("dropped by few and far and passes given.f32", "a3"),
         ("passes given.word", "a0 a1 a4"),
         ("no value for given.word", "a2 b0 b1"),
@@ -100,14 +103,14 @@ def test_what_a_condition_means(session, text, expected):
         ("given.flag == 1", "where: must be true or false, got '1' (character 15)"),
         ("given.u32 = 4", "where: must be <, <=, >, >=, == or !=, got '=' (character 11)"),
         ("given.u32 contains 'x'", "where: `contains` is for texts and lists of texts, and given.u32 holds UInt32"),
-        ("kept and", "where: the condition breaks off; must go on with kept, dropped, failed, passes, "
-         "no value for, not, a column"),
+        ("kept and", "where: the condition breaks off; must go on with kept, dropped, failed, "
+         "failed at, passes, no value for, not, a column"),
         ("(kept", "where: the condition breaks off; must go on with and, or, or a closing bracket"),
         ("kept dropped", "where: must be and, or, or the end, got 'dropped' (character 6)"),
         ("kept)", "where: must be and, or, or the end, got ')' (character 5)"),
         ("given.word == 'open", "where: \"'open\" is no part of a condition; a quote must be closed"),
-        ("", "where: the condition breaks off; must go on with kept, dropped, failed, passes, no value for, "
-         "not, a column"),
+        ("", "where: the condition breaks off; must go on with kept, dropped, failed, "
+         "failed at, passes, no value for, not, a column"),
         ("__import__('os').system('true')", "where: __import__ is not a column of the recipe; there are: "),
         ("not " * 51 + "kept", "where: at most 50 brackets and nots may stand within each other"),
         ("kept or " * 1250 + "kept", "where: a condition has at most 10,000 characters, this one 10,004"),

@@ -17,7 +17,10 @@ from tests.support.paths import PLUGINS
     [
         ("Raises", "it: group() fails: ValueError: no such thing (raises.py, line 10)"),
         ("Short", "it: group() got 3 rows and returned 2"),
-        ("Wrong", "it.size must be UInt32, got Int64"),
+        (
+            "Wrong",
+            "it.size must be UInt32, got Int64: cast it, or make the frame with schema=dict(self.writes)",
+        ),
         ("Nothing", "it: group() must return a polars DataFrame, got NoneType"),
     ],
 )

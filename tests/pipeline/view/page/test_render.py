@@ -95,6 +95,16 @@ def test_the_funnel_stands_in_the_page_without_a_script():
     assert "404 not found" in funnel
 
 
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [(4, "and 4 failed: a rule found no value to judge them by.</p>"), (0, "and none failed.</p>")],
+)
+def test_the_first_sentence_says_whether_any_failed(failed, said):
+    report = plant().report
+    report["books"] |= {"failed": failed}
+    assert said in " ".join(render(report).decode().split())
+
+
 @pytest.mark.parametrize("section", ["rules", "overlap", "corpus", "pictures", "placeholders", "record"])
 def test_a_section_that_is_missing_is_left_out(section):
     report = plant().report
