@@ -9,6 +9,8 @@ import typer
 from jobs.commands.options import MOST_SEED, Overrides, Verbose
 from jobs.terminal.console import put
 
+MOST_FILES = 1_000_000  # of a made-up pool; DataComp's largest has 25,600
+
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -32,8 +34,12 @@ def pool(
             help="Text file to draw captions from: one per line, or the last field of a TSV; may be .gz.",
         ),
     ],
-    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Samples in the pool.")] = 12_800_000,
-    per_file: Annotated[int, typer.Option(metavar="N", min=1, help="Samples per parquet file.")] = 500_000,
+    rows: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10**11, help="Samples in the pool.")
+    ] = 12_800_000,
+    per_file: Annotated[
+        int, typer.Option(metavar="N", min=1, max=10**8, help="Samples per parquet file.")
+    ] = 500_000,
     embeddings: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,7 +50,10 @@ def pool(
     width: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=2, help="Numbers per embedding. Default: the model's, 512 for b32, 768 for l14."
+            metavar="N",
+            min=2,
+            max=8192,
+            help="Numbers per embedding. Default: the model's, 512 for b32, 768 for l14.",
         ),
     ] = None,
     seed: Annotated[
@@ -65,11 +74,15 @@ def pool(
     """
     from jobs.datacomp.pool import WIDTHS, Plan, make_pool, read_captions
     from pipeline.errors import RecipeError
+    from pipeline.plan.output_paths import check_output_path
 
     if unknown := set(embeddings or ()) - WIDTHS.keys():
         raise RecipeError(f"--embeddings must be one of {', '.join(WIDTHS)}, got {min(unknown)}")
     if not (texts := read_captions(captions)):
         raise RecipeError(f"--captions must be a file with captions, but {captions} has none")
+    if (files := -(-rows // per_file)) > MOST_FILES:
+        raise RecipeError(f"--per-file {per_file:,} makes {files:,} files, at most {MOST_FILES:,}: take more")
+    check_output_path(str(out), "OUT", folder=True)
     plan = Plan(out, rows, per_file, tuple(embeddings or ()), width, seed)
     make_pool(plan, texts, min(os.cpu_count() or 1, len(plan.sizes())))
     put(out)

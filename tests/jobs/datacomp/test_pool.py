@@ -72,3 +72,29 @@ def test_it_is_a_pool(tmp_path):
     session = Session.open(recipe)
     assert [shard.name for shard in session.shards] == ["00000000", "00000001", "00000002"]
     assert not [reason for reason in session.passed_over.values() if is_loss(reason)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--rows=10000000", "--per-file=1"),
+            "error: --per-file 1 makes 10,000,000 files, at most 1,000,000",
+        ),
+        ((f"--rows={10**22}",), "'--rows': Input should be less than or equal to 100000000000"),
+        ((f"--per-file={10**22}",), "'--per-file': Input should be less than or equal to 100000000"),
+        ((f"--width={10**22}",), "'--width': Input should be less than or equal to 8192"),
+    ],
+)
+def test_pools_that_nobody_makes(tmp_path, options, message):
+    (tmp_path / "captions.txt").write_text("a caption\n")
+    done = winnow("datacomp", "pool", tmp_path / "out", "--captions", tmp_path / "captions.txt", *options)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_shown(tmp_path):
+    (tmp_path / "captions.txt").write_text("a caption\n")
+    done = winnow("datacomp", "pool", f"{tmp_path}/a\x1bb", "--captions", tmp_path / "captions.txt")
+    assert (done.returncode, "has control characters" in done.stderr) == (2, True)
