@@ -58,10 +58,10 @@ FORM = "CONTRIBUTING.md shows its form under Add an operator"
 
 def test_every_operator_is_under_contract():
     missing = set(FOUND) - PARAMETERS.keys()
-    assert not missing, (
-        f"add {sorted(missing)} to PARAMETERS in tests/operators/contract_parameters.py, as a function of a CLIP "
-        "such as `lambda clip: {}`, and its fields, if any, to CHANGES in contract_changes.py"
+    where = (
+        "contract_parameters.py, such as `lambda clip: {}`, and its fields, if any, to contract_changes.py"
     )
+    assert not missing, f"add {sorted(missing)} to tests/operators/{where}"
 
 
 @pytest.fixture
@@ -226,9 +226,8 @@ def test_the_key_changes_with_every_field_and_the_version_and_nothing_else(use, 
     plain = entry(use).operator
     captions = {"text": "best.text"} if isinstance(plain, ReadsCaptions) else {}
     changes = {**CHANGES.get(use, {}), **captions}
-    assert changes.keys() == type(plain).model_fields.keys(), (
-        f"CHANGES[{use!r}] in tests/operators/contract_changes.py must have another value of every field"
-    )
+    other = f"CHANGES[{use!r}] in contract_changes.py must have another value of every field"
+    assert changes.keys() == type(plain).model_fields.keys(), other
     assert key(entry(use).operator) == key(plain) == key(plain.model_copy())
     together = [  # a field that is only allowed beside others comes with them
         value if isinstance(value, dict) and field in value else {field: value}
