@@ -53,9 +53,6 @@ GROUPS = [use for use in FOUND if issubclass(find(use, "", ())[0], Group)]
 SCORES = [use for use in PARAMETERS if use not in (*TOTALS, *GROUPS)]
 
 
-FORM = "CONTRIBUTING.md shows its form under Add an operator"
-
-
 def test_every_operator_is_under_contract():
     missing = set(FOUND) - PARAMETERS.keys()
     where = (
@@ -258,7 +255,7 @@ def test_the_module_says_what_it_measures(module):
     first = doc.split("\n")[0]
     assert first.endswith(".") or doc.split("\n\n")[0].rstrip().endswith(".")
     absent = [part for part in ("Columns", "Source", "Differs") if part not in doc]
-    assert not absent, f"the docstring of operators/{module}.py lacks {absent}: {FORM}"
+    assert not absent, f"the docstring of operators/{module}.py lacks {absent}: see CONTRIBUTING.md"
     parts = [doc.index(part) for part in ("Columns", "Source", "Differs")]
     assert parts == sorted(parts)
     for use in defined(module):
