@@ -55,8 +55,10 @@ SCORES = [use for use in PARAMETERS if use not in (*TOTALS, *GROUPS)]
 
 def test_every_operator_is_under_contract():
     missing = set(FOUND) - PARAMETERS.keys()
-    told = "add to contract_parameters.py a function such as `lambda clip: {}`, its fields to contract_changes.py"
-    assert not missing, f"{sorted(missing)}: {told}"
+    where = (
+        "contract_parameters.py, such as `lambda clip: {}`, and its fields, if any, to contract_changes.py"
+    )
+    assert not missing, f"add {sorted(missing)} to tests/operators/{where}"
 
 
 @pytest.fixture
@@ -221,8 +223,8 @@ def test_the_key_changes_with_every_field_and_the_version_and_nothing_else(use, 
     plain = entry(use).operator
     captions = {"text": "best.text"} if isinstance(plain, ReadsCaptions) else {}
     changes = {**CHANGES.get(use, {}), **captions}
-    told = f"CHANGES[{use!r}] in contract_changes.py must have another value of every field"
-    assert changes.keys() == type(plain).model_fields.keys(), told
+    other = f"CHANGES[{use!r}] in contract_changes.py must have another value of every field"
+    assert changes.keys() == type(plain).model_fields.keys(), other
     assert key(entry(use).operator) == key(plain) == key(plain.model_copy())
     together = [  # a field that is only allowed beside others comes with them
         value if isinstance(value, dict) and field in value else {field: value}
@@ -253,9 +255,7 @@ def test_the_module_says_what_it_measures(module):
     first = doc.split("\n")[0]
     assert first.endswith(".") or doc.split("\n\n")[0].rstrip().endswith(".")
     absent = [part for part in ("Columns", "Source", "Differs") if part not in doc]
-    assert not absent, (
-        f"the docstring of operators/{module}.py lacks {absent}: see CONTRIBUTING.md, Add an operator"
-    )
+    assert not absent, f"the docstring of operators/{module}.py lacks {absent}: see CONTRIBUTING.md"
     parts = [doc.index(part) for part in ("Columns", "Source", "Differs")]
     assert parts == sorted(parts)
     for use in defined(module):
