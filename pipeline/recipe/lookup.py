@@ -189,8 +189,8 @@ def _worded(error: BaseException, module: str) -> str:
 
 
 def _advice(error: BaseException, file: Path) -> str:
-    """What to do about a plugin that imports a file beside it: the cache key covers the plugin's own source
-    alone, so that results would stay when the other file changes."""
+    """What to do about a plugin that imports a file beside it, where Python does not look: its folder is in
+    no path of the workers."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if not missing or not file.with_name(f"{missing.partition('.')[0]}.py").is_file():
         return ""
