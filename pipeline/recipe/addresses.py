@@ -19,7 +19,7 @@ def check_address(key: str, address: str) -> None:
     chained URL (`zip://a::s3://b`), and for a path that no system has. `key`: of the recipe, or the flag,
     that names it."""
     if "\0" in address:
-        raise RecipeError(f"{key}: {brief(address)} has a zero byte, which no path has")
+        raise RecipeError(f"{key}: {brief(address)} has control characters; name another path")
     if "::" in address:
         raise RecipeError(
             f"{key}: {address} is a chained URL, which Winnow does not read or write; unpack or copy the files, and "

@@ -62,7 +62,7 @@ def test_a_file_that_no_system_has(place: Place) -> None:
         place.winnow("plan", "--set", 'compute.listed={use: lists.Listed, column: uid, file: "a\\0b"}'),
         status=2,
     )["said"]
-    assert said == "error: compute.listed.file: 'a\\x00b' has a zero byte, which no path has\n"
+    assert said == "error: compute.listed.file: 'a\\x00b' has control characters; name another path\n"
 
 
 def test_a_flag_with_such_an_address(place: Place) -> None:
