@@ -45,7 +45,7 @@ Exit status:
   0    done
   1    some shards are missing or damaged, or storage failed: run it again
   2    the recipe, a flag or a setting is wrong
-  3    an operator failed on all rows, or returned a wrong table; a plugin failed
+  3    an operator failed, or returned a wrong table; or a plugin failed
   130  stopped by Ctrl-C
 """
 
