@@ -35,7 +35,9 @@ def test_shards_that_are_not_complete_are_pending_with_the_reason(session):
 
 
 def test_nothing_is_complete(session):
-    with pytest.raises(RecipeError, match=r"^nothing to decide on: .* run `winnow compute` first$"):
+    with pytest.raises(
+        RecipeError, match=r"^nothing to decide on: .* run `winnow compute` first \(`winnow plan`"
+    ):
         steps.decide_complete(session)
 
 
