@@ -1,5 +1,5 @@
-"""What operators have to say about some rows of the pool, such as that a list does not fit its captions; and
-tables of embeddings that another model made.
+"""What operators have to say about some rows of the pool, such as that a list does not fit its captions;
+tables of embeddings that another model made; and columns of a network that ran on GPUs and on CPUs.
 
 doubts(session)    -> ["compute.entries: 49 % of 2,000 captions match no entry of ...", ...]
 """
@@ -10,7 +10,7 @@ from itertools import islice
 import polars as pl
 
 from pipeline.errors import ShardError
-from pipeline.operator import Operator
+from pipeline.operator import Operator, Writer
 from pipeline.plan.session import Session
 from pipeline.schema import owner
 from pipeline.storage import layout
@@ -31,7 +31,7 @@ def doubts(session: Session) -> list[str]:
     said = []
     for name in session.recipe.compute:
         operator = session.recipe.operator(name)
-        texts = list(_of_tables(session, operator))
+        texts = [*_of_tables(session, operator), *_of_devices(session, name)]
         if type(operator).doubts is not Operator.doubts:
             texts += _of_operator(session, operator, chosen)
         said += [f"compute.{name}: {text}" for text in texts]
@@ -74,6 +74,25 @@ def _embedding_of(path: str) -> tuple[str, str]:
         return "", ""
     made = [folder for folder in folders if folder.startswith(layout.columns_folder(owner(column) or "", ""))]
     return (column, made[0].rpartition("-")[2]) if made else ("", "")
+
+
+def _of_devices(session: Session, name: str) -> Iterator[str]:
+    """A doubt if a network computed some shards on a GPU, and others not."""
+    if not runs_a_network(session.recipe.operator(name)):
+        return
+    known = [shard.name for shard in session.shards if shard.content]
+    footers = session.store.footers(session.folder(name), known).values()
+    on_gpu = sum(layout.ON_GPU in footer.notes for footer in footers)
+    if 0 < on_gpu < len(footers):
+        yield (
+            f"a GPU computed {on_gpu:,} of {len(footers):,} shards, and CPUs the others: a network gives slightly "
+            f"different results there; `winnow store forget RECIPE {name}` has all of them computed anew"
+        )
+
+
+def runs_a_network(operator: Operator) -> bool:
+    """Whether an operator runs a network on the GPU that it may get."""
+    return isinstance(operator, Writer) and operator.uses_gpu()
 
 
 def _of_operator(session: Session, operator: Operator, shards: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ import polars as pl
 
 from pipeline.errors import ChangedError, ShardError, printable, worded
 from pipeline.operator import Stat, reads_images
+from pipeline.plan.doubts import runs_a_network
 from pipeline.plan.open_pool import open_kind
 from pipeline.plan.passes import ROWS, ScorePass
 from pipeline.pool.columns import Columns
@@ -49,6 +50,7 @@ class Work:
     kind        the kind of the pool
     states      the state of each shard's file, if it is known
     limits      bounds on a sample
+    on_gpu      the operators that run a network on a GPU
     pieces      shard -> what earlier runs have computed of it
     """
 
@@ -61,6 +63,7 @@ class Work:
     kind: PoolKind
     states: Mapping[str, str]
     limits: Limits = DEFAULTS
+    on_gpu: tuple[str, ...] = ()
     pieces: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
 
     @classmethod
@@ -68,6 +71,7 @@ class Work:
         """The work of one pass."""
         owners = [n for n in recipe.compute if n in todo.names or _is_needed(recipe, todo, n)]
         rows = max((stage.rows for stage in todo.stages), default=ROWS["columns"])
+        given_gpus = [n for stage in todo.stages if stage.resources.gpus for n in stage.names]
         return cls(
             recipe.pool.folder,
             {name: recipe.compute[name] for name in owners},
@@ -78,6 +82,7 @@ class Work:
             open_kind(recipe, todo.shards),
             {shard.name: shard.state for shard in todo.shards if shard.state},
             recipe.limits,
+            tuple(n for n in given_gpus if runs_a_network(recipe.operator(n))),
         )
 
     @property
@@ -97,8 +102,10 @@ class Work:
 
     @property
     def pieces_folder(self) -> str:
-        """The folder of the store for pieces of this pass."""
-        return pieces.folder_of(self.column_folders, self.batch_rows, self.kind.reading)
+        """The folder of the store for pieces of this pass: a shard is computed on GPUs or on CPUs, not on
+        both."""
+        read = ",".join(filter(None, (self.kind.reading, *self.on_gpu)))
+        return pieces.folder_of(self.column_folders, self.batch_rows, read)
 
     def with_pieces(self, shards: Collection[Shard]) -> "Work":
         """The same work without what the store has of these shards already."""

@@ -10,7 +10,7 @@ short for their start (imports, models, workers), or storage was slow to take re
 
 from dataclasses import dataclass
 
-from pipeline.operator import Writer
+from pipeline.plan.doubts import runs_a_network
 from pipeline.run.log import RunLog
 from pipeline.run.stage.runner import AHEAD
 
@@ -62,7 +62,7 @@ def _advice(log: RunLog, part: str) -> str:
         return "preprocess: fast, or more CPUs"
     resources = log.session.recipe.resources(part)
     operator = log.session.recipe.operator(part)
-    uses_gpu = isinstance(operator, Writer) and operator.uses_gpu()
+    uses_gpu = runs_a_network(operator)
     if resources.gpus and uses_gpu:
         return f"more GPUs, or run.{part}.batch_size"
     if uses_gpu:

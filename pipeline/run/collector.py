@@ -86,7 +86,8 @@ class Collector:
         """Write a whole shard's part of each operator."""
         for name in self.work.names:
             path = layout.part(layout.columns_folder(name, self.work.keys[name]), shard)
-            self.store.write(path, frame.select("shard", "row", *self._columns(name)), {"content": content})
+            notes = {"content": content, **({layout.ON_GPU: True} if name in self.work.on_gpu else {})}
+            self.store.write(path, frame.select("shard", "row", *self._columns(name)), notes)
 
     def _columns(self, name: str) -> list[str]:
         """An operator's columns, by full name, `error` last."""

@@ -61,6 +61,7 @@ _UNITS = [  # every path that Winnow writes in a store; the group is the unit
     )
 ]
 MANIFEST = "_winnow.json"  # of an exported folder, other than an index's
+ON_GPU = "on_gpu"  # a note in the footer of a part: a network computed it on a GPU
 NOTE = ".winnow.json"  # what the name of the note beside a single exported file ends in
 
 

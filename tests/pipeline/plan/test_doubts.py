@@ -9,6 +9,7 @@ from pipeline.preflight.preview import preview
 from pipeline.recipe.load import parse
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
+from pipeline.storage.upkeep.compact import compact
 from tests.support.command import winnow
 
 SAID = "compute.entries: 67% of 6 captions match no entry of the list, whose case counts, as published; with "
@@ -56,3 +57,38 @@ def test_run_says_it(write_pool, tmp_path, capsys):
     session = Session.open(parse(made(write_pool, tmp_path)))
     steps.run_all(session, local=True)
     assert "match no entry of the list" in " ".join(capsys.readouterr().err.split())
+
+
+def test_shards_of_a_network_that_ran_on_gpus_and_on_cpus(write_pool, tmp_path, monkeypatch):
+    """The pool grows after a run on a GPU, and the next run has none."""
+    (tmp_path / "network.py").write_text(
+        "import polars as pl\nfrom pydantic import PrivateAttr\nfrom pipeline.operator import Score\n\n\n"
+        "class Network(Score):\n    needs = ('text',)\n    writes = {'device': pl.String}\n"
+        "    _on: str = PrivateAttr('')\n\n"
+        "    def setup(self, stats, device):\n        self._on = device.name\n\n"
+        "    def uses_gpu(self):\n        return True\n\n"
+        "    def score(self, batch):\n        return batch.select(device=pl.lit(self._on))\n"
+    )
+    recipe = {
+        "pool": {"shards": f"{tmp_path}/pool", "store": f"{tmp_path}/store"},
+        "plugins": [str(tmp_path)],
+        "compute": {"net": {"use": "network.Network"}, "caption": {"use": "caption.Caption"}},
+    }
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr("pipeline.plan.absent.DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    write_pool(["a dog"])
+    write_pool(["a cat"], shard="00001")
+    on_gpus = Session.open(parse(recipe | {"run": {"net": {"gpus": 1}}}))
+    assert doubts(compute(on_gpus, LocalExecutor()).session) == []
+    write_pool(["a bird"], shard="00002")
+    made = compute(Session.open(parse(recipe)), LocalExecutor()).session
+    frames = [made.columns.read(shard.name, ["net.device"]) for shard in made.shards]
+    assert [frame.item() for frame in frames] == ["cuda", "cuda", "cpu"]
+    said = (
+        "compute.net: a GPU computed 2 of 3 shards, and CPUs the others: a network gives slightly different "
+    )
+    said += "results there; `winnow store forget RECIPE net` has all of them computed anew"
+    assert doubts(made) == [said]
+    compact(made.store, made.folder("net"), [shard.name for shard in made.shards])
+    assert doubts(made.refreshed()) == [said]

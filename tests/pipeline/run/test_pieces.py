@@ -36,6 +36,7 @@ class FakeWork:
     keys = {"op": "k"}
     entries = {"op": Entry()}
     pieces_folder = "pieces/p"
+    on_gpu = ()
 
 
 @pytest.fixture(autouse=True)
