@@ -51,10 +51,14 @@ def _mistakes(operator: Operator) -> Iterator[str]:
     if isinstance(operator, Writer):
         yield from _wrong_columns(operator.writes)
     base = next(base for base in _MUST_DEFINE if isinstance(operator, base))
-    for method in _MUST_DEFINE[base]:
+    works_ahead = isinstance(operator, ImageScore) and (
+        type(operator).works_ahead is not ImageScore.works_ahead  # `complete` is called in place of `score`
+    )
+    for method in ("complete",) if works_ahead else _MUST_DEFINE[base]:
         if getattr(cls, method) is getattr(base, method):
             own = [name for name in vars(cls) if not name.startswith("_") and callable(getattr(cls, name))]
-            yield f"is a {base.__name__} and must define {method}(){guess(method, own)}"
+            article = "an" if base.__name__[0] in "AEIO" else "a"
+            yield f"is {article} {base.__name__} and must define {method}(){guess(method, own)}"
 
 
 def _wrong_columns(writes: Any) -> Iterator[str]:

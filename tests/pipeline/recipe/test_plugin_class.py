@@ -31,6 +31,16 @@ def test_a_whole_class_is_taken(tmp_path):
     assert built(tmp_path, SCORE.replace(NEEDS, 'needs = ["text"]')).operator.needs == ["text"]
 
 
+def test_one_that_works_ahead_needs_no_score(tmp_path):
+    ahead = SCORE.replace("(Score)", "(ImageScore)").replace(
+        "def score(self, batch)",
+        "def works_ahead(self): return True\n    def complete(self, batch, launched)",
+    )
+    assert built(tmp_path, ahead).operator.works_ahead()
+    with pytest.raises(RecipeError, match=r"is an ImageScore and must define complete\(\)"):
+        built(tmp_path, ahead.replace("complete", "completed"))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
