@@ -9,9 +9,9 @@ versions.
 
 import ast
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 WINNOW = ("pipeline", "operators", "jobs")
@@ -65,12 +65,17 @@ def _with_packages(name: str) -> Iterator[str]:
 
 def _place(name: str) -> Path | None:
     """The source file of a module that is not installed; None of any other."""
-    paths = None
     if name.partition(".")[0] in WINNOW:
         return None
+    paths: Sequence[str] | None = None
+    spec: ModuleSpec | None = None
     for part in _with_packages(name):
         try:
             spec = PathFinder.find_spec(part, paths)
+        except KeyError:  # a folder without an __init__.py, in a package that was not imported yet
+            folders = (Path(place, part.rpartition(".")[2]) for place in paths or ())
+            spec, paths = None, [str(folder) for folder in folders if folder.is_dir()]
+            continue
         except (ImportError, ValueError, OSError):
             return None
         if spec is None:

@@ -56,6 +56,18 @@ def test_packages_and_imports_within_them(folder):
     ]
 
 
+def test_folders_without_an_init_inside_a_package(folder):
+    """Such a folder finds its modules by the package above it, which was not imported."""
+    write(folder, plugin="from pack.bare import leaf\nimport pack.bare.deep.twig", pack_bare_leaf="")
+    write(folder, pack_bare_deep_twig="")
+    (folder / "pack/__init__.py").write_text("")
+    assert own_imports(folder / "plugin.py") == {
+        "pack": folder / "pack/__init__.py",
+        "pack.bare.deep.twig": folder / "pack/bare/deep/twig.py",
+        "pack.bare.leaf": folder / "pack/bare/leaf.py",
+    }
+
+
 def test_installed_packages_do_not_count(folder):
     """pip writes a `.dist-info` beside what it installs."""
     write(folder, plugin="import other", other="")
