@@ -58,14 +58,18 @@ class Bound(BaseModel):
             raise ValueError(f"must have a min that is not above max, got {self.min:g} and {self.max:g}")
         return self
 
-    def holds(self, column: str) -> pl.Expr:
-        """(n,) Boolean: which values of a column are within, null for a missing one."""
-        value = pl.col(column)
+    def holds(self, values: pl.Series) -> pl.Series:
+        """(n,) Boolean: which values are within, null for a missing one and NaN. Compared as a rule does it:
+        numbers of 32 bits with the bound in 32 bits."""
         if self.among is not None:
-            return value.is_in(list(self.among))
-        number = value.cast(pl.Float64).fill_nan(None)
-        bounds = [(number.__ge__, self.min), (number.__le__, self.max)]
-        return reduce(and_, [compare(bound) for compare, bound in bounds if bound is not None])
+            return values.is_in(list(self.among))
+        if values.dtype.is_float():
+            values = values.fill_nan(None)
+        if values.dtype == pl.Boolean:
+            values = values.cast(pl.UInt8)
+        least = values >= self.min if self.min is not None else None
+        most = values <= self.max if self.max is not None else None
+        return reduce(and_, (side for side in (least, most) if side is not None))
 
     def __str__(self) -> str:
         """The bound in words."""
@@ -114,17 +118,17 @@ class Eligible(Score):
 
     def score(self, batch: pl.DataFrame) -> pl.DataFrame:
         """(n,) values -> (n,) scores, and which rows are within."""
-        holds = (bound.holds(column) for column, bound in self.bounds.items())
-        rows = batch.with_columns(within=pl.all_horizontal(holds))
-        value = pl.col(self.by).cast(pl.Float64).fill_nan(None)
-        return rows.select(score=pl.when("within").then(value), within="within")
+        holds = [bound.holds(batch[column]) for column, bound in self.bounds.items()]
+        within = pl.Series("within", reduce(and_, holds), pl.Boolean)
+        value = batch[self.by].cast(pl.Float64).fill_nan(None)
+        return pl.select(score=pl.when(within).then(value), within=within)
 
     def evidence(
         self, row: pl.DataFrame, stats: Mapping[str, pl.DataFrame], sources: Mapping[str, Operator]
     ) -> pl.DataFrame:
         """`column`, `value`, `bound`, `within`: which bounds the sample meets."""
         lines = [
-            (column, str(row[column][0]), str(bound), row.select(bound.holds(column)).item() is True)
+            (column, str(row[column][0]), str(bound), bound.holds(row[column]).item() is True)
             for column, bound in self.bounds.items()
         ]
         return pl.DataFrame(lines, ["column", "value", "bound", "within"], orient="row")

@@ -8,6 +8,7 @@ from operators.ranking import Eligible
 from pipeline.errors import RecipeError
 from pipeline.plan.session import Session
 from pipeline.recipe.load import parse
+from pipeline.rule import Rule
 from pipeline.run.compute import compute
 from pipeline.run.executor import LocalExecutor
 
@@ -43,6 +44,16 @@ def test_numbers_of_any_kind(bound, within):
     flags = {"by": [1, 2, 3, 4], "x": [True, None, False, None]}
     flagged = score({"x": {"min": 1}}, flags)
     assert flagged["score"].to_list() == [1, None, None, None]
+
+
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64, pl.UInt8, pl.Int64, pl.Boolean, pl.Float16])
+@pytest.mark.parametrize("bound", [{"min": 0.3}, {"max": 0.3}, {"max": 1}, {"min": 1}, {"max": -0.5}])
+def test_it_compares_as_a_rule_does(dtype, bound):
+    """In 32 bits, 0.3 is above the 0.3 of a recipe."""
+    values = pl.Series("x", [0.3, 0.29999998, 0.3000001, 1.0, 0.0, None]).cast(dtype)
+    rule = Rule(column="x", **bound).verdict(values, pl.Series([], dtype=pl.String))
+    rows = pl.DataFrame({"by": range(6), "x": values})
+    assert Eligible(by="by", bounds={"x": bound}).score(rows)["within"].to_list() == rule.to_list()
 
 
 def test_evidence_says_which_bound_does_not_hold():
