@@ -161,6 +161,14 @@ class OperatorError(WinnowError):
     exit_code = 3
 
 
+def texts(value: object, method: str) -> list[str]:
+    """What a method of an operator returned, which must be a list of texts. `method`: the operator and its
+    method, for messages. Raises OperatorError."""
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise OperatorError(f"{method}() must return a list of texts, got {brief(value)}")
+    return list(value)
+
+
 class OperatorMissing(TypeError):
     """A subclass of an operator forgot to define a method."""
 

@@ -17,7 +17,7 @@ from pipeline.decide.decision import Decision
 from pipeline.decide.evidence import Shows
 from pipeline.decide.lookup import Place, find
 from pipeline.decide.members import GroupOf, members
-from pipeline.errors import RecipeError
+from pipeline.errors import OperatorError, RecipeError, brief
 from pipeline.plan.session import Session
 from pipeline.rule import Rule
 from pipeline.schema import CAPTIONS_COLUMN, owner
@@ -225,6 +225,10 @@ def _evidence(
         if frame is not None and stats is not None:
             operator, sources = shows.operator(name), shows.sources(name)
             tables = [operator.evidence(frame[at], stats, sources) for at in range(len(frame))]
+            if strange := [table for table in tables if not isinstance(table, pl.DataFrame)]:
+                raise OperatorError(
+                    f"{name}: evidence() must return a polars DataFrame, got {brief(strange[0])}"
+                )
             evidence[name] = [table.to_dicts() for table in tables]
     return evidence
 

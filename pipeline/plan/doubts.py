@@ -4,12 +4,12 @@ tables of embeddings that another model made; and columns of a network that ran 
 doubts(session)    -> ["compute.entries: 49 % of 2,000 captions match no entry of ...", ...]
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import polars as pl
 
-from pipeline.errors import ShardError
+from pipeline.errors import ShardError, texts
 from pipeline.operator import Operator, Writer
 from pipeline.plan.session import Session
 from pipeline.schema import owner
@@ -31,10 +31,10 @@ def doubts(session: Session) -> list[str]:
     said = []
     for name in session.recipe.compute:
         operator = session.recipe.operator(name)
-        texts = [*_of_tables(session, operator), *_of_devices(session, name)]
+        found = [*_of_tables(session, operator), *_of_devices(session, name)]
         if type(operator).doubts is not Operator.doubts:
-            texts += _of_operator(session, operator, chosen)
-        said += [f"compute.{name}: {text}" for text in texts]
+            found += texts(_of_operator(session, operator, chosen), f"{name}: doubts")
+        said += [f"compute.{name}: {text}" for text in found]
     return said
 
 
@@ -95,10 +95,10 @@ def runs_a_network(operator: Operator) -> bool:
     return isinstance(operator, Writer) and operator.uses_gpu()
 
 
-def _of_operator(session: Session, operator: Operator, shards: list[str]) -> list[str]:
+def _of_operator(session: Session, operator: Operator, shards: list[str]) -> Sequence[str]:
     """The doubts of one operator. Without its files, or with damaged parts, it has none: others say so."""
     try:
         parts = [next(session.columns.batches(shard, operator.inputs(), ROWS)) for shard in shards]
-        return list(operator.doubts(pl.concat(parts))) if parts else []
+        return operator.doubts(pl.concat(parts)) if parts else []
     except (OSError, ValueError, ShardError):
         return []

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.errors import RecipeError, brief
+from pipeline.errors import RecipeError, brief, texts
 from pipeline.plan.cluster import Node, Placement, batches_of, check_paths, place, place_task
 from pipeline.plan.passes import Pass, ScorePass
 from pipeline.plan.session import Session
@@ -210,5 +210,5 @@ def check_operators(session: Session) -> list[str]:
     return [
         f"compute.{name}: {warning}"
         for name in session.recipe.compute
-        for warning in session.recipe.operator(name).warnings()
+        for warning in texts(session.recipe.operator(name).warnings(), f"{name}: warnings")
     ]

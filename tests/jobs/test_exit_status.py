@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from jobs.app import app
 from pipeline.errors import RecipeError
 from tests.support import command
-from tests.support.decided_pool import sample, write_tar
+from tests.support.decided_pool import sample, uid, write_tar
 from tests.support.paths import PLUGINS
 
 COMMANDS = ("run", "compute", "keep", "effects", "export")
@@ -127,3 +127,20 @@ def test_a_plugin_that_fails_outside_of_its_score(recipe):
     line = 1 + (PLUGINS / "faulty.py").read_text().splitlines().index('        raise KeyError("nothing")')
     assert done.returncode == 3
     assert done.stderr == f"error: a plugin fails: {PLUGINS}/faulty.py, line {line}: KeyError: 'nothing'\n"
+
+
+def test_a_plugin_that_returns_nothing_where_something_is_due(recipe):
+    recipe.write_text(recipe.read_text() + f"plugins: [{PLUGINS}]\n")
+    own = ("--set", "compute.mute={use: faulty.Speechless}")
+    done = command.winnow("plan", recipe, *own)
+    assert (done.returncode, done.stderr) == (
+        3,
+        "error: mute: warnings() must return a list of texts, got None\n",
+    )
+    rule = ("--set", "keep.mute.length={min: 0}")
+    assert command.winnow("compute", recipe, *own, "--local").returncode == 0
+    done = command.winnow("explain", recipe, uid(0), *own, *rule)
+    assert (done.returncode, done.stderr) == (
+        3,
+        "error: mute: evidence() must return a polars DataFrame, got None\n",
+    )
