@@ -102,6 +102,11 @@ class Decided:
     decision: Decision
     pending: Mapping[str, str]
 
+    def doubts(self) -> list[str]:
+        """What may be wrong with the results that were decided on, a line each: see `plan.doubts`, and rules
+        that no sample passes."""
+        return [*doubts(self.session), *self.decision.doubts()]
+
 
 def decide_complete(session: Session, unread: Mapping[str, str] = {}) -> Decided:
     """Decide on the shards whose columns are all stored. `unread`: shards that could not be read, with
@@ -193,7 +198,7 @@ def run_all(session: Session, local: bool, quiet: bool = False, out: Console = r
         decided, written = decide_and_export(log.session, executor, log.pending)
         changes = effects(decided.session, executor)
         balance = books(decided.session, decided.decision, decided.pending, log)
-        said = [*doubts(decided.session), *decided.decision.doubts()]
+        said = decided.doubts()
     if not quiet:
         tables.funnel(balance, balance, balance.lost, out)
         tables.doubts(said, out)

@@ -35,6 +35,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.operator import Numbers, Operator, Role, Score
+from pipeline.schema import comparable
 
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
@@ -63,10 +64,7 @@ class Bound(BaseModel):
         numbers of 32 bits with the bound in 32 bits."""
         if self.among is not None:
             return values.is_in(list(self.among))
-        if values.dtype.is_float():
-            values = values.fill_nan(None)
-        if values.dtype == pl.Boolean:
-            values = values.cast(pl.UInt8)
+        values = comparable(values)
         least = values >= self.min if self.min is not None else None
         most = values <= self.max if self.max is not None else None
         return reduce(and_, (side for side in (least, most) if side is not None))

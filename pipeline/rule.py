@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.schema import comparable
 from pipeline.uids import draw
 
 
@@ -160,10 +161,7 @@ class Rule(BaseModel):
     def verdict(self, values: pl.Series, uids: pl.Series, cut: "Cut | None" = None) -> pl.Series:
         """(n,) Boolean: whether each value passes; null if it is null or NaN. `uids`: (n,) String, or empty
         unless `needs_uid`. `cut`: what the share of `top` or `bottom` became."""
-        if values.dtype.is_float():
-            values = values.fill_nan(None)
-        if values.dtype == pl.Boolean:
-            values = values.cast(pl.UInt8)
+        values = comparable(values)
         match self.bound:
             case "min":
                 return values >= self.min

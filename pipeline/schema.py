@@ -72,6 +72,13 @@ _ONE_ROW = pa.table([pa.nulls(1, field.type) for field in SAMPLE_SCHEMA], schema
 EMPTY = pl.DataFrame(_ONE_ROW).clear()
 
 
+def comparable(values: pl.Series) -> pl.Series:
+    """Values as a bound is compared with them: null in place of NaN, 0 and 1 for false and true."""
+    if values.dtype.is_float():
+        return values.fill_nan(None)
+    return values.cast(pl.UInt8) if values.dtype == pl.Boolean else values
+
+
 def is_storable(dtype: object) -> bool:
     """Whether a table can have a column of a type: one of polars, and not Object, of which only addresses in
     memory would be stored, nor a number of 128 bits. It may leave a part open, as `pl.Array` its width."""

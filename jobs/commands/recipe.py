@@ -117,7 +117,6 @@ def keep(
     from pipeline.decide.books import losses
     from pipeline.export.places.file import check_new_file
     from pipeline.export.subset import write_subset
-    from pipeline.plan.doubts import doubts
 
     session = steps.open_session(recipe, set_, shards)
     if subset:
@@ -127,7 +126,7 @@ def keep(
         done = decided.session
         written = {"subset": write_subset(done, path=subset, key="--subset")} if subset else {}
         found = losses(done)
-        said = [*doubts(done), *decided.decision.doubts()]
+        said = decided.doubts()
     if json:
         faults = {"damaged": found.damaged, "passed_over": found.passed_over, "unwatched": found.unwatched}
         print_json(

@@ -10,7 +10,8 @@ from itertools import islice
 import polars as pl
 
 from pipeline.errors import ShardError, texts
-from pipeline.operator import Operator, Writer
+from pipeline.operator import Operator
+from pipeline.plan.passes import runs_a_network
 from pipeline.plan.session import Session
 from pipeline.schema import owner
 from pipeline.storage import layout
@@ -88,11 +89,6 @@ def _of_devices(session: Session, name: str) -> Iterator[str]:
             f"a GPU computed {on_gpu:,} of {len(footers):,} shards, and CPUs the others: a network gives slightly "
             f"different results there; `winnow store forget RECIPE {name}` has all of them computed anew"
         )
-
-
-def runs_a_network(operator: Operator) -> bool:
-    """Whether an operator runs a network on the GPU that it may get."""
-    return isinstance(operator, Writer) and operator.uses_gpu()
 
 
 def _of_operator(session: Session, operator: Operator, shards: list[str]) -> Sequence[str]:

@@ -11,7 +11,7 @@ passes, so that nothing is computed twice.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.operator import Group, Operator, Stat, reads_images
+from pipeline.operator import Group, Operator, Stat, Writer, reads_images
 from pipeline.pool.shards import Shard
 from pipeline.recipe.sections import Recipe, Resources
 from pipeline.storage import layout
@@ -218,3 +218,8 @@ def _batch_rows(recipe: Recipe, resources: Resources, names: Sequence[str]) -> i
         return ROWS["gpu"]
     images = any(reads_images(recipe.operator(name)) for name in names)
     return ROWS["images" if images else "columns"]
+
+
+def runs_a_network(operator: Operator) -> bool:
+    """Whether an operator runs a network on the GPU that it may get."""
+    return isinstance(operator, Writer) and operator.uses_gpu()

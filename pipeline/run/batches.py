@@ -18,9 +18,8 @@ import polars as pl
 
 from pipeline.errors import ChangedError, ShardError, printable, worded
 from pipeline.operator import Stat, reads_images
-from pipeline.plan.doubts import runs_a_network
 from pipeline.plan.open_pool import open_kind
-from pipeline.plan.passes import ROWS, ScorePass
+from pipeline.plan.passes import ROWS, ScorePass, runs_a_network
 from pipeline.pool.columns import Columns
 from pipeline.pool.kinds.kind import Encoded, PoolKind
 from pipeline.pool.sample_table import samples_of
@@ -102,10 +101,10 @@ class Work:
 
     @property
     def pieces_folder(self) -> str:
-        """The folder of the store for pieces of this pass: a shard is computed on GPUs or on CPUs, not on
-        both."""
-        read = ",".join(filter(None, (self.kind.reading, *self.on_gpu)))
-        return pieces.folder_of(self.column_folders, self.batch_rows, read)
+        """The folder of the store for pieces of this pass. A pass with other limits, or with a network on
+        another kind of device, takes none of them."""
+        how = [*filter(None, [self.kind.reading]), *self.on_gpu]
+        return pieces.folder_of(self.column_folders, self.batch_rows, how)
 
     def with_pieces(self, shards: Collection[Shard]) -> "Work":
         """The same work without what the store has of these shards already."""

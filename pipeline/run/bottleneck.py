@@ -10,7 +10,7 @@ short for their start (imports, models, workers), or storage was slow to take re
 
 from dataclasses import dataclass
 
-from pipeline.plan.doubts import runs_a_network
+from pipeline.plan.passes import runs_a_network
 from pipeline.run.log import RunLog
 from pipeline.run.stage.runner import AHEAD
 

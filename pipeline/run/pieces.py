@@ -30,11 +30,10 @@ class Piece(NamedTuple):
     starts: tuple[int, ...]
 
 
-def folder_of(columns: Sequence[str], batch_rows: int, reading: str = "") -> str:
+def folder_of(columns: Sequence[str], batch_rows: int, how: Sequence[str] = ()) -> str:
     """The folder for the pieces of a pass that fills these folders of columns, in batches of so many rows:
-    only equal batches can be told apart by their first row. `reading`: how shards are read, see PoolKind."""
-    told = [*columns, batch_rows, *([reading] if reading else [])]
-    key = hashlib.blake2b(orjson.dumps(told), digest_size=8).hexdigest()
+    only equal batches can be told apart by their first row. `how` else passes over them may differ."""
+    key = hashlib.blake2b(orjson.dumps([*columns, batch_rows, *how]), digest_size=8).hexdigest()
     return layout.pieces_folder(key)
 
 

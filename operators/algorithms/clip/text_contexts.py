@@ -56,9 +56,9 @@ class TextContexts:
             return self._net.encode_text(tokens)
         length = tokens.shape[1]
         rows, ends = torch.arange(len(tokens)), self._ends(tokens)
-        mask = tower.attn_mask[:length, :length].to(tower.transformer.get_cast_dtype())
-        *blocks, last = tower.transformer.resblocks
         dtype = tower.transformer.get_cast_dtype()
+        mask = tower.attn_mask[:length, :length].to(dtype)
+        *blocks, last = tower.transformer.resblocks
         x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)
         for block in blocks:
             x = block(x, attn_mask=mask)
